@@ -1,0 +1,192 @@
+package migration
+
+// The names under which the activities are registered. Each equals the method
+// of activities.Activities that implements it.
+const (
+	ActivityPreflight              = "Preflight"
+	ActivityEnsureTargetBucket     = "EnsureTargetBucket"
+	ActivityRegisterRepositories   = "RegisterRepositories"
+	ActivityUnregisterRepositories = "UnregisterRepositories"
+	ActivityResolveIndices         = "ResolveIndices"
+	ActivityTakeSnapshot           = "TakeSnapshot"
+	ActivityAbortSnapshot          = "AbortSnapshot"
+	ActivityCopySnapshot           = "CopySnapshot"
+	ActivityCloseTarget            = "CloseTarget"
+	ActivityRestoreSnapshot        = "RestoreSnapshot"
+	ActivityOpenTarget             = "OpenTarget"
+	ActivityReadBlocks             = "ReadBlocks"
+	ActivityBlockWrites            = "BlockWrites"
+	ActivityAwaitStandstill        = "AwaitStandstill"
+	ActivityLiftBlock              = "LiftBlock"
+	ActivityVerifyTarget           = "VerifyTarget"
+	ActivityOpenTargetForWrites    = "OpenTargetForWrites"
+	ActivityCallWebhook            = "CallWebhook"
+)
+
+// Run is what every activity needs to know of the migration: the plan, and the
+// token that keeps this run's repository apart from every other's.
+type Run struct {
+	Plan  Plan   `json:"plan"`
+	Token string `json:"token"`
+}
+
+// RepositoryName is the name under which both clusters know the repository of
+// this run. It never begins with cs-, which Amazon keeps for itself.
+func (r Run) RepositoryName() string { return "snapferry-" + r.Plan.Name + "-" + r.Token }
+
+// SourceBasePath is the folder of this run in the S3 bucket.
+func (r Run) SourceBasePath() string { return r.Plan.Source.Repository.BasePath + "/" + r.Token }
+
+// TargetBasePath is the folder of this run in the OSS bucket.
+func (r Run) TargetBasePath() string { return r.Plan.Target.Repository.BasePath + "/" + r.Token }
+
+// PreflightResult is what preflight found.
+type PreflightResult struct {
+	SourceVersion string   `json:"sourceVersion"`
+	TargetVersion string   `json:"targetVersion"`
+	Indices       []Index  `json:"indices"`
+	Warnings      []string `json:"warnings,omitempty"`
+}
+
+// Index is an index of the source as a round found it.
+type Index struct {
+	Name   string `json:"name"`
+	Shards int    `json:"shards"`
+	// Docs counts live documents of the primaries, Bytes their store.
+	Docs  int64 `json:"docs"`
+	Bytes int64 `json:"bytes"`
+	// Replicas and RefreshInterval are what cutover sets on the target;
+	// RefreshInterval is empty if the index has the default.
+	Replicas        int    `json:"replicas"`
+	RefreshInterval string `json:"refreshInterval,omitempty"`
+}
+
+// SnapshotRequest asks for one snapshot of exactly these indices.
+type SnapshotRequest struct {
+	Run
+	Snapshot string   `json:"snapshot"`
+	Indices  []string `json:"indices"`
+}
+
+// Snapshot is a snapshot that ended in SUCCESS with every index and no failed
+// shard. Times are epoch milliseconds.
+type Snapshot struct {
+	Name        string `json:"name"`
+	UUID        string `json:"uuid"`
+	StartMillis int64  `json:"startMillis"`
+	EndMillis   int64  `json:"endMillis"`
+	Shards      int    `json:"shards"`
+}
+
+// CopyRequest asks for a snapshot to be carried to OSS and published.
+type CopyRequest struct {
+	Run
+	Snapshot Snapshot `json:"snapshot"`
+	// BaseUUID is the snapshot of the last publish that succeeded and
+	// BaseGeneration its root index-N; empty and -1 at the baseline.
+	BaseUUID       string `json:"baseUuid,omitempty"`
+	BaseGeneration int64  `json:"baseGeneration"`
+}
+
+// CopyResult is what a copy did. The snapshot is published when it returns.
+type CopyResult struct {
+	Generation   int64 `json:"generation"`
+	BlobsCopied  int64 `json:"blobsCopied"`
+	BytesCopied  int64 `json:"bytesCopied"`
+	BlobsSkipped int64 `json:"blobsSkipped"`
+	BytesSkipped int64 `json:"bytesSkipped"`
+	// Proven counts the blobs of the snapshot that were checked in a full listing
+	// of OSS; 0 if the delta alone was proved.
+	Proven int64 `json:"proven"`
+}
+
+// WriteCounters are the write counters of an index on the target: what the last
+// restore left. Other values later mean that somebody wrote. The key is the
+// index name.
+type WriteCounters map[string]Counter
+
+// Counter sums up the primaries of an index.
+type Counter struct {
+	// UUID of the index and Writes = index_total + delete_total since the shards
+	// were last opened; Docs counts documents.
+	UUID   string `json:"uuid"`
+	Writes int64  `json:"writes"`
+	Docs   int64  `json:"docs"`
+}
+
+// CloseRequest asks for the target's indices to be closed before a restore, if
+// nobody wrote to them.
+type CloseRequest struct {
+	Run
+	Indices []string `json:"indices"`
+	// Expected are the counters after the last restore. An index that is absent
+	// from it must not exist on the target.
+	Expected WriteCounters `json:"expected,omitempty"`
+	// AcceptWrites closes even if somebody wrote: a person has decided so.
+	AcceptWrites bool `json:"acceptWrites,omitempty"`
+}
+
+// RestoreRequest asks for a published snapshot to be restored over closed or
+// absent indices.
+type RestoreRequest struct {
+	Run
+	Snapshot Snapshot `json:"snapshot"`
+	Indices  []Index  `json:"indices"`
+}
+
+// RestoreResult sums up the restored primaries.
+type RestoreResult struct {
+	BytesRestored int64 `json:"bytesRestored"`
+	BytesReused   int64 `json:"bytesReused"`
+	Shards        int   `json:"shards"`
+}
+
+// OpenResult is what the target holds after a restore.
+type OpenResult struct {
+	Counters WriteCounters `json:"counters"`
+}
+
+// IndicesRequest names indices.
+type IndicesRequest struct {
+	Run
+	Indices []string `json:"indices"`
+}
+
+// Blocks are the index.blocks.* settings found on each index, by index and
+// setting name. An index without any has an empty entry.
+type Blocks map[string]map[string]string
+
+// LiftRequest asks for the blocks of the source to become again what they were.
+type LiftRequest struct {
+	Run
+	Found Blocks `json:"found"`
+}
+
+// ShardDocs are document counts by index and shard.
+type ShardDocs map[string][]int64
+
+// VerifyRequest asks for the target to be compared with the frozen source.
+type VerifyRequest struct {
+	Run
+	Indices []Index   `json:"indices"`
+	Frozen  ShardDocs `json:"frozen"`
+}
+
+// VerifyResult holds a verdict for each index. If one is unequal, the activity
+// fails with ErrorVerification and the result stands in the error's details.
+type VerifyResult struct {
+	Indices []IndexResult `json:"indices"`
+}
+
+// HandoverRequest asks for the target's indices to become writable, with
+// replicas and refresh interval as the source had them.
+type HandoverRequest struct {
+	Run
+	Indices []Index `json:"indices"`
+}
+
+// WebhookRequest asks for the plan's webhook to be called with the report.
+type WebhookRequest struct {
+	Run
+	Report Report `json:"report"`
+}

@@ -1,0 +1,292 @@
+package migration
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Input is a plan as it arrived: the workflow's argument. It decodes from any
+// JSON whatever, so that a mistake in the plan becomes an InvalidPlanError with
+// every problem in it instead of the data converter's first complaint.
+type Input struct {
+	raw  json.RawMessage
+	plan Plan
+	err  error
+}
+
+// NewInput wraps a plan for a start.
+func NewInput(plan Plan) (Input, error) {
+	raw, err := json.Marshal(plan)
+	if err != nil {
+		return Input{}, err
+	}
+	return decodeInput(raw), nil
+}
+
+// Plan is the validated plan with its defaults filled in, or an
+// *InvalidPlanError.
+func (in Input) Plan() (Plan, error) {
+	if in.raw == nil {
+		return Plan{}, &InvalidPlanError{Problems: []Problem{{
+			Field: "(input)", Message: "no plan was given",
+			Remedy: "pass the plan as the workflow's one input, for example {\"name\": \"movies\", ...}; `starter plan example` prints a whole one",
+		}}}
+	}
+	return in.plan, in.err
+}
+
+// MarshalJSON gives back the JSON that the input was decoded from.
+func (in Input) MarshalJSON() ([]byte, error) {
+	if in.raw == nil {
+		return []byte("null"), nil
+	}
+	return in.raw, nil
+}
+
+// UnmarshalJSON never fails; Plan tells what was wrong.
+func (in *Input) UnmarshalJSON(data []byte) error {
+	if bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
+		*in = Input{}
+		return nil
+	}
+	*in = decodeInput(data)
+	return nil
+}
+
+func decodeInput(data []byte) Input {
+	plan, err := decodeJSON(data)
+	return Input{raw: slices.Clone(data), plan: plan, err: err}
+}
+
+// Decode reads a plan from YAML or JSON, strictly, fills in the defaults and
+// validates it. The error is an *InvalidPlanError that lists every problem.
+func Decode(data []byte) (Plan, error) {
+	asJSON, err := yaml.YAMLToJSONStrict(data)
+	if err != nil {
+		return Plan{}, &InvalidPlanError{Problems: []Problem{{
+			Field: "(file)", Message: "is neither YAML nor JSON: " + strings.TrimPrefix(err.Error(), "yaml: "),
+			Remedy: "mend the syntax; `starter plan example` prints a whole plan",
+		}}}
+	}
+	return decodeJSON(asJSON)
+}
+
+func decodeJSON(data []byte) (Plan, error) {
+	var tree any
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	if err := decoder.Decode(&tree); err != nil {
+		return Plan{}, &InvalidPlanError{Problems: []Problem{{
+			Field: "(input)", Message: "is not JSON: " + err.Error(), Remedy: "mend the syntax",
+		}}}
+	}
+	if problems := checkShape("", tree, reflect.TypeFor[Plan](), reflect.StructField{}); len(problems) > 0 {
+		return Plan{}, &InvalidPlanError{Problems: problems}
+	}
+	var plan Plan
+	if err := json.Unmarshal(data, &plan); err != nil {
+		// checkShape lets nothing through that the decoder refuses; this is for
+		// the case that one of them changes.
+		return Plan{}, &InvalidPlanError{Problems: []Problem{{Field: "(input)", Message: err.Error(), Remedy: "mend the field"}}}
+	}
+	plan = plan.withDefaults()
+	if problems := plan.problems(); len(problems) > 0 {
+		return Plan{}, &InvalidPlanError{Problems: problems}
+	}
+	return plan, nil
+}
+
+// checkShape compares decoded JSON with a Go type and reports unknown fields,
+// wrong types and missing required fields with their full path.
+func checkShape(path string, value any, shape reflect.Type, field reflect.StructField) []Problem {
+	wrong := func(expected string) []Problem {
+		return []Problem{{
+			Field: or(path, "(input)"), Value: describeValue(path, value),
+			Message: "must be " + expected, Remedy: example(field, path),
+		}}
+	}
+	if shape == reflect.TypeFor[Duration]() {
+		raw, _ := json.Marshal(value)
+		var d Duration
+		if err := d.UnmarshalJSON(raw); err != nil {
+			return wrong("a duration: a string with a unit")
+		}
+		return nil
+	}
+	switch shape.Kind() {
+	case reflect.Struct:
+		object, ok := value.(map[string]any)
+		if !ok {
+			return wrong("an object with fields")
+		}
+		return checkFields(path, object, shape)
+	case reflect.Slice:
+		list, ok := value.([]any)
+		if !ok {
+			return wrong("a list")
+		}
+		var problems []Problem
+		for i, element := range list {
+			problems = append(problems, checkShape(fmt.Sprintf("%s[%d]", path, i), element, shape.Elem(), field)...)
+		}
+		return problems
+	case reflect.Map:
+		object, ok := value.(map[string]any)
+		if !ok {
+			return wrong("an object of settings")
+		}
+		for _, name := range slices.Sorted(mapKeys(object)) {
+			switch object[name].(type) {
+			case string, bool, json.Number:
+			default:
+				return []Problem{{Field: path + "." + name, Value: describeValue(path, object[name]), Message: "must be a string, a number or a boolean", Remedy: example(field, path)}}
+			}
+		}
+	case reflect.String:
+		if _, ok := value.(string); !ok {
+			return wrong("a string")
+		}
+	case reflect.Bool:
+		if _, ok := value.(bool); !ok {
+			return wrong("true or false")
+		}
+	case reflect.Int:
+		number, ok := value.(json.Number)
+		if !ok {
+			return wrong("a whole number")
+		}
+		if _, err := number.Int64(); err != nil {
+			return wrong("a whole number")
+		}
+	}
+	return nil
+}
+
+func checkFields(path string, object map[string]any, shape reflect.Type) []Problem {
+	var problems []Problem
+	known := make([]string, 0, shape.NumField())
+	for i := range shape.NumField() {
+		field := shape.Field(i)
+		name := fieldName(field)
+		known = append(known, name)
+		value, given := object[name]
+		if given && value != nil {
+			problems = append(problems, checkShape(join(path, name), value, field.Type, field)...)
+			continue
+		}
+		if field.Tag.Get("required") == "true" {
+			problems = append(problems, missing(join(path, name), field)...)
+		}
+	}
+	for _, name := range slices.Sorted(mapKeys(object)) {
+		if !slices.Contains(known, name) {
+			remedy := "known fields here: " + strings.Join(known, ", ")
+			if near := nearest(name, known); near != "" {
+				remedy = "did you mean " + join(path, near) + "? " + remedy
+			}
+			problems = append(problems, Problem{Field: join(path, name), Message: "is not a field of a plan", Remedy: remedy})
+		}
+	}
+	return problems
+}
+
+// missing reports a required field that is absent; for an object, its own
+// required fields, which say more.
+func missing(path string, field reflect.StructField) []Problem {
+	if field.Type.Kind() == reflect.Struct {
+		return checkFields(path, nil, field.Type)
+	}
+	return []Problem{{Field: path, Message: "is missing", Remedy: example(field, path)}}
+}
+
+func example(field reflect.StructField, path string) string {
+	text := field.Tag.Get("example")
+	if text == "" {
+		return "`starter plan example` prints a whole plan"
+	}
+	name := path[strings.LastIndexByte(path, '.')+1:]
+	if i := strings.IndexByte(name, '['); i >= 0 {
+		name = name[:i]
+	}
+	return fmt.Sprintf("for example %s: %s", name, text)
+}
+
+// describeValue shows a value in an error, unless the field is one in which a
+// secret may have been written by mistake.
+func describeValue(path string, value any) string {
+	lower := strings.ToLower(path)
+	for _, word := range []string{"password", "secret", "key", "token", "authorization"} {
+		if strings.Contains(lower, word) {
+			return ""
+		}
+	}
+	raw, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Sprintf("%v", value)
+	}
+	const enough = 60
+	if len(raw) > enough {
+		return string(raw[:enough]) + "..."
+	}
+	return string(raw)
+}
+
+func fieldName(field reflect.StructField) string {
+	name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+	return name
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+func mapKeys(m map[string]any) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for key := range m {
+			if !yield(key) {
+				return
+			}
+		}
+	}
+}
+
+// nearest finds the known name that a mistyped one was probably meant to be.
+func nearest(name string, known []string) string {
+	best, bestDistance := "", 3
+	for _, candidate := range known {
+		if d := distance(strings.ToLower(name), strings.ToLower(candidate)); d < bestDistance {
+			best, bestDistance = candidate, d
+		}
+	}
+	return best
+}
+
+// distance is the Levenshtein distance of two short names.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

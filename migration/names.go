@@ -1,0 +1,78 @@
+package migration
+
+// WorkflowType is the name under which the migration workflow is registered
+// and started, from the starter, the Temporal UI, temporal or tctl.
+const WorkflowType = "Migration"
+
+const (
+	// TaskQueue carries the workflow and every activity but the copies.
+	TaskQueue = "snapferry"
+	// CopyTaskQueue carries the copy activities, so that copy workers can be
+	// many and stand where the bandwidth is, and so that a copy never keeps an
+	// unblock waiting for a slot.
+	CopyTaskQueue = "snapferry-copy"
+)
+
+// WorkflowID is the one id of a plan's migration: a second start of the same
+// plan meets the first instead of running beside it.
+func WorkflowID(planName string) string { return "migration/" + planName }
+
+// QueryStatus is the query that answers with a Status.
+const QueryStatus = "status"
+
+// Request is what a person asks of a running migration. Each exists as a
+// signal, with an optional RequestInput as its payload, and as an update of the
+// same name, which answers whether it was taken.
+type Request string
+
+// The requests that a migration understands.
+const (
+	RequestFreeze  Request = "freeze"
+	RequestCutover Request = "cutover"
+	RequestAbort   Request = "abort"
+	RequestPause   Request = "pause"
+	RequestResume  Request = "resume"
+	RequestRetry   Request = "retry"
+	RequestRound   Request = "round"
+)
+
+// Requests lists every request, in the order in which help texts name them.
+func Requests() []Request {
+	return []Request{RequestFreeze, RequestCutover, RequestAbort, RequestPause, RequestResume, RequestRetry, RequestRound}
+}
+
+// Description says in a sentence what a request does, for help texts and for
+// `temporal workflow metadata`.
+func (r Request) Description() string {
+	switch r {
+	case RequestFreeze:
+		return "Block writes on the source, carry the last delta over and verify the target."
+	case RequestCutover:
+		return "Hand over: make the verified target writable. The source stays blocked; there is no way back."
+	case RequestAbort:
+		return "Stop, lift the write block from the source and report what remains where."
+	case RequestPause:
+		return "Start no further step until resume. Not possible while writes are blocked."
+	case RequestResume:
+		return "Go on after pause."
+	case RequestRetry:
+		return "Run the step that needs attention again."
+	case RequestRound:
+		return "Start the next incremental round now instead of at the plan's interval."
+	}
+	return ""
+}
+
+// RequestInput is the optional payload of a signal or update: who asks, and
+// why. Both are kept in the status and the report.
+type RequestInput struct {
+	By     string `json:"by,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// Answer is what an update returns to its caller.
+type Answer struct {
+	// Message says what happens now, or what will once the phase is reached.
+	Message string `json:"message"`
+	Phase   Phase  `json:"phase"`
+}

@@ -1,0 +1,117 @@
+package migration
+
+// Phase is where a migration stands.
+type Phase string
+
+// The phases in their usual order. From freeze on, rounds can come again: when
+// freeze.maxDuration passes without a cutover, the block is lifted and the
+// migration goes back to rounds.
+const (
+	PhasePreflight    Phase = "preflight"
+	PhasePrepare      Phase = "prepare"
+	PhaseBaseline     Phase = "baseline"
+	PhaseRounds       Phase = "rounds"
+	PhaseFreeze       Phase = "freeze"
+	PhaseFinalRound   Phase = "finalRound"
+	PhaseVerify       Phase = "verify"
+	PhaseAwaitCutover Phase = "awaitCutover"
+	PhaseCutover      Phase = "cutover"
+	PhaseCompleted    Phase = "completed"
+	PhaseAborted      Phase = "aborted"
+)
+
+// Frozen tells whether writes to the source are blocked by us in this phase and
+// could be given free again: the frozen window and the wait for cutover.
+func (p Phase) Frozen() bool {
+	switch p {
+	case PhaseFreeze, PhaseFinalRound, PhaseVerify, PhaseAwaitCutover:
+		return true
+	}
+	return false
+}
+
+// Ended tells whether the migration is over.
+func (p Phase) Ended() bool { return p == PhaseCompleted || p == PhaseAborted }
+
+// BeforeFreeze tells whether the source takes writes and a freeze can still
+// come.
+func (p Phase) BeforeFreeze() bool {
+	switch p {
+	case PhasePreflight, PhasePrepare, PhaseBaseline, PhaseRounds:
+		return true
+	}
+	return false
+}
+
+// Judge says what a request means in a phase: taken now, remembered for later,
+// or of no use, with a sentence for the person who sent it. It is the one place
+// that decides, for signals and updates alike.
+func Judge(request Request, phase Phase, paused, needsAttention bool) (Verdict, string) {
+	if phase.Ended() {
+		return Ignored, "the migration has ended (" + string(phase) + ")"
+	}
+	switch request {
+	case RequestFreeze:
+		switch {
+		case phase == PhaseRounds:
+			return Taken, "writes are blocked as soon as the round in progress, if any, has ended"
+		case phase.BeforeFreeze():
+			return Remembered, "writes are blocked once the baseline is restored"
+		case phase.Frozen():
+			return Ignored, "writes are blocked already"
+		}
+		return Ignored, "the cutover has begun: writes to the source stay blocked"
+	case RequestCutover:
+		switch {
+		case phase == PhaseAwaitCutover:
+			return Taken, "the target is handed over"
+		case phase.Frozen():
+			return Remembered, "the target is handed over once it is verified"
+		case phase.BeforeFreeze():
+			return Ignored, "cutover needs a verified target: freeze first"
+		}
+		return Ignored, "the cutover has begun already"
+	case RequestAbort:
+		if phase == PhaseCutover {
+			return Ignored, "the cutover has begun: two writable clusters would be worse than none, so nothing gives the source free from here on"
+		}
+		return Taken, "the migration stops and the source takes writes again"
+	case RequestPause:
+		switch {
+		case phase.Frozen() || phase == PhaseCutover:
+			return Ignored, "writes are blocked, a pause would only keep them blocked for longer; abort gives the source free"
+		case paused:
+			return Ignored, "it is paused already"
+		}
+		return Taken, "no further step starts until resume"
+	case RequestResume:
+		if !paused {
+			return Ignored, "it is not paused"
+		}
+		return Taken, "it goes on"
+	case RequestRetry:
+		if !needsAttention {
+			return Ignored, "nothing needs attention"
+		}
+		return Taken, "the step runs again"
+	case RequestRound:
+		switch {
+		case phase == PhaseRounds:
+			return Taken, "a round starts now, or once the round in progress has ended"
+		case phase.BeforeFreeze():
+			return Remembered, "a round starts once the baseline is restored"
+		}
+		return Ignored, "rounds have ended: writes are blocked"
+	}
+	return Ignored, "there is no such request"
+}
+
+// Verdict is what becomes of a request.
+type Verdict string
+
+// The verdicts of Judge.
+const (
+	Taken      Verdict = "taken"
+	Remembered Verdict = "remembered"
+	Ignored    Verdict = "ignored"
+)

@@ -1,0 +1,218 @@
+package migration
+
+import "time"
+
+// Plan is the one input of a migration. It holds references to secrets, never
+// secrets. Decode reads it strictly: an unknown field, a wrong type or a missing
+// value is an error that names the field and shows an example.
+//
+// The struct tags are part of the format: `required` fields must be given,
+// `example` is shown in errors, `enum` lists the values that are allowed. Fields
+// are never removed, since recorded histories must stay decodable.
+type Plan struct {
+	// Name names the migration; its workflow id is migration/<name>.
+	Name   string `json:"name" required:"true" example:"movies"`
+	Source Source `json:"source" required:"true"`
+	Target Target `json:"target" required:"true"`
+	// Indices are index names or patterns with *; resolved anew in each round. A
+	// pattern never matches names that begin with a dot: name those in full.
+	Indices []string `json:"indices" required:"true" example:"[movies, \"logs-*\"]"`
+	Rounds  Rounds   `json:"rounds,omitzero"`
+	Copy    Copy     `json:"copy,omitzero"`
+	Freeze  Freeze   `json:"freeze,omitzero"`
+	Restore Restore  `json:"restore,omitzero"`
+	Verify  Verify   `json:"verify,omitzero"`
+	Cutover Cutover  `json:"cutover,omitzero"`
+}
+
+// Source is the Amazon Elasticsearch Service domain that the indices leave.
+type Source struct {
+	// Endpoint is the domain's URL; no path.
+	Endpoint   string           `json:"endpoint" required:"true" example:"https://search-shop-abc123.ap-southeast-1.es.amazonaws.com"`
+	Auth       Auth             `json:"auth,omitzero"`
+	Repository SourceRepository `json:"repository" required:"true"`
+}
+
+// Target is the Alibaba Cloud Elasticsearch cluster that the indices go to.
+type Target struct {
+	// Endpoint is the cluster's URL; no path.
+	Endpoint   string           `json:"endpoint" required:"true" example:"http://es-sg-abc123.elasticsearch.aliyuncs.com:9200"`
+	Auth       Auth             `json:"auth,omitzero"`
+	Repository TargetRepository `json:"repository" required:"true"`
+}
+
+// The ways in which a cluster can be asked.
+const (
+	AuthSigV4 = "sigv4"
+	AuthBasic = "basic"
+	AuthNone  = "none"
+)
+
+// Auth says how requests to a cluster are authenticated.
+type Auth struct {
+	// Type is sigv4 (the source's default; credentials come from the AWS SDK's
+	// own chain in the worker), basic (the target's default) or none.
+	Type string `json:"type,omitempty" enum:"sigv4,basic,none" example:"basic"`
+	// Region is the domain's region, for sigv4; the source repository's region
+	// if left out.
+	Region string `json:"region,omitempty" example:"ap-southeast-1"`
+	// User and Password are for basic.
+	User     string    `json:"user,omitempty" example:"elastic"`
+	Password SecretRef `json:"password,omitempty" example:"env:TARGET_PASSWORD"`
+}
+
+// SourceRepository is the snapshot repository on S3 that the source writes.
+type SourceRepository struct {
+	Bucket string `json:"bucket" required:"true" example:"shop-es-migration"`
+	// Region of the bucket.
+	Region string `json:"region" required:"true" example:"ap-southeast-1"`
+	// Endpoint is registered instead of the region if given. For us-east-1
+	// s3.amazonaws.com is used without asking, as Amazon's documentation wants it.
+	Endpoint string `json:"endpoint,omitempty" example:"s3.amazonaws.com"`
+	// RoleARN is the role that the domain assumes to write snapshots.
+	RoleARN string `json:"roleArn" required:"true" example:"arn:aws:iam::123456789012:role/EsSnapshotRole"`
+	// BasePath is the folder in the bucket; a token of this run is added, so that
+	// nothing else ever writes there. No leading slash.
+	BasePath             string `json:"basePath,omitempty" example:"snapferry/movies"`
+	ServerSideEncryption bool   `json:"serverSideEncryption,omitempty" example:"true"`
+	// Settings are further repository settings, passed on as they are.
+	Settings map[string]any `json:"settings,omitempty" example:"{compress: true}"`
+	Reader   SourceReader   `json:"reader,omitzero"`
+}
+
+// SourceReader says how the copy reads S3, where that differs from Amazon's own
+// endpoints.
+type SourceReader struct {
+	// Endpoint is an S3-compatible endpoint's URL; Amazon's for the region if
+	// left out.
+	Endpoint  string `json:"endpoint,omitempty" example:"https://s3.ap-southeast-1.amazonaws.com"`
+	PathStyle bool   `json:"pathStyle,omitempty" example:"true"`
+}
+
+// TargetRepository is the copy of the source repository on OSS, which the
+// target reads. It is always registered with readonly: true.
+type TargetRepository struct {
+	Bucket string `json:"bucket" required:"true" example:"shop-es-migration-sg"`
+	// Region of the bucket, without oss-; used for signatures of version 4 and
+	// when the bucket is created.
+	Region string `json:"region" required:"true" example:"ap-southeast-1"`
+	// Endpoint is OSS as the target cluster reaches it: usually the internal one.
+	Endpoint string `json:"endpoint" required:"true" example:"http://oss-ap-southeast-1-internal.aliyuncs.com"`
+	// AccessKeyID and SecretAccessKey are the key that the cluster reads OSS
+	// with. Elasticsearch keeps it and returns it in clear on 5.x: use a key that
+	// can only read this bucket, and delete it after the migration.
+	AccessKeyID     SecretRef `json:"accessKeyId" required:"true" example:"env:OSS_CLUSTER_ACCESS_KEY_ID"`
+	SecretAccessKey SecretRef `json:"secretAccessKey" required:"true" example:"env:OSS_CLUSTER_ACCESS_KEY_SECRET"`
+	// BasePath is the folder in the bucket; the source repository's if left out.
+	BasePath string `json:"basePath,omitempty" example:"snapferry/movies"`
+	// CreateBucket has the bucket created (private, Standard) if it is absent.
+	CreateBucket bool `json:"createBucket,omitempty" example:"true"`
+	// Settings are further repository settings, passed on as they are.
+	Settings map[string]any `json:"settings,omitempty" example:"{max_restore_bytes_per_sec: 80mb}"`
+	Writer   TargetWriter   `json:"writer" required:"true"`
+}
+
+// TargetWriter says how the copy writes OSS.
+type TargetWriter struct {
+	// Endpoint is OSS as the worker reaches it.
+	Endpoint        string    `json:"endpoint" required:"true" example:"https://oss-ap-southeast-1.aliyuncs.com"`
+	AccessKeyID     SecretRef `json:"accessKeyId" required:"true" example:"env:OSS_ACCESS_KEY_ID"`
+	AccessKeySecret SecretRef `json:"accessKeySecret" required:"true" example:"env:OSS_ACCESS_KEY_SECRET"`
+	SecurityToken   SecretRef `json:"securityToken,omitempty" example:"env:OSS_SECURITY_TOKEN"`
+}
+
+// Rounds says when incremental rounds run.
+type Rounds struct {
+	// Interval is the time from the end of one round to the start of the next.
+	Interval Duration `json:"interval,omitempty" example:"15m"`
+}
+
+// Copy bounds the copy from S3 to OSS.
+type Copy struct {
+	// Concurrency is how many objects are carried at once.
+	Concurrency int `json:"concurrency,omitempty" example:"32"`
+}
+
+// Freeze says how writes are stopped.
+type Freeze struct {
+	// MaxDuration is the dead man's switch: if no cutover came by then, the block
+	// is lifted and rounds go on.
+	MaxDuration Duration `json:"maxDuration,omitempty" example:"2h"`
+	// StandstillTimeout is how long the write counters may go on moving after the
+	// block before the migration asks for attention.
+	StandstillTimeout Duration `json:"standstillTimeout,omitempty" example:"2m"`
+}
+
+// Restore says how snapshots are restored into the target.
+type Restore struct {
+	// Replicas during the migration; the source's number is set at cutover.
+	Replicas int `json:"replicas,omitempty" example:"0"`
+	// ExcludeAliases leaves the source's aliases behind.
+	ExcludeAliases bool `json:"excludeAliases,omitempty" example:"true"`
+	// IgnoreSettings are index settings that are not restored, beside the blocks
+	// and allocation rules, which never are.
+	IgnoreSettings []string `json:"ignoreSettings,omitempty" example:"[\"index.opendistro.*\"]"`
+}
+
+// The depths of verification.
+const (
+	ChecksumVersions = "versions"
+	ChecksumNone     = "none"
+)
+
+// Verify says how the target is proven equal to the frozen source.
+type Verify struct {
+	// Checksum is versions (the default: beside the counts, an order-independent
+	// checksum over type, id, routing and version of each document) or none
+	// (counts only, for indices that are too large to scan within the window).
+	Checksum string `json:"checksum,omitempty" enum:"versions,none" example:"versions"`
+}
+
+// Cutover says what happens at the handover.
+type Cutover struct {
+	Webhook Webhook `json:"webhook,omitzero"`
+	// KeepRepositories leaves both repositories registered after the cutover.
+	KeepRepositories bool `json:"keepRepositories,omitempty" example:"true"`
+}
+
+// Webhook is called with the report as JSON once the target takes writes.
+type Webhook struct {
+	URL string `json:"url,omitempty" example:"https://deploy.example.com/hooks/search-moved"`
+	// Authorization is the value of the Authorization header.
+	Authorization SecretRef `json:"authorization,omitempty" example:"env:WEBHOOK_AUTHORIZATION"`
+}
+
+// Defaults of a plan; docs/plan.md gives the reason for each.
+const (
+	DefaultRoundInterval     = Duration(15 * time.Minute)
+	DefaultConcurrency       = 32
+	MaxConcurrency           = 256
+	DefaultFreezeMaxDuration = Duration(2 * time.Hour)
+	DefaultStandstillTimeout = Duration(2 * time.Minute)
+)
+
+// withDefaults fills in what the plan leaves out, so that the status shows the
+// plan as it is carried out.
+func (p Plan) withDefaults() Plan {
+	p.Source.Auth.Type = or(p.Source.Auth.Type, AuthSigV4)
+	if p.Source.Auth.Type == AuthSigV4 {
+		p.Source.Auth.Region = or(p.Source.Auth.Region, p.Source.Repository.Region)
+	}
+	p.Target.Auth.Type = or(p.Target.Auth.Type, AuthBasic)
+	p.Source.Repository.BasePath = or(p.Source.Repository.BasePath, "snapferry/"+p.Name)
+	p.Target.Repository.BasePath = or(p.Target.Repository.BasePath, p.Source.Repository.BasePath)
+	p.Rounds.Interval = or(p.Rounds.Interval, DefaultRoundInterval)
+	p.Copy.Concurrency = or(p.Copy.Concurrency, DefaultConcurrency)
+	p.Freeze.MaxDuration = or(p.Freeze.MaxDuration, DefaultFreezeMaxDuration)
+	p.Freeze.StandstillTimeout = or(p.Freeze.StandstillTimeout, DefaultStandstillTimeout)
+	p.Verify.Checksum = or(p.Verify.Checksum, ChecksumVersions)
+	return p
+}
+
+func or[T comparable](value, fallback T) T {
+	var zero T
+	if value == zero {
+		return fallback
+	}
+	return value
+}

@@ -1,0 +1,110 @@
+package migration
+
+// The results that a report can carry.
+const (
+	ResultCompleted = "completed"
+	ResultAborted   = "aborted"
+)
+
+// Report is the workflow's result: what was carried, how long writes stood
+// still, and the proof.
+type Report struct {
+	Result     string `json:"result"`
+	WorkflowID string `json:"workflowId"`
+	Plan       string `json:"plan"`
+	// StartedMillis and EndedMillis are epoch milliseconds.
+	StartedMillis int64 `json:"startedMillis"`
+	EndedMillis   int64 `json:"endedMillis"`
+	// Rounds lists the baseline, each incremental round and the final one.
+	Rounds  []Round       `json:"rounds"`
+	Indices []IndexResult `json:"indices"`
+	// FrozenWindow is the last one; earlier ones, ended by the dead man's switch,
+	// stand in Decisions.
+	FrozenWindow *FrozenWindow `json:"frozenWindow,omitempty"`
+	// Decisions are the requests that people sent, in order.
+	Decisions []Decision `json:"decisions,omitempty"`
+	// Warnings were found on the way and stopped nothing.
+	Warnings []string `json:"warnings,omitempty"`
+	// Remains says what is left where, and what to do with it.
+	Remains []string `json:"remains,omitempty"`
+	// Error is why the migration was aborted, if it was not a person's wish.
+	Error string `json:"error,omitempty"`
+}
+
+// The kinds of round.
+const (
+	RoundBaseline    = "baseline"
+	RoundIncremental = "incremental"
+	RoundFinal       = "final"
+)
+
+// Round is what one round did. Times are epoch milliseconds as Elasticsearch
+// reports them, durations milliseconds as the workflow saw them.
+type Round struct {
+	Number  int    `json:"number"`
+	Kind    string `json:"kind"`
+	Attempt int    `json:"attempt"`
+	// Snapshot and UUID name the snapshot.
+	Snapshot        string `json:"snapshot"`
+	UUID            string `json:"uuid"`
+	StartTimeMillis int64  `json:"startTimeMillis"`
+	EndTimeMillis   int64  `json:"endTimeMillis"`
+	BlobsCopied     int64  `json:"blobsCopied"`
+	BytesCopied     int64  `json:"bytesCopied"`
+	// BlobsSkipped and BytesSkipped are those of the snapshot that the target
+	// repository held already.
+	BlobsSkipped int64 `json:"blobsSkipped"`
+	BytesSkipped int64 `json:"bytesSkipped"`
+	// Generation is the N of the root index-N that was published.
+	Generation     int64 `json:"generation"`
+	SnapshotMillis int64 `json:"snapshotMillis"`
+	CopyMillis     int64 `json:"copyMillis"`
+	RestoreMillis  int64 `json:"restoreMillis"`
+	// BytesRestored and BytesReused split what the target's shards hold by
+	// whether the restore carried it or found it there.
+	BytesRestored int64 `json:"bytesRestored"`
+	BytesReused   int64 `json:"bytesReused"`
+	Docs          int64 `json:"docs"`
+	Indices       int   `json:"indices"`
+}
+
+// IndexResult is the verdict on one index.
+type IndexResult struct {
+	Name       string `json:"name"`
+	SourceDocs int64  `json:"sourceDocs"`
+	TargetDocs int64  `json:"targetDocs"`
+	// Equal means: the same number of documents, in each shard and in all, and,
+	// unless verify.checksum is none, the same order-independent checksum over
+	// type, id, routing and version.
+	Equal bool `json:"equal"`
+	// Checksum is the source's, in hexadecimal; empty without one.
+	Checksum string `json:"checksum,omitempty"`
+	// Differences are sentences: what makes it unequal, and what differs in
+	// settings, mappings and aliases.
+	Differences []string `json:"differences,omitempty"`
+}
+
+// FrozenWindow is the time in which writes were blocked, until the target was
+// verified, without waiting for people.
+type FrozenWindow struct {
+	// StartedMillis is the epoch time at which the block was asked for.
+	StartedMillis int64 `json:"startedMillis"`
+	// Millis is from the block to the verified target.
+	Millis         int64 `json:"millis"`
+	BlockMillis    int64 `json:"blockMillis"`
+	SnapshotMillis int64 `json:"snapshotMillis"`
+	CopyMillis     int64 `json:"copyMillis"`
+	RestoreMillis  int64 `json:"restoreMillis"`
+	VerifyMillis   int64 `json:"verifyMillis"`
+}
+
+// Decision records what a person asked for, when, and what became of it.
+type Decision struct {
+	Request    Request `json:"request"`
+	By         string  `json:"by,omitempty"`
+	Reason     string  `json:"reason,omitempty"`
+	AtMillis   int64   `json:"atMillis"`
+	Phase      Phase   `json:"phase"`
+	Verdict    Verdict `json:"verdict"`
+	Commentary string  `json:"commentary,omitempty"`
+}

@@ -1,0 +1,93 @@
+package migration
+
+// Status is the answer to the status query.
+type Status struct {
+	WorkflowID string `json:"workflowId"`
+	Plan       Plan   `json:"plan"`
+	Phase      Phase  `json:"phase"`
+	// PhaseSinceMillis is the epoch time at which the phase began.
+	PhaseSinceMillis int64 `json:"phaseSinceMillis"`
+	StartedMillis    int64 `json:"startedMillis"`
+	// Step is what is being done now, in words; empty while it waits.
+	Step   string `json:"step,omitempty"`
+	Paused bool   `json:"paused,omitempty"`
+	// Round is the number of the round in progress or last ended; the baseline
+	// is 0. Rounds holds what the ended ones did, the newest last, at most the
+	// last StatusRounds of them.
+	Round       int     `json:"round"`
+	RoundsEnded int     `json:"roundsEnded"`
+	Rounds      []Round `json:"rounds,omitempty"`
+	// NextRoundMillis is the epoch time at which the next round starts by itself.
+	NextRoundMillis int64 `json:"nextRoundMillis,omitempty"`
+	// Indices are those of the newest round, at most StatusIndices of them;
+	// IndicesTotal counts all.
+	Indices      []IndexStatus `json:"indices,omitempty"`
+	IndicesTotal int           `json:"indicesTotal"`
+	// FrozenSinceMillis is the epoch time of the write block, FrozenUntilMillis
+	// that at which the dead man's switch lifts it.
+	FrozenSinceMillis int64         `json:"frozenSinceMillis,omitempty"`
+	FrozenUntilMillis int64         `json:"frozenUntilMillis,omitempty"`
+	FrozenWindow      *FrozenWindow `json:"frozenWindow,omitempty"`
+	// FreezeRequested and CutoverRequested are requests that wait for their
+	// phase.
+	FreezeRequested  bool `json:"freezeRequested,omitempty"`
+	CutoverRequested bool `json:"cutoverRequested,omitempty"`
+	// Attention is set while the migration waits for retry or abort.
+	Attention *Attention `json:"attention,omitempty"`
+	// WaitsFor says what it waits for, Next lists the commands that move it on.
+	WaitsFor string     `json:"waitsFor,omitempty"`
+	Next     []string   `json:"next,omitempty"`
+	Warnings []string   `json:"warnings,omitempty"`
+	Notes    []Decision `json:"notes,omitempty"`
+}
+
+// The most that a status lists, so that it stays a page.
+const (
+	StatusRounds  = 20
+	StatusIndices = 50
+	StatusNotes   = 10
+)
+
+// IndexStatus is what is known of an index: on the source when last resolved, on
+// the target after the last restore.
+type IndexStatus struct {
+	Name        string `json:"name"`
+	Shards      int    `json:"shards"`
+	SourceDocs  int64  `json:"sourceDocs"`
+	SourceBytes int64  `json:"sourceBytes"`
+	// TargetDocs is -1 until the first restore.
+	TargetDocs int64 `json:"targetDocs"`
+	Equal      *bool `json:"equal,omitempty"`
+}
+
+// Attention is a failure that no retry by itself can mend.
+type Attention struct {
+	// Step is the step that failed, in words; Type is the error's class.
+	Step string `json:"step"`
+	Type string `json:"type"`
+	// Message says what was tried, on what, and what came back; Remedy what to do.
+	Message     string `json:"message"`
+	Remedy      string `json:"remedy"`
+	SinceMillis int64  `json:"sinceMillis"`
+	// Failures counts how often this step has failed so since it began.
+	Failures int `json:"failures"`
+}
+
+// Progress is what a long activity says in its heartbeats; `temporal workflow
+// describe` and `starter watch` show it.
+type Progress struct {
+	// Doing is what it does, in words, such as "copying".
+	Doing      string `json:"doing"`
+	BlobsDone  int64  `json:"blobsDone,omitempty"`
+	BlobsTotal int64  `json:"blobsTotal,omitempty"`
+	BytesDone  int64  `json:"bytesDone,omitempty"`
+	BytesTotal int64  `json:"bytesTotal,omitempty"`
+	// ShardsDone and ShardsTotal are for snapshots and restores, Docs for
+	// verification.
+	ShardsDone  int   `json:"shardsDone,omitempty"`
+	ShardsTotal int   `json:"shardsTotal,omitempty"`
+	DocsDone    int64 `json:"docsDone,omitempty"`
+	DocsTotal   int64 `json:"docsTotal,omitempty"`
+	// Waiting says what it waits for, if something else is in its way.
+	Waiting string `json:"waiting,omitempty"`
+}
