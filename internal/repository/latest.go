@@ -1,0 +1,38 @@
+package repository
+
+import (
+	"encoding/binary"
+	"strings"
+)
+
+// ParseLatest reads index.latest: the generation of the newest root index, 8 bytes, big endian. Only readers that can't
+// list trust it (Elasticsearch: BlobStoreRepository.latestIndexBlobId); others use LatestGeneration.
+func ParseLatest(data []byte) (int64, error) {
+	if len(data) != 8 {
+		return 0, malformed(LatestKey, "it has %d bytes, not 8", len(data))
+	}
+	n := int64(binary.BigEndian.Uint64(data))
+	if n < 0 {
+		return 0, malformed(LatestKey, "its generation %d is negative", n)
+	}
+	return n, nil
+}
+
+// EncodeLatest is the content of index.latest for a generation.
+func EncodeLatest(generation int64) []byte {
+	return binary.BigEndian.AppendUint64(nil, uint64(generation))
+}
+
+// LatestGeneration finds the highest root index-N among keys of the root folder. ok is false if there is none: the
+// repository is empty (or older than 5.0, if "index" is there).
+func LatestGeneration(keys []string) (n int64, ok bool) {
+	for _, key := range keys {
+		if !strings.HasPrefix(key, "index-") {
+			continue
+		}
+		if k := Classify(key); k.Class == ClassRootIndex && (!ok || k.Generation > n) {
+			n, ok = k.Generation, true
+		}
+	}
+	return n, ok
+}

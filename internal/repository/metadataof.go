@@ -1,0 +1,160 @@
+package repository
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+)
+
+// Object is one object other than a data blob that must be copied.
+type Object struct {
+	Key   string
+	Class Class
+	// Optional objects are copied if the source has them: those that no restore reads, and those that a version doesn't write.
+	// Absence of any other is an error.
+	Optional bool
+}
+
+// Group is the objects of one stage, by key.
+type Group struct {
+	Stage   Stage
+	Objects []Object
+}
+
+// Shape is what the root doesn't say about an index in a snapshot.
+type Shape struct {
+	Shards int // primaries, from the index's metadata (ParseIndexMetadata) or from _status
+	// Generations are the shards' current shard indices, before 7.6 found by listing (ShardGenerations). nil means those of the
+	// root. Only writers and _status read shard indices; a restore works without.
+	Generations []string
+}
+
+// MetadataOf lists what must be copied beside data blobs to publish this root, in groups in the order of publishing: for
+// each of the named snapshots, which must be in state SUCCESS (or unknown, if the caller knows better), its shard
+// snapshots, shard indices and index metadata; and the root's own objects with every listed snapshot's snap- and meta-.
+// Name all snapshots that the target repository lacks. shapes is by index id. Data blobs (StageData) come before all of it.
+func MetadataOf(root *Root, uuids []string, shapes map[string]Shape) ([]Group, error) {
+	all := map[string]Object{}
+	for _, uuid := range uuids {
+		if err := snapshotObjects(all, root, uuid, shapes); err != nil {
+			return nil, err
+		}
+	}
+	if err := rootObjects(all, root); err != nil {
+		return nil, err
+	}
+	groups := map[Stage][]Object{}
+	for _, o := range all {
+		groups[o.Class.Stage()] = append(groups[o.Class.Stage()], o)
+	}
+	var out []Group
+	for stage := StageShards; stage <= StageLatest; stage++ {
+		objects := groups[stage]
+		if len(objects) == 0 {
+			continue
+		}
+		slices.SortFunc(objects, func(a, b Object) int { return cmp.Compare(a.Key, b.Key) })
+		out = append(out, Group{Stage: stage, Objects: objects})
+	}
+	return out, nil
+}
+
+func snapshotObjects(all map[string]Object, root *Root, uuid string, shapes map[string]Shape) error {
+	s, ok := root.Snapshot(uuid)
+	if !ok {
+		return fmt.Errorf("root %s lists no snapshot with uuid %s", RootIndexKey(root.Generation), clip(uuid))
+	}
+	if s.State != StateSuccess && s.State != StateUnknown {
+		return fmt.Errorf("the snapshot %s is %s, so its shards are never published", clip(s.Name), s.State)
+	}
+	for _, index := range root.IndicesOf(uuid) {
+		shape, ok := shapes[index.ID]
+		if !ok || shape.Shards < 1 || shape.Shards > maxShards {
+			return fmt.Errorf("the number of shards of index %s in snapshot %s is not known", clip(index.Name), clip(s.Name))
+		}
+		key, err := IndexMetadataKey(index.ID, s.IndexMetadataID(index.ID))
+		if err != nil {
+			return err
+		}
+		all[key] = Object{Key: key, Class: ClassIndexMetadata}
+		if err := shardObjects(all, index, s, shape); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func shardObjects(all map[string]Object, index Index, s Snapshot, shape Shape) error {
+	generations := shape.Generations
+	if generations == nil {
+		generations = index.ShardGenerations
+	}
+	for n := range shape.Shards {
+		shard := ShardID{IndexID: index.ID, Number: n}
+		key, err := ShardSnapshotKey(shard, s.UUID)
+		if err != nil {
+			return err
+		}
+		all[key] = Object{Key: key, Class: ClassShardSnapshot}
+		if n >= len(generations) || generations[n] == "" {
+			continue
+		}
+		if key, err = ShardIndexKey(shard, generations[n]); err != nil {
+			return err
+		}
+		all[key] = Object{Key: key, Class: ClassShardIndex, Optional: true}
+	}
+	return nil
+}
+
+// rootObjects adds the root folder's objects. A failed attempt's snap- and meta- are copied so that listings work in the
+// target as they do in the source; where the source lacks one, so may the target.
+func rootObjects(all map[string]Object, root *Root) error {
+	for _, s := range root.Snapshots {
+		optional := s.State != StateSuccess
+		key, err := SnapshotKey(s.UUID)
+		if err != nil {
+			return err
+		}
+		all[key] = Object{Key: key, Class: ClassSnapshot, Optional: optional}
+		if key, err = SnapshotMetadataKey(s.UUID); err != nil {
+			return err
+		}
+		all[key] = Object{Key: key, Class: ClassSnapshotMetadata, Optional: optional}
+	}
+	key := RootIndexKey(root.Generation)
+	all[key] = Object{Key: key, Class: ClassRootIndex}
+	if root.Generation >= 0 { // 2.x has neither of these
+		all[IncompatibleKey] = Object{Key: IncompatibleKey, Class: ClassIncompatible, Optional: true}
+		// At the source it is deleted and written anew; EncodeLatest gives the same bytes.
+		all[LatestKey] = Object{Key: LatestKey, Class: ClassLatest, Optional: true}
+	}
+	return nil
+}
+
+// ShardGenerations finds the current shard index of each shard of an index among listed keys: with a number, the highest
+// (Elasticsearch: buildBlobStoreIndexShardSnapshots). Shard indices named by uuid are left out: only the root knows which of
+// them is current.
+func ShardGenerations(indexID string, keys []string) []string {
+	var highest []int64
+	for _, key := range keys {
+		k := Classify(key)
+		if k.Class != ClassShardIndex || k.Shard.IndexID != indexID || k.Generation < 0 {
+			continue
+		}
+		for len(highest) <= k.Shard.Number {
+			highest = append(highest, -1)
+		}
+		highest[k.Shard.Number] = max(highest[k.Shard.Number], k.Generation)
+	}
+	var out []string
+	for _, n := range highest {
+		generation := ""
+		if n >= 0 {
+			generation = strconv.FormatInt(n, 10)
+		}
+		out = append(out, generation)
+	}
+	return out
+}

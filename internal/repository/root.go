@@ -1,0 +1,131 @@
+package repository
+
+import (
+	"cmp"
+	"slices"
+)
+
+// State is a snapshot's outcome as a root index gives it. Elasticsearch: SnapshotState.
+type State int
+
+// The states; StateUnknown stands for a root that gives none (before 5.3, and 2.x): see ParseSnapshotInfo.
+const (
+	StateUnknown      State = -1
+	StateInProgress   State = 0
+	StateSuccess      State = 1
+	StateFailed       State = 2
+	StatePartial      State = 3
+	StateIncompatible State = 4
+)
+
+var stateNames = map[State]string{StateInProgress: "IN_PROGRESS", StateSuccess: "SUCCESS", StateFailed: "FAILED",
+	StatePartial: "PARTIAL", StateIncompatible: "INCOMPATIBLE"}
+
+// String is the state as GET _snapshot shows it.
+func (s State) String() string {
+	if name, ok := stateNames[s]; ok {
+		return name
+	}
+	return "UNKNOWN"
+}
+
+// ParseState reads a state as GET _snapshot and snap-<uuid>.dat give it.
+func ParseState(name string) (State, error) {
+	for s, n := range stateNames {
+		if n == name {
+			return s, nil
+		}
+	}
+	return StateUnknown, malformed("snapshot state", "%s is none that Elasticsearch has", clip(name))
+}
+
+// Root is a root index-N: the state of the whole repository at one generation. Elasticsearch: RepositoryData.
+type Root struct {
+	Generation int64      // N; -1 for 2.x's "index"
+	UUID       string     // 7.12 and later, else empty
+	ClusterID  string     // likewise
+	MinVersion string     // 7.6 and later: the oldest Elasticsearch that may read it
+	Snapshots  []Snapshot // in the order of the object
+	Indices    []Index    // by name
+
+	byUUID    map[string]int
+	byName    map[string]int
+	indicesOf map[string][]int
+}
+
+// Snapshot is one snapshot of a root.
+type Snapshot struct {
+	Name, UUID string
+	State      State
+	Version    string // of Elasticsearch, from 7.6 on
+
+	indexMetadata map[string]string // index id -> blob id, from 7.9 on
+}
+
+// Index is one index of a root. Its id names a folder of the repository; it stays the same when an index is deleted and
+// created anew under its name, so the same id doesn't mean the same shards.
+type Index struct {
+	Name, ID  string
+	Snapshots []string // uuids
+	// ShardGenerations are the current shard indices by shard, from 7.6 on; "" where there is none. There may be more than a
+	// snapshot has shards, if the index once had more.
+	ShardGenerations []string
+}
+
+// Snapshot finds a snapshot by its uuid.
+func (r *Root) Snapshot(uuid string) (Snapshot, bool) { return r.find(r.byUUID, uuid) }
+
+// ByName finds a snapshot by its name.
+func (r *Root) ByName(name string) (Snapshot, bool) { return r.find(r.byName, name) }
+
+func (r *Root) find(in map[string]int, key string) (Snapshot, bool) {
+	i, ok := in[key]
+	if !ok {
+		return Snapshot{}, false
+	}
+	return r.Snapshots[i], true
+}
+
+// IndicesOf are the indices that a snapshot has, by name.
+func (r *Root) IndicesOf(uuid string) []Index {
+	indices := make([]Index, 0, len(r.indicesOf[uuid]))
+	for _, i := range r.indicesOf[uuid] {
+		indices = append(indices, r.Indices[i])
+	}
+	return indices
+}
+
+// Successful are the snapshots in state SUCCESS: those that must be whole before this root is published. Where the state is
+// StateUnknown, the caller must find it out and decide.
+func (r *Root) Successful() []Snapshot {
+	var out []Snapshot
+	for _, s := range r.Snapshots {
+		if s.State == StateSuccess {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// IndexMetadataID is the id in the key of an index's metadata for a snapshot. From 7.9 on snapshots share that object when
+// nothing in it has changed; before, and for snapshots made before, it is the snapshot's uuid.
+func (s Snapshot) IndexMetadataID(indexID string) string {
+	if id, ok := s.indexMetadata[indexID]; ok {
+		return id
+	}
+	return s.UUID
+}
+
+// link builds the lookups of a root whose parts have been checked.
+func (r *Root) link() {
+	slices.SortFunc(r.Indices, func(a, b Index) int { return cmp.Compare(a.Name, b.Name) })
+	r.byUUID, r.byName, r.indicesOf = map[string]int{}, map[string]int{}, map[string][]int{}
+	for i, s := range r.Snapshots {
+		r.byUUID[s.UUID], r.byName[s.Name] = i, i
+	}
+	for i, index := range r.Indices {
+		for _, uuid := range index.Snapshots {
+			r.indicesOf[uuid] = append(r.indicesOf[uuid], i)
+		}
+	}
+}
