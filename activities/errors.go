@@ -1,0 +1,86 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// The types of errors that Temporal's own retries get over. They are shown in
+// the UI while an activity is being retried; no code decides by them.
+const (
+	retryUnavailable    = "Unavailable"
+	retryOutcomeUnknown = "OutcomeUnknown"
+	retrySlotTaken      = "SlotTaken"
+	retryInternal       = "Internal"
+	retryWorkerStopping = "WorkerStopping"
+	retryTimeout        = "Timeout"
+)
+
+// fail makes an error that a retry by itself can't mend. The message is a
+// sentence: what was tried, on what, what came back. What to do about it comes
+// from the type (migration.ErrorType.Remedy).
+func fail(t migration.ErrorType, format string, args ...any) error {
+	return failWith(t, nil, format, args...)
+}
+
+// failWith is fail with a result for the workflow in the error's details.
+func failWith(t migration.ErrorType, details any, format string, args ...any) error {
+	options := temporal.ApplicationErrorOptions{NonRetryable: true}
+	if details != nil {
+		options.Details = []any{details}
+	}
+	return temporal.NewApplicationErrorWithOptions(fmt.Errorf(format, args...).Error(), string(t), options)
+}
+
+// passing makes an error that passes by itself: Temporal retries, after the
+// given time if it is not 0.
+func passing(errorType, message string, after time.Duration) error {
+	return temporal.NewApplicationErrorWithOptions(message, errorType, temporal.ApplicationErrorOptions{NextRetryDelay: after})
+}
+
+// classify decides, for every failure of something outside, whether a retry
+// may mend it and what a person is told. It is the only place that does. What is
+// classified already passes through, and so does a cancellation.
+func classify(err error) error {
+	if err == nil {
+		return nil
+	}
+	if classified, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+		return classified
+	}
+	if temporal.IsCanceledError(err) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	if elastic.KindOf(err) != elastic.Unclassified {
+		return classifyElastic(err)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return passing(retryTimeout, err.Error(), 0)
+	}
+	return passing(retryInternal, err.Error(), 0)
+}
+
+func classifyElastic(err error) error {
+	switch elastic.KindOf(err) {
+	case elastic.Unavailable:
+		return passing(retryUnavailable, err.Error(), 0)
+	case elastic.OutcomeUnknown:
+		return passing(retryOutcomeUnknown, err.Error(), 0)
+	case elastic.SlotTaken:
+		return passing(retrySlotTaken, err.Error(), 0)
+	case elastic.Unauthorized:
+		return fail(migration.ErrorUnauthorized, "%w", err)
+	case elastic.Missing:
+		return fail(migration.ErrorMissing, "%w", err)
+	case elastic.NotSupported, elastic.AlreadyExists, elastic.Blocked, elastic.Invalid, elastic.Rejected:
+		return fail(migration.ErrorRefused, "%w", err)
+	}
+	return passing(retryInternal, err.Error(), 0)
+}
