@@ -1,0 +1,89 @@
+package osstest
+
+import (
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// copySource opens the object that x-oss-copy-source names, "/bucket/escaped-key". The caller must release it.
+func (c *call) copySource() (*object, error) {
+	source, err := url.PathUnescape(strings.TrimPrefix(c.r.Header.Get("X-Oss-Copy-Source"), "/"))
+	if err != nil {
+		return nil, errInvalidArgument.with("ArgumentName", "x-oss-copy-source")
+	}
+	name, key, ok := strings.Cut(source, "/")
+	if !ok || !validKey(key) {
+		return nil, errInvalidArgument.with("ArgumentName", "x-oss-copy-source").with("ArgumentValue", source)
+	}
+	b, err := c.store.bucket(name)
+	if err != nil {
+		return nil, err
+	}
+	o, err := b.open(key)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.conditions(c.r.Header, "X-Oss-Copy-Source-"); err != nil {
+		o.release()
+		return nil, err
+	}
+	if o.archived() {
+		o.release()
+		return nil, errObjectState.with("ObjectName", key)
+	}
+	return o, nil
+}
+
+func (c *call) copyObject() error {
+	b, err := c.store.bucket(c.bucket)
+	if err != nil {
+		return err
+	}
+	header, class, err := c.attributes()
+	if err != nil {
+		return err
+	}
+	source, err := c.copySource()
+	if err != nil {
+		return err
+	}
+	defer source.release()
+	if source.Size > maxPutSize {
+		return errTooLarge
+	}
+	if !strings.EqualFold(c.r.Header.Get("X-Oss-Metadata-Directive"), "REPLACE") {
+		header = maps.Clone(source.Header)
+	}
+	body, err := c.copyBytes(source, 0, source.Size)
+	if err != nil {
+		return err
+	}
+	defer body.discard()
+	o := b.object(c.key, body, class, header, c.second())
+	if err := b.publish(o, body, c.forbidsOverwrite()); err != nil {
+		return err
+	}
+	c.copied("CopyObjectResult", o.ETag, o.CRC64, o.Modified)
+	return nil
+}
+
+// copyBytes stages a range of an object as if it had been uploaded.
+func (c *call) copyBytes(o *object, offset, n int64) (*staged, error) {
+	r := &reader{o: o, offset: offset, n: n}
+	defer r.Close()
+	return c.store.stage(io.Reader(r), maxPutSize)
+}
+
+func (c *call) copied(name, etag string, crc uint64, modified time.Time) {
+	c.digests(etag, crc)
+	var d document
+	d.open(name)
+	d.element("LastModified", stamp(modified))
+	d.element("ETag", `"`+etag+`"`)
+	d.close(name)
+	c.reply(http.StatusOK, &d)
+}

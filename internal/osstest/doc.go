@@ -1,0 +1,26 @@
+// Package osstest is an Alibaba Cloud Object Storage Service (OSS) for tests and the lab, in the manner of net/http/httptest.
+//
+// No usable OSS emulator exists, so this one checks what the real service would check and what a client gets wrong: signatures
+// (V1 and V4, as Alibaba's Go SDK v3.0.2 and Java SDK 3.18.1 send them), the limits of multipart uploads, names, ranges,
+// conditions and digests. Objects live in files below one folder, with their metadata in sidecar files, so that a server started
+// again on the same folder has the same buckets, objects and uploads in progress. Nothing is synced to the disk: it survives the
+// process, not a power cut.
+//
+//	srv, err := osstest.Start(osstest.Options{
+//		Dir:    t.TempDir(),
+//		Region: "cn-hangzhou",
+//		Keys:   []osstest.Key{{ID: "ak", Secret: "sk"}},
+//	})
+//	defer srv.Close()
+//	err = srv.CreateBucket("target", osstest.BucketOptions{})
+//	client, err := oss.New(srv.URL(), "ak", "sk")
+//
+// A test makes the service slow, throttled or broken with [Server.Inject] and [Server.SetBandwidth], watches it with
+// [Server.Count] and [Server.Observe], and looks behind it with [Server.Objects], [Server.Read] and [Server.Put].
+//
+// It doesn't cover: signatures in the URL (presigned), V2 signatures, POST forms, append and symbolic objects, versioning,
+// lifecycle, tagging, CORS, policies, RAM, object ACLs, anonymous access to public buckets, KMS encryption, restore of archived
+// objects, callbacks, image processing, TLS. A call that it doesn't know is answered with 501 NotImplemented, never with success.
+// Whatever the real service decides by its own state (which partition throttles, how consistent a listing is after a fail-over)
+// has no counterpart here but the injected faults.
+package osstest

@@ -1,0 +1,305 @@
+package osstest
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/md5"
+	"encoding/base64"
+	"encoding/xml"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	maxPutSize  = 5 << 30 // of one request's body and of a CopyObject (OSS: Limits)
+	maxXMLSize  = 4 << 20
+	maxDeletes  = 1000
+	typeNormal  = "Normal"
+	typeUploads = "Multipart"
+)
+
+// readBody receives the request's body into the store and checks it against Content-MD5.
+func (c *call) readBody() (*staged, error) {
+	if c.r.ContentLength > maxPutSize {
+		return nil, errTooLarge
+	}
+	want, err := contentMD5(c.r.Header)
+	if err != nil {
+		return nil, err
+	}
+	st, err := c.store.stage(c.body, maxPutSize)
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, errIncompleteBody
+	case err != nil:
+		return nil, err
+	case want != nil && !bytes.Equal(want, st.md5[:]):
+		st.discard()
+		return nil, errInvalidDigest.with("Content-MD5", c.r.Header.Get("Content-Md5"))
+	}
+	return st, nil
+}
+
+// contentMD5 is the digest that the client gives, nil if none.
+func contentMD5(h http.Header) ([]byte, error) {
+	v := h.Get("Content-Md5")
+	if v == "" {
+		return nil, nil
+	}
+	sum, err := base64.StdEncoding.DecodeString(v)
+	if err != nil || len(sum) != md5.Size {
+		return nil, errInvalidDigest.with("Content-MD5", v)
+	}
+	return sum, nil
+}
+
+// readXML decodes a body that has to be XML, after its digest; io.EOF if it's empty.
+func (c *call) readXML(v any) error {
+	data, err := io.ReadAll(io.LimitReader(c.body, maxXMLSize+1))
+	if err != nil {
+		return errIncompleteBody
+	}
+	want, err := contentMD5(c.r.Header)
+	if err != nil {
+		return err
+	}
+	if sum := md5.Sum(data); want != nil && !bytes.Equal(want, sum[:]) {
+		return errInvalidDigest.with("Content-MD5", c.r.Header.Get("Content-Md5"))
+	}
+	if len(data) == 0 {
+		return io.EOF
+	}
+	if len(data) > maxXMLSize || xml.Unmarshal(data, v) != nil {
+		return errMalformedXML
+	}
+	return nil
+}
+
+var keptHeaders = []string{"Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires"}
+
+// attributes are the request's headers that become part of the object.
+func (c *call) attributes() (header map[string]string, class string, err error) {
+	header = map[string]string{"Content-Type": cmp.Or(c.r.Header.Get("Content-Type"), "application/octet-stream")}
+	for _, name := range keptHeaders {
+		if v := c.r.Header.Get(name); v != "" {
+			header[name] = v
+		}
+	}
+	for name, values := range c.r.Header {
+		if strings.HasPrefix(name, "X-Oss-Meta-") {
+			header[name] = values[0]
+		}
+	}
+	if sse := c.r.Header.Get("X-Oss-Server-Side-Encryption"); sse == "AES256" {
+		header["X-Oss-Server-Side-Encryption"] = sse // said, not done
+	} else if sse != "" {
+		return nil, "", errNotImplemented.because("osstest knows no server-side encryption but AES256, not %s.", sse)
+	}
+	class = c.r.Header.Get("X-Oss-Storage-Class")
+	if class != "" && !slices.Contains(storageClasses, class) {
+		return nil, "", errInvalidArgument.with("ArgumentName", "x-oss-storage-class").with("ArgumentValue", class)
+	}
+	return header, class, nil
+}
+
+func (c *call) forbidsOverwrite() bool {
+	return strings.EqualFold(c.r.Header.Get("X-Oss-Forbid-Overwrite"), "true")
+}
+
+// second is the server's time in the resolution of OSS's Last-Modified.
+func (c *call) second() time.Time { return c.now().UTC().Truncate(time.Second) }
+
+func (c *call) putObject() error {
+	b, err := c.store.bucket(c.bucket)
+	if err != nil {
+		return err
+	}
+	header, class, err := c.attributes()
+	if err != nil {
+		return err
+	}
+	body, err := c.readBody()
+	if err != nil {
+		return err
+	}
+	defer body.discard()
+	o := b.object(c.key, body, class, header, c.second())
+	if err := b.publish(o, body, c.forbidsOverwrite()); err != nil {
+		return err
+	}
+	c.digests(o.ETag, o.CRC64)
+	c.reply(http.StatusOK, nil)
+	return nil
+}
+
+// object makes a sidecar for a body received whole.
+func (b *bucket) object(key string, body *staged, class string, header map[string]string, now time.Time) *object {
+	return &object{
+		Key: key, Size: body.size, ETag: body.etag(), CRC64: body.crc, Type: typeNormal,
+		StorageClass: cmp.Or(class, b.StorageClass), Modified: now, Header: header,
+	}
+}
+
+// digests tells the client what arrived.
+func (c *call) digests(etag string, crc uint64) {
+	if c.effect.wrongCRC {
+		crc++
+	}
+	c.w.Header().Set("ETag", `"`+etag+`"`)
+	c.w.Header().Set("X-Oss-Hash-Crc64ecma", strconv.FormatUint(crc, 10))
+}
+
+func (o *object) archived() bool { return strings.HasSuffix(o.StorageClass, "Archive") }
+
+// find opens the object of the request. The caller must release it.
+func (c *call) find() (*object, error) {
+	b, err := c.store.bucket(c.bucket)
+	if err != nil {
+		return nil, err
+	}
+	return b.open(c.key)
+}
+
+func (c *call) headObject() error {
+	o, err := c.find()
+	if err != nil {
+		return err
+	}
+	defer o.release()
+	if err := o.conditions(c.r.Header, ""); err != nil {
+		return err
+	}
+	c.describeObject(o)
+	c.w.Header().Set("Content-Length", strconv.FormatInt(o.Size, 10))
+	c.w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// describeObject sets the headers of HEAD and GET.
+func (c *call) describeObject(o *object) {
+	h := c.w.Header()
+	for name, value := range o.Header {
+		h.Set(name, value)
+	}
+	h.Set("Accept-Ranges", "bytes")
+	h.Set("ETag", `"`+o.ETag+`"`)
+	h.Set("Last-Modified", o.Modified.UTC().Format(http.TimeFormat))
+	h.Set("X-Oss-Object-Type", o.Type)
+	h.Set("X-Oss-Storage-Class", o.StorageClass)
+	h.Set("X-Oss-Hash-Crc64ecma", strconv.FormatUint(o.CRC64, 10))
+	if o.Type == typeNormal {
+		if sum, err := hexMD5(o.ETag); err == nil {
+			h.Set("Content-Md5", sum)
+		}
+	}
+	for name := range c.query {
+		if field, ok := strings.CutPrefix(name, "response-"); ok {
+			h.Set(field, c.query.Get(name))
+		}
+	}
+}
+
+func (c *call) getObject() error {
+	o, err := c.find()
+	if err != nil {
+		return err
+	}
+	defer o.release()
+	if o.archived() {
+		return errObjectState.with("ObjectName", o.Key)
+	}
+	if err := o.conditions(c.r.Header, ""); err != nil {
+		return err
+	}
+	start, length, partial, err := c.rangeOf(o.Size)
+	if err != nil {
+		return err
+	}
+	c.describeObject(o)
+	status, h := http.StatusOK, c.w.Header()
+	if partial {
+		status = http.StatusPartialContent
+		h.Set("Content-Range", contentRange(start, length, o.Size))
+		h.Del("Content-Md5")
+	}
+	h.Set("Content-Length", strconv.FormatInt(c.effect.declared(length), 10))
+	c.w.WriteHeader(status)
+	body := &reader{o: o, offset: start, n: length}
+	defer body.Close()
+	_, err = body.WriteTo(c.shape(c.w))
+	if errors.Is(err, errCut) {
+		return nil
+	}
+	return err
+}
+
+func (c *call) deleteObject() error {
+	b, err := c.store.bucket(c.bucket)
+	if err != nil {
+		return err
+	}
+	if err := b.remove(c.key); err != nil {
+		return err
+	}
+	c.reply(http.StatusNoContent, nil)
+	return nil
+}
+
+// deleteObjects removes up to 1,000 keys. OSS wants a Content-MD5 here.
+func (c *call) deleteObjects() error {
+	b, err := c.store.bucket(c.bucket)
+	if err != nil {
+		return err
+	}
+	if c.r.Header.Get("Content-Md5") == "" {
+		return errMissingArgument.with("ArgumentName", "Content-MD5")
+	}
+	encode, err := c.encoder()
+	if err != nil {
+		return err
+	}
+	var body struct {
+		XMLName xml.Name `xml:"Delete"`
+		Quiet   bool
+		Object  []struct{ Key string }
+	}
+	if err := c.readXML(&body); err != nil {
+		return malformedIfEmpty(err)
+	}
+	if len(body.Object) == 0 || len(body.Object) > maxDeletes {
+		return errMalformedXML
+	}
+	var d document
+	d.open("DeleteResult")
+	c.encodingType(&d)
+	for _, o := range body.Object {
+		if !validKey(o.Key) {
+			return errObjectName.with("ObjectName", o.Key)
+		}
+		if err := b.remove(o.Key); err != nil {
+			return err
+		}
+		d.open("Deleted")
+		d.element("Key", encode(o.Key))
+		d.close("Deleted")
+	}
+	d.close("DeleteResult")
+	if body.Quiet {
+		c.reply(http.StatusOK, nil)
+	} else {
+		c.reply(http.StatusOK, &d)
+	}
+	return nil
+}
+
+func malformedIfEmpty(err error) error {
+	if errors.Is(err, io.EOF) {
+		return errMalformedXML
+	}
+	return err
+}

@@ -1,0 +1,85 @@
+package osstest
+
+import (
+	"io"
+	"os"
+)
+
+// reader reads n bytes of an object from offset on, opening its files one by one.
+type reader struct {
+	o         *object
+	offset, n int64
+	current   *os.File
+	left      int64 // of the current file
+}
+
+func (r *reader) advance() error {
+	at := r.offset
+	for _, f := range r.o.Files {
+		if at >= f.Size {
+			at -= f.Size
+			continue
+		}
+		file, err := os.Open(f.path(r.o.dir))
+		if err != nil {
+			return err
+		}
+		if _, err := file.Seek(at, io.SeekStart); err != nil {
+			_ = file.Close()
+			return err
+		}
+		r.current, r.left = file, min(f.Size-at, r.n)
+		return nil
+	}
+	return io.ErrUnexpectedEOF
+}
+
+// next makes sure that a file is open and returns what is left in it; io.EOF at the end.
+func (r *reader) next() error {
+	if r.current != nil && r.left > 0 {
+		return nil
+	}
+	_ = r.Close()
+	if r.n == 0 {
+		return io.EOF
+	}
+	return r.advance()
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	if err := r.next(); err != nil {
+		return 0, err
+	}
+	n, err := r.current.Read(p[:min(int64(len(p)), r.left)])
+	r.took(int64(n))
+	return n, err
+}
+
+// WriteTo hands whole files to w, which can then use sendfile.
+func (r *reader) WriteTo(w io.Writer) (total int64, err error) {
+	for {
+		if err := r.next(); err == io.EOF {
+			return total, nil
+		} else if err != nil {
+			return total, err
+		}
+		n, err := io.CopyN(w, r.current, r.left)
+		r.took(n)
+		total += n
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+func (r *reader) took(n int64) { r.offset, r.n, r.left = r.offset+n, r.n-n, r.left-n }
+
+// Close closes the open file, if any.
+func (r *reader) Close() error {
+	if r.current == nil {
+		return nil
+	}
+	f := r.current
+	r.current = nil
+	return f.Close()
+}

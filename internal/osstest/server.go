@@ -1,0 +1,284 @@
+package osstest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options say how a server starts. The zero value of each field is usable, but without Keys every request is refused.
+type Options struct {
+	// Addr is the address to listen on; "" means 127.0.0.1 and a free port.
+	Addr string
+	// Dir holds everything. "" means a temporary folder that Close removes.
+	Dir string
+	// Region that V4 signatures must name, such as "cn-hangzhou" (no "oss-" in front). "" accepts any.
+	Region string
+	// Keys that may sign; see also [Server.SetKeys].
+	Keys []Key
+	// Domains below which the first label of a Host is a bucket ("bucket.localhost"). Nil means localhost and the region's own
+	// names, oss-REGION.aliyuncs.com and oss-REGION-internal.aliyuncs.com. Any other Host means path style.
+	Domains []string
+	// Seed makes the faults with a Rate repeat from run to run.
+	Seed uint64
+	// Now is the server's clock, for signatures and Last-Modified; nil means time.Now.
+	Now func() time.Time
+}
+
+// Key is an access key. Key.Token makes it a temporary one (STS): requests must then carry that x-oss-security-token.
+type Key struct {
+	ID       string
+	Secret   string
+	Token    string
+	ReadOnly bool // may list, head and get; every write is AccessDenied
+}
+
+// Server is a running OSS; it's also an http.Handler. All its methods are safe for concurrent use.
+type Server struct {
+	region  string
+	domains []string
+	now     func() time.Time
+	store   *store
+	tempDir string // to remove at the end, if ours
+
+	listener net.Listener
+	http     *http.Server
+	served   chan struct{}
+
+	mu      sync.RWMutex // guards the fields below
+	keys    map[string]Key
+	closed  bool
+	observe func(Event)
+	counts  map[string]int64
+
+	faults  faults
+	shaper  shaper
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	calls   sync.WaitGroup
+	session string // first half of each request id
+	serial  atomic.Uint64
+}
+
+// New returns a server that doesn't listen, for use as an http.Handler. Close it as well.
+func New(o Options) (*Server, error) {
+	s := &Server{
+		region: o.Region, domains: o.Domains, now: o.Now,
+		counts: map[string]int64{}, session: strings.ToUpper(randomHex(4)),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.faults.seed(o.Seed)
+	s.SetKeys(o.Keys...)
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.domains == nil {
+		s.domains = []string{"localhost", "oss-" + o.Region + ".aliyuncs.com", "oss-" + o.Region + "-internal.aliyuncs.com"}
+	}
+	dir := o.Dir
+	if dir == "" {
+		var err error
+		if dir, err = os.MkdirTemp("", "osstest-"); err != nil {
+			return nil, err
+		}
+		s.tempDir = dir
+	}
+	var err error
+	if s.store, err = openStore(dir); err != nil {
+		return nil, fmt.Errorf("osstest: reading %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+// Start returns a server that listens on o.Addr. It fails if the address is taken or what lies in o.Dir is damaged.
+func Start(o Options) (*Server, error) {
+	if o.Addr == "" {
+		o.Addr = "127.0.0.1:0"
+	}
+	l, err := net.Listen("tcp", o.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("osstest: %w", err)
+	}
+	s, err := New(o)
+	if err != nil {
+		_ = l.Close()
+		return nil, err
+	}
+	s.listener, s.served = l, make(chan struct{})
+	s.http = &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
+	go func() {
+		defer close(s.served)
+		_ = s.http.Serve(l) // ends with ErrServerClosed
+	}()
+	return s, nil
+}
+
+// URL is the endpoint to give to clients, "http://127.0.0.1:port".
+func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
+
+// Close cuts all connections and returns when no request is served any more. It ends injected waits; a slow Complete is then
+// carried out at once. A second Close does nothing.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.cancel()
+	s.mu.Unlock()
+	var err error
+	if s.http != nil {
+		err = s.http.Close()
+		<-s.served
+	}
+	s.calls.Wait()
+	if s.tempDir != "" {
+		err = errors.Join(err, os.RemoveAll(s.tempDir))
+	}
+	return err
+}
+
+// SetKeys replaces the access keys: the way to rotate or revoke one.
+func (s *Server) SetKeys(keys ...Key) {
+	m := make(map[string]Key, len(keys))
+	for _, k := range keys {
+		m[k.ID] = k
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys = m
+}
+
+// call is one request on its way through the server.
+type call struct {
+	*Server
+	ctx       context.Context // ends when the client goes or the server closes
+	w         *responder
+	r         *http.Request
+	requestID string
+	query     url.Values
+	bucket    string
+	key       string
+	op        operation
+	access    string // id of the key that signed, once verified
+	code      string // of the error, if any
+	effect    effect
+	body      *requestBody
+	began     time.Time
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &call{Server: s, w: &responder{ResponseWriter: w}, r: r, began: time.Now()}
+	c.requestID = fmt.Sprintf("%s%016X", s.session, s.serial.Add(1))
+	c.w.Header().Set("X-Oss-Request-Id", c.requestID)
+	c.w.Header().Set("Server", "AliyunOSS")
+	if !s.enter() {
+		c.fail(errClosing)
+		return
+	}
+	defer s.calls.Done()
+	ctx, stop := context.WithCancel(r.Context())
+	defer stop()
+	defer context.AfterFunc(s.ctx, stop)()
+	c.ctx = ctx
+	c.body = &requestBody{r: r.Body}
+	err := c.serve()
+	switch {
+	case errors.Is(err, errAbort):
+		c.reset()
+	case err != nil && c.w.status != 0: // too late for an error: break the connection, or the client believes the rest
+		c.reset()
+	case err != nil:
+		c.fail(err)
+	}
+	s.finish(c)
+	if c.w.abandon {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (s *Server) enter() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return false
+	}
+	s.calls.Add(1)
+	return true
+}
+
+func (c *call) serve() error {
+	if err := c.locate(); err != nil {
+		return err
+	}
+	c.effect = c.faults.take(c.describe())
+	if err := c.wait(c.effect.latency); err != nil {
+		return err
+	}
+	if e := c.effect.answer; e != nil {
+		return e
+	}
+	if enc := c.r.Header.Get("Content-Encoding"); strings.Contains(enc, "aws-chunked") ||
+		strings.HasPrefix(c.r.Header.Get("X-Amz-Content-Sha256"), "STREAMING-") {
+		return errAWSChunked
+	}
+	if c.op.serve == nil {
+		return c.op.refusal
+	}
+	key, err := c.authenticate()
+	if err != nil {
+		return err
+	}
+	c.access = key.ID
+	if key.ReadOnly && c.op.writes {
+		return errAccessDenied
+	}
+	c.body.limits, c.body.resetAfter, c.body.c = c.shaper.limits(key.ID), c.effect.resetUpload, c
+	return c.op.serve(c)
+}
+
+// responder counts what is sent. It passes files on to sendfile.
+type responder struct {
+	http.ResponseWriter
+	status  int
+	bytes   int64
+	abandon bool
+}
+
+func (w *responder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *responder) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+func (w *responder) ReadFrom(r io.Reader) (int64, error) {
+	n, err := io.Copy(w.ResponseWriter, r)
+	w.bytes += n
+	return n, err
+}
+
+func randomHex(bytes int) string {
+	b := make([]byte, bytes)
+	_, _ = rand.Read(b) // never fails since Go 1.24
+	return hex.EncodeToString(b)
+}
