@@ -1,0 +1,45 @@
+package elastic
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+)
+
+// Auth says how requests prove who sends them: [None] (or nil), [Basic] or [SigV4].
+type Auth interface{ auth() }
+
+// None sends no credentials.
+type None struct{}
+
+// Basic sends a user name and password, as Alibaba Cloud Elasticsearch and Amazon's fine-grained access control expect.
+type Basic struct {
+	User, Password string
+}
+
+// SigV4 signs each request for Amazon Elasticsearch Service.
+type SigV4 struct {
+	Region      string // of the domain
+	Service     string // empty means "es"
+	Credentials aws.CredentialsProvider
+}
+
+func (None) auth()  {}
+func (Basic) auth() {}
+func (SigV4) auth() {}
+
+// Format prints the user but never the password, whatever the verb.
+func (b Basic) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "basic("+b.User+")") }
+
+// Format prints region and service but no credentials, whatever the verb.
+func (s SigV4) Format(f fmt.State, _ rune) {
+	_, _ = io.WriteString(f, "sigv4("+s.Region+"/"+s.service()+")")
+}
+
+func (s SigV4) service() string {
+	if s.Service == "" {
+		return "es"
+	}
+	return s.Service
+}

@@ -1,0 +1,271 @@
+package elastic
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/elastic/go-elasticsearch/v7/esapi"
+	"github.com/elastic/go-elasticsearch/v7/estransport"
+)
+
+// Config says where a cluster is and how to speak to it.
+type Config struct {
+	// Endpoint is scheme, host and optional port, e.g. "https://search-movies-abc.ap-southeast-1.es.amazonaws.com". A
+	// trailing slash is dropped; a path or a user in it is refused. Amazon requires the domain's own host name.
+	Endpoint string
+	// Auth is nil for no credentials.
+	Auth Auth
+	// Timeout bounds each call, 60 seconds if 0; calls that change the cluster's snapshots or wait for its shards get five
+	// times as much.
+	Timeout time.Duration
+	// CACert is a PEM bundle to trust instead of the system's, e.g. for a cluster with a private authority.
+	CACert []byte
+	// Redact lists further strings that no error may show. Passwords and the secrets in repository settings are known anyhow.
+	Redact []string
+	// Transport replaces the HTTP transport, for tests; CACert then has no effect.
+	Transport http.RoundTripper
+}
+
+// Format prints endpoint and kind of authentication, never a secret, whatever the verb.
+func (c Config) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "elastic(%s, %v)", hostOf(c.Endpoint), c.Auth)
+}
+
+// Client makes calls to one cluster. It's safe for concurrent use and holds no goroutines, only idle connections.
+type Client struct {
+	host      string
+	timeout   time.Duration
+	transport *estransport.Client
+	redactor  redactor
+	version   atomic.Pointer[Version]
+	close     func()
+}
+
+const (
+	defaultTimeout = time.Minute
+	slowFactor     = 5 // even an asynchronous "create snapshot" takes minutes on a large repository
+	// largestAnswer guards the worker's memory; a cluster state of thousands of indices has some tens of MiB.
+	largestAnswer = 512 << 20
+)
+
+// New makes a client; it doesn't connect. An error means an unusable configuration.
+func New(config Config) (*Client, error) {
+	endpoint, err := parseEndpoint(config.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{host: endpoint.Host, timeout: config.Timeout, close: func() {}}
+	if c.timeout <= 0 {
+		c.timeout = defaultTimeout
+	}
+	c.redactor.add(config.Redact...)
+
+	transport := config.Transport
+	if transport == nil {
+		plain, err := newTransport(config.CACert)
+		if err != nil {
+			return nil, err
+		}
+		transport, c.close = plain, plain.CloseIdleConnections
+	}
+	wire := estransport.Config{
+		URLs:              []*url.URL{endpoint},
+		Header:            http.Header{"User-Agent": {"snapferry"}},
+		DisableRetry:      true, // create and restore aren't repeatable, and 503 may mean "slot taken": the workflow decides
+		DisableMetaHeader: true,
+	}
+	switch auth := config.Auth.(type) {
+	case nil, None:
+	case Basic:
+		if auth.User == "" || auth.Password == "" {
+			return nil, errors.New("basic authentication needs both a user and a password")
+		}
+		c.redactor.add(auth.Password)
+		wire.Username, wire.Password = auth.User, auth.Password
+	case SigV4:
+		if transport, err = newSigner(auth, transport); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, fmt.Errorf("unknown authentication %T", config.Auth)
+	}
+	wire.Transport = tracker{next: transport}
+	if c.transport, err = estransport.New(wire); err != nil {
+		return nil, fmt.Errorf("prepare the connection to %s: %w", c.host, err)
+	}
+	return c, nil
+}
+
+// Close drops idle connections. The client stays usable.
+func (c *Client) Close() { c.close() }
+
+// Host is the cluster's host and port.
+func (c *Client) Host() string { return c.host }
+
+// Format prints the host, never a secret, whatever the verb.
+func (c *Client) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "elastic("+c.host+")") }
+
+func parseEndpoint(endpoint string) (*url.URL, error) {
+	u, err := url.Parse(strings.TrimRight(endpoint, "/"))
+	switch {
+	case err != nil: // its text would quote the endpoint, which may hold a password
+		return nil, errors.New("the endpoint isn't a URL")
+	case u.User != nil:
+		return nil, errors.New("the endpoint holds a user or password; use basic authentication instead")
+	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return nil, errors.New("the endpoint must be http://HOST[:PORT] or https://HOST[:PORT]")
+	case u.Path != "" || u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("the endpoint of %s must not have a path", u.Host)
+	}
+	return u, nil
+}
+
+func hostOf(endpoint string) string {
+	if u, err := parseEndpoint(endpoint); err == nil {
+		return u.Host
+	}
+	return "invalid endpoint"
+}
+
+func newTransport(caCert []byte) (*http.Transport, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	transport.MaxIdleConnsPerHost = 16 // polls, unblocking and the slices of a checksum run side by side
+	if caCert != nil {
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(caCert) {
+			return nil, errors.New("the CA certificate isn't PEM")
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	}
+	return transport, nil
+}
+
+// call describes a request for errors and time limits.
+type call struct {
+	operation string // "create snapshot"
+	subject   string // "mig/run1-r0003"
+	once      bool   // must not be repeated blindly: a lost answer is OutcomeUnknown, else Unavailable
+	slow      bool   // gets slowFactor times the timeout
+}
+
+// do sends a request, classifies a refusal and decodes the answer into out (nil: not wanted). Every error is an *Error, or
+// wraps context.Canceled if the caller's context ended.
+func (c *Client) do(ctx context.Context, what call, request esapi.Request, out any) error {
+	limit := c.timeout
+	if what.slow {
+		limit *= slowFactor
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+
+	response, err := request.Do(limited, c.transport)
+	if err != nil {
+		return c.unanswered(ctx, what, err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(response.Body, largestAnswer))
+	if err != nil {
+		return c.unanswered(ctx, what, &transportError{err: err, sent: true})
+	}
+	if response.StatusCode < 200 || response.StatusCode > 299 {
+		failure := answered(response.StatusCode, body, what.once)
+		return c.describe(what, failure)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(body, out); err != nil {
+		return c.fail(what, Internal, "the answer can't be read: "+err.Error())
+	}
+	return nil
+}
+
+// unanswered classifies a call that got no complete answer.
+func (c *Client) unanswered(ctx context.Context, what call, err error) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return fmt.Errorf("%s on %s: %w", what.operation, c.host, context.Canceled)
+	}
+	failure := &Error{Kind: Unavailable, Reason: err.Error(), err: err}
+	transport, ok := errors.AsType[*transportError](err)
+	if what.once && (!ok || transport.sent) {
+		failure.Kind = OutcomeUnknown
+	}
+	if ok && transport.refused {
+		failure.Kind = Unauthorized
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		failure.Reason, failure.err = "no answer in time", context.DeadlineExceeded
+	}
+	return c.describe(what, failure)
+}
+
+// fail makes an error of an answer whose content is wrong.
+func (c *Client) fail(what call, kind Kind, reason string) error {
+	return c.describe(what, &Error{Kind: kind, Reason: reason})
+}
+
+func (c *Client) describe(what call, e *Error) error {
+	e.Operation, e.Subject, e.Endpoint = what.operation, what.subject, c.host
+	c.redactor.error(e)
+	return e
+}
+
+// acknowledge sends a request that changes the cluster state. An answer "acknowledged": false means that some node didn't
+// confirm in time; the change itself was made, and to repeat it is harmless.
+func (c *Client) acknowledge(ctx context.Context, what call, request esapi.Request) error {
+	var answer struct {
+		Acknowledged *bool `json:"acknowledged"`
+	}
+	if err := c.do(ctx, what, request, &answer); err != nil {
+		return err
+	}
+	if answer.Acknowledged != nil && !*answer.Acknowledged {
+		return c.fail(what, Unavailable, "not every node acknowledged the change in time")
+	}
+	return nil
+}
+
+// body encodes a request body as a *bytes.Reader, so that it goes out with a length, which Amazon's front end demands.
+func body(v any) *bytes.Reader {
+	encoded, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("elastic: body of type %T can't be encoded", v)) // only our own types and plain settings reach this
+	}
+	return bytes.NewReader(encoded)
+}
+
+// shardsHeader is what broadcast calls and searches tell about the shards they reached.
+type shardsHeader struct {
+	Total      int `json:"total"`
+	Successful int `json:"successful"`
+	Failed     int `json:"failed"`
+	Failures   []struct {
+		Index  string  `json:"index"`
+		Shard  int     `json:"shard"`
+		Reason esError `json:"reason"`
+	} `json:"failures"`
+}
+
+func (s shardsHeader) failure() string {
+	text := fmt.Sprintf("%d of %d shards failed", s.Failed, s.Total)
+	if len(s.Failures) > 0 {
+		first := s.Failures[0]
+		text += fmt.Sprintf(", first [%s][%d] %s", first.Index, first.Shard, first.Reason.text())
+	}
+	return text
+}
+
+func ptr[T any](v T) *T { return &v }

@@ -1,0 +1,288 @@
+package elastic
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/elastic/go-elasticsearch/v7/esapi"
+)
+
+// Index is one open or closed index.
+type Index struct {
+	Name            string
+	UUID            string
+	Open            bool
+	CreatedVersion  int // index.version.created, see [VersionString]
+	Shards          int // primaries
+	Replicas        int // copies of each primary
+	RefreshInterval string
+	Blocks          map[string]string // the index.blocks.* settings, flat names
+	Settings        map[string]string // all settings, flat names
+	// PrimaryDocs counts Lucene documents, nested ones included, and PrimaryBytes the store of all assigned primaries. Both
+	// are 0 for a closed index.
+	PrimaryDocs, PrimaryBytes int64
+}
+
+// Indices gives the open and closed indices that match, sorted by name. A pattern is a name, an alias or a wildcard
+// expression; several may stand in one, separated by commas; none means all. A wildcard without a match gives nothing, a
+// name without an index is an error of kind [Missing] that names it.
+func (c *Client) Indices(ctx context.Context, patterns ...string) ([]Index, error) {
+	patterns = splitPatterns(patterns)
+	settings, err := c.settings(ctx, call{operation: "read indices", subject: list(patterns)}, patterns, "open,closed")
+	if err != nil || len(settings) == 0 {
+		return nil, err
+	}
+	names := slices.Sorted(maps.Keys(settings))
+	states, err := c.indexStates(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	indices := make([]Index, 0, len(names))
+	var open []string
+	for _, name := range names {
+		index := newIndex(name, settings[name], states[name] == "open")
+		if index.Open {
+			open = append(open, name)
+		}
+		indices = append(indices, index)
+	}
+	sizes, err := c.primarySizes(ctx, open)
+	if err != nil {
+		return nil, err
+	}
+	for i := range indices {
+		size := sizes[indices[i].Name]
+		indices[i].PrimaryDocs, indices[i].PrimaryBytes = size.docs, size.bytes
+	}
+	return indices, nil
+}
+
+func newIndex(name string, settings map[string]string, open bool) Index {
+	number := func(setting string) int { n, _ := strconv.Atoi(settings[setting]); return n }
+	index := Index{Name: name, UUID: settings["index.uuid"], Open: open, CreatedVersion: number("index.version.created"),
+		Shards: number("index.number_of_shards"), Replicas: number("index.number_of_replicas"),
+		RefreshInterval: settings["index.refresh_interval"], Blocks: map[string]string{}, Settings: settings}
+	for setting, value := range settings {
+		if strings.HasPrefix(setting, "index.blocks.") {
+			index.Blocks[setting] = value
+		}
+	}
+	return index
+}
+
+func splitPatterns(patterns []string) []string {
+	var split []string
+	for _, pattern := range patterns {
+		for _, one := range strings.Split(pattern, ",") {
+			if one = strings.TrimSpace(one); one != "" {
+				split = append(split, one)
+			}
+		}
+	}
+	if len(split) == 0 {
+		return []string{"_all"}
+	}
+	return split
+}
+
+// indexStates gives "open" or "close" per index. Only the cluster state and _cat tell it on all versions.
+func (c *Client) indexStates(ctx context.Context, names []string) (map[string]string, error) {
+	states := map[string]string{}
+	for _, batch := range batches(names) {
+		var answer struct {
+			Metadata struct {
+				Indices map[string]struct {
+					State string `json:"state"`
+				} `json:"indices"`
+			} `json:"metadata"`
+		}
+		err := c.do(ctx, call{operation: "read index states", subject: list(batch)}, esapi.ClusterStateRequest{
+			Metric: []string{"metadata"}, Index: segments(batch), ExpandWildcards: "open,closed",
+			FilterPath: []string{"metadata.indices.*.state"},
+		}, &answer)
+		if err != nil {
+			return nil, err
+		}
+		for name, index := range answer.Metadata.Indices {
+			states[name] = index.State
+		}
+	}
+	return states, nil
+}
+
+type indexSize struct{ docs, bytes int64 }
+
+// primarySizes asks only for open indices: 5.x refuses statistics of a closed one.
+func (c *Client) primarySizes(ctx context.Context, open []string) (map[string]indexSize, error) {
+	sizes := map[string]indexSize{}
+	for _, batch := range batches(open) {
+		var answer struct {
+			Indices map[string]struct {
+				Primaries struct {
+					Docs struct {
+						Count int64 `json:"count"`
+					} `json:"docs"`
+					Store struct {
+						SizeInBytes int64 `json:"size_in_bytes"`
+					} `json:"store"`
+				} `json:"primaries"`
+			} `json:"indices"`
+		}
+		err := c.do(ctx, call{operation: "read index sizes", subject: list(batch)},
+			esapi.IndicesStatsRequest{Index: segments(batch), Metric: []string{"docs", "store"}}, &answer)
+		if err != nil {
+			return nil, err
+		}
+		for name, index := range answer.Indices {
+			sizes[name] = indexSize{index.Primaries.Docs.Count, index.Primaries.Store.SizeInBytes}
+		}
+	}
+	return sizes, nil
+}
+
+// Mapping is the mapping of one index.
+type Mapping struct {
+	// Types are the mapping types, sorted: one or several up to 6.x (more than one only in indices created before 6.0),
+	// ["_doc"] for 7.x, which shows none; empty if nothing is mapped.
+	Types []string
+	// Raw is the value of "mappings" as the cluster gives it: {type: {properties..}} up to 6.x, {properties..} from 7.0 on.
+	Raw json.RawMessage
+}
+
+// Mappings gives the mapping of each index.
+func (c *Client) Mappings(ctx context.Context, indices []string) (map[string]Mapping, error) {
+	if err := c.named("read mappings", indices); err != nil {
+		return nil, err
+	}
+	version, err := c.Version(ctx)
+	if err != nil {
+		return nil, err
+	}
+	mappings := map[string]Mapping{}
+	for _, batch := range batches(indices) {
+		var answer map[string]struct {
+			Mappings json.RawMessage `json:"mappings"`
+		}
+		what := call{operation: "read mappings", subject: list(batch)}
+		if err := c.do(ctx, what, esapi.IndicesGetMappingRequest{Index: segments(batch)}, &answer); err != nil {
+			return nil, err
+		}
+		for name, index := range answer {
+			var keys map[string]json.RawMessage
+			if len(index.Mappings) > 0 {
+				if err := json.Unmarshal(index.Mappings, &keys); err != nil {
+					return nil, c.fail(what, Internal, "the mapping of "+name+" can't be read: "+err.Error())
+				}
+			}
+			mapping := Mapping{Types: slices.Sorted(maps.Keys(keys)), Raw: index.Mappings}
+			if version.Major >= 7 && len(keys) > 0 {
+				mapping.Types = []string{"_doc"}
+			}
+			mappings[name] = mapping
+		}
+	}
+	for _, name := range indices { // 5.x leaves out an index that has no mapping yet
+		if _, ok := mappings[name]; !ok {
+			mappings[name] = Mapping{Raw: json.RawMessage("{}")}
+		}
+	}
+	return mappings, nil
+}
+
+// Aliases gives each index's aliases with their definition (filter, routing, is_write_index), an empty map for none.
+func (c *Client) Aliases(ctx context.Context, indices []string) (map[string]map[string]json.RawMessage, error) {
+	if err := c.named("read aliases", indices); err != nil {
+		return nil, err
+	}
+	aliases := map[string]map[string]json.RawMessage{}
+	for _, name := range indices {
+		aliases[name] = map[string]json.RawMessage{}
+	}
+	for _, batch := range batches(indices) {
+		var answer map[string]struct {
+			Aliases map[string]json.RawMessage `json:"aliases"`
+		}
+		err := c.do(ctx, call{operation: "read aliases", subject: list(batch)}, esapi.IndicesGetAliasRequest{Index: segments(batch)}, &answer)
+		if err != nil {
+			return nil, err
+		}
+		for name, index := range answer {
+			if len(index.Aliases) > 0 {
+				aliases[name] = index.Aliases
+			}
+		}
+	}
+	return aliases, nil
+}
+
+// CloseIndices closes indices, as a restore over them demands; those already closed stay so. [SlotTaken] while a snapshot or
+// restore uses one of them. Amazon supports it from 7.4 on only ([NotSupported] before).
+func (c *Client) CloseIndices(ctx context.Context, names []string) error {
+	if err := c.named("close indices", names); err != nil {
+		return err
+	}
+	for _, batch := range batches(names) {
+		var answer struct {
+			Acknowledged *bool               `json:"acknowledged"`
+			Indices      map[string]struct { // 7.x
+				Closed    *bool   `json:"closed"`
+				Exception esError `json:"exception"`
+			} `json:"indices"`
+		}
+		what := call{operation: "close indices", subject: list(batch), slow: true}
+		if err := c.do(ctx, what, esapi.IndicesCloseRequest{Index: segments(batch)}, &answer); err != nil {
+			return err
+		}
+		for name, index := range answer.Indices {
+			if index.Closed != nil && !*index.Closed {
+				return c.fail(what, Unavailable, name+" wasn't closed: "+index.Exception.text())
+			}
+		}
+		if answer.Acknowledged != nil && !*answer.Acknowledged {
+			return c.fail(what, Unavailable, "not every node acknowledged the change in time")
+		}
+	}
+	return nil
+}
+
+// OpenIndices opens indices; those already open stay so.
+func (c *Client) OpenIndices(ctx context.Context, names []string) error {
+	if err := c.named("open indices", names); err != nil {
+		return err
+	}
+	for _, batch := range batches(names) {
+		err := c.acknowledge(ctx, call{operation: "open indices", subject: list(batch), slow: true}, esapi.IndicesOpenRequest{Index: segments(batch)})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DeleteIndices deletes indices with all their data; those that don't exist count as deleted. [SlotTaken] while a snapshot
+// uses one of them.
+func (c *Client) DeleteIndices(ctx context.Context, names []string) error {
+	if err := c.named("delete indices", names); err != nil {
+		return err
+	}
+	for _, batch := range batches(names) {
+		err := c.acknowledge(ctx, call{operation: "delete indices", subject: list(batch), slow: true},
+			esapi.IndicesDeleteRequest{Index: segments(batch), IgnoreUnavailable: ptr(true)})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// named refuses an empty list and anything that stands for several indices.
+func (c *Client) named(operation string, indices []string) error {
+	if err := concrete(indices); err != nil {
+		return c.fail(call{operation: operation}, Invalid, err.Error())
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package elastic
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// segment escapes one part of a path, since esapi doesn't: date math names, slashes, percent signs. A star stays a star, as
+// every other client sends it.
+func segment(name string) string {
+	return strings.ReplaceAll(url.PathEscape(name), "%2A", "*")
+}
+
+func segments(names []string) []string {
+	escaped := make([]string, len(names))
+	for i, name := range names {
+		escaped[i] = segment(name)
+	}
+	return escaped
+}
+
+// longestPath keeps the request line below Elasticsearch's http.max_initial_line_length (4 KiB) with room for parameters.
+const longestPath = 3000
+
+// batches splits names so that each batch fits into one request line.
+func batches(names []string) [][]string {
+	var all [][]string
+	length := longestPath
+	for _, name := range names {
+		need := len(segment(name)) + 1
+		if length+need > longestPath {
+			all = append(all, nil)
+			length = 0
+		}
+		all[len(all)-1] = append(all[len(all)-1], name)
+		length += need
+	}
+	return all
+}
+
+// concrete refuses what Elasticsearch would expand to other or all indices.
+func concrete(names []string) error {
+	if len(names) == 0 {
+		return fmt.Errorf("no index named: an empty list would mean all indices")
+	}
+	for _, name := range names {
+		if name == "" || name == "_all" || strings.ContainsAny(name, "*?,\"\\/ |>") && !dateMath(name) || strings.HasPrefix(name, "-") || strings.HasPrefix(name, "+") {
+			return fmt.Errorf("%q isn't the name of one index", name)
+		}
+	}
+	return nil
+}
+
+func dateMath(name string) bool {
+	return strings.HasPrefix(name, "<") && strings.HasSuffix(name, ">") && !strings.ContainsAny(name, "*,")
+}
+
+// oneName refuses names of repositories and snapshots that would stand for several.
+func oneName(what, name string) error {
+	if name == "" || name == "_all" || name == "_current" || strings.ContainsAny(name, "*,") {
+		return fmt.Errorf("%q isn't the name of one %s", name, what)
+	}
+	return nil
+}
+
+func list(names []string) string {
+	return shorten(strings.Join(names, ","), 200)
+}

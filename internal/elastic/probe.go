@@ -1,0 +1,54 @@
+package elastic
+
+import (
+	"context"
+	"crypto/rand"
+
+	"github.com/elastic/go-elasticsearch/v7/esapi"
+)
+
+// ProbeWrite tells whether writes to an index are blocked, without writing anything: it updates a document that doesn't
+// exist, without an upsert. Elasticsearch checks the write block first (403 cluster_block_exception); only where there is
+// none does it look for the document (404 document_missing_exception), and with neither document nor upsert nothing is
+// indexed, no mapping changes and no counter moves.
+//
+// docType is one of the index's mapping types; empty means the first that the index has. 7.x needs none. The index is looked
+// up first, since an update would create one that's absent; [Missing] then. A closed index is an error of kind [Invalid] or
+// counts as blocked, depending on the version.
+func (c *Client) ProbeWrite(ctx context.Context, index, docType string) (blocked bool, err error) {
+	what := call{operation: "probe writing", subject: index}
+	version, err := c.Version(ctx)
+	if err != nil {
+		return false, err
+	}
+	mappings, err := c.Mappings(ctx, []string{index})
+	if err != nil {
+		return false, err
+	}
+	switch types := mappings[index].Types; {
+	case version.Major >= 7:
+		docType = "_doc"
+	case docType != "":
+	case len(types) > 0:
+		docType = types[0]
+	default:
+		docType = "doc" // nothing mapped yet, so any name will do
+	}
+	id := "snapferry-probe-" + rand.Text()
+	err = c.do(ctx, what, esapi.UpdateRequest{Index: segment(index), DocumentType: segment(docType), DocumentID: id,
+		Routing: id, // else an index that demands routing refuses with 400
+		Body:    body(map[string]any{"doc": map[string]any{}})}, nil)
+	switch KindOf(err) {
+	case Blocked:
+		return true, nil
+	case Missing:
+		if e := err.(*Error); e.Type == "document_missing_exception" {
+			return false, nil
+		}
+	case Unclassified:
+		if err == nil {
+			return false, c.fail(what, Internal, "the update of a document that can't exist succeeded")
+		}
+	}
+	return false, err
+}

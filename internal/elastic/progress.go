@@ -1,0 +1,161 @@
+package elastic
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/elastic/go-elasticsearch/v7/esapi"
+)
+
+// Progress counts what a snapshot uploads anew; files that it shares with earlier snapshots are no work and not in it.
+type Progress struct {
+	FilesTotal, FilesDone int64
+	BytesTotal, BytesDone int64
+}
+
+// Fraction is the part done by bytes, from 0 to 1; 1 if there's nothing to upload.
+func (p Progress) Fraction() float64 {
+	if p.BytesTotal <= 0 {
+		return 1
+	}
+	return min(1, float64(p.BytesDone)/float64(p.BytesTotal))
+}
+
+// SnapshotStatus is the progress of one snapshot. Judge the outcome by [Client.Snapshot] only: older versions show SUCCESS
+// here for a partial one.
+type SnapshotStatus struct {
+	Repository, Snapshot, UUID string
+	State                      string // internal: INIT, STARTED, SUCCESS, FAILED, ABORTED
+	Progress
+	ShardsTotal, ShardsDone, ShardsFailed int
+	Indices                               map[string]IndexStatus
+}
+
+// Fraction is the part done, from 0 to 1: by bytes, or by shards while no bytes are known.
+func (s SnapshotStatus) Fraction() float64 {
+	switch {
+	case s.BytesTotal > 0:
+		return s.Progress.Fraction()
+	case s.ShardsTotal > 0:
+		return float64(s.ShardsDone) / float64(s.ShardsTotal)
+	}
+	return 0
+}
+
+// IndexStatus is the progress of one index in a snapshot.
+type IndexStatus struct {
+	Progress
+	Shards map[int]ShardStatus
+}
+
+// ShardStatus is the progress of one shard in a snapshot. Once the stage is DONE the shard's list of files is final; it
+// needs no new data blobs if FilesTotal is 0.
+type ShardStatus struct {
+	Progress
+	Stage  string // INIT, STARTED, FINALIZE, DONE, FAILURE
+	Reason string // of a FAILURE, where the version tells it
+}
+
+// stats reads the three shapes that versions give:
+//
+//	5.x to 6.3   number_of_files, processed_files, total_size_in_bytes, processed_size_in_bytes
+//	6.4 to 6.8   these and incremental, processed, total
+//	7.x          incremental, total, and processed only while it differs from incremental
+type stats struct {
+	NumberOfFiles      int64       `json:"number_of_files"`
+	ProcessedFiles     int64       `json:"processed_files"`
+	TotalSizeInBytes   int64       `json:"total_size_in_bytes"`
+	ProcessedSizeBytes int64       `json:"processed_size_in_bytes"`
+	Incremental        *fileCounts `json:"incremental"`
+	Processed          *fileCounts `json:"processed"`
+}
+
+type fileCounts struct {
+	FileCount   int64 `json:"file_count"`
+	SizeInBytes int64 `json:"size_in_bytes"`
+}
+
+func (s stats) progress() Progress {
+	switch {
+	case s.Incremental == nil:
+		return Progress{s.NumberOfFiles, s.ProcessedFiles, s.TotalSizeInBytes, s.ProcessedSizeBytes}
+	case s.Processed == nil:
+		return Progress{s.Incremental.FileCount, s.Incremental.FileCount, s.Incremental.SizeInBytes, s.Incremental.SizeInBytes}
+	}
+	return Progress{s.Incremental.FileCount, s.Processed.FileCount, s.Incremental.SizeInBytes, s.Processed.SizeInBytes}
+}
+
+type statusAnswer struct {
+	Snapshots []struct {
+		Snapshot    string `json:"snapshot"`
+		Repository  string `json:"repository"`
+		UUID        string `json:"uuid"`
+		State       string `json:"state"`
+		ShardsStats struct {
+			Done   int `json:"done"`
+			Failed int `json:"failed"`
+			Total  int `json:"total"`
+		} `json:"shards_stats"`
+		Stats   stats `json:"stats"`
+		Indices map[string]struct {
+			Stats  stats `json:"stats"`
+			Shards map[string]struct {
+				Stage  string `json:"stage"`
+				Stats  stats  `json:"stats"`
+				Reason string `json:"reason"`
+			} `json:"shards"`
+		} `json:"indices"`
+	} `json:"snapshots"`
+}
+
+// SnapshotStatus reads a snapshot's progress per index and shard. Cheap while it runs; of a finished one the cluster reads one
+// object per shard, so ask once. [Missing] if there's none.
+func (c *Client) SnapshotStatus(ctx context.Context, repository, name string) (SnapshotStatus, error) {
+	what := call{operation: "read snapshot status", subject: repository + "/" + name, slow: true}
+	if err := firstError(oneName("repository", repository), oneName("snapshot", name)); err != nil {
+		return SnapshotStatus{}, c.fail(what, Invalid, err.Error())
+	}
+	var answer statusAnswer
+	err := c.do(ctx, what, esapi.SnapshotStatusRequest{Repository: segment(repository), Snapshot: []string{segment(name)}}, &answer)
+	if err != nil {
+		return SnapshotStatus{}, err
+	}
+	for _, s := range answer.Snapshots {
+		if s.Snapshot != name {
+			continue
+		}
+		status := SnapshotStatus{Repository: s.Repository, Snapshot: s.Snapshot, UUID: s.UUID, State: s.State, Progress: s.Stats.progress(),
+			ShardsTotal: s.ShardsStats.Total, ShardsDone: s.ShardsStats.Done, ShardsFailed: s.ShardsStats.Failed, Indices: map[string]IndexStatus{}}
+		for name, index := range s.Indices {
+			shards := make(map[int]ShardStatus, len(index.Shards))
+			for number, shard := range index.Shards {
+				n, err := strconv.Atoi(number)
+				if err != nil {
+					return SnapshotStatus{}, c.fail(what, Internal, "shard "+number+" isn't a number")
+				}
+				shards[n] = ShardStatus{shard.Stats.progress(), shard.Stage, c.redactor.text(shard.Reason)}
+			}
+			status.Indices[name] = IndexStatus{index.Stats.progress(), shards}
+		}
+		return status, nil
+	}
+	return SnapshotStatus{}, c.fail(what, Missing, "no such snapshot")
+}
+
+// RunningSnapshot names a snapshot that holds the cluster's slot.
+type RunningSnapshot struct {
+	Repository, Name string
+}
+
+// RunningSnapshots gives the snapshots now running in any repository, the vendor's automatic ones included.
+func (c *Client) RunningSnapshots(ctx context.Context) ([]RunningSnapshot, error) {
+	var answer statusAnswer
+	if err := c.do(ctx, call{operation: "read running snapshots"}, esapi.SnapshotStatusRequest{}, &answer); err != nil {
+		return nil, err
+	}
+	var running []RunningSnapshot
+	for _, s := range answer.Snapshots {
+		running = append(running, RunningSnapshot{s.Repository, s.Snapshot})
+	}
+	return running, nil
+}

@@ -1,0 +1,105 @@
+package elastic
+
+import (
+	"context"
+	"strings"
+
+	"github.com/elastic/go-elasticsearch/v7/esapi"
+)
+
+// Repository is a snapshot repository's registration.
+type Repository struct {
+	Type     string         // "s3" on the source, "oss" on the target
+	Settings map[string]any // e.g. bucket, base_path, role_arn, readonly
+}
+
+// PutRepository registers a repository, or changes its registration, and has the cluster verify it; with identical settings
+// it's a no-op. A read-only repository is hardly verified (5.x: not at all), so list its snapshots afterwards. Secrets among
+// the settings are redacted from all later errors. [Rejected] with causes for an unusable bucket, path or key, [SlotTaken]
+// while a snapshot or restore uses it, [Unauthorized] if Amazon doesn't let the caller pass the role.
+func (c *Client) PutRepository(ctx context.Context, name string, repository Repository) error {
+	what := call{operation: "register repository", subject: name, slow: true}
+	if err := oneName("repository", name); err != nil {
+		return c.fail(what, Invalid, err.Error())
+	}
+	c.redactor.addSettings(repository.Settings)
+	settings := repository.Settings
+	if settings == nil {
+		settings = map[string]any{}
+	}
+	request := struct {
+		Type     string         `json:"type"`
+		Settings map[string]any `json:"settings"`
+	}{repository.Type, settings}
+	return c.acknowledge(ctx, what, esapi.SnapshotCreateRepositoryRequest{Repository: segment(name), Body: body(request)})
+}
+
+// GetRepository reads a registration. Values of secret settings, which the OSS plugin 5.5.3 returns in clear, are replaced.
+// [Missing] if there's none.
+func (c *Client) GetRepository(ctx context.Context, name string) (Repository, error) {
+	what := call{operation: "read repository", subject: name}
+	if err := oneName("repository", name); err != nil {
+		return Repository{}, c.fail(what, Invalid, err.Error())
+	}
+	var answer map[string]struct {
+		Type     string         `json:"type"`
+		Settings map[string]any `json:"settings"`
+	}
+	if err := c.do(ctx, what, esapi.SnapshotGetRepositoryRequest{Repository: []string{segment(name)}}, &answer); err != nil {
+		return Repository{}, err
+	}
+	found, ok := answer[name]
+	if !ok {
+		return Repository{}, c.fail(what, Missing, "no such repository")
+	}
+	c.redactor.addSettings(found.Settings)
+	hide(found.Settings)
+	return Repository{found.Type, found.Settings}, nil
+}
+
+// hide replaces secrets, also in settings that came nested ("client": {"default": {"access_key": ..}}).
+func hide(settings map[string]any) {
+	for name, value := range settings {
+		if nested, ok := value.(map[string]any); ok {
+			hide(nested)
+		} else if secretSetting.MatchString(name) && !strings.HasSuffix(name, "_path") {
+			settings[name] = redacted
+		}
+	}
+}
+
+// DeleteRepository removes a registration, never its objects; one that doesn't exist counts as removed. [SlotTaken] while a
+// snapshot or restore uses it.
+func (c *Client) DeleteRepository(ctx context.Context, name string) error {
+	what := call{operation: "unregister repository", subject: name}
+	if err := oneName("repository", name); err != nil {
+		return c.fail(what, Invalid, err.Error())
+	}
+	err := c.acknowledge(ctx, what, esapi.SnapshotDeleteRepositoryRequest{Repository: []string{segment(name)}})
+	if KindOf(err) == Missing {
+		return nil
+	}
+	return err
+}
+
+// VerifyRepository has every node access the repository and gives the names of those that could, sorted by no order; none at
+// all for a read-only repository on 5.x, which isn't checked. Errors as for PutRepository.
+func (c *Client) VerifyRepository(ctx context.Context, name string) ([]string, error) {
+	what := call{operation: "verify repository", subject: name, slow: true}
+	if err := oneName("repository", name); err != nil {
+		return nil, c.fail(what, Invalid, err.Error())
+	}
+	var answer struct {
+		Nodes map[string]struct {
+			Name string `json:"name"`
+		} `json:"nodes"`
+	}
+	if err := c.do(ctx, what, esapi.SnapshotVerifyRepositoryRequest{Repository: segment(name)}, &answer); err != nil {
+		return nil, err
+	}
+	var nodes []string
+	for _, node := range answer.Nodes {
+		nodes = append(nodes, node.Name)
+	}
+	return nodes, nil
+}

@@ -1,0 +1,191 @@
+package elastic
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+
+	"github.com/elastic/go-elasticsearch/v7/esapi"
+)
+
+// flatSettings decodes {"index.a":"1","index.b":["x","y"]}: text as it is, lists joined by commas, null left out.
+type flatSettings map[string]string
+
+func (f *flatSettings) UnmarshalJSON(raw []byte) error {
+	var values map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &values); err != nil {
+		return err
+	}
+	*f = make(flatSettings, len(values))
+	for name, value := range values {
+		var text string
+		var texts []string
+		switch {
+		case string(value) == "null":
+			continue
+		case json.Unmarshal(value, &text) == nil:
+			(*f)[name] = text
+		case json.Unmarshal(value, &texts) == nil:
+			(*f)[name] = strings.Join(texts, ",")
+		default:
+			(*f)[name] = string(value)
+		}
+	}
+	return nil
+}
+
+// settings reads flat settings of all indices that match. Exclusions ("-a*") only work within one request.
+func (c *Client) settings(ctx context.Context, what call, patterns []string, expand string) (map[string]map[string]string, error) {
+	groups := batches(patterns)
+	for _, pattern := range patterns {
+		if strings.HasPrefix(pattern, "-") {
+			groups = [][]string{patterns}
+		}
+	}
+	all := map[string]map[string]string{}
+	for _, group := range groups {
+		var answer map[string]struct {
+			Settings flatSettings `json:"settings"`
+		}
+		err := c.do(ctx, what, esapi.IndicesGetSettingsRequest{
+			Index: segments(group), FlatSettings: ptr(true), ExpandWildcards: expand,
+		}, &answer)
+		if err != nil {
+			return nil, err
+		}
+		for name, index := range answer {
+			all[name] = index.Settings
+		}
+	}
+	return all, nil
+}
+
+// IndexSettings gives each index's explicit settings by flat name, e.g. "index.number_of_replicas": "1". An alias is
+// answered under its index's name.
+func (c *Client) IndexSettings(ctx context.Context, indices []string) (map[string]map[string]string, error) {
+	if err := c.named("read settings", indices); err != nil {
+		return nil, err
+	}
+	return c.settings(ctx, call{operation: "read settings", subject: list(indices)}, indices, "")
+}
+
+// PutIndexSettings changes dynamic settings given by flat name, e.g. "index.number_of_replicas": 1; nil resets one to its
+// default (5.0+). To repeat it is harmless.
+func (c *Client) PutIndexSettings(ctx context.Context, indices []string, settings map[string]any) error {
+	return c.putSettings(ctx, "change settings", indices, settings)
+}
+
+func (c *Client) putSettings(ctx context.Context, operation string, indices []string, settings map[string]any) error {
+	if err := c.named(operation, indices); err != nil {
+		return err
+	}
+	for _, batch := range batches(indices) {
+		err := c.acknowledge(ctx, call{operation: operation, subject: list(batch)},
+			esapi.IndicesPutSettingsRequest{Index: segments(batch), Body: body(settings)})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const writeBlock = "index.blocks.write"
+
+// BlockWrites sets index.blocks.write: reading, snapshots and closing go on, every write fails with 403. The "write" block
+// is the one to use, since an index with a "read_only" block can't be closed.
+//
+// The settings form works on all versions, but returns before writes under way have ended: watch [Client.WriteCounters]
+// until they stand still. From 7.9 on PUT /a/_block/write waits for them. It's tried there first; where the service doesn't
+// offer it or doesn't block every index, the settings form follows. Both leave the same setting behind.
+func (c *Client) BlockWrites(ctx context.Context, indices []string) error {
+	if err := c.named("block writes", indices); err != nil {
+		return err
+	}
+	version, err := c.Version(ctx)
+	if err != nil {
+		return err
+	}
+	if version.AtLeast(7, 9) {
+		blocked, err := c.addWriteBlock(ctx, indices)
+		if blocked || err != nil {
+			return err
+		}
+	}
+	return c.putSettings(ctx, "block writes", indices, map[string]any{writeBlock: true})
+}
+
+// addWriteBlock uses the _block API and tells whether it did the whole job.
+func (c *Client) addWriteBlock(ctx context.Context, indices []string) (bool, error) {
+	for _, batch := range batches(indices) {
+		var answer struct {
+			Acknowledged       bool `json:"acknowledged"`
+			ShardsAcknowledged bool `json:"shards_acknowledged"`
+			Indices            []struct {
+				Blocked bool `json:"blocked"`
+			} `json:"indices"`
+		}
+		err := c.do(ctx, call{operation: "block writes", subject: list(batch), slow: true},
+			esapi.IndicesAddBlockRequest{Index: segments(batch), Block: "write"}, &answer)
+		switch KindOf(err) {
+		case Unclassified:
+			if err != nil {
+				return false, err
+			}
+		case NotSupported, Unauthorized, Invalid, Unavailable, Internal:
+			return false, nil
+		default:
+			return false, err
+		}
+		if !answer.Acknowledged || !answer.ShardsAcknowledged {
+			return false, nil
+		}
+		for _, index := range answer.Indices {
+			if !index.Blocked {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
+
+// UnblockWrites removes index.blocks.write and leaves other blocks alone. To repeat it is harmless.
+func (c *Client) UnblockWrites(ctx context.Context, indices []string) error {
+	version, err := c.Version(ctx)
+	if err != nil {
+		return err
+	}
+	var off any // null removes the setting
+	if version.Major < 5 {
+		off = false // 2.x can't remove one
+	}
+	return c.putSettings(ctx, "unblock writes", indices, map[string]any{writeBlock: off})
+}
+
+// ClusterSettings are a cluster's explicit settings by flat name.
+type ClusterSettings struct {
+	Persistent map[string]string
+	Transient  map[string]string
+}
+
+// ClusterSettings reads the cluster's settings. Amazon may not offer it: [NotSupported] or [Unauthorized].
+func (c *Client) ClusterSettings(ctx context.Context) (ClusterSettings, error) {
+	var answer struct {
+		Persistent flatSettings `json:"persistent"`
+		Transient  flatSettings `json:"transient"`
+	}
+	err := c.do(ctx, call{operation: "read cluster settings"}, esapi.ClusterGetSettingsRequest{FlatSettings: ptr(true)}, &answer)
+	return ClusterSettings{answer.Persistent, answer.Transient}, err
+}
+
+// PutClusterSettings changes the cluster's settings, given by flat name as Amazon demands; nil resets one (5.0+). To repeat
+// it is harmless.
+func (c *Client) PutClusterSettings(ctx context.Context, persistent, transient map[string]any) error {
+	settings := map[string]any{}
+	if len(persistent) > 0 {
+		settings["persistent"] = persistent
+	}
+	if len(transient) > 0 {
+		settings["transient"] = transient
+	}
+	return c.acknowledge(ctx, call{operation: "change cluster settings"}, esapi.ClusterPutSettingsRequest{Body: body(settings)})
+}

@@ -1,0 +1,167 @@
+package elastic
+
+import (
+	"context"
+	"strings"
+
+	"github.com/elastic/go-elasticsearch/v7/esapi"
+)
+
+// Snapshot states. Only Success is complete.
+const (
+	InProgress   = "IN_PROGRESS"
+	Success      = "SUCCESS"
+	Partial      = "PARTIAL"
+	Failed       = "FAILED"
+	Incompatible = "INCOMPATIBLE" // too old for this cluster
+)
+
+// SnapshotInfo is the record of one snapshot.
+type SnapshotInfo struct {
+	Name        string
+	UUID        string // empty before 5.0
+	State       string // IN_PROGRESS, SUCCESS, PARTIAL, FAILED, INCOMPATIBLE
+	Version     string // of the cluster that took it, e.g. "5.5.2"
+	VersionID   int    // the same as a number, see [VersionString]
+	Indices     []string
+	StartMillis int64 // since 1970
+	EndMillis   int64 // 0 while it runs
+	Reason      string
+	Failures    []SnapshotFailure
+
+	ShardsTotal, ShardsFailed, ShardsSuccessful int
+}
+
+// Complete tells whether the snapshot holds everything it was asked for: state SUCCESS and no shard missing. Compare Indices
+// with what was asked as well: older versions leave out what they don't find.
+func (s SnapshotInfo) Complete() bool {
+	return s.State == Success && s.ShardsFailed == 0 && s.ShardsSuccessful == s.ShardsTotal && len(s.Failures) == 0
+}
+
+// SnapshotFailure is a shard that isn't in a snapshot.
+type SnapshotFailure struct {
+	Index  string `json:"index"`
+	Shard  int    `json:"shard_id"`
+	Reason string `json:"reason"`
+}
+
+// CreateSnapshot starts a snapshot of the named indices and returns before it's done: poll [Client.Snapshot]. Without global
+// state, and never partial: a missing index is an error ([Missing]), and Elasticsearch is told so explicitly, because
+// versions before 6.0.1 would leave it out and those of every version take all indices if "indices" is misspelt.
+//
+// [AlreadyExists] after an [OutcomeUnknown] most likely is one's own snapshot. [SlotTaken] while another one runs.
+func (c *Client) CreateSnapshot(ctx context.Context, repository, name string, indices []string) error {
+	what := call{operation: "create snapshot", subject: repository + "/" + name, once: true, slow: true}
+	if err := firstError(oneName("repository", repository), oneName("snapshot", name), concrete(indices)); err != nil {
+		return c.fail(what, Invalid, err.Error())
+	}
+	request := struct {
+		Indices            string `json:"indices"`
+		IgnoreUnavailable  bool   `json:"ignore_unavailable"`
+		IncludeGlobalState bool   `json:"include_global_state"`
+		Partial            bool   `json:"partial"`
+	}{Indices: strings.Join(indices, ",")}
+	return c.accept(ctx, what, esapi.SnapshotCreateRequest{Repository: segment(repository), Snapshot: segment(name),
+		WaitForCompletion: ptr(false), Body: body(request)})
+}
+
+// accept sends a request that starts work in the cluster.
+func (c *Client) accept(ctx context.Context, what call, request esapi.Request) error {
+	var answer struct {
+		Accepted bool `json:"accepted"`
+		Snapshot any  `json:"snapshot"` // the result, if there was nothing to do
+	}
+	if err := c.do(ctx, what, request, &answer); err != nil {
+		return err
+	}
+	if !answer.Accepted && answer.Snapshot == nil {
+		return c.fail(what, OutcomeUnknown, "the answer doesn't say that the request was accepted")
+	}
+	return nil
+}
+
+// Snapshot reads one snapshot's record; [Missing] if the repository has none of that name.
+func (c *Client) Snapshot(ctx context.Context, repository, name string) (SnapshotInfo, error) {
+	what := call{operation: "read snapshot", subject: repository + "/" + name}
+	if err := firstError(oneName("repository", repository), oneName("snapshot", name)); err != nil {
+		return SnapshotInfo{}, c.fail(what, Invalid, err.Error())
+	}
+	snapshots, err := c.snapshots(ctx, what, repository, name)
+	if err != nil {
+		return SnapshotInfo{}, err
+	}
+	for _, snapshot := range snapshots {
+		if snapshot.Name == name {
+			return snapshot, nil
+		}
+	}
+	return SnapshotInfo{}, c.fail(what, Missing, "no such snapshot")
+}
+
+// Snapshots reads the records of all snapshots in a repository, running ones included. It costs the cluster one object read
+// per snapshot. A read-only repository with a wrong bucket or path looks empty.
+func (c *Client) Snapshots(ctx context.Context, repository string) ([]SnapshotInfo, error) {
+	what := call{operation: "list snapshots", subject: repository, slow: true}
+	if err := oneName("repository", repository); err != nil {
+		return nil, c.fail(what, Invalid, err.Error())
+	}
+	return c.snapshots(ctx, what, repository, "_all")
+}
+
+func (c *Client) snapshots(ctx context.Context, what call, repository, name string) ([]SnapshotInfo, error) {
+	var answer struct {
+		Snapshots []struct {
+			Snapshot    string            `json:"snapshot"`
+			UUID        string            `json:"uuid"`
+			State       string            `json:"state"`
+			Version     string            `json:"version"`
+			VersionID   int               `json:"version_id"`
+			Indices     []string          `json:"indices"`
+			StartMillis int64             `json:"start_time_in_millis"`
+			EndMillis   int64             `json:"end_time_in_millis"`
+			Reason      string            `json:"reason"`
+			Failures    []SnapshotFailure `json:"failures"`
+			Shards      struct {
+				Total      int `json:"total"`
+				Failed     int `json:"failed"`
+				Successful int `json:"successful"`
+			} `json:"shards"`
+		} `json:"snapshots"`
+	}
+	err := c.do(ctx, what, esapi.SnapshotGetRequest{Repository: segment(repository), Snapshot: []string{segment(name)}}, &answer)
+	if err != nil {
+		return nil, err
+	}
+	infos := make([]SnapshotInfo, len(answer.Snapshots))
+	for i, s := range answer.Snapshots {
+		for j := range s.Failures {
+			s.Failures[j].Reason = c.redactor.text(s.Failures[j].Reason)
+		}
+		infos[i] = SnapshotInfo{Name: s.Snapshot, UUID: s.UUID, State: s.State, Version: s.Version, VersionID: s.VersionID, Indices: s.Indices,
+			StartMillis: s.StartMillis, EndMillis: s.EndMillis, Reason: c.redactor.text(s.Reason), Failures: s.Failures,
+			ShardsTotal: s.Shards.Total, ShardsFailed: s.Shards.Failed, ShardsSuccessful: s.Shards.Successful}
+		if infos[i].Version == "" && s.VersionID != 0 {
+			infos[i].Version = VersionString(s.VersionID)
+		}
+	}
+	return infos, nil
+}
+
+// DeleteSnapshot removes a snapshot, or aborts a running one, and returns when its objects are gone. [Missing] if there's
+// none, [SlotTaken] if another snapshot runs (before 7.9), [OutcomeUnknown] if the answer is lost: look and repeat.
+func (c *Client) DeleteSnapshot(ctx context.Context, repository, name string) error {
+	what := call{operation: "delete snapshot", subject: repository + "/" + name, once: true, slow: true}
+	if err := firstError(oneName("repository", repository), oneName("snapshot", name)); err != nil {
+		return c.fail(what, Invalid, err.Error())
+	}
+	return c.acknowledge(ctx, what, esapi.SnapshotDeleteRequest{Repository: segment(repository), Snapshot: segment(name)})
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
