@@ -1,0 +1,69 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"github.com/snapferry/snapferry/lab/cluster"
+)
+
+// readyLine is what the launcher in lab/elasticsearch prints when its node answers.
+var readyLine = regexp.MustCompile(`(?m)^READY http=(127\.0\.0\.1:(\d+))\s*$`)
+
+// node is one Elasticsearch node, a cluster of its own.
+type node struct {
+	server
+	url string
+}
+
+// nodeSettings become key=value arguments of the launcher.
+type nodeSettings map[string]string
+
+func newNode(name, version, dir string, t *toolbox, more nodeSettings) *node {
+	n := &node{}
+	port := 0 // the node chooses, and keeps its choice over a restart
+	n.server = server{
+		name: name, limit: 2 * time.Minute,
+		spec: func() processSpec {
+			java, _ := javaPath() // EnsureTools has seen that it is there
+			args := []string{"-Xms512m", "-Xmx512m", "-Djava.io.tmpdir=" + filepath.Join(dir, "tmp")}
+			for _, pkg := range []string{"java.lang", "java.nio", "sun.nio.ch"} {
+				args = append(args, "--add-opens", "java.base/"+pkg+"=ALL-UNNAMED")
+			}
+			args = append(args, "-cp", filepath.Join(t.elasticsearch(version).path, "*"), "io.snapferry.lab.Launcher",
+				"path.home="+filepath.Join(dir, "home"), "path.data="+filepath.Join(dir, "data"), "path.repo="+filepath.Join(dir, "repo"),
+				"cluster.name="+name, "node.name="+name+"-1", fmt.Sprintf("http.port=%d", port))
+			for key, value := range more {
+				args = append(args, key+"="+value)
+			}
+			return processSpec{name: name, path: java, args: args, env: plainEnv(), dir: dir}
+		},
+		ready: func(ctx context.Context, p *Process) error {
+			m := readyLine.FindStringSubmatch(p.log())
+			if m == nil {
+				return fmt.Errorf("the node %s has not said that it is ready", name)
+			}
+			n.url = "http://" + m[1]
+			if _, err := fmt.Sscan(m[2], &port); err != nil {
+				return err
+			}
+			c := cluster.Client{URL: n.url, HTTP: http.DefaultClient}
+			return c.Do(ctx, http.MethodGet, "/_cluster/health?wait_for_status=yellow&timeout=5s", nil, nil)
+		},
+	}
+	return n
+}
+
+func (n *node) start(ctx context.Context, dir string) error {
+	for _, folder := range []string{"home/config", "data", "repo", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
+			return fmt.Errorf("no folder for %s: %w", n.name, err)
+		}
+	}
+	return n.server.start(ctx)
+}
