@@ -1,5 +1,7 @@
 package migration
 
+import "encoding/json"
+
 // WorkflowType is the name under which the migration workflow is registered
 // and started, from the starter, the Temporal UI, temporal or tctl.
 const WorkflowType = "Migration"
@@ -68,6 +70,27 @@ func (r Request) Description() string {
 type RequestInput struct {
 	By     string `json:"by,omitempty"`
 	Reason string `json:"reason,omitempty"`
+}
+
+// UnmarshalJSON takes whatever a person typed into the payload: the documented
+// object, or anything else as the reason. A payload that fails to decode would
+// be dropped by the SDK with nothing but a worker's log line, and a freeze or an
+// abort must not get lost for a missing brace's sake.
+func (in *RequestInput) UnmarshalJSON(data []byte) error {
+	type plain RequestInput
+	*in = RequestInput{}
+	if json.Unmarshal(data, (*plain)(in)) == nil {
+		return nil
+	}
+	*in = RequestInput{}
+	if json.Unmarshal(data, &in.Reason) != nil {
+		in.Reason = string(data)
+	}
+	const enough = 500
+	if len(in.Reason) > enough {
+		in.Reason = in.Reason[:enough]
+	}
+	return nil
 }
 
 // Answer is what an update returns to its caller.

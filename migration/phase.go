@@ -16,6 +16,7 @@ const (
 	PhaseVerify       Phase = "verify"
 	PhaseAwaitCutover Phase = "awaitCutover"
 	PhaseCutover      Phase = "cutover"
+	PhaseAborting     Phase = "aborting"
 	PhaseCompleted    Phase = "completed"
 	PhaseAborted      Phase = "aborted"
 )
@@ -50,9 +51,14 @@ func Judge(request Request, phase Phase, paused, needsAttention bool) (Verdict, 
 	if phase.Ended() {
 		return Ignored, "the migration has ended (" + string(phase) + ")"
 	}
+	if phase == PhaseAborting && request != RequestRetry {
+		return Ignored, "the migration is being aborted"
+	}
 	switch request {
 	case RequestFreeze:
 		switch {
+		case phase == PhaseRounds && paused:
+			return Remembered, "writes are blocked after resume"
 		case phase == PhaseRounds:
 			return Taken, "writes are blocked as soon as the round in progress, if any, has ended"
 		case phase.BeforeFreeze():

@@ -1,0 +1,172 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// cutover hands over. It can't be aborted or cancelled: from here on the source
+// stays blocked whatever happens.
+func (m *run) cutover(ctx workflow.Context) (migration.Phase, error) {
+	m.work, m.stopWork = workflow.NewDisconnectedContext(ctx)
+	err := m.attempt("make the target writable", func(ctx workflow.Context) error {
+		return do(ctx, urgent(quickCall(fmt.Sprintf("%d indices", len(m.window.indices)))), migration.ActivityOpenTargetForWrites,
+			migration.HandoverRequest{Run: m.forActivities(), Indices: m.window.indices})
+	})
+	if err != nil {
+		return "", err
+	}
+	m.Phase = migration.PhaseCompleted // for the report that the webhook gets
+	report := m.summary(m.work, migration.ResultCompleted)
+	m.Phase = migration.PhaseCutover
+	if m.plan.Cutover.Webhook.URL != "" {
+		m.try("call the webhook", migration.ActivityCallWebhook, migration.WebhookRequest{Run: m.forActivities(), Report: report})
+	}
+	if !m.plan.Cutover.KeepRepositories {
+		m.try("unregister the repositories", migration.ActivityUnregisterRepositories, m.forActivities())
+	}
+	return migration.PhaseCompleted, nil
+}
+
+// try does what should be done but must not keep a finished handover from
+// ending: a failure becomes a warning in the report.
+func (m *run) try(step, activity string, request any) {
+	m.step = step
+	m.show(m.work)
+	if err := do(m.work, bestEffort(step), activity, request); err != nil {
+		m.warn(fmt.Sprintf("could not %s: %s", step, m.describe(m.work, step, err, 1).Message))
+	}
+	m.step = ""
+}
+
+// finish ends a completed migration.
+func (m *run) finish(ctx workflow.Context) (migration.Report, error) {
+	m.report = m.summary(ctx, migration.ResultCompleted)
+	m.report.Remains = m.remains()
+	m.settle(ctx)
+	return m.report, nil
+}
+
+// abort stops the migration: first the source takes writes again, then a
+// snapshot that still runs is stopped. Cancellation comes here as well.
+func (m *run) abort(ctx workflow.Context, cause error) (migration.Report, error) {
+	cancelled := m.abortRequested == nil && ctx.Err() != nil
+	m.work, m.stopWork = workflow.NewDisconnectedContext(ctx)
+	m.windowContext = nil
+	if m.window != nil {
+		m.window.stop()
+	}
+	m.Paused = false
+	m.abortedIn = m.Phase
+	m.enter(m.work, migration.PhaseAborting)
+
+	if err := m.liftBlock(); err != nil {
+		return migration.Report{}, err // can't be: nothing cancels this context
+	}
+	m.stopSnapshot()
+	m.enter(m.work, migration.PhaseAborted)
+	m.report = m.summary(m.work, migration.ResultAborted)
+	m.report.Remains = m.remains()
+	switch {
+	case cancelled:
+		m.report.Error = "cancelled in phase " + string(m.abortedIn)
+	case m.abortRequested != nil:
+		m.report.Error = "aborted in phase " + string(m.abortedIn) + by(*m.abortRequested)
+	default:
+		m.report.Error = cause.Error()
+	}
+	m.settle(m.work)
+	if cancelled {
+		return m.report, temporal.NewCanceledError(m.report)
+	}
+	return m.report, temporal.NewApplicationErrorWithOptions(m.report.Error, string(migration.ErrorAborted),
+		temporal.ApplicationErrorOptions{NonRetryable: true, Details: []any{m.report}})
+}
+
+// stopSnapshot stops the snapshot that may still run on the source. One that
+// has finished stays.
+func (m *run) stopSnapshot() {
+	if m.snapshotting == "" {
+		return
+	}
+	m.try("stop snapshot "+m.snapshotting, migration.ActivityAbortSnapshot,
+		migration.SnapshotRequest{Run: m.forActivities(), Snapshot: m.snapshotting})
+	m.snapshotting = ""
+}
+
+// settle lets updates that are in hand answer before the workflow closes.
+func (m *run) settle(ctx workflow.Context) {
+	m.drain(ctx)
+	m.show(ctx)
+	_ = workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
+}
+
+func by(input migration.RequestInput) string {
+	text := ""
+	if input.By != "" {
+		text += " by " + input.By
+	}
+	if input.Reason != "" {
+		text += ": " + input.Reason
+	}
+	return text
+}
+
+// summary is the report as things stand.
+func (m *run) summary(ctx workflow.Context, result string) migration.Report {
+	report := migration.Report{
+		Result:        result,
+		WorkflowID:    m.workflowID,
+		Plan:          m.plan.Name,
+		StartedMillis: m.StartedMillis,
+		EndedMillis:   workflow.Now(ctx).UnixMilli(),
+		Rounds:        m.Rounds,
+		Decisions:     m.Decisions,
+		Warnings:      m.Warnings,
+	}
+	if m.window != nil {
+		report.Indices = m.window.verified
+		if m.window.measured.Millis > 0 {
+			measured := m.window.measured
+			report.FrozenWindow = &measured
+		}
+	}
+	return report
+}
+
+// remains says what is left where.
+func (m *run) remains() []string {
+	run := m.forActivities()
+	source, target := m.plan.Source.Repository, m.plan.Target.Repository
+	var left []string
+	if m.Phase == migration.PhaseCompleted {
+		left = append(left, "source: the indices are still there and blocked for writes (index.blocks.write); delete them when you are sure")
+	} else if len(m.Rounds) > 0 {
+		left = append(left, "target: the indices as the last round restored them, blocked for writes; delete them, or a new migration's preflight refuses")
+	}
+	if m.abortedIn == migration.PhasePreflight {
+		return left
+	}
+	if m.Phase == migration.PhaseAborted || m.plan.Cutover.KeepRepositories {
+		left = append(left, fmt.Sprintf("both clusters: the registered repository %s (on the target with its OSS key)", run.RepositoryName()))
+	}
+	return append(left,
+		fmt.Sprintf("S3: the snapshots below %s/%s/", source.Bucket, run.SourceBasePath()),
+		fmt.Sprintf("OSS: their copy below %s/%s/", target.Bucket, run.TargetBasePath()),
+		"OSS: rotate the key that the target cluster was given to read the bucket")
+}
+
+// verdictOf takes the verdicts out of a failed verification.
+func verdictOf(err error) migration.VerifyResult {
+	var result migration.VerifyResult
+	var failure *temporal.ApplicationError
+	if errors.As(err, &failure) && failure.HasDetails() {
+		_ = failure.Details(&result) // without the verdicts the message still says it all
+	}
+	return result
+}

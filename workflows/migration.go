@@ -1,0 +1,195 @@
+// Package workflows holds the workflow Migration: the story of one migration,
+// one method a phase.
+//
+// It knows the vocabulary of package migration and the Temporal SDK, and
+// nothing of AWS, OSS or Elasticsearch: all of that happens in activities,
+// which it calls by name.
+package workflows
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// Registry is the part of a Temporal worker that takes workflows.
+type Registry interface {
+	RegisterWorkflowWithOptions(w any, options workflow.RegisterOptions)
+}
+
+// Register makes the workflow known to a worker under its public name.
+func Register(registry Registry) {
+	registry.RegisterWorkflowWithOptions(Migration, workflow.RegisterOptions{Name: migration.WorkflowType})
+}
+
+// Migration moves the plan's indices from the source to the target. It ends
+// with a report once a person has sent cutover, fails with InvalidPlan or
+// Aborted (whose details hold the report), and is cancelled like any workflow,
+// which does the same as abort. carried is nil but after continue-as-new.
+func Migration(ctx workflow.Context, input migration.Input, carried *Carried) (migration.Report, error) {
+	m := newRun(ctx, carried)
+	if err := m.listen(ctx); err != nil {
+		return migration.Report{}, err
+	}
+	plan, err := input.Plan()
+	if err != nil {
+		return migration.Report{}, temporal.NewApplicationErrorWithOptions(err.Error(), string(migration.ErrorInvalidPlan),
+			temporal.ApplicationErrorOptions{NonRetryable: true})
+	}
+	m.plan, m.input = plan, input
+	return m.run(ctx)
+}
+
+// run is one run of the workflow: a migration between two continue-as-news.
+type run struct {
+	Carried
+	plan       migration.Plan
+	input      migration.Input
+	workflowID string
+
+	// work is cancelled by abort and by cancellation, which ends the step in
+	// progress.
+	work           workflow.Context
+	stopWork       func()
+	abortRequested *migration.RequestInput
+
+	step      string
+	attention *migration.Attention
+	// snapshotting is the snapshot that may be running on the source.
+	snapshotting string
+	window       *window
+	// windowContext is cancelled by the dead man's switch; nil outside the window.
+	windowContext workflow.Context
+	abortedIn     migration.Phase
+	report        migration.Report
+	channels      map[migration.Request]workflow.ReceiveChannel
+}
+
+func newRun(ctx workflow.Context, carried *Carried) *run {
+	info := workflow.GetInfo(ctx)
+	m := &run{workflowID: info.WorkflowExecution.ID}
+	if carried != nil {
+		m.Carried = *carried
+	} else {
+		now := workflow.Now(ctx).UnixMilli()
+		m.Carried = Carried{
+			Token:            token(info.OriginalRunID),
+			StartedMillis:    now,
+			Phase:            migration.PhasePreflight,
+			PhaseSinceMillis: now,
+		}
+	}
+	m.work, m.stopWork = workflow.WithCancel(ctx)
+	return m
+}
+
+// token tells this run's repository from every other's. It comes from the id of
+// the first run, which a reset keeps.
+func token(runID string) string {
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(runID))
+	return fmt.Sprintf("%08x", hash.Sum32())
+}
+
+// run goes from phase to phase until the migration has ended.
+func (m *run) run(ctx workflow.Context) (migration.Report, error) {
+	for !m.Phase.Ended() {
+		m.show(ctx)
+		next, err := m.perform(ctx)
+		switch {
+		case err != nil && m.windowExpired():
+			next, err = m.thaw()
+			if err != nil {
+				return m.abort(ctx, err)
+			}
+		case err != nil:
+			return m.abort(ctx, err)
+		}
+		m.enter(ctx, next)
+		if m.mustContinueAsNew(ctx) {
+			return m.continueAsNew(ctx)
+		}
+	}
+	return m.finish(ctx)
+}
+
+// perform carries out the present phase and says which comes next.
+func (m *run) perform(ctx workflow.Context) (migration.Phase, error) {
+	switch m.Phase {
+	case migration.PhasePreflight:
+		return m.preflight()
+	case migration.PhasePrepare:
+		return m.prepare()
+	case migration.PhaseBaseline:
+		return m.baseline()
+	case migration.PhaseRounds:
+		return m.rounds()
+	case migration.PhaseFreeze:
+		return m.freeze()
+	case migration.PhaseFinalRound:
+		return m.finalRound()
+	case migration.PhaseVerify:
+		return m.verify()
+	case migration.PhaseAwaitCutover:
+		return m.awaitCutover()
+	case migration.PhaseCutover:
+		return m.cutover(ctx)
+	}
+	return "", fmt.Errorf("there is no phase %q", m.Phase)
+}
+
+// enter is the one place where the phase changes.
+func (m *run) enter(ctx workflow.Context, next migration.Phase) {
+	if next == m.Phase {
+		return
+	}
+	workflow.GetLogger(ctx).Info("phase ended", "phase", m.Phase, "next", next)
+	m.Phase = next
+	m.PhaseSinceMillis = workflow.Now(ctx).UnixMilli()
+	m.step = ""
+}
+
+// mustContinueAsNew tells whether the history is long enough for a new one.
+// Only between rounds, when nothing is under way.
+func (m *run) mustContinueAsNew(ctx workflow.Context) bool {
+	if m.Phase != migration.PhaseRounds || m.stopping() {
+		return false
+	}
+	info := workflow.GetInfo(ctx)
+	return info.GetContinueAsNewSuggested() || info.GetCurrentHistoryLength() > maxHistoryLength
+}
+
+// maxHistoryLength keeps a run's history far below Temporal's limit of 51,200
+// events and quick to replay; a round takes about 60.
+const maxHistoryLength = 3000
+
+func (m *run) continueAsNew(ctx workflow.Context) (migration.Report, error) {
+	// Requests that have arrived and that nobody has looked at yet would be lost
+	// with this run.
+	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
+		return m.abort(ctx, err)
+	}
+	m.drain(ctx)
+	if m.stopping() {
+		return m.abort(ctx, m.work.Err())
+	}
+	carried := m.Carried
+	return migration.Report{}, workflow.NewContinueAsNewError(ctx, migration.WorkflowType, m.input, &carried)
+}
+
+// stopping tells whether abort or cancellation has come.
+func (m *run) stopping() bool { return m.work.Err() != nil }
+
+// errorType is the type of an activity's failure; empty if it has none.
+func errorType(err error) migration.ErrorType {
+	var failure *temporal.ApplicationError
+	if errors.As(err, &failure) {
+		return migration.ErrorType(failure.Type())
+	}
+	return ""
+}

@@ -1,0 +1,67 @@
+package workflows
+
+import (
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// The presets of activity options. All wait for a cancelled activity to end
+// before the workflow goes on: a block that is set by a late attempt after the
+// abort has lifted it would leave the source blocked for ever. None bounds the
+// number of attempts: what may pass is retried for as long as it takes, what
+// can't pass ends the attempt with a non-retryable error.
+
+// quickCall is for a few requests to a cluster. A minute per attempt is several
+// times what a busy master takes.
+func quickCall(summary string) workflow.ActivityOptions {
+	return workflow.ActivityOptions{
+		TaskQueue:           migration.TaskQueue,
+		StartToCloseTimeout: 2 * time.Minute,
+		WaitForCancellation: true,
+		Summary:             summary,
+		RetryPolicy:         retries(30 * time.Second),
+	}
+}
+
+// pollUntilDone is for what the clusters do for as long as it takes: snapshots,
+// restores, scans. Such an activity heartbeats every few seconds, so a killed
+// worker is noticed within half a minute.
+func pollUntilDone(summary string) workflow.ActivityOptions {
+	options := quickCall(summary)
+	options.StartToCloseTimeout = 30 * 24 * time.Hour
+	options.HeartbeatTimeout = 20 * time.Second
+	return options
+}
+
+// copySnapshot is for the copy, on its own queue.
+func copySnapshot(summary string) workflow.ActivityOptions {
+	options := pollUntilDone(summary)
+	options.TaskQueue = migration.CopyTaskQueue
+	return options
+}
+
+// bestEffort is for what must not keep a finished migration from ending: it is
+// retried for a while and then given up.
+func bestEffort(summary string) workflow.ActivityOptions {
+	options := quickCall(summary)
+	options.ScheduleToCloseTimeout = 10 * time.Minute
+	return options
+}
+
+// urgent shortens the pauses between attempts while writes are blocked.
+func urgent(options workflow.ActivityOptions) workflow.ActivityOptions {
+	options.RetryPolicy = retries(3 * time.Second)
+	return options
+}
+
+func retries(longest time.Duration) *temporal.RetryPolicy {
+	return &temporal.RetryPolicy{
+		InitialInterval:    500 * time.Millisecond,
+		BackoffCoefficient: 2,
+		MaximumInterval:    longest,
+	}
+}

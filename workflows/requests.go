@@ -1,0 +1,108 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// listen registers the status query and, for each request, a signal and an
+// update. Requests only set fields; the story awaits them.
+func (m *run) listen(ctx workflow.Context) error {
+	err := workflow.SetQueryHandlerWithOptions(ctx, migration.QueryStatus, func() (migration.Status, error) {
+		return m.status(), nil
+	}, workflow.QueryHandlerOptions{Description: "Phase, rounds, indices, what it waits for and the command that moves it on."})
+	if err != nil {
+		return err
+	}
+	m.channels = map[migration.Request]workflow.ReceiveChannel{}
+	for _, request := range migration.Requests() {
+		if err := m.listenFor(ctx, request); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *run) listenFor(ctx workflow.Context, request migration.Request) error {
+	channel := workflow.GetSignalChannelWithOptions(ctx, string(request), workflow.SignalChannelOptions{Description: request.Description()})
+	m.channels[request] = channel
+	workflow.GoNamed(ctx, string(request), func(ctx workflow.Context) {
+		for {
+			// A fresh variable each time: a bare signal leaves it untouched.
+			var input migration.RequestInput
+			channel.Receive(ctx, &input)
+			m.take(ctx, request, input)
+		}
+	})
+	return workflow.SetUpdateHandlerWithOptions(ctx, string(request),
+		func(ctx workflow.Context, input migration.RequestInput) (migration.Answer, error) {
+			message := m.take(ctx, request, input)
+			return migration.Answer{Message: message, Phase: m.Phase}, nil
+		},
+		workflow.UpdateHandlerOptions{
+			Description: request.Description(),
+			Validator: func(migration.RequestInput) error {
+				if verdict, why := m.judge(request); verdict == migration.Ignored {
+					return errors.New(string(request) + " is not possible now: " + why)
+				}
+				return nil
+			},
+		})
+}
+
+// drain takes the signals that have arrived and that no listener has seen yet.
+func (m *run) drain(ctx workflow.Context) {
+	for _, request := range migration.Requests() {
+		for {
+			var input migration.RequestInput
+			if !m.channels[request].ReceiveAsync(&input) {
+				break
+			}
+			m.take(ctx, request, input)
+		}
+	}
+}
+
+func (m *run) judge(request migration.Request) (migration.Verdict, string) {
+	return migration.Judge(request, m.Phase, m.Paused, m.attention != nil)
+}
+
+// take records a request and, unless it makes no sense in this phase, carries
+// it out or remembers it.
+func (m *run) take(ctx workflow.Context, request migration.Request, input migration.RequestInput) string {
+	verdict, why := m.judge(request)
+	if len(m.Decisions) < maxDecisions {
+		m.Decisions = append(m.Decisions, migration.Decision{
+			Request: request, By: input.By, Reason: input.Reason,
+			AtMillis: workflow.Now(ctx).UnixMilli(), Phase: m.Phase, Verdict: verdict, Commentary: why,
+		})
+	}
+	workflow.GetLogger(ctx).Info("request", "request", request, "by", input.By, "verdict", verdict, "why", why)
+	if verdict == migration.Ignored {
+		m.show(ctx)
+		return fmt.Sprintf("%s is not possible now: %s", request, why)
+	}
+	switch request {
+	case migration.RequestFreeze:
+		m.FreezeRequested = true
+	case migration.RequestCutover:
+		m.window.cutoverRequested = true
+	case migration.RequestRound:
+		m.RoundRequested = true
+	case migration.RequestPause:
+		m.Paused = true
+	case migration.RequestResume:
+		m.Paused = false
+	case migration.RequestRetry:
+		m.attention = nil
+	case migration.RequestAbort:
+		m.abortRequested = &input
+		m.stopWork()
+	}
+	m.show(ctx)
+	return why
+}

@@ -1,0 +1,258 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// preflight checks, without changing anything, that the plan can be carried out.
+func (m *run) preflight() (migration.Phase, error) {
+	err := m.attempt("check clusters, buckets, versions and indices", func(ctx workflow.Context) error {
+		found, err := call[migration.PreflightResult](ctx, quickCall("clusters, buckets, versions, indices"), migration.ActivityPreflight, m.forActivities())
+		if err != nil {
+			return err
+		}
+		m.Indices = found.Indices
+		for _, warning := range found.Warnings {
+			m.warn(warning)
+		}
+		return nil
+	})
+	return migration.PhasePrepare, err
+}
+
+// prepare makes the bucket and registers the repository of this run on both
+// clusters.
+func (m *run) prepare() (migration.Phase, error) {
+	err := m.attempt("make sure that the OSS bucket is there and private", func(ctx workflow.Context) error {
+		return do(ctx, quickCall(m.plan.Target.Repository.Bucket), migration.ActivityEnsureTargetBucket, m.forActivities())
+	})
+	if err != nil {
+		return "", err
+	}
+	err = m.attempt("register the repository on both clusters", func(ctx workflow.Context) error {
+		return do(ctx, quickCall(m.forActivities().RepositoryName()), migration.ActivityRegisterRepositories, m.forActivities())
+	})
+	return migration.PhaseBaseline, err
+}
+
+// baseline is round 0: everything is carried.
+func (m *run) baseline() (migration.Phase, error) {
+	return migration.PhaseRounds, m.round(migration.RoundBaseline)
+}
+
+// rounds waits for the next round and runs it, or goes on to the freeze.
+func (m *run) rounds() (migration.Phase, error) {
+	if err := m.awaitNextRound(); err != nil {
+		return "", err
+	}
+	if m.FreezeRequested {
+		return migration.PhaseFreeze, nil
+	}
+	m.RoundRequested = false
+	return migration.PhaseRounds, m.round(migration.RoundIncremental)
+}
+
+// awaitNextRound waits for the interval, for a person who wants a round now, or
+// for the freeze; while paused, for resume first.
+func (m *run) awaitNextRound() error {
+	ctx := m.work
+	for {
+		now := workflow.Now(ctx).UnixMilli()
+		asked := m.FreezeRequested || m.RoundRequested
+		if !m.Paused && (asked || now >= m.NextRoundMillis) {
+			return ctx.Err()
+		}
+		m.show(ctx)
+		if m.Paused {
+			if err := workflow.Await(ctx, func() bool { return !m.Paused }); err != nil {
+				return err
+			}
+			continue
+		}
+		wait := time.Duration(m.NextRoundMillis-now) * time.Millisecond
+		_, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
+			Timeout:      wait,
+			TimerOptions: workflow.TimerOptions{Summary: fmt.Sprintf("until round %d", m.RoundNumber)},
+		}, func() bool { return m.FreezeRequested || m.RoundRequested || m.Paused })
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// round carries one snapshot over. If the snapshot turns out to be of no use,
+// the round begins again with another.
+func (m *run) round(kind string) error {
+	for {
+		m.Attempt++
+		done, err := m.carry(migration.Round{Number: m.RoundNumber, Kind: kind, Attempt: m.Attempt})
+		if errors.Is(err, errNewSnapshot) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		m.Rounds = append(m.Rounds, done)
+		m.RoundNumber++
+		m.Attempt = 0
+		m.NextRoundMillis = workflow.Now(m.work).Add(m.plan.Rounds.Interval.Std()).UnixMilli()
+		return nil
+	}
+}
+
+// carry is one attempt at a round: snapshot, copy, close, restore, open, check.
+func (m *run) carry(round migration.Round) (migration.Round, error) {
+	if err := m.resolve(round.Kind); err != nil {
+		return round, err
+	}
+	snapshot, err := m.snapshot(&round)
+	if err != nil {
+		return round, err
+	}
+	if err := m.copy(&round, snapshot); err != nil {
+		return round, err
+	}
+	if err := m.restore(&round, snapshot); err != nil {
+		return round, err
+	}
+	return round, nil
+}
+
+// resolve finds the indices of this round. In the final round they are those
+// that are blocked.
+func (m *run) resolve(kind string) error {
+	if kind == migration.RoundFinal {
+		m.Indices = m.window.indices
+		return nil
+	}
+	before := m.Indices
+	err := m.attempt("find the plan's indices on the source", func(ctx workflow.Context) error {
+		found, err := call[[]migration.Index](ctx, quickCall(strings.Join(m.plan.Indices, ", ")), migration.ActivityResolveIndices, m.forActivities())
+		if err == nil {
+			m.Indices = found
+		}
+		return err
+	})
+	for _, gone := range names(before) {
+		if !slices.Contains(names(m.Indices), gone) {
+			m.warn(fmt.Sprintf("index %s is no longer on the source; what the last round restored of it stays on the target", gone))
+		}
+	}
+	return err
+}
+
+// snapshot takes the round's snapshot on the source.
+func (m *run) snapshot(round *migration.Round) (migration.Snapshot, error) {
+	round.Snapshot = migration.SnapshotName(m.plan.Name, round.Number, round.Attempt)
+	m.snapshotting = round.Snapshot
+	var snapshot migration.Snapshot
+	began := workflow.Now(m.work).UnixMilli()
+	err := m.attempt("take snapshot "+round.Snapshot, func(ctx workflow.Context) error {
+		var err error
+		snapshot, err = call[migration.Snapshot](ctx, m.paced(pollUntilDone(round.Snapshot)), migration.ActivityTakeSnapshot,
+			migration.SnapshotRequest{Run: m.forActivities(), Snapshot: round.Snapshot, Indices: names(m.Indices)})
+		return err
+	})
+	if err != nil {
+		return snapshot, err
+	}
+	m.snapshotting = ""
+	round.SnapshotMillis = since(m.work, began)
+	round.UUID = snapshot.UUID
+	round.StartTimeMillis, round.EndTimeMillis = snapshot.StartMillis, snapshot.EndMillis
+	return snapshot, nil
+}
+
+// copy carries the snapshot's delta to OSS, proves it and publishes it.
+func (m *run) copy(round *migration.Round, snapshot migration.Snapshot) error {
+	request := migration.CopyRequest{Run: m.forActivities(), Snapshot: snapshot, BaseGeneration: -1}
+	if m.Published != nil {
+		request.BaseUUID, request.BaseGeneration = m.Published.UUID, m.Published.Generation
+	}
+	began := workflow.Now(m.work).UnixMilli()
+	err := m.attempt("copy snapshot "+snapshot.Name+" to OSS", func(ctx workflow.Context) error {
+		copied, err := call[migration.CopyResult](ctx, m.paced(copySnapshot(snapshot.Name)), migration.ActivityCopySnapshot, request)
+		if err != nil {
+			return err
+		}
+		m.Published = &published{UUID: snapshot.UUID, Generation: copied.Generation}
+		round.Generation = copied.Generation
+		round.BlobsCopied, round.BytesCopied = copied.BlobsCopied, copied.BytesCopied
+		round.BlobsSkipped, round.BytesSkipped = copied.BlobsSkipped, copied.BytesSkipped
+		return nil
+	})
+	round.CopyMillis = since(m.work, began)
+	return err
+}
+
+// restore closes the target's indices, restores the snapshot over them and
+// opens them again.
+func (m *run) restore(round *migration.Round, snapshot migration.Snapshot) error {
+	began := workflow.Now(m.work).UnixMilli()
+	if err := m.closeTarget(); err != nil {
+		return err
+	}
+	m.RestoreInDoubt = true
+	err := m.attempt("restore snapshot "+snapshot.Name+" into the target", func(ctx workflow.Context) error {
+		restored, err := call[migration.RestoreResult](ctx, m.paced(pollUntilDone(snapshot.Name)), migration.ActivityRestoreSnapshot,
+			migration.RestoreRequest{Run: m.forActivities(), Snapshot: snapshot, Indices: m.Indices})
+		round.BytesRestored, round.BytesReused = restored.BytesRestored, restored.BytesReused
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = m.attempt("open the target's indices and count", func(ctx workflow.Context) error {
+		opened, err := call[migration.OpenResult](ctx, m.paced(quickCall(snapshot.Name)), migration.ActivityOpenTarget,
+			migration.IndicesRequest{Run: m.forActivities(), Indices: names(m.Indices)})
+		if err != nil {
+			return err
+		}
+		m.keepCounters(opened.Counters)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	m.RestoreInDoubt = false
+	round.RestoreMillis = since(m.work, began)
+	round.Indices = len(m.Indices)
+	for _, index := range m.Indices {
+		round.Docs += m.Counters[index.Name].Docs
+	}
+	return nil
+}
+
+// closeTarget closes the indices that the last round restored, unless somebody
+// wrote to them: then a person decides whether those writes may go.
+func (m *run) closeTarget() error {
+	request := migration.CloseRequest{
+		Run: m.forActivities(), Indices: names(m.Indices), Expected: m.Counters, AcceptWrites: m.RestoreInDoubt,
+	}
+	return m.attempt("close the target's indices", func(ctx workflow.Context) error {
+		err := do(ctx, m.paced(quickCall(fmt.Sprintf("%d indices", len(m.Indices)))), migration.ActivityCloseTarget, request)
+		if errorType(err) == migration.ErrorTargetWritten {
+			request.AcceptWrites = true // for the next attempt, which only retry begins
+		}
+		return err
+	})
+}
+
+// keepCounters remembers the target's counters after a restore. Those of
+// indices that have left the source stay as they were.
+func (m *run) keepCounters(counters migration.WriteCounters) {
+	if m.Counters == nil {
+		m.Counters = migration.WriteCounters{}
+	}
+	for _, name := range workflow.DeterministicKeys(counters) {
+		m.Counters[name] = counters[name]
+	}
+}

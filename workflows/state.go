@@ -1,0 +1,74 @@
+package workflows
+
+import (
+	"github.com/snapferry/snapferry/migration"
+)
+
+// Carried is the whole state of a migration that outlives a run: it goes from
+// run to run with continue-as-new, and is the workflow's optional second
+// argument. Whoever starts a migration leaves it out.
+type Carried struct {
+	Token            string          `json:"token"`
+	StartedMillis    int64           `json:"startedMillis"`
+	Phase            migration.Phase `json:"phase"`
+	PhaseSinceMillis int64           `json:"phaseSinceMillis"`
+
+	// Rounds are those that ended; RoundNumber is that of the next one, Attempt
+	// counts the snapshots that were begun for it.
+	Rounds          []migration.Round `json:"rounds,omitempty"`
+	RoundNumber     int               `json:"roundNumber"`
+	Attempt         int               `json:"attempt"`
+	NextRoundMillis int64             `json:"nextRoundMillis,omitempty"`
+
+	// Published is the snapshot of the last publish that succeeded.
+	Published *published `json:"published,omitempty"`
+	// Indices are those that the newest round resolved.
+	Indices []migration.Index `json:"indices,omitempty"`
+	// Counters are the target's write counters after the last restore. While
+	// RestoreInDoubt a restore was begun and its end was not seen, so that they
+	// mean nothing.
+	Counters       migration.WriteCounters `json:"counters,omitempty"`
+	RestoreInDoubt bool                    `json:"restoreInDoubt,omitempty"`
+
+	Paused          bool `json:"paused,omitempty"`
+	FreezeRequested bool `json:"freezeRequested,omitempty"`
+	RoundRequested  bool `json:"roundRequested,omitempty"`
+
+	Decisions []migration.Decision `json:"decisions,omitempty"`
+	Warnings  []string             `json:"warnings,omitempty"`
+}
+
+// published names what the target's repository shows.
+type published struct {
+	UUID       string `json:"uuid"`
+	Generation int64  `json:"generation"`
+}
+
+// window is the frozen window: from the first look at the source's blocks until
+// the cutover begins or the block is lifted.
+type window struct {
+	// found are the blocks of the source before ours.
+	found migration.Blocks
+	// indices are those that are blocked, frozen their document counts by shard.
+	indices []migration.Index
+	frozen  migration.ShardDocs
+	// sinceMillis is when the block was asked for; 0 before that.
+	sinceMillis int64
+	untilMillis int64
+	// waitedMillis is how long people were waited for, which does not count as
+	// the tool's window.
+	waitedMillis     int64
+	measured         migration.FrozenWindow
+	verified         []migration.IndexResult
+	cutoverRequested bool
+	// expired is set by the dead man's switch.
+	expired bool
+	stop    func()
+}
+
+// The most decisions and warnings that are carried, so that a migration of many
+// weeks stays within Temporal's payload limits.
+const (
+	maxDecisions = 200
+	maxWarnings  = 100
+)

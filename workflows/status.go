@@ -1,0 +1,225 @@
+package workflows
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// status is the answer to the query.
+func (m *run) status() migration.Status {
+	status := migration.Status{
+		WorkflowID:       m.workflowID,
+		Plan:             m.plan,
+		Phase:            m.Phase,
+		PhaseSinceMillis: m.PhaseSinceMillis,
+		StartedMillis:    m.StartedMillis,
+		Step:             m.step,
+		Paused:           m.Paused,
+		Round:            m.RoundNumber,
+		RoundsEnded:      len(m.Rounds),
+		Rounds:           last(m.Rounds, migration.StatusRounds),
+		IndicesTotal:     len(m.Indices),
+		FreezeRequested:  m.FreezeRequested,
+		Attention:        m.attention,
+		Warnings:         last(m.Warnings, migration.StatusNotes),
+		Notes:            last(m.Decisions, migration.StatusNotes),
+	}
+	if m.Phase == migration.PhaseRounds {
+		status.NextRoundMillis = m.NextRoundMillis
+	}
+	for i, index := range m.Indices {
+		if i == migration.StatusIndices {
+			break
+		}
+		status.Indices = append(status.Indices, m.indexStatus(index))
+	}
+	if w := m.window; w != nil {
+		status.CutoverRequested = w.cutoverRequested
+		status.FrozenSinceMillis = w.sinceMillis
+		if m.Phase.Frozen() {
+			status.FrozenUntilMillis = w.untilMillis
+		}
+		if w.measured.Millis > 0 {
+			measured := w.measured
+			status.FrozenWindow = &measured
+		}
+	}
+	status.WaitsFor, status.Next = m.waitsFor()
+	return status
+}
+
+func (m *run) indexStatus(index migration.Index) migration.IndexStatus {
+	status := migration.IndexStatus{
+		Name: index.Name, Shards: index.Shards, SourceDocs: index.Docs, SourceBytes: index.Bytes, TargetDocs: -1,
+	}
+	if counter, restored := m.Counters[index.Name]; restored {
+		status.TargetDocs = counter.Docs
+	}
+	if m.window == nil {
+		return status
+	}
+	for _, verdict := range m.window.verified {
+		if verdict.Name == index.Name {
+			equal := verdict.Equal
+			status.Equal = &equal
+			status.SourceDocs, status.TargetDocs = verdict.SourceDocs, verdict.TargetDocs
+		}
+	}
+	return status
+}
+
+// waitsFor says what a person can do, with the exact commands: ours, and
+// Temporal's own for whoever has only that at hand.
+func (m *run) waitsFor() (string, []string) {
+	switch {
+	case m.attention != nil:
+		return "a person: " + m.attention.Step + " needs attention", m.commands(migration.RequestRetry, migration.RequestAbort)
+	case m.Paused && m.Phase.BeforeFreeze():
+		return "resume", m.commands(migration.RequestResume)
+	case m.Phase == migration.PhaseAwaitCutover:
+		return "cutover: the target is verified, writes to the source are blocked", m.commands(migration.RequestCutover, migration.RequestAbort)
+	case m.Phase == migration.PhaseRounds && m.step == "":
+		return "the next round, or freeze", m.commands(migration.RequestFreeze, migration.RequestRound)
+	case m.Phase == migration.PhaseRounds && !m.FreezeRequested:
+		return "", m.commands(migration.RequestFreeze)
+	}
+	return "", nil
+}
+
+func (m *run) commands(requests ...migration.Request) []string {
+	var commands []string
+	for _, request := range requests {
+		commands = append(commands,
+			fmt.Sprintf("starter %s %s", request, m.plan.Name),
+			fmt.Sprintf("temporal workflow signal --workflow-id %s --name %s", m.workflowID, request))
+	}
+	return commands
+}
+
+// show puts the status where the Temporal UI shows it: the current details.
+func (m *run) show(ctx workflow.Context) {
+	workflow.SetCurrentDetails(ctx, m.markdown())
+}
+
+// markdown is the status as a page. It holds no relative times: it is only
+// written when something changes.
+func (m *run) markdown() string {
+	status := m.status()
+	var page strings.Builder
+	line := func(format string, args ...any) { page.WriteString(fmt.Sprintf(format+"\n", args...)) }
+
+	line("**Phase: %s**%s since %s", status.Phase, paused(status.Paused), clock(status.PhaseSinceMillis))
+	if status.Step != "" {
+		line("\nNow: %s", status.Step)
+	}
+	if attention := status.Attention; attention != nil {
+		line("\n### Needs attention since %s\n\n%s: **%s**\n\n> %s\n\nWhat to do: %s", clock(attention.SinceMillis), attention.Step, attention.Type,
+			strings.ReplaceAll(attention.Message, "\n", "\n> "), attention.Remedy)
+	}
+	if status.FrozenUntilMillis > 0 && status.FrozenSinceMillis > 0 {
+		line("\nWrites to the source are blocked since %s. Without a cutover they are given free at %s.", clock(status.FrozenSinceMillis), clock(status.FrozenUntilMillis))
+	}
+	if w := status.FrozenWindow; w != nil {
+		line("\nFrozen window: %s (block %s, snapshot %s, copy %s, restore %s, verification %s)",
+			span(w.Millis), span(w.BlockMillis), span(w.SnapshotMillis), span(w.CopyMillis), span(w.RestoreMillis), span(w.VerifyMillis))
+	}
+	if status.WaitsFor != "" {
+		line("\nWaits for %s", status.WaitsFor)
+	}
+	if status.Phase == migration.PhaseRounds && status.NextRoundMillis > 0 && !status.Paused {
+		line("\nNext round: %s", clock(status.NextRoundMillis))
+	}
+	if len(status.Next) > 0 {
+		line("\n```\n%s\n```", strings.Join(status.Next, "\n"))
+	}
+	if len(status.Rounds) > 0 {
+		line("\n| round | kind | snapshot | copied | skipped | snapshot | copy | restore | documents |\n|---|---|---|---|---|---|---|---|---|")
+		for _, r := range status.Rounds {
+			line("| %d | %s | %s | %d blobs, %s | %d blobs | %s | %s | %s | %d |", r.Number, r.Kind, r.Snapshot,
+				r.BlobsCopied, size(r.BytesCopied), r.BlobsSkipped, span(r.SnapshotMillis), span(r.CopyMillis), span(r.RestoreMillis), r.Docs)
+		}
+	}
+	if len(status.Indices) > 0 {
+		line("\n| index | shards | documents at the source | on the target | equal |\n|---|---|---|---|---|")
+		for _, index := range status.Indices {
+			line("| %s | %d | %d | %s | %s |", index.Name, index.Shards, index.SourceDocs, known(index.TargetDocs), verdict(index.Equal))
+		}
+		if more := status.IndicesTotal - len(status.Indices); more > 0 {
+			line("\nand %d more", more)
+		}
+	}
+	for _, warning := range status.Warnings {
+		line("\n- Warning: %s", warning)
+	}
+	for _, note := range status.Notes {
+		line("\n- %s %s%s: %s, %s", clock(note.AtMillis), note.Request, by(migration.RequestInput{By: note.By, Reason: note.Reason}), note.Verdict, note.Commentary)
+	}
+	return page.String()
+}
+
+func paused(yes bool) string {
+	if yes {
+		return " (paused)"
+	}
+	return ""
+}
+
+func known(docs int64) string {
+	if docs < 0 {
+		return "not yet"
+	}
+	return fmt.Sprint(docs)
+}
+
+func verdict(equal *bool) string {
+	switch {
+	case equal == nil:
+		return ""
+	case *equal:
+		return "yes"
+	}
+	return "**no**"
+}
+
+// clock prints epoch milliseconds in UTC: the workflow doesn't know where its
+// reader lives.
+func clock(millis int64) string {
+	return time.UnixMilli(millis).UTC().Format("2006-01-02 15:04:05Z")
+}
+
+// span prints milliseconds to the tenth of a second below a minute, else to the
+// second.
+func span(millis int64) string {
+	d := time.Duration(millis) * time.Millisecond
+	if d < time.Minute {
+		return d.Round(10 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
+
+// size prints bytes in binary units.
+func size(bytes int64) string {
+	const unit = 1024
+	value, units := float64(bytes), []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	i := 0
+	for value >= unit && i < len(units)-1 {
+		value /= unit
+		i++
+	}
+	if i == 0 {
+		return fmt.Sprintf("%d B", bytes)
+	}
+	return fmt.Sprintf("%.1f %s", value, units[i])
+}
+
+func last[T any](list []T, n int) []T {
+	if len(list) > n {
+		return list[len(list)-n:]
+	}
+	return list
+}
