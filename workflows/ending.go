@@ -131,7 +131,7 @@ func (m *run) summary(ctx workflow.Context, result string) migration.Report {
 	}
 	if m.window != nil {
 		report.Indices = m.window.verified
-		if m.window.measured.Millis > 0 {
+		if m.window.proven {
 			measured := m.window.measured
 			report.FrozenWindow = &measured
 		}

@@ -57,9 +57,11 @@ type window struct {
 	untilMillis int64
 	// waitedMillis is how long people were waited for, which does not count as
 	// the tool's window.
-	waitedMillis     int64
-	measured         migration.FrozenWindow
-	verified         []migration.IndexResult
+	waitedMillis int64
+	measured     migration.FrozenWindow
+	verified     []migration.IndexResult
+	// proven is set once the target was found equal; measured is complete then.
+	proven           bool
 	cutoverRequested bool
 	// expired is set by the dead man's switch.
 	expired bool

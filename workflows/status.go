@@ -44,7 +44,7 @@ func (m *run) status() migration.Status {
 		if m.Phase.Frozen() {
 			status.FrozenUntilMillis = w.untilMillis
 		}
-		if w.measured.Millis > 0 {
+		if w.proven {
 			measured := w.measured
 			status.FrozenWindow = &measured
 		}

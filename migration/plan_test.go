@@ -1,0 +1,172 @@
+package migration
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const wholePlan = `
+name: movies
+source:
+  endpoint: https://search-shop-abc.ap-southeast-1.es.amazonaws.com
+  repository:
+    bucket: from-bucket
+    region: ap-southeast-1
+    roleArn: arn:aws:iam::123456789012:role/Snap
+target:
+  endpoint: http://es.example.com:9200
+  auth: {user: elastic, password: env:TARGET_PASSWORD}
+  repository:
+    bucket: to-bucket
+    region: ap-southeast-1
+    endpoint: http://oss-internal.example.com
+    accessKeyId: env:A
+    secretAccessKey: file:/run/secrets/oss
+    writer:
+      endpoint: https://oss.example.com
+      accessKeyId: env:C
+      accessKeySecret: env:D
+indices: [movies, "logs-*"]
+`
+
+func TestDecodeFillsInTheDefaults(t *testing.T) {
+	plan, err := Decode([]byte(wholePlan))
+	require.NoError(t, err)
+	require.Equal(t, AuthSigV4, plan.Source.Auth.Type)
+	require.Equal(t, "ap-southeast-1", plan.Source.Auth.Region)
+	require.Equal(t, AuthBasic, plan.Target.Auth.Type)
+	require.Equal(t, "snapferry/movies", plan.Source.Repository.BasePath)
+	require.Equal(t, "snapferry/movies", plan.Target.Repository.BasePath)
+	require.Equal(t, 15*time.Minute, plan.Rounds.Interval.Std())
+	require.Equal(t, 2*time.Hour, plan.Freeze.MaxDuration.Std())
+	require.Equal(t, ChecksumVersions, plan.Verify.Checksum)
+
+	run := Run{Plan: plan, Token: "0a1b2c3d"}
+	require.Equal(t, "snapferry-movies-0a1b2c3d", run.RepositoryName())
+	require.Equal(t, "snapferry/movies/0a1b2c3d", run.TargetBasePath())
+}
+
+func TestAPlanSurvivesTheWayToTheWorkflowAndBack(t *testing.T) {
+	plan, err := Decode([]byte(wholePlan))
+	require.NoError(t, err)
+	input, err := NewInput(plan)
+	require.NoError(t, err)
+	wire, err := json.Marshal(input)
+	require.NoError(t, err)
+	var arrived Input
+	require.NoError(t, json.Unmarshal(wire, &arrived))
+	got, err := arrived.Plan()
+	require.NoError(t, err)
+	require.Equal(t, plan, got)
+}
+
+// Each row changes one line of a good plan; the error must name the field and
+// say what to write.
+func TestDecodeRefuses(t *testing.T) {
+	for name, test := range map[string]struct{ replace, with, says string }{
+		"unknown field":          {"region: ap-southeast-1", "regoin: ap-southeast-1", "source.repository.regoin is not a field of a plan; did you mean source.repository.region?"},
+		"unknown top field":      {"indices:", "indexes:", "indexes is not a field of a plan; did you mean indices?"},
+		"missing field":          {"    roleArn: arn:aws:iam::123456789012:role/Snap\n", "", "source.repository.roleArn is missing; for example roleArn: arn:aws:iam::"},
+		"missing in an object":   {"    writer:\n      endpoint: https://oss.example.com\n      accessKeyId: env:C\n      accessKeySecret: env:D\n", "", "target.repository.writer.endpoint is missing"},
+		"number for a string":    {"bucket: from-bucket", "bucket: 7", "source.repository.bucket (7) must be a string; for example bucket: shop-es-migration"},
+		"string for a list":      {`indices: [movies, "logs-*"]`, "indices: movies", `indices ("movies") must be a list; for example indices: [movies`},
+		"number in a list":       {`indices: [movies, "logs-*"]`, "indices: [movies, 7]", "indices[1] (7) must be a string"},
+		"no index":               {`indices: [movies, "logs-*"]`, "indices: []", "indices names no index"},
+		"comma in an index":      {`indices: [movies, "logs-*"]`, `indices: ["a,b"]`, "indices[0] (a,b) is no index name or pattern"},
+		"index twice":            {`indices: [movies, "logs-*"]`, "indices: [movies, movies]", "indices[1] (movies) stands there twice"},
+		"dot pattern":            {`indices: [movies, "logs-*"]`, `indices: [".kib*"]`, "indices[0] (.kib*) is a pattern for internal indices"},
+		"bucket with a scheme":   {"bucket: from-bucket", "bucket: s3://from", "source.repository.bucket (s3://from) is no S3 bucket name"},
+		"OSS bucket with a dot":  {"bucket: to-bucket", "bucket: to.bucket", "target.repository.bucket (to.bucket) is no OSS bucket name"},
+		"region with oss-":       {"region: ap-southeast-1\n    endpoint", "region: oss ap\n    endpoint", "target.repository.region (oss ap) is no Alibaba Cloud region"},
+		"role that is none":      {"arn:aws:iam::123456789012:role/Snap", "Snap", "source.repository.roleArn (Snap) is no IAM role's ARN"},
+		"leading slash":          {"    region: ap-southeast-1\n    roleArn", "    region: ap-southeast-1\n    basePath: /a\n    roleArn", "source.repository.basePath (/a) is no usable folder"},
+		"dots in a path":         {"    region: ap-southeast-1\n    roleArn", "    region: ap-southeast-1\n    basePath: a/../b\n    roleArn", "source.repository.basePath (a/../b) is no usable folder"},
+		"endpoint without http":  {"http://es.example.com:9200", "es.example.com:9200", "target.endpoint is no URL that begins with http:// or https://"},
+		"endpoint with a path":   {"http://es.example.com:9200", "http://es.example.com:9200/es", "target.endpoint (http://es.example.com:9200/es) must have nothing after the host and port"},
+		"unknown auth":           {"{user: elastic,", "{type: digest, user: elastic,", "target.auth.type (digest) is none of the allowed values; use one of sigv4, basic, none"},
+		"basic without a user":   {"{user: elastic, ", "{", "target.auth.user is missing"},
+		"name with spaces":       {"name: movies", "name: My Movies", "name (My Movies) is not a usable name"},
+		"own repository setting": {"    region: ap-southeast-1\n    roleArn", "    region: ap-southeast-1\n    settings: {base_path: x}\n    roleArn", "source.repository.settings.base_path is set by snapferry itself"},
+		"duration without unit":  {"indices:", "rounds: {interval: 30}\nindices:", "rounds.interval (30) must be a duration: a string with a unit; for example interval: 15m"},
+		"duration too short":     {"indices:", "rounds: {interval: 10ms}\nindices:", "rounds.interval (10ms) must be at least 1s"},
+		"concurrency":            {"indices:", "copy: {concurrency: 1000}\nindices:", "copy.concurrency (1000) must be from 1 to 256"},
+		"fraction":               {"indices:", "copy: {concurrency: 1.5}\nindices:", "copy.concurrency (1.5) must be a whole number"},
+		"checksum":               {"indices:", "verify: {checksum: md5}\nindices:", "verify.checksum (md5) is none of the allowed values; use one of versions, none"},
+		"no YAML":                {"name: movies", "name: [", "is neither YAML nor JSON"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.Replace(wholePlan, test.replace, test.with, 1)
+			require.NotEqual(t, wholePlan, text, "the row changes nothing")
+			_, err := Decode([]byte(text))
+			var invalid *InvalidPlanError
+			require.True(t, errors.As(err, &invalid), "%v", err)
+			require.ErrorContains(t, err, test.says)
+		})
+	}
+}
+
+func TestAllProblemsAreReportedAtOnce(t *testing.T) {
+	_, err := Decode([]byte("name: movies"))
+	var invalid *InvalidPlanError
+	require.True(t, errors.As(err, &invalid))
+	var fields []string
+	for _, problem := range invalid.Problems {
+		fields = append(fields, problem.Field)
+	}
+	require.Contains(t, fields, "source.endpoint")
+	require.Contains(t, fields, "target.repository.writer.accessKeySecret")
+	require.Contains(t, fields, "indices")
+}
+
+// A secret that was written into the plan by mistake must not come back in the
+// error.
+func TestASecretInThePlanIsNotRepeated(t *testing.T) {
+	const planted = "LTAI5tPlantedSecret"
+	for _, replace := range []string{"env:A", "file:/run/secrets/oss", "env:C", "env:D", "env:TARGET_PASSWORD"} {
+		_, err := Decode([]byte(strings.Replace(wholePlan, replace, planted, 1)))
+		require.ErrorContains(t, err, "must be a reference to a secret")
+		require.NotContains(t, err.Error(), planted)
+	}
+	_, err := Decode([]byte(strings.Replace(wholePlan, "http://es.example.com", "http://elastic:"+planted+"@es.example.com", 1)))
+	require.ErrorContains(t, err, "target.endpoint holds a user or password")
+	require.NotContains(t, err.Error(), planted)
+}
+
+func TestDuration(t *testing.T) {
+	for text, printed := range map[string]string{"30s": "30s", "15m": "15m", "1h": "1h", "90m": "1h30m", "1m30s": "1m30s", "250ms": "250ms", "20m0s": "20m"} {
+		var d Duration
+		require.NoError(t, json.Unmarshal([]byte(`"`+text+`"`), &d))
+		again, err := json.Marshal(d)
+		require.NoError(t, err)
+		require.Equal(t, `"`+printed+`"`, string(again))
+	}
+	for _, bad := range []string{`30`, `"30"`, `"soon"`, `{}`, `null5`} {
+		var d Duration
+		require.Error(t, json.Unmarshal([]byte(bad), &d), bad)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(wholePlan))
+	f.Add([]byte(`{"name": 1}`))
+	f.Add([]byte("indices: [[[]]]"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		plan, err := Decode(data)
+		if err != nil {
+			var invalid *InvalidPlanError
+			require.True(t, errors.As(err, &invalid))
+			require.NotEmpty(t, invalid.Problems)
+			return
+		}
+		again, err := json.Marshal(plan)
+		require.NoError(t, err)
+		second, err := Decode(again)
+		require.NoError(t, err, "what was accepted is accepted again")
+		require.Equal(t, plan, second)
+	})
+}

@@ -1,0 +1,275 @@
+package workflows
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// world stands in for both clusters and buckets: it keeps what matters of them
+// and checks at every call what must hold at all times.
+type world struct {
+	t   *testing.T
+	env *testsuite.TestWorkflowEnvironment
+
+	mu    sync.Mutex
+	calls []string
+	// on runs when the activity of that name is called for the nth time (from 1);
+	// an error it returns is the activity's.
+	on map[string]func(n int) error
+	n  map[string]int
+
+	blocked, targetWritable, registered bool
+	snapshots                           []string
+	restored                            []string
+	published                           string
+	generation                          int64
+	webhook                             []migration.Report
+	closes                              []migration.CloseRequest
+	indices                             []migration.Index
+}
+
+const planJSON = `{
+  "name": "movies",
+  "source": {"endpoint": "https://search-shop-abc.ap-southeast-1.es.amazonaws.com",
+    "repository": {"bucket": "from-bucket", "region": "ap-southeast-1", "roleArn": "arn:aws:iam::123456789012:role/Snap"}},
+  "target": {"endpoint": "http://es.example.com:9200", "auth": {"user": "elastic", "password": "env:P"},
+    "repository": {"bucket": "to-bucket", "region": "ap-southeast-1", "endpoint": "http://oss-internal.example.com",
+      "accessKeyId": "env:A", "secretAccessKey": "env:B",
+      "writer": {"endpoint": "https://oss.example.com", "accessKeyId": "env:C", "accessKeySecret": "env:D"}}},
+  "indices": ["movies", "catalog*"],
+  "rounds": {"interval": "15m"},
+  "freeze": {"maxDuration": "2h"}
+}`
+
+func inputOf(t *testing.T, text string) migration.Input {
+	t.Helper()
+	var input migration.Input
+	require.NoError(t, input.UnmarshalJSON([]byte(text)))
+	return input
+}
+
+func newWorld(t *testing.T) *world {
+	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
+	w := &world{
+		t: t, env: suite.NewTestWorkflowEnvironment(), on: map[string]func(int) error{}, n: map[string]int{},
+		indices: []migration.Index{{Name: "catalog", Shards: 5, Docs: 50, Replicas: 1}, {Name: "movies", Shards: 1, Docs: 3}},
+	}
+	w.env.SetTestTimeout(20 * time.Second)
+	w.env.RegisterWorkflow(Migration)
+	register(w, migration.ActivityPreflight, func(migration.Run) (migration.PreflightResult, error) {
+		return migration.PreflightResult{SourceVersion: "5.5.2", TargetVersion: "5.5.3", Indices: w.indices}, nil
+	})
+	register(w, migration.ActivityEnsureTargetBucket, func(migration.Run) (any, error) { return nil, nil })
+	register(w, migration.ActivityRegisterRepositories, func(migration.Run) (any, error) { w.registered = true; return nil, nil })
+	register(w, migration.ActivityUnregisterRepositories, func(migration.Run) (any, error) { w.registered = false; return nil, nil })
+	register(w, migration.ActivityResolveIndices, func(migration.Run) ([]migration.Index, error) { return w.indices, nil })
+	register(w, migration.ActivityTakeSnapshot, w.takeSnapshot)
+	register(w, migration.ActivityAbortSnapshot, func(migration.SnapshotRequest) (any, error) { return nil, nil })
+	register(w, migration.ActivityCopySnapshot, w.copySnapshot)
+	register(w, migration.ActivityCloseTarget, func(r migration.CloseRequest) (any, error) { w.closes = append(w.closes, r); return nil, nil })
+	register(w, migration.ActivityRestoreSnapshot, w.restoreSnapshot)
+	register(w, migration.ActivityOpenTarget, func(r migration.IndicesRequest) (migration.OpenResult, error) {
+		counters := migration.WriteCounters{}
+		for _, name := range r.Indices {
+			counters[name] = migration.Counter{UUID: "u-" + name, Docs: 7}
+		}
+		return migration.OpenResult{Counters: counters}, nil
+	})
+	register(w, migration.ActivityReadBlocks, func(r migration.IndicesRequest) (migration.Blocks, error) {
+		require.False(t, w.blocked, "blocks are read before ours is set")
+		found := migration.Blocks{}
+		for _, name := range r.Indices {
+			found[name] = map[string]string{}
+		}
+		return found, nil
+	})
+	register(w, migration.ActivityBlockWrites, func(migration.IndicesRequest) (any, error) { w.blocked = true; return nil, nil })
+	register(w, migration.ActivityAwaitStandstill, func(migration.IndicesRequest) (migration.ShardDocs, error) {
+		require.True(t, w.blocked)
+		return migration.ShardDocs{"movies": {3}}, nil
+	})
+	register(w, migration.ActivityLiftBlock, func(migration.LiftRequest) (any, error) {
+		require.False(t, w.targetWritable, "the source is given free although the target takes writes")
+		w.blocked = false
+		return nil, nil
+	})
+	register(w, migration.ActivityVerifyTarget, func(r migration.VerifyRequest) (migration.VerifyResult, error) {
+		require.True(t, w.blocked)
+		require.NotEmpty(t, r.Frozen)
+		var result migration.VerifyResult
+		for _, index := range r.Indices {
+			result.Indices = append(result.Indices, migration.IndexResult{Name: index.Name, SourceDocs: 7, TargetDocs: 7, Equal: true})
+		}
+		return result, nil
+	})
+	register(w, migration.ActivityOpenTargetForWrites, func(migration.HandoverRequest) (any, error) {
+		require.True(t, w.blocked, "the target is opened although the source takes writes")
+		w.targetWritable = true
+		return nil, nil
+	})
+	register(w, migration.ActivityCallWebhook, func(r migration.WebhookRequest) (any, error) {
+		w.webhook = append(w.webhook, r.Report)
+		return nil, nil
+	})
+	return w
+}
+
+// register makes a fake known under an activity's name; calls are counted and
+// hooks run before it.
+func register[I, O any](w *world, name string, fake func(I) (O, error)) {
+	w.env.RegisterActivityWithOptions(func(_ context.Context, in I) (O, error) {
+		w.mu.Lock()
+		w.calls = append(w.calls, name)
+		w.n[name]++
+		n, hook := w.n[name], w.on[name]
+		w.mu.Unlock()
+		if hook != nil {
+			if err := hook(n); err != nil {
+				var zero O
+				return zero, err
+			}
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return fake(in)
+	}, activity.RegisterOptions{Name: name})
+}
+
+func (w *world) takeSnapshot(r migration.SnapshotRequest) (migration.Snapshot, error) {
+	require.True(w.t, w.registered)
+	require.NotContains(w.t, w.snapshots, r.Snapshot, "a snapshot name is used twice")
+	w.snapshots = append(w.snapshots, r.Snapshot)
+	return migration.Snapshot{Name: r.Snapshot, UUID: "uuid-" + r.Snapshot, StartMillis: 1, EndMillis: 2, Shards: 6}, nil
+}
+
+func (w *world) copySnapshot(r migration.CopyRequest) (migration.CopyResult, error) {
+	require.Equal(w.t, w.published, r.BaseUUID, "the base is the last published snapshot")
+	w.published = r.Snapshot.UUID
+	w.generation++
+	return migration.CopyResult{Generation: w.generation, BlobsCopied: 10, BytesCopied: 1000, BlobsSkipped: 3}, nil
+}
+
+func (w *world) restoreSnapshot(r migration.RestoreRequest) (migration.RestoreResult, error) {
+	require.Equal(w.t, w.published, r.Snapshot.UUID, "only what is published is restored")
+	require.False(w.t, w.targetWritable, "a restore over a writable target")
+	w.restored = append(w.restored, r.Snapshot.Name)
+	return migration.RestoreResult{Shards: 6, BytesRestored: 10}, nil
+}
+
+// fails makes an activity fail for good the first so many times.
+func (w *world) fails(name string, times int, errorType migration.ErrorType) {
+	w.on[name] = func(n int) error {
+		if n <= times {
+			return temporal.NewApplicationErrorWithOptions(fmt.Sprintf("%s failed (%d)", name, n), string(errorType),
+				temporal.ApplicationErrorOptions{NonRetryable: true})
+		}
+		return nil
+	}
+}
+
+// at sends a request by signal after a while.
+func (w *world) at(after time.Duration, request migration.Request) {
+	w.env.RegisterDelayedCallback(func() { w.env.SignalWorkflow(string(request), nil) }, after)
+}
+
+func (w *world) status() migration.Status {
+	value, err := w.env.QueryWorkflow(migration.QueryStatus)
+	require.NoError(w.t, err)
+	var status migration.Status
+	require.NoError(w.t, value.Get(&status))
+	return status
+}
+
+func (w *world) run() {
+	w.env.ExecuteWorkflow(Migration, inputOf(w.t, planJSON), nil)
+	require.True(w.t, w.env.IsWorkflowCompleted(), "the workflow hangs in phase %s", w.status().Phase)
+}
+
+// completed asserts the end that users want.
+func (w *world) completed() migration.Report {
+	require.NoError(w.t, w.env.GetWorkflowError())
+	var report migration.Report
+	require.NoError(w.t, w.env.GetWorkflowResult(&report))
+	require.Equal(w.t, migration.ResultCompleted, report.Result)
+	require.True(w.t, w.blocked, "after cutover the source stays blocked")
+	require.True(w.t, w.targetWritable)
+	require.Equal(w.t, migration.RoundBaseline, report.Rounds[0].Kind)
+	require.Equal(w.t, migration.RoundFinal, report.Rounds[len(report.Rounds)-1].Kind)
+	require.Len(w.t, report.Indices, 2)
+	return report
+}
+
+// aborted asserts the end after abort, and that it left the source free.
+func (w *world) aborted() migration.Report {
+	var failure *temporal.ApplicationError
+	require.True(w.t, errors.As(w.env.GetWorkflowError(), &failure), "%v", w.env.GetWorkflowError())
+	require.Equal(w.t, string(migration.ErrorAborted), failure.Type())
+	var report migration.Report
+	require.NoError(w.t, failure.Details(&report))
+	require.Equal(w.t, migration.ResultAborted, report.Result)
+	w.untouched()
+	return report
+}
+
+// untouched asserts that the source takes writes and the target doesn't.
+func (w *world) untouched() {
+	require.False(w.t, w.blocked, "the source is still blocked")
+	require.False(w.t, w.targetWritable)
+}
+
+// phases maps each phase to an activity call in it, for tests that do something
+// in every phase.
+var phases = []struct {
+	phase    migration.Phase
+	activity string
+	call     int
+}{
+	{migration.PhasePreflight, migration.ActivityPreflight, 1},
+	{migration.PhasePrepare, migration.ActivityRegisterRepositories, 1},
+	{migration.PhaseBaseline, migration.ActivityTakeSnapshot, 1},
+	{migration.PhaseBaseline, migration.ActivityRestoreSnapshot, 1},
+	{migration.PhaseRounds, migration.ActivityCopySnapshot, 2},
+	{migration.PhaseFreeze, migration.ActivityReadBlocks, 1},
+	{migration.PhaseFreeze, migration.ActivityBlockWrites, 1},
+	{migration.PhaseFreeze, migration.ActivityAwaitStandstill, 1},
+	{migration.PhaseFinalRound, migration.ActivityTakeSnapshot, 3},
+	{migration.PhaseFinalRound, migration.ActivityRestoreSnapshot, 3},
+	{migration.PhaseVerify, migration.ActivityVerifyTarget, 1},
+	{migration.PhaseCutover, migration.ActivityOpenTargetForWrites, 1},
+}
+
+// during runs do when the given activity is called for the nth time.
+func (w *world) during(name string, n int, do func()) {
+	w.on[name] = func(call int) error {
+		if call == n {
+			do()
+		}
+		return nil
+	}
+}
+
+// The usual course: one incremental round after 15 minutes, then freeze and
+// cutover.
+func (w *world) usualRequests() {
+	w.at(20*time.Minute, migration.RequestFreeze)
+	w.at(30*time.Minute, migration.RequestCutover)
+}
+
+func count(calls []string, name string) int {
+	return len(slices.DeleteFunc(slices.Clone(calls), func(c string) bool { return c != name }))
+}
