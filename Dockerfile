@@ -1,0 +1,13 @@
+# The worker, small and not root. Built for form: see README.md.
+FROM golang:1.26 AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o /out/ ./worker ./starter
+
+FROM scratch
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /out/worker /out/starter /usr/local/bin/
+USER 65532:65532
+ENTRYPOINT ["/usr/local/bin/worker"]
