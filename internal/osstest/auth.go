@@ -57,6 +57,8 @@ func (c *call) lookUp(id string) (Key, error) {
 		return Key{}, errInvalidAccessKey.with("OSSAccessKeyId", id)
 	case token != key.Token:
 		return Key{}, errInvalidToken.with("OSSAccessKeyId", id)
+	case !key.Expires.IsZero() && c.now().After(key.Expires):
+		return Key{}, errExpiredToken.with("OSSAccessKeyId", id)
 	}
 	return key, nil
 }

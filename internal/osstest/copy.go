@@ -11,7 +11,8 @@ import (
 
 // copySource opens the object that x-oss-copy-source names, "/bucket/escaped-key". The caller must release it.
 func (c *call) copySource() (*object, error) {
-	source, err := url.PathUnescape(strings.TrimPrefix(c.r.Header.Get("X-Oss-Copy-Source"), "/"))
+	// For a space the Go SDK writes "+", the Java SDK "%20".
+	source, err := url.QueryUnescape(strings.TrimPrefix(c.r.Header.Get("X-Oss-Copy-Source"), "/"))
 	if err != nil {
 		return nil, errInvalidArgument.with("ArgumentName", "x-oss-copy-source")
 	}

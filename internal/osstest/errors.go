@@ -38,7 +38,8 @@ func (e *apiError) because(format string, args ...any) *apiError {
 var (
 	errAccessDenied           = &apiError{status: 403, code: "AccessDenied", message: "AccessDenied", ec: "0003-00000001"}
 	errInvalidAccessKey       = &apiError{status: 403, code: "InvalidAccessKeyId", message: "The OSS Access Key Id you provided does not exist in our records.", ec: "0002-00000902"}
-	errInvalidToken           = &apiError{status: 403, code: "InvalidAccessKeyId", message: "The security token you provided is invalid."}
+	errInvalidToken           = &apiError{status: 403, code: "InvalidSecurityToken", message: "The security token you provided is invalid.", ec: "0002-00000006"}
+	errExpiredToken           = &apiError{status: 403, code: "SecurityTokenExpired", message: "The security token you provided has expired.", ec: "0002-00000007"}
 	errSignature              = &apiError{status: 403, code: "SignatureDoesNotMatch", message: "The request signature we calculated does not match the signature you provided. Check your key and signing method.", ec: "0002-00000040"}
 	errSkewed                 = &apiError{status: 403, code: "RequestTimeTooSkewed", message: "The difference between the request time and the current time is too large.", ec: "0002-00000504"}
 	errBucketName             = &apiError{status: 400, code: "InvalidBucketName", message: "The specified bucket is not valid."}
@@ -47,7 +48,7 @@ var (
 	errObjectName             = &apiError{status: 400, code: "InvalidObjectName", message: "The specified object is not valid."}
 	errNoSuchKey              = &apiError{status: 404, code: "NoSuchKey", message: "The specified key does not exist.", ec: "0026-00000001"}
 	errNoSuchUpload           = &apiError{status: 404, code: "NoSuchUpload", message: "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.", ec: "0042-00000002"}
-	errExists                 = &apiError{status: 409, code: "FileAlreadyExists", message: "The object you specified already exists and can not be overwritten.", ec: "0026-00000030"}
+	errExists                 = &apiError{status: 409, code: "FileAlreadyExists", message: "The object you specified already exists and can not be overwritten."}
 	errObjectState            = &apiError{status: 403, code: "InvalidObjectState", message: "The operation is not valid for the object's state"}
 	errInvalidDigest          = &apiError{status: 400, code: "InvalidDigest", message: "The Content-MD5 you specified was invalid."}
 	errTooLarge               = &apiError{status: 400, code: "EntityTooLarge", message: "Your proposed upload exceeds the maximum allowed size."}

@@ -181,3 +181,6 @@ func (s *Server) Delete(bucket, key string) error {
 	}
 	return b.remove(key)
 }
+
+// Dir is the folder with everything.
+func (s *Server) Dir() string { return s.store.dir }

@@ -22,7 +22,7 @@ func (b *bucket) list(prefix, delimiter, after string, limit int) page {
 	defer b.mu.RUnlock()
 	var p page
 	at := sort.SearchStrings(b.keys, max(prefix, after))
-	if delimiter != "" && strings.HasPrefix(after, prefix) && commonPrefix(after, prefix, delimiter) == after {
+	if after != "" && strings.HasPrefix(after, prefix) && commonPrefix(after, prefix, delimiter) == after {
 		at = b.behind(after) // the page before ended with a common prefix
 	}
 	for at < len(b.keys) && strings.HasPrefix(b.keys[at], prefix) {

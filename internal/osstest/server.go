@@ -36,12 +36,13 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Key is an access key. Key.Token makes it a temporary one (STS): requests must then carry that x-oss-security-token.
+// Key is an access key. With a Token it's a temporary one (STS): requests must then carry that x-oss-security-token.
 type Key struct {
 	ID       string
 	Secret   string
 	Token    string
-	ReadOnly bool // may list, head and get; every write is AccessDenied
+	Expires  time.Time // of the token; zero means never
+	ReadOnly bool      // may list, head and get; every write is AccessDenied
 }
 
 // Server is a running OSS; it's also an http.Handler. All its methods are safe for concurrent use.
