@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/lab/cluster"

@@ -19,6 +19,7 @@ type Temporal struct {
 	Address   string // HOST:PORT of the gRPC front end
 	UIAddress string // http://HOST:PORT, empty without the UI
 	Namespace string
+	CLI       string // path of the temporal command
 }
 
 // Dial connects to the server. Close the client.
@@ -29,7 +30,7 @@ func (t Temporal) Dial(ctx context.Context) (client.Client, error) {
 }
 
 func newTemporal(dir string, t *toolbox, ui bool, at *Temporal) *server {
-	at.Namespace = "default"
+	at.Namespace, at.CLI = "default", t.temporal().path
 	port, uiPort := 0, 0
 	ports := []*int{&port}
 	if ui {

@@ -106,8 +106,8 @@ To try, in another terminal:
   curl %[2]s/_cat/indices?v
   curl -s --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" --aws-sigv4 aws:amz:%[3]s:es http://%[4]s/movies/_search
   curl -u "%[5]s:$LAB_TARGET_PASSWORD" %[6]s
-  temporal workflow list --address %[7]s
+  %[8]s workflow list --address %[7]s
 
 Ctrl-C ends the lab.
-`, environment, l.Source.DirectURL, l.Source.Region, direct, l.Target.User, l.Target.Endpoint, l.Temporal.Address)
+`, environment, l.Source.DirectURL, l.Source.Region, direct, l.Target.User, l.Target.Endpoint, l.Temporal.Address, l.Temporal.CLI)
 }
