@@ -1,0 +1,92 @@
+// Package s3 is the Source on Amazon S3, or on a server that speaks its protocol.
+package s3
+
+import (
+	"context"
+	"crypto/tls"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/snapferry/snapferry/internal/objectstore"
+)
+
+// Options say where the bucket is and how it is read.
+type Options struct {
+	Bucket   string
+	BasePath string
+	Region   string
+	// Endpoint is that of a compatible server; empty means Amazon's for the region.
+	Endpoint  string
+	PathStyle bool
+	// Concurrency is how many requests run at once: so many idle connections are kept.
+	Concurrency int
+	// Credentials are for tests; nil means the SDK's own chain.
+	Credentials aws.CredentialsProvider
+}
+
+const (
+	// readTimeout ends a connection on which nothing arrives: S3 has no limit by itself, and a stalled one would hang for ever.
+	readTimeout    = 60 * time.Second
+	connectTimeout = 10 * time.Second
+	// attempts of the SDK for what comes before a body, with its own back-off. Its retries also mend a clock that is wrong.
+	attempts = 3
+)
+
+// Source reads one base path of one bucket.
+type Source struct {
+	base   objectstore.Base
+	region string
+	client *s3.Client
+}
+
+var _ objectstore.Source = (*Source)(nil)
+
+// New makes a Source. It calls nobody but, perhaps, the credential chain.
+func New(ctx context.Context, o Options) (*Source, error) {
+	base, err := objectstore.NewBase(o.Bucket, o.BasePath)
+	if err != nil {
+		return nil, err
+	}
+	options := []func(*config.LoadOptions) error{
+		config.WithRegion(o.Region), config.WithHTTPClient(httpClient(o.Concurrency)), config.WithRetryMaxAttempts(attempts),
+	}
+	if o.Credentials != nil {
+		options = append(options, config.WithCredentialsProvider(o.Credentials))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return nil, &objectstore.Error{Kind: objectstore.Invalid, Op: "load AWS configuration", Bucket: o.Bucket, Message: err.Error()}
+	}
+	client := s3.NewFromConfig(cfg, func(s *s3.Options) {
+		if o.Endpoint != "" {
+			s.BaseEndpoint = &o.Endpoint
+		}
+		s.UsePathStyle = o.PathStyle
+		// S3 sends no checksum for ranges, and the SDK's CRC64 costs more than TLS; the transfer verifies by itself.
+		s.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+		s.DisableLogOutputChecksumValidationSkipped = true
+	})
+	return &Source{base: base, region: o.Region, client: client}, nil
+}
+
+// httpClient keeps as many connections as there are readers, each of its own: HTTP/2 would put all of them through one.
+func httpClient(concurrency int) *awshttp.BuildableClient {
+	return awshttp.NewBuildableClient().WithReadTimeout(readTimeout).WithDialerOptions().WithTransportOptions(func(t *http.Transport) {
+		t.ForceAttemptHTTP2 = false
+		t.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
+		if t.TLSClientConfig == nil {
+			t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+		t.TLSClientConfig.NextProtos = []string{"http/1.1"}
+		t.MaxIdleConns = 0
+		t.MaxIdleConnsPerHost = max(concurrency, 16)
+		t.TLSHandshakeTimeout = connectTimeout
+		t.ResponseHeaderTimeout = readTimeout
+		t.ReadBufferSize = 64 << 10
+	})
+}
