@@ -36,7 +36,7 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(upCommand(), toolsCommand())
+	root.AddCommand(demoCommand(), upCommand(), toolsCommand())
 	return root
 }
 

@@ -1,0 +1,186 @@
+// Package rig runs whole migrations on a lab, with the real worker and starter as processes of their own, for the demo and the
+// end-to-end tests.
+package rig
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// Rig is a lab with the programs that a migration needs beside it.
+type Rig struct {
+	Lab *lab.Lab
+	// Client speaks to the lab's Temporal.
+	Client client.Client
+	// WorkerPath and StarterPath are the programs, built from this checkout.
+	WorkerPath, StarterPath string
+}
+
+// New builds the worker and the starter and connects to the lab's Temporal.
+func New(ctx context.Context, l *lab.Lab) (*Rig, error) {
+	root, err := lab.Root()
+	if err != nil {
+		return nil, err
+	}
+	bin := filepath.Join(root, ".lab", "bin")
+	build := exec.CommandContext(ctx, "go", "build", "-o", bin+string(filepath.Separator), "./worker", "./starter")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("worker and starter can't be built: %w\n%s", err, out)
+	}
+	c, err := client.DialContext(ctx, client.Options{HostPort: l.Temporal.Address, Namespace: l.Temporal.Namespace, Logger: quiet{}})
+	if err != nil {
+		return nil, fmt.Errorf("the lab's Temporal at %s does not answer: %w", l.Temporal.Address, err)
+	}
+	return &Rig{Lab: l, Client: c, WorkerPath: filepath.Join(bin, "worker"), StarterPath: filepath.Join(bin, "starter")}, nil
+}
+
+// Close drops the connection; the lab stays.
+func (r *Rig) Close() { r.Client.Close() }
+
+// Worker starts a worker process that ends with the lab.
+func (r *Rig) Worker(name string, arguments ...string) (*lab.Process, error) {
+	return r.Lab.Run(name, append([]string{r.WorkerPath}, arguments...))
+}
+
+// Output is what a command printed, and how it ended.
+type Output struct {
+	Stdout, Stderr string
+	Code           int
+}
+
+// Starter runs the starter and waits for it. The error is only for a starter that could not be run.
+func (r *Rig) Starter(ctx context.Context, arguments ...string) (Output, error) {
+	return r.Command(ctx, r.StarterPath, arguments...)
+}
+
+// TemporalCLI runs the temporal command line against the lab.
+func (r *Rig) TemporalCLI(ctx context.Context, arguments ...string) (Output, error) {
+	return r.Command(ctx, r.Lab.Temporal.CLI, arguments...)
+}
+
+// Command runs a program with the lab's Temporal address and nothing else of the lab: no secret reaches it.
+func (r *Rig) Command(ctx context.Context, path string, arguments ...string) (Output, error) {
+	command := exec.CommandContext(ctx, path, arguments...)
+	command.Env = append(os.Environ(), "TEMPORAL_ADDRESS="+r.Lab.Temporal.Address)
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	err := command.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return Output{}, err
+	}
+	return Output{Stdout: stdout.String(), Stderr: stderr.String(), Code: command.ProcessState.ExitCode()}, nil
+}
+
+// Start starts a migration with the starter, as its users do, and returns its workflow id.
+func (r *Rig) Start(ctx context.Context, plan migration.Plan) (string, error) {
+	path, err := r.Lab.WritePlan(plan)
+	if err != nil {
+		return "", err
+	}
+	out, err := r.Starter(ctx, "start", "-f", path)
+	if err != nil {
+		return "", err
+	}
+	if out.Code != 0 {
+		return "", fmt.Errorf("starter start ended with exit code %d: %s%s", out.Code, out.Stdout, out.Stderr)
+	}
+	return migration.WorkflowID(plan.Name), nil
+}
+
+// Signal sends a bare request.
+func (r *Rig) Signal(ctx context.Context, workflowID string, request migration.Request) error {
+	return r.Client.SignalWorkflow(ctx, workflowID, "", string(request), nil)
+}
+
+// Status asks a migration for its status.
+func (r *Rig) Status(ctx context.Context, workflowID string) (migration.Status, error) {
+	value, err := r.Client.QueryWorkflow(ctx, workflowID, "", migration.QueryStatus)
+	if err != nil {
+		return migration.Status{}, err
+	}
+	var status migration.Status
+	return status, value.Get(&status)
+}
+
+// Await waits until a migration's status is as asked. It gives up when ctx ends, when the migration has ended otherwise, or when
+// it needs attention and the condition does not ask for that; the error says where it stood.
+func (r *Rig) Await(ctx context.Context, workflowID string, condition func(migration.Status) bool) (migration.Status, error) {
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	var last migration.Status
+	for {
+		status, err := r.Status(ctx, workflowID)
+		switch {
+		case err == nil && condition(status):
+			return status, nil
+		case err == nil && status.Attention != nil:
+			return status, fmt.Errorf("%s needs attention in phase %s: %s: %s", workflowID, status.Phase, status.Attention.Type, status.Attention.Message)
+		case err == nil && status.Phase.Ended():
+			return status, fmt.Errorf("%s has ended: %s", workflowID, status.Phase)
+		case err == nil:
+			last = status
+		}
+		select {
+		case <-ctx.Done():
+			return last, fmt.Errorf("%s still stands in phase %s (%s): %w", workflowID, last.Phase, last.Step, errors.Join(context.Cause(ctx), err))
+		case <-ticker.C:
+		}
+	}
+}
+
+// AwaitPhase waits for a phase.
+func (r *Rig) AwaitPhase(ctx context.Context, workflowID string, phase migration.Phase) (migration.Status, error) {
+	return r.Await(ctx, workflowID, func(s migration.Status) bool { return s.Phase == phase })
+}
+
+// Report waits for a migration's end. An aborted or cancelled one gives its report as well as the error.
+func (r *Rig) Report(ctx context.Context, workflowID string) (migration.Report, error) {
+	var report migration.Report
+	err := r.Client.GetWorkflow(ctx, workflowID, "").Get(ctx, &report)
+	var failure *temporal.ApplicationError
+	var cancelled *temporal.CanceledError
+	switch {
+	case errors.As(err, &failure) && failure.HasDetails():
+		return report, errors.Join(err, failure.Details(&report))
+	case errors.As(err, &cancelled) && cancelled.HasDetails():
+		return report, errors.Join(err, cancelled.Details(&report))
+	}
+	return report, err
+}
+
+// History exports a migration's history as the temporal command line does, for replays.
+func (r *Rig) History(ctx context.Context, workflowID, path string) error {
+	out, err := r.TemporalCLI(ctx, "workflow", "show", "--workflow-id", workflowID, "--output", "json")
+	if err != nil {
+		return err
+	}
+	if out.Code != 0 {
+		return fmt.Errorf("the history of %s can't be exported: %s", workflowID, out.Stderr)
+	}
+	return os.WriteFile(path, []byte(out.Stdout), 0o644)
+}
+
+// quiet keeps the SDK's client from writing between the demo's lines.
+type quiet struct{}
+
+var _ log.Logger = quiet{}
+
+func (quiet) Debug(string, ...any) {}
+func (quiet) Info(string, ...any)  {}
+func (quiet) Warn(string, ...any)  {}
+func (quiet) Error(string, ...any) {}
