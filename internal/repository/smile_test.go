@@ -160,3 +160,39 @@ func TestSmileRefusesDepth(t *testing.T) {
 	_, err = all(deep(maxDepth + 1))
 	require.ErrorContains(t, err, "nested too deep")
 }
+
+func FuzzSmile(f *testing.F) {
+	for _, doc := range []string{
+		"3a290a 05 fa 84 66696c6573 f8 fa 83 6e616d65 42 5f5f30 85 6c656e677468 24 01b9 fb f9 fb",
+		"3a290a 02 f8 40 61 41 6262 02 01 ec 1f f9", "3a290a 01 f8 fa 80 61 c2 fb fa 40 c4 fb f9 ff",
+		"3a290a 04 fd 83 00ff3a", "3a290a 00 e8 88 0000000000000001 40 00", "3a290a 00 2a 84 81 00 01",
+		"3a290a 00 29 00 3f 78 00 00 00 00 00 00 00", "3a290a 00 28 03 7c 00 00 00", "3a290a 00 e4 e282ac fc",
+		"3a290a 00 fa 34 6162 fc 25 03 7f 7f 7f 7f 7f 7f 7f 7f be 20 21 fb",
+	} {
+		f.Add(unhex(f, doc))
+	}
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		tokens, err := all(doc)
+		if err != nil {
+			return
+		}
+		if len(tokens) > len(doc) {
+			t.Fatalf("%d tokens out of %d bytes", len(tokens), len(doc))
+		}
+		depth, ended := 0, 0
+		for _, token := range tokens {
+			switch token.kind {
+			case kindBeginArray, kindBeginObject:
+				depth++
+			case kindEndArray, kindEndObject:
+				depth--
+			}
+			if depth == 0 {
+				ended++
+			}
+		}
+		if depth != 0 || ended != 1 {
+			t.Fatalf("not one value: depth %d, %d ends", depth, ended)
+		}
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"sync"
 )
 
 // Object is an object with its fields in order.
@@ -233,10 +234,9 @@ func Frame(codec string, body []byte, compress bool) []byte {
 func Deflate(body []byte) []byte {
 	var b bytes.Buffer
 	b.WriteString("DFL\x00")
-	w, err := flate.NewWriter(&b, 3)
-	if err != nil {
-		panic(err)
-	}
+	w := deflaters.Get().(*flate.Writer)
+	defer deflaters.Put(w)
+	w.Reset(&b)
 	if _, err := w.Write(body); err != nil {
 		panic(err)
 	}
@@ -245,3 +245,12 @@ func Deflate(body []byte) []byte {
 	}
 	return b.Bytes()
 }
+
+// deflaters saves making one for each object, which would take most of a test's time.
+var deflaters = sync.Pool{New: func() any {
+	w, err := flate.NewWriter(nil, 3)
+	if err != nil {
+		panic(err)
+	}
+	return w
+}}

@@ -51,7 +51,7 @@ scenario() { # NAME SETTINGS
 	snapshot one movies,logs
 	docs movies 41 60
 	snapshot two movies,logs
-	keep "$repo-before"
+	case $version-$repo in 5*-plain) keep plain-before ;; esac
 	# The names of what only two needed come back with other bytes.
 	call DELETE "/_snapshot/$repo/two"
 	docs movies 61 90
@@ -59,7 +59,7 @@ scenario() { # NAME SETTINGS
 	snapshot three movies,logs
 	# A primary that no node may have makes the snapshot FAILED.
 	call PUT '/stuck?wait_for_active_shards=0' '{"settings":{"number_of_shards":1,"index.routing.allocation.require._name":"nobody"}}'
-	snapshot failed stuck
+	snapshot failed stuck || true # 7.x refuses instead
 	call DELETE /stuck
 	# An index created anew under its name keeps its folder.
 	call DELETE /logs
@@ -72,7 +72,6 @@ scenario() { # NAME SETTINGS
 	call DELETE "/_snapshot/$repo"
 	call DELETE /movies,logs
 }
-scenario plain ''
+scenario plain ',"compress":false'
 scenario compressed ',"compress":true'
 scenario chunked ',"chunk_size":"2kb"'
-rm -f "$here/$version-compressed-before.tar.gz" "$here/$version-chunked-before.tar.gz"
