@@ -36,15 +36,49 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// beHelper starts a child, says its pid and waits for the end.
-func beHelper(dir string) {
+// helperChildren is what a helper starts.
+var helperChildren = func(dir string) ([]*Process, error) {
 	p, err := startProcess(processSpec{name: "child", path: "/bin/sleep", args: []string{"1000"}, env: plainEnv(), dir: dir})
+	return []*Process{p}, err
+}
+
+// beHelper starts children, says how many and their pids, and waits for the end.
+func beHelper(dir string) {
+	children, err := helperChildren(dir)
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	fmt.Println(p.PID)
-	<-p.Done()
+	fmt.Println(len(children))
+	for _, p := range children {
+		fmt.Println(p.PID)
+	}
+	<-children[0].Done()
+}
+
+// killParent runs a helper, kills it (SIGKILL) when its children are up and waits until they are gone. It returns how many there were.
+func killParent(t *testing.T, env ...string) int {
+	t.Helper()
+	parent := exec.Command(os.Args[0])
+	parent.Env = append(append(os.Environ(), helperDir+"="+t.TempDir()), env...)
+	output, err := parent.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, parent.Start())
+	var count int
+	_, err = fmt.Fscan(output, &count)
+	require.NoError(t, err)
+	children := make([]int, count)
+	for i := range children {
+		_, err = fmt.Fscan(output, &children[i])
+		require.NoError(t, err)
+		require.False(t, gone(children[i]))
+	}
+	require.NoError(t, parent.Process.Kill())
+	require.Error(t, parent.Wait())
+	for _, child := range children {
+		require.Eventually(t, func() bool { return gone(child) }, longEnough, pollEvery)
+	}
+	return count
 }
 
 func shell(t *testing.T, script string) *Process {
@@ -143,18 +177,7 @@ func TestChildrenEndWithAKilledParent(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux ends a child like sleep with its parent: see the package comment")
 	}
-	parent := exec.Command(os.Args[0])
-	parent.Env = append(os.Environ(), helperDir+"="+t.TempDir())
-	output, err := parent.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, parent.Start())
-	var child int
-	_, err = fmt.Fscan(output, &child)
-	require.NoError(t, err)
-	require.False(t, gone(child))
-	require.NoError(t, parent.Process.Kill())
-	require.Error(t, parent.Wait())
-	require.Eventually(t, func() bool { return gone(child) }, longEnough, pollEvery)
+	assert.Equal(t, 1, killParent(t))
 }
 
 func TestAPortThatIsTakenIsReplaced(t *testing.T) {

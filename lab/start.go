@@ -143,7 +143,7 @@ func (l *Lab) startTemporal(ctx context.Context, dir string, t *toolbox, ui bool
 func (l *Lab) startSource(ctx context.Context, dir string, t *toolbox, o Options) (string, error) {
 	settings := nodeSettings{}
 	if l.S3.Endpoint != "" {
-		settings = nodeSettings{"lab.s3.endpoint": l.S3.Endpoint, "lab.s3.access_key": l.S3.AccessKey, "lab.s3.secret_key": l.S3.SecretKey}
+		settings = nodeSettings{"lab.s3.endpoint": l.S3.Endpoint, "lab.s3.region": l.S3.Region, "lab.s3.access_key": l.S3.AccessKey, "lab.s3.secret_key": l.S3.SecretKey}
 	}
 	n := newNode("source", o.SourceVersion, dir, t, settings)
 	l.own(PartSource, &n.server)
