@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/snapferry/snapferry/lab"
@@ -41,7 +40,7 @@ func New(ctx context.Context, l *lab.Lab) (*Rig, error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("worker and starter can't be built: %w\n%s", err, out)
 	}
-	c, err := client.DialContext(ctx, client.Options{HostPort: l.Temporal.Address, Namespace: l.Temporal.Namespace, Logger: quiet{}})
+	c, err := l.Temporal.Dial(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("the lab's Temporal at %s does not answer: %w", l.Temporal.Address, err)
 	}
@@ -174,13 +173,3 @@ func (r *Rig) History(ctx context.Context, workflowID, path string) error {
 	}
 	return os.WriteFile(path, []byte(out.Stdout), 0o644)
 }
-
-// quiet keeps the SDK's client from writing between the demo's lines.
-type quiet struct{}
-
-var _ log.Logger = quiet{}
-
-func (quiet) Debug(string, ...any) {}
-func (quiet) Info(string, ...any)  {}
-func (quiet) Warn(string, ...any)  {}
-func (quiet) Error(string, ...any) {}

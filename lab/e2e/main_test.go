@@ -1,0 +1,199 @@
+//go:build lab
+
+// Package e2e runs whole migrations on real Elasticsearch nodes, S3, OSS's protocol and Temporal, and does to them what nights do.
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/lab/rig"
+	"github.com/snapferry/snapferry/lab/writer"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// shared is the lab of all tests of this package: starting one takes seconds, and migrations don't get in each other's way as long as
+// they have indices of their own and run one after another.
+var shared *rig.Rig
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	dir, err := os.MkdirTemp("", "snapferry-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	l, err := lab.Start(ctx, lab.Options{Dir: dir, Out: os.Stderr})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "the lab can't start:", err)
+		return 1
+	}
+	defer l.Close()
+	if shared, err = rig.New(ctx, l); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer shared.Close()
+	code := m.Run()
+	if code == 0 {
+		_ = os.RemoveAll(dir)
+	} else {
+		fmt.Fprintln(os.Stderr, "data and logs of the lab:", dir)
+	}
+	return code
+}
+
+// scenario is one migration of one index with a writer on it.
+type scenario struct {
+	t      *testing.T
+	ctx    context.Context
+	name   string
+	index  string
+	plan   migration.Plan
+	id     string
+	writer *writer.Writer
+
+	mu      sync.Mutex
+	workers []*lab.Process
+}
+
+// newScenario loads an index of the given name and size, puts a writer on it and makes a plan. Names the migration after the index.
+func newScenario(t *testing.T, name string, documents int) *scenario {
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	t.Cleanup(cancel)
+	s := &scenario{t: t, ctx: ctx, name: name, index: name, id: migration.WorkflowID(name)}
+	require.NoError(t, lab.LoadCatalog(ctx, shared.Lab.Source.Direct(), lab.CatalogOptions{Index: name, Documents: documents, Shards: 3}))
+	s.plan = shared.Lab.Plan(name, name)
+	s.plan.Rounds.Interval = migration.Duration(2 * time.Second)
+	t.Cleanup(func() {
+		shared.Lab.OSS.Server.ClearFaults()
+		shared.Lab.Source.Front.Faults.Clear()
+		shared.Lab.Target.Front.Faults.Clear()
+		// A migration that a failed test leaves behind would hold the snapshot slots of the next one's clusters.
+		_ = shared.Client.TerminateWorkflow(context.Background(), s.id, "", "the test has ended")
+		for _, worker := range s.workers {
+			_ = worker.Stop()
+		}
+	})
+	return s
+}
+
+// write puts a writer on the index for as long as the test runs.
+func (s *scenario) write() {
+	const seed = 7
+	s.t.Logf("the writer's seed is %d", seed)
+	w, err := writer.Start(writer.Options{Source: shared.Lab.Source.Client(), Index: s.index, Type: lab.CatalogType, Seed: seed, Rate: 100})
+	require.NoError(s.t, err)
+	s.writer = w
+	s.t.Cleanup(func() { _ = w.Stop() })
+}
+
+func (s *scenario) worker() *lab.Process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	worker, err := shared.Worker(fmt.Sprintf("worker-%s-%d", s.name, len(s.workers)+1))
+	require.NoError(s.t, err)
+	s.workers = append(s.workers, worker)
+	return worker
+}
+
+// replaceWorker kills the worker with SIGKILL and starts another, as an orchestrator would.
+func (s *scenario) replaceWorker() {
+	s.mu.Lock()
+	newest := s.workers[len(s.workers)-1]
+	s.mu.Unlock()
+	require.NoError(s.t, newest.Kill())
+	s.worker()
+}
+
+func (s *scenario) start() {
+	_, err := shared.Start(s.ctx, s.plan)
+	require.NoError(s.t, err)
+}
+
+func (s *scenario) signal(request migration.Request) {
+	require.NoError(s.t, shared.Signal(s.ctx, s.id, request))
+}
+
+func (s *scenario) await(condition func(migration.Status) bool) migration.Status {
+	status, err := shared.Await(s.ctx, s.id, condition)
+	require.NoError(s.t, err)
+	return status
+}
+
+func (s *scenario) awaitPhase(phase migration.Phase) migration.Status {
+	return s.await(func(status migration.Status) bool { return status.Phase == phase })
+}
+
+func (s *scenario) awaitAttention() migration.Attention {
+	return *s.await(func(status migration.Status) bool { return status.Attention != nil }).Attention
+}
+
+// finish sends freeze and cutover and proves that nothing is lost.
+func (s *scenario) finish() migration.Report {
+	s.signal(migration.RequestFreeze)
+	s.awaitPhase(migration.PhaseAwaitCutover)
+	s.signal(migration.RequestCutover)
+	return s.completed()
+}
+
+// completed waits for the end and proves that nothing is lost.
+func (s *scenario) completed() migration.Report {
+	report, err := shared.Report(s.ctx, s.id)
+	require.NoError(s.t, err)
+	require.Equal(s.t, migration.ResultCompleted, report.Result)
+	require.Len(s.t, report.Indices, 1)
+	require.True(s.t, report.Indices[0].Equal, "%+v", report.Indices[0])
+	require.NotEmpty(s.t, report.Indices[0].Checksum)
+	require.NotNil(s.t, report.FrozenWindow)
+	if s.writer != nil {
+		require.NoError(s.t, s.writer.Stop())
+		found, err := s.writer.Verify(s.ctx, shared.Lab.Target.Client())
+		require.NoError(s.t, err)
+		require.Zero(s.t, found.Lost, "%v", found.Details)
+		require.Positive(s.t, found.Acknowledged)
+		s.t.Logf("%d acknowledged writes to %d documents, none lost", found.Acknowledged, found.Documents)
+	}
+	require.NoError(s.t, s.put(shared.Lab.Target.Client()), "the target takes writes")
+	require.ErrorContains(s.t, s.put(shared.Lab.Source.Client()), "cluster_block_exception", "the source stays blocked")
+	for side, c := range map[string]interface {
+		Do(context.Context, string, string, any, any) error
+	}{"source": shared.Lab.Source.Direct(), "target": shared.Lab.Target.Direct()} {
+		var repositories map[string]any
+		require.NoError(s.t, c.Do(s.ctx, http.MethodGet, "/_snapshot", nil, &repositories))
+		for name := range repositories {
+			require.False(s.t, strings.HasPrefix(name, "snapferry-"+s.name+"-"), "repository %s is still registered on the %s", name, side)
+		}
+	}
+	return report
+}
+
+// put tries to write one document.
+func (s *scenario) put(c interface {
+	Do(context.Context, string, string, any, any) error
+}) error {
+	return c.Do(s.ctx, http.MethodPut, "/"+s.index+"/"+lab.CatalogType+"/one-more", map[string]any{"name": "one more"}, nil)
+}
+
+// noSecretIn fails if a text holds one of the lab's secrets.
+func noSecretIn(t *testing.T, what, text string) {
+	t.Helper()
+	for _, secret := range []string{lab.AWSSecretKey, lab.TargetPassword, shared.Lab.OSS.CopierKey.Secret, shared.Lab.OSS.ClusterKey.Secret} {
+		require.NotContains(t, text, secret, "a secret stands in %s", what)
+	}
+}
