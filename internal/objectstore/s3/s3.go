@@ -76,7 +76,7 @@ func New(ctx context.Context, o Options) (*Source, error) {
 
 // httpClient keeps as many connections as there are readers, each of its own: HTTP/2 would put all of them through one.
 func httpClient(concurrency int) *awshttp.BuildableClient {
-	return awshttp.NewBuildableClient().WithReadTimeout(readTimeout).WithDialerOptions().WithTransportOptions(func(t *http.Transport) {
+	return awshttp.NewBuildableClient().WithReadTimeout(readTimeout).WithTransportOptions(func(t *http.Transport) {
 		t.ForceAttemptHTTP2 = false
 		t.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
 		if t.TLSClientConfig == nil {
