@@ -49,6 +49,7 @@ type effect struct {
 	wrongCRC      bool
 	slowComplete  time.Duration
 	loseAnswer    bool
+	hooks         []func()
 }
 
 // Latency holds a request back before anything is done with it.
@@ -97,6 +98,18 @@ func SlowComplete(d time.Duration) Fault { return func(e *effect) { e.slowComple
 // LoseAnswer does what is asked and then resets the connection: the client can't know the outcome. It has no effect on HeadObject
 // and GetObject.
 func LoseAnswer() Fault { return func(e *effect) { e.loseAnswer = true } }
+
+// Hook calls f when a request is hit: a test can wait for that instead of sleeping, or change something at that moment.
+func Hook(f func()) Fault { return func(e *effect) { e.hooks = append(e.hooks, f) } }
+
+// Faults lets several things go wrong with the same request.
+func Faults(all ...Fault) Fault {
+	return func(e *effect) {
+		for _, f := range all {
+			f(e)
+		}
+	}
+}
 
 // Op matches one operation by OSS's name, "PutObject".
 func Op(name string) func(Call) bool { return Ops(name) }

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -312,4 +313,29 @@ func dataFiles(t *testing.T, srv *osstest.Server) []string {
 	found, err := filepath.Glob(filepath.Join(srv.Dir(), "buckets", "*", "data", "*", "*"))
 	require.NoError(t, err)
 	return found
+}
+
+// A body of unknown length travels in chunks, as the Java SDK sends it when the metadata gives no length.
+func TestChunkedPut(t *testing.T) {
+	bothSignatures(t, func(t *testing.T, version oss.ClientOption) {
+		srv := start(t, osstest.Options{})
+		b := bucket(t, srv, version)
+		data := noise(200_000)
+		require.NoError(t, b.PutObject("k", io.MultiReader(bytes.NewReader(data[:1000]), bytes.NewReader(data[1000:]))))
+		assert.Equal(t, data, read(t, b, "k"))
+	})
+}
+
+func TestNoBodyAboveFiveGigabytes(t *testing.T) {
+	srv := start(t, osstest.Options{})
+	transport := &http.Transport{ExpectContinueTimeout: time.Minute}
+	t.Cleanup(transport.CloseIdleConnections)
+	b := bucket(t, srv, oss.HTTPClient(&http.Client{Transport: transport}))
+	endless := func() io.Reader { return io.LimitReader(rand.NewChaCha8([32]byte{}), 5<<30+1) }
+	wait := oss.SetHeader("Expect", "100-continue")
+	refused(t, b.PutObject("k", endless(), wait), 400, "EntityTooLarge")
+	up, err := b.InitiateMultipartUpload("k")
+	require.NoError(t, err)
+	_, err = b.UploadPart(up, endless(), 5<<30+1, 1, wait)
+	refused(t, err, 400, "EntityTooLarge")
 }

@@ -226,6 +226,9 @@ func (c *call) serve() error {
 		return err
 	}
 	c.effect = c.faults.take(c.describe())
+	for _, hook := range c.effect.hooks {
+		hook()
+	}
 	if err := c.wait(c.effect.latency); err != nil {
 		return err
 	}

@@ -8,7 +8,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/aliyun/aliyun-oss-go-sdk/oss"
@@ -46,12 +48,24 @@ func start(t *testing.T, o osstest.Options) *osstest.Server {
 // client is the SDK with a transport that the test closes.
 func client(t *testing.T, srv *osstest.Server, id, secret string, options ...oss.ClientOption) *oss.Client {
 	t.Helper()
+	return clientAt(t, srv.URL(), id, secret, options...)
+}
+
+func clientAt(t *testing.T, url, id, secret string, options ...oss.ClientOption) *oss.Client {
+	t.Helper()
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	options = append([]oss.ClientOption{oss.Region(region), oss.HTTPClient(&http.Client{Transport: transport})}, options...)
-	c, err := oss.New(srv.URL(), id, secret, options...)
+	c, err := oss.New(url, id, secret, options...)
 	require.NoError(t, err)
 	return c
+}
+
+func bucketAt(t *testing.T, url string) *oss.Bucket {
+	t.Helper()
+	b, err := clientAt(t, url, "ak", "sk").Bucket("bkt")
+	require.NoError(t, err)
+	return b
 }
 
 func bucket(t *testing.T, srv *osstest.Server, options ...oss.ClientOption) *oss.Bucket {
@@ -90,10 +104,8 @@ func read(t *testing.T, b *oss.Bucket, key string, options ...oss.Option) []byte
 
 // noise is n bytes that are the same in each run.
 func noise(n int) []byte {
-	r, p := rand.New(rand.NewPCG(1, 2)), make([]byte, n)
-	for i := range p {
-		p[i] = byte(r.Uint32())
-	}
+	p := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(p)
 	return p
 }
 
@@ -229,4 +241,15 @@ func TestCloseAgainAndAsHandler(t *testing.T) {
 	require.NoError(t, srv.Close())
 	_, err = osstest.Start(osstest.Options{Addr: "256.0.0.1:0"})
 	require.Error(t, err)
+
+	srv, err = osstest.New(osstest.Options{Keys: keys})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, srv.Close()) })
+	require.NoError(t, srv.CreateBucket("bkt", osstest.BucketOptions{}))
+	srv.Inject(osstest.Rule{Times: 1, Fault: osstest.LoseAnswer()})
+	handler := httptest.NewServer(srv)
+	t.Cleanup(handler.Close)
+	b := bucketAt(t, handler.URL)
+	require.Error(t, b.PutObject("k", strings.NewReader("x")))
+	assert.Equal(t, "x", string(read(t, b, "k")))
 }

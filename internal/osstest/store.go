@@ -224,7 +224,7 @@ type staged struct {
 func (s *staged) etag() string { return strings.ToUpper(hex.EncodeToString(s.md5[:])) }
 
 func (s *staged) discard() {
-	if s != nil && s.path != "" {
+	if s.path != "" {
 		_ = os.Remove(s.path)
 	}
 }
@@ -245,30 +245,33 @@ var (
 )
 
 // stage receives a body of at most limit bytes.
-func (s *store) stage(body io.Reader, limit int64) (st *staged, err error) {
-	st = &staged{path: filepath.Join(s.dir, "tmp", randomHex(12))}
-	defer func() {
-		if err != nil {
-			st.discard()
-		}
-	}()
-	f, err := os.OpenFile(st.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
+func (s *store) stage(body io.Reader, limit int64) (*staged, error) {
+	st := &staged{path: filepath.Join(s.dir, "tmp", randomHex(12))}
+	if err := st.receive(body, limit); err != nil {
+		st.discard()
 		return nil, err
+	}
+	return st, nil
+}
+
+func (s *staged) receive(body io.Reader, limit int64) error {
+	f, err := os.OpenFile(s.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
 	}
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
 	sum, crc := md5.New(), crc64.New(crcTable)
-	st.size, err = io.CopyBuffer(io.MultiWriter(f, sum, crc), io.LimitReader(body, limit+1), *buffer)
+	s.size, err = io.CopyBuffer(io.MultiWriter(f, sum, crc), io.LimitReader(body, limit+1), *buffer)
 	if err = cmp.Or(err, f.Close()); err != nil {
-		return nil, err
+		return err
 	}
-	if st.size > limit {
-		return nil, errTooLarge
+	if s.size > limit {
+		return errTooLarge
 	}
-	sum.Sum(st.md5[:0])
-	st.crc = crc.Sum64()
-	return st, nil
+	sum.Sum(s.md5[:0])
+	s.crc = crc.Sum64()
+	return nil
 }
 
 func (s *store) bucket(name string) (*bucket, error) {
