@@ -5,10 +5,12 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -58,6 +60,9 @@ func run(m *testing.M) int {
 	return code
 }
 
+// histories is where -histories wants each migration's history, for the replay tests of package workflows.
+var histories = flag.String("histories", "", "folder to export the history of each migration to, for replays")
+
 // scenario is one migration of one index with a writer on it.
 type scenario struct {
 	t      *testing.T
@@ -81,6 +86,9 @@ func newScenario(t *testing.T, name string, documents int) *scenario {
 	s.plan = shared.Lab.Plan(name, name)
 	s.plan.Rounds.Interval = migration.Duration(2 * time.Second)
 	t.Cleanup(func() {
+		if *histories != "" && !t.Failed() {
+			require.NoError(t, shared.History(context.Background(), s.id, filepath.Join(*histories, name+".json")))
+		}
 		shared.Lab.OSS.Server.ClearFaults()
 		shared.Lab.Source.Front.Faults.Clear()
 		shared.Lab.Target.Front.Faults.Clear()
