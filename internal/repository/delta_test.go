@@ -109,8 +109,7 @@ type life struct {
 	rng       *rand.Rand
 	source    *rt.Repository
 	target    map[string][]byte
-	before    map[string][]byte // the source at the base
-	base      string            // uuid of the last published snapshot
+	base      string // uuid of the last published snapshot
 	n         int
 	abandoned string // an attempt that the next round deletes
 	cameBack  int

@@ -71,7 +71,7 @@ func (p *rootParser) minVersion(r *reader) error {
 	}
 	major, _, _ := strings.Cut(p.root.MinVersion, ".")
 	if n, ok := parseNumber(major); !ok || n > 7 {
-		return fmt.Errorf("Elasticsearch %s or later is needed to read it", clip(p.root.MinVersion))
+		return fmt.Errorf("only Elasticsearch %s and later can read it", clip(p.root.MinVersion))
 	}
 	return nil
 }

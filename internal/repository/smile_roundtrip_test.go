@@ -116,7 +116,7 @@ func TestSmileRoundTrip(t *testing.T) {
 func TestSmileForgetsSharedStrings(t *testing.T) {
 	list := []any{}
 	for i := range 5000 {
-		word := fmt.Sprint("word", i*i%1303)
+		word := fmt.Sprint("word", i*i%4001)
 		list = append(list, rt.Object{{Name: word, Value: word}})
 	}
 	var want strings.Builder
