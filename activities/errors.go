@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -18,6 +19,7 @@ const (
 	retryUnavailable    = "Unavailable"
 	retryOutcomeUnknown = "OutcomeUnknown"
 	retrySlotTaken      = "SlotTaken"
+	retryThrottled      = "Throttled"
 	retryInternal       = "Internal"
 	retryWorkerStopping = "WorkerStopping"
 	retryTimeout        = "Timeout"
@@ -55,11 +57,14 @@ func classify(err error) error {
 	if classified, ok := errors.AsType[*temporal.ApplicationError](err); ok {
 		return classified
 	}
-	if temporal.IsCanceledError(err) || errors.Is(err, context.Canceled) {
+	if canceled(err) {
 		return err
 	}
 	if elastic.KindOf(err) != elastic.Unclassified {
 		return classifyElastic(err)
+	}
+	if failure, ok := errors.AsType[*objectstore.Error](err); ok {
+		return classifyObjectStore(failure, err)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return passing(retryTimeout, err.Error(), 0)
@@ -83,4 +88,50 @@ func classifyElastic(err error) error {
 		return fail(migration.ErrorRefused, "%w", err)
 	}
 	return passing(retryInternal, err.Error(), 0)
+}
+
+// classifyObjectStore takes the failure for its kind and the whole error for
+// its words. What an absent or changed object means, the copy often knows
+// better.
+func classifyObjectStore(failure *objectstore.Error, err error) error {
+	switch failure.Kind {
+	case objectstore.Throttled:
+		return passing(retryThrottled, err.Error(), failure.RetryAfter)
+	case objectstore.Transient:
+		return passing(retryUnavailable, err.Error(), failure.RetryAfter)
+	case objectstore.Forbidden:
+		return fail(migration.ErrorUnauthorized, "%w", err)
+	case objectstore.NotFound, objectstore.BucketMissing:
+		return fail(migration.ErrorMissing, "%w", err)
+	case objectstore.Changed:
+		return fail(migration.ErrorRepository, "%w", err)
+	case objectstore.Invalid:
+		return fail(migration.ErrorRefused, "%w", err)
+	}
+	return passing(retryInternal, err.Error(), 0)
+}
+
+func canceled(err error) bool {
+	return temporal.IsCanceledError(err) || errors.Is(err, context.Canceled)
+}
+
+// permanent tells whether a classified error ends the activity's retries.
+func permanent(err error) bool {
+	classified, ok := errors.AsType[*temporal.ApplicationError](err)
+	return ok && classified.NonRetryable()
+}
+
+func typeOf(err error) migration.ErrorType {
+	if classified, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+		return migration.ErrorType(classified.Type())
+	}
+	return ""
+}
+
+// messageOf is an error's sentence, without the type that Temporal adds to it.
+func messageOf(err error) string {
+	if classified, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+		return classified.Message()
+	}
+	return err.Error()
 }

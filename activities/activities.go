@@ -1,0 +1,78 @@
+// Package activities is what the workflow calls: each method of [Activities]
+// and [Copier] is one step of a migration on real clusters and buckets.
+//
+// Temporal runs an activity at least once: a worker may die after it has changed
+// something and before anyone was told. So every activity begins by looking, and
+// may run twice without harm: it adopts what an earlier attempt began and leaves
+// alone what it finished. Failures are classified in errors.go and nowhere else.
+package activities
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/worker"
+
+	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// side is one of the two clusters.
+type side string
+
+const (
+	onSource side = "source"
+	onTarget side = "target"
+)
+
+// Activities are all steps but the copy. The fields are what they need of the
+// world, so that tests can put another in its place.
+type Activities struct {
+	cluster func(context.Context, side, migration.Run) (*elastic.Client, error)
+	buckets buckets
+	http    *http.Client
+
+	// beat is the time between heartbeats; the SDK sends fewer.
+	beat  time.Duration
+	sleep func(context.Context, time.Duration) error
+	now   func() time.Time
+}
+
+// New makes the activities for a worker.
+func New() *Activities {
+	return &Activities{
+		cluster: newClusters().get,
+		buckets: cloudBuckets{},
+		http:    &http.Client{Timeout: webhookTimeout},
+		beat:    time.Second,
+		sleep:   sleep,
+		now:     time.Now,
+	}
+}
+
+// Register makes each method known under its name.
+func (a *Activities) Register(registry worker.ActivityRegistry) {
+	for name, method := range map[string]any{
+		migration.ActivityPreflight:              a.Preflight,
+		migration.ActivityEnsureTargetBucket:     a.EnsureTargetBucket,
+		migration.ActivityRegisterRepositories:   a.RegisterRepositories,
+		migration.ActivityUnregisterRepositories: a.UnregisterRepositories,
+		migration.ActivityResolveIndices:         a.ResolveIndices,
+		migration.ActivityTakeSnapshot:           a.TakeSnapshot,
+		migration.ActivityAbortSnapshot:          a.AbortSnapshot,
+		migration.ActivityCloseTarget:            a.CloseTarget,
+		migration.ActivityRestoreSnapshot:        a.RestoreSnapshot,
+		migration.ActivityOpenTarget:             a.OpenTarget,
+		migration.ActivityReadBlocks:             a.ReadBlocks,
+		migration.ActivityBlockWrites:            a.BlockWrites,
+		migration.ActivityAwaitStandstill:        a.AwaitStandstill,
+		migration.ActivityLiftBlock:              a.LiftBlock,
+		migration.ActivityVerifyTarget:           a.VerifyTarget,
+		migration.ActivityOpenTargetForWrites:    a.OpenTargetForWrites,
+		migration.ActivityCallWebhook:            a.CallWebhook,
+	} {
+		registry.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: name})
+	}
+}

@@ -1,0 +1,58 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// buckets is what preflight and prepare ask of S3 and OSS.
+type buckets interface {
+	source(context.Context, migration.Run) (sourceBucket, error)
+	target(context.Context, migration.Run) (targetBucket, error)
+	// createTarget creates the OSS bucket, private and of class Standard. One that
+	// exists already and is ours is fine.
+	createTarget(context.Context, migration.Run) error
+}
+
+// sourceBucket is what there is to know about the bucket in S3.
+type sourceBucket struct {
+	exists bool
+	region string // empty if the service doesn't tell
+}
+
+func (b sourceBucket) problem(run migration.Run) string {
+	plan := run.Plan.Source.Repository
+	switch {
+	case !b.exists:
+		return fmt.Sprintf("S3 bucket %s is not there, or belongs to somebody else", plan.Bucket)
+	case b.region != "" && b.region != plan.Region:
+		return fmt.Sprintf("S3 bucket %s is in %s and not in %s, as source.repository.region says", plan.Bucket, b.region, plan.Region)
+	}
+	return ""
+}
+
+// targetBucket is what there is to know about the bucket in OSS.
+type targetBucket struct {
+	exists       bool
+	acl          string // private, public-read, public-read-write
+	storageClass string // Standard, IA, Archive, ColdArchive, DeepColdArchive
+}
+
+// coldClasses are storage classes whose objects must be thawed before a read.
+var coldClasses = []string{"Archive", "ColdArchive", "DeepColdArchive"}
+
+func (b targetBucket) problem(run migration.Run) string {
+	bucket := run.Plan.Target.Repository.Bucket
+	switch {
+	case !b.exists:
+		return fmt.Sprintf("OSS bucket %s is not there; create it or set target.repository.createBucket", bucket)
+	case b.acl != "" && b.acl != "private":
+		return fmt.Sprintf("OSS bucket %s is open to others (%s): a snapshot holds every document; make it private", bucket, b.acl)
+	case slices.Contains(coldClasses, b.storageClass):
+		return fmt.Sprintf("OSS bucket %s is of class %s, which Elasticsearch can't read without thawing: take one of class Standard", bucket, b.storageClass)
+	}
+	return ""
+}

@@ -1,0 +1,83 @@
+package activities
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/snapferry/snapferry/internal/elastic"
+)
+
+func version(t *testing.T, number string) elastic.Version {
+	t.Helper()
+	v, err := elastic.ParseVersion(number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestVersionsOfTheClusters(t *testing.T) {
+	for _, tt := range []struct {
+		source, target string
+		problem        string // a part of it; empty means compatible
+	}{
+		{"5.5.2", "5.5.3", ""},
+		{"5.5.2", "5.5.2", ""},
+		{"5.6.16", "5.5.3", "older patch level"},
+		{"5.5.3", "5.5.2", "older patch level"},
+		{"7.10.2", "7.10.0", "older patch level"},
+		{"2.3.2", "5.5.3", ""},
+		{"2.3.2", "6.7.0", "never past one"},
+		{"1.5.2", "5.5.3", "2.3 and later"},
+		{"5.5.2", "6.7.0", ""},
+		{"5.5.2", "7.10.0", "never past one"},
+		{"6.8.0", "7.10.0", ""},
+		{"6.8.0", "8.5.0", "never past one"},
+		{"7.10.2", "7.16.2", ""},
+		{"7.10.2", "8.5.0", ""},
+	} {
+		info := func(number string) elastic.Info {
+			return elastic.Info{Version: version(t, number), Distribution: "elasticsearch"}
+		}
+		check(t, tt.source+" to "+tt.target, versionProblem(info(tt.source), info(tt.target)), tt.problem)
+	}
+	v := version(t, "7.10.2")
+	check(t, "OpenSearch source", versionProblem(elastic.Info{Version: v, Distribution: "opensearch"}, elastic.Info{Version: v, Distribution: "elasticsearch"}), "no snapshots of OpenSearch")
+	check(t, "OpenSearch target", versionProblem(elastic.Info{Version: v, Distribution: "elasticsearch"}, elastic.Info{Version: v, Distribution: "opensearch"}), "not Elasticsearch")
+}
+
+// Each row of the table in Elastic's and Alibaba's documentation.
+func TestVersionsThatCreatedAnIndex(t *testing.T) {
+	targets := []string{"5.5.3", "6.8.0", "7.1.0", "7.10.0", "8.2.0", "8.5.0"}
+	for created, fits := range map[string]string{
+		"1.7.5":  "no no no no no no",
+		"2.3.2":  "yes no no no no no",
+		"5.0.0":  "yes yes no no no no",
+		"5.5.2":  "yes yes no no no no",
+		"5.6.16": "no yes no no no no",
+		"6.2.3":  "no yes yes yes no no",
+		"6.8.0":  "no yes no yes no no",
+		"7.0.1":  "no no yes yes yes yes",
+		"7.4.2":  "no no no yes yes yes",
+	} {
+		for i, fit := range strings.Fields(fits) {
+			problem := createdProblem("movies", version(t, created).ID, version(t, targets[i]))
+			if (problem == "") != (fit == "yes") {
+				t.Errorf("created by %s on %s: got %q, want it to fit: %s", created, targets[i], problem, fit)
+			}
+			if problem != "" && (!strings.Contains(problem, "movies") || !strings.Contains(problem, created)) {
+				t.Errorf("%q doesn't name the index and the version", problem)
+			}
+		}
+	}
+	if problem := createdProblem("movies", 0, version(t, "5.5.3")); problem != "" {
+		t.Errorf("an unknown version is not refused before the restore: %q", problem)
+	}
+}
+
+func check(t *testing.T, what, problem, want string) {
+	t.Helper()
+	if (want == "") != (problem == "") || !strings.Contains(problem, want) {
+		t.Errorf("%s: got %q, want %q", what, problem, want)
+	}
+}

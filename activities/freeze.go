@@ -1,0 +1,256 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// writeBlock is the one block that snapferry sets. An index with a read_only
+// block could not be closed.
+const writeBlock = "index.blocks.write"
+
+// ReadBlocks tells which blocks the source's indices have before the freeze, so
+// that exactly those remain afterwards.
+func (a *Activities) ReadBlocks(ctx context.Context, in migration.IndicesRequest) (migration.Blocks, error) {
+	return perform(ctx, a, "reading the source's blocks", func(ctx context.Context, _ *pulse) (migration.Blocks, error) {
+		client, err := a.cluster(ctx, onSource, in.Run)
+		if err != nil {
+			return nil, err
+		}
+		settings, err := client.IndexSettings(ctx, in.Indices)
+		if err != nil {
+			return nil, err
+		}
+		blocks := migration.Blocks{}
+		for _, name := range in.Indices {
+			blocks[name] = blocksOf(settings[name])
+		}
+		return blocks, nil
+	})
+}
+
+// BlockWrites sets the write block on the source's indices. Writes under way may
+// go on for a moment: AwaitStandstill waits for them.
+func (a *Activities) BlockWrites(ctx context.Context, in migration.IndicesRequest) error {
+	_, err := perform(ctx, a, "blocking writes to the source", func(ctx context.Context, _ *pulse) (none, error) {
+		client, err := a.cluster(ctx, onSource, in.Run)
+		if err != nil {
+			return none{}, err
+		}
+		return none{}, client.BlockWrites(ctx, in.Indices)
+	})
+	return err
+}
+
+// A standstill is this many equal samples of the write counters in a row, this
+// far apart: a bulk request that was under way at the block ends within it.
+const (
+	standstillSamples  = 3
+	standstillInterval = 100 * time.Millisecond
+)
+
+// AwaitStandstill returns once the source's write counters stand still and a
+// probe of each index is refused; the document counts are those that the target
+// must reach, shard by shard.
+func (a *Activities) AwaitStandstill(ctx context.Context, in migration.IndicesRequest) (migration.ShardDocs, error) {
+	return perform(ctx, a, "waiting for the source's writes to stand still", func(ctx context.Context, p *pulse) (migration.ShardDocs, error) {
+		client, err := a.cluster(ctx, onSource, in.Run)
+		if err != nil {
+			return nil, err
+		}
+		if err := a.standstill(ctx, client, in, p); err != nil {
+			return nil, err
+		}
+		if err := worst(each(in.Indices, func(name string) error {
+			blocked, err := client.ProbeWrite(ctx, name, "")
+			if err == nil && !blocked {
+				err = fail(migration.ErrorNoStandstill, "probe index %s on %s: it takes writes although %s was set", name, client.Host(), writeBlock)
+			}
+			return err
+		})); err != nil {
+			return nil, err
+		}
+		if err := client.Refresh(ctx, in.Indices); err != nil {
+			return nil, err
+		}
+		return shardDocs(ctx, client, in.Indices)
+	})
+}
+
+func (a *Activities) standstill(ctx context.Context, client *elastic.Client, in migration.IndicesRequest, p *pulse) error {
+	deadline := a.now().Add(in.Plan.Freeze.StandstillTimeout.Std())
+	var last []elastic.ShardCounters
+	for equal := 0; ; {
+		counters, err := client.WriteCounters(ctx, in.Indices)
+		if err != nil {
+			return err
+		}
+		moving := movement(last, counters)
+		if moving == "" {
+			equal++
+		} else {
+			equal = 0
+		}
+		if equal >= standstillSamples {
+			return nil
+		}
+		if moving != "" && last != nil {
+			p.update(func(progress *migration.Progress) { progress.Waiting = moving })
+			if a.now().After(deadline) {
+				return fail(migration.ErrorNoStandstill, "wait for the writes on %s to stand still: after %s %s", client.Host(), in.Plan.Freeze.StandstillTimeout, moving)
+			}
+		}
+		last = counters
+		if err := a.sleep(ctx, standstillInterval); err != nil {
+			return err
+		}
+	}
+}
+
+// movement says which shard was written between two samples, or is being
+// written, in words; nothing if all stand still.
+func movement(last, now []elastic.ShardCounters) string {
+	if len(last) != len(now) {
+		return "the shards were not all seen twice yet"
+	}
+	for i, counters := range now {
+		if !counters.Settled() {
+			return fmt.Sprintf("writes to [%s][%d] are under way", counters.Index, counters.Shard)
+		}
+		if !counters.SameAs(last[i]) {
+			return fmt.Sprintf("[%s][%d] still takes writes (%d operations)", counters.Index, counters.Shard, counters.IndexTotal+counters.DeleteTotal)
+		}
+	}
+	return ""
+}
+
+func shardDocs(ctx context.Context, client *elastic.Client, indices []string) (migration.ShardDocs, error) {
+	counts, err := client.DocCounts(ctx, indices)
+	if err != nil {
+		return nil, err
+	}
+	docs := migration.ShardDocs{}
+	for _, count := range counts { // sorted by index and shard, and none is missing
+		docs[count.Index] = append(docs[count.Index], count.Docs)
+	}
+	return docs, nil
+}
+
+// LiftBlock gives the source's indices the blocks again that ReadBlocks found,
+// and makes sure that they take writes, unless one of those forbids it. It goes
+// on after a failure, so that one index keeps no other blocked, and never gives
+// up on an answer that it doesn't understand.
+func (a *Activities) LiftBlock(ctx context.Context, in migration.LiftRequest) error {
+	_, err := persist(ctx, a, "lifting the write block from the source", func(ctx context.Context, _ *pulse) (none, error) {
+		client, err := a.cluster(ctx, onSource, in.Run)
+		if err != nil {
+			return none{}, err
+		}
+		present, _, err := existing(ctx, client, slices.Sorted(maps.Keys(in.Found)))
+		if err != nil {
+			return none{}, err
+		}
+		names := slices.Sorted(maps.Keys(present)) // an index that vanished needs no lifting
+		if err := a.lift(ctx, client, names, in.Found); err != nil {
+			return none{}, err
+		}
+		return none{}, worst(each(names, func(name string) error {
+			return a.lifted(ctx, client, present[name], in.Found[name])
+		}))
+	})
+	return err
+}
+
+// lift sets the block of each index to what was found: usually nothing, for all
+// of them in one call.
+func (a *Activities) lift(ctx context.Context, client *elastic.Client, names []string, found migration.Blocks) error {
+	var ours []string
+	for _, name := range names {
+		value, had := found[name][writeBlock]
+		if !had {
+			ours = append(ours, name)
+			continue
+		}
+		if err := client.PutIndexSettings(ctx, []string{name}, map[string]any{writeBlock: value}); err != nil && elastic.KindOf(err) != elastic.Missing {
+			return err
+		}
+	}
+	if len(ours) == 0 || client.UnblockWrites(ctx, ours) == nil {
+		return nil
+	}
+	// One that vanished, or that has a read_only block by now, makes the whole
+	// call fail: each for itself then, as many as possible.
+	return worst(each(ours, func(name string) error {
+		err := client.UnblockWrites(ctx, []string{name})
+		if elastic.KindOf(err) == elastic.Missing {
+			return nil
+		}
+		return err
+	}))
+}
+
+// lifted checks one index: our block is gone, and a write would get through.
+func (a *Activities) lifted(ctx context.Context, client *elastic.Client, index elastic.Index, found map[string]string) error {
+	name := index.Name
+	settings, err := client.IndexSettings(ctx, []string{name})
+	if elastic.KindOf(err) == elastic.Missing {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	now := blocksOf(settings[name])
+	if now[writeBlock] == "true" && found[writeBlock] != "true" {
+		return passing(retryInternal, "lift the write block from "+name+": it is still set", 0)
+	}
+	if forbidden(found) || !index.Open {
+		return nil // nothing that we could give free
+	}
+	blocked, err := client.ProbeWrite(ctx, name, "")
+	switch {
+	case elastic.KindOf(err) == elastic.Missing:
+		return nil
+	case err != nil:
+		return err
+	case blocked && forbidden(now):
+		return fail(migration.ErrorRefused, "our write block is lifted from index %s on %s, but writes are refused by a block that somebody else set meanwhile: %v", name, client.Host(), slices.Sorted(maps.Keys(now)))
+	case blocked:
+		return fail(migration.ErrorRefused, "our write block is lifted from index %s on %s, but writes are still refused, by a block that is not the index's own (Amazon sets one when disks or memory run short)", name, client.Host())
+	}
+	return nil
+}
+
+// blocksOf picks the blocks out of an index's settings.
+func blocksOf(settings map[string]string) map[string]string {
+	blocks := map[string]string{}
+	for name, value := range settings {
+		switch name {
+		case writeBlock, "index.blocks.read_only", "index.blocks.read_only_allow_delete", "index.blocks.read", "index.blocks.metadata":
+			blocks[name] = value
+		}
+	}
+	return blocks
+}
+
+// forbidden tells whether one of the blocks refuses writes.
+func forbidden(blocks map[string]string) bool {
+	return blocks[writeBlock] == "true" || blocks["index.blocks.read_only"] == "true" || blocks["index.blocks.read_only_allow_delete"] == "true"
+}
+
+// worst picks the error that decides: one that no retry mends comes only after
+// all that a retry may mend are gone.
+func worst(failures []error) error {
+	for _, err := range failures {
+		if !permanent(classify(err)) {
+			return err
+		}
+	}
+	return errors.Join(failures...)
+}

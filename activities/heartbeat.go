@@ -1,0 +1,142 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+var errWorkerStopping = errors.New("the worker is stopping")
+
+// pulse heartbeats the newest progress from a ticker, so that a slow call to a
+// cluster delays no heartbeat: only by heartbeats does an activity learn that it
+// was cancelled.
+type pulse struct {
+	mu       sync.Mutex
+	progress migration.Progress
+}
+
+// set replaces what the next heartbeat says.
+func (p *pulse) set(progress migration.Progress) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.progress = progress
+}
+
+// update changes a part of what the next heartbeat says.
+func (p *pulse) update(change func(*migration.Progress)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change(&p.progress)
+}
+
+func (p *pulse) read() migration.Progress {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.progress
+}
+
+// attemptsOnInternal is how often an answer that makes no sense, such as a
+// server error without a known meaning, is retried before a person sees it: a
+// restart of a node may cause some, a defect would cause them for ever.
+const attemptsOnInternal = 10
+
+// perform runs the work of an activity: it heartbeats, ends the work promptly
+// when the activity is cancelled or the worker stops, and classifies the error.
+// An error without a known meaning becomes permanent at last.
+func perform[T any](ctx context.Context, a *Activities, doing string, work func(context.Context, *pulse) (T, error)) (T, error) {
+	result, err := persist(ctx, a, doing, work)
+	return result, showAtLast(ctx, err)
+}
+
+// persist is perform for what must go on trying whatever comes back.
+func persist[T any](ctx context.Context, a *Activities, doing string, work func(context.Context, *pulse) (T, error)) (T, error) {
+	working, cancel := context.WithCancelCause(ctx)
+	p := &pulse{progress: migration.Progress{Doing: doing}}
+	var beating sync.WaitGroup
+	beating.Go(func() { p.beat(working, cancel, a.beat) })
+	result, err := work(working, p)
+	stopping := errors.Is(context.Cause(working), errWorkerStopping)
+	cancel(nil)
+	beating.Wait()
+
+	var none T
+	switch {
+	case err == nil:
+		return result, nil
+	case stopping && ctx.Err() == nil:
+		// Another worker, or this one after its restart, takes over at once
+		// instead of after the back-off of an earlier failure.
+		return none, passing(retryWorkerStopping, errWorkerStopping.Error()+" while "+doing, time.Second)
+	}
+	return none, classify(err)
+}
+
+// beat heartbeats until the work is done, and ends the work when the worker
+// stops.
+func (p *pulse) beat(ctx context.Context, cancel context.CancelCauseFunc, every time.Duration) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		activity.RecordHeartbeat(ctx, p.read())
+		select {
+		case <-ctx.Done():
+			return
+		case <-activity.GetWorkerStopChannel(ctx):
+			cancel(errWorkerStopping)
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// showAtLast ends the retries of an error whose meaning nobody knows, so that a
+// migration doesn't hang on it unseen.
+func showAtLast(ctx context.Context, err error) error {
+	unknown, ok := errors.AsType[*temporal.ApplicationError](err)
+	if !ok || unknown.NonRetryable() || unknown.Type() != retryInternal || activity.GetInfo(ctx).Attempt < attemptsOnInternal {
+		return err
+	}
+	return fail(migration.ErrorRefused, "%s (%d attempts)", unknown.Message(), attemptsOnInternal)
+}
+
+// backoff is a growing interval between polls.
+type backoff struct{ next, most time.Duration }
+
+// polls is the pace at which a snapshot or restore is watched: small ones take
+// well under a second, and the frozen window waits for them; large ones need
+// none of the load.
+func (a *Activities) polls() backoff {
+	return backoff{next: 50 * time.Millisecond, most: 5 * time.Second}
+}
+
+// turns is the pace at which a place in the cluster's only snapshot slot is
+// asked for.
+func (a *Activities) turns() backoff {
+	return backoff{next: 50 * time.Millisecond, most: 10 * time.Second}
+}
+
+// wait pauses for the interval and lets it grow by half.
+func (a *Activities) wait(ctx context.Context, b *backoff) error {
+	pause := b.next
+	b.next = min(b.next*3/2, b.most)
+	return a.sleep(ctx, pause)
+}
+
+// sleep is what Activities.sleep does outside tests.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

@@ -1,0 +1,165 @@
+package activities
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// ResolveIndices resolves the plan's names and patterns on the source as it is
+// now, sorted by name.
+func (a *Activities) ResolveIndices(ctx context.Context, run migration.Run) ([]migration.Index, error) {
+	return perform(ctx, a, "resolving the indices", func(ctx context.Context, _ *pulse) ([]migration.Index, error) {
+		client, err := a.cluster(ctx, onSource, run)
+		if err != nil {
+			return nil, err
+		}
+		found, problems, err := resolve(ctx, client, run.Plan.Indices)
+		if err != nil {
+			return nil, err
+		}
+		for _, index := range found {
+			if !index.Open {
+				problems = append(problems, "index "+index.Name+" is closed: open it")
+			}
+		}
+		if len(problems) > 0 {
+			return nil, fail(migration.ErrorMissing, "resolve the plan's indices on %s: %s", client.Host(), strings.Join(problems, "; "))
+		}
+		return described(found), nil
+	})
+}
+
+// resolve finds the indices that a plan's names and patterns stand for. What
+// matches nothing becomes a problem, in words.
+func resolve(ctx context.Context, client *elastic.Client, patterns []string) ([]elastic.Index, []string, error) {
+	found := map[string]elastic.Index{}
+	var problems []string
+	for _, pattern := range patterns {
+		matches, err := client.Indices(ctx, pattern)
+		if err != nil && elastic.KindOf(err) != elastic.Missing {
+			return nil, nil, err
+		}
+		isPattern := strings.Contains(pattern, "*")
+		matched := false
+		for _, index := range matches {
+			switch {
+			case isPattern && strings.HasPrefix(index.Name, "."):
+				continue // internal indices only by their full name
+			case !isPattern && index.Name != pattern:
+				problems = append(problems, pattern+" is an alias of "+index.Name+" and no index: name the index, or a pattern; aliases come along")
+			}
+			matched = true
+			found[index.Name] = index
+		}
+		switch {
+		case !matched && isPattern:
+			problems = append(problems, "no index matches "+pattern)
+		case !matched:
+			problems = append(problems, "there is no index "+pattern)
+		}
+	}
+	indices := make([]elastic.Index, 0, len(found))
+	for _, index := range found {
+		indices = append(indices, index)
+	}
+	slices.SortFunc(indices, func(a, b elastic.Index) int { return strings.Compare(a.Name, b.Name) })
+	return indices, problems, nil
+}
+
+func described(found []elastic.Index) []migration.Index {
+	indices := make([]migration.Index, len(found))
+	for i, index := range found {
+		indices[i] = migration.Index{
+			Name: index.Name, Shards: index.Shards, Docs: index.PrimaryDocs, Bytes: index.PrimaryBytes,
+			Replicas: index.Replicas, RefreshInterval: index.RefreshInterval,
+		}
+	}
+	return indices
+}
+
+// existing finds those of the names that exist, by name. A name that is an alias
+// of another index stands for nothing here and is returned apart.
+func existing(ctx context.Context, client *elastic.Client, names []string) (found map[string]elastic.Index, aliases []string, err error) {
+	found = map[string]elastic.Index{}
+	if len(names) == 0 {
+		return found, nil, nil
+	}
+	all, err := client.Indices(ctx, names...)
+	if err == nil && len(all) == len(names) {
+		for _, index := range all {
+			found[index.Name] = index
+		}
+		if len(missingFrom(found, names)) == 0 {
+			return found, nil, nil
+		}
+	} else if err != nil && elastic.KindOf(err) != elastic.Missing {
+		return nil, nil, err
+	}
+	// One of them is absent, and Elasticsearch refuses the whole request: ask for
+	// each.
+	clear(found)
+	for _, name := range names {
+		one, err := client.Indices(ctx, name)
+		switch {
+		case elastic.KindOf(err) == elastic.Missing:
+		case err != nil:
+			return nil, nil, err
+		case len(one) == 1 && one[0].Name == name:
+			found[name] = one[0]
+		case len(one) > 0:
+			aliases = append(aliases, name)
+		}
+	}
+	return found, aliases, nil
+}
+
+func missingFrom(found map[string]elastic.Index, names []string) []string {
+	var missing []string
+	for _, name := range names {
+		if _, ok := found[name]; !ok {
+			missing = append(missing, name)
+		}
+	}
+	return missing
+}
+
+func namesOf(indices []migration.Index) []string {
+	names := make([]string, len(indices))
+	for i, index := range indices {
+		names[i] = index.Name
+	}
+	return names
+}
+
+// sideBySide bounds how many indices are asked about at once.
+const sideBySide = 8
+
+// each does something for every index, several at once, goes on after a failure
+// and gives all failures.
+func each(names []string, do func(name string) error) []error {
+	var (
+		group    errgroup.Group
+		mu       sync.Mutex
+		failures []error
+	)
+	group.SetLimit(sideBySide)
+	for _, name := range names {
+		group.Go(func() error {
+			if err := do(name); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failures = append(failures, err)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // none of them returns an error
+	return failures
+}

@@ -1,0 +1,167 @@
+package activities
+
+import (
+	"context"
+	"maps"
+
+	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// RegisterRepositories makes the folder of this run in S3 known to the source
+// as a repository, and the one in OSS to the target. Both have the same name.
+// The same registration again changes nothing.
+func (a *Activities) RegisterRepositories(ctx context.Context, run migration.Run) error {
+	_, err := perform(ctx, a, "registering the repositories", func(ctx context.Context, p *pulse) (none, error) {
+		// The target's secrets are resolved first, so that a missing one leaves
+		// nothing half registered.
+		onOSS, err := targetRepository(run)
+		if err != nil {
+			return none{}, err
+		}
+		from, err := a.cluster(ctx, onSource, run)
+		if err != nil {
+			return none{}, err
+		}
+		to, err := a.cluster(ctx, onTarget, run)
+		if err != nil {
+			return none{}, err
+		}
+		if err := a.whenFree(ctx, p, func() error { return from.PutRepository(ctx, run.RepositoryName(), sourceRepository(run)) }); err != nil {
+			return none{}, err
+		}
+		if err := a.whenFree(ctx, p, func() error { return to.PutRepository(ctx, run.RepositoryName(), onOSS) }); err != nil {
+			return none{}, err
+		}
+		// Elasticsearch hardly verifies a read-only repository (5.x: not at all);
+		// a listing makes it go to OSS and shows a wrong key or endpoint now.
+		_, err = to.Snapshots(ctx, run.RepositoryName())
+		return none{}, err
+	})
+	return err
+}
+
+// none is the result of activities that have none.
+type none struct{}
+
+// sourceRepository is the registration on Amazon's side.
+func sourceRepository(run migration.Run) elastic.Repository {
+	plan := run.Plan.Source.Repository
+	settings := withSettings(plan.Settings, map[string]any{
+		"bucket":    plan.Bucket,
+		"base_path": run.SourceBasePath(),
+		"role_arn":  plan.RoleARN,
+	})
+	switch {
+	case plan.Endpoint != "":
+		settings["endpoint"] = plan.Endpoint
+	case plan.Region == "us-east-1":
+		// Amazon's documentation wants the endpoint instead of this one region.
+		settings["endpoint"] = "s3.amazonaws.com"
+	default:
+		settings["region"] = plan.Region
+	}
+	if plan.ServerSideEncryption {
+		settings["server_side_encryption"] = true
+	}
+	return elastic.Repository{Type: "s3", Settings: settings}
+}
+
+// targetRepository is the registration on Alibaba's side. It holds the cluster's
+// key in clear, since the plugin of 5.5.3 has no other way.
+func targetRepository(run migration.Run) (elastic.Repository, error) {
+	plan := run.Plan.Target.Repository
+	id, err := resolveSecret(plan.AccessKeyID)
+	if err != nil {
+		return elastic.Repository{}, err
+	}
+	secret, err := resolveSecret(plan.SecretAccessKey)
+	if err != nil {
+		return elastic.Repository{}, err
+	}
+	return elastic.Repository{Type: "oss", Settings: withSettings(plan.Settings, map[string]any{
+		"endpoint":          plan.Endpoint,
+		"bucket":            plan.Bucket,
+		"base_path":         run.TargetBasePath(),
+		"access_key_id":     id,
+		"secret_access_key": secret,
+		"compress":          true,
+		// From the first PUT on: a writable repository would be written to by the
+		// target, and from 7.6 on would not see what the copy publishes.
+		"readonly": true,
+	})}, nil
+}
+
+// withSettings adds our settings to the plan's; ours win, except that the plan
+// may turn compress off.
+func withSettings(plan, ours map[string]any) map[string]any {
+	settings := maps.Clone(ours)
+	for name, value := range plan {
+		if _, taken := ours[name]; !taken || name == "compress" {
+			settings[name] = value
+		}
+	}
+	return settings
+}
+
+// UnregisterRepositories removes both registrations. The objects stay.
+func (a *Activities) UnregisterRepositories(ctx context.Context, run migration.Run) error {
+	_, err := perform(ctx, a, "unregistering the repositories", func(ctx context.Context, p *pulse) (none, error) {
+		// The target first: its registration holds a key.
+		for _, at := range []side{onTarget, onSource} {
+			client, err := a.cluster(ctx, at, run)
+			if err != nil {
+				return none{}, err
+			}
+			if err := a.whenFree(ctx, p, func() error { return client.DeleteRepository(ctx, run.RepositoryName()) }); err != nil {
+				return none{}, err
+			}
+		}
+		return none{}, nil
+	})
+	return err
+}
+
+// EnsureTargetBucket creates the OSS bucket if the plan says so and it is absent,
+// and refuses one that others can read or that the cluster can't.
+func (a *Activities) EnsureTargetBucket(ctx context.Context, run migration.Run) error {
+	_, err := perform(ctx, a, "checking the OSS bucket", func(ctx context.Context, _ *pulse) (none, error) {
+		found, err := a.buckets.target(ctx, run)
+		if err != nil {
+			return none{}, err
+		}
+		if !found.exists && run.Plan.Target.Repository.CreateBucket {
+			if err := a.buckets.createTarget(ctx, run); err != nil {
+				return none{}, err
+			}
+			if found, err = a.buckets.target(ctx, run); err != nil {
+				return none{}, err
+			}
+		}
+		switch {
+		case !found.exists:
+			return none{}, fail(migration.ErrorMissing, "%s", found.problem(run))
+		case found.problem(run) != "":
+			return none{}, fail(migration.ErrorRefused, "%s", found.problem(run))
+		}
+		return none{}, nil
+	})
+	return err
+}
+
+// whenFree repeats a call for as long as another snapshot or restore is in its
+// way, and shows so.
+func (a *Activities) whenFree(ctx context.Context, p *pulse, call func() error) error {
+	turns := a.turns()
+	for {
+		err := call()
+		if elastic.KindOf(err) != elastic.SlotTaken {
+			p.update(func(progress *migration.Progress) { progress.Waiting = "" })
+			return err
+		}
+		p.update(func(progress *migration.Progress) { progress.Waiting = err.Error() })
+		if err := a.wait(ctx, &turns); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,334 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// RestoreSnapshot restores a published snapshot over closed or absent indices of
+// the target, and returns when every primary of every index is started from
+// that very snapshot. Indices that are being restored from it, or were already,
+// are adopted. If a shard can't be restored, its index is deleted, and the next
+// attempt restores it whole.
+func (a *Activities) RestoreSnapshot(ctx context.Context, in migration.RestoreRequest) (migration.RestoreResult, error) {
+	return perform(ctx, a, "restoring snapshot "+in.Snapshot.Name, func(ctx context.Context, p *pulse) (migration.RestoreResult, error) {
+		client, err := a.cluster(ctx, onTarget, in.Run)
+		if err != nil {
+			return migration.RestoreResult{}, err
+		}
+		r := restoring{Activities: a, client: client, repository: in.RepositoryName(), in: in, pulse: p}
+		if err := r.visible(ctx); err != nil {
+			return migration.RestoreResult{}, err
+		}
+		if err := r.begin(ctx); err != nil {
+			return migration.RestoreResult{}, err
+		}
+		return r.finish(ctx)
+	})
+}
+
+// restoring is one restore on its way.
+type restoring struct {
+	*Activities
+	client     *elastic.Client
+	repository string
+	in         migration.RestoreRequest
+	pulse      *pulse
+}
+
+// visible makes sure that the target sees the very snapshot that was copied, and
+// sees it whole.
+func (r *restoring) visible(ctx context.Context) error {
+	polls := r.polls()
+	for attempt := 0; ; attempt++ {
+		info, err := r.client.Snapshot(ctx, r.repository, r.in.Snapshot.Name)
+		switch {
+		case err == nil && info.UUID != r.in.Snapshot.UUID:
+			return fail(migration.ErrorRepository, "look for snapshot %s on %s: the target sees another one of that name (%s instead of %s)", info.Name, r.client.Host(), info.UUID, r.in.Snapshot.UUID)
+		case err == nil && !info.Complete():
+			return fail(migration.ErrorRepository, "look for snapshot %s on %s: the target sees it as %s with %d of %d shards failed", info.Name, r.client.Host(), info.State, info.ShardsFailed, info.ShardsTotal)
+		case err == nil:
+			if missing, _ := differ(namesOf(r.in.Indices), info.Indices); len(missing) > 0 {
+				return fail(migration.ErrorRepository, "look for snapshot %s on %s: %s", info.Name, r.client.Host(), named("it lacks ", missing))
+			}
+			return nil
+		case elastic.KindOf(err) != elastic.Missing:
+			return err
+		case attempt == patience:
+			return fail(migration.ErrorRepository, "look for snapshot %s on %s: the target doesn't see it although it was published: %w", r.in.Snapshot.Name, r.client.Host(), err)
+		}
+		// The listing of a store may be behind for a moment.
+		if err := r.wait(ctx, &polls); err != nil {
+			return err
+		}
+	}
+}
+
+// begin starts the restore of every index that isn't being restored from this
+// snapshot already. It looks again after each lost answer.
+func (r *restoring) begin(ctx context.Context) error {
+	turns := r.turns()
+	for refused := 0; ; {
+		wanted, err := r.wanted(ctx)
+		if err != nil || len(wanted) == 0 {
+			return err
+		}
+		err = r.client.Restore(ctx, r.repository, r.in.Snapshot.Name, r.options(wanted))
+		switch elastic.KindOf(err) {
+		case elastic.Unclassified:
+			return err
+		case elastic.SlotTaken, elastic.OutcomeUnknown:
+			r.pulse.update(func(p *migration.Progress) { p.Waiting = err.Error() })
+		default:
+			// An index that was opened between the look and the request is closed
+			// the next time; anything else stays refused.
+			if refused++; refused > 1 || !strings.Contains(err.Error(), "open") {
+				return err
+			}
+		}
+		if err := r.wait(ctx, &turns); err != nil {
+			return err
+		}
+	}
+}
+
+// wanted finds the indices that are still to be restored, and closes those that
+// are open. Whether somebody wrote to them, CloseTarget has asked.
+func (r *restoring) wanted(ctx context.Context) ([]string, error) {
+	names := namesOf(r.in.Indices)
+	found, aliases, err := existing(ctx, r.client, names)
+	if err != nil {
+		return nil, err
+	}
+	if len(aliases) > 0 {
+		return nil, fail(migration.ErrorRefused, "restore snapshot %s on %s: %s", r.in.Snapshot.Name, r.client.Host(), named("an alias stands under the name ", aliases))
+	}
+	var open []string
+	for _, name := range names {
+		if found[name].Open {
+			open = append(open, name)
+		}
+	}
+	origin, err := restoredBy(ctx, r.client, r.repository, open)
+	if err != nil {
+		return nil, err
+	}
+	var wanted, toClose []string
+	for _, name := range names {
+		if found[name].Open && origin[name] == r.in.Snapshot.Name {
+			continue
+		}
+		wanted = append(wanted, name)
+		if !found[name].Open {
+			continue
+		}
+		if origin[name] == "" && !hasOurBlock(found[name]) {
+			return nil, fail(migration.ErrorTargetWritten, "restore index %s on %s: somebody created or opened it there meanwhile", name, r.client.Host())
+		}
+		toClose = append(toClose, name)
+	}
+	if len(toClose) > 0 {
+		err = r.whenFree(ctx, r.pulse, func() error { return r.client.CloseIndices(ctx, toClose) })
+	}
+	return wanted, err
+}
+
+// fixedSettings can't be left out by a restore; Elasticsearch refuses the whole
+// request if one is named (RestoreService.UNREMOVABLE_SETTINGS).
+var fixedSettings = []string{
+	"index.number_of_shards", "index.number_of_replicas", "index.auto_expand_replicas", "index.version.created",
+	"index.version.upgraded", "index.version.minimum_compatible", "index.uuid", "index.creation_date",
+}
+
+// options gives the target's side of the restored settings. They replace the
+// snapshot's and must be sent with each restore.
+func (r *restoring) options(indices []string) elastic.RestoreOptions {
+	plan := r.in.Plan.Restore
+	ignored := []string{
+		"index.blocks.*",             // the source's, ours of the freeze among them
+		"index.routing.allocation.*", // names nodes that the target hasn't
+	}
+	for _, setting := range plan.IgnoreSettings {
+		if !slices.Contains(ignored, setting) && !slices.Contains(fixedSettings, setting) {
+			ignored = append(ignored, setting)
+		}
+	}
+	return elastic.RestoreOptions{
+		Indices:        indices,
+		IncludeAliases: !plan.ExcludeAliases,
+		IndexSettings: map[string]any{
+			writeBlock:                   true, // until cutover nobody writes to the target
+			"index.number_of_replicas":   plan.Replicas,
+			"index.auto_expand_replicas": false, // it would overrule the number
+		},
+		IgnoreIndexSettings: ignored,
+	}
+}
+
+// standstillOfRestore is how long a restore may make no headway while a primary
+// has no place before a person is asked to look.
+const standstillOfRestore = 10 * time.Minute
+
+// finish waits for the primaries. _recovery shows no failed shards and may be
+// empty at first, so the routing table decides and _recovery tells what was
+// carried.
+func (r *restoring) finish(ctx context.Context) (migration.RestoreResult, error) {
+	polls := r.polls()
+	var headway shardsState
+	moved, vanished := r.now(), 0
+	for {
+		state, err := r.look(ctx)
+		if err != nil {
+			return migration.RestoreResult{}, err
+		}
+		r.pulse.set(state.progress("restoring snapshot " + r.in.Snapshot.Name))
+		if state.done() {
+			return migration.RestoreResult{BytesRestored: state.restored, BytesReused: state.reused, Shards: state.total}, nil
+		}
+		if len(state.failed) > 0 {
+			return migration.RestoreResult{}, r.abandon(ctx, state.failed)
+		}
+		if state.absent == "" {
+			vanished = 0
+		} else if vanished++; vanished > patience {
+			// The next attempt restores it again.
+			return migration.RestoreResult{}, passing(retryInternal, fmt.Sprintf("restore snapshot %s on %s: index %s vanished meanwhile", r.in.Snapshot.Name, r.client.Host(), state.absent), 0)
+		}
+		if !state.sameAs(headway) {
+			headway, moved = state, r.now()
+		}
+		if state.homeless != "" && r.now().Sub(moved) > standstillOfRestore {
+			return migration.RestoreResult{}, fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s: nothing moved for %s: %s", r.in.Snapshot.Name, r.client.Host(), standstillOfRestore, state.homeless)
+		}
+		if err := r.wait(ctx, &polls); err != nil {
+			return migration.RestoreResult{}, err
+		}
+	}
+}
+
+// shardsState sums up the primaries of a restore.
+type shardsState struct {
+	started, total   int
+	restored, reused int64
+	bytes            int64
+	homeless         string // a primary without a place, in words
+	absent           string // an index without any shard
+	failed           []failedShard
+}
+
+type failedShard struct{ index, why string }
+
+func (s shardsState) done() bool { return s.started == s.total }
+
+func (s shardsState) sameAs(other shardsState) bool {
+	return s.started == other.started && s.restored == other.restored && s.reused == other.reused && s.homeless == other.homeless
+}
+
+func (s shardsState) progress(doing string) migration.Progress {
+	return migration.Progress{
+		Doing: doing, ShardsDone: s.started, ShardsTotal: s.total,
+		BytesDone: s.restored + s.reused, BytesTotal: s.bytes, Waiting: s.homeless,
+	}
+}
+
+func (r *restoring) look(ctx context.Context) (shardsState, error) {
+	names := namesOf(r.in.Indices)
+	// The routing table first: a primary that is started there has its recovery
+	// in the later answer, complete.
+	copies, err := r.client.Shards(ctx, names)
+	if err != nil {
+		return shardsState{}, err
+	}
+	recoveries, err := r.client.Recovery(ctx, names)
+	if err != nil {
+		return shardsState{}, err
+	}
+	var state shardsState
+	for _, index := range r.in.Indices {
+		state.total += index.Shards
+		if !slices.ContainsFunc(copies, func(c elastic.ShardCopy) bool { return c.Index == index.Name }) {
+			state.absent = index.Name
+		}
+	}
+	for _, c := range copies {
+		switch {
+		case !c.Primary:
+		case c.Started():
+			state.started++
+		case lost(c):
+			state.failed = append(state.failed, failedShard{c.Index, fmt.Sprintf("%s: %s", c, reasonOf(c))})
+		case c.State == "UNASSIGNED" && state.homeless == "":
+			state.homeless = fmt.Sprintf("%s has no place on any node: %s", c, reasonOf(c))
+		}
+	}
+	for _, v := range recoveries {
+		if !v.Primary || v.Type != "SNAPSHOT" || v.Repository != r.repository {
+			continue // a primary that moved since, or whose node was restarted
+		}
+		if v.Snapshot != r.in.Snapshot.Name {
+			return state, fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s: [%s][%d] is being restored from snapshot %s; is a second worker or migration at work?", r.in.Snapshot.Name, r.client.Host(), v.Index, v.Shard, v.Snapshot)
+		}
+		state.restored += v.BytesRecovered
+		state.reused += v.BytesReused
+		state.bytes += v.BytesTotal
+	}
+	return state, nil
+}
+
+// lastAllocation is index.allocation.max_retries' default: after so many
+// attempts Elasticsearch leaves a shard alone.
+const lastAllocation = 5
+
+// lost tells whether a primary has failed for good. Elasticsearch itself says so
+// only for corrupt data before 6.2; any other failure leaves the shard
+// unassigned for ever, and every later restore refused (issue 27493).
+func lost(c elastic.ShardCopy) bool {
+	u := c.Unassigned
+	if c.State != "UNASSIGNED" || u == nil || u.Reason != "ALLOCATION_FAILED" {
+		return false
+	}
+	return u.FailedAttempts >= lastAllocation || u.AllocationStatus == "deciders_no"
+}
+
+func reasonOf(c elastic.ShardCopy) string {
+	u := c.Unassigned
+	if u == nil {
+		return "no reason is given"
+	}
+	text := strings.ToLower(strings.ReplaceAll(u.Reason, "_", " "))
+	if u.FailedAttempts > 0 {
+		text += fmt.Sprintf(" after %d attempts", u.FailedAttempts)
+	}
+	if u.AllocationStatus != "" {
+		text += " (" + u.AllocationStatus + ")"
+	}
+	if u.Details != "" {
+		text += ", " + u.Details
+	}
+	return text
+}
+
+// abandon deletes the indices with lost shards: they hold nothing that the
+// snapshot hasn't, before 6.2 only this ends the restore, and on 5.x a second
+// restore would stumble over the half-copied files (issue 27476).
+func (r *restoring) abandon(ctx context.Context, failed []failedShard) error {
+	var indices, reasons []string
+	for _, shard := range failed {
+		if !slices.Contains(indices, shard.index) {
+			indices = append(indices, shard.index)
+		}
+		reasons = append(reasons, shard.why)
+	}
+	err := r.whenFree(ctx, r.pulse, func() error { return r.client.DeleteIndices(ctx, indices) })
+	if err != nil {
+		return err
+	}
+	return fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s: %s%s", r.in.Snapshot.Name, r.client.Host(),
+		named("shards failed: ", reasons), named("; deleted on the target, to be restored anew: ", indices))
+}

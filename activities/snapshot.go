@@ -1,0 +1,227 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// TakeSnapshot has the source take a snapshot of exactly the indices named, and
+// returns when it ended in SUCCESS with every index and no failed shard. A
+// snapshot of that name that runs or succeeded already is adopted: nobody else
+// writes to this run's repository.
+func (a *Activities) TakeSnapshot(ctx context.Context, in migration.SnapshotRequest) (migration.Snapshot, error) {
+	return perform(ctx, a, "taking snapshot "+in.Snapshot, func(ctx context.Context, p *pulse) (migration.Snapshot, error) {
+		client, err := a.cluster(ctx, onSource, in.Run)
+		if err != nil {
+			return migration.Snapshot{}, err
+		}
+		taking := taking{Activities: a, client: client, repository: in.RepositoryName(), in: in, pulse: p}
+		info, err := taking.run(ctx)
+		if err != nil {
+			return migration.Snapshot{}, err
+		}
+		return judge(info, in.Indices)
+	})
+}
+
+// taking is one snapshot on its way.
+type taking struct {
+	*Activities
+	client     *elastic.Client
+	repository string
+	in         migration.SnapshotRequest
+	pulse      *pulse
+	// accepted is set once the cluster took the request: from then on an absent
+	// snapshot is not there yet rather than never asked for.
+	accepted bool
+	// mute is set if the service doesn't let us ask for progress.
+	mute bool
+}
+
+// patience is how often something that must be there is looked for again before
+// that counts as an error.
+const patience = 20
+
+// run looks before it asks and after each lost answer, so it can begin anywhere.
+func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
+	polls, turns, absent := t.polls(), t.turns(), 0
+	for {
+		info, err := t.client.Snapshot(ctx, t.repository, t.in.Snapshot)
+		switch elastic.KindOf(err) {
+		case elastic.Missing:
+			if t.accepted {
+				if absent++; absent > patience {
+					return info, passing(retryInternal, "the source accepted snapshot "+t.in.Snapshot+" but doesn't list it: "+err.Error(), 0)
+				}
+				break
+			}
+			waiting, err := t.ask(ctx)
+			if err != nil {
+				return info, err
+			}
+			if waiting {
+				if err := t.wait(ctx, &turns); err != nil {
+					return info, err
+				}
+				continue
+			}
+		case elastic.Unclassified:
+			if err != nil {
+				return info, err
+			}
+			if info.State != elastic.InProgress {
+				return info, nil
+			}
+			t.accepted, absent = true, 0
+			t.progress(ctx)
+		default:
+			return info, err
+		}
+		if err := t.wait(ctx, &polls); err != nil {
+			return info, err
+		}
+	}
+}
+
+// ask asks for the snapshot and tells whether something else is in its way.
+func (t *taking) ask(ctx context.Context) (waiting bool, err error) {
+	err = t.client.CreateSnapshot(ctx, t.repository, t.in.Snapshot, t.in.Indices)
+	switch elastic.KindOf(err) {
+	case elastic.SlotTaken:
+		why := err.Error()
+		if running, err := t.client.RunningSnapshots(ctx); err == nil && len(running) > 0 {
+			why = fmt.Sprintf("snapshot %s in repository %s holds the source's only slot", running[0].Name, running[0].Repository)
+		}
+		t.pulse.update(func(p *migration.Progress) { p.Waiting = why })
+		return true, nil
+	case elastic.OutcomeUnknown:
+		// It may still begin: look for a while before asking again.
+		t.pulse.update(func(p *migration.Progress) { p.Waiting = err.Error() })
+		return true, nil
+	case elastic.AlreadyExists:
+		t.accepted = true
+		return false, nil
+	case elastic.Unclassified:
+		t.accepted = err == nil
+	}
+	return false, err
+}
+
+// progress puts what the source tells of its progress into the heartbeat. It
+// decides nothing, so its failures don't matter.
+func (t *taking) progress(ctx context.Context) {
+	doing := migration.Progress{Doing: "taking snapshot " + t.in.Snapshot}
+	if !t.mute {
+		status, err := t.client.SnapshotStatus(ctx, t.repository, t.in.Snapshot)
+		switch elastic.KindOf(err) {
+		case elastic.NotSupported, elastic.Unauthorized:
+			t.mute = true
+		}
+		doing.ShardsDone, doing.ShardsTotal = status.ShardsDone, status.ShardsTotal
+		doing.BytesDone, doing.BytesTotal = status.BytesDone, status.BytesTotal
+		doing.BlobsDone, doing.BlobsTotal = status.FilesDone, status.FilesTotal
+	}
+	t.pulse.set(doing)
+}
+
+// judge accepts only a snapshot that holds everything it was asked for. Versions
+// before 6.0.1 leave out indices that they don't find, without an error.
+func judge(info elastic.SnapshotInfo, indices []string) (migration.Snapshot, error) {
+	if !info.Complete() {
+		return migration.Snapshot{}, fail(migration.ErrorSnapshotFailed, "take snapshot %s: it ended %s with %d of %d shards failed%s",
+			info.Name, info.State, info.ShardsFailed, info.ShardsTotal, reasons(info))
+	}
+	if missing, extra := differ(indices, info.Indices); len(missing)+len(extra) > 0 {
+		return migration.Snapshot{}, fail(migration.ErrorSnapshotFailed, "take snapshot %s: it doesn't hold the indices that were asked for%s%s",
+			info.Name, named("; missing: ", missing), named("; not asked for: ", extra))
+	}
+	return migration.Snapshot{
+		Name: info.Name, UUID: info.UUID, StartMillis: info.StartMillis, EndMillis: info.EndMillis, Shards: info.ShardsTotal,
+	}, nil
+}
+
+// mostNamed bounds the lists in errors.
+const mostNamed = 5
+
+func reasons(info elastic.SnapshotInfo) string {
+	var b strings.Builder
+	if info.Reason != "" {
+		b.WriteString(": " + info.Reason)
+	}
+	for i, failure := range info.Failures {
+		if i == mostNamed {
+			fmt.Fprintf(&b, "; and %d more", len(info.Failures)-i)
+			break
+		}
+		fmt.Fprintf(&b, "; [%s][%d]: %s", failure.Index, failure.Shard, failure.Reason)
+	}
+	return b.String()
+}
+
+// differ compares two lists as sets.
+func differ(want, have []string) (missing, extra []string) {
+	for _, name := range want {
+		if !slices.Contains(have, name) {
+			missing = append(missing, name)
+		}
+	}
+	for _, name := range have {
+		if !slices.Contains(want, name) {
+			extra = append(extra, name)
+		}
+	}
+	return missing, extra
+}
+
+// named lists names behind an introduction; nothing if there are none.
+func named(introduction string, names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	if len(names) > mostNamed {
+		return fmt.Sprintf("%s%s and %d more", introduction, strings.Join(names[:mostNamed], ", "), len(names)-mostNamed)
+	}
+	return introduction + strings.Join(names, ", ")
+}
+
+// AbortSnapshot stops a snapshot of that name if it runs, and returns when it is
+// gone. One that has ended stays, and an absent one is fine.
+func (a *Activities) AbortSnapshot(ctx context.Context, in migration.SnapshotRequest) error {
+	_, err := perform(ctx, a, "stopping snapshot "+in.Snapshot, func(ctx context.Context, p *pulse) (none, error) {
+		client, err := a.cluster(ctx, onSource, in.Run)
+		if err != nil {
+			return none{}, err
+		}
+		polls := a.polls()
+		for {
+			info, err := client.Snapshot(ctx, in.RepositoryName(), in.Snapshot)
+			if elastic.KindOf(err) == elastic.Missing {
+				return none{}, nil
+			}
+			if err != nil || info.State != elastic.InProgress {
+				return none{}, err
+			}
+			// The answer comes when its objects are gone, or is lost on the way.
+			err = client.DeleteSnapshot(ctx, in.RepositoryName(), in.Snapshot)
+			switch elastic.KindOf(err) {
+			case elastic.OutcomeUnknown, elastic.SlotTaken:
+				p.update(func(progress *migration.Progress) { progress.Waiting = err.Error() })
+			case elastic.Missing:
+				return none{}, nil
+			default:
+				if err != nil {
+					return none{}, err
+				}
+			}
+			if err := a.wait(ctx, &polls); err != nil {
+				return none{}, err
+			}
+		}
+	})
+	return err
+}

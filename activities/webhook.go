@@ -1,0 +1,87 @@
+package activities
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+const webhookTimeout = 30 * time.Second
+
+// CallWebhook posts the report as JSON to the plan's webhook. The receiver may
+// see it more than once: a lost answer is a call that is made again.
+func (a *Activities) CallWebhook(ctx context.Context, in migration.WebhookRequest) error {
+	_, err := perform(ctx, a, "calling the webhook", func(ctx context.Context, _ *pulse) (none, error) {
+		return none{}, a.callWebhook(ctx, in)
+	})
+	return err
+}
+
+func (a *Activities) callWebhook(ctx context.Context, in migration.WebhookRequest) error {
+	webhook := in.Plan.Cutover.Webhook
+	if webhook.URL == "" {
+		return nil
+	}
+	body, err := json.Marshal(in.Report)
+	if err != nil {
+		return fail(migration.ErrorWebhook, "encode the report for the webhook: %w", err)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, webhook.URL, bytes.NewReader(body))
+	if err != nil {
+		return fail(migration.ErrorWebhook, "the webhook's URL can't be used")
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("User-Agent", "snapferry")
+	if webhook.Authorization != "" {
+		authorization, err := resolveSecret(webhook.Authorization)
+		if err != nil {
+			return err
+		}
+		request.Header.Set("Authorization", authorization)
+	}
+	// The host alone names the receiver: path and query often hold a token.
+	receiver := request.URL.Host
+	client := *a.http
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	response, err := client.Do(request)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if failure, ok := errors.AsType[*url.Error](err); ok {
+			err = failure.Err // its own text repeats the whole URL
+		}
+		return passing(retryUnavailable, "call the webhook at "+receiver+": "+err.Error(), 0)
+	}
+	defer func() { _ = response.Body.Close() }()
+	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 1<<20)) // so that the connection can be used again
+	switch status := response.StatusCode; {
+	case status >= 200 && status <= 299:
+		return nil
+	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests, status >= 500:
+		return passing(retryUnavailable, "call the webhook at "+receiver+": it answered "+response.Status, retryAfter(response.Header, a.now()))
+	}
+	// The answer's body is not shown: receivers echo what they were sent.
+	return fail(migration.ErrorWebhook, "call the webhook at %s: it answered %s", receiver, response.Status)
+}
+
+// retryAfter reads the header of that name, in seconds or as a date; 0 if there
+// is none.
+func retryAfter(header http.Header, now time.Time) time.Duration {
+	value := header.Get("Retry-After")
+	if seconds, err := strconv.Atoi(value); err == nil && seconds > 0 {
+		return min(time.Duration(seconds)*time.Second, time.Hour)
+	}
+	if at, err := http.ParseTime(value); err == nil && at.After(now) {
+		return min(at.Sub(now), time.Hour)
+	}
+	return 0
+}
