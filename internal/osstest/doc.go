@@ -15,6 +15,8 @@
 //	err = srv.CreateBucket("target", osstest.BucketOptions{})
 //	client, err := oss.New(srv.URL(), "ak", "sk")
 //
+// Alibaba's own SDKs are the judges: the tests here drive it with the Go SDK, the lab with the Java SDK inside Elasticsearch.
+//
 // A test makes the service slow, throttled or broken with [Server.Inject] and [Server.SetBandwidth], watches it with
 // [Server.Count] and [Server.Observe], and looks behind it with [Server.Objects], [Server.Read] and [Server.Put].
 //

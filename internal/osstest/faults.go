@@ -99,7 +99,8 @@ func SlowComplete(d time.Duration) Fault { return func(e *effect) { e.slowComple
 // and GetObject.
 func LoseAnswer() Fault { return func(e *effect) { e.loseAnswer = true } }
 
-// Hook calls f when a request is hit: a test can wait for that instead of sleeping, or change something at that moment.
+// Hook calls f when a request is hit, before anything is done with it: a test can wait for that instead of sleeping, change something
+// at that moment, or hold the request back by not returning (Close waits for it).
 func Hook(f func()) Fault { return func(e *effect) { e.hooks = append(e.hooks, f) } }
 
 // Faults lets several things go wrong with the same request.

@@ -262,9 +262,26 @@ type responder struct {
 	abandon bool
 }
 
+// WriteHeader sends the names of headers as OSS spells them: the Java SDK finds metadata by "x-oss-meta-" in lower case only.
 func (w *responder) WriteHeader(status int) {
 	if w.status == 0 {
 		w.status = status
+	}
+	h := w.Header()
+	for name, values := range h {
+		spelt := name
+		switch {
+		case strings.HasPrefix(name, "X-Oss-"):
+			spelt = strings.ToLower(name)
+		case name == "Etag":
+			spelt = "ETag"
+		case name == "Content-Md5":
+			spelt = "Content-MD5"
+		}
+		if spelt != name {
+			delete(h, name)
+			h[spelt] = values
+		}
 	}
 	w.ResponseWriter.WriteHeader(status)
 }

@@ -3,6 +3,9 @@ package osstest_test
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/base64"
 	"hash/crc64"
 	"io"
 	"math/rand/v2"
@@ -12,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aliyun/aliyun-oss-go-sdk/oss"
 	"github.com/stretchr/testify/assert"
@@ -252,4 +256,36 @@ func TestCloseAgainAndAsHandler(t *testing.T) {
 	b := bucketAt(t, handler.URL)
 	require.Error(t, b.PutObject("k", strings.NewReader("x")))
 	assert.Equal(t, "x", string(read(t, b, "k")))
+}
+
+// The Java SDK looks for metadata under names in lower case, as OSS sends them; Go's clients hide how a name was spelt.
+func TestHeadersAreSpeltAsOSSDoes(t *testing.T) {
+	srv := start(t, osstest.Options{})
+	b := bucket(t, srv)
+	require.NoError(t, b.PutObject("k", strings.NewReader("x"), oss.Meta("Src-Etag", "e")))
+	sign, err := b.SignURL("k", oss.HTTPGet, 60)
+	require.NoError(t, err)
+	resp, err := http.Get(sign)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	http.DefaultClient.CloseIdleConnections()
+	assert.Equal(t, http.StatusNotImplemented, resp.StatusCode, "signatures in the URL aren't served")
+
+	recorder := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodHead, "/bkt/k", nil)
+	require.NoError(t, signV1(r, "/bkt/k"))
+	srv.ServeHTTP(recorder, r)
+	for _, name := range []string{"x-oss-meta-src-etag", "x-oss-request-id", "x-oss-hash-crc64ecma", "x-oss-object-type", "ETag", "Content-MD5", "Last-Modified"} {
+		assert.Contains(t, recorder.Header(), name)
+	}
+}
+
+// signV1 signs a request without headers of its own, as the documentation of OSS says.
+func signV1(r *http.Request, resource string) error {
+	date := time.Now().UTC().Format(http.TimeFormat)
+	mac := hmac.New(sha1.New, []byte("sk"))
+	_, err := io.WriteString(mac, r.Method+"\n\n\n"+date+"\n"+resource)
+	r.Header.Set("Date", date)
+	r.Header.Set("Authorization", "OSS ak:"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+	return err
 }
