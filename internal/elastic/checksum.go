@@ -47,7 +47,7 @@ const (
 
 // Checksum reads every document's id and version by sliced scrolls. The index must not be written meanwhile; refresh it
 // first. [Unavailable] if a shard fails or a scroll lapses: begin again. A lost page can't go unseen: each slice must yield
-// as many documents as its first page promised.
+// as many documents as its first page promised, and all together as many as a count gave.
 func (c *Client) Checksum(ctx context.Context, index string, options ChecksumOptions) (Checksum, error) {
 	what := call{operation: "checksum", subject: index}
 	if err := c.named(what.operation, []string{index}); err != nil {
@@ -55,6 +55,10 @@ func (c *Client) Checksum(ctx context.Context, index string, options ChecksumOpt
 	}
 	version, err := c.Version(ctx)
 	if err != nil {
+		return Checksum{}, err
+	}
+	count, err := c.Count(ctx, index)
+	if err != nil || count == 0 { // 5.x can't slice an index that has no mapping yet
 		return Checksum{}, err
 	}
 	slices, err := c.slices(ctx, index, options.Slices, version)
@@ -97,6 +101,9 @@ func (c *Client) Checksum(ctx context.Context, index string, options ChecksumOpt
 	if err := group.Wait(); err != nil {
 		return Checksum{}, err
 	}
+	if total.Docs != count {
+		return Checksum{}, c.fail(what, Unavailable, fmt.Sprintf("%d documents read instead of %d: is the index being written?", total.Docs, count))
+	}
 	return total, nil
 }
 
@@ -137,7 +144,7 @@ type page struct {
 	TimedOut bool         `json:"timed_out"`
 	Shards   shardsHeader `json:"_shards"`
 	Hits     struct {
-		Total total `json:"total"`
+		Total hitTotal `json:"total"`
 		Hits  []hit `json:"hits"`
 	} `json:"hits"`
 }
@@ -150,10 +157,10 @@ type hit struct {
 	Version *int64 `json:"_version"`
 }
 
-// total is a number up to 6.x and {"value":n,"relation":"eq"} from 7.0 on.
-type total int64
+// hitTotal is a number up to 6.x and {"value":n,"relation":"eq"} from 7.0 on.
+type hitTotal int64
 
-func (t *total) UnmarshalJSON(raw []byte) error {
+func (t *hitTotal) UnmarshalJSON(raw []byte) error {
 	if len(raw) > 0 && raw[0] == '{' {
 		var object struct {
 			Value    int64  `json:"value"`
@@ -165,7 +172,7 @@ func (t *total) UnmarshalJSON(raw []byte) error {
 		if object.Relation != "eq" {
 			return fmt.Errorf("hits.total is only a bound (%s)", object.Relation)
 		}
-		*t = total(object.Value)
+		*t = hitTotal(object.Value)
 		return nil
 	}
 	return json.Unmarshal(raw, (*int64)(t))
@@ -240,7 +247,8 @@ func (s *scroll) ask(ctx context.Context, request esapi.Request) (*page, error) 
 	return &p, nil
 }
 
-// clear frees the scroll, also after a cancellation. Amazon wants the id in the body, with a length.
+// clear frees the scroll, also after a cancellation; one whose first answer the cancellation cut off lapses by itself. Amazon
+// wants the id in the body, with a length.
 func (s *scroll) clear(ctx context.Context) {
 	if s.id == "" {
 		return

@@ -145,6 +145,8 @@ func (e *Error) classifyType() Kind {
 		}
 	case "resource_already_exists_exception", "index_already_exists_exception", "snapshot_name_already_in_use_exception":
 		return AlreadyExists
+	case "index_closed_exception": // 403 up to 6.x, 400 later
+		return Invalid
 	case "snapshot_restore_exception":
 		if strings.HasSuffix(e.Reason, "snapshot does not exist") { // answered with 500
 			return Missing

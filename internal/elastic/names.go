@@ -6,11 +6,13 @@ import (
 	"strings"
 )
 
-// segment escapes one part of a path, since esapi doesn't: date math names, slashes, percent signs. A star stays a star, as
-// every other client sends it.
-func segment(name string) string {
-	return strings.ReplaceAll(url.PathEscape(name), "%2A", "*")
-}
+var segmentEscaper = strings.NewReplacer(
+	"%2A", "*", // as every other client sends it
+	"+", "%2B", // Elasticsearch 5.x takes a plus sign for a space, in paths too
+)
+
+// segment escapes one part of a path, since esapi doesn't: date math names, slashes, percent and plus signs.
+func segment(name string) string { return segmentEscaper.Replace(url.PathEscape(name)) }
 
 func segments(names []string) []string {
 	escaped := make([]string, len(names))

@@ -49,7 +49,9 @@ type SnapshotFailure struct {
 // state, and never partial: a missing index is an error ([Missing]), and Elasticsearch is told so explicitly, because
 // versions before 6.0.1 would leave it out and those of every version take all indices if "indices" is misspelt.
 //
-// [AlreadyExists] after an [OutcomeUnknown] most likely is one's own snapshot. [SlotTaken] while another one runs.
+// [AlreadyExists] after an [OutcomeUnknown] most likely is one's own snapshot. [SlotTaken] while another one runs; on a small
+// node that answer may come only when the other snapshot has ended (5.5.2: the request queues behind the shards in the
+// same thread pool), so ask [Client.RunningSnapshots] first.
 func (c *Client) CreateSnapshot(ctx context.Context, repository, name string, indices []string) error {
 	what := call{operation: "create snapshot", subject: repository + "/" + name, once: true, slow: true}
 	if err := firstError(oneName("repository", repository), oneName("snapshot", name), concrete(indices)); err != nil {
