@@ -145,7 +145,7 @@ type page struct {
 	Shards   shardsHeader `json:"_shards"`
 	Hits     struct {
 		Total hitTotal `json:"total"`
-		Hits  []hit `json:"hits"`
+		Hits  []hit    `json:"hits"`
 	} `json:"hits"`
 }
 

@@ -31,15 +31,21 @@ type SnapshotStatus struct {
 	Indices                               map[string]IndexStatus
 }
 
-// Fraction is the part done, from 0 to 1: by bytes, or by shards while no bytes are known.
+// Fraction is the part done, from 0 to 1, by bytes. A shard that hasn't begun doesn't know its bytes yet, so it counts as one
+// of average size.
 func (s SnapshotStatus) Fraction() float64 {
-	switch {
-	case s.BytesTotal > 0:
-		return s.Progress.Fraction()
-	case s.ShardsTotal > 0:
-		return float64(s.ShardsDone) / float64(s.ShardsTotal)
+	if s.ShardsTotal == 0 {
+		return 0
 	}
-	return 0
+	known := s.ShardsTotal
+	for _, index := range s.Indices {
+		for _, shard := range index.Shards {
+			if shard.Stage == "INIT" {
+				known--
+			}
+		}
+	}
+	return s.Progress.Fraction() * float64(max(0, known)) / float64(s.ShardsTotal)
 }
 
 // IndexStatus is the progress of one index in a snapshot.
