@@ -212,7 +212,7 @@ func (s *Store) begin(ctx context.Context, c Call) (Hooks, error) {
 	if err := ctx.Err(); err != nil {
 		return hooks, (&objectstore.Error{Kind: objectstore.Transient, Op: c.Op, Bucket: s.base.Bucket(), Key: c.Key, Message: err.Error()}).Because(err)
 	}
-	if c.Key != "" && !strings.HasPrefix(c.Op, "List") {
+	if c.Op != "List" && c.Op != "ListFolder" {
 		if _, err := s.base.Key(c.Key); err != nil {
 			return hooks, err
 		}

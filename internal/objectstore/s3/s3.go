@@ -2,6 +2,7 @@
 package s3
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"net/http"
@@ -27,13 +28,15 @@ type Options struct {
 	Concurrency int
 	// Credentials are for tests; nil means the SDK's own chain.
 	Credentials aws.CredentialsProvider
+	// Attempts of the SDK for what comes before a body, with its own back-off; 0 means 3.
+	Attempts int
 }
 
 const (
 	// readTimeout ends a connection on which nothing arrives: S3 has no limit by itself, and a stalled one would hang for ever.
 	readTimeout    = 60 * time.Second
 	connectTimeout = 10 * time.Second
-	// attempts of the SDK for what comes before a body, with its own back-off. Its retries also mend a clock that is wrong.
+	// attempts is the SDK's own default; its retries also mend a clock that is wrong.
 	attempts = 3
 )
 
@@ -53,7 +56,7 @@ func New(ctx context.Context, o Options) (*Source, error) {
 		return nil, err
 	}
 	options := []func(*config.LoadOptions) error{
-		config.WithRegion(o.Region), config.WithHTTPClient(httpClient(o.Concurrency)), config.WithRetryMaxAttempts(attempts),
+		config.WithRegion(o.Region), config.WithHTTPClient(httpClient(o.Concurrency)), config.WithRetryMaxAttempts(cmp.Or(o.Attempts, attempts)),
 	}
 	if o.Credentials != nil {
 		options = append(options, config.WithCredentialsProvider(o.Credentials))
