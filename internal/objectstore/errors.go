@@ -105,8 +105,8 @@ func KindOfStatus(status int, code string) Kind {
 	case "RequestTimeout", "IncompleteBody", "InternalError", "OperationAborted", "InvalidDigest", "BadDigest":
 		// The two digests: what was sent got damaged on its way.
 		return Transient
-	case "InvalidObjectState":
-		return Invalid
+	case "InvalidObjectState", "BucketAlreadyExists", "BucketAlreadyOwnedByYou", "FileAlreadyExists":
+		return Invalid // some of them come with 409, which otherwise passes
 	case "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidSecurityToken", "SecurityTokenExpired":
 		return Forbidden // some of them come with 400
 	}
