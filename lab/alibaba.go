@@ -67,7 +67,7 @@ type basicTransport struct {
 
 // BasicClient is an HTTP client with basic authentication.
 func BasicClient(user, password string) *http.Client {
-	return &http.Client{Transport: &basicTransport{Transport: newTransport(), user: user, password: password}}
+	return &http.Client{Transport: &basicTransport{Transport: loopback, user: user, password: password}}
 }
 
 func (t *basicTransport) RoundTrip(r *http.Request) (*http.Response, error) {

@@ -84,9 +84,9 @@ func (p *AmazonProxy) authenticate(r *http.Request, body []byte) *refusal {
 		return amazonRefusal(http.StatusForbidden, "User: anonymous is not authorized to perform: es:ESHttp%s on resource: arn:aws:es:%s:%s:domain/%s%s",
 			titled(r.Method), p.o.Region, p.o.Account, p.o.Domain, r.URL.Path)
 	}
-	h, err := parseSigV4(authorization)
-	if err != nil {
-		return gatewayRefusal("%v", err)
+	h, complaint := parseSigV4(authorization)
+	if complaint != "" {
+		return gatewayRefusal("%s", complaint)
 	}
 	timestamp := r.Header.Get("X-Amz-Date")
 	signed, err := time.Parse(sigV4Time, timestamp)

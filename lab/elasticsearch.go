@@ -52,7 +52,7 @@ func newNode(name, version, dir string, t *toolbox, more nodeSettings) *node {
 			if _, err := fmt.Sscan(m[2], &port); err != nil {
 				return err
 			}
-			c := cluster.Client{URL: n.url, HTTP: http.DefaultClient}
+			c := cluster.Client{URL: n.url, HTTP: &http.Client{Transport: loopback}}
 			return c.Do(ctx, http.MethodGet, "/_cluster/health?wait_for_status=yellow&timeout=5s", nil, nil)
 		},
 	}

@@ -195,7 +195,7 @@ func tryOSS(t *testing.T, l *Lab) {
 func tryWriter(t *testing.T, l *Lab) {
 	w, err := writer.Start(writer.Options{Source: l.Source.Client(), Index: CatalogIndex, Type: CatalogType, Seed: 4, Rate: 500})
 	require.NoError(t, err)
-	defer w.Stop()
+	t.Cleanup(func() { _ = w.Stop() })
 	require.Eventually(t, func() bool { return w.Stats().Acknowledged >= 500 }, longEnough, pollEvery)
 	lost := l.Source.Front.LoseNext(2, Requests(http.MethodPost, "/_bulk"), 504)
 	require.Eventually(t, func() bool { return lost.Hits() == 2 }, longEnough, pollEvery)

@@ -170,7 +170,7 @@ func (p *Process) await(ctx context.Context, limit time.Duration, check func(con
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("%s ended before it was ready (%v); its log %s ends:\n%s", p.Name, p.err, p.LogPath, lastLines(p.log(), 20))
+			return fmt.Errorf("%s ended before it was ready (%s); its log %s ends:\n%s", p.Name, p.cmd.ProcessState, p.LogPath, lastLines(p.log(), 20))
 		case <-ctx.Done():
 			return fmt.Errorf("%s was not ready after %s: %w (%w); its log %s ends:\n%s",
 				p.Name, time.Since(began).Round(100*time.Millisecond), last, ctx.Err(), p.LogPath, lastLines(p.log(), 20))

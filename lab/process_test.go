@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	longEnough = 20 * time.Second
+	longEnough = time.Minute // the computer may be busy with other things
 	pollEvery  = 5 * time.Millisecond
 )
 

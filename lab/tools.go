@@ -203,11 +203,17 @@ func (t *toolbox) fresh(tool tool) (bool, error) {
 		return false, fmt.Errorf("%s can't be built: %w", tool.name, err)
 	}
 	have, err := os.ReadFile(t.stampPath(tool))
-	if err != nil || string(have) != want {
+	if errors.Is(err, fs.ErrNotExist) || (err == nil && string(have) != want) {
 		return false, nil
 	}
+	if err != nil {
+		return false, fmt.Errorf("whether %s is up to date can't be told: %w", tool.name, err)
+	}
 	_, err = os.Stat(tool.path)
-	return err == nil, nil
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // stamp is a hash over the names and the content of the ingredients.
@@ -320,7 +326,11 @@ func (t *toolbox) lock(ctx context.Context) (unlock func(), err error) {
 func runBuild(ctx context.Context, log io.Writer, dir, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
-	cmd.SysProcAttr = ownGroup()
+	if cmd.SysProcAttr = endsWithParent(); cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = ownGroup()
+	}
+	runtime.LockOSThread() // as in startProcess: a killed parent's build must not go on while the next one begins
+	defer runtime.UnlockOSThread()
 	cmd.Cancel = func() error { return endGroup(cmd.Process) }
 	cmd.WaitDelay = 5 * time.Second
 	if err := cmd.Run(); err != nil {

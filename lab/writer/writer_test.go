@@ -70,8 +70,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (f *fake) answer(r *http.Request, body []byte) (int, any) {
 	segments := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
-	switch {
-	case r.URL.Path == "/_mget":
+	switch r.URL.Path {
+	case "/_mget":
 		var request struct {
 			Docs []struct {
 				ID string `json:"_id"`
@@ -87,7 +87,7 @@ func (f *fake) answer(r *http.Request, body []byte) (int, any) {
 			docs = append(docs, answer)
 		}
 		return 200, map[string]any{"docs": docs}
-	case r.URL.Path == "/_bulk":
+	case "/_bulk":
 		decoder, items := json.NewDecoder(bytes.NewReader(body)), []any{}
 		for decoder.More() {
 			var action map[string]struct {

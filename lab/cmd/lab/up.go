@@ -43,7 +43,7 @@ func up(ctx context.Context, out io.Writer, dir string, keep, empty bool) (err e
 	case <-ctx.Done():
 		return nil
 	case ended := <-firstToEnd(ctx, l):
-		return fmt.Errorf("%s ended by itself (%v): see its log %s", ended.Name, ended.Err(), ended.LogPath)
+		return fmt.Errorf("%s ended by itself; its log %s says why", ended.Name, ended.LogPath)
 	}
 }
 
