@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -55,4 +56,39 @@ func (b targetBucket) problem(run migration.Run) string {
 		return fmt.Sprintf("OSS bucket %s is of class %s, which Elasticsearch can't read without thawing: take one of class Standard", bucket, b.storageClass)
 	}
 	return ""
+}
+
+// cloudBuckets asks S3 and OSS themselves.
+type cloudBuckets struct{}
+
+func (cloudBuckets) source(ctx context.Context, run migration.Run) (sourceBucket, error) {
+	store, err := openS3(ctx, run)
+	if err != nil {
+		return sourceBucket{}, err
+	}
+	info, err := store.CheckBucket(ctx)
+	if objectstore.KindOf(err) == objectstore.BucketMissing {
+		return sourceBucket{}, nil
+	}
+	return sourceBucket{exists: err == nil, region: info.Region}, err
+}
+
+func (cloudBuckets) target(ctx context.Context, run migration.Run) (targetBucket, error) {
+	store, err := openOSS(run)
+	if err != nil {
+		return targetBucket{}, err
+	}
+	info, err := store.CheckBucket(ctx)
+	if objectstore.KindOf(err) == objectstore.BucketMissing {
+		return targetBucket{}, nil
+	}
+	return targetBucket{exists: err == nil, acl: info.ACL, storageClass: info.StorageClass}, err
+}
+
+func (cloudBuckets) createTarget(ctx context.Context, run migration.Run) error {
+	store, err := openOSS(run)
+	if err != nil {
+		return err
+	}
+	return store.CreateBucket(ctx)
 }

@@ -1,0 +1,454 @@
+package clustertest
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Store is what S3 or OSS holds: snapshots by base path. Copy stands in for the
+// copy between them.
+type Store struct {
+	mu        sync.Mutex
+	snapshots map[string][]*snapshot
+}
+
+// NewStore makes an empty store.
+func NewStore() *Store { return &Store{snapshots: map[string][]*snapshot{}} }
+
+// Copy publishes everything of one store in another.
+func (s *Store) Copy(to *Store) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	to.mu.Lock()
+	defer to.mu.Unlock()
+	for folder, snapshots := range s.snapshots {
+		to.snapshots[folder] = slices.Clone(snapshots)
+	}
+}
+
+func (s *Store) world() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var b strings.Builder
+	for _, folder := range sortedKeys(s.snapshots) {
+		for _, snap := range s.snapshots[folder] {
+			fmt.Fprintf(&b, "snapshot %s/%s %s %s %v\n", folder, snap.name, snap.uuid, snap.state, sortedKeys(snap.indices))
+		}
+	}
+	return b.String()
+}
+
+func (s *Store) find(folder, name string) *snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, snap := range s.snapshots[folder] {
+		if snap.name == name {
+			return snap
+		}
+	}
+	return nil
+}
+
+type snapshot struct {
+	name, uuid, state string
+	looks             int
+	indices           map[string]*index
+	failures          []any
+	shards, failed    int
+	end               string // the state that it ends in
+}
+
+type repository struct {
+	kind     string
+	settings map[string]any
+}
+
+func (r *repository) folder() string { return fmt.Sprint(r.settings["base_path"]) }
+
+// EndNextAs has the next snapshot end in another state than SUCCESS, with a
+// reason for its first shard.
+func (c *Cluster) EndNextAs(state, reason string) {
+	c.On("PUT /_snapshot/*/*", 1, func(w http.ResponseWriter, r *http.Request) bool {
+		answer := c.answer(r)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if snap := c.running(); snap != nil {
+			snap.end, snap.failed = state, 1
+			snap.failures = []any{map[string]any{"index": sortedKeys(snap.indices)[0], "shard_id": 0, "reason": reason}}
+		}
+		write(w, answer)
+		return true
+	})
+}
+
+// Forget leaves an index out of a snapshot that is running, as versions before
+// 6.0.1 do with one that they don't find.
+func (c *Cluster) Forget(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.running().indices, name)
+}
+
+func (c *Cluster) running() *snapshot {
+	for _, folder := range sortedKeys(c.store.snapshots) {
+		for _, snap := range c.store.snapshots[folder] {
+			if snap.state == "IN_PROGRESS" {
+				return snap
+			}
+		}
+	}
+	return nil
+}
+
+var accepted = map[string]any{"accepted": true}
+
+// answerSnapshot is for everything below /_snapshot/.
+func (c *Cluster) answerSnapshot(r *http.Request, rest []string) any {
+	if rest[0] == "_status" {
+		var running []any
+		if c.automatic > 0 {
+			running = append(running, map[string]any{"snapshot": "2026-01-01t00-00-00", "repository": "cs-automated", "state": "STARTED"})
+		}
+		return map[string]any{"snapshots": running}
+	}
+	repo := c.repositories[rest[0]]
+	if len(rest) == 1 {
+		return c.answerRepository(r, rest[0], repo)
+	}
+	if repo == nil {
+		return refuse(http.StatusNotFound, "repository_missing_exception", "[%s] missing", rest[0])
+	}
+	name := rest[1]
+	switch {
+	case len(rest) == 3 && rest[2] == "_restore":
+		return c.restore(r, rest[0], repo, name)
+	case len(rest) == 3 && rest[2] == "_status":
+		return c.status(rest[0], repo, name)
+	case r.Method == http.MethodPut:
+		return c.createSnapshot(r, rest[0], repo, name)
+	case r.Method == http.MethodDelete:
+		return c.deleteSnapshot(rest[0], repo, name)
+	}
+	return c.getSnapshot(rest[0], repo, name)
+}
+
+func (c *Cluster) answerRepository(r *http.Request, name string, repo *repository) any {
+	switch r.Method {
+	case http.MethodPut:
+		var body struct {
+			Type     string         `json:"type"`
+			Settings map[string]any `json:"settings"`
+		}
+		decode(r, &body)
+		c.repositories[name] = &repository{body.Type, body.Settings}
+		return acknowledged
+	case http.MethodDelete:
+		if repo == nil {
+			return refuse(http.StatusNotFound, "repository_missing_exception", "[%s] missing", name)
+		}
+		delete(c.repositories, name)
+		return acknowledged
+	}
+	if repo == nil {
+		return refuse(http.StatusNotFound, "repository_missing_exception", "[%s] missing", name)
+	}
+	return map[string]any{name: map[string]any{"type": repo.kind, "settings": repo.settings}}
+}
+
+// Repository gives a registration's type and settings.
+func (c *Cluster) Repository(name string) (kind string, settings map[string]any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if repo := c.repositories[name]; repo != nil {
+		return repo.kind, maps.Clone(repo.settings)
+	}
+	return "", nil
+}
+
+func (c *Cluster) createSnapshot(r *http.Request, repoName string, repo *repository, name string) any {
+	var body struct {
+		Indices string `json:"indices"`
+	}
+	decode(r, &body)
+	switch {
+	case repo.settings["readonly"] == true:
+		return refuse(http.StatusInternalServerError, "repository_exception", "[%s] cannot create snapshot in a readonly repository", repoName)
+	case c.store.find(repo.folder(), name) != nil:
+		return refuse(http.StatusBadRequest, "invalid_snapshot_name_exception", "[%s:%s] Invalid snapshot name [%s], snapshot with the same name already exists", repoName, name, name)
+	case c.automatic > 0, c.running() != nil:
+		c.automatic = max(0, c.automatic-1)
+		return refuse(http.StatusServiceUnavailable, "concurrent_snapshot_execution_exception", "[%s:%s]  a snapshot is already running", repoName, name)
+	}
+	found, absent := c.resolve(body.Indices)
+	if absent != nil {
+		return absent
+	}
+	snap := &snapshot{name: name, uuid: c.id("snapshot"), state: "IN_PROGRESS", end: "SUCCESS", looks: c.Looks, indices: map[string]*index{}}
+	for _, x := range found {
+		saved := &index{name: x.name, settings: maps.Clone(x.settings), types: x.types, aliases: maps.Clone(x.aliases)}
+		for _, s := range x.shards {
+			saved.shards = append(saved.shards, &shard{docs: maps.Clone(s.docs)})
+		}
+		snap.indices[x.name] = saved
+		snap.shards += len(x.shards)
+		if !x.open {
+			snap.end = "FAILED"
+		}
+	}
+	c.store.mu.Lock()
+	defer c.store.mu.Unlock()
+	c.store.snapshots[repo.folder()] = append(c.store.snapshots[repo.folder()], snap)
+	return accepted
+}
+
+func (c *Cluster) getSnapshot(repoName string, repo *repository, name string) any {
+	var found []any
+	c.store.mu.Lock()
+	defer c.store.mu.Unlock()
+	for _, snap := range c.store.snapshots[repo.folder()] {
+		if name != "_all" && name != snap.name {
+			continue
+		}
+		if snap.state == "IN_PROGRESS" {
+			if snap.looks--; snap.looks < 0 {
+				snap.state = snap.end
+			}
+		}
+		end := 0
+		if snap.state != "IN_PROGRESS" {
+			end = 2000
+		}
+		found = append(found, map[string]any{
+			"snapshot": snap.name, "uuid": snap.uuid, "state": snap.state, "version": c.Version, "indices": sortedKeys(snap.indices),
+			"start_time_in_millis": 1000, "end_time_in_millis": end, "failures": snap.failures,
+			"shards": map[string]any{"total": snap.shards, "failed": snap.failed, "successful": snap.shards - snap.failed},
+		})
+	}
+	if len(found) == 0 && name != "_all" {
+		return refuse(http.StatusNotFound, "snapshot_missing_exception", "[%s:%s] is missing", repoName, name)
+	}
+	return map[string]any{"snapshots": found}
+}
+
+func (c *Cluster) deleteSnapshot(repoName string, repo *repository, name string) any {
+	c.store.mu.Lock()
+	defer c.store.mu.Unlock()
+	all := c.store.snapshots[repo.folder()]
+	at := slices.IndexFunc(all, func(s *snapshot) bool { return s.name == name })
+	if at < 0 {
+		return refuse(http.StatusNotFound, "snapshot_missing_exception", "[%s:%s] is missing", repoName, name)
+	}
+	c.store.snapshots[repo.folder()] = slices.Delete(all, at, at+1)
+	return acknowledged
+}
+
+// Snapshot tells the state of a snapshot, "" if there is none.
+func (c *Cluster) Snapshot(repository, name string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if snap := c.store.find(c.repositories[repository].folder(), name); snap != nil {
+		return snap.state
+	}
+	return ""
+}
+
+func (c *Cluster) status(repoName string, repo *repository, name string) any {
+	snap := c.store.find(repo.folder(), name)
+	if snap == nil {
+		return refuse(http.StatusNotFound, "snapshot_missing_exception", "[%s:%s] is missing", repoName, name)
+	}
+	return map[string]any{"snapshots": []any{map[string]any{
+		"snapshot": name, "repository": repoName, "uuid": snap.uuid, "state": "STARTED",
+		"shards_stats": map[string]any{"done": 0, "failed": 0, "total": snap.shards},
+		"stats":        map[string]any{"number_of_files": 10, "processed_files": 5, "total_size_in_bytes": 1000, "processed_size_in_bytes": 500},
+	}}}
+}
+
+func (c *Cluster) restore(r *http.Request, repoName string, repo *repository, name string) any {
+	var body struct {
+		Indices        string         `json:"indices"`
+		IncludeAliases bool           `json:"include_aliases"`
+		IndexSettings  map[string]any `json:"index_settings"`
+		Ignore         []string       `json:"ignore_index_settings"`
+	}
+	decode(r, &body)
+	snap := c.store.find(repo.folder(), name)
+	if snap == nil {
+		return refuse(http.StatusInternalServerError, "snapshot_restore_exception", "[%s:%s] snapshot does not exist", repoName, name)
+	}
+	if c.restoring != "" {
+		return refuse(http.StatusServiceUnavailable, "concurrent_snapshot_execution_exception", "[%s:%s] Restore process is already running in this cluster", repoName, name)
+	}
+	wanted := strings.Split(body.Indices, ",")
+	for _, want := range wanted {
+		if snap.indices[want] == nil {
+			return errNoIndex(want)
+		}
+		if x := c.indices[want]; x != nil && x.open {
+			return refuse(http.StatusInternalServerError, "snapshot_restore_exception", "[%s:%s] cannot restore index [%s] because it's open", repoName, name, want)
+		}
+	}
+	for _, want := range wanted {
+		c.restoreIndex(snap.indices[want], repoName, name, body.IncludeAliases, body.IndexSettings, body.Ignore)
+	}
+	c.restoring = name
+	c.endRestore()
+	return accepted
+}
+
+func (c *Cluster) restoreIndex(saved *index, repo, snap string, aliases bool, settings map[string]any, ignore []string) {
+	x, exists := c.indices[saved.name]
+	if !exists {
+		x = &index{name: saved.name, uuid: c.id("index"), aliases: map[string]bool{}}
+		c.indices[saved.name] = x
+	}
+	before := x.shards
+	x.open, x.types, x.shards = true, saved.types, nil
+	x.settings = map[string]string{}
+	for name, value := range saved.settings {
+		if !slices.ContainsFunc(ignore, func(pattern string) bool { ok, _ := path.Match(pattern, name); return ok }) {
+			x.settings[name] = value
+		}
+	}
+	for name, value := range settings {
+		x.settings[name] = fmt.Sprint(value)
+	}
+	x.settings["index.uuid"] = x.uuid
+	if aliases {
+		x.aliases = maps.Clone(saved.aliases)
+	}
+	for number, s := range saved.shards {
+		restored := &shard{docs: maps.Clone(s.docs), state: "INITIALIZING", looks: c.Looks, repository: repo, snapshot: snap}
+		for id := range s.docs {
+			if number < len(before) && before[number].docs[id] == s.docs[id] {
+				restored.bytesReused += docBytes
+			} else {
+				restored.bytesCopied += docBytes
+			}
+		}
+		if c.Looks == 0 {
+			restored.state = "STARTED"
+		}
+		x.shards = append(x.shards, restored)
+	}
+}
+
+// FailShard has the restore of an index's first shard fail for a reason, as
+// soon as it runs.
+func (c *Cluster) FailShard(name, why string) {
+	c.On("POST /_snapshot/*/*/_restore", 1, func(w http.ResponseWriter, r *http.Request) bool {
+		answer := c.answer(r)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if x := c.indices[name]; x != nil {
+			x.shards[0].state, x.shards[0].why = "UNASSIGNED", why
+			c.restoring = x.shards[0].snapshot // as 5.x does: until the index is deleted
+		}
+		write(w, answer)
+		return true
+	})
+}
+
+// endRestore frees the slot once every shard is started.
+func (c *Cluster) endRestore() {
+	for _, x := range c.indices {
+		for _, s := range x.shards {
+			if s.snapshot != "" && s.state != "STARTED" {
+				return
+			}
+		}
+	}
+	c.restoring = ""
+}
+
+func (c *Cluster) recovery(found []*index) any {
+	all := map[string]any{}
+	for _, x := range found {
+		var rows []any
+		for number, s := range x.shards {
+			if s.state == "UNASSIGNED" {
+				continue // a failed shard is in no recovery
+			}
+			row := map[string]any{"id": number, "primary": true, "stage": "DONE", "type": "EXISTING_STORE"}
+			if s.snapshot != "" {
+				row["type"] = "SNAPSHOT"
+				row["source"] = map[string]any{"repository": s.repository, "snapshot": s.snapshot}
+				row["index"] = map[string]any{"size": map[string]any{
+					"total_in_bytes": s.bytesReused + s.bytesCopied, "reused_in_bytes": s.bytesReused, "recovered_in_bytes": s.bytesCopied,
+				}}
+				if s.state == "INITIALIZING" {
+					row["stage"] = "INDEX"
+					if s.looks--; s.looks <= 0 {
+						s.state = "STARTED" // and the next look sees it done
+					}
+				}
+			}
+			rows = append(rows, row)
+		}
+		if len(rows) > 0 {
+			all[x.name] = map[string]any{"shards": rows}
+		}
+	}
+	c.endRestore()
+	return all
+}
+
+// scroll is a search that goes on.
+type scroll struct{ rest []Doc }
+
+func (c *Cluster) search(r *http.Request, x *index) any {
+	var body struct {
+		Size  int `json:"size"`
+		Slice struct {
+			ID  int `json:"id"`
+			Max int `json:"max"`
+		} `json:"slice"`
+	}
+	decode(r, &body)
+	s := &scroll{}
+	for number, shard := range x.shards {
+		if body.Slice.Max > 1 && number%body.Slice.Max != body.Slice.ID {
+			continue
+		}
+		for _, id := range sortedKeys(shard.docs) {
+			s.rest = append(s.rest, shard.docs[id])
+		}
+	}
+	id := "scroll" + strconv.Itoa(len(c.scrolls)) + "-" + c.id("scroll")
+	c.scrolls[id] = s
+	return page(id, s, body.Size, len(s.rest))
+}
+
+func (c *Cluster) answerScroll(r *http.Request) any {
+	if r.Method == http.MethodDelete {
+		return map[string]any{"succeeded": true}
+	}
+	var body struct {
+		ID string `json:"scroll_id"`
+	}
+	decode(r, &body)
+	s := c.scrolls[body.ID]
+	if s == nil {
+		return refuse(http.StatusNotFound, "search_context_missing_exception", "No search context found for id [1]")
+	}
+	return page(body.ID, s, 1000, len(s.rest))
+}
+
+func page(id string, s *scroll, size, total int) any {
+	hits := []any{}
+	for len(s.rest) > 0 && len(hits) < size {
+		doc := s.rest[0]
+		s.rest = s.rest[1:]
+		hits = append(hits, map[string]any{"_type": doc.Type, "_id": doc.ID, "_version": doc.Version})
+	}
+	return map[string]any{
+		"_scroll_id": id, "timed_out": false, "_shards": map[string]any{"total": 1, "successful": 1, "failed": 0},
+		"hits": map[string]any{"total": total, "hits": hits},
+	}
+}

@@ -1,0 +1,270 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+
+	"github.com/snapferry/snapferry/activities/internal/clustertest"
+	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// The secrets of the plan under test. None may appear in any error.
+const (
+	sourcePassword = "planted-source-password"
+	targetPassword = "planted-target-password"
+	clusterKeyID   = "planted-cluster-key-id"
+	clusterSecret  = "planted-cluster-secret"
+	writerKeyID    = "planted-writer-key-id"
+	writerSecret   = "planted-writer-secret"
+	webhookSecret  = "planted-webhook-secret"
+)
+
+// world is two clusters and their buckets, with the activities that work on
+// them. Time passes only in sleeps.
+type world struct {
+	t          *testing.T
+	from, to   *clustertest.Cluster
+	s3, oss    *clustertest.Store
+	run        migration.Run
+	activities *Activities
+	buckets    *fakeBuckets
+
+	mu         sync.Mutex
+	clock      time.Time
+	heartbeats []migration.Progress
+	stop       chan struct{}
+	attempt    int32
+	onSleep    func()
+}
+
+func newWorld(t *testing.T) *world {
+	t.Setenv("TEST_SOURCE_PASSWORD", sourcePassword)
+	t.Setenv("TEST_TARGET_PASSWORD", targetPassword)
+	t.Setenv("TEST_CLUSTER_KEY_ID", clusterKeyID)
+	t.Setenv("TEST_CLUSTER_SECRET", clusterSecret)
+	t.Setenv("TEST_WRITER_KEY_ID", writerKeyID)
+	t.Setenv("TEST_WRITER_SECRET", writerSecret)
+	t.Setenv("TEST_WEBHOOK", webhookSecret)
+
+	w := &world{
+		t: t, s3: clustertest.NewStore(), oss: clustertest.NewStore(), clock: time.Unix(1_700_000_000, 0),
+		buckets: &fakeBuckets{from: sourceBucket{exists: true, region: "ap-southeast-1"}, to: targetBucket{exists: true, acl: "private", storageClass: "Standard"}},
+		stop:    make(chan struct{}),
+	}
+	w.from, w.to = clustertest.New(w.s3), clustertest.New(w.oss)
+	t.Cleanup(w.from.Close)
+	t.Cleanup(w.to.Close)
+	w.from.User, w.from.Password = "writer", sourcePassword
+	w.to.User, w.to.Password = "elastic", targetPassword
+	w.to.Version = "5.5.3"
+	w.from.Looks, w.to.Looks = 2, 2
+
+	plan, err := migration.Decode([]byte(strings.NewReplacer("FROM", w.from.URL, "TO", w.to.URL).Replace(planText)))
+	require.NoError(t, err)
+	w.run = migration.Run{Plan: plan, Token: "t0ken"}
+
+	w.from.Create("movies", 2, map[string]string{"index.refresh_interval": "30s"})
+	w.from.AddAlias("movies", "films")
+	w.from.Create("catalog", 3, map[string]string{"index.number_of_replicas": "2", "index.blocks.write": "false"})
+	require.NoError(t, w.from.Index("movies", "alien", "brazil", "casablanca"))
+	require.NoError(t, w.from.Index("catalog", "a", "b", "c", "d", "e"))
+
+	w.activities = &Activities{
+		cluster: newClusters().get, buckets: w.buckets, http: &http.Client{Timeout: 5 * time.Second},
+		beat: time.Millisecond,
+		now:  func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return w.clock },
+		sleep: func(ctx context.Context, d time.Duration) error {
+			w.mu.Lock()
+			w.clock = w.clock.Add(d)
+			onSleep := w.onSleep
+			w.mu.Unlock()
+			if onSleep != nil {
+				onSleep()
+			}
+			return ctx.Err()
+		},
+	}
+	return w
+}
+
+const planText = `
+name: movies
+source:
+  endpoint: FROM
+  auth: {type: basic, user: writer, password: "env:TEST_SOURCE_PASSWORD"}
+  repository: {bucket: from-bucket, region: ap-southeast-1, roleArn: "arn:aws:iam::123456789012:role/Snap", serverSideEncryption: true, settings: {max_snapshot_bytes_per_sec: 80mb}}
+target:
+  endpoint: TO
+  auth: {user: elastic, password: "env:TEST_TARGET_PASSWORD"}
+  repository:
+    bucket: to-bucket
+    region: ap-southeast-1
+    endpoint: http://oss-ap-southeast-1-internal.aliyuncs.com
+    accessKeyId: env:TEST_CLUSTER_KEY_ID
+    secretAccessKey: env:TEST_CLUSTER_SECRET
+    writer: {endpoint: "https://oss-ap-southeast-1.aliyuncs.com", accessKeyId: "env:TEST_WRITER_KEY_ID", accessKeySecret: "env:TEST_WRITER_SECRET"}
+indices: [movies, "cat*"]
+cutover: {webhook: {url: "http://127.0.0.1:1/hook?token=planted-query", authorization: "env:TEST_WEBHOOK"}}
+`
+
+type fakeBuckets struct {
+	from    sourceBucket
+	to      targetBucket
+	err     error
+	created int
+}
+
+func (b *fakeBuckets) source(context.Context, migration.Run) (sourceBucket, error) {
+	return b.from, b.err
+}
+
+func (b *fakeBuckets) target(context.Context, migration.Run) (targetBucket, error) {
+	return b.to, b.err
+}
+
+func (b *fakeBuckets) createTarget(context.Context, migration.Run) error {
+	b.created++
+	b.to = targetBucket{exists: true, acl: "private", storageClass: "Standard"}
+	return nil
+}
+
+// result decodes what an activity gave.
+func result[T any](t *testing.T, value converter.EncodedValue, err error) (T, error) {
+	var out T
+	if err == nil && value != nil && value.HasValue() {
+		require.NoError(t, value.Get(&out))
+	}
+	return out, err
+}
+
+// do runs an activity as a worker would.
+func do[T any](w *world, method, in any) (T, error) {
+	w.t.Helper()
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestActivityEnvironment()
+	env.SetWorkerStopChannel(w.stop)
+	env.SetOnActivityHeartbeatListener(func(_ *activity.Info, details converter.EncodedValues) {
+		var progress migration.Progress
+		if details.Get(&progress) == nil {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.heartbeats = append(w.heartbeats, progress)
+		}
+	})
+	env.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: "under test"})
+	value, err := env.ExecuteActivity("under test", in)
+	return result[T](w.t, value, err)
+}
+
+// must runs an activity that has to succeed.
+func must[T any](w *world, method, in any) T {
+	w.t.Helper()
+	out, err := do[T](w, method, in)
+	require.NoError(w.t, err)
+	return out
+}
+
+// refused runs an activity that has to fail for good, with an error of the type
+// that says all of it.
+func refused(w *world, want migration.ErrorType, method, in any, says ...string) *temporal.ApplicationError {
+	w.t.Helper()
+	_, err := do[any](w, method, in)
+	var failure *temporal.ApplicationError
+	require.ErrorAs(w.t, err, &failure)
+	require.Equal(w.t, string(want), failure.Type(), "%v", err)
+	require.True(w.t, failure.NonRetryable(), "%v", err)
+	for _, text := range says {
+		require.Contains(w.t, failure.Message(), text)
+	}
+	w.secret(err)
+	return failure
+}
+
+// passes runs an activity that has to fail with an error that a retry mends.
+func passes(w *world, want string, method, in any) {
+	w.t.Helper()
+	_, err := do[any](w, method, in)
+	var failure *temporal.ApplicationError
+	require.ErrorAs(w.t, err, &failure)
+	require.Equal(w.t, want, failure.Type(), "%v", err)
+	require.False(w.t, failure.NonRetryable(), "%v", err)
+	w.secret(err)
+}
+
+// secret makes sure that an error holds none of the secrets.
+func (w *world) secret(err error) {
+	w.t.Helper()
+	for ; err != nil; err = errors.Unwrap(err) {
+		require.NotContains(w.t, err.Error(), "planted-")
+	}
+}
+
+func (w *world) waited() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var waiting []string
+	for _, progress := range w.heartbeats {
+		if progress.Waiting != "" {
+			waiting = append(waiting, progress.Waiting)
+		}
+	}
+	return waiting
+}
+
+// clusters as text, to compare.
+func (w *world) text() string { return w.from.World() + "---\n" + w.to.World() }
+
+// The steps of a round, for tests that need what comes before them.
+
+var both2 = []string{"catalog", "movies"}
+
+func (w *world) prepared() {
+	w.t.Helper()
+	must[any](w, w.activities.RegisterRepositories, w.run)
+}
+
+func (w *world) snapshot(name string) migration.Snapshot {
+	w.t.Helper()
+	taken := must[migration.Snapshot](w, w.activities.TakeSnapshot, migration.SnapshotRequest{Run: w.run, Snapshot: name, Indices: both2})
+	w.s3.Copy(w.oss)
+	return taken
+}
+
+func (w *world) indices() []migration.Index {
+	w.t.Helper()
+	return must[[]migration.Index](w, w.activities.ResolveIndices, w.run)
+}
+
+func (w *world) request() migration.IndicesRequest {
+	return migration.IndicesRequest{Run: w.run, Indices: both2}
+}
+
+func (w *world) restored(snapshot migration.Snapshot) migration.RestoreResult {
+	w.t.Helper()
+	return must[migration.RestoreResult](w, w.activities.RestoreSnapshot, migration.RestoreRequest{Run: w.run, Snapshot: snapshot, Indices: w.indices()})
+}
+
+// round brings the target up to a snapshot.
+func (w *world) round(name string) migration.OpenResult {
+	w.t.Helper()
+	w.restored(w.snapshot(name))
+	return must[migration.OpenResult](w, w.activities.OpenTarget, w.request())
+}
+
+func clientOf(w *world, at side) *elastic.Client {
+	client, err := w.activities.cluster(context.Background(), at, w.run)
+	require.NoError(w.t, err)
+	return client
+}
