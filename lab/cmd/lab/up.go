@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,8 +10,11 @@ import (
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/lab/rig"
+	"github.com/snapferry/snapferry/migration"
 )
 
 // up runs a lab until ctx ends.
@@ -38,7 +42,21 @@ func up(ctx context.Context, out io.Writer, dir string, keep, empty bool) (err e
 	if err != nil {
 		return err
 	}
+	fmt.Fprintln(out, "building and starting a worker ...")
+	r, err := rig.New(ctx, l)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if _, err := r.Worker("worker"); err != nil {
+		return err
+	}
+	plan, err := writePlans(l)
+	if err != nil {
+		return err
+	}
 	describe(out, l, environment)
+	suggest(out, r, environment, plan)
 	select {
 	case <-ctx.Done():
 		return nil
@@ -99,15 +117,52 @@ func describe(out io.Writer, l *lab.Lab, environment string) {
 	}
 	t.Flush()
 
-	direct := strings.TrimPrefix(l.Source.Endpoint, "http://")
+	node := strings.TrimPrefix(l.Source.Endpoint, "http://")
 	fmt.Fprintf(out, `
-To try, in another terminal:
+To look at the clusters, in another terminal:
   . %[1]s
   curl %[2]s/_cat/indices?v
   curl -s --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" --aws-sigv4 aws:amz:%[3]s:es http://%[4]s/movies/_search
   curl -u "%[5]s:$LAB_TARGET_PASSWORD" %[6]s
-  %[8]s workflow list --address %[7]s
+`, environment, l.Source.DirectURL, l.Source.Region, node, l.Target.User, l.Target.Endpoint)
+}
+
+// suggest prints the three ways of starting a migration and of moving it on.
+func suggest(out io.Writer, r *rig.Rig, environment string, plan plans) {
+	id := migration.WorkflowID(plan.name)
+	fmt.Fprintf(out, `
+A worker runs. To migrate movies and catalog, with the starter:
+  . %[1]s
+  %[2]s start -f %[3]s
+  %[2]s watch %[4]s
+
+or with Temporal's command line:
+  . %[1]s
+  %[5]s workflow start --type %[6]s --task-queue %[7]s --workflow-id %[8]s --input-file %[9]s
+  %[5]s workflow signal --workflow-id %[8]s --name freeze
+  %[5]s workflow signal --workflow-id %[8]s --name cutover
+
+or in the Web UI, %[10]s, Start Workflow:
+  Workflow ID %[8]s, Task Queue %[7]s, Workflow Type %[6]s, Input: the content of %[9]s
 
 Ctrl-C ends the lab.
-`, environment, l.Source.DirectURL, l.Source.Region, direct, l.Target.User, l.Target.Endpoint, l.Temporal.Address, l.Temporal.CLI)
+`, environment, r.StarterPath, plan.yaml, plan.name, r.Lab.Temporal.CLI, migration.WorkflowType, migration.TaskQueue, id, plan.json, r.Lab.Temporal.UIAddress)
+}
+
+// plans is one plan in both formats.
+type plans struct{ name, yaml, json string }
+
+func writePlans(l *lab.Lab) (plans, error) {
+	plan := l.Plan("films", lab.MoviesIndex, lab.CatalogIndex)
+	plan.Rounds.Interval = migration.Duration(time.Minute)
+	path, err := l.WritePlan(plan)
+	if err != nil {
+		return plans{}, err
+	}
+	text, err := json.MarshalIndent(plan, "", "  ")
+	if err != nil {
+		return plans{}, err
+	}
+	jsonPath := strings.TrimSuffix(path, ".yaml") + ".json"
+	return plans{plan.Name, path, jsonPath}, os.WriteFile(jsonPath, append(text, '\n'), 0o644)
 }
