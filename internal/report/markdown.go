@@ -1,0 +1,78 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// Markdown prints the report for a ticket or a wiki.
+func Markdown(r migration.Report, zone *time.Location) string {
+	v := newView(r, zone)
+	v.shorten()
+	var out bytes.Buffer
+	row := func(cells ...string) {
+		for i, cell := range cells {
+			cells[i] = escape(cell)
+		}
+		fmt.Fprintf(&out, "| %s |\n", strings.Join(cells, " | "))
+	}
+	head := func(title string, cells ...string) {
+		fmt.Fprintf(&out, "\n## %s\n\n", title)
+		row(cells...)
+		out.WriteString("|" + strings.Repeat(" --- |", len(cells)) + "\n")
+	}
+
+	fmt.Fprintf(&out, "# %s\n\n**%s**\n\n", escape(v.Title), v.Outcome)
+	for _, f := range v.Facts {
+		fmt.Fprintf(&out, "- %s: %s\n", f.Label, escape(f.Value))
+	}
+	if w := v.Window; w != nil {
+		head("Frozen window: "+w.Took, "part", "took", "share")
+		for _, p := range w.Parts {
+			row(p.Name, p.Took, fmt.Sprintf("%.0f %%", p.Percent))
+		}
+	}
+	if len(v.Rounds) > 0 {
+		head("Rounds", "round", "kind", "snapshot", "copied", "there already", "snapshot took", "copy", "restore", "documents")
+		for i, r := range v.Rounds {
+			if v.RoundsLeftOut > 0 && i == listedRounds/2 {
+				row("...", fmt.Sprintf("%d more", v.RoundsLeftOut), "", "", "", "", "", "", "")
+			}
+			row(fmt.Sprint(r.Number), r.Kind, r.Snapshot, r.Copied, r.Skipped, r.Snap, r.Copy, r.Restore, r.Docs)
+		}
+	}
+	if len(v.Indices) > 0 {
+		head("Indices", "index", "source documents", "target documents", "verdict", "differences")
+		for _, i := range v.Indices {
+			row(i.Name, i.Source, i.Target, i.Verdict, strings.Join(i.Differences, "; "))
+		}
+	}
+	if len(v.Decisions) > 0 {
+		head("Requests", "at", "request", "by", "in phase", "verdict", "reason")
+		for _, d := range v.Decisions {
+			row(d.At, d.Request, d.By, d.Phase, d.Verdict, d.Reason)
+		}
+	}
+	for _, section := range []struct {
+		title string
+		items []string
+	}{{"Warnings", v.Warnings}, {"What remains", v.Remains}} {
+		if len(section.items) == 0 {
+			continue
+		}
+		fmt.Fprintf(&out, "\n## %s\n\n", section.title)
+		for _, item := range section.items {
+			fmt.Fprintf(&out, "- %s\n", escape(item))
+		}
+	}
+	return out.String()
+}
+
+var escaper = strings.NewReplacer("|", `\|`, "\n", " ", "\r", "", "*", `\*`, "_", `\_`, "<", "&lt;", "`", "\\`")
+
+// escape keeps what a person or a cluster said from becoming markup.
+func escape(text string) string { return escaper.Replace(text) }

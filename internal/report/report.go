@@ -1,0 +1,185 @@
+// Package report turns the report that a migration ends with into something to
+// read: text for a terminal, Markdown for a ticket, and one HTML page, which
+// needs nothing beside itself, for the record. JSON is the report as it is.
+//
+// All of it is pure: a report and a time zone in, bytes out.
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// JSON prints the report as it is, indented.
+func JSON(r migration.Report) ([]byte, error) {
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return append(text, '\n'), nil
+}
+
+// view is a report in words, for all three forms.
+type view struct {
+	Title   string
+	Outcome string
+	// Tone is good, warn or bad.
+	Tone   string
+	Facts  []fact
+	Window *window
+	Rounds []round
+	// RoundsLeftOut counts rounds that a short form doesn't list.
+	RoundsLeftOut int
+	Indices       []index
+	Decisions     []decision
+	Warnings      []string
+	Remains       []string
+}
+
+type fact struct{ Label, Value string }
+
+// window is the frozen window and its parts.
+type window struct {
+	Started, Took string
+	Parts         []part
+}
+
+type part struct {
+	Name, Took string
+	// Percent of the whole window.
+	Percent float64
+}
+
+type round struct {
+	Number                int
+	Kind, Snapshot        string
+	Started               string
+	Copied, Skipped, Rate string
+	Snap, Copy, Restore   string
+	Docs                  string
+	// Percentage is the bytes copied against the round that copied most.
+	Percentage float64
+}
+
+type index struct {
+	Name, Source, Target, Verdict, Checksum string
+	Equal                                   bool
+	Differences                             []string
+}
+
+type decision struct {
+	At, Request, By, Reason, Phase, Verdict, Commentary string
+}
+
+func newView(r migration.Report, zone *time.Location) view {
+	v := view{
+		Title: "Migration " + r.Plan, Warnings: r.Warnings, Remains: r.Remains,
+		Window: newWindow(r.FrozenWindow, zone),
+	}
+	v.Outcome, v.Tone = outcome(r)
+	var blobs, bytes, skipped int64
+	for _, round := range r.Rounds {
+		blobs, bytes, skipped = blobs+round.BlobsCopied, bytes+round.BytesCopied, skipped+round.BytesSkipped
+	}
+	v.Facts = []fact{
+		{"Workflow", r.WorkflowID},
+		{"Started", Clock(r.StartedMillis, zone)},
+		{"Ended", Clock(r.EndedMillis, zone)},
+		{"Took", Span(r.EndedMillis - r.StartedMillis)},
+		{"Rounds", Count(int64(len(r.Rounds)))},
+	}
+	if len(r.Rounds) > 0 {
+		v.Facts = append(v.Facts, fact{"Carried", fmt.Sprintf("%s in %s blobs; %s were there already", Size(bytes), Count(blobs), Size(skipped))})
+	}
+	if v.Window != nil {
+		v.Facts = append(v.Facts, fact{"Writes stood still", v.Window.Took})
+	}
+	if r.Error != "" {
+		v.Facts = append(v.Facts, fact{"Reason", r.Error})
+	}
+	v.Rounds = newRounds(r.Rounds, zone)
+	for _, i := range r.Indices {
+		verdict := "equal"
+		if !i.Equal {
+			verdict = "NOT EQUAL"
+		}
+		v.Indices = append(v.Indices, index{
+			Name: i.Name, Source: Count(i.SourceDocs), Target: Count(i.TargetDocs), Verdict: verdict,
+			Checksum: i.Checksum, Equal: i.Equal, Differences: i.Differences,
+		})
+	}
+	for _, d := range r.Decisions {
+		v.Decisions = append(v.Decisions, decision{
+			At: Clock(d.AtMillis, zone), Request: string(d.Request), By: d.By, Reason: d.Reason,
+			Phase: string(d.Phase), Verdict: string(d.Verdict), Commentary: d.Commentary,
+		})
+	}
+	return v
+}
+
+// outcome says in a sentence how it ended.
+func outcome(r migration.Report) (sentence, tone string) {
+	unequal := 0
+	for _, index := range r.Indices {
+		if !index.Equal {
+			unequal++
+		}
+	}
+	switch {
+	case r.Result == migration.ResultAborted:
+		return "Aborted: the target was not handed over.", "bad"
+	case r.Result != migration.ResultCompleted:
+		return "Ended: " + r.Result + ".", "bad"
+	case unequal > 0:
+		return fmt.Sprintf("Completed, but %d of %d indices are not equal.", unequal, len(r.Indices)), "bad"
+	case len(r.Warnings) > 0:
+		return fmt.Sprintf("Completed: all %d indices are equal. Read the warnings.", len(r.Indices)), "warn"
+	}
+	return fmt.Sprintf("Completed: all %d indices are equal.", len(r.Indices)), "good"
+}
+
+func newWindow(w *migration.FrozenWindow, zone *time.Location) *window {
+	if w == nil {
+		return nil
+	}
+	result := &window{Started: Clock(w.StartedMillis, zone), Took: Span(w.Millis)}
+	for _, p := range []struct {
+		name   string
+		millis int64
+	}{
+		{"block and standstill", w.BlockMillis}, {"snapshot", w.SnapshotMillis}, {"copy", w.CopyMillis},
+		{"restore", w.RestoreMillis}, {"verification", w.VerifyMillis},
+	} {
+		result.Parts = append(result.Parts, part{Name: p.name, Took: Span(p.millis), Percent: percent(p.millis, w.Millis)})
+	}
+	return result
+}
+
+func newRounds(rounds []migration.Round, zone *time.Location) []round {
+	var most int64
+	for _, r := range rounds {
+		most = max(most, r.BytesCopied)
+	}
+	var result []round
+	for _, r := range rounds {
+		result = append(result, round{
+			Number: r.Number, Kind: r.Kind, Snapshot: r.Snapshot, Started: Clock(r.StartTimeMillis, zone),
+			Copied:  fmt.Sprintf("%s in %s blobs", Size(r.BytesCopied), Count(r.BlobsCopied)),
+			Skipped: fmt.Sprintf("%s in %s blobs", Size(r.BytesSkipped), Count(r.BlobsSkipped)),
+			Rate:    Rate(r.BytesCopied, r.CopyMillis),
+			Snap:    Span(r.SnapshotMillis), Copy: Span(r.CopyMillis), Restore: Span(r.RestoreMillis),
+			Docs: Count(r.Docs), Percentage: percent(r.BytesCopied, most),
+		})
+	}
+	return result
+}
+
+func percent(part, whole int64) float64 {
+	if whole <= 0 {
+		return 0
+	}
+	return float64(int(1000*float64(part)/float64(whole))) / 10
+}

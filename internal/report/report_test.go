@@ -1,0 +1,148 @@
+package report
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// begin is a Monday night.
+var begin = time.Date(2026, 3, 2, 22, 0, 0, 0, time.UTC).UnixMilli()
+
+const (
+	second = int64(1000)
+	minute = 60 * second
+	mib    = int64(1 << 20)
+)
+
+func completed() migration.Report {
+	return migration.Report{
+		Result: migration.ResultCompleted, WorkflowID: "migration/movies", Plan: "movies",
+		StartedMillis: begin, EndedMillis: begin + 95*minute,
+		Rounds: []migration.Round{
+			{Number: 0, Kind: migration.RoundBaseline, Attempt: 1, Snapshot: "movies-r0000-a1", UUID: "u0", StartTimeMillis: begin + second, BlobsCopied: 1204, BytesCopied: 5200 * mib,
+				SnapshotMillis: 4 * minute, CopyMillis: 9 * minute, RestoreMillis: 6 * minute, Docs: 2_000_000, Indices: 2},
+			{Number: 1, Kind: migration.RoundIncremental, Attempt: 1, Snapshot: "movies-r0001-a1", UUID: "u1", StartTimeMillis: begin + 30*minute, BlobsCopied: 31, BytesCopied: 210 * mib,
+				BlobsSkipped: 1190, BytesSkipped: 5100 * mib, SnapshotMillis: 21 * second, CopyMillis: 14*second + 321, RestoreMillis: 18 * second, Docs: 2_000_412, Indices: 2},
+			{Number: 2, Kind: migration.RoundFinal, Attempt: 2, Snapshot: "movies-r0002-a2", UUID: "u2", StartTimeMillis: begin + 80*minute, BlobsCopied: 4, BytesCopied: 300_000,
+				BlobsSkipped: 1221, BytesSkipped: 5300 * mib, SnapshotMillis: 2100, CopyMillis: 850, RestoreMillis: 3200, Docs: 2_000_500, Indices: 2},
+		},
+		Indices: []migration.IndexResult{
+			{Name: "movies", SourceDocs: 1_500_500, TargetDocs: 1_500_500, Equal: true, Checksum: "9f86d081884c7d65"},
+			{Name: "catalog", SourceDocs: 500_000, TargetDocs: 500_000, Equal: true, Checksum: "60303ae22b998861"},
+		},
+		FrozenWindow: &migration.FrozenWindow{StartedMillis: begin + 80*minute, Millis: 9450, BlockMillis: 1100, SnapshotMillis: 2100, CopyMillis: 850, RestoreMillis: 3200, VerifyMillis: 2000},
+		Decisions: []migration.Decision{
+			{Request: migration.RequestFreeze, By: "ann", Reason: "tonight", AtMillis: begin + 79*minute, Phase: migration.PhaseRounds, Verdict: migration.Taken, Commentary: "writes are blocked"},
+			{Request: migration.RequestCutover, By: "ben", AtMillis: begin + 90*minute, Phase: migration.PhaseAwaitCutover, Verdict: migration.Taken, Commentary: "the target is handed over"},
+		},
+		Remains: []string{"S3: the snapshots below shop/movies/1a2b/", "OSS: rotate the key"},
+	}
+}
+
+func aborted() migration.Report {
+	return migration.Report{
+		Result: migration.ResultAborted, WorkflowID: "migration/movies", Plan: "movies", StartedMillis: begin, EndedMillis: begin + 3*24*60*minute,
+		Error:    "aborted in phase rounds by ann: <b>not</b> | tonight",
+		Warnings: []string{`index <script>alert("x")</script> vanished`},
+		Decisions: []migration.Decision{{Request: migration.RequestAbort, By: "ann", Reason: "<b>not</b> | tonight", AtMillis: begin + minute,
+			Phase: migration.PhaseRounds, Verdict: migration.Taken}},
+	}
+}
+
+func TestGolden(t *testing.T) {
+	for name, report := range map[string]migration.Report{"completed": completed(), "aborted": aborted()} {
+		asJSON, err := JSON(report)
+		require.NoError(t, err)
+		asHTML, err := HTML(report, time.UTC)
+		require.NoError(t, err)
+		golden(t, name+".json", asJSON)
+		golden(t, name+".html", asHTML)
+		golden(t, name+".md", []byte(Markdown(report, time.UTC)))
+		golden(t, name+".txt", []byte(Text(report, time.UTC)))
+	}
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		require.NoError(t, os.WriteFile(path, got, 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err, "run the test with -update and look at what it writes")
+	require.Equal(t, string(want), string(got))
+}
+
+func TestThePageNeedsNothingBesideItself(t *testing.T) {
+	page, err := HTML(aborted(), time.UTC)
+	require.NoError(t, err)
+	for _, loads := range []string{"src=", "href=", "@import", "url(", "<script"} {
+		require.NotContains(t, string(page), loads)
+	}
+	require.Contains(t, string(page), "&lt;script&gt;alert")
+	require.NotContains(t, string(page), "ZgotmplZ", "the template engine refused a value")
+}
+
+func TestWhatPeopleSayIsNoMarkup(t *testing.T) {
+	require.Contains(t, Markdown(aborted(), time.UTC), `&lt;b>not&lt;/b> \| tonight`)
+}
+
+func TestJSONIsTheReportItself(t *testing.T) {
+	text, err := JSON(completed())
+	require.NoError(t, err)
+	var back migration.Report
+	require.NoError(t, json.Unmarshal(text, &back))
+	require.Equal(t, completed(), back)
+}
+
+func TestAnUnequalIndexIsNotPassedOver(t *testing.T) {
+	report := completed()
+	report.Indices[1].Equal = false
+	report.Indices[1].TargetDocs--
+	report.Indices[1].Differences = []string{"one document is missing in shard 3"}
+	text := Text(report, time.UTC)
+	require.Contains(t, text, "Completed, but 1 of 2 indices are not equal.")
+	require.Contains(t, text, "NOT EQUAL")
+	require.Contains(t, text, "one document is missing in shard 3")
+}
+
+func TestThousandsOfRoundsStayReadable(t *testing.T) {
+	report := completed()
+	for number := range 2000 {
+		report.Rounds = append(report.Rounds, migration.Round{Number: number + 3, Kind: migration.RoundIncremental})
+	}
+	text := Text(report, time.UTC)
+	require.Less(t, strings.Count(text, "\n"), 80)
+	require.Contains(t, text, "1973 more")
+	require.Contains(t, text, "\n  2002 ")
+}
+
+func TestAnEmptyReportPrints(t *testing.T) {
+	_, err := HTML(migration.Report{}, time.UTC)
+	require.NoError(t, err)
+	require.Contains(t, Text(migration.Report{Result: "terminated"}, time.UTC), "Ended: terminated.")
+}
+
+func TestFormats(t *testing.T) {
+	for millis, want := range map[int64]string{
+		0: "0s", 7: "7ms", 999: "999ms", 1250: "1.3s", 59_900: "59.9s", 61_000: "1m1s", 3_600_000: "1h0m", 7_530_000: "2h6m",
+		2 * 24 * 3_600_000: "2d0h", 51*3_600_000 + 1: "2d3h", -1500: "-1.5s",
+	} {
+		require.Equal(t, want, Span(millis))
+	}
+	require.Equal(t, "1.5 MiB", Size(3*mib/2))
+	require.Equal(t, "1.0 MiB/s", Rate(2*mib, 2000))
+	require.Empty(t, Rate(1, 0))
+	require.Equal(t, "1,000", Count(1000))
+}

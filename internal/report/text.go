@@ -1,0 +1,107 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// listedRounds is how many rounds the text lists: the first ones and the last
+// ones. A migration of some weeks has thousands.
+const listedRounds = 30
+
+// Text prints the report for a terminal.
+func Text(r migration.Report, zone *time.Location) string {
+	v := newView(r, zone)
+	v.shorten()
+	var out bytes.Buffer
+	fmt.Fprintf(&out, "%s\n%s\n\n", v.Title, v.Outcome)
+	table(&out, func(row func(...string)) {
+		for _, f := range v.Facts {
+			row(f.Label+":", f.Value)
+		}
+	})
+	if w := v.Window; w != nil {
+		out.WriteString("\nFrozen window\n")
+		table(&out, func(row func(...string)) {
+			row("began", w.Started)
+			for _, p := range w.Parts {
+				row(p.Name, p.Took)
+			}
+			row("together", w.Took)
+		})
+	}
+	if len(v.Rounds) > 0 {
+		out.WriteString("\nRounds\n")
+		table(&out, func(row func(...string)) {
+			row("ROUND", "KIND", "SNAPSHOT", "COPIED", "THERE ALREADY", "SNAPSHOT TOOK", "COPY", "RESTORE", "DOCUMENTS")
+			for i, r := range v.Rounds {
+				if v.RoundsLeftOut > 0 && i == listedRounds/2 {
+					row("...", fmt.Sprintf("%d more", v.RoundsLeftOut))
+				}
+				row(fmt.Sprint(r.Number), r.Kind, r.Snapshot, r.Copied, r.Skipped, r.Snap, r.Copy, r.Restore, r.Docs)
+			}
+		})
+	}
+	if len(v.Indices) > 0 {
+		out.WriteString("\nIndices\n")
+		table(&out, func(row func(...string)) {
+			row("INDEX", "SOURCE DOCUMENTS", "TARGET DOCUMENTS", "VERDICT")
+			for _, i := range v.Indices {
+				row(i.Name, i.Source, i.Target, i.Verdict)
+			}
+		})
+		for _, i := range v.Indices {
+			for _, difference := range i.Differences {
+				fmt.Fprintf(&out, "  %s: %s\n", i.Name, difference)
+			}
+		}
+	}
+	if len(v.Decisions) > 0 {
+		out.WriteString("\nRequests\n")
+		table(&out, func(row func(...string)) {
+			row("AT", "REQUEST", "BY", "IN PHASE", "VERDICT", "REASON")
+			for _, d := range v.Decisions {
+				row(d.At, d.Request, d.By, d.Phase, d.Verdict, d.Reason)
+			}
+		})
+	}
+	list(&out, "Warnings", v.Warnings)
+	list(&out, "What remains", v.Remains)
+	return out.String()
+}
+
+// shorten leaves out rounds from the middle.
+func (v *view) shorten() {
+	if v.RoundsLeftOut = len(v.Rounds) - listedRounds; v.RoundsLeftOut <= 0 {
+		v.RoundsLeftOut = 0
+		return
+	}
+	head, tail := v.Rounds[:listedRounds/2], v.Rounds[len(v.Rounds)-listedRounds/2:]
+	v.Rounds = append(append([]round(nil), head...), tail...)
+}
+
+// table aligns rows and leaves no spaces at their ends.
+func table(out *bytes.Buffer, fill func(row func(...string))) {
+	var raw bytes.Buffer
+	w := tabwriter.NewWriter(&raw, 0, 0, 2, ' ', 0)
+	fill(func(cells ...string) { fmt.Fprintln(w, "  "+strings.Join(cells, "\t")) })
+	_ = w.Flush() // a buffer takes everything
+	for line := range strings.Lines(raw.String()) {
+		out.WriteString(strings.TrimRight(line, " \n") + "\n")
+	}
+}
+
+func list(out *bytes.Buffer, title string, items []string) {
+	if len(items) == 0 {
+		return
+	}
+	fmt.Fprintf(out, "\n%s\n", title)
+	for _, item := range items {
+		fmt.Fprintf(out, "  - %s\n", item)
+	}
+}
