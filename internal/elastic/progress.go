@@ -21,6 +21,13 @@ func (p Progress) Fraction() float64 {
 	return min(1, float64(p.BytesDone)/float64(p.BytesTotal))
 }
 
+func (p *Progress) add(q Progress) {
+	p.FilesTotal += q.FilesTotal
+	p.FilesDone += q.FilesDone
+	p.BytesTotal += q.BytesTotal
+	p.BytesDone += q.BytesDone
+}
+
 // SnapshotStatus is the progress of one snapshot. Judge the outcome by [Client.Snapshot] only: older versions show SUCCESS
 // here for a partial one.
 type SnapshotStatus struct {
@@ -102,9 +109,7 @@ type statusAnswer struct {
 			Failed int `json:"failed"`
 			Total  int `json:"total"`
 		} `json:"shards_stats"`
-		Stats   stats `json:"stats"`
 		Indices map[string]struct {
-			Stats  stats `json:"stats"`
 			Shards map[string]struct {
 				Stage  string `json:"stage"`
 				Stats  stats  `json:"stats"`
@@ -130,18 +135,25 @@ func (c *Client) SnapshotStatus(ctx context.Context, repository, name string) (S
 		if s.Snapshot != name {
 			continue
 		}
-		status := SnapshotStatus{Repository: s.Repository, Snapshot: s.Snapshot, UUID: s.UUID, State: s.State, Progress: s.Stats.progress(),
+		status := SnapshotStatus{Repository: s.Repository, Snapshot: s.Snapshot, UUID: s.UUID, State: s.State,
 			ShardsTotal: s.ShardsStats.Total, ShardsDone: s.ShardsStats.Done, ShardsFailed: s.ShardsStats.Failed, Indices: map[string]IndexStatus{}}
 		for name, index := range s.Indices {
-			shards := make(map[int]ShardStatus, len(index.Shards))
+			sums := IndexStatus{Shards: make(map[int]ShardStatus, len(index.Shards))}
 			for number, shard := range index.Shards {
 				n, err := strconv.Atoi(number)
 				if err != nil {
 					return SnapshotStatus{}, c.fail(what, Internal, "shard "+number+" isn't a number")
 				}
-				shards[n] = ShardStatus{shard.Stats.progress(), shard.Stage, c.redactor.text(shard.Reason)}
+				progress := shard.Stats.progress()
+				if shard.Stage == "DONE" {
+					// 7.7 and later never count tiny files as processed: they're kept in the list instead of uploaded.
+					progress.FilesDone, progress.BytesDone = progress.FilesTotal, progress.BytesTotal
+				}
+				sums.Shards[n] = ShardStatus{progress, shard.Stage, c.redactor.text(shard.Reason)}
+				sums.add(progress)
 			}
-			status.Indices[name] = IndexStatus{index.Stats.progress(), shards}
+			status.Indices[name] = sums
+			status.add(sums.Progress)
 		}
 		return status, nil
 	}
