@@ -217,9 +217,6 @@ func (s *scroll) begin(ctx context.Context) (*page, error) {
 	if s.version.Major >= 7 {
 		query["track_total_hits"] = true // 5.x refuses it, 7.x counts only to 10,000 without it
 	}
-	if s.version.Major < 5 {
-		query["fields"] = []string{"_routing", "_parent"}
-	}
 	return s.ask(ctx, esapi.SearchRequest{Index: []string{segment(s.index)}, Scroll: scrollKeep, Body: body(query), FilterPath: pageFields})
 }
 

@@ -48,9 +48,9 @@ func (e *Error) parse(body []byte) bool {
 		e.Reason = shorten(parsed.Message, maxReason)
 		return false
 	case json.Unmarshal(parsed.Error, &text) == nil:
-		e.Reason = text
+		e.Reason = oneLine(text)
 	case json.Unmarshal(parsed.Error, &object) == nil:
-		e.Type, e.Reason = object.Type, object.Reason
+		e.Type, e.Reason = object.Type, oneLine(object.Reason)
 		if index := unquoted(object.Index); index != "" && !strings.Contains(e.Reason, index) {
 			e.Reason += " [" + index + "]"
 		}
@@ -73,7 +73,7 @@ func (c *esError) text() string {
 	if c.Reason == "" {
 		return c.Type
 	}
-	return c.Type + ": " + c.Reason
+	return c.Type + ": " + oneLine(c.Reason)
 }
 
 var (
@@ -166,6 +166,9 @@ func unquoted(raw json.RawMessage) string {
 	_ = json.Unmarshal(raw, &s) // absent or not a string: empty
 	return s
 }
+
+// oneLine joins lines, which 2.x has in quantity, and bounds Elasticsearch's own texts.
+func oneLine(s string) string { return shorten(strings.Join(strings.Fields(s), " "), 2000) }
 
 func shorten(s string, limit int) string {
 	if len(s) <= limit {
