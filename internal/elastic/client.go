@@ -162,7 +162,7 @@ type call struct {
 }
 
 // do sends a request, classifies a refusal and decodes the answer into out (nil: not wanted). Every error is an *Error, or
-// wraps context.Canceled if the caller's context ended.
+// wraps context.Canceled if the caller's context ended; then a change may have been made or not.
 func (c *Client) do(ctx context.Context, what call, request esapi.Request, out any) error {
 	limit := c.timeout
 	if what.slow {

@@ -21,6 +21,9 @@ type fakeCluster struct {
 	mu       sync.Mutex
 	answers  map[string]answer
 	requests []sent
+
+	prefix       string // answers what no entry of answers fits
+	prefixAnswer answer
 }
 
 type answer struct {
@@ -60,6 +63,9 @@ func (f *fakeCluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		path, _, _ := strings.Cut(line, "?")
 		found, known = f.answers[path]
 	}
+	if !known && f.prefix != "" && strings.HasPrefix(line, f.prefix) {
+		found, known = f.prefixAnswer, true
+	}
 	f.mu.Unlock()
 	if !known {
 		found = answer{400, `{"error":{"type":"illegal_argument_exception","reason":"the fake has no answer to ` + line + `"},"status":400}`}
@@ -85,3 +91,5 @@ func (f *fakeCluster) lines() []string {
 	}
 	return lines
 }
+
+func replaceOnce(s, old, replacement string) string { return strings.Replace(s, old, replacement, 1) }

@@ -3,6 +3,7 @@ package elastic
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 )
@@ -42,7 +43,7 @@ func (c *Client) ProbeWrite(ctx context.Context, index, docType string) (blocked
 	case Blocked:
 		return true, nil
 	case Missing:
-		if e := err.(*Error); e.Type == "document_missing_exception" {
+		if e, ok := errors.AsType[*Error](err); ok && e.Type == "document_missing_exception" {
 			return false, nil
 		}
 	case Unclassified:

@@ -21,7 +21,9 @@ func TestRequestsAsTheyTravel(t *testing.T) {
 		line    string
 		body    string
 	}{
-		"create snapshot": {"5.5.2", func(c *elastic.Client) error { return c.CreateSnapshot(ctx, "mig", "run1-r0003-a1", []string{"a", "b"}) }, `{"accepted":true}`,
+		"create snapshot": {"5.5.2", func(c *elastic.Client) error {
+			return c.CreateSnapshot(ctx, "mig", "run1-r0003-a1", []string{"a", "b"})
+		}, `{"accepted":true}`,
 			"PUT /_snapshot/mig/run1-r0003-a1?wait_for_completion=false",
 			`{"indices":"a,b","ignore_unavailable":false,"include_global_state":false,"partial":false}`},
 		"restore": {"5.5.3", func(c *elastic.Client) error {

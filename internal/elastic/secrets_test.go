@@ -1,6 +1,7 @@
 package elastic_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -41,7 +42,8 @@ func TestNoSecretGetsOut(t *testing.T) {
 	require.Error(t, err)
 	assert.Equal(t, elastic.Rejected, elastic.KindOf(err))
 	assert.ErrorContains(t, err, "failed to create repository")
-	see(err, *err.(*elastic.Error))
+	failure, _ := errors.AsType[*elastic.Error](err)
+	see(err, *failure)
 	_, err = client.VerifyRepository(t.Context(), "oss_ro")
 	see(err)
 	repository, err := client.GetRepository(t.Context(), "oss_ro")

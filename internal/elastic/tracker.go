@@ -1,6 +1,7 @@
 package elastic
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptrace"
 	"strings"
@@ -37,7 +38,7 @@ func (t tracker) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err == nil {
 		return response, nil
 	}
-	if failure, ok := err.(*transportError); ok {
+	if failure, ok := errors.AsType[*transportError](err); ok {
 		return nil, failure
 	}
 	return nil, &transportError{err: err, sent: written.Load() || !dialled.Load()}
