@@ -34,8 +34,10 @@ type Activities struct {
 	buckets buckets
 	http    *http.Client
 
-	// beat is the time between heartbeats; the SDK sends fewer.
-	beat  time.Duration
+	// heartbeat is called every beat; the SDK sends fewer.
+	heartbeat func(context.Context, ...any)
+	beat      time.Duration
+
 	sleep func(context.Context, time.Duration) error
 	now   func() time.Time
 }
@@ -43,12 +45,13 @@ type Activities struct {
 // New makes the activities for a worker.
 func New() *Activities {
 	return &Activities{
-		cluster: newClusters().get,
-		buckets: cloudBuckets{},
-		http:    &http.Client{Timeout: webhookTimeout},
-		beat:    time.Second,
-		sleep:   sleep,
-		now:     time.Now,
+		cluster:   newClusters().get,
+		buckets:   cloudBuckets{},
+		http:      &http.Client{Timeout: webhookTimeout},
+		heartbeat: activity.RecordHeartbeat,
+		beat:      time.Second,
+		sleep:     sleep,
+		now:       time.Now,
 	}
 }
 

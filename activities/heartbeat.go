@@ -60,7 +60,7 @@ func persist[T any](ctx context.Context, a *Activities, doing string, work func(
 	working, cancel := context.WithCancelCause(ctx)
 	p := &pulse{progress: migration.Progress{Doing: doing}}
 	var beating sync.WaitGroup
-	beating.Go(func() { p.beat(working, cancel, a.beat) })
+	beating.Go(func() { a.keepBeating(working, cancel, p) })
 	result, err := work(working, p)
 	stopping := errors.Is(context.Cause(working), errWorkerStopping)
 	cancel(nil)
@@ -78,13 +78,13 @@ func persist[T any](ctx context.Context, a *Activities, doing string, work func(
 	return none, classify(err)
 }
 
-// beat heartbeats until the work is done, and ends the work when the worker
-// stops.
-func (p *pulse) beat(ctx context.Context, cancel context.CancelCauseFunc, every time.Duration) {
-	ticker := time.NewTicker(every)
+// keepBeating heartbeats until the work is done, and ends the work when the
+// worker stops.
+func (a *Activities) keepBeating(ctx context.Context, cancel context.CancelCauseFunc, p *pulse) {
+	ticker := time.NewTicker(a.beat)
 	defer ticker.Stop()
 	for {
-		activity.RecordHeartbeat(ctx, p.read())
+		a.heartbeat(ctx, p.read())
 		select {
 		case <-ctx.Done():
 			return
@@ -99,11 +99,15 @@ func (p *pulse) beat(ctx context.Context, cancel context.CancelCauseFunc, every 
 // showAtLast ends the retries of an error whose meaning nobody knows, so that a
 // migration doesn't hang on it unseen.
 func showAtLast(ctx context.Context, err error) error {
+	return afterAttempt(activity.GetInfo(ctx).Attempt, err)
+}
+
+func afterAttempt(attempt int32, err error) error {
 	unknown, ok := errors.AsType[*temporal.ApplicationError](err)
-	if !ok || unknown.NonRetryable() || unknown.Type() != retryInternal || activity.GetInfo(ctx).Attempt < attemptsOnInternal {
+	if !ok || unknown.NonRetryable() || unknown.Type() != retryInternal || attempt < attemptsOnInternal {
 		return err
 	}
-	return fail(migration.ErrorRefused, "%s (%d attempts)", unknown.Message(), attemptsOnInternal)
+	return fail(migration.ErrorRefused, "%s (%d attempts)", unknown.Message(), attempt)
 }
 
 // backoff is a growing interval between polls.

@@ -246,7 +246,7 @@ func (r *restoring) look(ctx context.Context) (shardsState, error) {
 		return shardsState{}, err
 	}
 	recoveries, err := r.client.Recovery(ctx, names)
-	if err != nil {
+	if err != nil && elastic.KindOf(err) != elastic.Missing { // an index vanished: the routing table shows which
 		return shardsState{}, err
 	}
 	var state shardsState

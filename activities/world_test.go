@@ -1,8 +1,10 @@
 package activities
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -12,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
+	sdklog "go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 
@@ -44,8 +47,9 @@ type world struct {
 	mu         sync.Mutex
 	clock      time.Time
 	heartbeats []migration.Progress
+	beaten     *sync.Cond // a heartbeat came
+	log        bytes.Buffer
 	stop       chan struct{}
-	attempt    int32
 	onSleep    func()
 }
 
@@ -63,6 +67,8 @@ func newWorld(t *testing.T) *world {
 		buckets: &fakeBuckets{from: sourceBucket{exists: true, region: "ap-southeast-1"}, to: targetBucket{exists: true, acl: "private", storageClass: "Standard"}},
 		stop:    make(chan struct{}),
 	}
+	w.beaten = sync.NewCond(&w.mu)
+	t.Cleanup(func() { require.NotContains(t, w.log.String(), "planted-", "a secret was logged") })
 	w.from, w.to = clustertest.New(w.s3), clustertest.New(w.oss)
 	t.Cleanup(w.from.Close)
 	t.Cleanup(w.to.Close)
@@ -84,7 +90,14 @@ func newWorld(t *testing.T) *world {
 	w.activities = &Activities{
 		cluster: newClusters().get, buckets: w.buckets, http: &http.Client{Timeout: 5 * time.Second},
 		beat: time.Millisecond,
-		now:  func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return w.clock },
+		heartbeat: func(ctx context.Context, details ...any) {
+			activity.RecordHeartbeat(ctx, details...)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.heartbeats = append(w.heartbeats, details[0].(migration.Progress))
+			w.beaten.Broadcast()
+		},
+		now: func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return w.clock },
 		sleep: func(ctx context.Context, d time.Duration) error {
 			w.mu.Lock()
 			w.clock = w.clock.Add(d)
@@ -153,16 +166,9 @@ func result[T any](t *testing.T, value converter.EncodedValue, err error) (T, er
 func do[T any](w *world, method, in any) (T, error) {
 	w.t.Helper()
 	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(sdklog.NewStructuredLogger(slog.New(slog.NewTextHandler(&w.log, nil))))
 	env := suite.NewTestActivityEnvironment()
 	env.SetWorkerStopChannel(w.stop)
-	env.SetOnActivityHeartbeatListener(func(_ *activity.Info, details converter.EncodedValues) {
-		var progress migration.Progress
-		if details.Get(&progress) == nil {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.heartbeats = append(w.heartbeats, progress)
-		}
-	})
 	env.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: "under test"})
 	value, err := env.ExecuteActivity("under test", in)
 	return result[T](w.t, value, err)
@@ -211,16 +217,18 @@ func (w *world) secret(err error) {
 	}
 }
 
-func (w *world) waited() []string {
+// awaitHeartbeat blocks until a heartbeat says so.
+func (w *world) awaitHeartbeat(says func(migration.Progress) bool) migration.Progress {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var waiting []string
-	for _, progress := range w.heartbeats {
-		if progress.Waiting != "" {
-			waiting = append(waiting, progress.Waiting)
+	for {
+		for _, progress := range w.heartbeats {
+			if says(progress) {
+				return progress
+			}
 		}
+		w.beaten.Wait()
 	}
-	return waiting
 }
 
 // clusters as text, to compare.

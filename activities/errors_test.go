@@ -1,0 +1,99 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// Each kind of failure: what it becomes, and whether a retry may mend it.
+func TestClassify(t *testing.T) {
+	const passing, forGood = true, false
+	cluster := func(kind elastic.Kind) error {
+		return fmt.Errorf("wrapped: %w", &elastic.Error{Kind: kind, Operation: "do something", Endpoint: "es.example.com", Reason: "because"})
+	}
+	store := func(kind objectstore.Kind) error {
+		return fmt.Errorf("wrapped: %w", &objectstore.Error{Kind: kind, Op: "GetObject", Bucket: "b", RetryAfter: 7 * time.Second})
+	}
+	for _, tt := range []struct {
+		err     error
+		want    string
+		retried bool
+	}{
+		{cluster(elastic.Unavailable), "Unavailable", passing},
+		{cluster(elastic.OutcomeUnknown), "OutcomeUnknown", passing},
+		{cluster(elastic.SlotTaken), "SlotTaken", passing},
+		{cluster(elastic.Internal), "Internal", passing},
+		{cluster(elastic.Unauthorized), string(migration.ErrorUnauthorized), forGood},
+		{cluster(elastic.Missing), string(migration.ErrorMissing), forGood},
+		{cluster(elastic.NotSupported), string(migration.ErrorRefused), forGood},
+		{cluster(elastic.AlreadyExists), string(migration.ErrorRefused), forGood},
+		{cluster(elastic.Blocked), string(migration.ErrorRefused), forGood},
+		{cluster(elastic.Invalid), string(migration.ErrorRefused), forGood},
+		{cluster(elastic.Rejected), string(migration.ErrorRefused), forGood},
+		{store(objectstore.Throttled), "Throttled", passing},
+		{store(objectstore.Transient), "Unavailable", passing},
+		{store(objectstore.Forbidden), string(migration.ErrorUnauthorized), forGood},
+		{store(objectstore.NotFound), string(migration.ErrorMissing), forGood},
+		{store(objectstore.BucketMissing), string(migration.ErrorMissing), forGood},
+		{store(objectstore.Changed), string(migration.ErrorRepository), forGood},
+		{store(objectstore.Invalid), string(migration.ErrorRefused), forGood},
+		{context.DeadlineExceeded, "Timeout", passing},
+		{errors.New("who knows"), "Internal", passing},
+	} {
+		err := classify(tt.err)
+		var failure *temporal.ApplicationError
+		require.ErrorAs(t, err, &failure, "%v", tt.err)
+		require.Equal(t, tt.want, failure.Type(), "%v", tt.err)
+		require.Equal(t, tt.retried, !failure.NonRetryable(), "%v", tt.err)
+		require.Equal(t, tt.err.Error(), failure.Message())
+		require.Equal(t, err, classify(err), "what is classified passes through")
+	}
+	require.NoError(t, classify(nil))
+	require.Equal(t, context.Canceled, classify(context.Canceled), "a cancellation stays one")
+
+	var throttled *temporal.ApplicationError
+	require.ErrorAs(t, classify(store(objectstore.Throttled)), &throttled)
+	require.Equal(t, 7*time.Second, throttled.NextRetryDelay())
+}
+
+func TestSecrets(t *testing.T) {
+	t.Setenv("TEST_SECRET", " s3cret\n")
+	t.Setenv("TEST_EMPTY", "")
+	folder := t.TempDir()
+	file := filepath.Join(folder, "secret")
+	require.NoError(t, os.WriteFile(file, []byte("from a file\n"), 0o600))
+
+	value, err := resolveSecret("env:TEST_SECRET")
+	require.NoError(t, err)
+	require.Equal(t, "s3cret", value)
+	value, err = resolveSecret(migration.SecretRef("file:" + file))
+	require.NoError(t, err)
+	require.Equal(t, "from a file", value)
+
+	for ref, says := range map[migration.SecretRef]string{
+		"env:TEST_EMPTY":                              "env:TEST_EMPTY",
+		"env:TEST_NOT_SET_AT_ALL":                     "not set",
+		migration.SecretRef("file:" + file + "-gone"): "no such file",
+		"planted-in-the-plan":                         "must be a reference",
+	} {
+		_, err := resolveSecret(ref)
+		var failure *temporal.ApplicationError
+		require.ErrorAs(t, err, &failure)
+		require.Equal(t, string(migration.ErrorSecret), failure.Type())
+		require.True(t, failure.NonRetryable())
+		require.Contains(t, failure.Message(), says)
+		require.NotContains(t, failure.Message(), "planted-")
+	}
+}

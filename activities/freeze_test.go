@@ -1,0 +1,95 @@
+package activities
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+func TestStandstillWaitsForTheLastWrites(t *testing.T) {
+	w := newWorld(t)
+	request := w.request()
+	writes := 0
+	w.onSleep = func() { // bulk requests under way go on after the block
+		if writes++; writes == 3 {
+			must[any](w, w.activities.BlockWrites, request)
+			return
+		}
+		if writes < 3 {
+			require.NoError(t, w.from.Index("movies", "last"))
+		}
+	}
+	docs := must[migration.ShardDocs](w, w.activities.AwaitStandstill, request)
+	require.Equal(t, int64(4), docs["movies"][0]+docs["movies"][1])
+	require.Equal(t, 2+1+standstillSamples, len(w.from.Requests("GET /*/_stats/docs,indexing,translog")), "equal samples in a row")
+	require.Equal(t, 3, len(docs["catalog"]), "a count for each shard")
+}
+
+func TestWritesThatNeverStop(t *testing.T) {
+	w := newWorld(t)
+	w.onSleep = func() { require.NoError(t, w.from.Index("movies", "again")) }
+	refused(w, migration.ErrorNoStandstill, w.activities.AwaitStandstill, w.request(), "after 2m", "[movies]", "still takes writes")
+}
+
+// Nobody writes at the moment, but somebody could.
+func TestBlockThatDoesNotHold(t *testing.T) {
+	w := newWorld(t)
+	must[any](w, w.activities.BlockWrites, w.request())
+	require.NoError(t, clientOf(w, onSource).UnblockWrites(t.Context(), []string{"catalog"}))
+	refused(w, migration.ErrorNoStandstill, w.activities.AwaitStandstill, w.request(), "catalog")
+}
+
+func TestLiftLeavesTheBlocksThatWereThere(t *testing.T) {
+	w := newWorld(t)
+	w.from.Create("archive", 1, map[string]string{"index.blocks.write": "true"})
+	w.from.Create("sealed", 1, nil)
+	request := migration.IndicesRequest{Run: w.run, Indices: []string{"archive", "catalog", "movies", "sealed"}}
+	found := must[migration.Blocks](w, w.activities.ReadBlocks, request)
+	require.Equal(t, migration.Blocks{
+		"archive": {"index.blocks.write": "true"}, "catalog": {"index.blocks.write": "false"}, "movies": {}, "sealed": {},
+	}, found)
+	must[any](w, w.activities.BlockWrites, request)
+	must[any](w, w.activities.LiftBlock, migration.LiftRequest{Run: w.run, Found: found})
+	require.Equal(t, found, must[migration.Blocks](w, w.activities.ReadBlocks, request))
+	require.Error(t, w.from.Index("archive", "x"))
+	require.NoError(t, w.from.Index("movies", "x"))
+}
+
+func TestLiftGoesOnWithoutAnIndexThatVanished(t *testing.T) {
+	w := newWorld(t)
+	found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
+	must[any](w, w.activities.BlockWrites, w.request())
+	require.NoError(t, clientOf(w, onSource).DeleteIndices(t.Context(), []string{"catalog"}))
+	must[any](w, w.activities.LiftBlock, migration.LiftRequest{Run: w.run, Found: found})
+	require.NoError(t, w.from.Index("movies", "x"))
+}
+
+// One index that can't be lifted keeps no other blocked.
+func TestLiftFreesWhatItCan(t *testing.T) {
+	w := newWorld(t)
+	found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
+	must[any](w, w.activities.BlockWrites, w.request())
+	require.NoError(t, clientOf(w, onSource).PutIndexSettings(t.Context(), []string{"movies"}, map[string]any{"index.blocks.read_only": true}))
+	found["another"] = map[string]string{}
+	w.from.Create("another", 1, map[string]string{"index.blocks.write": "true"})
+	refused(w, migration.ErrorRefused, w.activities.LiftBlock, migration.LiftRequest{Run: w.run, Found: found}, "movies", "read-only")
+	require.NoError(t, w.from.Index("catalog", "x"))
+	require.NoError(t, w.from.Index("another", "x"))
+}
+
+func TestLiftSaysThatSomethingElseRefusesWrites(t *testing.T) {
+	w := newWorld(t)
+	found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
+	w.from.Refuse("POST /movies/*/*/_update", 1, http.StatusForbidden, "cluster_block_exception", "blocked by: [FORBIDDEN/8/cluster low on disk]")
+	refused(w, migration.ErrorRefused, w.activities.LiftBlock, migration.LiftRequest{Run: w.run, Found: found}, "movies", "still refused")
+}
+
+func TestLiftNeverGivesUpOnWhatItDoesNotUnderstand(t *testing.T) {
+	w := newWorld(t)
+	found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
+	w.from.Refuse("PUT /*/_settings", 9, http.StatusInternalServerError, "null_pointer_exception", "")
+	passes(w, retryInternal, w.activities.LiftBlock, migration.LiftRequest{Run: w.run, Found: found})
+}

@@ -1,0 +1,94 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// A worker that stops hands back what it does, even in the middle of a call
+// that would take long.
+func TestWorkerThatStopsHandsBack(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	held := make(chan struct{})
+	t.Cleanup(func() { close(held) })
+	w.from.On("GET /_snapshot/*/s", 1, func(http.ResponseWriter, *http.Request) bool {
+		close(w.stop)
+		<-held
+		return false
+	})
+	passes(w, retryWorkerStopping, w.activities.TakeSnapshot, w.snapshotRequest("s"))
+	require.Empty(t, w.from.Requests("PUT /_snapshot/*/s"))
+}
+
+func TestCancelledActivityEndsAtOnceAndSaysCancelled(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	held := make(chan struct{})
+	t.Cleanup(func() { close(held) })
+	var given error
+	_, _ = do[any](w, func(ctx context.Context, in migration.SnapshotRequest) error {
+		ctx, cancel := context.WithCancel(ctx)
+		w.from.On("GET /_snapshot/*/s", 1, func(http.ResponseWriter, *http.Request) bool {
+			cancel()
+			<-held
+			return false
+		})
+		_, given = w.activities.TakeSnapshot(ctx, in)
+		return nil
+	}, w.snapshotRequest("s"))
+	require.ErrorIs(t, given, context.Canceled)
+}
+
+func TestHeartbeatsGoOutDuringALongCall(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.from.On("GET /_snapshot/*/s", 1, func(http.ResponseWriter, *http.Request) bool {
+		beats := 0
+		w.awaitHeartbeat(func(p migration.Progress) bool {
+			if p.Doing == "taking snapshot s" {
+				beats++
+			}
+			return beats == 3
+		})
+		return false
+	})
+	must[migration.Snapshot](w, w.activities.TakeSnapshot, w.snapshotRequest("s"))
+}
+
+// What nobody understands is retried some times and then shown to a person.
+func TestUnknownErrorIsShownAtLast(t *testing.T) {
+	for attempt, permanently := range map[int32]bool{1: false, attemptsOnInternal - 1: false, attemptsOnInternal: true} {
+		err := afterAttempt(attempt, classify(errors.New("no idea")))
+		require.Equal(t, permanently, permanent(err), "attempt %d", attempt)
+	}
+	require.False(t, permanent(afterAttempt(1000, passing(retryUnavailable, "down", 0))), "what is known to pass is retried for ever")
+	require.NoError(t, afterAttempt(1000, nil))
+}
+
+func TestBackoffGrowsToItsMost(t *testing.T) {
+	a := &Activities{}
+	var pauses []time.Duration
+	a.sleep = func(_ context.Context, d time.Duration) error { pauses = append(pauses, d); return nil }
+	polls := a.polls()
+	for range 20 {
+		require.NoError(t, a.wait(context.Background(), &polls))
+	}
+	require.Equal(t, 50*time.Millisecond, pauses[0])
+	require.Equal(t, 75*time.Millisecond, pauses[1])
+	require.Equal(t, 5*time.Second, pauses[19])
+}
+
+func TestEveryActivityIsRegisteredOnce(t *testing.T) {
+	var names registry
+	New().Register(&names)
+	require.Len(t, names.names, 17)
+	require.NotContains(t, names.names, migration.ActivityCopySnapshot, "the copy has a worker of its own")
+}

@@ -1,0 +1,207 @@
+package activities
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/migration"
+)
+
+func TestPreflightNamesEveryProblemAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.from.Create("old", 1, map[string]string{"index.version.created": "1070599"})
+	w.from.Create("shut", 1, nil)
+	w.from.SetOpen("shut", false)
+	w.from.Create("broken", 1, nil)
+	w.from.LosePrimary("broken")
+	w.from.Create(".kibana", 1, nil)
+	w.to.Create("movies", 1, nil)
+	w.to.Create("other", 1, nil)
+	w.to.AddAlias("other", "catalog")
+	w.to.Version = "5.5.1"
+	w.buckets.from.region = "us-east-1"
+	w.buckets.to.acl = "public-read"
+	w.run.Plan.Indices = []string{"movies", "*", "gone", "nothing-*", "films"}
+	before := w.text()
+
+	failure := refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run)
+	lines := strings.Split(failure.Message(), "\n- ")
+	for i, says := range []string{
+		"preflight found",
+		"the source runs 5.5.2, the target 5.5.1",
+		"S3 bucket from-bucket is in us-east-1 and not in ap-southeast-1",
+		"OSS bucket to-bucket is open to others (public-read)",
+		"there is no index gone on the source",
+		"no index matches nothing-* on the source",
+		"films is an alias of movies and no index",
+		"index catalog was created by Elasticsearch 5.5.2, which is later",
+		"index movies was created", // once, though two patterns match it
+		"index old was created by Elasticsearch 1.7.5",
+		"index shut is closed",
+		"index broken is red",
+		"index movies exists on the target already",
+		"catalog is an alias on the target",
+	} {
+		require.True(t, containsLine(lines, says), "line %d: no line says %q: %q", i, says, lines)
+	}
+	require.NotContains(t, failure.Message(), ".kibana", "patterns match no internal indices")
+	require.Equal(t, before, w.text(), "nothing is changed")
+	require.Zero(t, w.buckets.created)
+}
+
+func containsLine(lines []string, says string) bool {
+	for _, line := range lines {
+		if strings.Contains(line, says) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestPreflightTakesInternalIndicesByTheirFullName(t *testing.T) {
+	w := newWorld(t)
+	w.from.Create(".kibana", 1, nil)
+	w.run.Plan.Indices = []string{"movies", ".kibana"}
+	require.Len(t, must[migration.PreflightResult](w, w.activities.Preflight, w.run).Indices, 2)
+}
+
+func TestPreflightWithBadCredentials(t *testing.T) {
+	w := newWorld(t)
+	t.Setenv("TEST_TARGET_PASSWORD", "planted-wrong-password")
+	refused(w, migration.ErrorUnauthorized, w.activities.Preflight, w.run, "security_exception")
+
+	w = newWorld(t)
+	w.buckets.err = &objectstore.Error{Kind: objectstore.Forbidden, Op: "GetBucketInfo", Bucket: "to-bucket", Status: 403, Code: "AccessDenied"}
+	refused(w, migration.ErrorUnauthorized, w.activities.Preflight, w.run, "OSS bucket to-bucket", "S3 bucket from-bucket", "AccessDenied")
+}
+
+func TestPreflightWithoutASecret(t *testing.T) {
+	w := newWorld(t)
+	t.Setenv("TEST_CLUSTER_SECRET", "")
+	t.Setenv("TEST_WEBHOOK", "")
+	refused(w, migration.ErrorSecret, w.activities.Preflight, w.run, "env:TEST_CLUSTER_SECRET", "env:TEST_WEBHOOK")
+}
+
+func TestPreflightWaitsForAClusterThatDoesNotAnswer(t *testing.T) {
+	w := newWorld(t)
+	w.to.Refuse("GET /", 1, http.StatusServiceUnavailable, "", "")
+	passes(w, retryUnavailable, w.activities.Preflight, w.run)
+	must[migration.PreflightResult](w, w.activities.Preflight, w.run)
+}
+
+func TestPreflightCountsALastingSilenceAsAProblem(t *testing.T) {
+	f := preflight{}
+	require.NoError(t, f.note(passing(retryUnavailable, "dial tcp: no such host", 0)))
+	require.Equal(t, []string{"dial tcp: no such host"}, f.problems)
+	f = preflight{patient: true}
+	require.Error(t, f.note(passing(retryUnavailable, "dial tcp: no such host", 0)))
+}
+
+func TestPreflightWarns(t *testing.T) {
+	w := newWorld(t)
+	w.to.Version = "6.7.0"
+	w.from.SetTypes("movies", "film", "series")
+	w.to.Total, w.to.Free = 10_000, 3_100
+	found := must[migration.PreflightResult](w, w.activities.Preflight, w.run)
+	require.Len(t, found.Warnings, 2)
+	require.Contains(t, found.Warnings[0], "index movies has 2 mapping types (film, series)")
+	require.Contains(t, found.Warnings[1], "with the source's replicas")
+
+	w.to.Free = 1_900
+	require.Contains(t, must[migration.PreflightResult](w, w.activities.Preflight, w.run).Warnings[1], "beyond 85 %")
+	w.to.Free = 700
+	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "the target's disks have 700 B left, the indices need 800 B")
+}
+
+func TestPreflightRefusesOpenSearch(t *testing.T) {
+	w := newWorld(t)
+	w.from.On("GET /", 1, func(rw http.ResponseWriter, _ *http.Request) bool {
+		_, _ = rw.Write([]byte(`{"version":{"number":"7.10.2"},"tagline":"The OpenSearch Project: https://opensearch.org/"}`))
+		return true
+	})
+	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "OpenSearch")
+}
+
+func TestBuckets(t *testing.T) {
+	for name, tt := range map[string]struct {
+		bucket targetBucket
+		create bool
+		want   migration.ErrorType
+		says   string
+	}{
+		"as it should be": {bucket: targetBucket{exists: true, acl: "private", storageClass: "Standard"}},
+		"public":          {bucket: targetBucket{exists: true, acl: "public-read-write", storageClass: "Standard"}, create: true, want: migration.ErrorRefused, says: "open to others"},
+		"an archive":      {bucket: targetBucket{exists: true, acl: "private", storageClass: "ColdArchive"}, create: true, want: migration.ErrorRefused, says: "ColdArchive"},
+		"absent":          {want: migration.ErrorMissing, says: "createBucket"},
+		"to be created":   {create: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.buckets.to = tt.bucket
+			w.run.Plan.Target.Repository.CreateBucket = tt.create
+			if tt.want == "" {
+				must[any](w, w.activities.EnsureTargetBucket, w.run)
+				must[any](w, w.activities.EnsureTargetBucket, w.run)
+				require.LessOrEqual(t, w.buckets.created, 1)
+				return
+			}
+			refused(w, tt.want, w.activities.EnsureTargetBucket, w.run, tt.says)
+			refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, tt.says)
+			require.Zero(t, w.buckets.created)
+		})
+	}
+}
+
+func TestRepositories(t *testing.T) {
+	w := newWorld(t)
+	must[any](w, w.activities.RegisterRepositories, w.run)
+	name := w.run.RepositoryName()
+	kind, settings := w.from.Repository(name)
+	require.Equal(t, "s3", kind)
+	require.Equal(t, map[string]any{
+		"bucket": "from-bucket", "region": "ap-southeast-1", "base_path": "snapferry/movies/t0ken", "role_arn": "arn:aws:iam::123456789012:role/Snap",
+		"server_side_encryption": true, "max_snapshot_bytes_per_sec": "80mb",
+	}, settings)
+	kind, settings = w.to.Repository(name)
+	require.Equal(t, "oss", kind)
+	require.Equal(t, map[string]any{
+		"bucket": "to-bucket", "endpoint": "http://oss-ap-southeast-1-internal.aliyuncs.com", "base_path": "snapferry/movies/t0ken",
+		"access_key_id": clusterKeyID, "secret_access_key": clusterSecret, "compress": true, "readonly": true,
+	}, settings)
+
+	// Each region's own way, and the plan's word above all.
+	for _, tt := range []struct{ region, endpoint, wantRegion, wantEndpoint string }{
+		{"eu-west-1", "", "eu-west-1", ""},
+		{"us-east-1", "", "", "s3.amazonaws.com"},
+		{"eu-west-1", "s3.eu-west-1.amazonaws.com", "", "s3.eu-west-1.amazonaws.com"},
+	} {
+		run := w.run
+		run.Plan.Source.Repository.Region, run.Plan.Source.Repository.Endpoint = tt.region, tt.endpoint
+		settings := sourceRepository(run).Settings
+		if tt.wantRegion == "" {
+			require.NotContains(t, settings, "region")
+			require.Equal(t, tt.wantEndpoint, settings["endpoint"])
+		} else {
+			require.NotContains(t, settings, "endpoint")
+			require.Equal(t, tt.wantRegion, settings["region"])
+		}
+	}
+
+	must[any](w, w.activities.UnregisterRepositories, w.run)
+	must[any](w, w.activities.UnregisterRepositories, w.run)
+	kind, _ = w.to.Repository(name)
+	require.Empty(t, kind)
+}
+
+// Elasticsearch and the plugins quote settings in their errors.
+func TestRegistrationThatFailsShowsNoSecret(t *testing.T) {
+	w := newWorld(t)
+	w.to.Refuse("PUT /_snapshot/*", 1, http.StatusInternalServerError, "repository_exception", "failed to create repository with {access_key_id="+clusterKeyID+", secret_access_key="+clusterSecret+"}")
+	refused(w, migration.ErrorRefused, w.activities.RegisterRepositories, w.run, "repository_exception")
+	w.to.Refuse("GET /_snapshot/*/_all", 1, http.StatusInternalServerError, "repository_exception", "InvalidAccessKeyId "+clusterKeyID)
+	refused(w, migration.ErrorRefused, w.activities.RegisterRepositories, w.run, "InvalidAccessKeyId")
+}

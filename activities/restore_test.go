@@ -1,0 +1,215 @@
+package activities
+
+import (
+	"encoding/json"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+func (w *world) restoreRequest(snapshot migration.Snapshot) migration.RestoreRequest {
+	return migration.RestoreRequest{Run: w.run, Snapshot: snapshot, Indices: w.indices()}
+}
+
+func TestRestoreReplacesTheSourcesBlocksByOurs(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	must[any](w, w.activities.BlockWrites, w.request())
+	w.run.Plan.Restore.IgnoreSettings = []string{"index.opendistro.*", "index.number_of_shards", "index.blocks.*"}
+	w.round("s")
+	var body map[string]any
+	require.NoError(t, json.Unmarshal([]byte(w.to.Bodies("POST /_snapshot/*/s/_restore")[0]), &body))
+	require.Equal(t, map[string]any{
+		"indices": "catalog,movies", "ignore_unavailable": false, "include_global_state": false, "include_aliases": true, "partial": false,
+		"index_settings":        map[string]any{"index.blocks.write": true, "index.number_of_replicas": 0.0, "index.auto_expand_replicas": false},
+		"ignore_index_settings": []any{"index.blocks.*", "index.routing.allocation.*", "index.opendistro.*"},
+	}, body)
+	require.Equal(t, "0", w.to.Setting("movies", "index.number_of_replicas"))
+}
+
+func TestRestoreNeedsTheVerySnapshotThatWasCopied(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	snapshot := w.snapshot("s")
+	other := snapshot
+	other.UUID = "another"
+	refused(w, migration.ErrorRepository, w.activities.RestoreSnapshot, w.restoreRequest(other), "another one of that name")
+	invisible := snapshot
+	invisible.Name = "t"
+	refused(w, migration.ErrorRepository, w.activities.RestoreSnapshot, w.restoreRequest(invisible), "doesn't see it")
+	require.Empty(t, w.to.Requests("POST /_snapshot/*/*/_restore"))
+
+	// A listing may be behind for a moment.
+	w.to.Refuse("GET /_snapshot/*/s", 3, http.StatusNotFound, "snapshot_missing_exception", "[s] is missing")
+	w.restored(snapshot)
+}
+
+// A worker was killed while the target restored: the next attempt only waits.
+func TestRestoreThatRunsAlreadyIsAdopted(t *testing.T) {
+	for name, disturb := range map[string]func(*world){
+		"the answer is lost": func(w *world) { w.to.Lose("POST /_snapshot/*/s/_restore", 1) },
+		"the worker stops":   func(w *world) { w.to.During("GET /*/_recovery", func() { close(w.stop) }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.prepared()
+			request := w.restoreRequest(w.snapshot("s"))
+			disturb(w)
+			_, err := do[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
+			if err != nil {
+				w.stop = make(chan struct{})
+				require.Equal(t, 5, must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request).Shards)
+			}
+			require.Len(t, w.to.Requests("POST /_snapshot/*/s/_restore"), 1)
+		})
+	}
+}
+
+func TestRestoreWaitsForAnother(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	request := w.restoreRequest(w.snapshot("s"))
+	w.to.Refuse("POST /_snapshot/*/s/_restore", 3, http.StatusServiceUnavailable, "concurrent_snapshot_execution_exception", "Restore process is already running in this cluster")
+	must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
+	require.Len(t, w.to.Requests("POST /_snapshot/*/s/_restore"), 4)
+}
+
+// On 5.x a failed shard holds the slot until its index is deleted.
+func TestShardThatFailsIsAnErrorAndItsIndexIsRestoredAnew(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	request := w.restoreRequest(w.snapshot("s"))
+	w.to.FailShard("movies", "FileAlreadyExistsException[_22g.si]")
+	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "[movies][0]", "FileAlreadyExistsException", "deleted on the target, to be restored anew: movies")
+	require.False(t, w.to.Has("movies"))
+	require.True(t, w.to.Has("catalog"))
+
+	must[any](w, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2})
+	must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
+	opened := must[migration.OpenResult](w, w.activities.OpenTarget, w.request())
+	require.Equal(t, int64(3), opened.Counters["movies"].Docs)
+}
+
+func TestRestoreThatIsRefusedSaysWhy(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	request := w.restoreRequest(w.snapshot("s"))
+	w.to.Refuse("POST /_snapshot/*/s/_restore", 9, http.StatusInternalServerError, "snapshot_restore_exception", "cannot restore index [movies] with [5] shard from snapshot with [2] shards")
+	refused(w, migration.ErrorRefused, w.activities.RestoreSnapshot, request, "with [5] shard")
+}
+
+// Between the close and the restore, somebody created the index.
+func TestRestoreOverwritesNothingOfOthers(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	request := w.restoreRequest(w.snapshot("s"))
+	w.to.Create("movies", 2, nil)
+	refused(w, migration.ErrorTargetWritten, w.activities.RestoreSnapshot, request, "movies")
+	require.True(t, w.to.IsOpen("movies"))
+}
+
+// A round closes what the last one left open.
+func TestRestoreClosesWhatAnEarlierRoundLeftOpen(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.round("s")
+	require.NoError(t, w.from.Index("movies", "dune"))
+	require.Equal(t, int64(100), w.restored(w.snapshot("t")).BytesRestored)
+}
+
+func TestRestoreThatMakesNoHeadwayAsksForHelp(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	request := w.restoreRequest(w.snapshot("s"))
+	w.to.Looks = 1_000_000
+	w.onSleep = func() { w.to.LosePrimary("movies") }
+	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "nothing moved for 10m", "[movies][0] primary has no place on any node")
+	require.True(t, w.to.Has("movies"), "nothing is deleted for that")
+}
+
+func TestIndexThatVanishesWhileItIsRestored(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	request := w.restoreRequest(w.snapshot("s"))
+	w.to.During("GET /_cluster/state/routing_table/*", func() {
+		require.NoError(t, clientOf(w, onTarget).DeleteIndices(t.Context(), []string{"movies"}))
+	})
+	passes(w, retryInternal, w.activities.RestoreSnapshot, request)
+	must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
+}
+
+func TestTargetThatSomebodyWroteTo(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	opened := w.round("s")
+	require.NoError(t, clientOf(w, onTarget).UnblockWrites(t.Context(), []string{"movies"}))
+	require.NoError(t, w.to.Index("movies", "alien"))
+
+	request := migration.CloseRequest{Run: w.run, Indices: both2, Expected: opened.Counters}
+	refused(w, migration.ErrorTargetWritten, w.activities.CloseTarget, request, "movies (1 operations and 3 documents")
+	require.True(t, w.to.IsOpen("movies"))
+	require.True(t, w.to.IsOpen("catalog"), "all or nothing")
+
+	// A look at the target sets the block again, but hides nothing.
+	again := must[migration.OpenResult](w, w.activities.OpenTarget, w.request())
+	require.Equal(t, "true", w.to.Setting("movies", "index.blocks.write"))
+	request.Expected = again.Counters
+	refused(w, migration.ErrorTargetWritten, w.activities.CloseTarget, request, "movies")
+
+	request.AcceptWrites = true
+	must[any](w, w.activities.CloseTarget, request)
+	require.False(t, w.to.IsOpen("movies"))
+}
+
+func TestCloseTargetLeavesOthersIndicesAlone(t *testing.T) {
+	for name, prepare := range map[string]func(*world){
+		"open":   func(w *world) {},
+		"closed": func(w *world) { w.to.SetOpen("movies", false) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.to.Create("movies", 1, nil)
+			prepare(w)
+			before := w.text()
+			request := migration.CloseRequest{Run: w.run, Indices: both2, AcceptWrites: true}
+			refused(w, migration.ErrorRefused, w.activities.CloseTarget, request, "movies", "didn't restore it")
+			require.Equal(t, before, w.text())
+		})
+	}
+	w := newWorld(t)
+	w.to.Create("other", 1, nil)
+	w.to.AddAlias("other", "movies")
+	refused(w, migration.ErrorRefused, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2}, "alias", "movies")
+}
+
+// The restore of a round succeeded, but the workflow never heard of it: the
+// counters that it knows are those of the round before.
+func TestCloseTargetKnowsALaterRestoreOfOurs(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	opened := w.round("s")
+	require.NoError(t, w.from.Index("movies", "dune"))
+	w.restored(w.snapshot("t"))
+	must[any](w, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2, Expected: opened.Counters})
+}
+
+func TestCloseTargetAfterARestartOfTheTarget(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	opened := w.round("s")
+	w.to.RestartNode()
+	must[any](w, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2, Expected: opened.Counters})
+}
+
+// An automatic snapshot of the vendor's holds the index.
+func TestCloseTargetWaitsForASnapshotOfTheTarget(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	opened := w.round("s")
+	w.to.Refuse("POST /*/_close", 2, http.StatusBadRequest, "illegal_argument_exception", "Cannot close indices that are being snapshotted: [[movies/x]]. Try again after snapshot finishes or cancel the currently running snapshot.")
+	must[any](w, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2, Expected: opened.Counters})
+	require.Len(t, w.to.Requests("POST /*/_close"), 3)
+}

@@ -1,0 +1,116 @@
+package activities
+
+import (
+	"context"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+func (w *world) snapshotRequest(name string) migration.SnapshotRequest {
+	return migration.SnapshotRequest{Run: w.run, Snapshot: name, Indices: both2}
+}
+
+func TestSnapshotIsAskedForWithExactlyTheIndices(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	must[migration.Snapshot](w, w.activities.TakeSnapshot, w.snapshotRequest("s"))
+	require.Equal(t, []string{`{"indices":"catalog,movies","ignore_unavailable":false,"include_global_state":false,"partial":false}`}, w.from.Bodies("PUT /_snapshot/*/s"))
+}
+
+// The vendor's own snapshot holds the only slot for a while.
+func TestSnapshotWaitsForItsTurnAndSaysSo(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.from.HoldSlot(3)
+	var seen migration.Progress
+	w.onSleep = func() {
+		seen = w.awaitHeartbeat(func(p migration.Progress) bool { return p.Waiting != "" })
+	}
+	must[migration.Snapshot](w, w.activities.TakeSnapshot, w.snapshotRequest("s"))
+	require.Contains(t, seen.Waiting, "cs-automated")
+	require.Len(t, w.from.Requests("PUT /_snapshot/*/s"), 4)
+}
+
+func TestSnapshotWhoseAnswerIsLostIsAdopted(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.from.Lose("PUT /_snapshot/*/s", 1)
+	must[migration.Snapshot](w, w.activities.TakeSnapshot, w.snapshotRequest("s"))
+	require.Len(t, w.from.Requests("PUT /_snapshot/*/s"), 1)
+}
+
+// A gateway gave up, and the request never arrived.
+func TestSnapshotThatNeverBeganIsAskedForAgain(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.from.Refuse("PUT /_snapshot/*/s", 1, http.StatusGatewayTimeout, "", "")
+	must[migration.Snapshot](w, w.activities.TakeSnapshot, w.snapshotRequest("s"))
+	require.Len(t, w.from.Requests("PUT /_snapshot/*/s"), 2)
+}
+
+func TestOnlyAWholeSnapshotIsOne(t *testing.T) {
+	for _, state := range []string{"PARTIAL", "FAILED"} {
+		w := newWorld(t)
+		w.prepared()
+		w.from.EndNextAs(state, "disk gone")
+		refused(w, migration.ErrorSnapshotFailed, w.activities.TakeSnapshot, w.snapshotRequest("s"), state, "[catalog][0]: disk gone")
+		// A second attempt at the same name meets the same snapshot.
+		refused(w, migration.ErrorSnapshotFailed, w.activities.TakeSnapshot, w.snapshotRequest("s"), state)
+		require.Len(t, w.from.Requests("PUT /_snapshot/*/s"), 1)
+	}
+}
+
+func TestSnapshotThatLeavesAnIndexOutIsNone(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.from.During("GET /_snapshot/*/s/_status", func() { w.from.Forget("movies") })
+	refused(w, migration.ErrorSnapshotFailed, w.activities.TakeSnapshot, w.snapshotRequest("s"), "missing: movies")
+}
+
+func TestSnapshotOfAnIndexThatIsGone(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	request := w.snapshotRequest("s")
+	request.Indices = []string{"movies", "gone"}
+	refused(w, migration.ErrorMissing, w.activities.TakeSnapshot, request, "gone")
+}
+
+// Amazon may not allow _status; the snapshot goes on without it.
+func TestSnapshotWithoutProgress(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.from.Refuse("GET /_snapshot/*/s/_status", 100, http.StatusForbidden, "", "not allowed")
+	must[migration.Snapshot](w, w.activities.TakeSnapshot, w.snapshotRequest("s"))
+	require.Len(t, w.from.Requests("GET /_snapshot/*/s/_status"), 1, "it doesn't ask again")
+}
+
+func TestSnapshotPassesOnWhatPasses(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.from.Refuse("GET /_snapshot/*/s", 1, http.StatusServiceUnavailable, "", "")
+	passes(w, retryUnavailable, w.activities.TakeSnapshot, w.snapshotRequest("s"))
+}
+
+func TestAbortSnapshot(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	must[any](w, w.activities.AbortSnapshot, w.snapshotRequest("never begun"))
+
+	// A worker took it half way and was cancelled.
+	w.from.Looks = 1_000_000
+	_, err := do[any](w, func(ctx context.Context, in migration.SnapshotRequest) (migration.Snapshot, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		w.from.During("GET /_snapshot/*/s/_status", cancel)
+		return w.activities.TakeSnapshot(ctx, in)
+	}, w.snapshotRequest("s"))
+	require.Error(t, err)
+	require.Equal(t, "IN_PROGRESS", w.from.Snapshot(w.run.RepositoryName(), "s"))
+
+	w.from.Lose("DELETE /_snapshot/*/s", 1)
+	must[any](w, w.activities.AbortSnapshot, w.snapshotRequest("s"))
+	require.Empty(t, w.from.Snapshot(w.run.RepositoryName(), "s"))
+}

@@ -1,0 +1,162 @@
+package activities
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// frozen brings the world to the point before the verification.
+func (w *world) frozen() migration.VerifyRequest {
+	w.t.Helper()
+	w.prepared()
+	must[any](w, w.activities.BlockWrites, w.request())
+	docs := must[migration.ShardDocs](w, w.activities.AwaitStandstill, w.request())
+	w.round("s")
+	return migration.VerifyRequest{Run: w.run, Indices: w.indices(), Frozen: docs}
+}
+
+func TestTargetsThatAreNotEqual(t *testing.T) {
+	for name, tt := range map[string]struct {
+		spoil func(*world)
+		says  string
+	}{
+		"a document is missing": {func(w *world) { w.to.Smuggle("movies", "alien", 0) }, "documents on the source and"},
+		"one is stale":          {func(w *world) { w.to.Smuggle("movies", "alien", 7) }, "checksum over type, id, routing and version"},
+		"one is another": {func(w *world) {
+			w.to.Smuggle("movies", "alien", 0)
+			w.to.Smuggle("movies", "aliens", 1)
+		}, "index movies is not equal"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			request := w.frozen()
+			tt.spoil(w)
+			failure := refused(w, migration.ErrorVerification, w.activities.VerifyTarget, request, "movies", tt.says)
+			require.NotContains(t, failure.Message(), "catalog is not equal")
+			var result migration.VerifyResult
+			require.NoError(t, failure.Details(&result))
+			require.Len(t, result.Indices, 2)
+			require.True(t, result.Indices[0].Equal)
+			require.False(t, result.Indices[1].Equal)
+			require.NotEmpty(t, result.Indices[1].Differences)
+		})
+	}
+}
+
+func TestCountsAloneIfThePlanSaysSo(t *testing.T) {
+	w := newWorld(t)
+	w.run.Plan.Verify.Checksum = migration.ChecksumNone
+	request := w.frozen()
+	w.to.Smuggle("movies", "alien", 7)
+	result := must[migration.VerifyResult](w, w.activities.VerifyTarget, request)
+	require.True(t, result.Indices[1].Equal)
+	require.Empty(t, result.Indices[1].Checksum)
+	require.Empty(t, w.from.Requests("POST /*/_search"))
+}
+
+func TestAnIndexThatWasNotCountedIsNotEqual(t *testing.T) {
+	w := newWorld(t)
+	request := w.frozen()
+	delete(request.Frozen, "movies")
+	refused(w, migration.ErrorVerification, w.activities.VerifyTarget, request, "movies", "not counted")
+}
+
+func TestSettingsAndAliasesAreReportedOnly(t *testing.T) {
+	w := newWorld(t)
+	request := w.frozen()
+	w.to.AddAlias("movies", "more")
+	w.from.AddAlias("movies", "fewer")
+	require.NoError(t, clientOf(w, onTarget).PutIndexSettings(t.Context(), []string{"movies"}, map[string]any{"index.max_result_window": 5, "index.refresh_interval": "1s"}))
+	w.to.SetTypes("movies", "film")
+	result := must[migration.VerifyResult](w, w.activities.VerifyTarget, request)
+	require.True(t, result.Indices[1].Equal)
+	require.Equal(t, []string{
+		`setting index.max_result_window is "5" on the target and not set on the source`,
+		`setting index.refresh_interval is "30s" on the source and "1s" on the target`,
+		"the mappings differ", "alias fewer is missing on the target", "alias more is on the target only",
+	}, result.Indices[1].Differences)
+	require.Empty(t, result.Indices[0].Differences)
+}
+
+func TestPatternsOfSettings(t *testing.T) {
+	for pattern, names := range map[string]string{
+		"index.blocks.*":         "index.blocks.write index.blocks. | index.block index.blocks",
+		"*":                      "anything | ",
+		"index.*.enabled":        "index.a.enabled index.a.b.enabled | index.enabled index.a.enabled.not",
+		"index.refresh_interval": "index.refresh_interval | index.refresh",
+	} {
+		yes, no, _ := strings.Cut(names, "|")
+		for _, name := range strings.Fields(yes) {
+			require.True(t, matches(pattern, name), "%s %s", pattern, name)
+		}
+		for _, name := range strings.Fields(no) {
+			require.False(t, matches(pattern, name), "%s %s", pattern, name)
+		}
+	}
+}
+
+func TestCutoverWithoutTheSource(t *testing.T) {
+	w := newWorld(t)
+	w.from.Create("movies", 2, map[string]string{"index.auto_expand_replicas": "0-all"})
+	request := w.frozen()
+	handover := migration.HandoverRequest{Run: w.run, Indices: request.Indices}
+	must[any](w, w.activities.OpenTargetForWrites, handover)
+	require.Equal(t, "0-all", w.to.Setting("movies", "index.auto_expand_replicas"))
+
+	w.from.Close()
+	must[any](w, w.activities.OpenTargetForWrites, handover)
+	require.Empty(t, w.to.Setting("movies", "index.auto_expand_replicas"))
+	require.NoError(t, w.to.Index("movies", "dune"))
+}
+
+func TestCutoverProvesThatWritesGetThrough(t *testing.T) {
+	w := newWorld(t)
+	request := w.frozen()
+	w.to.Refuse("POST /movies/*/*/_update", 1, http.StatusForbidden, "cluster_block_exception", "blocked by: [FORBIDDEN/6/cluster read-only (api)]")
+	refused(w, migration.ErrorRefused, w.activities.OpenTargetForWrites, migration.HandoverRequest{Run: w.run, Indices: request.Indices}, "movies", "something else refuses writes")
+}
+
+func TestWebhook(t *testing.T) {
+	w := newWorld(t)
+	status, header := http.StatusNoContent, http.Header{}
+	var got []string
+	receiver := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		got = append(got, r.Method+" "+r.URL.RequestURI()+" "+r.Header.Get("Authorization")+" "+r.Header.Get("Content-Type"))
+		for name := range header {
+			rw.Header().Set(name, header.Get(name))
+		}
+		rw.WriteHeader(status)
+		_, _ = rw.Write([]byte("you sent " + r.Header.Get("Authorization")))
+	}))
+	w.run.Plan.Cutover.Webhook.URL = receiver.URL + "/planted-path?token=planted-query"
+	request := migration.WebhookRequest{Run: w.run, Report: migration.Report{Result: migration.ResultCompleted}}
+
+	must[any](w, w.activities.CallWebhook, request)
+	require.Equal(t, []string{"POST /planted-path?token=planted-query " + webhookSecret + " application/json"}, got)
+
+	for _, status = range []int{408, 429, 500, 503} {
+		passes(w, retryUnavailable, w.activities.CallWebhook, request)
+	}
+	header.Set("Location", receiver.URL+"/elsewhere?token=planted-query")
+	for _, status = range []int{302, 400, 401, 404} {
+		refused(w, migration.ErrorWebhook, w.activities.CallWebhook, request, "it answered")
+	}
+	receiver.Close()
+	passes(w, retryUnavailable, w.activities.CallWebhook, request)
+
+	request.Plan.Cutover.Webhook = migration.Webhook{}
+	must[any](w, w.activities.CallWebhook, request)
+
+	now := time.Unix(1_700_000_000, 0)
+	require.Equal(t, 30*time.Second, retryAfter(http.Header{"Retry-After": {"30"}}, now))
+	require.Equal(t, 90*time.Second, retryAfter(http.Header{"Retry-After": {now.Add(90 * time.Second).UTC().Format(http.TimeFormat)}}, now))
+	require.Zero(t, retryAfter(http.Header{"Retry-After": {"soon"}}, now))
+	require.Zero(t, retryAfter(http.Header{}, now))
+}
