@@ -82,7 +82,7 @@ func (c *Client) DeleteRepository(ctx context.Context, name string) error {
 	return err
 }
 
-// VerifyRepository has every node access the repository and gives the names of those that could, sorted by no order; none at
+// VerifyRepository has every node access the repository and gives the names of those that could, in no order; none at
 // all for a read-only repository on 5.x, which isn't checked. Errors as for PutRepository.
 func (c *Client) VerifyRepository(ctx context.Context, name string) ([]string, error) {
 	what := call{operation: "verify repository", subject: name, slow: true}
