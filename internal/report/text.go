@@ -20,14 +20,14 @@ func Text(r migration.Report, zone *time.Location) string {
 	v.shorten()
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "%s\n%s\n\n", v.Title, v.Outcome)
-	table(&out, func(row func(...string)) {
+	Table(&out, func(row func(...string)) {
 		for _, f := range v.Facts {
 			row(f.Label+":", f.Value)
 		}
 	})
 	if w := v.Window; w != nil {
 		out.WriteString("\nFrozen window\n")
-		table(&out, func(row func(...string)) {
+		Table(&out, func(row func(...string)) {
 			row("began", w.Started)
 			for _, p := range w.Parts {
 				row(p.Name, p.Took)
@@ -37,7 +37,7 @@ func Text(r migration.Report, zone *time.Location) string {
 	}
 	if len(v.Rounds) > 0 {
 		out.WriteString("\nRounds\n")
-		table(&out, func(row func(...string)) {
+		Table(&out, func(row func(...string)) {
 			row("ROUND", "KIND", "SNAPSHOT", "COPIED", "THERE ALREADY", "SNAPSHOT TOOK", "COPY", "RESTORE", "DOCUMENTS")
 			for i, r := range v.Rounds {
 				if v.RoundsLeftOut > 0 && i == listedRounds/2 {
@@ -49,7 +49,7 @@ func Text(r migration.Report, zone *time.Location) string {
 	}
 	if len(v.Indices) > 0 {
 		out.WriteString("\nIndices\n")
-		table(&out, func(row func(...string)) {
+		Table(&out, func(row func(...string)) {
 			row("INDEX", "SOURCE DOCUMENTS", "TARGET DOCUMENTS", "VERDICT")
 			for _, i := range v.Indices {
 				row(i.Name, i.Source, i.Target, i.Verdict)
@@ -63,7 +63,7 @@ func Text(r migration.Report, zone *time.Location) string {
 	}
 	if len(v.Decisions) > 0 {
 		out.WriteString("\nRequests\n")
-		table(&out, func(row func(...string)) {
+		Table(&out, func(row func(...string)) {
 			row("AT", "REQUEST", "BY", "IN PHASE", "VERDICT", "REASON")
 			for _, d := range v.Decisions {
 				row(d.At, d.Request, d.By, d.Phase, d.Verdict, d.Reason)
@@ -85,8 +85,8 @@ func (v *view) shorten() {
 	v.Rounds = append(append([]round(nil), head...), tail...)
 }
 
-// table aligns rows and leaves no spaces at their ends.
-func table(out *bytes.Buffer, fill func(row func(...string))) {
+// Table aligns rows of cells and leaves no spaces at their ends.
+func Table(out *bytes.Buffer, fill func(row func(...string))) {
 	var raw bytes.Buffer
 	w := tabwriter.NewWriter(&raw, 0, 0, 2, ' ', 0)
 	fill(func(cells ...string) { fmt.Fprintln(w, "  "+strings.Join(cells, "\t")) })

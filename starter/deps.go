@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/user"
+	"time"
+
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/contrib/envconfig"
+	"go.temporal.io/sdk/converter"
+	"golang.org/x/term"
+)
+
+// deps is what the commands need of the world, so that tests can put another in
+// its place.
+type deps struct {
+	in       io.Reader
+	out, err io.Writer
+	// inTerminal and outTerminal tell whether a person sits at the other end.
+	inTerminal, outTerminal bool
+	dial                    func(context.Context, client.Options) (temporalClient, error)
+	environment             envconfig.EnvLookup
+	now                     func() time.Time
+	// sleep waits between two polls; it ends early with the context.
+	sleep func(context.Context, time.Duration) error
+	// zone is that of the times shown to people.
+	zone *time.Location
+	user func() string
+}
+
+// temporalClient is the part of client.Client that the commands use.
+type temporalClient interface {
+	ExecuteWorkflow(ctx context.Context, options client.StartWorkflowOptions, workflow any, args ...any) (client.WorkflowRun, error)
+	GetWorkflow(ctx context.Context, workflowID, runID string) client.WorkflowRun
+	SignalWorkflow(ctx context.Context, workflowID, runID, signalName string, arg any) error
+	QueryWorkflow(ctx context.Context, workflowID, runID, queryType string, args ...any) (converter.EncodedValue, error)
+	UpdateWorkflow(ctx context.Context, options client.UpdateWorkflowOptions) (client.WorkflowUpdateHandle, error)
+	DescribeWorkflowExecution(ctx context.Context, workflowID, runID string) (*workflowservice.DescribeWorkflowExecutionResponse, error)
+	DescribeTaskQueue(ctx context.Context, queue string, kind enums.TaskQueueType) (*workflowservice.DescribeTaskQueueResponse, error)
+	Close()
+}
+
+// system is the real world.
+func system() deps {
+	return deps{
+		in: os.Stdin, out: os.Stdout, err: os.Stderr,
+		inTerminal:  term.IsTerminal(int(os.Stdin.Fd())),
+		outTerminal: term.IsTerminal(int(os.Stdout.Fd())),
+		dial: func(ctx context.Context, options client.Options) (temporalClient, error) {
+			return client.DialContext(ctx, options)
+		},
+		environment: envconfig.EnvLookupOS,
+		now:         time.Now,
+		sleep: func(ctx context.Context, d time.Duration) error {
+			timer := time.NewTimer(d)
+			defer timer.Stop()
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-timer.C:
+				return nil
+			}
+		},
+		zone: time.Local,
+		user: currentUser,
+	}
+}
+
+// currentUser names who sends a request. A container may know users by number
+// only.
+func currentUser() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	return os.Getenv("USER")
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/snapferry/snapferry/internal/report"
+	"github.com/snapferry/snapferry/migration"
+)
+
+func table(fill func(row func(...string))) string {
+	var out bytes.Buffer
+	report.Table(&out, fill)
+	return out.String()
+}
+
+// clock prints an instant in local time: the time alone if it is within half a
+// day, else with the date.
+func (a *app) clock(millis int64) string {
+	t := time.UnixMilli(millis).In(a.zone)
+	if away := a.now().Sub(t).Abs(); away < 12*time.Hour {
+		return t.Format("15:04:05")
+	}
+	return t.Format("2006-01-02 15:04:05")
+}
+
+// ago prints an instant with its distance from now.
+func (a *app) ago(millis int64) string {
+	distance := a.now().UnixMilli() - millis
+	if distance < 0 {
+		return fmt.Sprintf("%s (in %s)", a.clock(millis), whole(-distance))
+	}
+	return fmt.Sprintf("%s (%s ago)", a.clock(millis), whole(distance))
+}
+
+// whole is a span without fractions of a second: a person reads it once.
+func whole(millis int64) string { return report.Span((millis + 500) / 1000 * 1000) }
+
+// progressText says how far an activity has come.
+func progressText(p *migration.Progress) string {
+	if p == nil {
+		return ""
+	}
+	var parts []string
+	add := func(done, total int64, print func(int64) string, unit string) {
+		switch {
+		case total > 0:
+			parts = append(parts, fmt.Sprintf("%s of %s%s", print(done), print(total), unit))
+		case done > 0:
+			parts = append(parts, print(done)+unit)
+		}
+	}
+	add(p.BlobsDone, p.BlobsTotal, report.Count, " blobs")
+	add(p.BytesDone, p.BytesTotal, report.Size, "")
+	add(int64(p.ShardsDone), int64(p.ShardsTotal), report.Count, " shards")
+	add(p.DocsDone, p.DocsTotal, report.Count, " documents")
+	text := p.Doing
+	if len(parts) > 0 {
+		text = strings.TrimPrefix(text+": "+strings.Join(parts, ", "), ": ")
+	}
+	if p.Waiting != "" {
+		text = strings.TrimPrefix(text+"; waits for "+p.Waiting, "; ")
+	}
+	return text
+}
+
+// measure is the most telling of an activity's counters; total is 0 if none is
+// known.
+func measure(p *migration.Progress) (done, total int64) {
+	switch {
+	case p == nil:
+		return 0, 0
+	case p.BytesTotal > 0:
+		return p.BytesDone, p.BytesTotal
+	case p.BlobsTotal > 0:
+		return p.BlobsDone, p.BlobsTotal
+	case p.ShardsTotal > 0:
+		return int64(p.ShardsDone), int64(p.ShardsTotal)
+	case p.DocsTotal > 0:
+		return p.DocsDone, p.DocsTotal
+	}
+	return 0, 0
+}
+
+// describeActivity is one line about a step that is under way.
+func (a *app) describeActivity(step activity) string {
+	var parts []string
+	if text := progressText(step.Progress); text != "" {
+		parts = append(parts, text)
+	}
+	switch {
+	case step.State == "paused":
+		parts = append(parts, "paused by an operator of Temporal (temporal activity unpause)")
+	case step.State == "cancelRequested":
+		parts = append(parts, "being stopped")
+	case step.State == "scheduled" && step.Attempt > 1 && step.NextAttemptMillis > 0:
+		parts = append(parts, fmt.Sprintf("attempt %d at %s", step.Attempt, a.clock(step.NextAttemptMillis)))
+	case step.State == "scheduled":
+		parts = append(parts, "waits for a worker")
+	case step.Attempt > 1:
+		parts = append(parts, fmt.Sprintf("attempt %d", step.Attempt))
+	}
+	if step.LastFailure != "" {
+		parts = append(parts, "last failure: "+step.LastFailure)
+	}
+	if len(parts) == 0 {
+		return step.Type
+	}
+	return step.Type + ": " + strings.Join(parts, "; ")
+}
+
+func describeRound(r migration.Round) string {
+	return fmt.Sprintf("round %d (%s) has ended: %s: %s in %s blobs copied, %s blobs were there already; snapshot %s, copy %s, restore %s; %s documents",
+		r.Number, r.Kind, r.Snapshot, report.Size(r.BytesCopied), report.Count(r.BlobsCopied), report.Count(r.BlobsSkipped),
+		report.Span(r.SnapshotMillis), report.Span(r.CopyMillis), report.Span(r.RestoreMillis), report.Count(r.Docs))
+}
+
+func describeWindow(w migration.FrozenWindow) string {
+	return fmt.Sprintf("%s (block and standstill %s, snapshot %s, copy %s, restore %s, verification %s)", report.Span(w.Millis),
+		report.Span(w.BlockMillis), report.Span(w.SnapshotMillis), report.Span(w.CopyMillis), report.Span(w.RestoreMillis), report.Span(w.VerifyMillis))
+}
+
+func describeDecision(d migration.Decision) string {
+	text := string(d.Request)
+	if d.By != "" {
+		text += " by " + d.By
+	}
+	if d.Reason != "" {
+		text += " (" + d.Reason + ")"
+	}
+	text += ": " + string(d.Verdict)
+	if d.Commentary != "" {
+		text += ", " + d.Commentary
+	}
+	return text
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// queryTimeout bounds the status query, which needs a worker.
+const queryTimeout = 10 * time.Second
+
+// view is all there is to know of a migration at one moment. As JSON it is the
+// migration's status with the execution beside it.
+type view struct {
+	// Status is nil if no worker answers the query.
+	*migration.Status
+	Execution execution `json:"execution"`
+	// Problems say why it doesn't move, where Temporal knows.
+	Problems []string `json:"problems,omitempty"`
+	// Failure is why a closed workflow has no report, or why it ended.
+	Failure string `json:"failure,omitempty"`
+
+	report *migration.Report
+}
+
+// look asks Temporal, then the migration itself.
+func (a *app) look(ctx context.Context, c *connection, t target) (view, error) {
+	e, err := describe(ctx, c, t)
+	if err != nil {
+		return view{}, err
+	}
+	v := view{Execution: e}
+	if !e.running() {
+		v.report, v.Failure = result(ctx, c, t)
+		v.Status = statusOf(v.report, t)
+		return v, nil
+	}
+	status, err := query(ctx, c, t)
+	switch {
+	case err == nil:
+		v.Status = &status
+	case ctx.Err() != nil:
+		return view{}, ctx.Err()
+	}
+	v.Problems = c.missingWorkers(ctx, a.now(), e.TaskQueue)
+	if e.WorkflowTaskAttempt > 1 {
+		v.Problems = append(v.Problems, fmt.Sprintf("the workflow's own step has failed or timed out %d times: look at the worker's log, where the reason stands; "+
+			"after an update of the worker, go back to the version before", e.WorkflowTaskAttempt-1))
+	}
+	if err != nil && len(v.Problems) == 0 {
+		v.Problems = append(v.Problems, "the status query is not answered: "+err.Error())
+	}
+	return v, nil
+}
+
+func query(ctx context.Context, c *connection, t target) (migration.Status, error) {
+	value, err := within(ctx, queryTimeout, func(ctx context.Context) (converter.EncodedValue, error) {
+		return c.QueryWorkflow(ctx, t.id, "", migration.QueryStatus)
+	})
+	if err != nil {
+		return migration.Status{}, err
+	}
+	var status migration.Status
+	if err := value.Get(&status); err != nil {
+		return migration.Status{}, fmt.Errorf("the answer can't be read: %w", err)
+	}
+	return status, nil
+}
+
+// result is the report of a closed migration, wherever it stands: an aborted or
+// cancelled one carries it in its error. Without a report there is a reason.
+func result(ctx context.Context, c *connection, t target) (*migration.Report, string) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var report migration.Report
+	err := c.GetWorkflow(ctx, t.id, "").Get(ctx, &report)
+	if err == nil {
+		return &report, ""
+	}
+	if failure, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+		if failure.HasDetails() && failure.Details(&report) == nil && report.Result != "" {
+			return &report, report.Error
+		}
+		return nil, failure.Message()
+	}
+	if canceled, ok := errors.AsType[*temporal.CanceledError](err); ok {
+		if canceled.HasDetails() && canceled.Details(&report) == nil && report.Result != "" {
+			return &report, report.Error
+		}
+		return nil, "cancelled"
+	}
+	if _, ok := errors.AsType[*temporal.TerminatedError](err); ok {
+		return nil, "terminated: nothing was cleaned up. If writes to the source were blocked, they still are; " +
+			`lift the block by hand: PUT /<indices>/_settings {"index.blocks.write": null}`
+	}
+	return nil, err.Error()
+}
+
+// statusOf is the status of a migration that has ended, as far as its report
+// tells.
+func statusOf(r *migration.Report, t target) *migration.Status {
+	if r == nil {
+		return nil
+	}
+	s := migration.Status{
+		WorkflowID: t.id, Plan: migration.Plan{Name: r.Plan}, Phase: migration.PhaseAborted,
+		StartedMillis: r.StartedMillis, PhaseSinceMillis: r.EndedMillis,
+		RoundsEnded: len(r.Rounds), Rounds: r.Rounds, IndicesTotal: len(r.Indices),
+		FrozenWindow: r.FrozenWindow, Warnings: r.Warnings, Notes: r.Decisions,
+	}
+	if r.Result == migration.ResultCompleted {
+		s.Phase = migration.PhaseCompleted
+	}
+	if n := len(r.Rounds); n > 0 {
+		s.Round = r.Rounds[n-1].Number
+	}
+	for _, index := range r.Indices {
+		s.Indices = append(s.Indices, migration.IndexStatus{
+			Name: index.Name, SourceDocs: index.SourceDocs, TargetDocs: index.TargetDocs, Equal: &index.Equal,
+		})
+	}
+	return &s
+}
+
+// code is the exit code that says how it stands.
+func (v view) code() int {
+	switch {
+	case v.Execution.State == "completed":
+		return exitOK
+	case !v.Execution.running():
+		return exitAborted
+	case v.Status == nil || v.Attention != nil || len(v.Problems) > 0:
+		return exitAttention
+	}
+	return exitOK
+}
+
+// next are the commands that make sense now, ours only: the status has
+// Temporal's own as well.
+func (v view) next(t target) []string {
+	switch {
+	case v.Execution.State == "completed":
+		return []string{t.command("report")}
+	case !v.Execution.running() && v.report != nil:
+		return []string{t.command("report"), "starter start -f PLAN"}
+	case !v.Execution.running():
+		return []string{"starter start -f PLAN"}
+	case v.Status == nil:
+		return []string{t.command("status")}
+	}
+	var commands []string
+	for _, command := range v.Next {
+		// The status names the plan; this command may know the migration by
+		// another workflow id.
+		if words := strings.Fields(command); len(words) > 1 && words[0] == "starter" {
+			commands = append(commands, t.command(words[1]))
+		}
+	}
+	if len(commands) == 0 {
+		commands = append(commands, t.command("watch"))
+	}
+	return slices.Compact(commands)
+}

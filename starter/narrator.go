@@ -1,0 +1,154 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// narrator turns one look after another into lines about what has changed.
+type narrator struct {
+	*app
+	// progress says how far activities have come as well, where no bars do.
+	progress bool
+
+	begun       bool
+	phase       migration.Phase
+	paused      bool
+	step        string
+	waits       string
+	roundsEnded int
+	attention   string
+	said        map[string]bool
+	notes       map[string]bool
+	activities  map[string]string
+}
+
+// lines says what is new in v.
+func (n *narrator) lines(v view) []string {
+	if n.said == nil {
+		n.said, n.notes, n.activities = map[string]bool{}, map[string]bool{}, map[string]string{}
+	}
+	var lines []string
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	if v.Status != nil {
+		n.status(*v.Status, v.Execution.running(), add)
+	}
+	problems := map[string]bool{}
+	for _, problem := range v.Problems {
+		problems[problem] = true
+		if !n.said[problem] {
+			add("not moving: %s", problem)
+		}
+	}
+	for problem := range n.said {
+		if !problems[problem] {
+			add("over: %s", firstClause(problem))
+		}
+	}
+	n.said = problems
+	n.steps(v.Execution.Activities, add)
+	return lines
+}
+
+func (n *narrator) status(s migration.Status, running bool, add func(string, ...any)) {
+	first := !n.begun
+	n.begun = true
+	if first {
+		// What happened before the watch began is not news, but the warnings are.
+		n.roundsEnded = s.RoundsEnded
+		for _, note := range s.Notes {
+			n.notes[noteKey(note)] = true
+		}
+	}
+	for n.roundsEnded < s.RoundsEnded {
+		// The status holds the last rounds only.
+		if i := len(s.Rounds) - (s.RoundsEnded - n.roundsEnded); i >= 0 {
+			add("%s", describeRound(s.Rounds[i]))
+		}
+		n.roundsEnded++
+	}
+	for _, note := range s.Notes {
+		if key := noteKey(note); !n.notes[key] {
+			n.notes[key] = true
+			add("%s", describeDecision(note))
+		}
+	}
+	if s.Phase != n.phase {
+		n.phase, n.step, n.waits = s.Phase, "", ""
+		add("phase %s", s.Phase)
+	}
+	if s.Paused != n.paused {
+		n.paused = s.Paused
+		if s.Paused {
+			add("paused")
+		} else {
+			add("resumed")
+		}
+	}
+	for _, warning := range s.Warnings {
+		if key := "warning " + warning; !n.notes[key] {
+			n.notes[key] = true
+			add("warning: %s", warning)
+		}
+	}
+	if !running {
+		return
+	}
+	if s.Step != n.step && s.Step != "" {
+		add("%s", s.Step)
+	}
+	n.step = s.Step
+	attention := ""
+	if s.Attention != nil {
+		attention = fmt.Sprintf("NEEDS ATTENTION: %s: %s: %s\n    what to do: %s", s.Attention.Step, s.Attention.Type,
+			strings.ReplaceAll(s.Attention.Message, "\n", "\n    "), s.Attention.Remedy)
+	}
+	if attention != n.attention && attention != "" {
+		add("%s", attention)
+	}
+	n.attention = attention
+	if s.WaitsFor != n.waits && s.WaitsFor != "" && s.Attention == nil {
+		text := "waits for " + s.WaitsFor
+		if s.NextRoundMillis > 0 && !s.Paused {
+			text += "; next round " + n.ago(s.NextRoundMillis)
+		}
+		if s.FrozenUntilMillis > 0 {
+			text += "; without a cutover the block is lifted " + n.ago(s.FrozenUntilMillis)
+		}
+		add("%s", text)
+	}
+	n.waits = s.WaitsFor
+}
+
+// steps follows the activities. Their progress changes with every look, so it
+// is told in tenths.
+func (n *narrator) steps(activities []activity, add func(string, ...any)) {
+	seen := map[string]string{}
+	for _, step := range activities {
+		key := fmt.Sprint(step.State, step.Attempt, step.LastFailure)
+		if n.progress && step.Progress != nil {
+			tenths := int64(0)
+			if done, total := measure(step.Progress); total > 0 {
+				tenths = 10 * done / total
+			}
+			key += fmt.Sprint(step.Progress.Doing, step.Progress.Waiting, tenths)
+		}
+		seen[step.ID] = key
+		worthy := step.LastFailure != "" || step.State == "paused" || n.progress && step.Progress != nil
+		if n.activities[step.ID] != key && worthy {
+			add("%s", n.describeActivity(step))
+		}
+	}
+	n.activities = seen
+}
+
+func noteKey(d migration.Decision) string {
+	return fmt.Sprint("note ", d.AtMillis, d.Request, d.By, d.Verdict)
+}
+
+func firstClause(text string) string {
+	clause, _, _ := strings.Cut(text, ":")
+	return clause
+}

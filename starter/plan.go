@@ -1,0 +1,144 @@
+package main
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+//go:embed examples/plan.yaml
+var examplePlan string
+
+//go:embed examples/plan-minimal.yaml
+var minimalPlan string
+
+func (a *app) planCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "plan",
+		Short: "Write and check plans",
+		Long:  "A plan is the one input of a migration: a YAML or JSON file. See docs/plan.md.",
+	}
+	command.AddCommand(a.planExampleCommand(), a.planValidateCommand(), a.planJSONCommand())
+	return command
+}
+
+func (a *app) planExampleCommand() *cobra.Command {
+	var minimal bool
+	command := &cobra.Command{
+		Use:     "example",
+		Short:   "Print a commented plan with every field",
+		Example: "  starter plan example > movies.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			text := examplePlan
+			if minimal {
+				text = minimalPlan
+			}
+			if !a.json() {
+				a.printf("%s", text)
+				return nil
+			}
+			plan, err := migration.Decode([]byte(text))
+			if err != nil {
+				return err
+			}
+			return a.printJSON(plan)
+		},
+	}
+	command.Flags().BoolVar(&minimal, "minimal", false, "only the fields that must be there")
+	return command
+}
+
+// validation is what plan validate says to programs.
+type validation struct {
+	Valid    bool                `json:"valid"`
+	Plan     *migration.Plan     `json:"plan,omitempty"`
+	Problems []migration.Problem `json:"problems,omitempty"`
+}
+
+func (a *app) planValidateCommand() *cobra.Command {
+	var file string
+	command := &cobra.Command{
+		Use:   "validate -f PLAN",
+		Short: "Check a plan without starting anything",
+		Long: `Checks the shape and the values of a plan and lists every problem. Whether the
+clusters, buckets and permissions are as the plan says, preflight finds out after
+the start; it changes nothing.`,
+		Example: "  starter plan validate -f movies.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			plan, err := a.readPlan(file)
+			if a.json() {
+				return a.printValidation(plan, err)
+			}
+			if err != nil {
+				return err
+			}
+			a.printf("The plan %s is valid.\n\n%s", plan.Name, describePlan(plan))
+			a.next("starter iam -f "+file, "starter start -f "+file)
+			return nil
+		},
+	}
+	command.Flags().StringVarP(&file, "file", "f", "", "plan in YAML or JSON; - for stdin")
+	return command
+}
+
+func (a *app) printValidation(plan migration.Plan, err error) error {
+	if err == nil {
+		return a.printJSON(validation{Valid: true, Plan: &plan})
+	}
+	invalid, ok := errors.AsType[*migration.InvalidPlanError](err)
+	if !ok {
+		return err
+	}
+	if err := a.printJSON(validation{Problems: invalid.Problems}); err != nil {
+		return err
+	}
+	return silently(exitUsage)
+}
+
+func (a *app) planJSONCommand() *cobra.Command {
+	var file string
+	command := &cobra.Command{
+		Use:   "json -f PLAN",
+		Short: "Print the plan as JSON, with its defaults, for the Temporal UI, temporal or tctl",
+		Example: `  starter plan json -f movies.yaml > movies.json
+  temporal workflow start --type Migration --task-queue snapferry --workflow-id migration/movies --input-file movies.json`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			plan, err := a.readPlan(file)
+			if err != nil {
+				return err
+			}
+			return a.printJSON(plan)
+		},
+	}
+	command.Flags().StringVarP(&file, "file", "f", "", "plan in YAML or JSON; - for stdin")
+	return command
+}
+
+// describePlan says in a few lines what a plan will do.
+func describePlan(p migration.Plan) string {
+	return table(func(row func(...string)) {
+		row("Indices:", strings.Join(p.Indices, ", "))
+		row("Source:", p.Source.Endpoint)
+		row("S3:", fmt.Sprintf("%s/%s/ (%s)", p.Source.Repository.Bucket, p.Source.Repository.BasePath, p.Source.Repository.Region))
+		row("OSS:", fmt.Sprintf("%s/%s/ (%s)", p.Target.Repository.Bucket, p.Target.Repository.BasePath, p.Target.Repository.Region))
+		row("Target:", p.Target.Endpoint)
+		row("Rounds:", "every "+p.Rounds.Interval.String()+", until freeze")
+		row("Freeze:", "for at most "+p.Freeze.MaxDuration.String()+" without a cutover")
+		row("Verification:", verification(p))
+	})
+}
+
+func verification(p migration.Plan) string {
+	if p.Verify.Checksum == migration.ChecksumNone {
+		return "document counts"
+	}
+	return "document counts, and a checksum over type, id, routing and version of every document"
+}

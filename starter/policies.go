@@ -1,0 +1,218 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// permissions are the policies that a plan needs.
+type permissions struct {
+	// DomainARN is that of the source domain, with placeholders where the plan
+	// doesn't tell.
+	DomainARN    string       `json:"domainArn"`
+	SnapshotRole snapshotRole `json:"snapshotRole"`
+	Worker       attached     `json:"worker"`
+	OSSWriter    attached     `json:"ossWriter"`
+	OSSReader    attached     `json:"ossReader"`
+	Notes        []string     `json:"notes"`
+	Warnings     []string     `json:"warnings,omitempty"`
+}
+
+type snapshotRole struct {
+	ARN         string `json:"arn"`
+	TrustPolicy policy `json:"trustPolicy"`
+	Policy      policy `json:"policy"`
+}
+
+type attached struct {
+	Policy policy `json:"policy"`
+}
+
+// policy is a document of AWS IAM or Alibaba Cloud RAM, which share the form.
+type policy struct {
+	Version   string      `json:"Version"`
+	Statement []statement `json:"Statement"`
+}
+
+type statement struct {
+	// Sid is IAM's only: RAM has none.
+	Sid       string                       `json:"Sid,omitempty"`
+	Effect    string                       `json:"Effect"`
+	Principal map[string]string            `json:"Principal,omitempty"`
+	Action    []string                     `json:"Action"`
+	Resource  []string                     `json:"Resource,omitempty"`
+	Condition map[string]map[string]string `json:"Condition,omitempty"`
+}
+
+const (
+	versionIAM = "2012-10-17"
+	versionRAM = "1"
+)
+
+func newPermissions(plan migration.Plan) permissions {
+	source, target := plan.Source.Repository, plan.Target.Repository
+	domain, warnings := newDomain(plan)
+	p := permissions{
+		DomainARN: domain.arn(),
+		SnapshotRole: snapshotRole{
+			ARN: source.RoleARN, TrustPolicy: trustPolicy(domain), Policy: snapshotPolicy(domain.partition, source),
+		},
+		Worker:    attached{workerPolicy(domain, source)},
+		OSSWriter: attached{ossWriterPolicy(target)},
+		OSSReader: attached{ossReaderPolicy(target)},
+		Warnings:  warnings,
+	}
+	p.Notes = notes(plan)
+	return p
+}
+
+// trustPolicy lets the domain assume the role. The conditions keep the service
+// from using it for anybody else's domain (the confused deputy).
+// Amazon: managedomains-snapshots, "Edit the trust relationship".
+func trustPolicy(d domain) policy {
+	return policy{versionIAM, []statement{{
+		Sid: "SourceDomain", Effect: "Allow",
+		Principal: map[string]string{"Service": "es.amazonaws.com"},
+		Action:    []string{"sts:AssumeRole"},
+		Condition: map[string]map[string]string{
+			"StringEquals": {"aws:SourceAccount": d.account},
+			"ArnLike":      {"aws:SourceArn": d.arn()},
+		},
+	}}}
+}
+
+// snapshotPolicy is what Elasticsearch's S3 repository needs. ListBucket has no
+// condition on the prefix: the repository also asks whether the bucket exists,
+// and that request has no prefix.
+func snapshotPolicy(partition string, r migration.SourceRepository) policy {
+	return policy{versionIAM, []statement{
+		{Sid: "FindSnapshots", Effect: "Allow", Action: []string{"s3:ListBucket"}, Resource: []string{bucketARN(partition, r.Bucket)}},
+		{Sid: "KeepSnapshots", Effect: "Allow", Action: []string{"s3:GetObject", "s3:PutObject", "s3:DeleteObject"},
+			Resource: []string{objectsARN(partition, r)}},
+	}}
+}
+
+func workerPolicy(d domain, r migration.SourceRepository) policy {
+	return policy{versionIAM, []statement{
+		{Sid: "HandTheSnapshotRoleToTheDomain", Effect: "Allow", Action: []string{"iam:PassRole"}, Resource: []string{r.RoleARN}},
+		{Sid: "UseTheDomain", Effect: "Allow", Action: []string{"es:ESHttp*"}, Resource: []string{d.arn() + "/*"}},
+		{Sid: "FindSnapshots", Effect: "Allow", Action: []string{"s3:ListBucket"}, Resource: []string{bucketARN(d.partition, r.Bucket)}},
+		{Sid: "ReadSnapshots", Effect: "Allow", Action: []string{"s3:GetObject"}, Resource: []string{objectsARN(d.partition, r)}},
+	}}
+}
+
+// ossWriterPolicy is what the copy needs. Initiating, uploading parts and
+// completing are oss:PutObject, looking at an object is oss:GetObject.
+func ossWriterPolicy(r migration.TargetRepository) policy {
+	onBucket := []string{"oss:ListObjects", "oss:GetBucketInfo", "oss:GetBucketAcl"}
+	if r.CreateBucket {
+		onBucket = append(onBucket, "oss:PutBucket")
+	}
+	return policy{versionRAM, []statement{
+		{Effect: "Allow", Action: onBucket, Resource: []string{bucketOSS(r)}},
+		{Effect: "Allow", Action: []string{"oss:PutObject", "oss:GetObject", "oss:ListParts", "oss:AbortMultipartUpload"}, Resource: []string{objectsOSS(r)}},
+	}}
+}
+
+// ossReaderPolicy is what Alibaba's repository plugin needs to read. Its
+// constructor asks whether the bucket exists, for which OSS's Java SDK reads the
+// bucket's ACL or, in later versions, its information.
+func ossReaderPolicy(r migration.TargetRepository) policy {
+	return policy{versionRAM, []statement{
+		{Effect: "Allow", Action: []string{"oss:ListObjects", "oss:GetBucketAcl", "oss:GetBucketInfo"}, Resource: []string{bucketOSS(r)}},
+		{Effect: "Allow", Action: []string{"oss:GetObject"}, Resource: []string{objectsOSS(r)}},
+	}}
+}
+
+func bucketARN(partition, bucket string) string { return "arn:" + partition + ":s3:::" + bucket }
+
+// objectsARN covers the base path: each run has a folder of its own below it.
+func objectsARN(partition string, r migration.SourceRepository) string {
+	return bucketARN(partition, r.Bucket) + "/" + r.BasePath + "/*"
+}
+
+func bucketOSS(r migration.TargetRepository) string { return "acs:oss:*:*:" + r.Bucket }
+
+func objectsOSS(r migration.TargetRepository) string {
+	return bucketOSS(r) + "/" + r.BasePath + "/*"
+}
+
+func notes(plan migration.Plan) []string {
+	source, target := plan.Source.Repository, plan.Target.Repository
+	list := []string{
+		fmt.Sprintf("Objects are limited to the plan's folders, %s/%s/ and %s/%s/. To use the same policies for other plans, write %s/* and %s/* instead.",
+			source.Bucket, source.BasePath, target.Bucket, target.BasePath, source.Bucket, target.Bucket),
+		"The conditions of the trust policy need service software R20211203 or later on the domain. On an older domain leave Condition out.",
+		"With fine-grained access control on the source, map the worker's user or role to the roles manage_snapshots and all_access, or to one that may also read and change settings of the indices.",
+		"A resource policy on the domain must not deny the worker, and a domain in a VPC must be reachable from it.",
+		"The policy AliyunOSSFullAccess and a public bucket, which some guides ask for, are not needed.",
+		"Nothing here may delete in OSS. To tidy up after the migration, delete the folder with a key of your own.",
+		"Delete the target cluster's key after the migration: whoever may read _snapshot on Elasticsearch 5.x has seen it.",
+	}
+	if source.ServerSideEncryption {
+		list = append(list, "serverSideEncryption is SSE-S3 and needs nothing more. If the bucket encrypts with a KMS key, both AWS policies need kms:Decrypt and the snapshot role's also kms:GenerateDataKey on that key.")
+	}
+	return list
+}
+
+// domain is the source domain as far as the plan tells.
+type domain struct{ partition, region, account, name string }
+
+func (d domain) arn() string {
+	return fmt.Sprintf("arn:%s:es:%s:%s:domain/%s", d.partition, d.region, d.account, d.name)
+}
+
+var (
+	roleParts = regexp.MustCompile(`^arn:([a-z-]+):iam::([0-9]{12}):role/`)
+	// Amazon: search-NAME-ID.REGION.es.amazonaws.com, vpc-NAME-ID for domains in a
+	// VPC, and NAME-ID.aos.REGION.on.aws for endpoints with two address families.
+	// A name may hold hyphens, an id holds none.
+	domainHost  = regexp.MustCompile(`^(?:search|vpc)-(.+)-[a-z0-9]+\.([a-z0-9-]+)\.es\.amazonaws\.com(?:\.cn)?$`)
+	domainHost2 = regexp.MustCompile(`^(?:search-|vpc-)?(.+)-[a-z0-9]+\.aos\.([a-z0-9-]+)\.on\.aws$`)
+)
+
+const placeholderName = "<DOMAIN-NAME>"
+
+// newDomain takes the partition and the account from the role, which must be in
+// the domain's account for the domain to be given it, and the rest from the
+// endpoint.
+func newDomain(plan migration.Plan) (domain, []string) {
+	d := domain{partition: "aws", region: plan.Source.Auth.Region, account: "<ACCOUNT-ID>", name: placeholderName}
+	if d.region == "" {
+		d.region = plan.Source.Repository.Region
+	}
+	var warnings []string
+	// A plan that was validated always matches.
+	if parts := roleParts.FindStringSubmatch(plan.Source.Repository.RoleARN); parts != nil {
+		d.partition, d.account = parts[1], parts[2]
+	}
+	name := ""
+	if endpoint, err := url.Parse(plan.Source.Endpoint); err == nil {
+		name = strings.ToLower(endpoint.Hostname())
+	}
+	parts := domainHost.FindStringSubmatch(name)
+	if parts == nil {
+		parts = domainHost2.FindStringSubmatch(name)
+	}
+	switch {
+	case parts == nil:
+		warnings = append(warnings, fmt.Sprintf("the domain's name can't be derived from the endpoint %s, which is none of Amazon's own: put it in place of %s, and check the region %s "+
+			"(aws es list-domain-names, or opensearch list-domain-names)", plan.Source.Endpoint, placeholderName, d.region))
+	default:
+		d.name = parts[1]
+		if region := parts[2]; region != d.region {
+			if plan.Source.Auth.Type == migration.AuthSigV4 {
+				warnings = append(warnings, fmt.Sprintf("the endpoint says that the domain is in %s, but requests are signed for %s: set source.auth.region", region, d.region))
+			}
+			d.region = region
+		}
+	}
+	if plan.Source.Auth.Type != migration.AuthSigV4 {
+		warnings = append(warnings, fmt.Sprintf("source.auth.type is %s: Amazon takes the registration of a repository with a role only if the request is signed (sigv4)", plan.Source.Auth.Type))
+	}
+	return d, warnings
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// answer is what a request says to programs.
+type answer struct {
+	Request    migration.Request `json:"request"`
+	WorkflowID string            `json:"workflowId"`
+	// Sent is signal or update. A signal is not answered.
+	Sent    string          `json:"sent"`
+	Message string          `json:"message,omitempty"`
+	Phase   migration.Phase `json:"phase,omitempty"`
+	Next    string          `json:"next"`
+}
+
+type requestOptions struct {
+	by, reason  string
+	signal, yes bool
+	timeout     time.Duration
+}
+
+func (a *app) requestCommand(request migration.Request) *cobra.Command {
+	var flags targetFlags
+	var options requestOptions
+	command := &cobra.Command{
+		Use:   string(request),
+		Short: strings.TrimSuffix(request.Description(), "."),
+		Long: request.Description() + `
+
+Sends the update of this name and prints its answer; exit code 3 if the migration
+refuses it in its present phase. With --signal it sends the signal instead, which
+is not answered, and which needs no worker at this moment.`,
+		Example: fmt.Sprintf("  starter %s movies --reason \"maintenance window\"", request),
+		RunE: func(c *cobra.Command, args []string) error {
+			t, err := a.target(flags, args)
+			if err != nil {
+				return err
+			}
+			if options.by == "" {
+				options.by = a.user()
+			}
+			if irrevocable(request) {
+				if err := a.confirm(request, t, options.yes); err != nil {
+					return err
+				}
+			}
+			connection, err := a.connect(c.Context())
+			if err != nil {
+				return err
+			}
+			defer connection.Close()
+			return a.request(c.Context(), connection, t, request, options)
+		},
+	}
+	flags.add(command)
+	command.Flags().StringVar(&options.by, "by", "", "who asks (default: the user of this computer)")
+	command.Flags().StringVar(&options.reason, "reason", "", "why; it is kept in the status and the report")
+	command.Flags().BoolVar(&options.signal, "signal", false, "send the signal instead of the update")
+	command.Flags().DurationVar(&options.timeout, "timeout", 30*time.Second, "how long to wait for the answer")
+	if irrevocable(request) {
+		command.Flags().BoolVarP(&options.yes, "yes", "y", false, "don't ask for confirmation on a terminal")
+	}
+	return command
+}
+
+// irrevocable tells whether a person should think twice.
+func irrevocable(request migration.Request) bool {
+	return request == migration.RequestCutover || request == migration.RequestAbort
+}
+
+// confirm asks a person. Without one at the keyboard there is nobody to ask.
+func (a *app) confirm(request migration.Request, t target, yes bool) error {
+	if yes || !a.inTerminal {
+		return nil
+	}
+	fmt.Fprintf(a.err, "%s %s: %s\nType %q to go on: ", request, t.label(), request.Description(), t.label())
+	line, err := bufio.NewReader(a.in).ReadString('\n')
+	if err != nil && line == "" || strings.TrimSpace(line) != t.label() {
+		return fail(exitFailed, "not confirmed; nothing was sent")
+	}
+	return nil
+}
+
+func (a *app) request(ctx context.Context, c *connection, t target, request migration.Request, options requestOptions) error {
+	input := migration.RequestInput{By: options.by, Reason: options.reason}
+	result := answer{Request: request, WorkflowID: t.id, Sent: "update", Next: t.command(string(after(request)))}
+	if options.signal {
+		result.Sent = "signal"
+		if err := a.sendSignal(ctx, c, t, request, input); err != nil {
+			return err
+		}
+		result.Next = t.command("status")
+	} else {
+		got, err := within(ctx, options.timeout, func(ctx context.Context) (migration.Answer, error) {
+			return update(ctx, c, t, request, input)
+		})
+		if err != nil {
+			return a.explainUpdate(ctx, c, t, request, err)
+		}
+		result.Message, result.Phase = got.Message, got.Phase
+	}
+	if a.json() {
+		return a.printJSON(result)
+	}
+	if options.signal {
+		a.printf("Sent the signal %s to %s; the status shows what becomes of it.\n", request, t.label())
+	} else {
+		a.printf("%s %s: %s.\nPhase: %s\n", request, t.label(), strings.TrimSuffix(result.Message, "."), result.Phase)
+	}
+	a.next(result.Next)
+	return nil
+}
+
+// after is the command that makes sense after a request was taken.
+func after(request migration.Request) string {
+	if request == migration.RequestPause {
+		return string(migration.RequestResume)
+	}
+	return "watch"
+}
+
+func (a *app) sendSignal(ctx context.Context, c *connection, t target, request migration.Request, input migration.RequestInput) error {
+	_, err := within(ctx, callTimeout, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, c.SignalWorkflow(ctx, t.id, "", string(request), input)
+	})
+	if err == nil {
+		return nil
+	}
+	if refused := a.refusedByEnd(ctx, c, t, request, err); refused != nil {
+		return refused
+	}
+	return c.explain(err, t)
+}
+
+func update(ctx context.Context, c *connection, t target, request migration.Request, input migration.RequestInput) (migration.Answer, error) {
+	handle, err := c.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
+		WorkflowID: t.id, UpdateName: string(request), Args: []any{input},
+		WaitForStage: client.WorkflowUpdateStageCompleted,
+	})
+	if err != nil {
+		return migration.Answer{}, err
+	}
+	var got migration.Answer
+	return got, handle.Get(ctx, &got)
+}
+
+func (a *app) explainUpdate(ctx context.Context, c *connection, t target, request migration.Request, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if refusal, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+		exit := fail(exitRefused, "%s", refusal.Message())
+		exit.next = t.command("status")
+		return exit
+	}
+	if refused := a.refusedByEnd(ctx, c, t, request, err); refused != nil {
+		return refused
+	}
+	_, timedOut := errors.AsType[*client.WorkflowUpdateServiceTimeoutOrCanceledError](err)
+	if !timedOut && !passes(err) {
+		return c.explain(err, t)
+	}
+	reason := ""
+	if e, describeErr := describe(ctx, c, t); describeErr == nil {
+		if missing := c.missingWorkers(ctx, a.now(), e.TaskQueue); len(missing) > 0 {
+			reason = ": " + strings.Join(missing, "; ")
+		}
+	}
+	exit := fail(exitFailed, "%s was sent and not answered in time%s. Whether it is taken, the status will show; `--signal` needs no worker at this moment", request, reason)
+	exit.next = t.command("status")
+	return exit
+}
+
+// refusedByEnd tells whether an error only says that the migration has ended.
+func (a *app) refusedByEnd(ctx context.Context, c *connection, t target, request migration.Request, err error) error {
+	if _, ok := errors.AsType[*serviceerror.NotFound](err); !ok {
+		return nil
+	}
+	e, err := describe(ctx, c, t)
+	if err != nil || e.running() {
+		return nil
+	}
+	exit := fail(exitRefused, "%s is not possible now: the migration has ended (%s)", request, e.State)
+	exit.next = t.command("report")
+	return exit
+}

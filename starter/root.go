@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// The forms of output.
+const (
+	outputText = "text"
+	outputJSON = "json"
+)
+
+// app is one run of the starter.
+type app struct {
+	deps
+	address, namespace, profile string
+	output                      string
+}
+
+// execute runs the command line and returns the exit code.
+func execute(ctx context.Context, d deps, args []string) int {
+	root := newRootCommand(d)
+	root.SetArgs(args)
+	command, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	code := codeOf(err)
+	if exit, ok := errors.AsType[*exitError](err); ok {
+		if exit.err != nil {
+			fmt.Fprintf(d.err, "Error: %v\n", exit.err)
+		}
+		if exit.next != "" {
+			fmt.Fprintf(d.err, "Next: %s\n", exit.next)
+		}
+		return code
+	}
+	fmt.Fprintf(d.err, "Error: %v\nNext: %s --help\n", err, command.CommandPath())
+	return code
+}
+
+func newRootCommand(d deps) *cobra.Command {
+	a := &app{deps: d}
+	root := &cobra.Command{
+		Use:   "starter",
+		Short: "Start and steer migrations of Elasticsearch indices from Amazon to Alibaba Cloud",
+		Long: `starter starts and steers migrations of Elasticsearch indices from Amazon
+Elasticsearch Service to Alibaba Cloud Elasticsearch. Each migration is a Temporal
+workflow; its id is migration/<name of the plan>.
+
+The usual way:
+  starter plan example > movies.yaml     write the plan
+  starter iam -f movies.yaml             the permissions that it needs
+  starter start -f movies.yaml           start; rounds go on from here
+  starter watch movies                   look on
+  starter freeze movies                  block writes, carry the rest over, verify
+  starter cutover movies                 hand over
+  starter report movies                  the record
+
+Temporal is found as the temporal command line finds it: TEMPORAL_ADDRESS,
+TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_*, or a profile
+(TEMPORAL_PROFILE) in its configuration file.
+
+` + exitCodesHelp,
+		SilenceErrors: true, SilenceUsage: true,
+	}
+	root.SetIn(d.in)
+	root.SetOut(d.out)
+	root.SetErr(d.err)
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.address, "address", "", "Temporal's host:port (default: TEMPORAL_ADDRESS, the profile, or localhost:7233)")
+	flags.StringVar(&a.namespace, "namespace", "", "Temporal namespace (default: TEMPORAL_NAMESPACE, the profile, or default)")
+	flags.StringVar(&a.profile, "profile", "", "profile in the temporal command line's configuration file (default: TEMPORAL_PROFILE, or default)")
+	flags.StringVarP(&a.output, "output", "o", outputText, "text or json")
+
+	root.AddCommand(a.startCommand(), a.planCommand(), a.statusCommand(), a.watchCommand())
+	for _, request := range migration.Requests() {
+		root.AddCommand(a.requestCommand(request))
+	}
+	root.AddCommand(a.reportCommand(), a.iamCommand())
+	root.CompletionOptions.HiddenDefaultCmd = true
+	mark(root, a)
+	return root
+}
+
+// mark makes sure that whatever a command returns carries an exit code, that a
+// command with subcommands refuses unknown ones, and that --output is known.
+func mark(command *cobra.Command, a *app) {
+	for _, sub := range command.Commands() {
+		mark(sub, a)
+	}
+	run := command.RunE
+	if run == nil {
+		return
+	}
+	command.RunE = func(c *cobra.Command, args []string) error {
+		if !slices.Contains([]string{outputText, outputJSON}, a.output) {
+			return fmt.Errorf("--output %s is not known: use text or json", a.output)
+		}
+		err := run(c, args)
+		if err == nil {
+			return nil
+		}
+		if _, ok := errors.AsType[*exitError](err); ok {
+			return err
+		}
+		if c.Context().Err() != nil {
+			return &exitError{code: exitInterrupted, err: errors.New("interrupted; the migration itself is not affected")}
+		}
+		return &exitError{code: exitFailed, err: err}
+	}
+}
+
+// json tells whether output is for programs.
+func (a *app) json() bool { return a.output == outputJSON }
+
+// printJSON is the only thing that a command prints with --output json.
+func (a *app) printJSON(value any) error {
+	encoder := json.NewEncoder(a.out)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(value)
+}
+
+func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.out, format, args...) }
+
+// next ends human output with the command that makes sense now.
+func (a *app) next(commands ...string) {
+	if len(commands) > 0 {
+		a.printf("\nNext: %s\n", strings.Join(commands, "\n  or: "))
+	}
+}

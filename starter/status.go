@@ -1,0 +1,227 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/snapferry/snapferry/internal/report"
+	"github.com/snapferry/snapferry/migration"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	var flags targetFlags
+	command := &cobra.Command{
+		Use:   "status",
+		Short: "Show how a migration stands, and what would move it on",
+		Long: `Shows phase, rounds, indices, what the migration waits for and the command that
+moves it on. The exit code is 5 if it needs attention, 6 if it was aborted or has
+failed.`,
+		Example: "  starter status movies\n  starter status movies -o json",
+		RunE: func(c *cobra.Command, args []string) error {
+			t, err := a.target(flags, args)
+			if err != nil {
+				return err
+			}
+			connection, err := a.connect(c.Context())
+			if err != nil {
+				return err
+			}
+			defer connection.Close()
+			v, err := a.look(c.Context(), connection, t)
+			if err != nil {
+				return connection.explain(err, t)
+			}
+			if a.json() {
+				if err := a.printJSON(v); err != nil {
+					return err
+				}
+			} else {
+				a.printf("%s", a.statusPage(v, t))
+				a.next(v.next(t)...)
+			}
+			return silently(v.code())
+		},
+	}
+	flags.add(command)
+	return command
+}
+
+// statusPage is the status for people.
+func (a *app) statusPage(v view, t target) string {
+	var page strings.Builder
+	section := func(title, text string) {
+		if text != "" {
+			fmt.Fprintf(&page, "\n%s\n%s", title, text)
+		}
+	}
+	fmt.Fprintf(&page, "Migration %s (workflow %s)\n", t.label(), t.id)
+	page.WriteString(a.headline(v))
+	if v.Status != nil {
+		section("Needs attention", a.attention(v.Attention))
+	}
+	section("Not moving", bullets(v.Problems))
+	section("Under way", a.activities(v.Execution.Activities))
+	if v.Status == nil {
+		return page.String()
+	}
+	section("Rounds", a.rounds(*v.Status))
+	section("Indices", indices(*v.Status))
+	section("Warnings", bullets(v.Warnings))
+	section("Requests", a.notes(v.Notes))
+	return page.String()
+}
+
+func (a *app) headline(v view) string {
+	return table(func(row func(...string)) {
+		e := v.Execution
+		if !e.running() {
+			row("Ended:", fmt.Sprintf("%s, %s", e.State, a.ago(e.ClosedMillis)))
+			if v.Failure != "" {
+				row("Because:", v.Failure)
+			}
+		}
+		s := v.Status
+		if s == nil {
+			row("Started:", a.ago(e.StartedMillis))
+			return
+		}
+		if e.running() {
+			phase := string(s.Phase)
+			if s.Paused {
+				phase += " (paused)"
+			}
+			row("Phase:", phase+", since "+a.ago(s.PhaseSinceMillis))
+		}
+		row("Started:", a.ago(s.StartedMillis))
+		if s.Step != "" {
+			row("Now:", s.Step)
+		}
+		if s.WaitsFor != "" {
+			row("Waits for:", s.WaitsFor)
+		}
+		if s.NextRoundMillis > 0 && !s.Paused {
+			row("Next round:", a.ago(s.NextRoundMillis))
+		}
+		if s.FreezeRequested {
+			row("Remembered:", "freeze, once the phase allows it")
+		}
+		if s.CutoverRequested && s.Phase.Frozen() {
+			row("Remembered:", "cutover, once the target is verified")
+		}
+		if s.FrozenUntilMillis > 0 && s.FrozenSinceMillis > 0 {
+			row("Writes:", fmt.Sprintf("blocked since %s; given free again at %s without a cutover", a.ago(s.FrozenSinceMillis), a.ago(s.FrozenUntilMillis)))
+		}
+		if s.FrozenWindow != nil {
+			row("Frozen window:", describeWindow(*s.FrozenWindow))
+		}
+	})
+}
+
+func (a *app) attention(attention *migration.Attention) string {
+	if attention == nil {
+		return ""
+	}
+	return table(func(row func(...string)) {
+		row("Step:", attention.Step)
+		row("Since:", a.ago(attention.SinceMillis))
+		if attention.Failures > 1 {
+			row("Failures:", fmt.Sprint(attention.Failures))
+		}
+		lines := strings.Split(strings.TrimSpace(attention.Message), "\n")
+		row(attention.Type+":", lines[0])
+		for _, line := range lines[1:] {
+			row("", line)
+		}
+		row("What to do:", attention.Remedy)
+	})
+}
+
+func (a *app) activities(activities []activity) string {
+	var lines []string
+	for _, step := range activities {
+		lines = append(lines, a.describeActivity(step))
+	}
+	return bullets(lines)
+}
+
+// shownRounds is how many of the newest rounds a status lists.
+const shownRounds = 10
+
+func (a *app) rounds(s migration.Status) string {
+	if len(s.Rounds) == 0 {
+		return ""
+	}
+	return table(func(row func(...string)) {
+		row("ROUND", "KIND", "SNAPSHOT AT", "COPIED", "THERE ALREADY", "SNAPSHOT", "COPY", "RESTORE", "DOCUMENTS")
+		shown := s.Rounds
+		if len(shown) > shownRounds {
+			shown = shown[len(shown)-shownRounds:]
+		}
+		if earlier := s.RoundsEnded - len(shown); earlier > 0 {
+			row("...", fmt.Sprintf("%d earlier", earlier))
+		}
+		for _, r := range shown {
+			row(fmt.Sprint(r.Number), r.Kind, a.clock(r.StartTimeMillis),
+				fmt.Sprintf("%s in %s blobs", report.Size(r.BytesCopied), report.Count(r.BlobsCopied)), report.Size(r.BytesSkipped),
+				report.Span(r.SnapshotMillis), report.Span(r.CopyMillis), report.Span(r.RestoreMillis), report.Count(r.Docs))
+		}
+	})
+}
+
+func indices(s migration.Status) string {
+	if len(s.Indices) == 0 {
+		return ""
+	}
+	return table(func(row func(...string)) {
+		row("INDEX", "SHARDS", "SIZE", "SOURCE DOCUMENTS", "TARGET DOCUMENTS", "EQUAL")
+		for _, index := range s.Indices {
+			row(index.Name, unless0(int64(index.Shards), report.Count), unless0(index.SourceBytes, report.Size),
+				report.Count(index.SourceDocs), restored(index.TargetDocs), equal(index.Equal))
+		}
+		if more := s.IndicesTotal - len(s.Indices); more > 0 {
+			row("...", fmt.Sprintf("%d more", more))
+		}
+	})
+}
+
+func unless0(n int64, print func(int64) string) string {
+	if n == 0 {
+		return "-"
+	}
+	return print(n)
+}
+
+func restored(docs int64) string {
+	if docs < 0 {
+		return "not restored yet"
+	}
+	return report.Count(docs)
+}
+
+func equal(verdict *bool) string {
+	switch {
+	case verdict == nil:
+		return ""
+	case *verdict:
+		return "yes"
+	}
+	return "NO"
+}
+
+func (a *app) notes(notes []migration.Decision) string {
+	var lines []string
+	for _, note := range notes {
+		lines = append(lines, a.clock(note.AtMillis)+" "+describeDecision(note))
+	}
+	return bullets(lines)
+}
+
+func bullets(lines []string) string {
+	var text strings.Builder
+	for _, line := range lines {
+		fmt.Fprintf(&text, "  - %s\n", strings.ReplaceAll(line, "\n", "\n    "))
+	}
+	return text.String()
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// target is the migration that a command is about.
+type target struct {
+	// name of the plan; empty if only another workflow id is known.
+	name, id string
+}
+
+// label is how messages name it.
+func (t target) label() string {
+	if t.name != "" {
+		return t.name
+	}
+	return t.id
+}
+
+var plainArgument = regexp.MustCompile(`^[A-Za-z0-9_./:@-]+$`)
+
+// command is a command about this migration, ready to be pasted.
+func (t target) command(name string) string {
+	switch {
+	case t.id == migration.WorkflowID(t.name):
+		return "starter " + name + " " + t.name
+	case plainArgument.MatchString(t.id):
+		return "starter " + name + " -w " + t.id
+	}
+	return "starter " + name + " -w '" + strings.ReplaceAll(t.id, "'", `'\''`) + "'"
+}
+
+// targetFlags are the three ways to name a migration.
+type targetFlags struct{ workflowID, file string }
+
+func (f *targetFlags) add(command *cobra.Command) {
+	command.Use += " [NAME]"
+	command.Args = cobra.MaximumNArgs(1)
+	command.Flags().StringVarP(&f.workflowID, "workflow-id", "w", "", "workflow id, instead of the plan's name")
+	command.Flags().StringVarP(&f.file, "file", "f", "", "plan whose migration is meant, instead of its name; - for stdin")
+}
+
+func (a *app) target(f targetFlags, args []string) (target, error) {
+	given := len(args)
+	for _, flag := range []string{f.workflowID, f.file} {
+		if flag != "" {
+			given++
+		}
+	}
+	if given != 1 {
+		return target{}, fail(exitUsage, "which migration? Give the plan's name, -w WORKFLOW-ID or -f PLAN, and only one of them")
+	}
+	switch {
+	case f.file != "":
+		plan, err := a.readPlan(f.file)
+		if err != nil {
+			return target{}, err
+		}
+		return target{name: plan.Name, id: migration.WorkflowID(plan.Name)}, nil
+	case f.workflowID != "":
+		return byID(f.workflowID), nil
+	case args[0] == "":
+		return target{}, fail(exitUsage, "the plan's name is empty")
+	}
+	if strings.HasPrefix(args[0], migration.WorkflowID("")) {
+		return byID(args[0]), nil
+	}
+	return target{name: args[0], id: migration.WorkflowID(args[0])}, nil
+}
+
+func byID(id string) target {
+	name, _ := strings.CutPrefix(id, migration.WorkflowID(""))
+	if migration.WorkflowID(name) != id {
+		name = ""
+	}
+	return target{name: name, id: id}
+}
+
+// readPlan reads a plan from a file, or stdin, and validates it.
+func (a *app) readPlan(path string) (migration.Plan, error) {
+	data, err := a.readFile(path)
+	if err != nil {
+		return migration.Plan{}, err
+	}
+	plan, err := migration.Decode(data)
+	if err == nil {
+		return plan, nil
+	}
+	exit := fail(exitUsage, "%w", invalidPlan(path, err))
+	exit.next = "mend the plan, then starter plan validate -f " + path
+	return migration.Plan{}, exit
+}
+
+func (a *app) readFile(path string) ([]byte, error) {
+	switch path {
+	case "":
+		return nil, fail(exitUsage, "no plan is given: use -f PLAN, or -f - for stdin; `starter plan example` prints one")
+	case "-":
+		data, err := io.ReadAll(a.in)
+		if err != nil {
+			return nil, fail(exitFailed, "the plan can't be read from stdin: %w", err)
+		}
+		return data, nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fail(exitUsage, "the plan can't be read: %w", err)
+	}
+	return data, nil
+}
+
+// planError is an InvalidPlanError with a line for each problem.
+type planError struct {
+	path string
+	err  *migration.InvalidPlanError
+}
+
+func (e *planError) Error() string {
+	if len(e.err.Problems) == 1 {
+		return fmt.Sprintf("the plan %s is not valid: %s", e.path, e.err.Problems[0])
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "the plan %s is not valid (%d problems):", e.path, len(e.err.Problems))
+	for _, problem := range e.err.Problems {
+		fmt.Fprintf(&text, "\n  - %s", problem)
+	}
+	return text.String()
+}
+
+func (e *planError) Unwrap() error { return e.err }
+
+func invalidPlan(path string, err error) error {
+	if path == "-" {
+		path = "from stdin"
+	}
+	if invalid, ok := errors.AsType[*migration.InvalidPlanError](err); ok {
+		return &planError{path: path, err: invalid}
+	}
+	return err
+}

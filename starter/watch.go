@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/snapferry/snapferry/internal/report"
+	"github.com/snapferry/snapferry/migration"
+)
+
+const defaultInterval = 2 * time.Second
+
+type watchOptions struct {
+	interval time.Duration
+	// until ends the watch in this phase; empty for the end of the migration.
+	until migration.Phase
+	// attentionEnds ends the watch once a person is needed, for scripts.
+	attentionEnds bool
+}
+
+func (a *app) watchCommand() *cobra.Command {
+	var flags targetFlags
+	var options watchOptions
+	var until string
+	command := &cobra.Command{
+		Use:   "watch",
+		Short: "Look on until a migration has ended",
+		Long: `Shows what happens as it happens, with progress bars on a terminal and as plain
+lines otherwise; with -o json, one line of JSON whenever something changes. Ends
+with the migration: exit code 0 if it completed, 6 if it was aborted or failed.
+Ctrl-C ends the watch only; the migration goes on.`,
+		Example: `  starter watch movies
+  starter watch movies --until awaitCutover --exit-on-attention    # for scripts`,
+		RunE: func(c *cobra.Command, args []string) error {
+			t, err := a.target(flags, args)
+			if err != nil {
+				return err
+			}
+			if options.until, err = phase(until); err != nil {
+				return err
+			}
+			if options.interval <= 0 {
+				return fail(exitUsage, "--interval must be more than 0, for example 2s")
+			}
+			connection, err := a.connect(c.Context())
+			if err != nil {
+				return err
+			}
+			defer connection.Close()
+			return a.watch(c.Context(), connection, t, options)
+		},
+	}
+	flags.add(command)
+	command.Flags().DurationVar(&options.interval, "interval", defaultInterval, "time between two looks")
+	command.Flags().StringVar(&until, "until", "", "end once the migration is in this phase, for example awaitCutover")
+	command.Flags().BoolVar(&options.attentionEnds, "exit-on-attention", false, "end with exit code 5 once the migration needs attention")
+	return command
+}
+
+var phases = []migration.Phase{
+	migration.PhasePreflight, migration.PhasePrepare, migration.PhaseBaseline, migration.PhaseRounds, migration.PhaseFreeze,
+	migration.PhaseFinalRound, migration.PhaseVerify, migration.PhaseAwaitCutover, migration.PhaseCutover, migration.PhaseAborting,
+}
+
+func phase(name string) (migration.Phase, error) {
+	if name == "" {
+		return "", nil
+	}
+	var known string
+	for _, p := range phases {
+		if string(p) == name {
+			return p, nil
+		}
+		known += " " + string(p)
+	}
+	return "", fail(exitUsage, "--until %s is no phase; the phases are%s", name, known)
+}
+
+// screen shows a migration while it is being watched.
+type screen interface {
+	// show takes the newest look.
+	show(view)
+	// say adds a line.
+	say(string)
+	close()
+}
+
+// watch looks on until the end.
+func (a *app) watch(ctx context.Context, c *connection, t target, options watchOptions) error {
+	s := a.screen()
+	v, err := a.follow(ctx, c, t, options, s)
+	s.close()
+	switch {
+	case ctx.Err() != nil:
+		exit := fail(exitInterrupted, "interrupted; the migration goes on without being watched")
+		exit.next = t.command("watch")
+		return exit
+	case err != nil:
+		return c.explain(err, t)
+	}
+	if !a.json() {
+		a.farewell(v, t)
+	}
+	return silently(v.code())
+}
+
+func (a *app) screen() screen {
+	switch {
+	case a.json():
+		return &jsonScreen{app: a}
+	case a.outTerminal:
+		return newBars(a)
+	}
+	return &plainScreen{app: a, narrator: narrator{app: a, progress: true}}
+}
+
+// patience is how many looks in a row may fail before the watch gives up.
+const patience = 30
+
+func (a *app) follow(ctx context.Context, c *connection, t target, options watchOptions, s screen) (view, error) {
+	silent := 0
+	for {
+		v, err := a.look(ctx, c, t)
+		switch {
+		case err != nil && passes(err) && silent < patience && ctx.Err() == nil:
+			if silent++; silent == 1 && !a.json() {
+				s.say("Temporal does not answer; trying again")
+			}
+		case err != nil:
+			return view{}, err
+		default:
+			silent = 0
+			s.show(v)
+			if ended(v, options) {
+				return v, nil
+			}
+		}
+		if err := a.sleep(ctx, options.interval); err != nil {
+			return view{}, err
+		}
+	}
+}
+
+func ended(v view, options watchOptions) bool {
+	switch {
+	case !v.Execution.running():
+		return true
+	case v.Status == nil:
+		return false
+	case options.attentionEnds && v.Attention != nil:
+		return true
+	}
+	return options.until != "" && v.Phase == options.until
+}
+
+// farewell says how the watch ended.
+func (a *app) farewell(v view, t target) {
+	if !v.Execution.running() {
+		a.printf("\nMigration %s has ended: %s.\n", t.label(), v.Execution.State)
+		if v.report != nil {
+			for _, index := range v.report.Indices {
+				a.printf("  %s: %s documents at the source, %s on the target, equal: %s\n", index.Name,
+					report.Count(index.SourceDocs), report.Count(index.TargetDocs), equal(&index.Equal))
+			}
+			if w := v.report.FrozenWindow; w != nil {
+				a.printf("  Writes stood still for %s.\n", describeWindow(*w))
+			}
+		}
+		if v.Failure != "" {
+			a.printf("  Because: %s\n", v.Failure)
+		}
+	} else if v.Attention != nil {
+		a.printf("\nMigration %s needs attention.\n%s", t.label(), a.attention(v.Attention))
+	}
+	a.next(v.next(t)...)
+}
+
+// plainScreen prints a line whenever something changes.
+type plainScreen struct {
+	*app
+	narrator narrator
+}
+
+func (p *plainScreen) show(v view) {
+	for _, line := range p.narrator.lines(v) {
+		p.say(line)
+	}
+}
+
+func (p *plainScreen) say(line string) {
+	p.printf("%s  %s\n", p.now().In(p.zone).Format("15:04:05"), line)
+}
+
+func (p *plainScreen) close() {}
+
+// jsonScreen prints a line of JSON whenever something changes.
+type jsonScreen struct {
+	*app
+	last string
+}
+
+func (j *jsonScreen) show(v view) {
+	line, err := json.Marshal(v)
+	if err != nil {
+		line, _ = json.Marshal(map[string]string{"failure": errors.Join(errors.New("the status can't be written"), err).Error()})
+	}
+	if string(line) != j.last {
+		j.last = string(line)
+		fmt.Fprintln(j.out, j.last)
+	}
+}
+
+func (j *jsonScreen) say(string) {}
+func (j *jsonScreen) close()     {}
