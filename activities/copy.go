@@ -1,0 +1,218 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/worker"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/transfer"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// retrySourceMoves is the type of the error when the source's repository
+// changed during each try to copy it.
+const retrySourceMoves = "SourceMoves"
+
+const (
+	// copyRounds is how often a copy begins again within one attempt because the
+	// source's repository moved on. Only a snapshot or a delete beside ours moves
+	// it, so more than one restart is rare.
+	copyRounds = 5
+	// metadataLimit is the largest object that is read into memory, as large as
+	// package repository takes one.
+	metadataLimit = 256 << 20
+)
+
+// Copier is the step that carries a snapshot from S3 to OSS. It is apart from
+// Activities, because copy workers may stand elsewhere and reach no cluster.
+type Copier struct {
+	source func(context.Context, migration.Run) (objectstore.Source, error)
+	sink   func(context.Context, migration.Run) (objectstore.Sink, error)
+	// moving holds what all copies of the process share, and how they retry.
+	moving transfer.Options
+	// beating is what perform needs.
+	beating *Activities
+}
+
+// NewCopier makes the copy activity for a worker.
+func NewCopier() *Copier {
+	return &Copier{
+		source: openSource, sink: openSink,
+		moving:  transfer.Options{Buffers: transfer.NewBuffers(0, 0)},
+		beating: &Activities{heartbeat: activity.RecordHeartbeat, beat: time.Second},
+	}
+}
+
+// Register makes the activity known under its name.
+func (c *Copier) Register(registry worker.ActivityRegistry) {
+	registry.RegisterActivityWithOptions(c.CopySnapshot, activity.RegisterOptions{Name: migration.ActivityCopySnapshot})
+}
+
+// CopySnapshot carries a snapshot to OSS and publishes it. Until the root
+// index-N is written there, which is the last step but one, a reader of OSS sees
+// the repository as it was; from then on the whole of the new one. It may die
+// and be repeated at any point, and writes nothing twice that is proven.
+//
+// It fails with ErrorSnapshotUnusable if the snapshot isn't whole in S3, and
+// with ErrorRepository if somebody else wrote to either repository. Nothing is
+// deleted.
+func (c *Copier) CopySnapshot(ctx context.Context, request migration.CopyRequest) (migration.CopyResult, error) {
+	return perform(ctx, c.beating, "reading the snapshot", func(ctx context.Context, p *pulse) (migration.CopyResult, error) {
+		source, err := c.source(ctx, request.Run)
+		if err != nil {
+			return migration.CopyResult{}, err
+		}
+		sink, err := c.sink(ctx, request.Run)
+		if err != nil {
+			return migration.CopyResult{}, err
+		}
+		options := c.moving
+		options.Concurrency = max(request.Plan.Copy.Concurrency, 1)
+		options.Progress = func(blobs, bytes int64) {
+			p.update(func(progress *migration.Progress) {
+				progress.BlobsDone += blobs
+				progress.BytesDone += bytes
+			})
+		}
+		job := &copyJob{request: request, source: source, sink: sink, mover: transfer.New(source, sink, options), options: options,
+			pulse: p, copied: map[string]bool{}}
+		return job.run(ctx)
+	})
+}
+
+// errMoved says that the source's repository isn't what it was when the round
+// began. The copy begins again with what it is now.
+var errMoved = errors.New("the repository in S3 has changed")
+
+// copyJob is one run of CopySnapshot.
+type copyJob struct {
+	request migration.CopyRequest
+	source  objectstore.Source
+	sink    objectstore.Sink
+	mover   *transfer.Mover
+	options transfer.Options
+	pulse   *pulse
+
+	mu     sync.Mutex
+	result migration.CopyResult
+	copied map[string]bool // data blobs that this run has copied, in any round
+
+	// What a round has found.
+	from sourceRoot
+	to   targetRoot
+}
+
+func (j *copyJob) run(ctx context.Context) (migration.CopyResult, error) {
+	var last error
+	for range copyRounds {
+		err := j.round(ctx)
+		if !errors.Is(err, errMoved) {
+			return j.result, err
+		}
+		last = err
+	}
+	return migration.CopyResult{}, passing(retrySourceMoves, fmt.Sprintf("copy the snapshot %s: %v, %d times", j.request.Snapshot.Name, last, copyRounds), 0)
+}
+
+// round copies and publishes the snapshot as the source's root shows it now.
+func (j *copyJob) round(ctx context.Context) error {
+	j.doing("reading the snapshot")
+	j.result = migration.CopyResult{BlobsCopied: j.result.BlobsCopied, BytesCopied: j.result.BytesCopied}
+	var err error
+	// The target first: whatever stands there was published from a source that is at least as new when it is read.
+	if j.to, err = j.readTarget(ctx); err != nil {
+		return err
+	}
+	if j.from, err = j.readSource(ctx); err != nil {
+		return err
+	}
+	if err := j.usable(ctx); err != nil {
+		return err
+	}
+	published, err := j.compareRoots()
+	if err != nil {
+		return err
+	}
+	if published {
+		return j.verifyPublished(ctx)
+	}
+	plan, err := j.plan(ctx)
+	if err != nil {
+		return err
+	}
+	if err := j.copyData(ctx, plan); err != nil {
+		return err
+	}
+	if err := j.prove(ctx, plan); err != nil {
+		return err
+	}
+	return j.publish(ctx, plan)
+}
+
+func (j *copyJob) doing(what string) { j.pulse.set(migration.Progress{Doing: what}) }
+
+// retry runs a request on one of the buckets.
+func retry[T any](ctx context.Context, j *copyJob, request func() (T, error)) (T, error) {
+	return transfer.Do(ctx, j.options.Retry, request)
+}
+
+// inParallel runs work on all items, as many at once as the plan allows, and ends at
+// the first error.
+func inParallel[T any](ctx context.Context, j *copyJob, items []T, work func(context.Context, T) error) error {
+	group, working := errgroup.WithContext(ctx)
+	group.SetLimit(j.options.Concurrency)
+	for _, item := range items {
+		if working.Err() != nil {
+			break
+		}
+		group.Go(func() error { return work(working, item) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// blame finds out what the loss or change of an object in S3 means: if the root
+// has moved on, the copy begins again from the new one; else somebody has taken
+// a snapshot apart.
+func (j *copyJob) blame(ctx context.Context, err error) error {
+	lost, ok := errors.AsType[*transfer.Error](err)
+	if !ok || lost.Kind == transfer.Corrupt {
+		return err
+	}
+	if moved := j.fence(ctx); moved != nil {
+		return moved
+	}
+	if lost.Kind == transfer.Changed {
+		return fmt.Errorf("%w: %w", errMoved, err)
+	}
+	return j.unusable("%v, while the repository still lists it", err)
+}
+
+// unusable says that the snapshot can't be copied as it stands in S3. Since
+// every successful snapshot of the repository goes along, the one to blame may
+// be another.
+func (j *copyJob) unusable(format string, args ...any) error {
+	return fail(migration.ErrorSnapshotUnusable, "copy the snapshot %s: %s", j.request.Snapshot.Name, fmt.Sprintf(format, args...))
+}
+
+// parse wraps a parser's error: the bytes were proven, so reading them again
+// would not help.
+func (j *copyJob) parse(key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*repository.FormatError](err); ok {
+		return j.unusable("%s in S3 can't be understood: %v", key, err)
+	}
+	return err
+}

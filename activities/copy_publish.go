@@ -1,0 +1,241 @@
+package activities
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/transfer"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// copyData carries the blobs. Each is proven when it is counted.
+func (j *copyJob) copyData(ctx context.Context, p *copyPlan) error {
+	j.pulse.set(migration.Progress{Doing: "copying", BlobsTotal: int64(len(p.blobs)), BytesTotal: p.bytes})
+	j.result.BlobsSkipped, j.result.BytesSkipped = p.skipped, p.skippedSize
+	p.stored = make(map[string]string, len(p.blobs))
+	err := j.mover.Copy(ctx, slices.Values(p.blobs), func(s transfer.Stored) {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		p.stored[s.Key] = s.SinkETag
+		switch {
+		case !s.Skipped:
+			j.copied[s.Key] = true
+			j.result.BlobsCopied++
+			j.result.BytesCopied += s.Size
+		case !j.copied[s.Key]: // not by an earlier round of this run
+			j.result.BlobsSkipped++
+			j.result.BytesSkipped += s.Size
+		}
+	})
+	return j.blame(ctx, err)
+}
+
+// prove makes sure that OSS has every blob. The base was proven when it was
+// published, and each blob of the delta when it was copied; a baseline rests on
+// nothing before it, so it is compared with a full listing as well.
+func (j *copyJob) prove(ctx context.Context, p *copyPlan) error {
+	j.doing("proving")
+	for _, b := range p.blobs {
+		if _, ok := p.stored[b.Key]; !ok {
+			return j.conflict("the blob %s was never copied", b.Key)
+		}
+	}
+	if j.to.Root != nil {
+		return nil
+	}
+	inSink := map[string]objectstore.Object{}
+	err := inParallel(ctx, j, p.shards, func(ctx context.Context, t shardTask) error {
+		prefix, err := repository.ShardPrefix(t.shard)
+		if err != nil {
+			return err
+		}
+		objects, err := j.list(ctx, j.sink, prefix)
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		maps.Copy(inSink, objects)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, b := range p.blobs {
+		if o, ok := inSink[b.Key]; !ok || o.Size != b.Size || o.ETag != p.stored[b.Key] {
+			return j.conflict("the blob %s is gone or another since it was copied there", b.Key)
+		}
+	}
+	j.result.Proven = int64(len(p.blobs))
+	return nil
+}
+
+// publish writes what the data blobs need to be found, from the leaves to the
+// root, each stage whole before the next begins.
+func (j *copyJob) publish(ctx context.Context, p *copyPlan) error {
+	j.doing("publishing")
+	stages, err := p.metadata(j.from.Root)
+	if err != nil {
+		return err
+	}
+	for _, stage := range slices.Sorted(maps.Keys(stages)) {
+		switch stage {
+		case repository.StageRoot:
+			err = j.publishRoot(ctx)
+		case repository.StageLatest:
+			err = j.publishLatest(ctx, j.from.Generation)
+		default:
+			err = inParallel(ctx, j, stages[stage], func(ctx context.Context, o repository.Object) error { return j.publishObject(ctx, p, o) })
+			err = j.blame(ctx, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	key := repository.RootIndexKey(j.from.Generation)
+	data, _, err := j.mover.ReadBack(ctx, key, metadataLimit)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(data, j.from.data) {
+		return j.conflict("%s there was replaced right after it was written", key)
+	}
+	j.result.Generation = j.from.Generation
+	return nil
+}
+
+// publishObject copies one metadata object. These are small: only those of the
+// root folder, which grow with the rounds and were listed anyway, are left out
+// if OSS has the same.
+func (j *copyJob) publishObject(ctx context.Context, p *copyPlan, o repository.Object) error {
+	if held, ok := p.held[o.Key]; ok {
+		return j.mover.Write(ctx, o.Key, held.data, held.etag)
+	}
+	from, to := j.from.objects[o.Key], j.to.objects[o.Key]
+	if from.Size == to.Size && objectstore.SameMD5(from.ETag, to.ETag) {
+		return nil
+	}
+	data, info, err := j.mover.Read(ctx, o.Key, metadataLimit)
+	if lost, ok := errors.AsType[*transfer.Error](err); ok && lost.Kind == transfer.Vanished && o.Optional {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return j.mover.Write(ctx, o.Key, data, info.ETag)
+}
+
+// publishRoot is the commit: before it nothing of the snapshot is seen. What was
+// copied must still be what the source has, and nobody else may have published
+// in between.
+func (j *copyJob) publishRoot(ctx context.Context) error {
+	if err := j.fence(ctx); err != nil {
+		return err
+	}
+	_, generation, found, err := rootFolder(ctx, j, j.sink)
+	if err != nil {
+		return err
+	}
+	was := int64(-1)
+	if j.to.Root != nil {
+		was = j.to.Generation
+	}
+	if found && generation != was && generation != j.from.Generation || !found && was >= 0 {
+		return errMoved // the next round finds out who it was
+	}
+	return j.mover.Write(ctx, repository.RootIndexKey(j.from.Generation), j.from.data, j.from.etag)
+}
+
+func (j *copyJob) publishLatest(ctx context.Context, generation int64) error {
+	return j.mover.Write(ctx, repository.LatestKey, repository.EncodeLatest(generation), "")
+}
+
+// verifyPublished is for a repetition after the publish: the answer of an
+// earlier attempt got lost. What a restore needs must be there.
+func (j *copyJob) verifyPublished(ctx context.Context) error {
+	j.doing("verifying what is published")
+	var shards []repository.ShardID
+	for _, index := range j.to.IndicesOf(j.request.Snapshot.UUID) {
+		s, _ := j.to.Snapshot(j.request.Snapshot.UUID)
+		key, err := repository.IndexMetadataKey(index.ID, s.IndexMetadataID(index.ID))
+		if err != nil {
+			return err
+		}
+		data, err := j.published(ctx, key)
+		if err != nil {
+			return err
+		}
+		metadata, err := repository.ParseIndexMetadata(data)
+		if err != nil {
+			return j.conflict("%s there can't be understood: %v", key, err)
+		}
+		for n := range metadata.Shards {
+			shards = append(shards, repository.ShardID{IndexID: index.ID, Number: n})
+		}
+	}
+	if err := inParallel(ctx, j, shards, j.verifyShard); err != nil {
+		return err
+	}
+	latest, _, err := j.mover.ReadBack(ctx, repository.LatestKey, metadataLimit)
+	if err != nil && objectstore.KindOf(err) != objectstore.NotFound {
+		return err
+	}
+	if !bytes.Equal(latest, repository.EncodeLatest(j.to.Generation)) { // the attempt died right before it
+		if err := j.publishLatest(ctx, j.to.Generation); err != nil {
+			return err
+		}
+	}
+	j.result.Generation = j.to.Generation
+	return nil
+}
+
+// published reads an object that the published root needs.
+func (j *copyJob) published(ctx context.Context, key string) ([]byte, error) {
+	data, _, err := j.mover.ReadBack(ctx, key, metadataLimit)
+	if objectstore.KindOf(err) == objectstore.NotFound {
+		return nil, j.conflict("%s is gone, which index-%d there needs", key, j.to.Generation)
+	}
+	return data, err
+}
+
+func (j *copyJob) verifyShard(ctx context.Context, shard repository.ShardID) error {
+	key, err := repository.ShardSnapshotKey(shard, j.request.Snapshot.UUID)
+	if err != nil {
+		return err
+	}
+	data, err := j.published(ctx, key)
+	if err != nil {
+		return err
+	}
+	files, err := repository.ParseShardSnapshot(data)
+	if err != nil {
+		return j.conflict("%s there can't be understood: %v", key, err)
+	}
+	blobs, err := repository.ShardBlobs(shard, files)
+	if err != nil {
+		return err
+	}
+	prefix, err := repository.ShardPrefix(shard)
+	if err != nil {
+		return err
+	}
+	objects, err := j.list(ctx, j.sink, prefix)
+	if err != nil {
+		return err
+	}
+	var bytes int64
+	for _, b := range blobs {
+		if o, ok := objects[b.Key]; !ok || o.Size != b.Length {
+			return j.conflict("the blob %s is gone or another, which index-%d there needs", b.Key, j.to.Generation)
+		}
+		bytes += b.Length
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.result.BlobsSkipped += int64(len(blobs))
+	j.result.BytesSkipped += bytes
+	j.result.Proven += int64(len(blobs))
+	return nil
+}

@@ -1,0 +1,478 @@
+package activities
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/testsuite"
+
+	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/internal/objectstore/memory"
+	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/repository/repositorytest"
+	"github.com/snapferry/snapferry/migration"
+)
+
+func TestCopyRounds(t *testing.T) {
+	eachLayout(t, func(t *testing.T, w *copyWorld) {
+		r0 := w.snapshot("movies-r0000-a1", repositorytest.CreateIndex("movies", 3), repositorytest.CreateIndex("logs", 1), repositorytest.AddSegments("movies", 3, 2000))
+		result := w.carry(t, r0)
+		blobs := w.Blobs(r0)
+		require.Equal(t, int64(len(blobs)), result.BlobsCopied)
+		require.Equal(t, int64(len(blobs)), result.Proven, "a baseline is compared with a full listing")
+		require.Zero(t, result.BlobsSkipped)
+
+		// Only what is new travels.
+		r1 := w.snapshot("movies-r0001-a1", repositorytest.AddSegments("movies", 1, 500))
+		writes := countData(w.sink)
+		result = w.carry(t, r1)
+		var added, bytes int64
+		for key, length := range w.Blobs(r1) {
+			if _, old := blobs[key]; !old {
+				added++
+				bytes += length
+			}
+		}
+		require.Equal(t, added, result.BlobsCopied)
+		require.Equal(t, bytes, result.BytesCopied)
+		require.Equal(t, int(added), writes())
+		require.Equal(t, int64(len(w.Blobs(r1)))-added, result.BlobsSkipped)
+		require.Zero(t, result.Proven)
+
+		// Without a change only metadata does.
+		w.sink.SetHooks(memory.Hooks{})
+		r2 := w.snapshot("movies-r0002-a1", repositorytest.Merge("logs"), repositorytest.CreateIndex("new", 2))
+		w.carry(t, r2)
+		r3 := w.snapshot("movies-r0003-a1", repositorytest.DeleteIndex("logs"), repositorytest.CreateIndex("movies", 2))
+		w.carry(t, r3)
+	})
+}
+
+func TestCopyTwice(t *testing.T) {
+	eachLayout(t, func(t *testing.T, w *copyWorld) {
+		w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2)))
+		r1 := w.snapshot("r1", repositorytest.AddSegments("movies", 2, 500))
+		request := w.request(r1)
+		w.carry(t, r1)
+		before := w.sink.Objects()
+		w.sink.ResetCounts()
+		result, err := w.run(t, request)
+		require.NoError(t, err)
+		require.Zero(t, w.sink.Count("Put"))
+		require.Equal(t, before, w.sink.Objects())
+		require.Equal(t, w.Generation(), result.Generation)
+		require.Zero(t, result.BlobsCopied)
+		require.Equal(t, int64(len(w.Blobs(r1))), result.Proven)
+
+		// The attempt before may have died between index-N and index.latest.
+		w.sink.Store(repository.LatestKey, repository.EncodeLatest(0))
+		_, err = w.run(t, request)
+		require.NoError(t, err)
+		w.requirePublished(t, r1)
+
+		// It says so if what was published has been taken apart since.
+		for key := range w.Blobs(r1) {
+			w.sink.Remove(key)
+			break
+		}
+		_, err = w.run(t, request)
+		requireType(t, migration.ErrorRepository, err)
+	})
+}
+
+// The answer of a publish got lost, and another snapshot was taken meanwhile.
+func TestCopyPublishedBeforeTheSourceMovedOn(t *testing.T) {
+	eachLayout(t, func(t *testing.T, w *copyWorld) {
+		r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 2))
+		request := w.request(r0)
+		w.carry(t, r0)
+		w.snapshot("foreign", repositorytest.AddSegments("movies", 1, 100))
+		result, err := w.run(t, request)
+		require.NoError(t, err)
+		require.Equal(t, w.generation, result.Generation)
+	})
+}
+
+// Elasticsearch up to 6.x names blobs by a counter that goes back after a
+// delete: same name, same length, other bytes.
+func TestCopyReusedNames(t *testing.T) {
+	w := newCopyWorld(repositorytest.Layout55)
+	w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 1)))
+	a1 := w.snapshot("r1-a1", repositorytest.AddSegments("movies", 2, 300))
+	old := w.Objects()
+	// The attempt's blobs reach OSS, its publish doesn't.
+	w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
+		if c.Op == "Put" && !isData(c.Key) {
+			return errCrash
+		}
+		return nil
+	}})
+	_, err := w.run(t, w.request(a1))
+	require.Error(t, err)
+	w.sink.SetHooks(memory.Hooks{})
+	require.Subset(t, keys(w.sink.Objects()), keys(w.Blobs(a1)))
+	w.Delete("r1-a1")
+	a2 := w.snapshot("r1-a2", repositorytest.Merge("movies"), repositorytest.AddSegments("movies", 2, 300))
+	reused := 0
+	for key, data := range w.Objects() {
+		if before, ok := old[key]; ok && isData(key) && len(before) == len(data) && !bytes.Equal(before, data) {
+			reused++
+			require.Equal(t, before, w.sink.Objects()[key])
+		}
+	}
+	require.NotZero(t, reused, "this test needs names that come back with the same length")
+	w.carry(t, a2)
+}
+
+// The base itself was deleted in S3, and its names are used again.
+func TestCopyAfterTheBaseWasDeleted(t *testing.T) {
+	eachLayout(t, func(t *testing.T, w *copyWorld) {
+		w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2), repositorytest.AddSegments("movies", 2, 300)))
+		w.snapshot("kept", repositorytest.Merge("movies"))
+		w.Delete("r0")
+		w.carry(t, w.snapshot("r1", repositorytest.AddSegments("movies", 3, 300)))
+	})
+}
+
+// A snapshot that succeeded and was never copied is listed by the next root: it
+// must be whole as well. Those that failed are listed only.
+func TestCopyCarriesEarlierAttempts(t *testing.T) {
+	eachLayout(t, func(t *testing.T, w *copyWorld) {
+		w.snapshot("before", repositorytest.CreateIndex("other", 1))
+		w.snapshot("partial", repositorytest.Outcome(repository.StatePartial), repositorytest.CreateIndex("movies", 2))
+		w.carry(t, w.snapshot("r0", repositorytest.DeleteIndex("other")))
+		w.snapshot("r1-a1", repositorytest.AddSegments("movies", 2, 300))
+		w.snapshot("failed", repositorytest.Outcome(repository.StateFailed))
+		w.carry(t, w.snapshot("r1-a2", repositorytest.Merge("movies"), repositorytest.CreateIndex("movies", 3)))
+	})
+}
+
+// Whatever dies after any write, a reader sees the old repository or the new
+// one, and the next attempt ends well.
+func TestCopyCrashes(t *testing.T) {
+	eachLayout(t, func(t *testing.T, _ *copyWorld) {
+		for _, carriedOut := range []bool{false, true} {
+			for n := 0; ; n++ {
+				if !crashOnce(t, n, carriedOut) {
+					require.Greater(t, n, 20)
+					break
+				}
+			}
+		}
+	})
+}
+
+func crashOnce(t *testing.T, n int, carriedOut bool) (crashed bool) {
+	w := newCopyWorld(layouts[t.Name()[len("TestCopyCrashes/"):]])
+	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 2))
+	if n%2 == 0 { // every other time it is the baseline that dies
+		w.carry(t, r0)
+		r0 = w.snapshot("r1", repositorytest.AddSegments("movies", 2, 300), repositorytest.CreateIndex("logs", 1))
+	} else {
+		r0 = w.snapshot("r0-a2", repositorytest.AddSegments("movies", 2, 300))
+	}
+	died := w.crashAt(n, carriedOut)
+	_, err := w.run(t, w.request(r0))
+	w.sink.SetHooks(memory.Hooks{})
+	root := requireReadable(t, w.sink)
+	if !died() {
+		require.NoError(t, err)
+		return false
+	}
+	require.Error(t, err)
+	if root != nil && root.Generation == w.Generation() {
+		require.True(t, n > 10, "published after %d writes?", n)
+	}
+	w.carry(t, r0)
+	return true
+}
+
+// The same with the source going on: the died attempt's snapshot stays behind
+// and the next one is carried instead.
+func TestCopyCrashThenNewSnapshot(t *testing.T) {
+	eachLayout(t, func(t *testing.T, _ *copyWorld) {
+		layout := layouts[t.Name()[len("TestCopyCrashThenNewSnapshot/"):]]
+		for n := 0; n < 40; n += 3 {
+			w := newCopyWorld(layout)
+			w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2)))
+			a1 := w.snapshot("r1-a1", repositorytest.AddSegments("movies", 2, 300))
+			died := w.crashAt(n, true)
+			_, err := w.run(t, w.request(a1))
+			w.sink.SetHooks(memory.Hooks{})
+			requireReadable(t, w.sink)
+			if !died() {
+				require.NoError(t, err)
+				return
+			}
+			if root := requireReadable(t, w.sink); root.Generation == w.Generation() {
+				continue // it was published: the workflow would repeat the copy
+			}
+			if n%2 == 0 {
+				w.Delete("r1-a1")
+			}
+			w.carry(t, w.snapshot("r1-a2", repositorytest.AddSegments("movies", 2, 300)))
+		}
+	})
+}
+
+// The source takes a snapshot, or deletes one, while the copy runs.
+func TestCopyFence(t *testing.T) {
+	for name, meddle := range map[string]func(*copyWorld){
+		"another snapshot": func(w *copyWorld) { w.snapshot("beside", repositorytest.AddSegments("movies", 1, 200)) },
+		"a delete": func(w *copyWorld) {
+			w.Delete("old")
+			w.sync()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachLayout(t, func(t *testing.T, w *copyWorld) {
+				w.snapshot("old", repositorytest.CreateIndex("movies", 2), repositorytest.AddSegments("movies", 1, 300))
+				r0 := w.snapshot("r0", repositorytest.Merge("movies"), repositorytest.AddSegments("movies", 1, 200))
+				var calls atomic.Int64
+				w.source.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
+					if isData(c.Key) && calls.Add(1) == 5 {
+						meddle(w)
+					}
+					return nil
+				}})
+				result, err := w.run(t, w.request(r0))
+				require.NoError(t, err)
+				w.requirePublished(t, r0)
+				require.Equal(t, w.Generation(), result.Generation)
+			})
+		})
+	}
+	t.Run("for ever", func(t *testing.T) {
+		w := newCopyWorld(repositorytest.Layout55)
+		r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1))
+		var mu sync.Mutex
+		n := 0
+		w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
+			if repository.Classify(c.Key).Class == repository.ClassIndexMetadata && c.Op == "Put" {
+				mu.Lock()
+				defer mu.Unlock()
+				n++
+				w.snapshot(fmt.Sprintf("beside-%d", n))
+			}
+			return nil
+		}})
+		_, err := w.run(t, w.request(r0))
+		requireRetryable(t, err)
+		require.ErrorContains(t, err, retrySourceMoves)
+		require.Nil(t, requireReadable(t, w.sink), "nothing was published")
+	})
+}
+
+func TestCopyConflicts(t *testing.T) {
+	for name, meddle := range map[string]func(w *copyWorld){
+		"a higher index-N": func(w *copyWorld) { w.sink.Store("index-99", w.Objects()[repository.RootIndexKey(w.Generation())]) },
+		"another index-N": func(w *copyWorld) {
+			w.sink.Store(repository.RootIndexKey(w.Generation()), []byte(`{"snapshots":[],"indices":{}}`))
+		},
+		"no index-N":         func(w *copyWorld) { w.sink.Remove(repository.RootIndexKey(w.generation)) },
+		"an index-N between": func(w *copyWorld) { w.generation-- },
+		"an index-N without base": func(w *copyWorld) {
+			w.sink.Store(repository.RootIndexKey(w.generation), []byte(`{"snapshots":[],"indices":{}}`))
+		},
+		"rubbish": func(w *copyWorld) { w.sink.Store(repository.RootIndexKey(w.generation), []byte("{")) },
+		"a foreign repository": func(w *copyWorld) {
+			other := repositorytest.New(7)
+			other.Snapshot("theirs", repositorytest.CreateIndex("x", 1))
+			w.sink.Replace(other.Objects())
+			w.base, w.generation = "", -1
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachLayout(t, func(t *testing.T, w *copyWorld) {
+				w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 1)))
+				r1 := w.snapshot("r1", repositorytest.AddSegments("movies", 1, 200))
+				meddle(w)
+				before := w.sink.Objects()
+				_, err := w.run(t, w.request(r1))
+				requireType(t, migration.ErrorRepository, err)
+				require.Equal(t, before, w.sink.Objects(), "nothing may be written")
+			})
+		})
+	}
+}
+
+// Another root appears in OSS between the check and the commit.
+func TestCopyConflictAtTheLastMoment(t *testing.T) {
+	w := newCopyWorld(repositorytest.Layout55)
+	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1))
+	w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
+		if c.Key == repository.IncompatibleKey && c.Op == "Put" {
+			w.sink.Store("index-7", []byte(`{"snapshots":[],"indices":{}}`))
+		}
+		return nil
+	}})
+	_, err := w.run(t, w.request(r0))
+	requireType(t, migration.ErrorRepository, err)
+	require.NotContains(t, w.sink.Objects(), "index-0")
+}
+
+func TestCopyUnusableSnapshots(t *testing.T) {
+	for name, meddle := range map[string]func(w *copyWorld, r1 string) migration.CopyRequest{
+		"a vanished blob": func(w *copyWorld, r1 string) migration.CopyRequest {
+			for key := range w.Blobs(r1) {
+				if _, copied := w.sink.Objects()[key]; !copied {
+					w.source.Remove(key)
+					break
+				}
+			}
+			return w.request(r1)
+		},
+		"a shortened blob": func(w *copyWorld, r1 string) migration.CopyRequest {
+			for key := range w.Blobs(r1) {
+				if _, copied := w.sink.Objects()[key]; !copied {
+					w.source.Store(key, []byte("x"))
+					break
+				}
+			}
+			return w.request(r1)
+		},
+		"a vanished list of files": func(w *copyWorld, r1 string) migration.CopyRequest {
+			key, _ := repository.ShardSnapshotKey(repository.ShardID{IndexID: w.IndexID("movies")}, r1)
+			w.source.Remove(key)
+			return w.request(r1)
+		},
+		"a damaged list of files": func(w *copyWorld, r1 string) migration.CopyRequest {
+			key, _ := repository.ShardSnapshotKey(repository.ShardID{IndexID: w.IndexID("movies")}, r1)
+			w.source.Store(key, []byte("rubbish"))
+			return w.request(r1)
+		},
+		"a vanished root object": func(w *copyWorld, r1 string) migration.CopyRequest {
+			key, _ := repository.SnapshotMetadataKey(r1)
+			w.source.Remove(key)
+			return w.request(r1)
+		},
+		"deleted": func(w *copyWorld, r1 string) migration.CopyRequest {
+			w.Delete("r1")
+			w.sync()
+			return w.request(r1)
+		},
+		"another of its name": func(w *copyWorld, r1 string) migration.CopyRequest {
+			w.Delete("r1")
+			w.snapshot("r1")
+			return w.request(r1)
+		},
+		"partial": func(w *copyWorld, _ string) migration.CopyRequest {
+			return w.request(w.snapshot("r2", repositorytest.Outcome(repository.StatePartial)))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachLayout(t, func(t *testing.T, w *copyWorld) {
+				w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2)))
+				r1 := w.snapshot("r1", repositorytest.AddSegments("movies", 2, 300))
+				_, err := w.run(t, meddle(w, r1))
+				requireType(t, migration.ErrorSnapshotUnusable, err)
+				require.Equal(t, w.generation, requireReadable(t, w.sink).Generation)
+			})
+		})
+	}
+}
+
+// A blob that is replaced while it is copied is planned anew.
+func TestCopyChangedBlob(t *testing.T) {
+	w := newCopyWorld(repositorytest.Layout710)
+	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1), repositorytest.AddSegments("movies", 2, 300))
+	var once atomic.Bool
+	w.source.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
+		if isData(c.Key) && once.CompareAndSwap(false, true) {
+			data := w.Objects()[c.Key]
+			w.source.StoreEncrypted(c.Key, data) // written again by the master: same bytes, another ETag
+		}
+		return nil
+	}})
+	w.carry(t, r0)
+}
+
+// What goes wrong on the way and passes isn't seen, and nothing wrong arrives.
+func TestCopyThroughFaults(t *testing.T) {
+	eachLayout(t, func(t *testing.T, w *copyWorld) {
+		var n atomic.Int64
+		everyFew := func(c memory.Call) error {
+			if n.Add(1)%7 != 0 {
+				return nil
+			}
+			if n.Load()%2 == 0 {
+				return memory.Failure(objectstore.Throttled, c)
+			}
+			return memory.Failure(objectstore.Transient, c)
+		}
+		damage := func(_ memory.Call, data []byte) []byte {
+			if len(data) > 0 && n.Add(1)%11 == 0 {
+				data[0] ^= 1
+			}
+			return data
+		}
+		w.source.SetHooks(memory.Hooks{Before: everyFew, Read: damage})
+		w.sink.SetHooks(memory.Hooks{Before: everyFew, After: everyFew, Write: damage})
+		w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 3), repositorytest.AddSegments("movies", 3, 300)))
+		w.carry(t, w.snapshot("r1", repositorytest.AddSegments("movies", 3, 300)))
+	})
+}
+
+// What doesn't pass soon is left to Temporal's retries, and forbidden is not.
+func TestCopyFailures(t *testing.T) {
+	w := newCopyWorld(repositorytest.Layout55)
+	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1))
+	for kind, permanent := range map[objectstore.Kind]migration.ErrorType{
+		objectstore.Throttled: "", objectstore.Transient: "", objectstore.Forbidden: migration.ErrorUnauthorized, objectstore.BucketMissing: migration.ErrorMissing,
+	} {
+		w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error { return memory.Failure(kind, c) }})
+		_, err := w.run(t, w.request(r0))
+		if permanent == "" {
+			requireRetryable(t, err)
+		} else {
+			requireType(t, permanent, err)
+		}
+	}
+	_, err := newCopyWorld(repositorytest.Layout55).run(t, w.request(r0))
+	requireType(t, migration.ErrorMissing, err)
+}
+
+func TestCopyEndsWhenTheWorkerStops(t *testing.T) {
+	w := newCopyWorld(repositorytest.Layout55)
+	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1))
+	stop := make(chan struct{})
+	c := &Copier{
+		source:  func(context.Context, migration.Run) (objectstore.Source, error) { return w.source, nil },
+		sink:    func(context.Context, migration.Run) (objectstore.Sink, error) { return w.sink, nil },
+		beating: NewCopier().beating,
+	}
+	w.sink.SetHooks(memory.Hooks{Before: func(call memory.Call) error {
+		if call.Op == "Put" {
+			select {
+			case <-stop:
+			default:
+				close(stop)
+			}
+			return memory.Failure(objectstore.Transient, call) // and so on for half a minute
+		}
+		return nil
+	}})
+	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(quiet{})
+	env := suite.NewTestActivityEnvironment()
+	env.SetWorkerStopChannel(stop)
+	env.RegisterActivity(c.CopySnapshot)
+	request := w.request(r0)
+	request.Plan.Copy.Concurrency = 1
+	_, err := env.ExecuteActivity(c.CopySnapshot, request)
+	requireRetryable(t, err)
+	require.ErrorContains(t, err, errWorkerStopping.Error())
+}
+
+func keys[V any](m map[string]V) []string {
+	var out []string
+	for key := range m {
+		out = append(out, key)
+	}
+	return out
+}
