@@ -30,7 +30,7 @@ func (a *Activities) OpenTargetForWrites(ctx context.Context, in migration.Hando
 		if err != nil {
 			return none{}, err
 		}
-		return none{}, worst(each(names, func(name string) error { return writable(ctx, client, name, found[name]) }))
+		return none{}, worst(eachIndex(names, func(name string) error { return writable(ctx, client, name, found[name]) }))
 	})
 	return err
 }

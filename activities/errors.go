@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -84,10 +86,32 @@ func classifyElastic(err error) error {
 		return fail(migration.ErrorUnauthorized, "%w", err)
 	case elastic.Missing:
 		return fail(migration.ErrorMissing, "%w", err)
-	case elastic.NotSupported, elastic.AlreadyExists, elastic.Blocked, elastic.Invalid, elastic.Rejected:
+	case elastic.Rejected:
+		if badKey.MatchString(err.Error()) {
+			return fail(migration.ErrorUnauthorized, "%s", shorten(err.Error()))
+		}
+		return fail(migration.ErrorRefused, "%s", shorten(err.Error()))
+	case elastic.NotSupported, elastic.AlreadyExists, elastic.Blocked, elastic.Invalid:
 		return fail(migration.ErrorRefused, "%w", err)
 	}
 	return passing(retryInternal, err.Error(), 0)
+}
+
+// badKey recognises S3's and OSS's refusals inside the causes of what a cluster
+// says of its repository.
+var badKey = regexp.MustCompile(`SignatureDoesNotMatch|InvalidAccessKeyId|AccessDenied|Access Denied|InvalidSecurityToken|ExpiredToken|is not authorized to perform`)
+
+// A plugin's causes quote whole XML answers; what counts stands at the beginning.
+const longestMessage = 1000
+
+func shorten(message string) string {
+	if before, _, found := strings.Cut(message, " [ResponseError]:"); found { // OSS's SDK appends the whole answer here
+		message = before
+	}
+	if len(message) > longestMessage {
+		message = strings.ToValidUTF8(message[:longestMessage], "") + " ..."
+	}
+	return message
 }
 
 // classifyObjectStore takes the failure for its kind and the whole error for

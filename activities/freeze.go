@@ -68,7 +68,7 @@ func (a *Activities) AwaitStandstill(ctx context.Context, in migration.IndicesRe
 		if err := a.standstill(ctx, client, in, p); err != nil {
 			return nil, err
 		}
-		if err := worst(each(in.Indices, func(name string) error {
+		if err := worst(eachIndex(in.Indices, func(name string) error {
 			blocked, err := client.ProbeWrite(ctx, name, "")
 			if err == nil && !blocked {
 				err = fail(migration.ErrorNoStandstill, "probe index %s on %s: it takes writes although %s was set", name, client.Host(), writeBlock)
@@ -161,7 +161,7 @@ func (a *Activities) LiftBlock(ctx context.Context, in migration.LiftRequest) er
 		if err := a.lift(ctx, client, names, in.Found); err != nil {
 			return none{}, err
 		}
-		return none{}, worst(each(names, func(name string) error {
+		return none{}, worst(eachIndex(names, func(name string) error {
 			return a.lifted(ctx, client, present[name], in.Found[name])
 		}))
 	})
@@ -187,7 +187,7 @@ func (a *Activities) lift(ctx context.Context, client *elastic.Client, names []s
 	}
 	// One that vanished, or that has a read_only block by now, makes the whole
 	// call fail: each for itself then, as many as possible.
-	return worst(each(ours, func(name string) error {
+	return worst(eachIndex(ours, func(name string) error {
 		err := client.UnblockWrites(ctx, []string{name})
 		if elastic.KindOf(err) == elastic.Missing {
 			return nil

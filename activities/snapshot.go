@@ -44,8 +44,8 @@ type taking struct {
 }
 
 // patience is how often something that must be there is looked for again before
-// that counts as an error.
-const patience = 20
+// that counts as an error: some seconds at the pace of polls.
+const patience = 16
 
 // run looks before it asks and after each lost answer, so it can begin anywhere.
 func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {

@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/activity"
 
 	"github.com/snapferry/snapferry/migration"
 )
@@ -90,16 +89,4 @@ func TestEveryActivityMayRunTwice(t *testing.T) {
 	require.NoError(t, w.from.Index("catalog", "g"))
 	require.Equal(t, "false", w.from.Setting("catalog", "index.blocks.write"), "exactly as it was found")
 	require.Empty(t, w.from.Setting("movies", "index.blocks.write"))
-}
-
-type registry struct{ names []string }
-
-func (r *registry) RegisterActivity(any) { panic("every activity has a name of its own") }
-
-func (r *registry) RegisterActivityWithOptions(_ any, options activity.RegisterOptions) {
-	r.names = append(r.names, options.Name)
-}
-
-func (r *registry) RegisterDynamicActivity(any, activity.DynamicRegisterOptions) {
-	panic("no activity is dynamic")
 }
