@@ -130,6 +130,15 @@ func statusOf(r *migration.Report, t target) *migration.Status {
 	return &s
 }
 
+// end says how a closed migration ended: an aborted one is a failed workflow to
+// Temporal.
+func (v view) end() string {
+	if v.report != nil && v.report.Result != "" {
+		return v.report.Result
+	}
+	return v.Execution.State
+}
+
 // code is the exit code that says how it stands.
 func (v view) code() int {
 	switch {

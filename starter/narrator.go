@@ -44,7 +44,7 @@ func (n *narrator) lines(v view) []string {
 	}
 	for problem := range n.said {
 		if !problems[problem] {
-			add("over: %s", firstClause(problem))
+			add("no longer: %s", firstClause(problem))
 		}
 	}
 	n.said = problems

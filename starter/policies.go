@@ -106,7 +106,8 @@ func workerPolicy(d domain, r migration.SourceRepository) policy {
 }
 
 // ossWriterPolicy is what the copy needs. Initiating, uploading parts and
-// completing are oss:PutObject, looking at an object is oss:GetObject.
+// completing are oss:PutObject, looking at an object is oss:GetObject. Deleted is
+// only an object of the copy's own whose checksum turns out wrong.
 func ossWriterPolicy(r migration.TargetRepository) policy {
 	onBucket := []string{"oss:ListObjects", "oss:GetBucketInfo", "oss:GetBucketAcl"}
 	if r.CreateBucket {
@@ -114,7 +115,7 @@ func ossWriterPolicy(r migration.TargetRepository) policy {
 	}
 	return policy{versionRAM, []statement{
 		{Effect: "Allow", Action: onBucket, Resource: []string{bucketOSS(r)}},
-		{Effect: "Allow", Action: []string{"oss:PutObject", "oss:GetObject", "oss:ListParts", "oss:AbortMultipartUpload"}, Resource: []string{objectsOSS(r)}},
+		{Effect: "Allow", Action: []string{"oss:PutObject", "oss:GetObject", "oss:ListParts", "oss:AbortMultipartUpload", "oss:DeleteObject"}, Resource: []string{objectsOSS(r)}},
 	}}
 }
 
@@ -150,7 +151,7 @@ func notes(plan migration.Plan) []string {
 		"With fine-grained access control on the source, map the worker's user or role to the roles manage_snapshots and all_access, or to one that may also read and change settings of the indices.",
 		"A resource policy on the domain must not deny the worker, and a domain in a VPC must be reachable from it.",
 		"The policy AliyunOSSFullAccess and a public bucket, which some guides ask for, are not needed.",
-		"Nothing here may delete in OSS. To tidy up after the migration, delete the folder with a key of your own.",
+		"oss:DeleteObject is for objects of the copy's own whose checksum turns out wrong. The folders stay after the migration; delete them when you are sure.",
 		"Delete the target cluster's key after the migration: whoever may read _snapshot on Elasticsearch 5.x has seen it.",
 	}
 	if source.ServerSideEncryption {

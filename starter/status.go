@@ -77,7 +77,7 @@ func (a *app) headline(v view) string {
 	return table(func(row func(...string)) {
 		e := v.Execution
 		if !e.running() {
-			row("Ended:", fmt.Sprintf("%s, %s", e.State, a.ago(e.ClosedMillis)))
+			row("Ended:", fmt.Sprintf("%s, %s", v.end(), a.ago(e.ClosedMillis)))
 			if v.Failure != "" {
 				row("Because:", v.Failure)
 			}

@@ -161,7 +161,7 @@ func ended(v view, options watchOptions) bool {
 // farewell says how the watch ended.
 func (a *app) farewell(v view, t target) {
 	if !v.Execution.running() {
-		a.printf("\nMigration %s has ended: %s.\n", t.label(), v.Execution.State)
+		a.printf("\nMigration %s has ended: %s.\n", t.label(), v.end())
 		if v.report != nil {
 			for _, index := range v.report.Indices {
 				a.printf("  %s: %s documents at the source, %s on the target, equal: %s\n", index.Name,

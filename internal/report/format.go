@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -20,13 +21,24 @@ func Span(millis int64) string {
 	case d < time.Minute:
 		return d.Round(100 * time.Millisecond).String()
 	case d < time.Hour:
-		return d.Round(time.Second).String()
+		return short(d.Round(time.Second))
 	case d < 48*time.Hour:
-		text := d.Round(time.Minute).String()
-		return text[:len(text)-len("0s")]
+		return short(d.Round(time.Minute))
 	}
 	const day = 24 * time.Hour
 	return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+}
+
+// short leaves out the zeros at the end: 4m0s is 4m.
+func short(d time.Duration) string {
+	text := d.String()
+	if whole, ok := strings.CutSuffix(text, "m0s"); ok {
+		text = whole + "m"
+	}
+	if whole, ok := strings.CutSuffix(text, "h0m"); ok {
+		text = whole + "h"
+	}
+	return text
 }
 
 // Size prints bytes in binary units.

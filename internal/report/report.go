@@ -136,9 +136,16 @@ func outcome(r migration.Report) (sentence, tone string) {
 	case unequal > 0:
 		return fmt.Sprintf("Completed, but %d of %d indices are not equal.", unequal, len(r.Indices)), "bad"
 	case len(r.Warnings) > 0:
-		return fmt.Sprintf("Completed: all %d indices are equal. Read the warnings.", len(r.Indices)), "warn"
+		return "Completed: " + allEqual(len(r.Indices)) + ". Read the warnings.", "warn"
 	}
-	return fmt.Sprintf("Completed: all %d indices are equal.", len(r.Indices)), "good"
+	return "Completed: " + allEqual(len(r.Indices)) + ".", "good"
+}
+
+func allEqual(indices int) string {
+	if indices == 1 {
+		return "the index is equal"
+	}
+	return fmt.Sprintf("all %d indices are equal", indices)
 }
 
 func newWindow(w *migration.FrozenWindow, zone *time.Location) *window {

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+func TestEveryExampleIsAValidPlan(t *testing.T) {
+	paths, err := filepath.Glob("examples/*")
+	require.NoError(t, err)
+	require.NotEmpty(t, paths)
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		_, err = migration.Decode(data)
+		require.NoError(t, err, path)
+	}
+}
+
+// A field that is added to plans must be added to the example as well, commented
+// out if need be.
+func TestTheExampleHasEveryField(t *testing.T) {
+	var check func(path string, shape reflect.Type)
+	check = func(path string, shape reflect.Type) {
+		for i := range shape.NumField() {
+			field := shape.Field(i)
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+			require.Regexp(t, regexp.MustCompile(`(?m)^[# ]*`+name+`:`), examplePlan, "%s.%s is missing", path, name)
+			if field.Type.Kind() == reflect.Struct {
+				check(path+"."+name, field.Type)
+			}
+		}
+	}
+	check("", reflect.TypeFor[migration.Plan]())
+}
+
+func TestPlanExample(t *testing.T) {
+	c := newConsole(t, nil)
+	out, _ := c.run(exitOK, "plan", "example")
+	require.Equal(t, examplePlan, out)
+	out, _ = c.run(exitOK, "plan", "example", "--minimal", "-o", "json")
+	var plan migration.Plan
+	require.NoError(t, json.Unmarshal([]byte(out), &plan))
+	require.Equal(t, "movies", plan.Name)
+}
+
+func TestPlanValidate(t *testing.T) {
+	c := newConsole(t, nil)
+	out, _ := c.run(exitOK, "plan", "validate", "-f", "examples/plan-minimal.yaml")
+	golden(t, "plan-validate.txt", out)
+	out, _ = c.run(exitOK, "plan", "validate", "-f", "examples/plan-minimal.yaml", "-o", "json")
+	require.Contains(t, out, `"valid": true`)
+
+	c.deps.in = strings.NewReader("name: movies\nindexes: [a]\n")
+	out, err := c.run(exitUsage, "plan", "validate", "-f", "-")
+	require.Empty(t, out)
+	require.Contains(t, err, "indexes is not a field of a plan; did you mean indices?")
+	require.Contains(t, err, "\n  - source.endpoint is missing")
+
+	c.deps.in = strings.NewReader("name: movies\nindexes: [a]\n")
+	out, err = c.run(exitUsage, "plan", "validate", "-f", "-", "-o", "json")
+	require.Empty(t, err, "with json nothing is said twice")
+	var said validation
+	require.NoError(t, json.Unmarshal([]byte(out), &said))
+	require.False(t, said.Valid)
+	require.NotEmpty(t, said.Problems)
+}
+
+// What plan json prints is a plan again, and the same one.
+func TestPlanJSON(t *testing.T) {
+	c := newConsole(t, nil)
+	out, _ := c.run(exitOK, "plan", "json", "-f", "examples/plan.yaml")
+	again, err := migration.Decode([]byte(out))
+	require.NoError(t, err)
+	want, err := migration.Decode([]byte(examplePlan))
+	require.NoError(t, err)
+	require.Equal(t, want, again)
+	require.Equal(t, "sigv4", again.Source.Auth.Type)
+}
+
+func TestAFileThatIsNotThere(t *testing.T) {
+	c := newConsole(t, nil)
+	_, err := c.run(exitUsage, "plan", "validate", "-f", "nowhere.yaml")
+	require.Contains(t, err, "the plan can't be read")
+	_, err = c.run(exitUsage, "start")
+	require.Contains(t, err, "no plan is given: use -f PLAN")
+	c.deps.in = io.MultiReader(strings.NewReader("{"))
+	_, err = c.run(exitUsage, "plan", "json", "-f", "-")
+	require.Contains(t, err, "is neither YAML nor JSON")
+}
+
+func TestWrongUsage(t *testing.T) {
+	c := newConsole(t, newFake(t))
+	for want, args := range map[string][]string{
+		`unknown command "frobnicate"`: {"frobnicate"},
+		"unknown flag: --nope":         {"status", "movies", "--nope"},
+		"which migration?":             {"status"},
+		"only one of them":             {"status", "movies", "-w", "migration/movies"},
+		"accepts at most 1 arg":        {"status", "movies", "books"},
+		"--output yaml is not known":   {"status", "movies", "-o", "yaml"},
+		"unknown command \"x\" for":    {"plan", "example", "x"},
+		"--until nap is no phase":      {"watch", "movies", "--until", "nap"},
+		"--interval must be more":      {"watch", "movies", "--interval", "0s"},
+	} {
+		out, err := c.run(exitUsage, args...)
+		require.Empty(t, out)
+		require.Contains(t, err, want)
+		require.True(t, strings.HasPrefix(err, "Error: "))
+	}
+}
+
+// The exit codes and every command are in the help.
+func TestHelp(t *testing.T) {
+	c := newConsole(t, nil)
+	out, _ := c.run(exitOK, "--help")
+	require.Contains(t, out, exitCodesHelp)
+	for _, request := range migration.Requests() {
+		require.Contains(t, out, "\n  "+string(request))
+		help, _ := c.run(exitOK, string(request), "--help")
+		require.Contains(t, help, request.Description())
+	}
+}

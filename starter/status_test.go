@@ -1,0 +1,86 @@
+package main
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/enums/v1"
+	workflowpb "go.temporal.io/api/workflow/v1"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+func TestStatus(t *testing.T) {
+	withCopy := inRounds(t)
+	withCopy.Step, withCopy.WaitsFor, withCopy.Next, withCopy.NextRoundMillis = "copy the snapshot to OSS", "", []string{"starter freeze movies"}, 0
+	for name, test := range map[string]struct {
+		moment moment
+		code   int
+		setup  func(*fakeTemporal)
+	}{
+		"rounds":      {moment{status: inRounds(t)}, exitOK, nil},
+		"copying":     {moment{status: withCopy, activities: []*workflowpb.PendingActivityInfo{copying(t, "7", 1229*mib, 3)}}, exitOK, nil},
+		"attention":   {moment{status: inNeed(t)}, exitAttention, nil},
+		"verified":    {moment{status: verified(t)}, exitOK, nil},
+		"no-worker":   {moment{taskAttempt: 1}, exitAttention, func(f *fakeTemporal) { f.pollers = nil }},
+		"stuck":       {moment{taskAttempt: 12}, exitAttention, nil},
+		"wrong-queue": {moment{queue: "snap-ferry"}, exitAttention, nil},
+		"completed":   {moment{state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED}, exitOK, func(f *fakeTemporal) { f.report = completedReport() }},
+		"aborted": {moment{state: enums.WORKFLOW_EXECUTION_STATUS_FAILED}, exitAborted, func(f *fakeTemporal) {
+			f.result = temporal.NewApplicationErrorWithOptions("aborted", string(migration.ErrorAborted), temporal.ApplicationErrorOptions{Details: []any{abortedReport()}})
+		}},
+		"terminated": {moment{state: enums.WORKFLOW_EXECUTION_STATUS_TERMINATED}, exitAborted, func(f *fakeTemporal) { f.result = &temporal.TerminatedError{} }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fake := newFake(t, test.moment)
+			if test.setup != nil {
+				test.setup(fake)
+			}
+			c := newConsole(t, fake)
+			out, errs := c.run(test.code, "status", "movies")
+			require.Empty(t, errs)
+			golden(t, "status-"+name+".txt", out)
+			require.Contains(t, out, "\nNext: ", "every output ends with what makes sense now")
+
+			out, _ = c.run(test.code, "status", "movies", "-o", "json")
+			require.True(t, json.Valid([]byte(out)), "nothing but JSON")
+		})
+	}
+}
+
+// Programs read the status itself, with what Temporal knows beside it.
+func TestStatusAsJSON(t *testing.T) {
+	fake := newFake(t, moment{status: verified(t), activities: []*workflowpb.PendingActivityInfo{copying(t, "7", mib, 2)}})
+	out, _ := newConsole(t, fake).run(exitOK, "status", "movies", "-o", "json")
+	var status migration.Status
+	require.NoError(t, json.Unmarshal([]byte(out), &status))
+	require.Equal(t, *verified(t), status)
+	var beside struct{ Execution execution }
+	require.NoError(t, json.Unmarshal([]byte(out), &beside))
+	require.Equal(t, "running", beside.Execution.State)
+	require.Equal(t, int64(mib), beside.Execution.Activities[0].Progress.BytesDone)
+	require.Equal(t, "Throttled: OSS answers 503 SlowDown", beside.Execution.Activities[0].LastFailure)
+}
+
+func TestAMigrationHasThreeNames(t *testing.T) {
+	fake := newFake(t, moment{status: inRounds(t)})
+	c := newConsole(t, fake)
+	byName, _ := c.run(exitOK, "status", "movies")
+	byID, _ := c.run(exitOK, "status", "-w", "migration/movies")
+	byPlan, _ := c.run(exitOK, "status", "-f", minimal)
+	byLongName, _ := c.run(exitOK, "status", "migration/movies")
+	require.Equal(t, byName, byID)
+	require.Equal(t, byName, byPlan)
+	require.Equal(t, byName, byLongName)
+}
+
+// Somebody started it from the UI with an id of their own: the commands that are
+// shown must reach it.
+func TestCommandsReachAnotherWorkflowID(t *testing.T) {
+	fake := newFake(t, moment{status: inRounds(t)})
+	fake.id = "my first migration"
+	out, _ := newConsole(t, fake).run(exitOK, "status", "-w", "my first migration")
+	require.Contains(t, out, "Next: starter freeze -w 'my first migration'\n  or: starter round -w 'my first migration'\n")
+}

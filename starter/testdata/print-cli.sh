@@ -1,0 +1,69 @@
+cat > movies.json <<'PLAN'
+{
+  "name": "movies",
+  "source": {
+    "endpoint": "https://search-shop-abc123.ap-southeast-1.es.amazonaws.com",
+    "auth": {
+      "type": "sigv4",
+      "region": "ap-southeast-1"
+    },
+    "repository": {
+      "bucket": "shop-es-migration",
+      "region": "ap-southeast-1",
+      "roleArn": "arn:aws:iam::123456789012:role/EsSnapshotRole",
+      "basePath": "snapferry/movies"
+    }
+  },
+  "target": {
+    "endpoint": "http://es-sg-abc123.elasticsearch.aliyuncs.com:9200",
+    "auth": {
+      "type": "basic",
+      "user": "elastic",
+      "password": "env:TARGET_PASSWORD"
+    },
+    "repository": {
+      "bucket": "shop-es-migration-sg",
+      "region": "ap-southeast-1",
+      "endpoint": "http://oss-ap-southeast-1-internal.aliyuncs.com",
+      "accessKeyId": "env:OSS_CLUSTER_ACCESS_KEY_ID",
+      "secretAccessKey": "env:OSS_CLUSTER_ACCESS_KEY_SECRET",
+      "basePath": "snapferry/movies",
+      "writer": {
+        "endpoint": "https://oss-ap-southeast-1.aliyuncs.com",
+        "accessKeyId": "env:OSS_ACCESS_KEY_ID",
+        "accessKeySecret": "env:OSS_ACCESS_KEY_SECRET"
+      }
+    }
+  },
+  "indices": [
+    "movies"
+  ],
+  "rounds": {
+    "interval": "15m"
+  },
+  "copy": {
+    "concurrency": 32
+  },
+  "freeze": {
+    "maxDuration": "2h",
+    "standstillTimeout": "2m"
+  },
+  "verify": {
+    "checksum": "versions"
+  }
+}
+PLAN
+
+temporal workflow start \
+  --type Migration \
+  --task-queue snapferry \
+  --workflow-id migration/movies \
+  --id-reuse-policy AllowDuplicate \
+  --id-conflict-policy Fail \
+  --static-summary 'movies: search-shop-abc123.ap-southeast-1.es.amazonaws.com to es-sg-abc123.elasticsearch.aliyuncs.com' \
+  --input-file movies.json \
+  --address 'temporal.example.com:7233'
+
+# With tctl:
+# tctl workflow start --workflow_type Migration --taskqueue snapferry --workflow_id migration/movies --input_file movies.json
+# Next: starter watch movies

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/contrib/envconfig"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// config is how a worker is set up.
+type config struct {
+	address, namespace, profile string
+
+	queues        []string
+	maxActivities int
+	maxCopies     int
+	stopTimeout   time.Duration
+	metricsAddr   string
+	logLevel      string
+	logFormat     string
+
+	// deployment and buildID turn worker versioning on.
+	deployment, buildID string
+
+	// client is what the above and Temporal's own configuration come to.
+	client client.Options
+}
+
+const (
+	formatJSON    = "json"
+	formatConsole = "console"
+
+	// variablePrefix begins the environment variables of all flags.
+	variablePrefix = "SNAPFERRY_"
+	// These two are what the Temporal worker controller for Kubernetes sets.
+	variableDeployment = "TEMPORAL_DEPLOYMENT_NAME"
+	variableBuildID    = "TEMPORAL_WORKER_BUILD_ID"
+)
+
+// configError is a mistake in flags or environment.
+type configError struct{ error }
+
+func (e *configError) Unwrap() error { return e.error }
+
+func wrong(format string, args ...any) error { return &configError{fmt.Errorf(format, args...)} }
+
+// codeOf is the exit code for an error.
+func codeOf(err error) int {
+	if _, ok := errors.AsType[*configError](err); ok {
+		return 2
+	}
+	return 1
+}
+
+// newCommand is the worker's command line; run gets a configuration that was
+// checked.
+func newCommand(environment envconfig.EnvLookup, run func(context.Context, config) error) *cobra.Command {
+	var c config
+	command := &cobra.Command{
+		Use:   "worker",
+		Short: "Run snapferry's Temporal worker",
+		Long: `worker runs the workflow and the activities of snapferry until it gets SIGINT or
+SIGTERM. Then it takes no more work, hands back what it can't finish within the
+stop timeout, and ends; other workers go on where it stopped. A second signal
+ends it at once.
+
+Temporal is found as the temporal command line finds it: TEMPORAL_ADDRESS,
+TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_*, or a profile
+(TEMPORAL_PROFILE) in its configuration file. While Temporal can't be reached,
+the worker waits for it.
+
+Credentials for the source and S3 come from the AWS SDK's own chain
+(AWS_ACCESS_KEY_ID and so on, a profile, an instance's role). Everything else
+that is secret is named by the plans: env:NAME is a variable of this process,
+file:/PATH a file that it can read.
+
+Every flag can be given as an environment variable: ` + variablePrefix + ` and its name in
+capitals, such as ` + variablePrefix + `MAX_COPIES. A flag comes before its variable.
+
+` + variableDeployment + ` and ` + variableBuildID + ` together turn worker
+versioning on; then a version must be made current before any work arrives
+(temporal worker deployment set-current-version).
+
+Exit codes: 0 stopped as asked, 1 failure, 2 wrong flags or configuration.`,
+		Example: `  worker
+  worker --queues ` + migration.CopyTaskQueue + ` --max-copies 4     # copies only, where the bandwidth is
+  worker --queues ` + migration.TaskQueue + ` --metrics-addr :9090`,
+		Args:         func(_ *cobra.Command, args []string) error { return noArguments(args) },
+		SilenceUsage: true, SilenceErrors: true,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := fromEnvironment(command.Flags(), environment); err != nil {
+				return err
+			}
+			if err := c.complete(environment); err != nil {
+				return err
+			}
+			return run(command.Context(), c)
+		},
+	}
+	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return wrong("%w; see worker --help", err) })
+	flags := command.Flags()
+	flags.StringVar(&c.address, "address", "", "Temporal's host:port (default: TEMPORAL_ADDRESS, the profile, or localhost:7233)")
+	flags.StringVar(&c.namespace, "namespace", "", "Temporal namespace (default: TEMPORAL_NAMESPACE, the profile, or default)")
+	flags.StringVar(&c.profile, "profile", "", "profile in the temporal command line's configuration file")
+	flags.StringSliceVar(&c.queues, "queues", []string{migration.TaskQueue, migration.CopyTaskQueue}, "task queues to serve")
+	flags.IntVar(&c.maxActivities, "max-activities", 50, "activities other than copies that run at once")
+	flags.IntVar(&c.maxCopies, "max-copies", 2, "copies that run at once; each carries many objects at once")
+	flags.DurationVar(&c.stopTimeout, "stop-timeout", 30*time.Second, "time to finish or hand back work after a signal")
+	flags.StringVar(&c.metricsAddr, "metrics-addr", "", "serve Prometheus metrics at /metrics, and /healthz, on this host:port (default: off)")
+	flags.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&c.logFormat, "log-format", formatJSON, "json or console")
+	return command
+}
+
+func noArguments(args []string) error {
+	if len(args) > 0 {
+		return wrong("worker takes no arguments, and %q was given; see worker --help", args[0])
+	}
+	return nil
+}
+
+// fromEnvironment sets the flags that were not given from their variables.
+func fromEnvironment(flags *pflag.FlagSet, environment envconfig.EnvLookup) error {
+	var first error
+	flags.VisitAll(func(flag *pflag.Flag) {
+		switch flag.Name {
+		case "address", "namespace", "profile", "help": // Temporal's own variables are for these
+			return
+		}
+		name := variablePrefix + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+		value, given := environment.LookupEnv(name)
+		if !given || value == "" || flag.Changed || first != nil {
+			return
+		}
+		if err := flags.Set(flag.Name, value); err != nil {
+			first = wrong("the environment variable %s is wrong: %w", name, err)
+		}
+	})
+	return first
+}
+
+// complete checks the configuration and adds Temporal's own.
+func (c *config) complete(environment envconfig.EnvLookup) error {
+	c.queues = slices.DeleteFunc(c.queues, func(queue string) bool { return strings.TrimSpace(queue) == "" })
+	for i, queue := range c.queues {
+		c.queues[i] = strings.TrimSpace(queue)
+	}
+	slices.Sort(c.queues)
+	c.queues = slices.Compact(c.queues)
+	switch unknown := slices.IndexFunc(c.queues, func(queue string) bool {
+		return queue != migration.TaskQueue && queue != migration.CopyTaskQueue
+	}); {
+	case len(c.queues) == 0:
+		return wrong("--queues names no queue: use %s, %s or both", migration.TaskQueue, migration.CopyTaskQueue)
+	case unknown >= 0:
+		return wrong("--queues: there is no task queue %s: use %s, %s or both", c.queues[unknown], migration.TaskQueue, migration.CopyTaskQueue)
+	case c.maxActivities < 2:
+		// One slot could be taken by a poll while an unblock waits.
+		return wrong("--max-activities is %d and must be at least 2", c.maxActivities)
+	case c.maxCopies < 1:
+		return wrong("--max-copies is %d and must be at least 1", c.maxCopies)
+	case c.stopTimeout <= 0:
+		return wrong("--stop-timeout is %s and must be more than 0, for example 30s", c.stopTimeout)
+	case c.logFormat != formatJSON && c.logFormat != formatConsole:
+		return wrong("--log-format %s is not known: use json or console", c.logFormat)
+	}
+	if _, err := zapcore.ParseLevel(c.logLevel); err != nil {
+		return wrong("--log-level %s is not known: use debug, info, warn or error", c.logLevel)
+	}
+	c.deployment, _ = environment.LookupEnv(variableDeployment)
+	c.buildID, _ = environment.LookupEnv(variableBuildID)
+	if (c.deployment == "") != (c.buildID == "") {
+		return wrong("%s and %s turn worker versioning on together: set both or none", variableDeployment, variableBuildID)
+	}
+	return c.loadClient(environment)
+}
+
+func (c *config) loadClient(environment envconfig.EnvLookup) error {
+	options, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{ConfigFileProfile: c.profile, EnvLookup: environment})
+	if err != nil {
+		return wrong("the configuration of Temporal's client can't be read: %w; look at --profile, the TEMPORAL_* variables and the temporal command line's configuration file", err)
+	}
+	if c.address != "" {
+		options.HostPort = c.address
+	}
+	if c.namespace != "" {
+		options.Namespace = c.namespace
+	}
+	if options.HostPort == "" {
+		options.HostPort = client.DefaultHostPort
+	}
+	if options.Namespace == "" {
+		options.Namespace = client.DefaultNamespace
+	}
+	c.client = options
+	return nil
+}
+
+func (c config) serves(queue string) bool { return slices.Contains(c.queues, queue) }
+
+// versioned tells whether worker versioning is on.
+func (c config) versioned() bool { return c.deployment != "" }

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+
+	"go.temporal.io/sdk/log"
+	"go.uber.org/zap"
+	"go.uber.org/zap/exp/zapslog"
+	"go.uber.org/zap/zapcore"
+)
+
+// newLogger makes the one logger of the process, and Temporal's view of it.
+func newLogger(c config, out io.Writer) (*zap.Logger, log.Logger) {
+	level, err := zapcore.ParseLevel(c.logLevel)
+	if err != nil {
+		level = zapcore.InfoLevel // complete has checked it
+	}
+	encoding := zap.NewProductionEncoderConfig()
+	encoding.EncodeTime = zapcore.RFC3339TimeEncoder
+	encoding.EncodeDuration = zapcore.StringDurationEncoder
+	encoding.TimeKey = "time"
+	encoder := zapcore.NewJSONEncoder(encoding)
+	if c.logFormat == formatConsole {
+		encoding.EncodeLevel = zapcore.CapitalLevelEncoder
+		encoder = zapcore.NewConsoleEncoder(encoding)
+	}
+	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(out)), level)
+	// Through slog Temporal's caller and fields arrive as they are.
+	temporal := log.NewStructuredLogger(slog.New(zapslog.NewHandler(core, zapslog.WithCaller(true))))
+	return zap.New(core), temporal
+}

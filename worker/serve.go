@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+	"go.uber.org/zap"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// serve runs the workers until the context ends or one of them fails.
+func serve(ctx context.Context, c config) error {
+	logger, temporalLogger := newLogger(c, os.Stderr)
+	defer func() { _ = logger.Sync() }() // stderr may not be able to
+	c.client.Logger = temporalLogger
+
+	// Metrics and health outlive ctx, so that a stop can be looked at.
+	observing, done := context.WithCancel(context.WithoutCancel(ctx))
+	defer done()
+	var o *observation
+	if c.metricsAddr != "" {
+		var err error
+		if o, err = newObservation(logger); err != nil {
+			return err
+		}
+		if err := o.listen(observing, c.metricsAddr, logger); err != nil {
+			return err
+		}
+		c.client.MetricsHandler = o.metrics
+	}
+
+	o.set("waiting for Temporal at " + c.client.HostPort)
+	temporal, err := connect(ctx, c.client, logger, pause)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to stop before it began
+		}
+		return err
+	}
+	defer temporal.Close()
+
+	fatal := make(chan error, len(c.queues))
+	workers, err := start(temporal, c, func(err error) { fatal <- err })
+	if err != nil {
+		return err
+	}
+	o.set("")
+	logger.Info("worker has started", zap.Strings("queues", c.queues), zap.String("address", c.client.HostPort), zap.String("namespace", c.client.Namespace),
+		zap.Int("maxActivities", c.maxActivities), zap.Int("maxCopies", c.maxCopies), zap.Bool("versioned", c.versioned()))
+
+	var failure error
+	select {
+	case <-ctx.Done():
+		logger.Info("stopping: no new work is taken", zap.Duration("stopTimeout", c.stopTimeout))
+	case failure = <-fatal:
+		failure = fmt.Errorf("the worker can't go on: %w", failure)
+	}
+	o.set("stopping")
+	stop(workers)
+	logger.Info("worker has stopped")
+	return failure
+}
+
+// start starts a worker for each queue. If one can't be started the others are
+// stopped again.
+func start(temporal client.Client, c config, fatal func(error)) ([]worker.Worker, error) {
+	var workers []worker.Worker
+	for _, queue := range c.queues {
+		w := worker.New(temporal, queue, options(c, queue, fatal))
+		register(w, queue)
+		if err := w.Start(); err != nil {
+			stop(workers)
+			return nil, fmt.Errorf("the worker for task queue %s can't be started: %w", queue, err)
+		}
+		workers = append(workers, w)
+	}
+	return workers, nil
+}
+
+// stop waits for all workers at once: each takes up to the stop timeout.
+func stop(workers []worker.Worker) {
+	var stopping sync.WaitGroup
+	for _, w := range workers {
+		stopping.Go(w.Stop)
+	}
+	stopping.Wait()
+}
+
+// heartbeatThrottle is how often a heartbeat goes to Temporal at most. An
+// activity learns of an abort by its heartbeats only, and what one says is what
+// people look at.
+const heartbeatThrottle = 3 * time.Second
+
+func options(c config, queue string, fatal func(error)) worker.Options {
+	o := worker.Options{
+		MaxConcurrentActivityExecutionSize: c.maxActivities,
+		WorkerStopTimeout:                  c.stopTimeout,
+		MaxHeartbeatThrottleInterval:       heartbeatThrottle,
+		DefaultHeartbeatThrottleInterval:   heartbeatThrottle,
+		OnFatalError:                       fatal,
+	}
+	if queue == migration.CopyTaskQueue {
+		o.MaxConcurrentActivityExecutionSize = c.maxCopies
+		o.DisableWorkflowWorker = true
+	}
+	if c.versioned() {
+		o.DeploymentOptions = worker.DeploymentOptions{
+			UseVersioning: true,
+			Version:       worker.WorkerDeploymentVersion{DeploymentName: c.deployment, BuildID: c.buildID},
+			// A migration lasts for days and must never be left without a worker while
+			// writes are blocked: it moves on to the newest version, which replays the
+			// histories of the earlier ones in its tests.
+			DefaultVersioningBehavior: workflow.VersioningBehaviorAutoUpgrade,
+		}
+	}
+	return o
+}
+
+// connect waits until Temporal answers and knows the namespace. What another
+// try can't mend ends it.
+func connect(ctx context.Context, options client.Options, logger *zap.Logger, wait func(context.Context, time.Duration) error) (client.Client, error) {
+	const first, most = time.Second, 15 * time.Second
+	for next := first; ; next = min(2*next, most) {
+		temporal, err := dial(ctx, options)
+		if err == nil {
+			return temporal, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err := hopeless(err, options); err != nil {
+			return nil, err
+		}
+		logger.Warn("waiting for Temporal; set TEMPORAL_ADDRESS or --address if this is the wrong one",
+			zap.String("address", options.HostPort), zap.Duration("nextTry", next), zap.Error(err))
+		if err := wait(ctx, next); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func dial(ctx context.Context, options client.Options) (client.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	temporal, err := client.DialContext(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	_, err = temporal.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: options.Namespace})
+	if err != nil {
+		temporal.Close()
+		return nil, err
+	}
+	return temporal, nil
+}
+
+// hopeless makes a sentence of an error that waiting doesn't mend.
+func hopeless(err error, options client.Options) error {
+	if _, ok := errors.AsType[*serviceerror.NamespaceNotFound](err); ok {
+		return wrong("Temporal at %s has no namespace %s: set TEMPORAL_NAMESPACE or --namespace, or create it (temporal operator namespace create)", options.HostPort, options.Namespace)
+	}
+	if _, ok := errors.AsType[*serviceerror.PermissionDenied](err); ok {
+		return wrong("Temporal at %s refuses access to namespace %s: %w; look at TEMPORAL_API_KEY or the client certificate", options.HostPort, options.Namespace, err)
+	}
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
