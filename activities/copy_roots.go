@@ -176,19 +176,22 @@ func (j *copyJob) compareRoots() (published bool, err error) {
 }
 
 // base is the snapshot whose blobs are known to be whole in OSS, because the
-// root there lists it: the last that was published.
+// root there lists it: the last that was published. It must still be in S3: of
+// one that is deleted, the blobs' names may be in use again, and an attempt that
+// died may have written those to OSS.
 func (j *copyJob) base() (uuid string, ok bool) {
 	if j.to.Root == nil {
 		return "", false
 	}
-	if j.request.BaseUUID != "" {
-		return j.request.BaseUUID, true
+	if uuid = j.request.BaseUUID; uuid == "" {
+		success := j.to.Successful()
+		if len(success) == 0 {
+			return "", false
+		}
+		uuid = success[len(success)-1].UUID
 	}
-	success := j.to.Successful()
-	if len(success) == 0 {
-		return "", false
-	}
-	return success[len(success)-1].UUID, true
+	_, ok = j.from.Snapshot(uuid)
+	return uuid, ok
 }
 
 // missing are the successful snapshots that OSS doesn't list: this one, and any

@@ -113,7 +113,7 @@ func (w *copyWorld) carry(t *testing.T, uuid string) migration.CopyResult {
 // it, with this snapshot.
 func (w *copyWorld) requirePublished(t *testing.T, uuid string) {
 	t.Helper()
-	root := requireReadable(t, w.sink)
+	root := requireReadable(t, w.sink.Objects())
 	require.NotNil(t, root)
 	require.Equal(t, w.Generation(), root.Generation)
 	s, ok := root.Snapshot(uuid)
@@ -142,9 +142,8 @@ func (w *copyWorld) requirePublished(t *testing.T, uuid string) {
 // requireReadable reads OSS as Elasticsearch would, from the highest root
 // index-N down to every byte of every successful snapshot. It returns the root,
 // nil if there is none.
-func requireReadable(t *testing.T, sink *memory.Store) *repository.Root {
+func requireReadable(t *testing.T, objects map[string][]byte) *repository.Root {
 	t.Helper()
-	objects := sink.Objects()
 	var keys []string
 	for key := range objects {
 		require.NotEqual(t, repository.ClassTemporary, repository.Classify(key).Class, key)

@@ -46,7 +46,7 @@ func (r *request) wrap(err error) error {
 		e.Message = "the answer is no XML: " + e.Message
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		e.Because(context.DeadlineExceeded)
+		return e.Because(context.DeadlineExceeded)
 	}
 	return e
 }

@@ -24,19 +24,25 @@ func (s *Source) CheckBucket(ctx context.Context) (BucketInfo, error) {
 	if _, err := s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: bucket, Prefix: &full, MaxKeys: aws.Int32(1)}); err != nil {
 		return BucketInfo{}, s.wrap(ctx, "ListObjectsV2", full, err)
 	}
+	return BucketInfo{Region: s.findRegion(ctx, bucket)}, nil
+}
+
+// findRegion asks for the bucket's region. A policy may allow to list and nothing else, which is enough to copy: then it is
+// empty.
+func (s *Source) findRegion(ctx context.Context, bucket *string) string {
 	if out, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: bucket}); err == nil && aws.ToString(out.BucketRegion) != "" {
-		return BucketInfo{Region: *out.BucketRegion}, nil
+		return *out.BucketRegion
 	}
 	out, err := s.client.GetBucketLocation(ctx, &s3.GetBucketLocationInput{Bucket: bucket})
 	if err != nil {
-		return BucketInfo{}, nil // a policy may allow to list and nothing else; that is enough to copy
+		return ""
 	}
-	region := string(out.LocationConstraint)
-	switch region {
+	switch region := string(out.LocationConstraint); region {
 	case "":
-		region = "us-east-1" // S3: GetBucketLocation
+		return "us-east-1" // S3: GetBucketLocation
 	case "EU":
-		region = "eu-west-1"
+		return "eu-west-1"
+	default:
+		return region
 	}
-	return BucketInfo{Region: region}, nil
 }

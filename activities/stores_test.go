@@ -1,0 +1,54 @@
+package activities
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/internal/osstest"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// The run's folders are those that the clusters are told of, and the secrets are
+// read when they are needed.
+func TestStores(t *testing.T) {
+	server, err := osstest.Start(osstest.Options{Dir: t.TempDir(), Region: "ap-southeast-1", Keys: []osstest.Key{{ID: "ak", Secret: "sk", Token: "sts"}}})
+	require.NoError(t, err)
+	defer server.Close()
+	require.NoError(t, server.CreateBucket("bucket-oss", osstest.BucketOptions{}))
+	var path string
+	amazon := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path = r.URL.Path
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	defer amazon.Close()
+	t.Setenv("AWS_ACCESS_KEY_ID", "ak")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "sk")
+	t.Setenv("OSS_ID", "ak")
+	t.Setenv("OSS_SECRET", "sk")
+	t.Setenv("OSS_TOKEN", "sts")
+	run := migration.Run{Token: "tok", Plan: migration.Plan{
+		Source: migration.Source{Repository: migration.SourceRepository{Bucket: "bucket-s3", Region: "eu-west-1", BasePath: "ferry/movies",
+			Reader: migration.SourceReader{Endpoint: amazon.URL, PathStyle: true}}},
+		Target: migration.Target{Repository: migration.TargetRepository{Bucket: "bucket-oss", Region: "ap-southeast-1", BasePath: "ferry/films",
+			Writer: migration.TargetWriter{Endpoint: server.URL(), AccessKeyID: "env:OSS_ID", AccessKeySecret: "env:OSS_SECRET", SecurityToken: "env:OSS_TOKEN"}}},
+	}}
+	sink, err := openSink(t.Context(), run)
+	require.NoError(t, err)
+	_, err = sink.Put(t.Context(), "index-0", strings.NewReader("{}"), 2, nil)
+	require.NoError(t, err)
+	require.Equal(t, "ferry/films/tok/index-0", server.Objects("bucket-oss")[0].Key)
+
+	source, err := openSource(t.Context(), run)
+	require.NoError(t, err)
+	_, err = source.Head(t.Context(), "index-0")
+	require.Error(t, err)
+	require.Equal(t, "/bucket-s3/ferry/movies/tok/index-0", path)
+
+	run.Plan.Target.Repository.Writer.AccessKeySecret = "env:OSS_ABSENT"
+	_, err = openSink(t.Context(), run)
+	requireType(t, migration.ErrorSecret, err)
+}
