@@ -100,8 +100,11 @@ func (s *step) text() string {
 	if text := progressText(a.Progress); text != "" {
 		parts = append(parts, text)
 	}
-	if a.State == "scheduled" {
-		parts = append(parts, "waits for a worker or its next attempt")
+	switch {
+	case a.State == "scheduled" && a.Attempt > 1:
+		parts = append(parts, "waits for its next attempt")
+	case a.State == "scheduled":
+		parts = append(parts, "waits for a worker")
 	}
 	if a.Attempt > 1 {
 		parts = append(parts, fmt.Sprintf("attempt %d", a.Attempt))

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,6 +51,11 @@ type activity struct {
 const stateRunning = "running"
 
 func (e execution) running() bool { return e.State == stateRunning }
+
+// waitsForWorker tells whether a step has not been taken up by anyone yet.
+func (e execution) waitsForWorker() bool {
+	return slices.ContainsFunc(e.Activities, func(a activity) bool { return a.State == "scheduled" && a.Attempt <= 1 })
+}
 
 func describe(ctx context.Context, c *connection, t target) (execution, error) {
 	response, err := within(ctx, callTimeout, func(ctx context.Context) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
@@ -146,22 +152,23 @@ func millis(t *timestamppb.Timestamp) int64 {
 const pollerFreshness = 100 * time.Second
 
 // missingWorkers says which of the queues that a migration needs no worker
-// polls. A server that doesn't answer this question leaves it open.
-func (c *connection) missingWorkers(ctx context.Context, now time.Time, workflowQueue string) []string {
-	var problems []string
+// polls, and whether one answers for the workflow itself. A server that doesn't
+// answer this question leaves it open.
+func (c *connection) missingWorkers(ctx context.Context, now time.Time, workflowQueue string) (problems []string, served bool) {
 	if workflowQueue == "" {
 		workflowQueue = migration.TaskQueue
 	}
+	served = c.polled(ctx, now, workflowQueue, enums.TASK_QUEUE_TYPE_WORKFLOW)
 	switch {
-	case workflowQueue != migration.TaskQueue && !c.polled(ctx, now, workflowQueue, enums.TASK_QUEUE_TYPE_WORKFLOW):
+	case !served && workflowQueue != migration.TaskQueue:
 		problems = append(problems, fmt.Sprintf("it was started on task queue %s, which no worker polls; snapferry's workers poll %s: terminate it and start it again there", workflowQueue, migration.TaskQueue))
-	case !c.polled(ctx, now, migration.TaskQueue, enums.TASK_QUEUE_TYPE_WORKFLOW) || !c.polled(ctx, now, migration.TaskQueue, enums.TASK_QUEUE_TYPE_ACTIVITY):
+	case !served || !c.polled(ctx, now, migration.TaskQueue, enums.TASK_QUEUE_TYPE_ACTIVITY):
 		problems = append(problems, fmt.Sprintf("no worker polls task queue %s in namespace %s: nothing moves until one is started (TEMPORAL_ADDRESS=%s worker)", migration.TaskQueue, c.namespace, c.address))
 	}
 	if !c.polled(ctx, now, migration.CopyTaskQueue, enums.TASK_QUEUE_TYPE_ACTIVITY) {
 		problems = append(problems, fmt.Sprintf("no worker polls task queue %s: snapshots are not copied until one is started (worker --queues %s)", migration.CopyTaskQueue, migration.CopyTaskQueue))
 	}
-	return problems
+	return problems, served
 }
 
 func (c *connection) polled(ctx context.Context, now time.Time, queue string, kind enums.TaskQueueType) bool {

@@ -31,8 +31,9 @@ type view struct {
 	report *migration.Report
 }
 
-// look asks Temporal, then the migration itself.
-func (a *app) look(ctx context.Context, c *connection, t target) (view, error) {
+// look asks Temporal, then the migration itself. Whether workers are there is
+// asked first if thorough, and otherwise only if something waits for one.
+func (a *app) look(ctx context.Context, c *connection, t target, thorough bool) (view, error) {
 	e, err := describe(ctx, c, t)
 	if err != nil {
 		return view{}, err
@@ -43,20 +44,28 @@ func (a *app) look(ctx context.Context, c *connection, t target) (view, error) {
 		v.Status = statusOf(v.report, t)
 		return v, nil
 	}
-	status, err := query(ctx, c, t)
-	switch {
-	case err == nil:
-		v.Status = &status
-	case ctx.Err() != nil:
-		return view{}, ctx.Err()
+	served := true
+	if thorough {
+		v.Problems, served = c.missingWorkers(ctx, a.now(), e.TaskQueue)
 	}
-	v.Problems = c.missingWorkers(ctx, a.now(), e.TaskQueue)
+	if served {
+		status, err := query(ctx, c, t)
+		switch {
+		case err == nil:
+			v.Status = &status
+		case ctx.Err() != nil:
+			return view{}, ctx.Err()
+		}
+		if !thorough && (err != nil || e.waitsForWorker()) {
+			v.Problems, _ = c.missingWorkers(ctx, a.now(), e.TaskQueue)
+		}
+		if err != nil && len(v.Problems) == 0 && e.WorkflowTaskAttempt <= 1 {
+			v.Problems = append(v.Problems, "the status query is not answered: "+err.Error())
+		}
+	}
 	if e.WorkflowTaskAttempt > 1 {
 		v.Problems = append(v.Problems, fmt.Sprintf("the workflow's own step has failed or timed out %d times: look at the worker's log, where the reason stands; "+
 			"after an update of the worker, go back to the version before", e.WorkflowTaskAttempt-1))
-	}
-	if err != nil && len(v.Problems) == 0 {
-		v.Problems = append(v.Problems, "the status query is not answered: "+err.Error())
 	}
 	return v, nil
 }

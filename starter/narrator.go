@@ -23,12 +23,13 @@ type narrator struct {
 	said        map[string]bool
 	notes       map[string]bool
 	activities  map[string]string
+	failures    map[string]bool
 }
 
 // lines says what is new in v.
 func (n *narrator) lines(v view) []string {
 	if n.said == nil {
-		n.said, n.notes, n.activities = map[string]bool{}, map[string]bool{}, map[string]string{}
+		n.said, n.notes, n.activities, n.failures = map[string]bool{}, map[string]bool{}, map[string]string{}, map[string]bool{}
 	}
 	var lines []string
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
@@ -136,10 +137,18 @@ func (n *narrator) steps(activities []activity, add func(string, ...any)) {
 			key += fmt.Sprint(step.Progress.Doing, step.Progress.Waiting, tenths)
 		}
 		seen[step.ID] = key
-		worthy := step.LastFailure != "" || step.State == "paused" || n.progress && step.Progress != nil
-		if n.activities[step.ID] != key && worthy {
-			add("%s", n.describeActivity(step))
+		// A failure is told once, and not again with each attempt or bit of progress.
+		failure := step.ID + step.LastFailure
+		fresh := step.LastFailure != "" && !n.failures[failure]
+		n.failures[failure] = true
+		worthy := fresh || step.State == "paused" || n.progress && (step.Progress != nil || step.LastFailure != "")
+		if n.activities[step.ID] == key || !worthy {
+			continue
 		}
+		if !fresh {
+			step.LastFailure = ""
+		}
+		add("%s", n.describeActivity(step))
 	}
 	n.activities = seen
 }

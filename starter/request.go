@@ -176,7 +176,7 @@ func (a *app) explainUpdate(ctx context.Context, c *connection, t target, reques
 	}
 	reason := ""
 	if e, describeErr := describe(ctx, c, t); describeErr == nil {
-		if missing := c.missingWorkers(ctx, a.now(), e.TaskQueue); len(missing) > 0 {
+		if missing, _ := c.missingWorkers(ctx, a.now(), e.TaskQueue); len(missing) > 0 {
 			reason = ": " + strings.Join(missing, "; ")
 		}
 	}

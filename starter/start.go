@@ -77,9 +77,10 @@ func (a *app) start(ctx context.Context, plan migration.Plan, wait bool) error {
 	if err != nil {
 		return c.explain(err, t)
 	}
+	warnings, _ := c.missingWorkers(ctx, a.now(), migration.TaskQueue)
 	result := started{
 		WorkflowID: run.GetID(), RunID: run.GetRunID(), Namespace: c.namespace, TaskQueue: migration.TaskQueue,
-		Warnings: c.missingWorkers(ctx, a.now(), migration.TaskQueue), Next: t.command("watch"),
+		Warnings: warnings, Next: t.command("watch"),
 	}
 	for _, warning := range result.Warnings {
 		fmt.Fprintf(a.err, "Warning: %s\n", warning)

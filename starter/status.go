@@ -29,7 +29,7 @@ failed.`,
 				return err
 			}
 			defer connection.Close()
-			v, err := a.look(c.Context(), connection, t)
+			v, err := a.look(c.Context(), connection, t, true)
 			if err != nil {
 				return connection.explain(err, t)
 			}

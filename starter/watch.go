@@ -13,7 +13,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-const defaultInterval = 2 * time.Second
+// defaultInterval is short enough for the frozen window, which may take seconds.
+const defaultInterval = time.Second
 
 type watchOptions struct {
 	interval time.Duration
@@ -45,7 +46,7 @@ Ctrl-C ends the watch only; the migration goes on.`,
 				return err
 			}
 			if options.interval <= 0 {
-				return fail(exitUsage, "--interval must be more than 0, for example 2s")
+				return fail(exitUsage, "--interval must be more than 0, for example 1s")
 			}
 			connection, err := a.connect(c.Context())
 			if err != nil {
@@ -125,7 +126,7 @@ const patience = 30
 func (a *app) follow(ctx context.Context, c *connection, t target, options watchOptions, s screen) (view, error) {
 	silent := 0
 	for {
-		v, err := a.look(ctx, c, t)
+		v, err := a.look(ctx, c, t, false)
 		switch {
 		case err != nil && passes(err) && silent < patience && ctx.Err() == nil:
 			if silent++; silent == 1 && !a.json() {

@@ -151,7 +151,7 @@ func TestWatchOnATerminal(t *testing.T) {
 	b := newBars(a, mpb.WithWidth(160), mpb.WithManualRefresh(refresh))
 	at := func(m moment) view {
 		fake := newFake(t, m)
-		v, err := a.look(context.Background(), &connection{temporalClient: fake}, target{"movies", "migration/movies"})
+		v, err := a.look(context.Background(), &connection{temporalClient: fake}, target{"movies", "migration/movies"}, false)
 		require.NoError(t, err)
 		return v
 	}
