@@ -18,6 +18,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
+	"go.uber.org/goleak"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/snapferry/snapferry/migration"
@@ -253,3 +254,5 @@ func (c *console) run(code int, args ...string) (out, err string) {
 	require.Equal(c.t, code, got, "starter %v\n%s%s", args, c.out.String(), c.err.String())
 	return c.out.String(), c.err.String()
 }
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -97,7 +97,7 @@ func (a *app) confirm(request migration.Request, t target, yes bool) error {
 
 func (a *app) request(ctx context.Context, c *connection, t target, request migration.Request, options requestOptions) error {
 	input := migration.RequestInput{By: options.by, Reason: options.reason}
-	result := answer{Request: request, WorkflowID: t.id, Sent: "update", Next: t.command(string(after(request)))}
+	result := answer{Request: request, WorkflowID: t.id, Sent: "update", Next: t.command(after(request))}
 	if options.signal {
 		result.Sent = "signal"
 		if err := a.sendSignal(ctx, c, t, request, input); err != nil {
@@ -190,11 +190,10 @@ func (a *app) refusedByEnd(ctx context.Context, c *connection, t target, request
 	if _, ok := errors.AsType[*serviceerror.NotFound](err); !ok {
 		return nil
 	}
-	e, err := describe(ctx, c, t)
-	if err != nil || e.running() {
-		return nil
+	if e, err := describe(ctx, c, t); err == nil && !e.running() {
+		exit := fail(exitRefused, "%s is not possible now: the migration has ended (%s)", request, e.State)
+		exit.next = t.command("report")
+		return exit
 	}
-	exit := fail(exitRefused, "%s is not possible now: the migration has ended (%s)", request, e.State)
-	exit.next = t.command("report")
-	return exit
+	return nil
 }

@@ -171,7 +171,7 @@ func (a *app) printCLI(plan migration.Plan) error {
 		"--task-queue " + options.TaskQueue,
 		"--workflow-id " + options.ID,
 		"--id-reuse-policy AllowDuplicate",
-		"--id-conflict-policy Fail",
+		"--fail-existing",
 		"--static-summary " + quote(options.StaticSummary),
 		"--input-file " + plan.Name + ".json",
 	}

@@ -60,7 +60,7 @@ func TestStatusAsJSON(t *testing.T) {
 	var beside struct{ Execution execution }
 	require.NoError(t, json.Unmarshal([]byte(out), &beside))
 	require.Equal(t, "running", beside.Execution.State)
-	require.Equal(t, int64(mib), beside.Execution.Activities[0].Progress.BytesDone)
+	require.Equal(t, mib, beside.Execution.Activities[0].Progress.BytesDone)
 	require.Equal(t, "Throttled: OSS answers 503 SlowDown", beside.Execution.Activities[0].LastFailure)
 }
 

@@ -206,7 +206,5 @@ func (c *config) loadClient(environment envconfig.EnvLookup) error {
 	return nil
 }
 
-func (c config) serves(queue string) bool { return slices.Contains(c.queues, queue) }
-
 // versioned tells whether worker versioning is on.
 func (c config) versioned() bool { return c.deployment != "" }

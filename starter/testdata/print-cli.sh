@@ -59,7 +59,7 @@ temporal workflow start \
   --task-queue snapferry \
   --workflow-id migration/movies \
   --id-reuse-policy AllowDuplicate \
-  --id-conflict-policy Fail \
+  --fail-existing \
   --static-summary 'movies: search-shop-abc123.ap-southeast-1.es.amazonaws.com to es-sg-abc123.elasticsearch.aliyuncs.com' \
   --input-file movies.json \
   --address 'temporal.example.com:7233'
