@@ -28,7 +28,7 @@ func TestPreflightNamesEveryProblemAtOnce(t *testing.T) {
 	w.run.Plan.Indices = []string{"movies", "*", "gone", "nothing-*", "films"}
 	before := w.text()
 
-	failure := refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run)
+	failure := refusal(w, migration.ErrorPreflight, w.activities.Preflight, w.run)
 	lines := strings.Split(failure.Message(), "\n- ")
 	for i, says := range []string{
 		"preflight found",
@@ -203,6 +203,6 @@ func TestRegistrationThatFailsShowsNoSecret(t *testing.T) {
 	w.to.Refuse("PUT /_snapshot/*", 1, http.StatusInternalServerError, "repository_exception", "failed to create repository with {access_key_id="+clusterKeyID+", secret_access_key="+clusterSecret+"}")
 	refused(w, migration.ErrorRefused, w.activities.RegisterRepositories, w.run, "repository_exception")
 	w.to.Refuse("GET /_snapshot/*/_all", 1, http.StatusInternalServerError, "repository_exception", "InvalidAccessKeyId "+clusterKeyID+" [ResponseError]: <Error>"+strings.Repeat("x", 5000))
-	failure := refused(w, migration.ErrorUnauthorized, w.activities.RegisterRepositories, w.run, "InvalidAccessKeyId")
+	failure := refusal(w, migration.ErrorUnauthorized, w.activities.RegisterRepositories, w.run, "InvalidAccessKeyId")
 	require.NotContains(t, failure.Message(), "<Error>")
 }

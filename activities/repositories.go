@@ -107,17 +107,19 @@ func withSettings(plan, ours map[string]any) map[string]any {
 // UnregisterRepositories removes both registrations. The objects stay.
 func (a *Activities) UnregisterRepositories(ctx context.Context, run migration.Run) error {
 	_, err := perform(ctx, a, "unregistering the repositories", func(ctx context.Context, p *pulse) (none, error) {
-		// The target first: its registration holds a key.
+		// The target first: its registration holds a key. One cluster that can't
+		// be asked keeps the other's registration from nothing.
+		var failures []error
 		for _, at := range []side{onTarget, onSource} {
 			client, err := a.cluster(ctx, at, run)
-			if err != nil {
-				return none{}, err
+			if err == nil {
+				err = a.whenFree(ctx, p, func() error { return client.DeleteRepository(ctx, run.RepositoryName()) })
 			}
-			if err := a.whenFree(ctx, p, func() error { return client.DeleteRepository(ctx, run.RepositoryName()) }); err != nil {
-				return none{}, err
+			if err != nil {
+				failures = append(failures, err)
 			}
 		}
-		return none{}, nil
+		return none{}, worst(failures)
 	})
 	return err
 }

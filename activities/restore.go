@@ -135,10 +135,7 @@ func (r *restoring) wanted(ctx context.Context) ([]string, error) {
 		}
 		toClose = append(toClose, name)
 	}
-	if len(toClose) > 0 {
-		err = r.whenFree(ctx, r.pulse, func() error { return r.client.CloseIndices(ctx, toClose) })
-	}
-	return wanted, err
+	return wanted, r.shut(ctx, r.client, r.repository, toClose, r.pulse)
 }
 
 // fixedSettings can't be left out by a restore; Elasticsearch refuses the whole

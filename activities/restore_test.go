@@ -213,3 +213,20 @@ func TestCloseTargetWaitsForASnapshotOfTheTarget(t *testing.T) {
 	must[any](w, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2, Expected: opened.Counters})
 	require.Len(t, w.to.Requests("POST /*/_close"), 3)
 }
+
+// A restore was abandoned, and a shard of it failed when nobody looked: on 5.x
+// it would hold its index and the slot for ever.
+func TestCloseTargetEndsAnAbandonedRestoreThatIsStuck(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	request := w.restoreRequest(w.snapshot("s"))
+	w.to.FailShard("movies", "disk gone")
+	w.to.During("GET /_cluster/state/routing_table/*", func() { close(w.stop) })
+	passes(w, retryWorkerStopping, w.activities.RestoreSnapshot, request)
+	w.stop = make(chan struct{})
+
+	must[any](w, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2, AcceptWrites: true})
+	require.False(t, w.to.Has("movies"))
+	require.Len(t, w.to.Requests("DELETE /*"), 1)
+	must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
+}

@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"go.temporal.io/sdk/activity"
 
@@ -37,9 +38,44 @@ func (a *Activities) CloseTarget(ctx context.Context, in migration.CloseRequest)
 		if err := untouched(ctx, client, in, open); err != nil || len(open) == 0 {
 			return none{}, err
 		}
-		return none{}, a.whenFree(ctx, p, func() error { return client.CloseIndices(ctx, indexNames(open)) })
+		return none{}, a.shut(ctx, client, in.RepositoryName(), indexNames(open), p)
 	})
 	return err
+}
+
+// shut closes indices, and waits while a snapshot or restore holds them. One
+// that an abandoned restore of ours holds for ever is deleted instead: it has
+// nothing that the next restore won't bring.
+func (a *Activities) shut(ctx context.Context, client *elastic.Client, repository string, names []string, p *pulse) error {
+	turns := a.turns()
+	for len(names) > 0 {
+		err := client.CloseIndices(ctx, names)
+		if elastic.KindOf(err) != elastic.SlotTaken {
+			return err
+		}
+		p.update(func(progress *migration.Progress) { progress.Waiting = err.Error() })
+		copies, err := client.Shards(ctx, names)
+		if err != nil {
+			return err
+		}
+		var stuck []string
+		for _, c := range copies {
+			if c.Primary && lost(c) && c.Source != nil && c.Source.Repository == repository && !slices.Contains(stuck, c.Index) {
+				stuck = append(stuck, c.Index)
+			}
+		}
+		if len(stuck) > 0 {
+			if err := a.whenFree(ctx, p, func() error { return client.DeleteIndices(ctx, stuck) }); err != nil {
+				return err
+			}
+			names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(stuck, name) })
+			continue
+		}
+		if err := a.wait(ctx, &turns); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func foreign(client *elastic.Client, name string) error {

@@ -38,7 +38,7 @@ func TestTargetsThatAreNotEqual(t *testing.T) {
 			w := newWorld(t)
 			request := w.frozen()
 			tt.spoil(w)
-			failure := refused(w, migration.ErrorVerification, w.activities.VerifyTarget, request, "movies", tt.says)
+			failure := refusal(w, migration.ErrorVerification, w.activities.VerifyTarget, request, "movies", tt.says)
 			require.NotContains(t, failure.Message(), "catalog is not equal")
 			var result migration.VerifyResult
 			require.NoError(t, failure.Details(&result))

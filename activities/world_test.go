@@ -184,7 +184,13 @@ func must[T any](w *world, method, in any) T {
 
 // refused runs an activity that has to fail for good, with an error of the type
 // that says all of it.
-func refused(w *world, want migration.ErrorType, method, in any, says ...string) *temporal.ApplicationError {
+func refused(w *world, want migration.ErrorType, method, in any, says ...string) {
+	w.t.Helper()
+	_ = refusal(w, want, method, in, says...)
+}
+
+// refusal is refused, and gives the error.
+func refusal(w *world, want migration.ErrorType, method, in any, says ...string) *temporal.ApplicationError {
 	w.t.Helper()
 	_, err := do[any](w, method, in)
 	var failure *temporal.ApplicationError

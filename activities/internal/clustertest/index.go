@@ -36,7 +36,6 @@ type shard struct {
 	why                      string // of a shard that failed
 	repository, snapshot     string // that it was restored from
 	bytesReused, bytesCopied int64
-	refuses                  bool // the restore of this shard fails
 }
 
 // docBytes is what a document takes on disk, for sizes.
@@ -297,6 +296,8 @@ func (c *Cluster) closeIndices(found []*index) any {
 	for _, x := range found {
 		for _, s := range x.shards {
 			if s.state != "STARTED" && s.snapshot != "" && c.restoring != "" {
+				s.advance()
+				c.endRestore()
 				return refuse(http.StatusBadRequest, "illegal_argument_exception", "Cannot close indices that are being restored: [[%s]]", x.name)
 			}
 		}

@@ -106,6 +106,13 @@ func (c *Cluster) endRestore() {
 	c.restoring = ""
 }
 
+// advance is what time would do to the restore of a shard.
+func (s *shard) advance() {
+	if s.looks--; s.looks <= 0 && s.state == "INITIALIZING" {
+		s.state = "STARTED"
+	}
+}
+
 func (c *Cluster) recovery(found []*index) any {
 	all := map[string]any{}
 	for _, x := range found {
@@ -123,9 +130,7 @@ func (c *Cluster) recovery(found []*index) any {
 				}}
 				if s.state == "INITIALIZING" {
 					row["stage"] = "INDEX"
-					if s.looks--; s.looks <= 0 {
-						s.state = "STARTED" // and the next look sees it done
-					}
+					s.advance() // so that the next look sees it done
 				}
 			}
 			rows = append(rows, row)
