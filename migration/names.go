@@ -1,6 +1,10 @@
 package migration
 
-import "encoding/json"
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+)
 
 // WorkflowType is the name under which the migration workflow is registered
 // and started, from the starter, the Temporal UI, temporal or tctl.
@@ -79,18 +83,30 @@ type RequestInput struct {
 func (in *RequestInput) UnmarshalJSON(data []byte) error {
 	type plain RequestInput
 	*in = RequestInput{}
-	if json.Unmarshal(data, (*plain)(in)) == nil {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if decoder.Decode((*plain)(in)) == nil {
 		return nil
 	}
 	*in = RequestInput{}
 	if json.Unmarshal(data, &in.Reason) != nil {
 		in.Reason = string(data)
 	}
-	const enough = 500
-	if len(in.Reason) > enough {
-		in.Reason = in.Reason[:enough]
-	}
 	return nil
+}
+
+// Shortened cuts what people wrote to what a status can carry.
+func (in RequestInput) Shortened() RequestInput {
+	const longestBy, longestReason = 100, 500
+	return RequestInput{By: shorten(in.By, longestBy), Reason: shorten(in.Reason, longestReason)}
+}
+
+// shorten cuts a text to so many bytes, at a character's edge.
+func shorten(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + " ..."
 }
 
 // Answer is what an update returns to its caller.

@@ -3,9 +3,8 @@ package migration
 // Phase is where a migration stands.
 type Phase string
 
-// The phases in their usual order. From freeze on, rounds can come again: when
-// freeze.maxDuration passes without a cutover, the block is lifted and the
-// migration goes back to rounds.
+// The phases in their usual order. When freeze.maxDuration passes without a
+// cutover, thaw lifts the block and leads back to rounds.
 const (
 	PhasePreflight    Phase = "preflight"
 	PhasePrepare      Phase = "prepare"
@@ -16,6 +15,7 @@ const (
 	PhaseVerify       Phase = "verify"
 	PhaseAwaitCutover Phase = "awaitCutover"
 	PhaseCutover      Phase = "cutover"
+	PhaseThaw         Phase = "thaw"
 	PhaseAborting     Phase = "aborting"
 	PhaseCompleted    Phase = "completed"
 	PhaseAborted      Phase = "aborted"
@@ -38,10 +38,15 @@ func (p Phase) Ended() bool { return p == PhaseCompleted || p == PhaseAborted }
 // come.
 func (p Phase) BeforeFreeze() bool {
 	switch p {
-	case PhasePreflight, PhasePrepare, PhaseBaseline, PhaseRounds:
+	case PhasePreflight, PhasePrepare, PhaseBaseline, PhaseRounds, PhaseThaw:
 		return true
 	}
 	return false
+}
+
+// CanAbort tells whether abort means anything in this phase.
+func (p Phase) CanAbort() bool {
+	return p != PhaseCutover && p != PhaseAborting && !p.Ended()
 }
 
 // Judge says what a request means in a phase: taken now, remembered for later,
@@ -61,6 +66,8 @@ func Judge(request Request, phase Phase, paused, needsAttention bool) (Verdict, 
 			return Remembered, "writes are blocked after resume"
 		case phase == PhaseRounds:
 			return Taken, "writes are blocked as soon as the round in progress, if any, has ended"
+		case phase == PhaseThaw:
+			return Remembered, "writes are blocked again once the block of the last freeze is lifted"
 		case phase.BeforeFreeze():
 			return Remembered, "writes are blocked once the baseline is restored"
 		case phase.Frozen():
@@ -102,8 +109,12 @@ func Judge(request Request, phase Phase, paused, needsAttention bool) (Verdict, 
 		return Taken, "the step runs again"
 	case RequestRound:
 		switch {
+		case phase == PhaseRounds && paused:
+			return Remembered, "a round starts after resume"
 		case phase == PhaseRounds:
 			return Taken, "a round starts now, or once the round in progress has ended"
+		case phase == PhaseThaw:
+			return Remembered, "a round starts once the block is lifted"
 		case phase.BeforeFreeze():
 			return Remembered, "a round starts once the baseline is restored"
 		}

@@ -15,11 +15,13 @@ type Report struct {
 	// StartedMillis and EndedMillis are epoch milliseconds.
 	StartedMillis int64 `json:"startedMillis"`
 	EndedMillis   int64 `json:"endedMillis"`
-	// Rounds lists the baseline, each incremental round and the final one.
-	Rounds  []Round       `json:"rounds"`
-	Indices []IndexResult `json:"indices"`
+	// Rounds lists the baseline, each incremental round and the final one; of very
+	// many, RoundsOmitted after the baseline are left out.
+	Rounds        []Round       `json:"rounds"`
+	RoundsOmitted int           `json:"roundsOmitted,omitempty"`
+	Indices       []IndexResult `json:"indices"`
 	// FrozenWindow is the last one; earlier ones, ended by the dead man's switch,
-	// stand in Decisions.
+	// stand in Warnings.
 	FrozenWindow *FrozenWindow `json:"frozenWindow,omitempty"`
 	// Decisions are the requests that people sent, in order.
 	Decisions []Decision `json:"decisions,omitempty"`

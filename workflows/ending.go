@@ -15,7 +15,7 @@ import (
 func (m *run) cutover(ctx workflow.Context) (migration.Phase, error) {
 	m.work, m.stopWork = workflow.NewDisconnectedContext(ctx)
 	err := m.attempt("make the target writable", func(ctx workflow.Context) error {
-		return do(ctx, urgent(quickCall(fmt.Sprintf("%d indices", len(m.window.indices)))), migration.ActivityOpenTargetForWrites,
+		return do(ctx, urgent(quickCall(indexCount(len(m.window.indices)))), migration.ActivityOpenTargetForWrites,
 			migration.HandoverRequest{Run: m.forActivities(), Indices: m.window.indices})
 	})
 	if err != nil {
@@ -33,15 +33,21 @@ func (m *run) cutover(ctx workflow.Context) (migration.Phase, error) {
 	return migration.PhaseCompleted, nil
 }
 
-// try does what should be done but must not keep a finished handover from
-// ending: a failure becomes a warning in the report.
-func (m *run) try(step, activity string, request any) {
+// try does what should be done but must not keep what comes after it from being
+// done: a failure becomes a warning in the report. It tells whether there is
+// nothing left to try, which a cancellation on the way leaves open.
+func (m *run) try(step, activity string, request any) bool {
 	m.step = step
 	m.show(m.work)
-	if err := do(m.work, bestEffort(step), activity, request); err != nil {
+	err := do(m.work, bestEffort(step), activity, request)
+	m.step = ""
+	if err != nil && m.stopping() {
+		return false
+	}
+	if err != nil {
 		m.warn(fmt.Sprintf("could not %s: %s", step, m.describe(m.work, step, err, 1).Message))
 	}
-	m.step = ""
+	return true
 }
 
 // finish ends a completed migration.
@@ -55,6 +61,11 @@ func (m *run) finish(ctx workflow.Context) (migration.Report, error) {
 // abort stops the migration: first the source takes writes again, then a
 // snapshot that still runs is stopped. Cancellation comes here as well.
 func (m *run) abort(ctx workflow.Context, cause error) (migration.Report, error) {
+	if m.Phase == migration.PhaseCutover {
+		// Can't be. If it is all the same, the workflow stands still here until its
+		// code is mended, which is better than two writable clusters.
+		panic(fmt.Sprintf("an abort during the cutover: %v", cause))
+	}
 	cancelled := m.abortRequested == nil && ctx.Err() != nil
 	m.work, m.stopWork = workflow.NewDisconnectedContext(ctx)
 	m.windowContext = nil
@@ -94,16 +105,31 @@ func (m *run) stopSnapshot() {
 	if m.snapshotting == "" {
 		return
 	}
-	m.try("stop snapshot "+m.snapshotting, migration.ActivityAbortSnapshot,
-		migration.SnapshotRequest{Run: m.forActivities(), Snapshot: m.snapshotting})
-	m.snapshotting = ""
+	if m.try("stop snapshot "+m.snapshotting, migration.ActivityAbortSnapshot,
+		migration.SnapshotRequest{Run: m.forActivities(), Snapshot: m.snapshotting}) {
+		m.snapshotting = ""
+	}
 }
 
-// settle lets updates that are in hand answer before the workflow closes.
+// settle lets requests in that have arrived and updates answer, before this run
+// closes.
 func (m *run) settle(ctx workflow.Context) {
-	m.drain(ctx)
+	m.letRequestsIn(ctx)
 	m.show(ctx)
 	_ = workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
+}
+
+// letRequestsIn lets the listeners take what has arrived with the present
+// workflow task. The main coroutine runs before them, so without this it could
+// end the run, or pass a point of no return, over an abort that is already
+// there. A coroutine that is made now is scheduled after all of them.
+func (m *run) letRequestsIn(ctx workflow.Context) {
+	done := false
+	workflow.GoNamed(ctx, "let requests in", func(workflow.Context) { done = true })
+	// Not on a cancelled context, which would not wait.
+	ctx, cancel := workflow.NewDisconnectedContext(ctx)
+	defer cancel()
+	_ = workflow.Await(ctx, func() bool { return done })
 }
 
 func by(input migration.RequestInput) string {
@@ -126,8 +152,9 @@ func (m *run) summary(ctx workflow.Context, result string) migration.Report {
 		StartedMillis: m.StartedMillis,
 		EndedMillis:   workflow.Now(ctx).UnixMilli(),
 		Rounds:        m.Rounds,
+		RoundsOmitted: m.RoundsOmitted,
 		Decisions:     m.Decisions,
-		Warnings:      m.Warnings,
+		Warnings:      m.warnings(),
 	}
 	if m.window != nil {
 		report.Indices = m.window.verified
@@ -146,8 +173,13 @@ func (m *run) remains() []string {
 	var left []string
 	if m.Phase == migration.PhaseCompleted {
 		left = append(left, "source: the indices are still there and blocked for writes (index.blocks.write); delete them when you are sure")
+	} else if m.RestoreInDoubt {
+		left = append(left, "target: the indices are closed or half restored, since a restore was interrupted; delete them, or a new migration's preflight refuses")
 	} else if len(m.Rounds) > 0 {
 		left = append(left, "target: the indices as the last round restored them, blocked for writes; delete them, or a new migration's preflight refuses")
+	}
+	if gone := m.leftBehind(); gone != "" {
+		left = append(left, "target: what was restored of indices that have left the source since, blocked for writes: "+gone)
 	}
 	if m.abortedIn == migration.PhasePreflight {
 		return left

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -9,26 +10,41 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// freeze blocks writes on the source and waits until nothing moves any more.
+// freeze blocks writes on the source and waits until nothing moves any more. It
+// is entered again if something got past the block.
 func (m *run) freeze() (migration.Phase, error) {
-	m.openWindow()
-	if err := m.blockWrites(); err != nil {
-		return "", err
+	m.FreezeRequested, m.RoundRequested = false, false
+	if m.window == nil {
+		m.openWindow()
 	}
-	err := m.attempt("wait until the source stands still", func(ctx workflow.Context) error {
-		frozen, err := call[migration.ShardDocs](ctx, m.paced(pollUntilDone("write counters")), migration.ActivityAwaitStandstill,
-			migration.IndicesRequest{Run: m.forActivities(), Indices: names(m.window.indices)})
+	for {
+		if err := m.blockWrites(); err != nil {
+			return "", err
+		}
+		frozen, err := m.awaitStandstill("wait until the source stands still")
+		if errors.Is(err, errBlockAgain) {
+			continue
+		}
 		m.window.frozen = frozen
+		m.window.measured.BlockMillis = m.elapsed(m.window.watch)
+		return migration.PhaseFinalRound, err
+	}
+}
+
+func (m *run) awaitStandstill(step string) (migration.ShardDocs, error) {
+	var frozen migration.ShardDocs
+	err := m.attemptOr(step, blockAgain, func(ctx workflow.Context) error {
+		var err error
+		frozen, err = call[migration.ShardDocs](ctx, m.paced(pollUntilDone("write counters")), migration.ActivityAwaitStandstill,
+			migration.IndicesRequest{Run: m.forActivities(), Indices: names(m.window.indices)})
 		return err
 	})
-	m.window.measured.BlockMillis = since(m.work, m.window.sinceMillis)
-	return migration.PhaseFinalRound, err
+	return frozen, err
 }
 
 // openWindow begins a frozen window and arms the dead man's switch.
 func (m *run) openWindow() {
-	m.FreezeRequested, m.RoundRequested = false, false
-	w := &window{}
+	w := &window{found: migration.Blocks{}}
 	m.window = w
 	m.windowContext, w.stop = workflow.WithCancel(m.work)
 	limit := m.plan.Freeze.MaxDuration.Std()
@@ -42,23 +58,23 @@ func (m *run) openWindow() {
 	})
 }
 
-// blockWrites sets the write block on every index. An index that is created
-// while that happens would escape it, so it looks again until it finds no new
-// one.
+// blockWrites sets the write block on every index of the plan. An index that is
+// created while that happens would escape it, so it looks again until it finds
+// no new one.
 func (m *run) blockWrites() error {
-	for {
-		var found []migration.Index
-		err := m.attempt("find the plan's indices on the source", func(ctx workflow.Context) error {
-			var err error
-			found, err = call[[]migration.Index](ctx, m.paced(quickCall("before and after the block")), migration.ActivityResolveIndices, m.forActivities())
-			return err
-		})
+	for blocked := false; ; blocked = true {
+		found, err := m.resolveFrozen("find the plan's indices on the source")
 		if err != nil {
 			return err
 		}
-		fresh := slices.DeleteFunc(names(found), func(name string) bool { return slices.Contains(names(m.window.indices), name) })
+		var fresh []string
+		for _, index := range found {
+			if _, known := m.window.found[index.Name]; !known {
+				fresh = append(fresh, index.Name)
+			}
+		}
 		m.window.indices = found
-		if len(fresh) == 0 {
+		if blocked && len(fresh) == 0 {
 			return nil
 		}
 		if err := m.block(fresh); err != nil {
@@ -67,33 +83,41 @@ func (m *run) blockWrites() error {
 	}
 }
 
-// block remembers which blocks the indices have and then adds ours. The order
-// matters: after a crash between the two, a look at the indices would take our
-// own block for one that was there before.
-func (m *run) block(indices []string) error {
-	request := migration.IndicesRequest{Run: m.forActivities(), Indices: indices}
-	err := m.attempt("read the blocks that the source has", func(ctx workflow.Context) error {
-		found, err := call[migration.Blocks](ctx, m.paced(quickCall(fmt.Sprintf("%d indices", len(indices)))), migration.ActivityReadBlocks, request)
+func (m *run) resolveFrozen(step string) ([]migration.Index, error) {
+	var found []migration.Index
+	err := m.attempt(step, func(ctx workflow.Context) error {
+		var err error
+		found, err = call[[]migration.Index](ctx, m.paced(quickCall(patterns(m.plan))), migration.ActivityResolveIndices, m.forActivities())
+		return err
+	})
+	return found, err
+}
+
+// block remembers which blocks the fresh indices have and then adds ours to all
+// of them. The order matters: after a crash between the two, a look at the
+// indices would take our own block for one that was there before.
+func (m *run) block(fresh []string) error {
+	if len(fresh) > 0 {
+		err := m.attempt("read the blocks that the source has", func(ctx workflow.Context) error {
+			found, err := call[migration.Blocks](ctx, m.paced(quickCall(indexCount(len(fresh)))), migration.ActivityReadBlocks,
+				migration.IndicesRequest{Run: m.forActivities(), Indices: fresh})
+			for _, name := range workflow.DeterministicKeys(found) {
+				m.window.found[name] = found[name]
+			}
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		if m.window.found == nil {
-			m.window.found = migration.Blocks{}
-		}
-		for _, name := range workflow.DeterministicKeys(found) {
-			m.window.found[name] = found[name]
-		}
-		return nil
-	})
-	if err != nil {
-		return err
 	}
 	if m.window.sinceMillis == 0 {
-		m.window.sinceMillis = workflow.Now(m.work).UnixMilli()
+		m.window.watch = m.startWatch()
+		m.window.sinceMillis = m.window.watch.beganMillis
 		m.window.measured.StartedMillis = m.window.sinceMillis
 	}
 	return m.attempt("block writes on the source", func(ctx workflow.Context) error {
-		return do(ctx, m.paced(quickCall(fmt.Sprintf("%d indices", len(indices)))), migration.ActivityBlockWrites, request)
+		return do(ctx, m.paced(quickCall(indexCount(len(m.window.indices)))), migration.ActivityBlockWrites,
+			migration.IndicesRequest{Run: m.forActivities(), Indices: names(m.window.indices)})
 	})
 }
 
@@ -111,43 +135,96 @@ func (m *run) finalRound() (migration.Phase, error) {
 
 // verify proves that the target equals the frozen source.
 func (m *run) verify() (migration.Phase, error) {
-	began := workflow.Now(m.work).UnixMilli()
+	w, watch := m.window, m.startWatch()
 	err := m.attempt("compare the target with the frozen source", func(ctx workflow.Context) error {
-		verified, err := call[migration.VerifyResult](ctx, m.paced(pollUntilDone(fmt.Sprintf("%d indices", len(m.window.indices)))), migration.ActivityVerifyTarget,
-			migration.VerifyRequest{Run: m.forActivities(), Indices: m.window.indices, Frozen: m.window.frozen})
+		verified, err := call[migration.VerifyResult](ctx, m.paced(pollUntilDone(indexCount(len(w.indices)))), migration.ActivityVerifyTarget,
+			migration.VerifyRequest{Run: m.forActivities(), Indices: w.indices, Frozen: w.frozen})
 		if err != nil {
 			verified = verdictOf(err)
 		}
-		m.window.verified = verified.Indices
+		w.verified = verified.Indices
 		return err
 	})
 	if err != nil {
 		return "", err
 	}
-	for _, index := range m.window.verified {
+	for _, index := range w.verified {
 		for _, difference := range index.Differences {
 			m.warn(index.Name + ": " + difference)
 		}
 	}
-	w := m.window
-	w.measured.VerifyMillis = since(m.work, began)
-	w.measured.Millis = since(m.work, w.sinceMillis) - w.waitedMillis
+	found, err := m.resolveFrozen("look for indices that came or went meanwhile")
+	if err != nil {
+		return "", err
+	}
+	if !m.sameIndices(found) {
+		return migration.PhaseFreeze, nil
+	}
+	w.measured.VerifyMillis = m.elapsed(watch)
+	w.measured.Millis = m.elapsed(w.watch)
 	w.proven = true
 	return migration.PhaseAwaitCutover, nil
 }
 
-// awaitCutover waits for a person. From the moment that cutover is taken the
-// dead man's switch is off.
+// sameIndices tells whether the plan's indices are still those that are frozen.
+func (m *run) sameIndices(found []migration.Index) bool {
+	before, after := names(m.window.indices), names(found)
+	if slices.Equal(before, after) {
+		return true
+	}
+	m.warn(fmt.Sprintf("the plan's indices changed while writes were blocked (%d before, %d after): they were frozen and carried once more", len(before), len(after)))
+	m.window.proven = false
+	return false
+}
+
+// awaitCutover waits for a person, and makes sure that what was proven still
+// holds: hours may have passed, in which somebody may have lifted the block or
+// created an index. If so, everything is frozen, carried and verified again, and
+// the person is asked again. From the moment that it goes on to cutover the dead
+// man's switch is off.
 func (m *run) awaitCutover() (migration.Phase, error) {
 	ctx := m.windowContext
 	if err := workflow.Await(ctx, func() bool { return m.window.cutoverRequested }); err != nil {
 		return "", err
 	}
-	if ctx.Err() != nil { // the switch or an abort came in the same instant
+	whole, err := m.confirm()
+	if err != nil {
+		return "", err
+	}
+	m.letRequestsIn(ctx) // an abort that came in the same instant wins
+	if ctx.Err() != nil {
 		return "", ctx.Err()
+	}
+	if !whole {
+		m.window.cutoverRequested = false
+		return migration.PhaseFreeze, nil
 	}
 	m.closeWindow()
 	return migration.PhaseCutover, nil
+}
+
+// confirm tells whether the source still stands as it stood when it was
+// verified: the same indices, blocked, with the same documents.
+func (m *run) confirm() (bool, error) {
+	found, err := m.resolveFrozen("look for indices that came or went meanwhile")
+	if err != nil || !m.sameIndices(found) {
+		return false, err
+	}
+	docs, err := m.awaitStandstill("make sure that the source still stands still")
+	if errors.Is(err, errBlockAgain) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	for _, name := range workflow.DeterministicKeys(docs) {
+		if !slices.Equal(docs[name], m.window.frozen[name]) {
+			m.warn(fmt.Sprintf("index %s changed on the source after it was verified: it was frozen and carried once more", name))
+			m.window.proven = false
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // closeWindow disarms the dead man's switch; what the window found stays known.
@@ -165,12 +242,20 @@ func (m *run) windowExpired() bool {
 func (m *run) thaw() (migration.Phase, error) {
 	w := m.window
 	m.closeWindow()
-	m.warn(fmt.Sprintf("freeze.maxDuration (%s) passed without a cutover: writes were blocked for %s and given free again",
-		m.plan.Freeze.MaxDuration, span(since(m.work, w.sinceMillis))))
+	if w.sinceMillis > 0 {
+		m.warn(fmt.Sprintf("freeze.maxDuration (%s) passed without a cutover: writes were blocked at %s and are given free again",
+			m.plan.Freeze.MaxDuration, clock(w.sinceMillis)))
+	}
+	if w.cutoverRequested {
+		m.warn("the cutover that was asked for came to nothing: the target was not verified in time")
+	}
 	if err := m.liftBlock(); err != nil {
 		return "", err
 	}
 	m.stopSnapshot()
+	if m.stopping() {
+		return "", m.work.Err()
+	}
 	m.window = nil
 	m.NextRoundMillis = workflow.Now(m.work).Add(m.plan.Rounds.Interval.Std()).UnixMilli()
 	return migration.PhaseRounds, nil
@@ -178,11 +263,19 @@ func (m *run) thaw() (migration.Phase, error) {
 
 // liftBlock gives the source free again, as it was found, and has it checked.
 func (m *run) liftBlock() error {
-	if m.window == nil || m.window.found == nil {
+	if m.window == nil || len(m.window.found) == 0 {
 		return nil
 	}
 	return m.attempt("lift the write block from the source", func(ctx workflow.Context) error {
-		return do(ctx, urgent(quickCall(fmt.Sprintf("%d indices", len(m.window.found)))), migration.ActivityLiftBlock,
+		return do(ctx, urgent(quickCall(indexCount(len(m.window.found)))), migration.ActivityLiftBlock,
 			migration.LiftRequest{Run: m.forActivities(), Found: m.window.found})
 	})
+}
+
+// indexCount names a number of indices in a summary.
+func indexCount(n int) string {
+	if n == 1 {
+		return "1 index"
+	}
+	return fmt.Sprintf("%d indices", n)
 }

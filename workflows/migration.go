@@ -60,6 +60,9 @@ type run struct {
 
 	step      string
 	attention *migration.Attention
+	// waitedMillis is how long people were waited for in this run: by attention
+	// and by pause.
+	waitedMillis int64
 	// snapshotting is the snapshot that may be running on the source.
 	snapshotting string
 	window       *window
@@ -67,7 +70,6 @@ type run struct {
 	windowContext workflow.Context
 	abortedIn     migration.Phase
 	report        migration.Report
-	channels      map[migration.Request]workflow.ReceiveChannel
 }
 
 func newRun(ctx workflow.Context, carried *Carried) *run {
@@ -103,10 +105,7 @@ func (m *run) run(ctx workflow.Context) (migration.Report, error) {
 		next, err := m.perform(ctx)
 		switch {
 		case err != nil && m.windowExpired():
-			next, err = m.thaw()
-			if err != nil {
-				return m.abort(ctx, err)
-			}
+			next = migration.PhaseThaw
 		case err != nil:
 			return m.abort(ctx, err)
 		}
@@ -137,6 +136,8 @@ func (m *run) perform(ctx workflow.Context) (migration.Phase, error) {
 		return m.verify()
 	case migration.PhaseAwaitCutover:
 		return m.awaitCutover()
+	case migration.PhaseThaw:
+		return m.thaw()
 	case migration.PhaseCutover:
 		return m.cutover(ctx)
 	}
@@ -174,7 +175,7 @@ func (m *run) continueAsNew(ctx workflow.Context) (migration.Report, error) {
 	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
 		return m.abort(ctx, err)
 	}
-	m.drain(ctx)
+	m.settle(ctx)
 	if m.stopping() {
 		return m.abort(ctx, m.work.Err())
 	}

@@ -15,12 +15,14 @@ import (
 // number of attempts: what may pass is retried for as long as it takes, what
 // can't pass ends the attempt with a non-retryable error.
 
-// quickCall is for a few requests to a cluster. A minute per attempt is several
-// times what a busy master takes.
+// quickCall is for a few requests to a cluster: two minutes per attempt are
+// several times what a busy master takes. Every activity heartbeats each second,
+// so a killed worker is noticed within the heartbeat timeout.
 func quickCall(summary string) workflow.ActivityOptions {
 	return workflow.ActivityOptions{
 		TaskQueue:           migration.TaskQueue,
 		StartToCloseTimeout: 2 * time.Minute,
+		HeartbeatTimeout:    20 * time.Second,
 		WaitForCancellation: true,
 		Summary:             summary,
 		RetryPolicy:         retries(30 * time.Second),
@@ -28,12 +30,10 @@ func quickCall(summary string) workflow.ActivityOptions {
 }
 
 // pollUntilDone is for what the clusters do for as long as it takes: snapshots,
-// restores, scans. Such an activity heartbeats every few seconds, so a killed
-// worker is noticed within half a minute.
+// restores, scans.
 func pollUntilDone(summary string) workflow.ActivityOptions {
 	options := quickCall(summary)
 	options.StartToCloseTimeout = 30 * 24 * time.Hour
-	options.HeartbeatTimeout = 20 * time.Second
 	return options
 }
 
@@ -52,9 +52,11 @@ func bestEffort(summary string) workflow.ActivityOptions {
 	return options
 }
 
-// urgent shortens the pauses between attempts while writes are blocked.
+// urgent shortens the pauses between attempts, and the time until a killed worker
+// is noticed, while writes are blocked.
 func urgent(options workflow.ActivityOptions) workflow.ActivityOptions {
 	options.RetryPolicy = retries(3 * time.Second)
+	options.HeartbeatTimeout = 10 * time.Second
 	return options
 }
 

@@ -18,8 +18,7 @@ func (m *run) listen(ctx workflow.Context) error {
 	if err != nil {
 		return err
 	}
-	m.channels = map[migration.Request]workflow.ReceiveChannel{}
-	for _, request := range migration.Requests() {
+	for _, request := range listeningOrder {
 		if err := m.listenFor(ctx, request); err != nil {
 			return err
 		}
@@ -29,7 +28,6 @@ func (m *run) listen(ctx workflow.Context) error {
 
 func (m *run) listenFor(ctx workflow.Context, request migration.Request) error {
 	channel := workflow.GetSignalChannelWithOptions(ctx, string(request), workflow.SignalChannelOptions{Description: request.Description()})
-	m.channels[request] = channel
 	workflow.GoNamed(ctx, string(request), func(ctx workflow.Context) {
 		for {
 			// A fresh variable each time: a bare signal leaves it untouched.
@@ -54,17 +52,12 @@ func (m *run) listenFor(ctx workflow.Context, request migration.Request) error {
 		})
 }
 
-// drain takes the signals that have arrived and that no listener has seen yet.
-func (m *run) drain(ctx workflow.Context) {
-	for _, request := range migration.Requests() {
-		for {
-			var input migration.RequestInput
-			if !m.channels[request].ReceiveAsync(&input) {
-				break
-			}
-			m.take(ctx, request, input)
-		}
-	}
+// listeningOrder is the order in which requests are taken that arrive together,
+// after a time without workers for instance; the SDK doesn't tell which came
+// first. What keeps things safe comes first, and pause after resume.
+var listeningOrder = []migration.Request{
+	migration.RequestAbort, migration.RequestResume, migration.RequestPause, migration.RequestRetry,
+	migration.RequestFreeze, migration.RequestRound, migration.RequestCutover,
 }
 
 func (m *run) judge(request migration.Request) (migration.Verdict, string) {
@@ -75,12 +68,11 @@ func (m *run) judge(request migration.Request) (migration.Verdict, string) {
 // it out or remembers it.
 func (m *run) take(ctx workflow.Context, request migration.Request, input migration.RequestInput) string {
 	verdict, why := m.judge(request)
-	if len(m.Decisions) < maxDecisions {
-		m.Decisions = append(m.Decisions, migration.Decision{
-			Request: request, By: input.By, Reason: input.Reason,
-			AtMillis: workflow.Now(ctx).UnixMilli(), Phase: m.Phase, Verdict: verdict, Commentary: why,
-		})
-	}
+	input = input.Shortened()
+	m.decide(migration.Decision{
+		Request: request, By: input.By, Reason: input.Reason,
+		AtMillis: workflow.Now(ctx).UnixMilli(), Phase: m.Phase, Verdict: verdict, Commentary: why,
+	})
 	workflow.GetLogger(ctx).Info("request", "request", request, "by", input.By, "verdict", verdict, "why", why)
 	if verdict == migration.Ignored {
 		m.show(ctx)

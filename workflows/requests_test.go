@@ -81,7 +81,7 @@ func TestStatusSaysWhatMovesItOn(t *testing.T) {
 		require.Equal(t, migration.PhaseRounds, status.Phase)
 		require.Equal(t, "the next round, or freeze", status.WaitsFor)
 		require.Contains(t, status.Next, "starter freeze movies")
-		require.Contains(t, status.Next, "temporal workflow signal --workflow-id default-test-workflow-id --name freeze")
+		require.Contains(t, status.Next, "temporal workflow signal --workflow-id migration/movies --name freeze")
 		require.Len(t, status.Rounds, 1)
 		require.Equal(t, 2, status.IndicesTotal)
 		require.EqualValues(t, 7, status.Indices[0].TargetDocs)

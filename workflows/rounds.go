@@ -3,7 +3,6 @@ package workflows
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -100,7 +99,7 @@ func (m *run) round(kind string) error {
 		if err != nil {
 			return err
 		}
-		m.Rounds = append(m.Rounds, done)
+		m.ended(done)
 		m.RoundNumber++
 		m.Attempt = 0
 		m.NextRoundMillis = workflow.Now(m.work).Add(m.plan.Rounds.Interval.Std()).UnixMilli()
@@ -133,20 +132,40 @@ func (m *run) resolve(kind string) error {
 		m.Indices = m.window.indices
 		return nil
 	}
-	before := m.Indices
-	err := m.attempt("find the plan's indices on the source", func(ctx workflow.Context) error {
-		found, err := call[[]migration.Index](ctx, quickCall(strings.Join(m.plan.Indices, ", ")), migration.ActivityResolveIndices, m.forActivities())
+	return m.attempt("find the plan's indices on the source", func(ctx workflow.Context) error {
+		found, err := call[[]migration.Index](ctx, m.paced(quickCall(patterns(m.plan))), migration.ActivityResolveIndices, m.forActivities())
 		if err == nil {
 			m.Indices = found
 		}
 		return err
 	})
-	for _, gone := range names(before) {
-		if !slices.Contains(names(m.Indices), gone) {
-			m.warn(fmt.Sprintf("index %s is no longer on the source; what the last round restored of it stays on the target", gone))
+}
+
+// leftBehind names the indices that were restored and have left the source
+// since; nothing if there are none.
+func (m *run) leftBehind() string {
+	var gone []string
+	present := set(m.Indices)
+	for _, name := range workflow.DeterministicKeys(m.Counters) {
+		if !present[name] {
+			gone = append(gone, name)
 		}
 	}
-	return err
+	const enough = 10
+	if len(gone) > enough {
+		return fmt.Sprintf("%s and %d more", strings.Join(gone[:enough], ", "), len(gone)-enough)
+	}
+	return strings.Join(gone, ", ")
+}
+
+// patterns shortens the plan's patterns to a summary: Temporal takes 200 bytes.
+func patterns(plan migration.Plan) string {
+	const enough = 150
+	text := strings.Join(plan.Indices, ", ")
+	if len(text) > enough {
+		text = text[:enough] + " ..."
+	}
+	return text
 }
 
 // snapshot takes the round's snapshot on the source.
@@ -154,8 +173,8 @@ func (m *run) snapshot(round *migration.Round) (migration.Snapshot, error) {
 	round.Snapshot = migration.SnapshotName(m.plan.Name, round.Number, round.Attempt)
 	m.snapshotting = round.Snapshot
 	var snapshot migration.Snapshot
-	began := workflow.Now(m.work).UnixMilli()
-	err := m.attempt("take snapshot "+round.Snapshot, func(ctx workflow.Context) error {
+	watch := m.startWatch()
+	err := m.attemptOr("take snapshot "+round.Snapshot, newSnapshot, func(ctx workflow.Context) error {
 		var err error
 		snapshot, err = call[migration.Snapshot](ctx, m.paced(pollUntilDone(round.Snapshot)), migration.ActivityTakeSnapshot,
 			migration.SnapshotRequest{Run: m.forActivities(), Snapshot: round.Snapshot, Indices: names(m.Indices)})
@@ -165,7 +184,7 @@ func (m *run) snapshot(round *migration.Round) (migration.Snapshot, error) {
 		return snapshot, err
 	}
 	m.snapshotting = ""
-	round.SnapshotMillis = since(m.work, began)
+	round.SnapshotMillis = m.elapsed(watch)
 	round.UUID = snapshot.UUID
 	round.StartTimeMillis, round.EndTimeMillis = snapshot.StartMillis, snapshot.EndMillis
 	return snapshot, nil
@@ -177,8 +196,8 @@ func (m *run) copy(round *migration.Round, snapshot migration.Snapshot) error {
 	if m.Published != nil {
 		request.BaseUUID, request.BaseGeneration = m.Published.UUID, m.Published.Generation
 	}
-	began := workflow.Now(m.work).UnixMilli()
-	err := m.attempt("copy snapshot "+snapshot.Name+" to OSS", func(ctx workflow.Context) error {
+	watch := m.startWatch()
+	err := m.attemptOr("copy snapshot "+snapshot.Name+" to OSS", newSnapshot, func(ctx workflow.Context) error {
 		copied, err := call[migration.CopyResult](ctx, m.paced(copySnapshot(snapshot.Name)), migration.ActivityCopySnapshot, request)
 		if err != nil {
 			return err
@@ -189,14 +208,14 @@ func (m *run) copy(round *migration.Round, snapshot migration.Snapshot) error {
 		round.BlobsSkipped, round.BytesSkipped = copied.BlobsSkipped, copied.BytesSkipped
 		return nil
 	})
-	round.CopyMillis = since(m.work, began)
+	round.CopyMillis = m.elapsed(watch)
 	return err
 }
 
 // restore closes the target's indices, restores the snapshot over them and
 // opens them again.
 func (m *run) restore(round *migration.Round, snapshot migration.Snapshot) error {
-	began := workflow.Now(m.work).UnixMilli()
+	watch := m.startWatch()
 	if err := m.closeTarget(); err != nil {
 		return err
 	}
@@ -223,7 +242,7 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot) error
 		return err
 	}
 	m.RestoreInDoubt = false
-	round.RestoreMillis = since(m.work, began)
+	round.RestoreMillis = m.elapsed(watch)
 	round.Indices = len(m.Indices)
 	for _, index := range m.Indices {
 		round.Docs += m.Counters[index.Name].Docs
@@ -238,7 +257,7 @@ func (m *run) closeTarget() error {
 		Run: m.forActivities(), Indices: names(m.Indices), Expected: m.Counters, AcceptWrites: m.RestoreInDoubt,
 	}
 	return m.attempt("close the target's indices", func(ctx workflow.Context) error {
-		err := do(ctx, m.paced(quickCall(fmt.Sprintf("%d indices", len(m.Indices)))), migration.ActivityCloseTarget, request)
+		err := do(ctx, m.paced(quickCall(indexCount(len(m.Indices)))), migration.ActivityCloseTarget, request)
 		if errorType(err) == migration.ErrorTargetWritten {
 			request.AcceptWrites = true // for the next attempt, which only retry begins
 		}

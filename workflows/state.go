@@ -13,9 +13,11 @@ type Carried struct {
 	Phase            migration.Phase `json:"phase"`
 	PhaseSinceMillis int64           `json:"phaseSinceMillis"`
 
-	// Rounds are those that ended; RoundNumber is that of the next one, Attempt
+	// Rounds are those that ended: the baseline and the newest; RoundsOmitted
+	// counts those between that are no longer kept. RoundNumber is that of the next one, Attempt
 	// counts the snapshots that were begun for it.
 	Rounds          []migration.Round `json:"rounds,omitempty"`
+	RoundsOmitted   int               `json:"roundsOmitted,omitempty"`
 	RoundNumber     int               `json:"roundNumber"`
 	Attempt         int               `json:"attempt"`
 	NextRoundMillis int64             `json:"nextRoundMillis,omitempty"`
@@ -34,8 +36,10 @@ type Carried struct {
 	FreezeRequested bool `json:"freezeRequested,omitempty"`
 	RoundRequested  bool `json:"roundRequested,omitempty"`
 
-	Decisions []migration.Decision `json:"decisions,omitempty"`
-	Warnings  []string             `json:"warnings,omitempty"`
+	Decisions        []migration.Decision `json:"decisions,omitempty"`
+	DecisionsOmitted int                  `json:"decisionsOmitted,omitempty"`
+	Warnings         []string             `json:"warnings,omitempty"`
+	WarningsOmitted  int                  `json:"warningsOmitted,omitempty"`
 }
 
 // published names what the target's repository shows.
@@ -55,11 +59,9 @@ type window struct {
 	// sinceMillis is when the block was asked for; 0 before that.
 	sinceMillis int64
 	untilMillis int64
-	// waitedMillis is how long people were waited for, which does not count as
-	// the tool's window.
-	waitedMillis int64
-	measured     migration.FrozenWindow
-	verified     []migration.IndexResult
+	watch       stopwatch
+	measured    migration.FrozenWindow
+	verified    []migration.IndexResult
 	// proven is set once the target was found equal; measured is complete then.
 	proven           bool
 	cutoverRequested bool
@@ -68,9 +70,11 @@ type window struct {
 	stop    func()
 }
 
-// The most decisions and warnings that are carried, so that a migration of many
-// weeks stays within Temporal's payload limits.
+// The most that is carried, so that a migration of many weeks stays far below
+// Temporal's limit of 2 MiB for a payload: some 400 bytes a round, 1 KiB a
+// decision.
 const (
+	maxRounds    = 500
 	maxDecisions = 200
 	maxWarnings  = 100
 )

@@ -21,12 +21,12 @@ func (m *run) status() migration.Status {
 		Step:             m.step,
 		Paused:           m.Paused,
 		Round:            m.RoundNumber,
-		RoundsEnded:      len(m.Rounds),
+		RoundsEnded:      len(m.Rounds) + m.RoundsOmitted,
 		Rounds:           last(m.Rounds, migration.StatusRounds),
 		IndicesTotal:     len(m.Indices),
 		FreezeRequested:  m.FreezeRequested,
 		Attention:        m.attention,
-		Warnings:         last(m.Warnings, migration.StatusNotes),
+		Warnings:         last(m.warnings(), migration.StatusNotes),
 		Notes:            last(m.Decisions, migration.StatusNotes),
 	}
 	if m.Phase == migration.PhaseRounds {
@@ -77,6 +77,8 @@ func (m *run) indexStatus(index migration.Index) migration.IndexStatus {
 // Temporal's own for whoever has only that at hand.
 func (m *run) waitsFor() (string, []string) {
 	switch {
+	case m.attention != nil && !m.Phase.CanAbort():
+		return "a person: " + m.attention.Step + " needs attention", m.commands(migration.RequestRetry)
 	case m.attention != nil:
 		return "a person: " + m.attention.Step + " needs attention", m.commands(migration.RequestRetry, migration.RequestAbort)
 	case m.Paused && m.Phase.BeforeFreeze():
@@ -93,9 +95,13 @@ func (m *run) waitsFor() (string, []string) {
 
 func (m *run) commands(requests ...migration.Request) []string {
 	var commands []string
+	name := m.plan.Name
+	if m.workflowID != migration.WorkflowID(name) { // started elsewhere under another id
+		name = "--workflow-id " + m.workflowID
+	}
 	for _, request := range requests {
 		commands = append(commands,
-			fmt.Sprintf("starter %s %s", request, m.plan.Name),
+			fmt.Sprintf("starter %s %s", request, name),
 			fmt.Sprintf("temporal workflow signal --workflow-id %s --name %s", m.workflowID, request))
 	}
 	return commands

@@ -10,8 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
@@ -33,6 +35,7 @@ type world struct {
 	n  map[string]int
 
 	blocked, targetWritable, registered bool
+	blockedNames                        map[string]bool
 	snapshots                           []string
 	restored                            []string
 	published                           string
@@ -70,6 +73,7 @@ func newWorld(t *testing.T) *world {
 		indices: []migration.Index{{Name: "catalog", Shards: 5, Docs: 50, Replicas: 1}, {Name: "movies", Shards: 1, Docs: 3}},
 	}
 	w.env.SetTestTimeout(20 * time.Second)
+	w.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: migration.WorkflowID("movies"), TaskQueue: migration.TaskQueue})
 	w.env.RegisterWorkflow(Migration)
 	register(w, migration.ActivityPreflight, func(migration.Run) (migration.PreflightResult, error) {
 		return migration.PreflightResult{SourceVersion: "5.5.2", TargetVersion: "5.5.3", Indices: w.indices}, nil
@@ -91,26 +95,32 @@ func newWorld(t *testing.T) *world {
 		return migration.OpenResult{Counters: counters}, nil
 	})
 	register(w, migration.ActivityReadBlocks, func(r migration.IndicesRequest) (migration.Blocks, error) {
-		require.False(t, w.blocked, "blocks are read before ours is set")
 		found := migration.Blocks{}
 		for _, name := range r.Indices {
+			assert.False(t, w.blockedNames[name], "blocks are read before ours is set")
 			found[name] = map[string]string{}
 		}
 		return found, nil
 	})
-	register(w, migration.ActivityBlockWrites, func(migration.IndicesRequest) (any, error) { w.blocked = true; return nil, nil })
+	register(w, migration.ActivityBlockWrites, func(r migration.IndicesRequest) (any, error) {
+		w.blocked, w.blockedNames = true, map[string]bool{}
+		for _, name := range r.Indices {
+			w.blockedNames[name] = true
+		}
+		return nil, nil
+	})
 	register(w, migration.ActivityAwaitStandstill, func(migration.IndicesRequest) (migration.ShardDocs, error) {
-		require.True(t, w.blocked)
+		assert.True(t, w.blocked)
 		return migration.ShardDocs{"movies": {3}}, nil
 	})
 	register(w, migration.ActivityLiftBlock, func(migration.LiftRequest) (any, error) {
-		require.False(t, w.targetWritable, "the source is given free although the target takes writes")
-		w.blocked = false
+		assert.False(t, w.targetWritable, "the source is given free although the target takes writes")
+		w.blocked, w.blockedNames = false, nil
 		return nil, nil
 	})
 	register(w, migration.ActivityVerifyTarget, func(r migration.VerifyRequest) (migration.VerifyResult, error) {
-		require.True(t, w.blocked)
-		require.NotEmpty(t, r.Frozen)
+		assert.True(t, w.blocked)
+		assert.NotEmpty(t, r.Frozen)
 		var result migration.VerifyResult
 		for _, index := range r.Indices {
 			result.Indices = append(result.Indices, migration.IndexResult{Name: index.Name, SourceDocs: 7, TargetDocs: 7, Equal: true})
@@ -118,7 +128,7 @@ func newWorld(t *testing.T) *world {
 		return result, nil
 	})
 	register(w, migration.ActivityOpenTargetForWrites, func(migration.HandoverRequest) (any, error) {
-		require.True(t, w.blocked, "the target is opened although the source takes writes")
+		assert.True(t, w.blocked, "the target is opened although the source takes writes")
 		w.targetWritable = true
 		return nil, nil
 	})
@@ -151,22 +161,22 @@ func register[I, O any](w *world, name string, fake func(I) (O, error)) {
 }
 
 func (w *world) takeSnapshot(r migration.SnapshotRequest) (migration.Snapshot, error) {
-	require.True(w.t, w.registered)
-	require.NotContains(w.t, w.snapshots, r.Snapshot, "a snapshot name is used twice")
+	assert.True(w.t, w.registered)
+	assert.NotContains(w.t, w.snapshots, r.Snapshot, "a snapshot name is used twice")
 	w.snapshots = append(w.snapshots, r.Snapshot)
 	return migration.Snapshot{Name: r.Snapshot, UUID: "uuid-" + r.Snapshot, StartMillis: 1, EndMillis: 2, Shards: 6}, nil
 }
 
 func (w *world) copySnapshot(r migration.CopyRequest) (migration.CopyResult, error) {
-	require.Equal(w.t, w.published, r.BaseUUID, "the base is the last published snapshot")
+	assert.Equal(w.t, w.published, r.BaseUUID, "the base is the last published snapshot")
 	w.published = r.Snapshot.UUID
 	w.generation++
 	return migration.CopyResult{Generation: w.generation, BlobsCopied: 10, BytesCopied: 1000, BlobsSkipped: 3}, nil
 }
 
 func (w *world) restoreSnapshot(r migration.RestoreRequest) (migration.RestoreResult, error) {
-	require.Equal(w.t, w.published, r.Snapshot.UUID, "only what is published is restored")
-	require.False(w.t, w.targetWritable, "a restore over a writable target")
+	assert.Equal(w.t, w.published, r.Snapshot.UUID, "only what is published is restored")
+	assert.False(w.t, w.targetWritable, "a restore over a writable target")
 	w.restored = append(w.restored, r.Snapshot.Name)
 	return migration.RestoreResult{Shards: 6, BytesRestored: 10}, nil
 }

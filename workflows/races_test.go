@@ -1,0 +1,327 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// Requests, timers and failures that meet in one moment, and what is to be kept of them.
+
+// skip sends a signal that is delivered with the next workflow task instead of in one of its own.
+func (w *world) skip(r migration.Request, in any) {
+	w.env.SignalWorkflowSkippingWorkflowTask(string(r), in)
+}
+
+func TestSignalsInTheTaskThatContinuesAsNewAreNotLost(t *testing.T) {
+	for _, r := range []migration.Request{migration.RequestFreeze, migration.RequestAbort, migration.RequestPause, migration.RequestRound} {
+		t.Run(string(r), func(t *testing.T) {
+			w := newWorld(t)
+			w.env.SetContinueAsNewSuggested(true)
+			w.during(migration.ActivityOpenTarget, 1, func() { w.skip(r, nil) })
+			w.env.ExecuteWorkflow(Migration, inputOf(t, planJSON), nil)
+			var next *workflow.ContinueAsNewError
+			if r == migration.RequestAbort {
+				require.False(t, errors.As(w.env.GetWorkflowError(), &next), "abort lost: the migration continued as new")
+				return
+			}
+			require.True(t, errors.As(w.env.GetWorkflowError(), &next))
+			c := carriedIn(t, next)
+			require.True(t, c.FreezeRequested || c.Paused || c.RoundRequested, "the signal is lost")
+		})
+	}
+}
+
+func TestAnAbortInTheTaskThatBeginsTheCutoverWins(t *testing.T) {
+	w := newWorld(t)
+	w.at(20*time.Minute, migration.RequestFreeze)
+	w.during(migration.ActivityAwaitStandstill, 1, func() { w.env.SignalWorkflow(string(migration.RequestCutover), nil) })
+	w.during(migration.ActivityVerifyTarget, 1, func() { w.skip(migration.RequestAbort, nil) })
+	w.run()
+	w.aborted()
+}
+
+func TestAnAbortWhileTheThawStopsTheSnapshotStopsItStill(t *testing.T) {
+	w := newWorld(t)
+	w.at(5*time.Minute, migration.RequestFreeze)
+	w.on[migration.ActivityTakeSnapshot] = func(int) error {
+		if w.blocked {
+			return errors.New("still running")
+		}
+		return nil
+	}
+	stopped := false
+	aborted := false
+	w.on[migration.ActivityAbortSnapshot] = func(n int) error {
+		if !aborted {
+			aborted = true
+			w.env.SignalWorkflow(string(migration.RequestAbort), nil)
+			return errors.New("connection reset")
+		}
+		stopped = true
+		return nil
+	}
+	w.run()
+	w.aborted()
+	require.True(t, stopped, "the snapshot still runs on the source after the abort")
+}
+
+func TestCutoverIsRefusedWhileTheBlockIsLifted(t *testing.T) {
+	w := newWorld(t)
+	w.at(5*time.Minute, migration.RequestFreeze)
+	w.fails(migration.ActivityLiftBlock, 1, migration.ErrorUnauthorized)
+	var o outcome
+	w.env.RegisterDelayedCallback(func() {
+		require.Equal(t, migration.PhaseThaw, w.status().Phase)
+		w.env.UpdateWorkflow("cutover", "x", o.callbacks(), migration.RequestInput{})
+	}, 2*time.Hour+10*time.Minute)
+	w.at(2*time.Hour+20*time.Minute, migration.RequestRetry)
+	w.env.RegisterDelayedCallback(func() { require.Equal(t, migration.PhaseRounds, w.status().Phase) }, 2*time.Hour+30*time.Minute)
+	w.at(3*time.Hour, migration.RequestAbort)
+	w.run()
+	require.Error(t, o.rejected, "cutover is promised although the window is over: %s", o.answer.Message)
+}
+
+func TestTheSwitchBeforeTheBlockClaimsNoBlock(t *testing.T) {
+	w := newWorld(t)
+	w.at(5*time.Minute, migration.RequestFreeze)
+	w.on[migration.ActivityReadBlocks] = func(int) error { return errors.New("no answer") }
+	w.at(3*time.Hour, migration.RequestAbort)
+	w.run()
+	r := w.aborted()
+	require.NotContains(t, strings.Join(r.Warnings, ""), "00h")
+	require.Zero(t, count(w.calls, migration.ActivityBlockWrites))
+	require.NotContains(t, strings.Join(r.Warnings, ""), "writes were blocked for")
+}
+
+func TestAWaitBeforeTheBlockIsNoPartOfTheWindow(t *testing.T) {
+	w := newWorld(t)
+	w.at(20*time.Minute, migration.RequestFreeze)
+	w.fails(migration.ActivityReadBlocks, 1, migration.ErrorUnauthorized)
+	w.at(50*time.Minute, migration.RequestRetry)
+	w.at(60*time.Minute, migration.RequestCutover)
+	w.run()
+	fw := w.completed().FrozenWindow
+	require.GreaterOrEqual(t, fw.Millis, int64(0))
+}
+
+func TestThePartsOfTheWindowDontExceedIt(t *testing.T) {
+	w := newWorld(t)
+	w.at(20*time.Minute, migration.RequestFreeze)
+	w.fails(migration.ActivityVerifyTarget, 1, migration.ErrorUnauthorized)
+	w.at(50*time.Minute, migration.RequestRetry)
+	w.at(60*time.Minute, migration.RequestCutover)
+	w.run()
+	fw := w.completed().FrozenWindow
+	require.LessOrEqual(t, fw.BlockMillis+fw.SnapshotMillis+fw.CopyMillis+fw.RestoreMillis+fw.VerifyMillis, fw.Millis)
+}
+
+func TestTheCutoverIsAmongTheDecisionsHoweverManyThereAre(t *testing.T) {
+	w := newWorld(t)
+	for i := range 110 {
+		w.at(2*time.Minute+time.Duration(i)*time.Second, migration.RequestPause)
+		w.at(2*time.Minute+time.Duration(i)*time.Second+500*time.Millisecond, migration.RequestResume)
+	}
+	w.usualRequests()
+	w.run()
+	r := w.completed()
+	last := r.Decisions[len(r.Decisions)-1]
+	require.Equal(t, migration.RequestCutover, last.Request, "of %d decisions", len(r.Decisions))
+}
+
+func TestLongReasonsAreCut(t *testing.T) {
+	w := newWorld(t)
+	w.env.SetContinueAsNewSuggested(true)
+	w.during(migration.ActivityPreflight, 1, func() {
+		for range 200 {
+			w.env.SignalWorkflow("round", migration.RequestInput{Reason: strings.Repeat("x", 20000)})
+		}
+	})
+	w.env.ExecuteWorkflow(Migration, inputOf(t, planJSON), nil)
+	var next *workflow.ContinueAsNewError
+	require.True(t, errors.As(w.env.GetWorkflowError(), &next))
+	n := 0
+	for _, p := range next.Input.Payloads {
+		n += len(p.Data)
+	}
+	require.Less(t, n, 2<<20)
+}
+
+func TestTheSourceIsLookedAtAgainBeforeTheCutover(t *testing.T) {
+	w := newWorld(t)
+	w.at(20*time.Minute, migration.RequestFreeze)
+	w.env.RegisterDelayedCallback(func() {
+		require.Equal(t, migration.PhaseAwaitCutover, w.status().Phase)
+		w.calls = nil
+		w.env.SignalWorkflow("cutover", nil)
+	}, 100*time.Minute)
+	w.run()
+	require.NotEqual(t, migration.ActivityOpenTargetForWrites, w.calls[0], "80 minutes after the proof nobody looks at the source again")
+}
+
+func TestAnIndexThatIsCreatedInTheWindowIsCarried(t *testing.T) {
+	w := newWorld(t)
+	w.at(20*time.Minute, migration.RequestFreeze)
+	w.at(25*time.Minute, migration.RequestCutover)
+	w.during(migration.ActivityAwaitStandstill, 1, func() {
+		w.indices = append(w.indices, migration.Index{Name: "catalog-2024.01.02", Shards: 1, Docs: 99})
+	})
+	w.env.ExecuteWorkflow(Migration, inputOf(t, planJSON), nil)
+	var report migration.Report
+	err := w.env.GetWorkflowError()
+	if err == nil {
+		require.NoError(t, w.env.GetWorkflowResult(&report))
+		require.Len(t, report.Indices, 3, "catalog-2024.01.02 matches catalog*, took writes and was left behind without a word: %v", report.Warnings)
+	}
+}
+
+func TestRemainsAfterAnAbortInTheFirstRestore(t *testing.T) {
+	w := newWorld(t)
+	w.during(migration.ActivityRestoreSnapshot, 1, func() { w.env.SignalWorkflow("abort", nil) })
+	w.run()
+	r := w.aborted()
+	require.Contains(t, strings.Join(r.Remains, "|"), "target: the indices")
+}
+
+func TestAttentionInTheCutoverOffersNoAbort(t *testing.T) {
+	w := newWorld(t)
+	w.usualRequests()
+	w.fails(migration.ActivityOpenTargetForWrites, 1, migration.ErrorRefused)
+	w.env.RegisterDelayedCallback(func() {
+		s := w.status()
+		w.env.SignalWorkflow("retry", nil)
+		require.NotContains(t, s.Next, "starter abort movies", "abort is ignored in cutover; remedy: %s", s.Attention.Remedy)
+	}, 40*time.Minute)
+	w.run()
+	w.completed()
+}
+
+func TestABareUpdate(t *testing.T) {
+	w := newWorld(t)
+	var o outcome
+	w.env.RegisterDelayedCallback(func() { w.env.UpdateWorkflow("freeze", "1", o.callbacks()) }, 20*time.Minute)
+	w.at(30*time.Minute, migration.RequestCutover)
+	w.at(40*time.Minute, migration.RequestAbort)
+	w.run()
+	require.NoError(t, o.rejected)
+	require.NoError(t, o.err)
+	w.completed()
+}
+
+func TestEachThawIsReported(t *testing.T) {
+	w := newWorld(t)
+	w.at(5*time.Minute, migration.RequestFreeze)
+	w.at(3*time.Hour, migration.RequestFreeze)
+	w.at(6*time.Hour, migration.RequestAbort)
+	w.run()
+	r := w.aborted()
+	require.Len(t, r.Warnings, 2)
+}
+
+func TestTheThawIsReportedHoweverManyWarningsThereAre(t *testing.T) {
+	w := newWorld(t)
+	for i := range 120 {
+		w.indices = append(w.indices, migration.Index{Name: fmt.Sprintf("catalog-%03d", i), Shards: 1})
+	}
+	w.during(migration.ActivityOpenTarget, 1, func() { w.indices = w.indices[:2] })
+	w.at(20*time.Minute, migration.RequestFreeze)
+	w.at(3*time.Hour, migration.RequestAbort)
+	w.run()
+	r := w.aborted()
+	require.Contains(t, strings.Join(r.Warnings, "|"), "freeze.maxDuration", "%d warnings", len(r.Warnings))
+}
+
+func TestOnlyARoundTakesANewSnapshot(t *testing.T) {
+	w := newWorld(t)
+	w.usualRequests()
+	w.fails(migration.ActivityVerifyTarget, 1, migration.ErrorSnapshotUnusable)
+	w.at(25*time.Minute, migration.RequestRetry)
+	w.run()
+	w.completed()
+}
+
+func TestAnIndexThatLeavesJustBeforeTheFreezeIsReported(t *testing.T) {
+	w := newWorld(t)
+	w.during(migration.ActivityOpenTarget, 2, func() { w.indices = w.indices[:1] })
+	w.usualRequests()
+	w.env.ExecuteWorkflow(Migration, inputOf(t, planJSON), nil)
+	require.NoError(t, w.env.GetWorkflowError())
+	var report migration.Report
+	require.NoError(t, w.env.GetWorkflowResult(&report))
+	require.NotEmpty(t, report.Warnings, "movies is on the target, still blocked, and nobody says so; remains: %v", report.Remains)
+}
+
+func TestAnAbortAndACancelWhilePaused(t *testing.T) {
+	w := newWorld(t)
+	w.during(migration.ActivityCopySnapshot, 1, func() { w.env.SignalWorkflow("pause", nil) })
+	w.at(5*time.Minute, migration.RequestAbort)
+	w.env.RegisterDelayedCallback(func() { w.env.CancelWorkflow() }, 5*time.Minute)
+	w.run()
+	w.aborted()
+}
+
+func TestTwoCancelsWhileTheBlockIsLifted(t *testing.T) {
+	w := newWorld(t)
+	w.at(20*time.Minute, migration.RequestFreeze)
+	w.fails(migration.ActivityLiftBlock, 1, migration.ErrorUnauthorized)
+	w.env.RegisterDelayedCallback(func() { w.env.CancelWorkflow() }, 30*time.Minute)
+	w.env.RegisterDelayedCallback(func() { w.env.CancelWorkflow() }, 31*time.Minute)
+	w.at(32*time.Minute, migration.RequestRetry)
+	w.run()
+	var c *temporal.CanceledError
+	require.True(t, errors.As(w.env.GetWorkflowError(), &c))
+	w.untouched()
+}
+
+func TestTheStateStaysSmall(t *testing.T) {
+	m := &run{}
+	for i := range 20_000 {
+		m.ended(migration.Round{Number: i, Kind: migration.RoundIncremental, Snapshot: migration.SnapshotName("movies", i, 1)})
+		m.warn(strings.Repeat("x", 100) + clock(int64(i)*1000))
+		m.decide(migration.Decision{Request: migration.RequestRound, Reason: strings.Repeat("y", 500), AtMillis: int64(i)})
+	}
+	payload, err := converter.GetDefaultDataConverter().ToPayload(m.Carried)
+	require.NoError(t, err)
+	require.Less(t, len(payload.Data), 512<<10)
+	require.Equal(t, 0, m.Rounds[0].Number, "the baseline is kept")
+	require.Equal(t, 19_999, m.Rounds[len(m.Rounds)-1].Number)
+	require.Equal(t, 20_000, len(m.Rounds)+m.RoundsOmitted)
+}
+
+func TestAnErrorInTheCutoverNeverLiftsTheBlock(t *testing.T) {
+	for _, kind := range []migration.ErrorType{migration.ErrorSnapshotUnusable, migration.ErrorNoStandstill, migration.ErrorTargetWritten} {
+		w := newWorld(t)
+		w.usualRequests()
+		w.fails(migration.ActivityOpenTargetForWrites, 1, kind)
+		w.at(40*time.Minute, migration.RequestRetry)
+		w.run()
+		w.completed()
+		require.Zero(t, count(w.calls, migration.ActivityLiftBlock))
+	}
+}
+
+func TestARetryAfterNoStandstillBlocksAgain(t *testing.T) {
+	w := newWorld(t)
+	w.usualRequests()
+	w.on[migration.ActivityAwaitStandstill] = func(n int) error {
+		if n > 1 {
+			return nil
+		}
+		w.blocked = false // somebody took the block away
+		return temporal.NewApplicationErrorWithOptions("still written", string(migration.ErrorNoStandstill), temporal.ApplicationErrorOptions{NonRetryable: true})
+	}
+	w.at(25*time.Minute, migration.RequestRetry)
+	w.run()
+	w.completed()
+	require.Equal(t, 2, count(w.calls, migration.ActivityBlockWrites))
+	require.Equal(t, 1, count(w.calls, migration.ActivityReadBlocks), "our own block is not taken for one that was found")
+}
