@@ -14,6 +14,16 @@ func (w *world) restoreRequest(snapshot migration.Snapshot) migration.RestoreReq
 	return migration.RestoreRequest{Run: w.run, Snapshot: snapshot, Indices: w.indices()}
 }
 
+// stopDuring stops the worker when the target is asked something, and lets the
+// answer never come.
+func (w *world) stopDuring(pattern string) {
+	w.to.On(pattern, 1, func(_ http.ResponseWriter, r *http.Request) bool {
+		close(w.stop)
+		<-r.Context().Done()
+		return true
+	})
+}
+
 func TestRestoreReplacesTheSourcesBlocksByOurs(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
@@ -51,7 +61,7 @@ func TestRestoreNeedsTheVerySnapshotThatWasCopied(t *testing.T) {
 func TestRestoreThatRunsAlreadyIsAdopted(t *testing.T) {
 	for name, disturb := range map[string]func(*world){
 		"the answer is lost": func(w *world) { w.to.Lose("POST /_snapshot/*/s/_restore", 1) },
-		"the worker stops":   func(w *world) { w.to.During("GET /*/_recovery", func() { close(w.stop) }) },
+		"the worker stops":   func(w *world) { w.stopDuring("GET /*/_recovery") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -221,7 +231,7 @@ func TestCloseTargetEndsAnAbandonedRestoreThatIsStuck(t *testing.T) {
 	w.prepared()
 	request := w.restoreRequest(w.snapshot("s"))
 	w.to.FailShard("movies", "disk gone")
-	w.to.During("GET /_cluster/state/routing_table/*", func() { close(w.stop) })
+	w.stopDuring("GET /_cluster/state/routing_table/*")
 	passes(w, retryWorkerStopping, w.activities.RestoreSnapshot, request)
 	w.stop = make(chan struct{})
 

@@ -43,6 +43,17 @@ func TestSnapshotWhoseAnswerIsLostIsAdopted(t *testing.T) {
 	require.Len(t, w.from.Requests("PUT /_snapshot/*/s"), 1)
 }
 
+// The answer is lost, and the repository's listing is behind: the second request
+// meets the first one's snapshot.
+func TestSnapshotThatExistsAlreadyIsOurs(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.from.Lose("PUT /_snapshot/*/s", 1)
+	w.from.Refuse("GET /_snapshot/*/s", 2, http.StatusNotFound, "snapshot_missing_exception", "[s] is missing")
+	must[migration.Snapshot](w, w.activities.TakeSnapshot, w.snapshotRequest("s"))
+	require.Len(t, w.from.Requests("PUT /_snapshot/*/s"), 2)
+}
+
 // A gateway gave up, and the request never arrived.
 func TestSnapshotThatNeverBeganIsAskedForAgain(t *testing.T) {
 	w := newWorld(t)
