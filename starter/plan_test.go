@@ -119,6 +119,18 @@ func TestWrongUsage(t *testing.T) {
 	}
 }
 
+func TestWatchKnowsEveryPhase(t *testing.T) {
+	text, err := os.ReadFile("../migration/phase.go")
+	require.NoError(t, err)
+	found := regexp.MustCompile(`Phase = "(\w+)"`).FindAllStringSubmatch(string(text), -1)
+	require.NotEmpty(t, found)
+	for _, match := range found {
+		if name := migration.Phase(match[1]); !name.Ended() {
+			require.Contains(t, phases, name)
+		}
+	}
+}
+
 // The exit codes and every command are in the help.
 func TestHelp(t *testing.T) {
 	c := newConsole(t, nil)

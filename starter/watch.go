@@ -65,7 +65,7 @@ Ctrl-C ends the watch only; the migration goes on.`,
 
 var phases = []migration.Phase{
 	migration.PhasePreflight, migration.PhasePrepare, migration.PhaseBaseline, migration.PhaseRounds, migration.PhaseFreeze,
-	migration.PhaseFinalRound, migration.PhaseVerify, migration.PhaseAwaitCutover, migration.PhaseCutover, migration.PhaseAborting,
+	migration.PhaseFinalRound, migration.PhaseVerify, migration.PhaseAwaitCutover, migration.PhaseCutover, migration.PhaseThaw, migration.PhaseAborting,
 }
 
 func phase(name string) (migration.Phase, error) {

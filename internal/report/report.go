@@ -31,12 +31,13 @@ type view struct {
 	Facts  []fact
 	Window *window
 	Rounds []round
-	// RoundsLeftOut counts rounds that a short form doesn't list.
-	RoundsLeftOut int
-	Indices       []index
-	Decisions     []decision
-	Warnings      []string
-	Remains       []string
+	// RoundsOmitted counts those after the baseline that the report doesn't hold,
+	// RoundsLeftOut those in the middle that a short form doesn't list.
+	RoundsOmitted, RoundsLeftOut int
+	Indices                      []index
+	Decisions                    []decision
+	Warnings                     []string
+	Remains                      []string
 }
 
 type fact struct{ Label, Value string }
@@ -89,10 +90,15 @@ func newView(r migration.Report, zone *time.Location) view {
 		{"Started", Clock(r.StartedMillis, zone)},
 		{"Ended", Clock(r.EndedMillis, zone)},
 		{"Took", Span(r.EndedMillis - r.StartedMillis)},
-		{"Rounds", Count(int64(len(r.Rounds)))},
+		{"Rounds", Count(int64(len(r.Rounds) + r.RoundsOmitted))},
 	}
 	if len(r.Rounds) > 0 {
-		v.Facts = append(v.Facts, fact{"Carried", fmt.Sprintf("%s in %s blobs; %s were there already", Size(bytes), Count(blobs), Size(skipped))})
+		carried := fmt.Sprintf("%s in %s blobs; %s were there already", Size(bytes), Count(blobs), Size(skipped))
+		if r.RoundsOmitted > 0 {
+			// The sums can't count what the report leaves out.
+			carried = fmt.Sprintf("more than %s in %s blobs (%d rounds are left out of the report)", Size(bytes), Count(blobs), r.RoundsOmitted)
+		}
+		v.Facts = append(v.Facts, fact{"Carried", carried})
 	}
 	if v.Window != nil {
 		v.Facts = append(v.Facts, fact{"Writes stood still", v.Window.Took})
@@ -100,7 +106,7 @@ func newView(r migration.Report, zone *time.Location) view {
 	if r.Error != "" {
 		v.Facts = append(v.Facts, fact{"Reason", r.Error})
 	}
-	v.Rounds = newRounds(r.Rounds, zone)
+	v.Rounds, v.RoundsOmitted = newRounds(r.Rounds, zone), r.RoundsOmitted
 	for _, i := range r.Indices {
 		verdict := "equal"
 		if !i.Equal {

@@ -128,6 +128,19 @@ func TestThousandsOfRoundsStayReadable(t *testing.T) {
 	require.Contains(t, text, "\n  2002 ")
 }
 
+func TestRoundsThatTheReportOmitsAreCounted(t *testing.T) {
+	report := completed()
+	report.RoundsOmitted = 500
+	page, err := HTML(report, time.UTC)
+	require.NoError(t, err)
+	require.Contains(t, string(page), "500 rounds omitted")
+	for _, text := range []string{Text(report, time.UTC), Markdown(report, time.UTC)} {
+		require.Contains(t, text, "500 omitted")
+		require.Contains(t, text, "503")
+		require.Contains(t, text, "more than 5.3 GiB")
+	}
+}
+
 func TestAnEmptyReportPrints(t *testing.T) {
 	_, err := HTML(migration.Report{}, time.UTC)
 	require.NoError(t, err)

@@ -43,6 +43,9 @@ func Text(r migration.Report, zone *time.Location) string {
 				if v.RoundsLeftOut > 0 && i == listedRounds/2 {
 					row("...", fmt.Sprintf("%d more", v.RoundsLeftOut))
 				}
+				if v.RoundsOmitted > 0 && i == 1 {
+					row("...", fmt.Sprintf("%d omitted", v.RoundsOmitted))
+				}
 				row(fmt.Sprint(r.Number), r.Kind, r.Snapshot, r.Copied, r.Skipped, r.Snap, r.Copy, r.Restore, r.Docs)
 			}
 		})
