@@ -34,7 +34,13 @@ func (a *Activities) callWebhook(ctx context.Context, in migration.WebhookReques
 	if err != nil {
 		return fail(migration.ErrorWebhook, "encode the report for the webhook: %w", err)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, webhook.URL, bytes.NewReader(body))
+	address := webhook.URL
+	if ref := migration.SecretRef(address); ref.Validate() == nil {
+		if address, err = resolveSecret(ref); err != nil {
+			return err
+		}
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
 		return fail(migration.ErrorWebhook, "the webhook's URL can't be used")
 	}

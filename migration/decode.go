@@ -3,10 +3,14 @@ package migration
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/yaml"
 )
@@ -67,6 +71,11 @@ func decodeInput(data []byte) Input {
 // Decode reads a plan from YAML or JSON, strictly, fills in the defaults and
 // validates it. The error is an *InvalidPlanError that lists every problem.
 func Decode(data []byte) (Plan, error) {
+	if hasSecondDocument(data) {
+		return Plan{}, &InvalidPlanError{Problems: []Problem{{
+			Field: "(file)", Message: "holds more than one YAML document", Remedy: "keep one plan a file: what stands after --- would be ignored",
+		}}}
+	}
 	asJSON, err := yaml.YAMLToJSONStrict(data)
 	if err != nil {
 		return Plan{}, &InvalidPlanError{Problems: []Problem{{
@@ -78,19 +87,23 @@ func Decode(data []byte) (Plan, error) {
 }
 
 func decodeJSON(data []byte) (Plan, error) {
-	var tree any
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.UseNumber()
-	if err := decoder.Decode(&tree); err != nil {
+	tree, err := readTree(data)
+	if err != nil {
 		return Plan{}, &InvalidPlanError{Problems: []Problem{{
-			Field: "(input)", Message: "is not JSON: " + err.Error(), Remedy: "mend the syntax",
+			Field: "(input)", Message: err.Error(), Remedy: "mend the syntax",
 		}}}
 	}
 	if problems := checkShape("", tree, reflect.TypeFor[Plan](), reflect.StructField{}); len(problems) > 0 {
 		return Plan{}, &InvalidPlanError{Problems: problems}
 	}
+	// From the tree that was checked, not from the text: what encoding/json does
+	// with duplicates and letter case must not bring in anything else.
+	checked, err := json.Marshal(tree)
+	if err != nil {
+		return Plan{}, &InvalidPlanError{Problems: []Problem{{Field: "(input)", Message: err.Error(), Remedy: "mend the syntax"}}}
+	}
 	var plan Plan
-	if err := json.Unmarshal(data, &plan); err != nil {
+	if err := json.Unmarshal(checked, &plan); err != nil {
 		// checkShape lets nothing through that the decoder refuses; this is for
 		// the case that one of them changes.
 		return Plan{}, &InvalidPlanError{Problems: []Problem{{Field: "(input)", Message: err.Error(), Remedy: "mend the field"}}}
@@ -107,7 +120,7 @@ func decodeJSON(data []byte) (Plan, error) {
 func checkShape(path string, value any, shape reflect.Type, field reflect.StructField) []Problem {
 	wrong := func(expected string) []Problem {
 		return []Problem{{
-			Field: or(path, "(input)"), Value: describeValue(path, value),
+			Field: or(path, "(input)"), Value: describeValue(path, value, shape),
 			Message: "must be " + expected, Remedy: example(field, path),
 		}}
 	}
@@ -116,6 +129,9 @@ func checkShape(path string, value any, shape reflect.Type, field reflect.Struct
 		var d Duration
 		if err := d.UnmarshalJSON(raw); err != nil {
 			return wrong("a duration: a string with a unit")
+		}
+		if least := minimum(field, time.ParseDuration); d.Std() < least {
+			return wrong("at least " + Duration(least).String())
 		}
 		return nil
 	}
@@ -145,7 +161,7 @@ func checkShape(path string, value any, shape reflect.Type, field reflect.Struct
 			switch object[name].(type) {
 			case string, bool, json.Number:
 			default:
-				return []Problem{{Field: path + "." + name, Value: describeValue(path, object[name]), Message: "must be a string, a number or a boolean", Remedy: example(field, path)}}
+				return []Problem{{Field: path + "." + name, Message: "must be a string, a number or a boolean", Remedy: example(field, path)}}
 			}
 		}
 	case reflect.String:
@@ -161,8 +177,12 @@ func checkShape(path string, value any, shape reflect.Type, field reflect.Struct
 		if !ok {
 			return wrong("a whole number")
 		}
-		if _, err := number.Int64(); err != nil {
+		whole, err := number.Int64()
+		if err != nil {
 			return wrong("a whole number")
+		}
+		if least := minimum(field, parseInt); whole < least {
+			return wrong(fmt.Sprintf("at least %d", least))
 		}
 	}
 	return nil
@@ -217,24 +237,110 @@ func example(field reflect.StructField, path string) string {
 	return fmt.Sprintf("for example %s: %s", name, text)
 }
 
-// describeValue shows a value in an error, unless the field is one in which a
-// secret may have been written by mistake.
-func describeValue(path string, value any) string {
-	lower := strings.ToLower(path)
-	for _, word := range []string{"password", "secret", "key", "token", "authorization"} {
-		if strings.Contains(lower, word) {
-			return ""
-		}
+// describeValue shows a value in an error, unless it may hold a secret that was
+// written there by mistake: whatever stands in place of an object may, and what
+// is itself an object or a list, and every field with such a name.
+func describeValue(path string, value any, shape reflect.Type) string {
+	switch value.(type) {
+	case map[string]any, []any:
+		return ""
+	}
+	if shape.Kind() == reflect.Struct || shape.Kind() == reflect.Map || secretName.MatchString(path) {
+		return ""
 	}
 	raw, err := json.Marshal(value)
 	if err != nil {
-		return fmt.Sprintf("%v", value)
+		return ""
 	}
 	const enough = 60
 	if len(raw) > enough {
 		return string(raw[:enough]) + "..."
 	}
 	return string(raw)
+}
+
+// minimum reads a field's min tag.
+func minimum[T any](field reflect.StructField, parse func(string) (T, error)) T {
+	least, _ := parse(field.Tag.Get("min")) // without a tag, the zero value
+	return least
+}
+
+func parseInt(text string) (int64, error) { return strconv.ParseInt(text, 10, 64) }
+
+// readTree decodes JSON into maps, lists and scalars. Two fields of one name are
+// an error, since one of them would silently win; null is the same as absent.
+func readTree(data []byte) (any, error) {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	tree, err := readValue(decoder, "")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("holds something after the plan")
+	}
+	return tree, nil
+}
+
+func readValue(decoder *json.Decoder, path string) (any, error) {
+	token, err := decoder.Token()
+	if err != nil {
+		return nil, fmt.Errorf("is not JSON: %w", err)
+	}
+	switch token {
+	case json.Delim('{'):
+		object := map[string]any{}
+		for decoder.More() {
+			key, err := decoder.Token()
+			if err != nil {
+				return nil, fmt.Errorf("is not JSON: %w", err)
+			}
+			name := key.(string) // the decoder lets nothing else stand there
+			if _, twice := object[name]; twice {
+				return nil, fmt.Errorf("holds the field %s twice", join(path, name))
+			}
+			if object[name], err = readValue(decoder, join(path, name)); err != nil {
+				return nil, err
+			}
+		}
+		_, err := decoder.Token()
+		for _, name := range slices.Collect(mapKeys(object)) {
+			if object[name] == nil {
+				delete(object, name)
+			}
+		}
+		return object, err
+	case json.Delim('['):
+		list := []any{}
+		for decoder.More() {
+			element, err := readValue(decoder, fmt.Sprintf("%s[%d]", path, len(list)))
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, element)
+		}
+		_, err := decoder.Token()
+		return list, err
+	}
+	return token, nil
+}
+
+// hasSecondDocument looks for a document separator behind the first content: the
+// YAML library reads the first document and ignores the rest.
+func hasSecondDocument(data []byte) bool {
+	content := false
+	for line := range strings.Lines(string(data)) {
+		line = strings.TrimRight(line, " \t\r\n")
+		switch {
+		case line == "---" || strings.HasPrefix(line, "--- "):
+			if content {
+				return true
+			}
+		case line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "%"):
+			content = true
+		}
+	}
+	return false
 }
 
 func fieldName(field reflect.StructField) string {

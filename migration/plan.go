@@ -7,8 +7,8 @@ import "time"
 // value is an error that names the field and shows an example.
 //
 // The struct tags are part of the format: `required` fields must be given,
-// `example` is shown in errors, `enum` lists the values that are allowed. Fields
-// are never removed, since recorded histories must stay decodable.
+// `example` is shown in errors, `enum` lists the values that are allowed, `min` is
+// the least that a given value may be. Fields are never removed, since recorded histories must stay decodable.
 type Plan struct {
 	// Name names the migration; its workflow id is migration/<name>.
 	Name   string `json:"name" required:"true" example:"movies"`
@@ -124,29 +124,29 @@ type TargetWriter struct {
 // Rounds says when incremental rounds run.
 type Rounds struct {
 	// Interval is the time from the end of one round to the start of the next.
-	Interval Duration `json:"interval,omitempty" example:"15m"`
+	Interval Duration `json:"interval,omitempty" min:"1s" example:"15m"`
 }
 
 // Copy bounds the copy from S3 to OSS.
 type Copy struct {
 	// Concurrency is how many objects are carried at once.
-	Concurrency int `json:"concurrency,omitempty" example:"32"`
+	Concurrency int `json:"concurrency,omitempty" min:"1" example:"32"`
 }
 
 // Freeze says how writes are stopped.
 type Freeze struct {
 	// MaxDuration is the dead man's switch: if no cutover came by then, the block
 	// is lifted and rounds go on.
-	MaxDuration Duration `json:"maxDuration,omitempty" example:"2h"`
+	MaxDuration Duration `json:"maxDuration,omitempty" min:"10s" example:"2h"`
 	// StandstillTimeout is how long the write counters may go on moving after the
 	// block before the migration asks for attention.
-	StandstillTimeout Duration `json:"standstillTimeout,omitempty" example:"2m"`
+	StandstillTimeout Duration `json:"standstillTimeout,omitempty" min:"1s" example:"2m"`
 }
 
 // Restore says how snapshots are restored into the target.
 type Restore struct {
 	// Replicas during the migration; the source's number is set at cutover.
-	Replicas int `json:"replicas,omitempty" example:"0"`
+	Replicas int `json:"replicas,omitempty" min:"0" example:"0"`
 	// ExcludeAliases leaves the source's aliases behind.
 	ExcludeAliases bool `json:"excludeAliases,omitempty" example:"true"`
 	// IgnoreSettings are index settings that are not restored, beside the blocks
@@ -177,6 +177,8 @@ type Cutover struct {
 
 // Webhook is called with the report as JSON once the target takes writes.
 type Webhook struct {
+	// URL is the receiver's, or a reference to it (env:NAME, file:/PATH) if it holds
+	// a secret; a URL with a query is refused for that reason.
 	URL string `json:"url,omitempty" example:"https://deploy.example.com/hooks/search-moved"`
 	// Authorization is the value of the Authorization header.
 	Authorization SecretRef `json:"authorization,omitempty" example:"env:WEBHOOK_AUTHORIZATION"`

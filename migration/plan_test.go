@@ -93,7 +93,18 @@ func TestDecodeRefuses(t *testing.T) {
 		"name with spaces":       {"name: movies", "name: My Movies", "name (My Movies) is not a usable name"},
 		"own repository setting": {"    region: ap-southeast-1\n    roleArn", "    region: ap-southeast-1\n    settings: {base_path: x}\n    roleArn", "source.repository.settings.base_path is set by snapferry itself"},
 		"duration without unit":  {"indices:", "rounds: {interval: 30}\nindices:", "rounds.interval (30) must be a duration: a string with a unit; for example interval: 15m"},
-		"duration too short":     {"indices:", "rounds: {interval: 10ms}\nindices:", "rounds.interval (10ms) must be at least 1s"},
+		"duration too short":     {"indices:", "rounds: {interval: 10ms}\nindices:", `rounds.interval ("10ms") must be at least 1s; for example interval: 15m`},
+		"an explicit zero":       {"indices:", "freeze: {maxDuration: 0s}\nindices:", `freeze.maxDuration ("0s") must be at least 10s`},
+		"a negative number":      {"indices:", "restore: {replicas: -1}\nindices:", "restore.replicas (-1) must be at least 0"},
+		"longer than a month":    {"indices:", "rounds: {interval: 10000h}\nindices:", "rounds.interval (10000h) must be at most 720h"},
+		"standstill too long":    {"indices:", "freeze: {maxDuration: 1m}\nindices:", "freeze.standstillTimeout (2m) must be less than freeze.maxDuration (1m)"},
+		"a port that is none":    {"http://es.example.com:9200", "http://es.example.com:99999", "target.endpoint (http://es.example.com:99999) has no usable host and port"},
+		"a setting with a key":   {"    region: ap-southeast-1\n    roleArn", "    region: ap-southeast-1\n    settings: {client.default.secret_key: x}\n    roleArn", "source.repository.settings.client.default.secret_key looks like a secret"},
+		"a webhook with a query": {"indices:", "cutover: {webhook: {url: \"https://h.example.com/?token=x\"}}\nindices:", "cutover.webhook.url must have no query and no fragment"},
+		"sigv4 without a region": {"{user: elastic, password: env:TARGET_PASSWORD}", "{type: sigv4}", "target.auth.region is missing"},
+		"control characters":     {`indices: [movies, "logs-*"]`, `indices: ["a\u00a0b"]`, "is no index name or pattern"},
+		"two documents":          {"indices:", "---\nindices:", "holds more than one YAML document"},
+		"a field twice":          {"indices:", "name: again\nindices:", "already set"},
 		"concurrency":            {"indices:", "copy: {concurrency: 1000}\nindices:", "copy.concurrency (1000) must be from 1 to 256"},
 		"fraction":               {"indices:", "copy: {concurrency: 1.5}\nindices:", "copy.concurrency (1.5) must be a whole number"},
 		"checksum":               {"indices:", "verify: {checksum: md5}\nindices:", "verify.checksum (md5) is none of the allowed values; use one of versions, none"},
@@ -135,6 +146,36 @@ func TestASecretInThePlanIsNotRepeated(t *testing.T) {
 	_, err := Decode([]byte(strings.Replace(wholePlan, "http://es.example.com", "http://elastic:"+planted+"@es.example.com", 1)))
 	require.ErrorContains(t, err, "target.endpoint holds a user or password")
 	require.NotContains(t, err.Error(), planted)
+}
+
+// What stands in place of an object, a list or an address may be a secret as
+// well; and JSON must not bring in what YAML refuses.
+func TestWhatMayBeASecretIsNotRepeated(t *testing.T) {
+	const planted = "hunter2"
+	for _, change := range [][2]string{
+		{"auth: {user: elastic, password: env:TARGET_PASSWORD}", "auth: \"elastic:hunter2\""},
+		{"auth: {user: elastic, password: env:TARGET_PASSWORD}", "auth: [{password: hunter2}]"},
+		{"{user: elastic,", "{user: [hunter2],"},
+		{"http://es.example.com:9200", "http://es.example.com:9200/?api_key=hunter2"},
+		{"http://es.example.com:9200", "http://es.example.com:9200/#hunter2"},
+		{"    roleArn", "    settings: {secret_key: [hunter2]}\n    roleArn"},
+		{"indices:", "cutover: {webhook: \"https://h/hunter2\"}\nindices:"},
+	} {
+		_, err := Decode([]byte(strings.Replace(wholePlan, change[0], change[1], 1)))
+		require.Error(t, err, change[1])
+		require.NotContains(t, err.Error(), planted)
+	}
+}
+
+func TestJSONHoldsEachFieldOnce(t *testing.T) {
+	for _, text := range []string{`{"name": "a", "name": "b"}`, `{"freeze": {"maxDuration": "10s", "typo": 1}, "freeze": {}}`, `{"name": "a"} {"name": "b"}`} {
+		_, err := decodeJSON([]byte(text))
+		require.Error(t, err, text)
+		require.NotContains(t, err.Error(), "is missing", "it is the syntax that is wrong")
+	}
+	plan, err := Decode([]byte(wholePlan + "rounds: {interval: }\nverify:\n"))
+	require.NoError(t, err, "null is the same as absent")
+	require.Equal(t, DefaultRoundInterval, plan.Rounds.Interval)
 }
 
 func TestDuration(t *testing.T) {

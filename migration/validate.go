@@ -2,12 +2,15 @@ package migration
 
 import (
 	"fmt"
+	"net"
 	"net/url"
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Problem is one thing that is wrong with a plan.
@@ -55,7 +58,10 @@ var (
 	bucketOSS = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$`)
 	region    = regexp.MustCompile(`^[a-z]{2}(-[a-z0-9]+)+$`)
 	roleARN   = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$`)
-	basePath  = regexp.MustCompile(`^[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*$`)
+	basePath  = regexp.MustCompile(`^[A-Za-z0-9!_.'()-]+(/[A-Za-z0-9!_.'()-]+)*$`)
+	hostname  = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+)$`)
+	// secretName finds names of fields and settings that hold secrets.
+	secretName = regexp.MustCompile(`(?i)secret|passw|token|access_?key|authorization|credential|private`)
 	// Elasticsearch: MetaDataCreateIndexService.validateIndexName, with * for
 	// patterns.
 	indexPattern = regexp.MustCompile(`^[^A-Z\\/?"<>| ,#:+_-][^A-Z\\/?"<>| ,#:]*$`)
@@ -87,16 +93,20 @@ func (p Plan) problems() []Problem {
 	c.checkTarget(p.Target)
 	c.checkEnums("", reflect.ValueOf(p))
 
-	c.atLeast("rounds.interval", p.Rounds.Interval, Duration(time.Second))
-	c.atLeast("freeze.maxDuration", p.Freeze.MaxDuration, Duration(10*time.Second))
-	c.atLeast("freeze.standstillTimeout", p.Freeze.StandstillTimeout, Duration(time.Second))
-	if p.Copy.Concurrency < 1 || p.Copy.Concurrency > MaxConcurrency {
+	c.atMost("rounds.interval", p.Rounds.Interval)
+	c.atMost("freeze.maxDuration", p.Freeze.MaxDuration)
+	c.atMost("freeze.standstillTimeout", p.Freeze.StandstillTimeout)
+	if p.Copy.Concurrency > MaxConcurrency {
 		c.add("copy.concurrency", fmt.Sprint(p.Copy.Concurrency), fmt.Sprintf("must be from 1 to %d", MaxConcurrency), "for example concurrency: 32")
 	}
-	if p.Restore.Replicas < 0 {
-		c.add("restore.replicas", fmt.Sprint(p.Restore.Replicas), "must not be negative", "for example replicas: 0")
+	const mostReplicas = 100
+	if p.Restore.Replicas > mostReplicas {
+		c.add("restore.replicas", fmt.Sprint(p.Restore.Replicas), "is more than any cluster has nodes for", "for example replicas: 0")
 	}
-	if p.Cutover.Webhook.URL != "" {
+	if p.Freeze.StandstillTimeout >= p.Freeze.MaxDuration {
+		c.add("freeze.standstillTimeout", p.Freeze.StandstillTimeout.String(), "must be less than freeze.maxDuration ("+p.Freeze.MaxDuration.String()+")", "for example standstillTimeout: 2m")
+	}
+	if p.Cutover.Webhook.URL != "" && SecretRef(p.Cutover.Webhook.URL).Validate() != nil {
 		c.checkURL("cutover.webhook.url", p.Cutover.Webhook.URL, true, "https://deploy.example.com/hooks/search-moved")
 	}
 	c.checkSecret("cutover.webhook.authorization", p.Cutover.Webhook.Authorization, false)
@@ -113,7 +123,7 @@ func (c *checker) checkIndices(indices []string) {
 	for i, name := range indices {
 		field := fmt.Sprintf("indices[%d]", i)
 		switch {
-		case !indexPattern.MatchString(name) || name == "." || name == "..":
+		case !indexPattern.MatchString(name) || name == "." || name == ".." || len(name) > 255 || strings.ToLower(name) != name || hasControl(name):
 			c.add(field, name, "is no index name or pattern", "names are lower-case and begin with no _, - or +; * matches any characters; give one name an entry")
 		case slices.Contains(indices[:i], name):
 			c.add(field, name, "stands there twice", "remove one of the two")
@@ -123,10 +133,17 @@ func (c *checker) checkIndices(indices []string) {
 	}
 }
 
+func hasControl(text string) bool {
+	return strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) })
+}
+
 func (c *checker) checkSource(s Source) {
 	c.checkURL("source.endpoint", s.Endpoint, false, "https://search-shop-abc123.ap-southeast-1.es.amazonaws.com")
 	c.checkAuth("source.auth", s.Auth)
 	r := s.Repository
+	if strings.Contains(r.Bucket, "..") || net.ParseIP(r.Bucket) != nil {
+		c.add("source.repository.bucket", r.Bucket, "is no S3 bucket name", "no two dots in a row and no IP address, for example bucket: shop-es-migration")
+	}
 	c.match("source.repository.bucket", r.Bucket, bucketS3, "is no S3 bucket name", "3 to 63 lower-case letters, digits, dots and hyphens, without s3:// and without a folder, for example bucket: shop-es-migration")
 	c.match("source.repository.region", r.Region, region, "is no AWS region", "for example region: ap-southeast-1")
 	c.match("source.repository.roleArn", r.RoleARN, roleARN, "is no IAM role's ARN", "for example roleArn: arn:aws:iam::123456789012:role/EsSnapshotRole")
@@ -165,6 +182,9 @@ func (c *checker) checkAuth(field string, auth Auth) {
 		}
 		c.checkSecret(field+".password", auth.Password, true)
 	case AuthSigV4, AuthNone:
+		if auth.Type == AuthSigV4 && auth.Region == "" {
+			c.add(field+".region", "", "is missing", "for example region: ap-southeast-1")
+		}
 		if auth.User != "" || auth.Password != "" {
 			c.add(field+".type", auth.Type, "takes no user and password", "write type: basic, or leave user and password out")
 		}
@@ -175,17 +195,29 @@ func (c *checker) checkAuth(field string, auth Auth) {
 }
 
 func (c *checker) checkBasePath(field, value string) {
-	if !basePath.MatchString(value) || strings.Contains("/"+value+"/", "/../") || strings.Contains("/"+value+"/", "/./") {
+	const longestPath = 200 // keys may be 1,023 bytes long on OSS, and some 150 come behind it
+	if !basePath.MatchString(value) || len(value) > longestPath || strings.Contains("/"+value+"/", "/../") || strings.Contains("/"+value+"/", "/./") {
 		c.add(field, value, "is no usable folder", "no slash at the beginning or the end and no spaces: OSS would look for keys that begin with a slash and find nothing; for example basePath: snapferry/movies")
 	}
 }
 
 func (c *checker) checkSettings(field string, settings map[string]any) {
 	for _, name := range slices.Sorted(mapKeys(settings)) {
-		if slices.Contains(ownSettings, name) {
+		switch {
+		case slices.Contains(ownSettings, strings.ToLower(name)):
 			c.add(field+"."+name, "", "is set by snapferry itself", "use the plan's field for it, or leave it out")
+		case secretName.MatchString(name):
+			c.add(field+"."+name, "", "looks like a secret, which a plan must not hold", "leave it out; the plan's own fields take references to secrets")
 		}
 	}
+}
+
+func validPort(port string) bool {
+	if port == "" {
+		return true
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && number > 0
 }
 
 func (c *checker) checkSecret(field string, ref SecretRef, required bool) {
@@ -207,15 +239,23 @@ func (c *checker) checkURL(field, value string, path bool, example string) {
 		c.add(field, "", "is no URL that begins with http:// or https://", remedy)
 	case parsed.User != nil:
 		c.add(field, "", "holds a user or password", "take it out of the URL and use auth with a reference to a secret")
-	case !path && strings.Trim(parsed.Path, "/") != "" || parsed.RawQuery != "" && !path || parsed.Fragment != "":
+	case parsed.RawQuery != "" || parsed.Fragment != "":
+		// Not repeated: a query is where keys stand.
+		c.add(field, "", "must have no query and no fragment", "if it holds a secret, give a reference (env:NAME or file:/PATH) where the field takes one; "+remedy)
+	case !path && strings.Trim(parsed.Path, "/") != "":
 		c.add(field, value, "must have nothing after the host and port", remedy)
+	case !hostname.MatchString(parsed.Hostname()) || !validPort(parsed.Port()):
+		c.add(field, value, "has no usable host and port", remedy)
 	}
 }
 
-func (c *checker) atLeast(field string, value, least Duration) {
-	if value < least {
+// longest bounds every duration of a plan: more is a slip of the pen.
+const longest = Duration(30 * 24 * time.Hour)
+
+func (c *checker) atMost(field string, value Duration) {
+	if value > longest {
 		name := field[strings.LastIndexByte(field, '.')+1:]
-		c.add(field, value.String(), "must be at least "+least.String(), fmt.Sprintf("for example %s: 15m", name))
+		c.add(field, value.String(), "must be at most "+longest.String(), fmt.Sprintf("for example %s: 15m", name))
 	}
 }
 
