@@ -8,7 +8,7 @@ BIN := .lab/bin
 # KEEP=1 leaves the demo's parts up, with the Temporal UI to look at.
 KEEP ?=
 # Packages whose lab tests start real components; one after another.
-LAB_TESTS := ./lab/... ./internal/objectstore/s3/...
+LAB_TESTS := ./lab/... ./internal/objectstore/s3/... ./activities
 
 .PHONY: help
 help: ## list the targets
