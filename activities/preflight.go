@@ -117,6 +117,9 @@ func (f *preflight) secrets() {
 		plan.Target.Repository.Writer.AccessKeyID, plan.Target.Repository.Writer.AccessKeySecret, plan.Target.Repository.Writer.SecurityToken,
 		plan.Cutover.Webhook.Authorization,
 	}
+	if _, err := webhookURL(plan.Cutover.Webhook); err != nil {
+		_ = f.note(err) // always permanent
+	}
 	for _, reference := range references {
 		if reference == "" {
 			continue

@@ -83,7 +83,8 @@ func TestPreflightWithoutASecret(t *testing.T) {
 	w := newWorld(t)
 	t.Setenv("TEST_CLUSTER_SECRET", "")
 	t.Setenv("TEST_WEBHOOK", "")
-	refused(w, migration.ErrorSecret, w.activities.Preflight, w.run, "env:TEST_CLUSTER_SECRET", "env:TEST_WEBHOOK")
+	w.run.Plan.Cutover.Webhook.URL = "file:/nowhere/url"
+	refused(w, migration.ErrorSecret, w.activities.Preflight, w.run, "env:TEST_CLUSTER_SECRET", "env:TEST_WEBHOOK", "file:/nowhere/url")
 }
 
 func TestPreflightWaitsForAClusterThatDoesNotAnswer(t *testing.T) {

@@ -22,7 +22,7 @@ func (a *Activities) RestoreSnapshot(ctx context.Context, in migration.RestoreRe
 		if err != nil {
 			return migration.RestoreResult{}, err
 		}
-		r := restoring{Activities: a, client: client, repository: in.RepositoryName(), in: in, pulse: p, first: map[string]string{}}
+		r := restoring{Activities: a, client: client, repository: in.RepositoryName(), in: in, pulse: p, first: map[string]string{}, refused: map[string]int{}}
 		if err := r.visible(ctx); err != nil {
 			return migration.RestoreResult{}, err
 		}
@@ -42,6 +42,9 @@ type restoring struct {
 	pulse      *pulse
 	// first holds, by shard, the first reason seen for a failed attempt.
 	first map[string]string
+	// refused counts, by shard and failed attempts, the looks at which no node
+	// would take it.
+	refused map[string]int
 }
 
 // visible makes sure that the target sees the very snapshot that was copied, and
@@ -263,7 +266,7 @@ func (r *restoring) look(ctx context.Context) (shardsState, error) {
 		case !c.Primary:
 		case c.Started():
 			state.started++
-		case lost(c):
+		case lost(c) || r.shunned(c):
 			why := fmt.Sprintf("%s: %s", c, reasonOf(c))
 			if first := r.first[c.String()]; strings.Contains(why, leftovers) {
 				if strings.Contains(first, leftovers) {
@@ -302,11 +305,22 @@ const lastAllocation = 5
 // only for corrupt data before 6.2; any other failure leaves the shard
 // unassigned for ever, and every later restore refused (issue 27493).
 func lost(c elastic.ShardCopy) bool {
-	u := c.Unassigned
-	if c.State != "UNASSIGNED" || u == nil || u.Reason != "ALLOCATION_FAILED" {
+	return failedOnce(c) && c.Unassigned.FailedAttempts >= lastAllocation
+}
+
+func failedOnce(c elastic.ShardCopy) bool {
+	return c.State == "UNASSIGNED" && c.Unassigned != nil && c.Unassigned.Reason == "ALLOCATION_FAILED"
+}
+
+// shunned tells whether a primary failed and no node will take it again, as from
+// 6.2 on after corrupt data. Between two attempts that may be so for a moment.
+func (r *restoring) shunned(c elastic.ShardCopy) bool {
+	if !failedOnce(c) || c.Unassigned.AllocationStatus != "deciders_no" {
 		return false
 	}
-	return u.FailedAttempts >= lastAllocation || u.AllocationStatus == "deciders_no"
+	key := fmt.Sprintf("%s %d", c, c.Unassigned.FailedAttempts)
+	r.refused[key]++
+	return r.refused[key] > patience
 }
 
 func reasonOf(c elastic.ShardCopy) string {

@@ -92,7 +92,7 @@ func TestShardThatFailsIsAnErrorAndItsIndexIsRestoredAnew(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
 	request := w.restoreRequest(w.snapshot("s"))
-	w.to.FailShard("movies", "FileAlreadyExistsException[_22g.si]")
+	w.to.FailShard("movies", "FileAlreadyExistsException[_22g.si]", 5)
 	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "[movies][0]", "FileAlreadyExistsException", "deleted on the target, to be restored anew: movies")
 	require.False(t, w.to.Has("movies"))
 	require.True(t, w.to.Has("catalog"))
@@ -101,6 +101,17 @@ func TestShardThatFailsIsAnErrorAndItsIndexIsRestoredAnew(t *testing.T) {
 	must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
 	opened := must[migration.OpenResult](w, w.activities.OpenTarget, w.request())
 	require.Equal(t, int64(3), opened.Counters["movies"].Docs)
+}
+
+// From 6.2 on a shard with corrupt data is not tried again; between two attempts
+// any shard may look like that for a moment.
+func TestShardThatNoNodeTakesAgain(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	request := w.restoreRequest(w.snapshot("s"))
+	w.to.FailShard("movies", "CorruptIndexException[checksum failed]", 1)
+	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "after 1 attempts", "checksum failed")
+	require.Greater(t, len(w.to.Requests("GET /_cluster/state/routing_table/*")), patience, "it was given time")
 }
 
 func TestRestoreThatIsRefusedSaysWhy(t *testing.T) {
@@ -230,7 +241,7 @@ func TestCloseTargetEndsAnAbandonedRestoreThatIsStuck(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
 	request := w.restoreRequest(w.snapshot("s"))
-	w.to.FailShard("movies", "disk gone")
+	w.to.FailShard("movies", "disk gone", 5)
 	w.stopDuring("GET /_cluster/state/routing_table/*")
 	passes(w, retryWorkerStopping, w.activities.RestoreSnapshot, request)
 	w.stop = make(chan struct{})

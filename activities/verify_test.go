@@ -135,7 +135,8 @@ func TestWebhook(t *testing.T) {
 		rw.WriteHeader(status)
 		_, _ = rw.Write([]byte("you sent " + r.Header.Get("Authorization")))
 	}))
-	w.run.Plan.Cutover.Webhook.URL = receiver.URL + "/planted-path?token=planted-query"
+	t.Setenv("TEST_URL", receiver.URL+"/planted-path?token=planted-query")
+	w.run.Plan.Cutover.Webhook.URL = "env:TEST_URL"
 	request := migration.WebhookRequest{Run: w.run, Report: migration.Report{Result: migration.ResultCompleted}}
 
 	must[any](w, w.activities.CallWebhook, request)

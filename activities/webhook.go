@@ -30,15 +30,13 @@ func (a *Activities) callWebhook(ctx context.Context, in migration.WebhookReques
 	if webhook.URL == "" {
 		return nil
 	}
+	address, err := webhookURL(webhook)
+	if err != nil {
+		return err
+	}
 	body, err := json.Marshal(in.Report)
 	if err != nil {
 		return fail(migration.ErrorWebhook, "encode the report for the webhook: %w", err)
-	}
-	address := webhook.URL
-	if ref := migration.SecretRef(address); ref.Validate() == nil {
-		if address, err = resolveSecret(ref); err != nil {
-			return err
-		}
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
@@ -77,6 +75,15 @@ func (a *Activities) callWebhook(ctx context.Context, in migration.WebhookReques
 	}
 	// The answer's body is not shown: receivers echo what they were sent.
 	return fail(migration.ErrorWebhook, "call the webhook at %s: it answered %s", receiver, response.Status)
+}
+
+// webhookURL is the URL, which a plan may keep out of itself like a secret.
+func webhookURL(webhook migration.Webhook) (string, error) {
+	ref := migration.SecretRef(webhook.URL)
+	if ref.Validate() != nil {
+		return webhook.URL, nil
+	}
+	return resolveSecret(ref)
 }
 
 // retryAfter reads the header of that name, in seconds or as a date; 0 if there

@@ -129,7 +129,7 @@ target:
     secretAccessKey: env:TEST_CLUSTER_SECRET
     writer: {endpoint: "https://oss-ap-southeast-1.aliyuncs.com", accessKeyId: "env:TEST_WRITER_KEY_ID", accessKeySecret: "env:TEST_WRITER_SECRET"}
 indices: [movies, "cat*"]
-cutover: {webhook: {url: "http://127.0.0.1:1/hook?token=planted-query", authorization: "env:TEST_WEBHOOK"}}
+cutover: {webhook: {url: "http://127.0.0.1:1/hook", authorization: "env:TEST_WEBHOOK"}}
 `
 
 type fakeBuckets struct {

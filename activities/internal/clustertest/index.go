@@ -34,6 +34,7 @@ type shard struct {
 	state                    string // STARTED, INITIALIZING, UNASSIGNED
 	looks                    int    // until a restore of it is done
 	why                      string // of a shard that failed
+	attempts                 int    // that failed
 	repository, snapshot     string // that it was restored from
 	bytesReused, bytesCopied int64
 }

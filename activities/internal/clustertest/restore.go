@@ -79,14 +79,14 @@ func (c *Cluster) restoreIndex(saved *index, repo, snap string, aliases bool, se
 }
 
 // FailShard has the restore of an index's first shard fail for a reason, as
-// soon as it runs.
-func (c *Cluster) FailShard(name, why string) {
+// soon as it runs, after so many attempts.
+func (c *Cluster) FailShard(name, why string, attempts int) {
 	c.On("POST /_snapshot/*/*/_restore", 1, func(w http.ResponseWriter, r *http.Request) bool {
 		answer := c.answer(r)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if x := c.indices[name]; x != nil {
-			x.shards[0].state, x.shards[0].why = "UNASSIGNED", why
+			x.shards[0].state, x.shards[0].why, x.shards[0].attempts = "UNASSIGNED", why, attempts
 			c.restoring = x.shards[0].snapshot // as 5.x does: until the index is deleted
 		}
 		write(w, answer)

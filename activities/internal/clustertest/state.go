@@ -82,7 +82,7 @@ func routing(x *index) map[string]any {
 			row["unassigned_info"] = map[string]any{"reason": "NEW_INDEX_RESTORED"}
 		}
 		if s.why != "" {
-			row["unassigned_info"] = map[string]any{"reason": "ALLOCATION_FAILED", "failed_attempts": 5, "details": s.why, "allocation_status": "deciders_no"}
+			row["unassigned_info"] = map[string]any{"reason": "ALLOCATION_FAILED", "failed_attempts": s.attempts, "details": s.why, "allocation_status": "deciders_no"}
 		}
 		shards[strconv.Itoa(number)] = []any{row}
 	}
