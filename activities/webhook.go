@@ -79,11 +79,10 @@ func (a *Activities) callWebhook(ctx context.Context, in migration.WebhookReques
 
 // webhookURL is the URL, which a plan may keep out of itself like a secret.
 func webhookURL(webhook migration.Webhook) (string, error) {
-	ref := migration.SecretRef(webhook.URL)
-	if ref.Validate() != nil {
-		return webhook.URL, nil
+	if ref := migration.SecretRef(webhook.URL); ref.Validate() == nil {
+		return resolveSecret(ref)
 	}
-	return resolveSecret(ref)
+	return webhook.URL, nil
 }
 
 // retryAfter reads the header of that name, in seconds or as a date; 0 if there
