@@ -13,7 +13,7 @@ import (
 
 // testdata/replay holds histories of real migrations, one per branch, exported from a lab by
 //
-//	go test -tags lab ./lab/e2e -histories ../../workflows/testdata/replay
+//	go test -tags lab ./lab/e2e -histories "$PWD/workflows/testdata/replay"
 //
 // They are made from released code only and kept for ever: a migration that runs while workers are updated must go on.
 const histories = "testdata/replay/*.json"

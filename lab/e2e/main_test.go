@@ -4,13 +4,17 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -86,9 +90,7 @@ func newScenario(t *testing.T, name string, documents int) *scenario {
 	s.plan = shared.Lab.Plan(name, name)
 	s.plan.Rounds.Interval = migration.Duration(2 * time.Second)
 	t.Cleanup(func() {
-		if *histories != "" && !t.Failed() {
-			require.NoError(t, shared.History(context.Background(), s.id, filepath.Join(*histories, name+".json")))
-		}
+		s.export()
 		shared.Lab.OSS.Server.ClearFaults()
 		shared.Lab.Source.Front.Faults.Clear()
 		shared.Lab.Target.Front.Faults.Clear()
@@ -99,6 +101,24 @@ func newScenario(t *testing.T, name string, documents int) *scenario {
 		}
 	})
 	return s
+}
+
+// branches are the scenarios whose histories are worth keeping for replays: one for each way that a migration can take.
+var branches = []string{"whole", "bystarter", "bytemporal", "killcopy", "abortwindow", "cancelwaiting", "deadmansswitch", "missing", "targetwritten", "wrongplan"}
+
+// export writes the history for the replay tests: compact, and without the name of this computer.
+func (s *scenario) export() {
+	if *histories == "" || s.t.Failed() || !slices.Contains(branches, s.name) {
+		return
+	}
+	path := filepath.Join(*histories, s.name+".json")
+	require.NoError(s.t, shared.History(context.Background(), s.id, path))
+	text, err := os.ReadFile(path)
+	require.NoError(s.t, err)
+	text = regexp.MustCompile(`"identity": *"[^"]*"`).ReplaceAll(text, []byte(`"identity":"worker"`))
+	var compact bytes.Buffer
+	require.NoError(s.t, json.Compact(&compact, text))
+	require.NoError(s.t, os.WriteFile(path, append(compact.Bytes(), '\n'), 0o644))
 }
 
 // write puts a writer on the index for as long as the test runs.

@@ -173,7 +173,7 @@ func TestAnAbortedMigrationGivesTheSourceFree(t *testing.T) {
 			s.awaitPhase(migration.PhaseAwaitCutover)
 			require.NoError(s.t, shared.Client.CancelWorkflow(s.ctx, s.id, ""))
 		},
-		"terminatenever": func(s *scenario) { // the dead man's switch
+		"deadmansswitch": func(s *scenario) { // the dead man's switch
 			s.await(func(status migration.Status) bool { return status.Phase == migration.PhaseAwaitCutover })
 			s.await(func(status migration.Status) bool { return status.Phase == migration.PhaseRounds })
 			require.NoError(s.t, s.put(shared.Lab.Source.Client()), "the switch gave the source free")
@@ -182,7 +182,7 @@ func TestAnAbortedMigrationGivesTheSourceFree(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScenario(t, name, 500)
-			s.plan.Freeze.MaxDuration = migration.Duration(15 * time.Second)
+			s.plan.Freeze = migration.Freeze{MaxDuration: migration.Duration(15 * time.Second), StandstillTimeout: migration.Duration(5 * time.Second)}
 			s.worker()
 			s.start()
 			s.await(func(status migration.Status) bool { return status.RoundsEnded >= 1 })
