@@ -1,6 +1,7 @@
 package osstest
 
 import (
+	"errors"
 	"io"
 	"os"
 )
@@ -58,7 +59,7 @@ func (r *reader) Read(p []byte) (int, error) {
 // WriteTo hands whole files to w, which can then use sendfile.
 func (r *reader) WriteTo(w io.Writer) (total int64, err error) {
 	for {
-		if err := r.next(); err == io.EOF {
+		if err := r.next(); errors.Is(err, io.EOF) {
 			return total, nil
 		} else if err != nil {
 			return total, err
