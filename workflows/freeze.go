@@ -35,7 +35,7 @@ func (m *run) awaitStandstill(step string) (migration.ShardDocs, error) {
 	var frozen migration.ShardDocs
 	err := m.attemptOr(step, blockAgain, func(ctx workflow.Context) error {
 		var err error
-		frozen, err = call[migration.ShardDocs](ctx, m.paced(pollUntilDone("write counters")), migration.ActivityAwaitStandstill,
+		frozen, err = call[migration.ShardDocs](ctx, m.paced(pollUntilDone("standstill of "+indexCount(len(m.window.indices)))), migration.ActivityAwaitStandstill,
 			migration.IndicesRequest{Run: m.forActivities(), Indices: names(m.window.indices)})
 		return err
 	})
@@ -87,7 +87,7 @@ func (m *run) resolveFrozen(step string) ([]migration.Index, error) {
 	var found []migration.Index
 	err := m.attempt(step, func(ctx workflow.Context) error {
 		var err error
-		found, err = call[[]migration.Index](ctx, m.paced(quickCall(patterns(m.plan))), migration.ActivityResolveIndices, m.forActivities())
+		found, err = call[[]migration.Index](ctx, m.paced(quickCall("indices "+patterns(m.plan))), migration.ActivityResolveIndices, m.forActivities())
 		return err
 	})
 	return found, err
@@ -99,7 +99,7 @@ func (m *run) resolveFrozen(step string) ([]migration.Index, error) {
 func (m *run) block(fresh []string) error {
 	if len(fresh) > 0 {
 		err := m.attempt("read the blocks that the source has", func(ctx workflow.Context) error {
-			found, err := call[migration.Blocks](ctx, m.paced(quickCall(indexCount(len(fresh)))), migration.ActivityReadBlocks,
+			found, err := call[migration.Blocks](ctx, m.paced(quickCall("blocks of "+indexCount(len(fresh)))), migration.ActivityReadBlocks,
 				migration.IndicesRequest{Run: m.forActivities(), Indices: fresh})
 			for _, name := range workflow.DeterministicKeys(found) {
 				m.window.found[name] = found[name]
@@ -116,7 +116,7 @@ func (m *run) block(fresh []string) error {
 		m.window.measured.StartedMillis = m.window.sinceMillis
 	}
 	return m.attempt("block writes on the source", func(ctx workflow.Context) error {
-		return do(ctx, m.paced(quickCall(indexCount(len(m.window.indices)))), migration.ActivityBlockWrites,
+		return do(ctx, m.paced(quickCall("block "+indexCount(len(m.window.indices)))), migration.ActivityBlockWrites,
 			migration.IndicesRequest{Run: m.forActivities(), Indices: names(m.window.indices)})
 	})
 }
@@ -137,7 +137,7 @@ func (m *run) finalRound() (migration.Phase, error) {
 func (m *run) verify() (migration.Phase, error) {
 	w, watch := m.window, m.startWatch()
 	err := m.attempt("compare the target with the frozen source", func(ctx workflow.Context) error {
-		verified, err := call[migration.VerifyResult](ctx, m.paced(pollUntilDone(indexCount(len(w.indices)))), migration.ActivityVerifyTarget,
+		verified, err := call[migration.VerifyResult](ctx, m.paced(pollUntilDone("verify "+indexCount(len(w.indices)))), migration.ActivityVerifyTarget,
 			migration.VerifyRequest{Run: m.forActivities(), Indices: w.indices, Frozen: w.frozen})
 		if err != nil {
 			verified = verdictOf(err)
@@ -267,7 +267,7 @@ func (m *run) liftBlock() error {
 		return nil
 	}
 	return m.attempt("lift the write block from the source", func(ctx workflow.Context) error {
-		return do(ctx, urgent(quickCall(indexCount(len(m.window.found)))), migration.ActivityLiftBlock,
+		return do(ctx, urgent(quickCall("lift the block of "+indexCount(len(m.window.found)))), migration.ActivityLiftBlock,
 			migration.LiftRequest{Run: m.forActivities(), Found: m.window.found})
 	})
 }

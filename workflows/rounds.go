@@ -14,7 +14,7 @@ import (
 // preflight checks, without changing anything, that the plan can be carried out.
 func (m *run) preflight() (migration.Phase, error) {
 	err := m.attempt("check clusters, buckets, versions and indices", func(ctx workflow.Context) error {
-		found, err := call[migration.PreflightResult](ctx, quickCall("clusters, buckets, versions, indices"), migration.ActivityPreflight, m.forActivities())
+		found, err := call[migration.PreflightResult](ctx, quickCall("check clusters, buckets, versions, indices"), migration.ActivityPreflight, m.forActivities())
 		if err != nil {
 			return err
 		}
@@ -31,13 +31,13 @@ func (m *run) preflight() (migration.Phase, error) {
 // clusters.
 func (m *run) prepare() (migration.Phase, error) {
 	err := m.attempt("make sure that the OSS bucket is there and private", func(ctx workflow.Context) error {
-		return do(ctx, quickCall(m.plan.Target.Repository.Bucket), migration.ActivityEnsureTargetBucket, m.forActivities())
+		return do(ctx, quickCall("bucket "+m.plan.Target.Repository.Bucket), migration.ActivityEnsureTargetBucket, m.forActivities())
 	})
 	if err != nil {
 		return "", err
 	}
 	err = m.attempt("register the repository on both clusters", func(ctx workflow.Context) error {
-		return do(ctx, quickCall(m.forActivities().RepositoryName()), migration.ActivityRegisterRepositories, m.forActivities())
+		return do(ctx, quickCall("repository "+m.forActivities().RepositoryName()), migration.ActivityRegisterRepositories, m.forActivities())
 	})
 	return migration.PhaseBaseline, err
 }
@@ -133,7 +133,7 @@ func (m *run) resolve(kind string) error {
 		return nil
 	}
 	return m.attempt("find the plan's indices on the source", func(ctx workflow.Context) error {
-		found, err := call[[]migration.Index](ctx, m.paced(quickCall(patterns(m.plan))), migration.ActivityResolveIndices, m.forActivities())
+		found, err := call[[]migration.Index](ctx, m.paced(quickCall("indices "+patterns(m.plan))), migration.ActivityResolveIndices, m.forActivities())
 		if err == nil {
 			m.Indices = found
 		}
@@ -176,7 +176,7 @@ func (m *run) snapshot(round *migration.Round) (migration.Snapshot, error) {
 	watch := m.startWatch()
 	err := m.attemptOr("take snapshot "+round.Snapshot, newSnapshot, func(ctx workflow.Context) error {
 		var err error
-		snapshot, err = call[migration.Snapshot](ctx, m.paced(pollUntilDone(round.Snapshot)), migration.ActivityTakeSnapshot,
+		snapshot, err = call[migration.Snapshot](ctx, m.paced(pollUntilDone("snapshot "+round.Snapshot)), migration.ActivityTakeSnapshot,
 			migration.SnapshotRequest{Run: m.forActivities(), Snapshot: round.Snapshot, Indices: names(m.Indices)})
 		return err
 	})
@@ -198,7 +198,7 @@ func (m *run) copy(round *migration.Round, snapshot migration.Snapshot) error {
 	}
 	watch := m.startWatch()
 	err := m.attemptOr("copy snapshot "+snapshot.Name+" to OSS", newSnapshot, func(ctx workflow.Context) error {
-		copied, err := call[migration.CopyResult](ctx, m.paced(copySnapshot(snapshot.Name)), migration.ActivityCopySnapshot, request)
+		copied, err := call[migration.CopyResult](ctx, m.paced(copySnapshot("copy "+snapshot.Name)), migration.ActivityCopySnapshot, request)
 		if err != nil {
 			return err
 		}
@@ -221,7 +221,7 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot) error
 	}
 	m.RestoreInDoubt = true
 	err := m.attempt("restore snapshot "+snapshot.Name+" into the target", func(ctx workflow.Context) error {
-		restored, err := call[migration.RestoreResult](ctx, m.paced(pollUntilDone(snapshot.Name)), migration.ActivityRestoreSnapshot,
+		restored, err := call[migration.RestoreResult](ctx, m.paced(pollUntilDone("restore "+snapshot.Name)), migration.ActivityRestoreSnapshot,
 			migration.RestoreRequest{Run: m.forActivities(), Snapshot: snapshot, Indices: m.Indices})
 		round.BytesRestored, round.BytesReused = restored.BytesRestored, restored.BytesReused
 		return err
@@ -230,7 +230,7 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot) error
 		return err
 	}
 	err = m.attempt("open the target's indices and count", func(ctx workflow.Context) error {
-		opened, err := call[migration.OpenResult](ctx, m.paced(quickCall(snapshot.Name)), migration.ActivityOpenTarget,
+		opened, err := call[migration.OpenResult](ctx, m.paced(quickCall("open after "+snapshot.Name)), migration.ActivityOpenTarget,
 			migration.IndicesRequest{Run: m.forActivities(), Indices: names(m.Indices)})
 		if err != nil {
 			return err
@@ -257,7 +257,7 @@ func (m *run) closeTarget() error {
 		Run: m.forActivities(), Indices: names(m.Indices), Expected: m.Counters, AcceptWrites: m.RestoreInDoubt,
 	}
 	return m.attempt("close the target's indices", func(ctx workflow.Context) error {
-		err := do(ctx, m.paced(quickCall(indexCount(len(m.Indices)))), migration.ActivityCloseTarget, request)
+		err := do(ctx, m.paced(quickCall("close "+indexCount(len(m.Indices)))), migration.ActivityCloseTarget, request)
 		if errorType(err) == migration.ErrorTargetWritten {
 			request.AcceptWrites = true // for the next attempt, which only retry begins
 		}
