@@ -119,10 +119,17 @@ type Counter struct {
 type CloseRequest struct {
 	Run
 	Indices []string `json:"indices"`
-	// Expected are the counters after the last restore. An index that is absent
-	// from it must not exist on the target.
+	// Expected are the counters after the last restore.
 	Expected WriteCounters `json:"expected,omitempty"`
-	// AcceptWrites closes even if somebody wrote: a person has decided so.
+	// Begun are indices whose first restore this migration began, after it had
+	// made sure that they were absent. An index that is neither among them nor
+	// expected isn't ours: it must not exist on the target.
+	Begun []string `json:"begun,omitempty"`
+	// InDoubt is set while a restore was begun whose end was not seen: what the
+	// target holds may be newer than what is expected.
+	InDoubt bool `json:"inDoubt,omitempty"`
+	// AcceptWrites closes even if somebody wrote: a person has decided so. It
+	// never makes somebody else's index ours.
 	AcceptWrites bool `json:"acceptWrites,omitempty"`
 }
 
@@ -170,6 +177,9 @@ type VerifyRequest struct {
 	Run
 	Indices []Index   `json:"indices"`
 	Frozen  ShardDocs `json:"frozen"`
+	// Counters are the target's after the last restore: other ones mean that
+	// somebody wrote there.
+	Counters WriteCounters `json:"counters,omitempty"`
 }
 
 // VerifyResult holds a verdict for each index. If one is unequal, the activity
@@ -183,6 +193,9 @@ type VerifyResult struct {
 type HandoverRequest struct {
 	Run
 	Indices []Index `json:"indices"`
+	// Counters are the target's after the last restore: other ones, found before
+	// the block is lifted, mean that what was verified has changed.
+	Counters WriteCounters `json:"counters,omitempty"`
 }
 
 // WebhookRequest asks for the plan's webhook to be called with the report.

@@ -16,7 +16,7 @@ func (m *run) cutover(ctx workflow.Context) (migration.Phase, error) {
 	m.work, m.stopWork = workflow.NewDisconnectedContext(ctx)
 	err := m.attempt("make the target writable", func(ctx workflow.Context) error {
 		return do(ctx, urgent(quickCall("hand over "+indexCount(len(m.window.indices)))), migration.ActivityOpenTargetForWrites,
-			migration.HandoverRequest{Run: m.forActivities(), Indices: m.window.indices})
+			migration.HandoverRequest{Run: m.forActivities(), Indices: m.window.indices, Counters: m.Counters})
 	})
 	if err != nil {
 		return "", err

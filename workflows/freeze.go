@@ -138,7 +138,7 @@ func (m *run) verify() (migration.Phase, error) {
 	w, watch := m.window, m.startWatch()
 	err := m.attempt("compare the target with the frozen source", func(ctx workflow.Context) error {
 		verified, err := call[migration.VerifyResult](ctx, m.paced(pollUntilDone("verify "+indexCount(len(w.indices)))), migration.ActivityVerifyTarget,
-			migration.VerifyRequest{Run: m.forActivities(), Indices: w.indices, Frozen: w.frozen})
+			migration.VerifyRequest{Run: m.forActivities(), Indices: w.indices, Frozen: w.frozen, Counters: m.Counters})
 		if err != nil {
 			verified = verdictOf(err)
 		}

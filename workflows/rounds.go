@@ -3,6 +3,7 @@ package workflows
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -219,7 +220,7 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot) error
 	if err := m.closeTarget(); err != nil {
 		return err
 	}
-	m.RestoreInDoubt = true
+	m.beginRestore()
 	err := m.attempt("restore snapshot "+snapshot.Name+" into the target", func(ctx workflow.Context) error {
 		restored, err := call[migration.RestoreResult](ctx, m.paced(pollUntilDone("restore "+snapshot.Name)), migration.ActivityRestoreSnapshot,
 			migration.RestoreRequest{Run: m.forActivities(), Snapshot: snapshot, Indices: m.Indices})
@@ -241,7 +242,7 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot) error
 	if err != nil {
 		return err
 	}
-	m.RestoreInDoubt = false
+	m.RestoreInDoubt, m.Begun = false, nil
 	round.RestoreMillis = m.elapsed(watch)
 	round.Indices = len(m.Indices)
 	for _, index := range m.Indices {
@@ -250,11 +251,25 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot) error
 	return nil
 }
 
+// beginRestore remembers, before anything is restored, that the target is no
+// longer what the counters say, and which indices were absent until now: closing
+// the target made sure of that.
+func (m *run) beginRestore() {
+	m.RestoreInDoubt = true
+	for _, index := range m.Indices {
+		if _, restored := m.Counters[index.Name]; !restored {
+			m.Begun = append(m.Begun, index.Name)
+		}
+	}
+	slices.Sort(m.Begun)
+	m.Begun = slices.Compact(m.Begun)
+}
+
 // closeTarget closes the indices that the last round restored, unless somebody
 // wrote to them: then a person decides whether those writes may go.
 func (m *run) closeTarget() error {
 	request := migration.CloseRequest{
-		Run: m.forActivities(), Indices: names(m.Indices), Expected: m.Counters, AcceptWrites: m.RestoreInDoubt,
+		Run: m.forActivities(), Indices: names(m.Indices), Expected: m.Counters, Begun: m.Begun, InDoubt: m.RestoreInDoubt,
 	}
 	return m.attempt("close the target's indices", func(ctx workflow.Context) error {
 		err := do(ctx, m.paced(quickCall("close "+indexCount(len(m.Indices)))), migration.ActivityCloseTarget, request)

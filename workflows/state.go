@@ -31,6 +31,8 @@ type Carried struct {
 	// mean nothing.
 	Counters       migration.WriteCounters `json:"counters,omitempty"`
 	RestoreInDoubt bool                    `json:"restoreInDoubt,omitempty"`
+	// Begun are indices whose first restore was begun and not seen to end.
+	Begun []string `json:"begun,omitempty"`
 
 	Paused          bool `json:"paused,omitempty"`
 	FreezeRequested bool `json:"freezeRequested,omitempty"`
