@@ -116,7 +116,7 @@ func (t *toolbox) elasticsearch(version string) tool {
 	project, path := filepath.Join(t.root, "lab", "elasticsearch"), t.lab("elasticsearch", version)
 	return tool{
 		name: "elasticsearch " + version, expect: "about a minute", path: filepath.Join(path, "lib"),
-		ingredients: []string{filepath.Join(project, "pom.xml"), filepath.Join(project, "src")},
+		ingredients: []string{filepath.Join(project, "pom.xml"), filepath.Join(project, "src", "main"), filepath.Join(project, "src", nodeLine(version))},
 		also:        version,
 		check: func(ctx context.Context) error {
 			if _, err := findJava(ctx); err != nil {
@@ -132,6 +132,17 @@ func (t *toolbox) elasticsearch(version string) tool {
 				"-Delasticsearch.version="+version, "-Dlab.output="+path, "package")
 		},
 	}
+}
+
+// nodeLine is the folder below lab/elasticsearch/src that serves a version, as in pom.xml: a change to one line leaves the nodes of
+// the others fresh. For a version that has none, the build says so.
+func nodeLine(version string) string {
+	for line, folder := range map[string]string{"2.4.": "es2", "5.5.": "es5", "6.8.": "es6", "7.10.": "es7", "7.17.": "es717"} {
+		if strings.HasPrefix(version, line) {
+			return folder
+		}
+	}
+	return ""
 }
 
 // ensure builds the tools that are missing or out of date, one after another.

@@ -1,0 +1,46 @@
+package io.snapferry.lab;
+
+import java.util.List;
+import java.util.Map;
+
+import org.elasticsearch.cluster.service.ClusterService;
+import org.elasticsearch.common.settings.Setting;
+import org.elasticsearch.common.settings.Settings;
+import org.elasticsearch.common.util.BigArrays;
+import org.elasticsearch.env.Environment;
+import org.elasticsearch.indices.recovery.RecoverySettings;
+import org.elasticsearch.plugins.Plugin;
+import org.elasticsearch.plugins.RepositoryPlugin;
+import org.elasticsearch.repositories.Repository;
+import org.elasticsearch.xcontent.NamedXContentRegistry;
+
+/** Registers the repository types and the node settings {@code lab.*}. Elasticsearch creates it by reflection. */
+public final class LabPlugin extends Plugin implements RepositoryPlugin {
+
+    private static final Setting<Settings> LAB = Setting.groupSetting("lab.", Setting.Property.NodeScope);
+
+    @Override
+    public Map<String, Repository.Factory> getRepositories(Environment env, NamedXContentRegistry registry,
+            ClusterService cluster, BigArrays arrays, RecoverySettings recovery) {
+        Settings node = env.settings();
+        return Map.of(
+            RepositorySpec.TYPE_S3, metadata -> new LabRepository(metadata, registry, cluster, arrays, recovery,
+                RepositorySpec.s3(metadata.name(), metadata.settings(), node)),
+            RepositorySpec.TYPE_OSS, metadata -> new LabRepository(metadata, registry, cluster, arrays, recovery,
+                RepositorySpec.oss(metadata.name(), metadata.settings())));
+    }
+
+    @Override
+    public List<Setting<?>> getSettings() {
+        return List.of(LAB);
+    }
+
+    /**
+     * Keeps the node's S3 secret out of {@code GET _nodes}, as the real plugins do. The secret in an {@code oss} repository stays
+     * readable in {@code GET _snapshot}: so it is in Alibaba's plugin for 5.5.3, and the tool must live with that.
+     */
+    @Override
+    public List<String> getSettingsFilter() {
+        return List.of("lab.s3.secret_key");
+    }
+}
