@@ -108,6 +108,7 @@ type copyJob struct {
 	// What a round has found.
 	from sourceRoot
 	to   targetRoot
+	base string // uuid of the snapshot in OSS that the delta is taken from, empty if there is none
 }
 
 func (j *copyJob) run(ctx context.Context) (migration.CopyResult, error) {
@@ -143,6 +144,9 @@ func (j *copyJob) round(ctx context.Context) error {
 	}
 	if published {
 		return j.verifyPublished(ctx)
+	}
+	if err := j.chooseBase(ctx); err != nil {
+		return err
 	}
 	plan, err := j.plan(ctx)
 	if err != nil {

@@ -179,11 +179,10 @@ func (j *copyJob) planShard(ctx context.Context, p *copyPlan, t shardTask) error
 // baseOf reads the base's list of files from OSS: what it names is whole there.
 // Without one the whole shard is copied.
 func (j *copyJob) baseOf(ctx context.Context, shard repository.ShardID) (*repository.ShardSnapshot, error) {
-	uuid, ok := j.base()
-	if !ok || !slices.ContainsFunc(j.to.IndicesOf(uuid), func(i repository.Index) bool { return i.ID == shard.IndexID }) {
+	if j.base == "" || !slices.ContainsFunc(j.to.IndicesOf(j.base), func(i repository.Index) bool { return i.ID == shard.IndexID }) {
 		return nil, nil
 	}
-	key, err := repository.ShardSnapshotKey(shard, uuid)
+	key, err := repository.ShardSnapshotKey(shard, j.base)
 	if err != nil {
 		return nil, err
 	}

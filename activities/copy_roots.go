@@ -161,37 +161,70 @@ func (j *copyJob) compareRoots() (published bool, err error) {
 	if s, ok := j.to.Snapshot(want.UUID); ok && s.Name == want.Name {
 		return true, nil // an earlier attempt, whose answer got lost
 	}
-	if base == "" {
-		for _, s := range j.to.Snapshots {
-			if known, ok := j.from.Snapshot(s.UUID); !ok || known.Name != s.Name {
-				return false, j.conflict("index-%d there lists the snapshot %s, which S3 doesn't have", j.to.Generation, s.Name)
-			}
+	if base != "" {
+		if _, ok := j.to.Snapshot(base); !ok || j.to.Generation < j.request.BaseGeneration {
+			return false, j.conflict("index-%d there is neither the index-%d of the last round nor a later one of this migration", j.to.Generation, j.request.BaseGeneration)
 		}
-		return false, nil
+		if j.to.Generation == j.request.BaseGeneration {
+			return false, nil
+		}
 	}
-	if _, ok := j.to.Snapshot(base); !ok || j.to.Generation != j.request.BaseGeneration {
-		return false, j.conflict("index-%d there is not the index-%d of the last round", j.to.Generation, j.request.BaseGeneration)
+	// A copy may have published and been cancelled before the workflow heard of it, as the dead man's switch does. Then S3
+	// has all that OSS lists; what somebody else has published it hasn't.
+	for _, s := range j.to.Snapshots {
+		if known, ok := j.from.Snapshot(s.UUID); !ok || known.Name != s.Name {
+			return false, j.conflict("index-%d there lists the snapshot %s, which S3 doesn't have", j.to.Generation, s.Name)
+		}
 	}
 	return false, nil
 }
 
-// base is the snapshot whose blobs are known to be whole in OSS, because the
-// root there lists it: the last that was published. It must still be in S3: of
-// one that is deleted, the blobs' names may be in use again, and an attempt that
-// died may have written those to OSS.
-func (j *copyJob) base() (uuid string, ok bool) {
+// chooseBase finds the newest snapshot whose blobs are known to be whole in OSS,
+// because the root there lists it as a success. It must still be in S3: of one
+// that is deleted, the blobs' names may be in use again, and an attempt that
+// died may have written those to OSS. Any such snapshot is right, a newer one
+// only leaves less to carry.
+func (j *copyJob) chooseBase(ctx context.Context) error {
+	j.base = ""
 	if j.to.Root == nil {
-		return "", false
+		return nil
 	}
-	if uuid = j.request.BaseUUID; uuid == "" {
-		success := j.to.Successful()
-		if len(success) == 0 {
-			return "", false
+	if known := j.request.BaseUUID; known != "" {
+		if _, ok := j.from.Snapshot(known); ok {
+			j.base = known
+			if j.to.Generation == j.request.BaseGeneration {
+				return nil // nothing was published after it
+			}
 		}
-		uuid = success[len(success)-1].UUID
 	}
-	_, ok = j.from.Snapshot(uuid)
-	return uuid, ok
+	var proven []repository.Snapshot
+	for _, s := range j.to.Successful() {
+		if _, ok := j.from.Snapshot(s.UUID); ok {
+			proven = append(proven, s)
+		}
+	}
+	// The order within a root means nothing (5.5: a hash map's), so the snapshots tell their times.
+	newest := int64(-1)
+	return inParallel(ctx, j, proven, func(ctx context.Context, s repository.Snapshot) error {
+		key, err := repository.SnapshotKey(s.UUID)
+		if err != nil {
+			return err
+		}
+		data, err := j.published(ctx, key)
+		if err != nil {
+			return err
+		}
+		info, err := repository.ParseSnapshotInfo(data)
+		if err != nil {
+			return j.conflict("%s there can't be understood: %v", key, err)
+		}
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		if info.StartTime > newest {
+			newest, j.base = info.StartTime, s.UUID
+		}
+		return nil
+	})
 }
 
 // missing are the successful snapshots that OSS doesn't list: this one, and any

@@ -171,6 +171,30 @@ func TestCopyOntoAnUnknownPublish(t *testing.T) {
 	})
 }
 
+// The final round's copy published, then the dead man's switch cancelled it:
+// the workflow knows only the round before.
+func TestCopyOntoAPublishThatTheWorkflowNeverHeardOf(t *testing.T) {
+	eachLayout(t, func(t *testing.T, w *copyWorld) {
+		w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2)))
+		base, generation := w.base, w.generation
+		final := w.snapshot("final-a1", repositorytest.AddSegments("movies", 3, 300))
+		w.carry(t, final)
+		w.base, w.generation = base, generation
+		r2 := w.snapshot("r2", repositorytest.AddSegments("movies", 1, 300))
+		var added int64
+		for key := range w.Blobs(r2) {
+			if _, old := w.Blobs(final)[key]; !old {
+				added++
+			}
+		}
+		writes := countData(w.sink)
+		result := w.carry(t, r2)
+		require.Equal(t, added, result.BlobsCopied, "the delta begins at the newest snapshot that OSS has")
+		require.Equal(t, int(added), writes())
+		require.Equal(t, int64(len(w.Blobs(r2)))-added, result.BlobsSkipped)
+	})
+}
+
 // Without the base's list of files the shard is looked through blob by blob.
 func TestCopyWithoutTheBasesList(t *testing.T) {
 	eachLayout(t, func(t *testing.T, w *copyWorld) {
@@ -269,8 +293,13 @@ func TestCopyConflicts(t *testing.T) {
 		"another index-N": func(w *copyWorld) {
 			w.sink.Store(repository.RootIndexKey(w.Generation()), []byte(`{"snapshots":[],"indices":{}}`))
 		},
-		"no index-N":         func(w *copyWorld) { w.sink.Remove(repository.RootIndexKey(w.generation)) },
-		"an index-N between": func(w *copyWorld) { w.generation-- },
+		"no index-N":                         func(w *copyWorld) { w.sink.Remove(repository.RootIndexKey(w.generation)) },
+		"an index-N before the last round's": func(w *copyWorld) { w.generation++ },
+		"a later index-N with a snapshot that S3 doesn't have": func(w *copyWorld) {
+			root := w.Objects()[repository.RootIndexKey(w.Generation())]
+			w.sink.Store(repository.RootIndexKey(w.Generation()), bytes.ReplaceAll(root, []byte(`"r1"`), []byte(`"theirs"`)))
+			w.snapshot("r2")
+		},
 		"an index-N without base": func(w *copyWorld) {
 			w.sink.Store(repository.RootIndexKey(w.generation), []byte(`{"snapshots":[],"indices":{}}`))
 		},
