@@ -11,6 +11,7 @@ import (
 
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/objectstore/memory"
+	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -182,4 +183,29 @@ func TestCopyBaselineIsProven(t *testing.T) {
 			require.Nil(t, requireReadable(t, w.sink.Objects()))
 		})
 	}
+}
+
+// An attempt that was given up and hangs right before it writes index-N comes
+// back when a newer snapshot is published already.
+func TestCopyThatComesBackLateLeavesTheNewerPublishAlone(t *testing.T) {
+	eachLayout(t, func(t *testing.T, w *copyWorld) {
+		w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 1)))
+		r1 := w.snapshot("r1", repositorytest.AddSegments("movies", 1, 300))
+		stale := w.request(r1)
+		var held atomic.Bool
+		var r2 string
+		w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
+			if c.Op == "Put" && c.Key == repository.RootIndexKey(1) && held.CompareAndSwap(false, true) {
+				w.carry(t, r1) // the attempt that took over
+				r2 = w.snapshot("r2", repositorytest.AddSegments("movies", 1, 300))
+				w.carry(t, r2)
+			}
+			return nil
+		}})
+		_, err := w.run(t, stale)
+		require.NoError(t, err)
+		require.True(t, held.Load())
+		w.requirePublished(t, r2)
+		require.Equal(t, repository.EncodeLatest(2), w.sink.Objects()[repository.LatestKey])
+	})
 }

@@ -148,7 +148,15 @@ func (j *copyJob) publishRoot(ctx context.Context) error {
 	return j.mover.Write(ctx, repository.RootIndexKey(j.from.Generation), j.from.data, j.from.etag)
 }
 
+// publishLatest writes the pointer of readers that can't list, unless a newer
+// root stands there by now: an attempt that lost its connection and comes back
+// late must not lead them back to the old one. A newer one that comes right
+// after this look writes its own pointer after this one's.
 func (j *copyJob) publishLatest(ctx context.Context, generation int64) error {
+	_, highest, _, err := rootFolder(ctx, j, j.sink)
+	if err != nil || highest > generation {
+		return err
+	}
 	return j.mover.Write(ctx, repository.LatestKey, repository.EncodeLatest(generation), "")
 }
 
