@@ -51,9 +51,10 @@ func NewCopier() *Copier {
 	}
 }
 
-// Register makes the activity known under its name.
+// Register makes each method known under its name.
 func (c *Copier) Register(registry worker.ActivityRegistry) {
 	registry.RegisterActivityWithOptions(c.CopySnapshot, activity.RegisterOptions{Name: migration.ActivityCopySnapshot})
+	registry.RegisterActivityWithOptions(c.AuditRepositories, activity.RegisterOptions{Name: migration.ActivityAudit})
 }
 
 // CopySnapshot carries a snapshot to OSS and publishes it. Until the root

@@ -21,6 +21,7 @@ const (
 	ActivityVerifyTarget           = "VerifyTarget"
 	ActivityOpenTargetForWrites    = "OpenTargetForWrites"
 	ActivityCallWebhook            = "CallWebhook"
+	ActivityAudit                  = "AuditRepositories"
 )
 
 // Run is what every activity needs to know of the migration: the plan, and the

@@ -47,9 +47,9 @@ func TestEveryActivityIsServed(t *testing.T) {
 	var everything, copies recorder
 	register(&everything, migration.TaskQueue)
 	register(&copies, migration.CopyTaskQueue)
-	require.Equal(t, []string{migration.WorkflowType}, everything.workflows)
+	require.Equal(t, []string{migration.WorkflowType, migration.AuditWorkflowType}, everything.workflows)
 	require.Empty(t, copies.workflows)
-	require.Equal(t, []string{migration.ActivityCopySnapshot}, copies.activities)
+	require.Equal(t, []string{migration.ActivityCopySnapshot, migration.ActivityAudit}, copies.activities)
 	names := activityNames(t)
 	require.Greater(t, len(names), 10)
 	require.ElementsMatch(t, names, append(everything.activities, copies.activities...))

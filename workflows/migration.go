@@ -9,7 +9,6 @@ package workflows
 import (
 	"errors"
 	"fmt"
-	"hash/fnv"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -22,9 +21,10 @@ type Registry interface {
 	RegisterWorkflowWithOptions(w any, options workflow.RegisterOptions)
 }
 
-// Register makes the workflow known to a worker under its public name.
+// Register makes the workflows known to a worker under their public names.
 func Register(registry Registry) {
 	registry.RegisterWorkflowWithOptions(Migration, workflow.RegisterOptions{Name: migration.WorkflowType})
+	registry.RegisterWorkflowWithOptions(Audit, workflow.RegisterOptions{Name: migration.AuditWorkflowType})
 }
 
 // Migration moves the plan's indices from the source to the target. It ends
@@ -80,7 +80,7 @@ func newRun(ctx workflow.Context, carried *Carried) *run {
 	} else {
 		now := workflow.Now(ctx).UnixMilli()
 		m.Carried = Carried{
-			Token:            token(info.OriginalRunID),
+			Token:            migration.TokenOf(info.OriginalRunID),
 			StartedMillis:    now,
 			Phase:            migration.PhasePreflight,
 			PhaseSinceMillis: now,
@@ -88,14 +88,6 @@ func newRun(ctx workflow.Context, carried *Carried) *run {
 	}
 	m.work, m.stopWork = workflow.WithCancel(ctx)
 	return m
-}
-
-// token tells this run's repository from every other's. It comes from the id of
-// the first run, which a reset keeps.
-func token(runID string) string {
-	hash := fnv.New32a()
-	_, _ = hash.Write([]byte(runID))
-	return fmt.Sprintf("%08x", hash.Sum32())
 }
 
 // run goes from phase to phase until the migration has ended.

@@ -1,0 +1,583 @@
+package activities
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/transfer"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// keyPair is a key and what stands under it on either side.
+type keyPair struct {
+	key            string
+	source, target *objectstore.Object
+}
+
+// auditNeed is an object that must be in OSS.
+type auditNeed struct {
+	keyPair
+	class repository.Class
+	// length is what the snapshot says, -1 if it doesn't.
+	length int64
+	// optional objects are there for listings and writers: no restore reads them.
+	optional bool
+	// snapshots need it, by number.
+	snapshots []int
+	// conflict says why no object can satisfy all who need it.
+	conflict string
+}
+
+// ordered lists a prefix and goes on behind the last key when the listing breaks
+// off.
+func (j *auditJob) ordered(ctx context.Context, store objectstore.Reader, prefix string) iter.Seq2[objectstore.Object, error] {
+	return func(yield func(objectstore.Object, error) bool) {
+		last, stopped := "", false
+		_, err := retry(ctx, j.lister, func() (struct{}, error) {
+			for o, err := range store.List(ctx, prefix) {
+				if err != nil {
+					return struct{}{}, err
+				}
+				if o.Key <= last {
+					continue
+				}
+				last = o.Key
+				if stopped = !yield(o, nil); stopped {
+					break
+				}
+			}
+			return struct{}{}, nil
+		})
+		if err != nil && !stopped {
+			yield(objectstore.Object{}, err)
+		}
+	}
+}
+
+// pairs merges the listings of both sides.
+func (j *auditJob) pairs(ctx context.Context, prefix string) iter.Seq2[keyPair, error] {
+	return func(yield func(keyPair, error) bool) {
+		nextSource, stopSource := iter.Pull2(j.ordered(ctx, j.source, prefix))
+		defer stopSource()
+		nextTarget, stopTarget := iter.Pull2(j.ordered(ctx, j.sink, prefix))
+		defer stopTarget()
+		s, sourceErr, more := nextSource()
+		t, targetErr, moreTarget := nextTarget()
+		for more || moreTarget {
+			if err := cmp.Or(sourceErr, targetErr); err != nil {
+				yield(keyPair{}, err)
+				return
+			}
+			source, target := s, t
+			var pair keyPair
+			if more && (!moreTarget || source.Key <= target.Key) {
+				pair.key, pair.source = source.Key, &source
+			}
+			if moreTarget && (!more || target.Key <= source.Key) {
+				pair.key, pair.target = target.Key, &target
+			}
+			if pair.source != nil {
+				s, sourceErr, more = nextSource()
+			}
+			if pair.target != nil {
+				t, targetErr, moreTarget = nextTarget()
+			}
+			if !yield(pair, nil) {
+				return
+			}
+		}
+	}
+}
+
+// compareIndex compares the folder of an index.
+func (j *auditJob) compareIndex(ctx context.Context, id string) error {
+	needs, shards, err := j.indexNeeds(ctx, id)
+	if err != nil {
+		return err
+	}
+	w := &indexWalk{auditJob: j, needs: needs, shards: shards}
+	for pair, err := range j.pairs(ctx, repository.IndicesPrefix+id+"/") {
+		if err == nil {
+			err = w.see(ctx, pair)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return w.end(ctx)
+}
+
+// indexNeeds reads the metadata of an index: which of it is needed, and which
+// snapshots have which shards.
+func (j *auditJob) indexNeeds(ctx context.Context, id string) (map[string]*auditNeed, map[repository.ShardID][]int, error) {
+	needs, shards := map[string]*auditNeed{}, map[repository.ShardID][]int{}
+	index := j.indices[id]
+	if index == nil {
+		return needs, shards, nil
+	}
+	for key, snapshots := range index.metadata {
+		needs[key] = &auditNeed{keyPair: keyPair{key: key}, class: repository.ClassIndexMetadata, length: -1, snapshots: snapshots}
+		data, err := j.either(ctx, key)
+		if err != nil {
+			return nil, nil, err
+		}
+		metadata, err := repository.ParseIndexMetadata(data)
+		if err != nil {
+			needs[key].conflict = fmt.Sprintf("it can't be understood: %v", err)
+			continue
+		}
+		for n := range metadata.Shards {
+			shard := repository.ShardID{IndexID: id, Number: n}
+			shards[shard] = append(shards[shard], snapshots...)
+		}
+	}
+	j.pulse.update(func(p *migration.Progress) { p.ShardsTotal += len(shards) })
+	return needs, shards, nil
+}
+
+// indexWalk goes through the keys of an index in their order, one shard after
+// the other.
+type indexWalk struct {
+	*auditJob
+	needs  map[string]*auditNeed
+	shards map[repository.ShardID][]int // those still to come
+	shard  *auditShard                  // the present one
+}
+
+func (w *indexWalk) see(ctx context.Context, pair keyPair) error {
+	k := repository.Classify(pair.key)
+	switch k.Class {
+	case repository.ClassData, repository.ClassShardSnapshot, repository.ClassShardIndex:
+		if w.shard == nil || w.shard.id != k.Shard {
+			if err := w.enter(ctx, k.Shard); err != nil {
+				return err
+			}
+		}
+		if n := w.shard.needs[pair.key]; n != nil {
+			n.keyPair = pair
+			return nil
+		}
+	case repository.ClassIndexMetadata:
+		if n := w.needs[pair.key]; n != nil {
+			n.keyPair = pair
+			return nil
+		}
+	}
+	if w.request.Snapshot == "" {
+		w.unneeded(pair)
+	}
+	return nil
+}
+
+// enter ends the present shard and begins another.
+func (w *indexWalk) enter(ctx context.Context, id repository.ShardID) error {
+	if err := w.leave(ctx); err != nil {
+		return err
+	}
+	snapshots := w.shards[id]
+	delete(w.shards, id)
+	var err error
+	w.shard, err = w.openShard(ctx, id, snapshots)
+	return err
+}
+
+func (w *indexWalk) leave(ctx context.Context) error {
+	if w.shard == nil {
+		return nil
+	}
+	shard := w.shard
+	w.shard = nil
+	if err := w.judgeShard(ctx, shard); err != nil {
+		return err
+	}
+	if len(shard.needs) > 0 {
+		w.pulse.update(func(p *migration.Progress) { p.ShardsDone++ })
+	}
+	return nil
+}
+
+// end comes to the shards of which no key stands on either side, and to the
+// metadata.
+func (w *indexWalk) end(ctx context.Context) error {
+	for len(w.shards) > 0 {
+		for id := range w.shards {
+			if err := w.enter(ctx, id); err != nil {
+				return err
+			}
+		}
+	}
+	if err := w.leave(ctx); err != nil {
+		return err
+	}
+	for _, key := range slices.Sorted(maps.Keys(w.needs)) {
+		if err := w.judge(ctx, w.needs[key]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// auditShard is what snapshots need of a shard.
+type auditShard struct {
+	id    repository.ShardID
+	needs map[string]*auditNeed
+	files map[string]repository.File // by the name of their blobs
+}
+
+// openShard reads the shard's lists of files.
+func (j *auditJob) openShard(ctx context.Context, id repository.ShardID, snapshots []int) (*auditShard, error) {
+	shard := &auditShard{id: id, needs: map[string]*auditNeed{}, files: map[string]repository.File{}}
+	for _, n := range snapshots {
+		key, err := repository.ShardSnapshotKey(id, j.snapshots[n].UUID)
+		if err != nil {
+			return nil, err
+		}
+		need := &auditNeed{keyPair: keyPair{key: key}, class: repository.ClassShardSnapshot, length: -1, snapshots: []int{n}}
+		shard.needs[key] = need
+		data, err := j.either(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		files, err := repository.ParseShardSnapshot(data)
+		if err != nil {
+			need.conflict = fmt.Sprintf("it can't be understood: %v", err)
+			continue
+		}
+		if err := shard.add(files, n); err != nil {
+			need.conflict = err.Error()
+		}
+	}
+	return shard, nil
+}
+
+// add takes a snapshot's files. Two snapshots may name the same blob, if they
+// mean the same.
+func (s *auditShard) add(list *repository.ShardSnapshot, snapshot int) error {
+	for _, f := range list.Files {
+		if f.Virtual() {
+			continue
+		}
+		known, again := s.files[f.Name]
+		conflict := ""
+		if again && (known.Length != f.Length || known.Checksum != f.Checksum || known.PartSize != f.PartSize) {
+			conflict = "two snapshots need different contents of it"
+		}
+		s.files[f.Name] = f
+		for _, part := range f.Blobs() {
+			key, err := repository.DataBlobKey(s.id, f.Name, part.Part)
+			if err != nil {
+				return err
+			}
+			need := s.needs[key]
+			if need == nil {
+				need = &auditNeed{keyPair: keyPair{key: key}, class: repository.ClassData, length: part.Length}
+				s.needs[key] = need
+			}
+			need.snapshots = append(need.snapshots, snapshot)
+			need.conflict = cmp.Or(need.conflict, conflict)
+		}
+	}
+	return nil
+}
+
+// judgeShard decides on every blob of a shard, file by file in a deep audit.
+func (j *auditJob) judgeShard(ctx context.Context, shard *auditShard) error {
+	for _, key := range slices.Sorted(maps.Keys(shard.needs)) {
+		if n := shard.needs[key]; n.class != repository.ClassData || !j.request.Deep {
+			if err := j.judge(ctx, n); err != nil {
+				return err
+			}
+		}
+	}
+	if !j.request.Deep {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(shard.files)) {
+		if err := j.judgeFile(ctx, shard, shard.files[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// judge decides on one object, if the listings don't do, by a check of its own
+// beside the others.
+func (j *auditJob) judge(ctx context.Context, n *auditNeed) error {
+	if n.optional && n.source == nil {
+		if n.target != nil {
+			j.surplus(n.keyPair, n.class, "S3 has none any more, and no restore reads it", true)
+		}
+		return nil
+	}
+	j.count(n)
+	if kind, reason := n.obvious(); reason != "" {
+		j.bad(n, kind, reason)
+		return nil
+	}
+	if n.source != nil && objectstore.SameMD5(n.source.ETag, n.target.ETag) {
+		j.proven(n)
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	j.check(func(ctx context.Context) error {
+		reason, err := j.prove(ctx, n)
+		switch {
+		case err != nil:
+			return err
+		case reason != "":
+			j.bad(n, different, reason)
+		default:
+			j.proven(n)
+		}
+		return nil
+	})
+	return nil
+}
+
+// obvious is what listings and snapshots alone tell.
+func (n *auditNeed) obvious() (findingKind, string) {
+	switch {
+	case n.target == nil && n.source == nil:
+		return missing, "neither OSS nor S3 has it"
+	case n.target == nil:
+		return missing, "it is not in OSS"
+	case n.conflict != "":
+		return different, n.conflict
+	case n.length >= 0 && n.target.Size != n.length:
+		return different, fmt.Sprintf("OSS has %d bytes, the snapshot says %d", n.target.Size, n.length)
+	case n.source != nil && n.source.Size != n.target.Size:
+		return different, fmt.Sprintf("OSS has %d bytes, S3 %d", n.target.Size, n.source.Size)
+	}
+	return 0, ""
+}
+
+// prove compares two objects of one size whose ETags can't be compared: by what
+// the copy has recorded, and small ones by their bytes. The reason is empty if
+// they are the same.
+func (j *auditJob) prove(ctx context.Context, n *auditNeed) (reason string, err error) {
+	if n.source == nil {
+		return "S3 has lost it, so there is nothing to compare it with; --deep compares data with the checksum in the snapshot", nil
+	}
+	_, present, err := j.mover.Present(ctx, blobOf(n.source))
+	if err != nil || present {
+		return "", err
+	}
+	if n.source.Size > auditSmall && n.class == repository.ClassData {
+		return fmt.Sprintf("its ETag is %s in S3 and %s in OSS, and nothing recorded there proves that it is the same; --deep reads it", n.source.ETag, n.target.ETag), nil
+	}
+	var data [2][]byte
+	for i, read := range []readWhole{j.mover.Read, j.mover.ReadBack} {
+		data[i], _, err = read(ctx, n.key, metadataLimit)
+		if gone(err) {
+			return "", errMoved
+		}
+		if err != nil {
+			return fmt.Sprintf("it can't be read: %v", err), unlessDamaged(err)
+		}
+	}
+	if !bytes.Equal(data[0], data[1]) {
+		return "OSS has other bytes than S3, of the same length", nil
+	}
+	return "", nil
+}
+
+func blobOf(o *objectstore.Object) transfer.Blob {
+	return transfer.Blob{Key: o.Key, Size: o.Size, ETag: o.ETag}
+}
+
+// unneeded is about an object that no audited snapshot needs.
+func (j *auditJob) unneeded(pair keyPair) {
+	k := repository.Classify(pair.key)
+	if k.Class == repository.ClassTemporary {
+		return
+	}
+	j.tally(k.Class, func(c *migration.AuditClass) {
+		if pair.source != nil {
+			c.Source.Add(pair.source.Size)
+		}
+		if pair.target != nil {
+			c.Target.Add(pair.target.Size)
+		}
+	})
+	if pair.target == nil {
+		return
+	}
+	same := pair.source != nil && pair.source.Size == pair.target.Size && objectstore.SameMD5(pair.source.ETag, pair.target.ETag)
+	switch {
+	case k.Class == repository.ClassRootIndex && k.Generation > j.from.generation:
+		j.surplus(pair, k.Class, "a cluster reads the highest root, and S3 doesn't have it", false)
+	case k.Class == repository.ClassRootIndex:
+		j.surplus(pair, k.Class, "an older root, which no cluster reads", true)
+	case k.Class == repository.ClassShardIndex && same:
+		// The shard's current one: writers read it.
+	case k.Class == repository.ClassShardIndex:
+		j.surplus(pair, k.Class, "only writers read the list of a shard's snapshots", true)
+	case k.Class == repository.ClassUnknown:
+		j.surplus(pair, k.Class, "Elasticsearch writes no such object and reads none; find out who does", true)
+	default:
+		j.surplus(pair, k.Class, "no listed snapshot needs it", true)
+	}
+}
+
+// foreign are objects of OSS that stand where Elasticsearch has none.
+func (j *auditJob) foreign(objects []objectstore.Object) {
+	for _, o := range objects {
+		j.unneeded(keyPair{key: o.Key, target: &o})
+	}
+}
+
+type findingKind int
+
+const (
+	missing findingKind = iota + 1
+	different
+)
+
+func (j *auditJob) tally(class repository.Class, count func(*migration.AuditClass)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.classes[class] == nil {
+		j.classes[class] = &migration.AuditClass{Class: class.String()}
+	}
+	count(j.classes[class])
+}
+
+// count counts a needed object on the sides that have it.
+func (j *auditJob) count(n *auditNeed) {
+	j.tally(n.class, func(c *migration.AuditClass) {
+		c.Needed.Add(n.size())
+		if n.source != nil {
+			c.Source.Add(n.source.Size)
+		}
+		if n.target != nil {
+			c.Target.Add(n.target.Size)
+		}
+	})
+}
+
+// size is that which the object should have, as far as anyone knows.
+func (n *auditNeed) size() int64 {
+	switch {
+	case n.length >= 0:
+		return n.length
+	case n.source != nil:
+		return n.source.Size
+	case n.target != nil:
+		return n.target.Size
+	}
+	return 0
+}
+
+func (j *auditJob) proven(n *auditNeed) {
+	j.tally(n.class, func(c *migration.AuditClass) { c.Proven.Add(n.size()) })
+	j.progress(n)
+}
+
+func (j *auditJob) bad(n *auditNeed, kind findingKind, reason string) {
+	// The list of a failed attempt, and what only readers that can't list use.
+	harmless := n.optional
+	if harmless {
+		reason += "; no restore reads it"
+	}
+	j.tally(n.class, func(c *migration.AuditClass) {
+		c.Bad++
+		findings := &j.report.Missing
+		if kind == different {
+			findings = &j.report.Different
+		}
+		add(findings, n.keyPair, n.class, n.size(), reason, harmless)
+		if !harmless {
+			for _, s := range n.snapshots {
+				j.broken[s] = true
+			}
+		}
+	})
+	j.progress(n)
+}
+
+func (j *auditJob) surplus(pair keyPair, class repository.Class, reason string, harmless bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	add(&j.report.Surplus, pair, class, pair.target.Size, reason, harmless)
+}
+
+func (j *auditJob) progress(n *auditNeed) {
+	j.pulse.update(func(p *migration.Progress) {
+		p.BlobsDone++
+		p.BytesDone += n.size()
+	})
+}
+
+func add(to *migration.AuditFindings, pair keyPair, class repository.Class, size int64, reason string, harmless bool) {
+	to.Add(size)
+	if harmless {
+		to.Harmless++
+	}
+	f := migration.AuditFinding{Key: pair.key, Class: class.String(), Reason: shorten(reason), Harmless: harmless, SourceBytes: -1, TargetBytes: -1}
+	if pair.source != nil {
+		f.SourceBytes = pair.source.Size
+	}
+	if pair.target != nil {
+		f.TargetBytes = pair.target.Size
+	}
+	to.Examples = append(to.Examples, f)
+	if len(to.Examples) > 2*migration.AuditExamples {
+		tidy(to)
+	}
+}
+
+// tidy keeps the first examples, what does harm before the rest.
+func tidy(findings *migration.AuditFindings) {
+	slices.SortFunc(findings.Examples, func(a, b migration.AuditFinding) int {
+		if a.Harmless != b.Harmless {
+			if a.Harmless {
+				return 1
+			}
+			return -1
+		}
+		return strings.Compare(a.Key, b.Key)
+	})
+	if len(findings.Examples) > migration.AuditExamples {
+		findings.Examples = slices.Clone(findings.Examples[:migration.AuditExamples])
+	}
+}
+
+// conclude sums up.
+func (j *auditJob) conclude() {
+	r := &j.report
+	for _, findings := range []*migration.AuditFindings{&r.Missing, &r.Different, &r.Surplus} {
+		tidy(findings)
+	}
+	r.SnapshotsBroken = len(j.broken)
+	for _, n := range slices.Sorted(maps.Keys(j.broken)) {
+		if len(r.Broken) < migration.AuditSnapshots {
+			r.Broken = append(r.Broken, j.snapshots[n].Name)
+		}
+	}
+	classes := slices.Collect(maps.Keys(j.classes))
+	slices.SortFunc(classes, func(a, b repository.Class) int {
+		return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a, b))
+	})
+	for _, class := range classes {
+		r.Classes = append(r.Classes, *j.classes[class])
+	}
+	r.Whole = len(r.Problems) == 0 && r.Missing.Harmful()+r.Different.Harmful()+r.Surplus.Harmful() == 0
+}
+
+// order is that of publishing, what is never published last.
+func order(class repository.Class) repository.Stage {
+	if stage := class.Stage(); stage != repository.StageNone {
+		return stage
+	}
+	return repository.StageLatest + 1
+}
