@@ -85,49 +85,13 @@ func described(found []elastic.Index) []migration.Index {
 }
 
 // existing finds those of the names that exist, by name. A name that is an alias
-// of another index stands for nothing here and is returned apart.
+// of another index stands for nothing here and is returned apart. Sizes are not
+// asked for.
 func existing(ctx context.Context, client *elastic.Client, names []string) (found map[string]elastic.Index, aliases []string, err error) {
-	found = map[string]elastic.Index{}
 	if len(names) == 0 {
-		return found, nil, nil
+		return map[string]elastic.Index{}, nil, nil
 	}
-	all, err := client.Indices(ctx, names...)
-	if err == nil && len(all) == len(names) {
-		for _, index := range all {
-			found[index.Name] = index
-		}
-		if len(missingFrom(found, names)) == 0 {
-			return found, nil, nil
-		}
-	} else if err != nil && elastic.KindOf(err) != elastic.Missing {
-		return nil, nil, err
-	}
-	// One of them is absent, and Elasticsearch refuses the whole request: ask for
-	// each.
-	clear(found)
-	for _, name := range names {
-		one, err := client.Indices(ctx, name)
-		switch {
-		case elastic.KindOf(err) == elastic.Missing:
-		case err != nil:
-			return nil, nil, err
-		case len(one) == 1 && one[0].Name == name:
-			found[name] = one[0]
-		case len(one) > 0:
-			aliases = append(aliases, name)
-		}
-	}
-	return found, aliases, nil
-}
-
-func missingFrom(found map[string]elastic.Index, names []string) []string {
-	var missing []string
-	for _, name := range names {
-		if _, ok := found[name]; !ok {
-			missing = append(missing, name)
-		}
-	}
-	return missing
+	return client.Present(ctx, names)
 }
 
 func namesOf(indices []migration.Index) []string {

@@ -199,6 +199,21 @@ func (c *Cluster) resolve(expression string) ([]*index, *failure) {
 	return found, nil
 }
 
+// present is resolve with ignore_unavailable: absent names stand for nothing.
+func (c *Cluster) present(expression string) []*index {
+	var names []string
+	for _, name := range strings.Split(expression, ",") {
+		if _, absent := c.resolve(name); absent == nil {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	found, _ := c.resolve(strings.Join(names, ","))
+	return found
+}
+
 func readBody(r *http.Request) string {
 	content, _ := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(bytes.NewReader(content))
@@ -213,6 +228,9 @@ func (c *Cluster) answerIndex(r *http.Request, expression string, rest []string)
 		return c.probe(expression, rest)
 	}
 	found, absent := c.resolve(expression)
+	if absent != nil && r.URL.Query().Get("ignore_unavailable") == "true" {
+		found, absent = c.present(expression), nil
+	}
 	if absent != nil {
 		return absent
 	}
