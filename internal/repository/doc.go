@@ -17,7 +17,8 @@
 //	indices/<id>/<shard>/__<name>[.partK]    data blobs
 //
 // Known are the layouts of Elasticsearch 5.0 to 7.17. In 2.x names stand in for ids and uuids and the root is one object
-// called index; the same functions serve it. All keys in this package are relative to the base path.
+// called index, which names snapshots only (Root.Complete adds the rest); the same functions serve it. All keys in this
+// package are relative to the base path.
 //
 // Whatever is parsed here was written by somebody else. Damaged or hostile input gives a *FormatError: never a panic,
 // never memory or time out of proportion (see Limits), never a key outside the base path.

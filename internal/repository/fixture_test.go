@@ -4,9 +4,11 @@ import (
 	"archive/tar"
 	"compress/gzip"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -45,6 +47,9 @@ func fixture(t *testing.T, name string) map[string][]byte {
 
 func rootOf(t *testing.T, objects map[string][]byte) *repository.Root {
 	t.Helper()
+	if legacy, ok := objects[repository.LegacyRootKey]; ok {
+		return legacyRoot(t, objects, legacy)
+	}
 	n, ok := repository.LatestGeneration(slices.Collect(maps.Keys(objects)))
 	require.True(t, ok)
 	latest, err := repository.ParseLatest(objects[repository.LatestKey])
@@ -52,6 +57,21 @@ func rootOf(t *testing.T, objects map[string][]byte) *repository.Root {
 	assert.Equal(t, n, latest)
 	root, err := repository.ParseRoot(n, objects[repository.RootIndexKey(n)])
 	require.NoError(t, err)
+	return root
+}
+
+// legacyRoot reads the root of 2.x, and of each snapshot the object that tells its state and its indices.
+func legacyRoot(t *testing.T, objects map[string][]byte, data []byte) *repository.Root {
+	t.Helper()
+	root, err := repository.ParseRoot(-1, data)
+	require.NoError(t, err)
+	var infos []*repository.SnapshotInfo
+	for _, s := range root.Snapshots {
+		info, err := repository.ParseSnapshotInfo(objects["snap-"+s.Name+".dat"])
+		require.NoError(t, err)
+		infos = append(infos, info)
+	}
+	require.NoError(t, root.Complete(infos))
 	return root
 }
 
@@ -119,9 +139,12 @@ func TestRealRepositories(t *testing.T) {
 				info, err := repository.ParseSnapshotInfo(objects["snap-"+s.UUID+".dat"])
 				require.NoError(t, err)
 				assert.Equal(t, s.Name, info.Name)
-				assert.Equal(t, s.UUID, info.UUID)
+				if root.Generation >= 0 {
+					assert.Equal(t, s.UUID, info.UUID)
+				}
 				assert.Equal(t, repository.StateSuccess, info.State)
-				assert.Greater(t, info.EndTime, info.StartTime)
+				assert.Positive(t, info.StartTime)
+				assert.GreaterOrEqual(t, info.EndTime, info.StartTime)
 				assert.Equal(t, info.TotalShards, info.SuccessfulShards)
 				assert.ElementsMatch(t, names(root.IndicesOf(s.UUID)), info.Indices)
 			}
@@ -189,8 +212,12 @@ func checkPublishing(t *testing.T, objects map[string][]byte, root *repository.R
 			}
 		}
 	}
-	assert.Equal(t, []repository.Stage{repository.StageShards, repository.StageIndexMetadata, repository.StageSnapshots,
-		repository.StageIncompatible, repository.StageRoot, repository.StageLatest}, stages)
+	want := []repository.Stage{repository.StageShards, repository.StageIndexMetadata, repository.StageSnapshots,
+		repository.StageIncompatible, repository.StageRoot, repository.StageLatest}
+	if root.Generation < 0 {
+		want = []repository.Stage{repository.StageShards, repository.StageIndexMetadata, repository.StageSnapshots, repository.StageRoot}
+	}
+	assert.Equal(t, want, stages)
 }
 
 func fixtures(t *testing.T) []string {
@@ -210,6 +237,101 @@ func names(indices []repository.Index) []string {
 		out = append(out, index.Name)
 	}
 	return out
+}
+
+// shardStats is what a node's _status says of a shard: number_of_files and total_size_in_bytes up to 6.x, incremental and total
+// from 6.4 on. Both the old pair and incremental mean what this snapshot uploaded.
+type shardStats struct {
+	Files       *int64 `json:"number_of_files"`
+	Bytes       *int64 `json:"total_size_in_bytes"`
+	Incremental *stats `json:"incremental"`
+	Total       *stats `json:"total"`
+}
+
+type stats struct {
+	Files int64 `json:"file_count"`
+	Bytes int64 `json:"size_in_bytes"`
+}
+
+type snapshotStatus struct {
+	Name    string `json:"snapshot"`
+	Indices map[string]struct {
+		Shards map[string]struct {
+			Stats shardStats `json:"stats"`
+		} `json:"shards"`
+	} `json:"indices"`
+}
+
+// The node that wrote a repository counted the same files and bytes.
+func TestRealCounts(t *testing.T) {
+	for _, name := range fixtures(t) {
+		text, err := os.ReadFile(filepath.Join("testdata", strings.TrimSuffix(name, ".tar.gz")+".status.json"))
+		if errors.Is(err, fs.ErrNotExist) && strings.HasSuffix(name, "-before.tar.gz") {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, err)
+			var recorded struct {
+				Snapshots []snapshotStatus `json:"snapshots"`
+			}
+			require.NoError(t, json.Unmarshal(text, &recorded))
+			objects := fixture(t, name)
+			root := rootOf(t, objects)
+			assert.Len(t, recorded.Snapshots, len(root.Successful()))
+			for _, status := range recorded.Snapshots {
+				s, ok := root.ByName(status.Name)
+				require.True(t, ok, status.Name)
+				assert.Len(t, status.Indices, len(root.IndicesOf(s.UUID)))
+				for _, index := range root.IndicesOf(s.UUID) {
+					shards := status.Indices[index.Name].Shards
+					assert.Len(t, shards, shapesOf(t, objects, root, s)[index.ID].Shards)
+					for n := range shards {
+						number, err := strconv.Atoi(n)
+						require.NoError(t, err)
+						snapshot := shardSnapshot(t, objects, repository.ShardID{IndexID: index.ID, Number: number}, s.UUID)
+						checkCounts(t, shards[n].Stats, snapshot)
+					}
+				}
+			}
+		})
+	}
+}
+
+func checkCounts(t *testing.T, recorded shardStats, snapshot *repository.ShardSnapshot) {
+	t.Helper()
+	total := stats{Files: int64(len(snapshot.Files))}
+	for _, f := range snapshot.Files {
+		total.Bytes += f.Length
+	}
+	added := stats{snapshot.NewFiles, snapshot.NewBytes}
+	if recorded.Incremental != nil {
+		assert.Equal(t, added, *recorded.Incremental)
+		require.NotNil(t, recorded.Total)
+		assert.Equal(t, total, *recorded.Total)
+		return
+	}
+	require.NotNil(t, recorded.Files)
+	require.NotNil(t, recorded.Bytes)
+	assert.Equal(t, added, stats{*recorded.Files, *recorded.Bytes})
+}
+
+// A root of 2.x tells so little that publishing from it alone would leave every shard behind.
+func TestRealLegacyRootAlone(t *testing.T) {
+	objects := fixture(t, "2.4.6-plain.tar.gz")
+	root, err := repository.ParseRoot(-1, objects[repository.LegacyRootKey])
+	require.NoError(t, err)
+	_, err = repository.MetadataOf(root, []string{"four"}, nil)
+	require.ErrorContains(t, err, "completed")
+	require.Error(t, root.Complete([]*repository.SnapshotInfo{{Name: "another"}}))
+	require.Error(t, root.Complete([]*repository.SnapshotInfo{{Name: "four", Indices: []string{".."}}}))
+	require.Error(t, rootOf(t, fixture(t, "5.5.2-plain.tar.gz")).Complete(nil))
+
+	root = rootOf(t, objects)
+	var found []string
+	for _, s := range root.Snapshots {
+		found = append(found, s.Name+" "+s.State.String()+" "+strings.Join(names(root.IndicesOf(s.UUID)), ","))
+	}
+	assert.ElementsMatch(t, []string{"one SUCCESS logs,movies", "three SUCCESS logs,movies", "failed FAILED stuck", "four SUCCESS logs,movies"}, found)
 }
 
 // In 5.5.2 the names of a deleted snapshot's blobs come back with other bytes. What the delta skips must be the same bytes,

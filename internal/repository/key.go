@@ -38,8 +38,8 @@ type Key struct {
 	Shard      ShardID
 	Blob       string // data: the name without .partK
 	Part       int    // data: K, else -1
-	// Immutable says that no other bytes will ever stand under this key. Data blobs of Elasticsearch up to 6.x are named by a
-	// counter that starts again below names that were deleted, so the same key can come back with other bytes of the same
+	// Immutable says that no other bytes will ever stand under this key. Before random names came (7.0; seen in 6.8.23, too),
+	// Elasticsearch named data blobs by a counter that starts again below names that were deleted, so the same key can come back with other bytes of the same
 	// length (elastic/elasticsearch #38941); so can shard indices with a number and the root's objects.
 	Immutable bool
 }

@@ -68,6 +68,9 @@ func snapshotObjects(all map[string]Object, root *Root, uuid string, shapes map[
 	if s.State != StateSuccess && s.State != StateUnknown {
 		return fmt.Errorf("the snapshot %s is %s, so its shards are never published", clip(s.Name), s.State)
 	}
+	if root.Generation < 0 && s.State == StateUnknown {
+		return fmt.Errorf("the indices of the snapshot %s are not known: a root of 2.x has to be completed first", clip(s.Name))
+	}
 	for _, index := range root.IndicesOf(uuid) {
 		shape, ok := shapes[index.ID]
 		if !ok || shape.Shards < 1 || shape.Shards > maxShards {

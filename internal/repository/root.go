@@ -2,6 +2,8 @@ package repository
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"slices"
 )
 
@@ -105,6 +107,37 @@ func (r *Root) Successful() []Snapshot {
 		}
 	}
 	return out
+}
+
+// Complete adds what a root of 2.x leaves to its snapshots' own objects, their states and their indices. It takes the
+// snapshots' infos (snap-<name>.dat), of all or of some; a snapshot without one stays in StateUnknown. Elasticsearch 2.4:
+// BlobStoreRepository.readSnapshot.
+func (r *Root) Complete(infos []*SnapshotInfo) error {
+	if r.Generation >= 0 {
+		return errors.New("only a root of 2.x has to be completed, this is " + RootIndexKey(r.Generation))
+	}
+	of := map[string][]string{}
+	for _, info := range infos {
+		i, ok := r.byName[info.Name]
+		if !ok {
+			return malformed("root "+LegacyRootKey, "it lists no snapshot %s", clip(info.Name))
+		}
+		for _, name := range info.Indices {
+			if err := checkName("index name", name); err != nil {
+				return fmt.Errorf("snapshot %s: %w", clip(info.Name), err)
+			}
+			if !slices.Contains(of[name], info.Name) {
+				of[name] = append(of[name], info.Name)
+			}
+		}
+		r.Snapshots[i].State = info.State
+	}
+	r.Indices = nil
+	for name, snapshots := range of {
+		r.Indices = append(r.Indices, Index{Name: name, ID: name, Snapshots: snapshots})
+	}
+	r.link()
+	return nil
 }
 
 // IndexMetadataID is the id in the key of an index's metadata for a snapshot. From 7.9 on snapshots share that object when
