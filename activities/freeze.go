@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/snapferry/snapferry/internal/elastic"
@@ -37,14 +38,32 @@ func (a *Activities) ReadBlocks(ctx context.Context, in migration.IndicesRequest
 }
 
 // BlockWrites sets the write block on the source's indices. Writes under way may
-// go on for a moment: AwaitStandstill waits for them.
+// go on for a moment: AwaitStandstill waits for them. An index that was deleted
+// since the indices were resolved takes no writes either: it keeps no other one
+// unblocked, and the next look at the source finds it gone.
 func (a *Activities) BlockWrites(ctx context.Context, in migration.IndicesRequest) error {
 	_, err := perform(ctx, a, "blocking writes to the source", func(ctx context.Context, _ *pulse) (none, error) {
 		client, err := a.cluster(ctx, onSource, in.Run)
 		if err != nil {
 			return none{}, err
 		}
-		return none{}, client.BlockWrites(ctx, in.Indices)
+		names := in.Indices
+		for {
+			err := client.BlockWrites(ctx, names)
+			if elastic.KindOf(err) != elastic.Missing {
+				return none{}, err
+			}
+			present, _, lookErr := client.Present(ctx, names)
+			if lookErr != nil {
+				return none{}, lookErr
+			}
+			if len(present) == len(names) {
+				return none{}, err // what is missing is none of them
+			}
+			if names = slices.Sorted(maps.Keys(present)); len(names) == 0 {
+				return none{}, nil
+			}
+		}
 	})
 	return err
 }
@@ -144,56 +163,84 @@ func shardDocs(ctx context.Context, client *elastic.Client, indices []string) (m
 }
 
 // LiftBlock gives the source's indices the blocks again that ReadBlocks found,
-// and makes sure that they take writes, unless one of those forbids it. It goes
-// on after a failure, so that one index keeps no other blocked, and never gives
-// up on an answer that it doesn't understand.
+// and makes sure that they take writes, unless one of those forbids it. It asks
+// for nothing before it has lifted: a cluster that is too busy to be looked at
+// must not stay blocked for that. It goes on after a failure, so that one index
+// keeps no other blocked, and never gives up on an answer that it doesn't
+// understand.
 func (a *Activities) LiftBlock(ctx context.Context, in migration.LiftRequest) error {
 	_, err := persist(ctx, a, "lifting the write block from the source", func(ctx context.Context, _ *pulse) (none, error) {
+		if len(in.Found) == 0 {
+			return none{}, nil
+		}
 		client, err := a.cluster(ctx, onSource, in.Run)
 		if err != nil {
 			return none{}, err
 		}
-		present, _, err := existing(ctx, client, slices.Sorted(maps.Keys(in.Found)))
+		names, failures := a.lift(ctx, client, in.Found)
+		if len(names) == 0 {
+			return none{}, worst(failures)
+		}
+		present, _, err := client.Present(ctx, names)
 		if err != nil {
-			return none{}, err
+			return none{}, worst(append(failures, err))
 		}
-		names := slices.Sorted(maps.Keys(present)) // an index that vanished needs no lifting
-		if err := a.lift(ctx, client, names, in.Found); err != nil {
-			return none{}, err
-		}
-		return none{}, worst(eachIndex(names, func(name string) error {
+		names = slices.Sorted(maps.Keys(present)) // an index that vanished needs no lifting
+		return none{}, worst(append(failures, eachIndex(names, func(name string) error {
 			return a.lifted(ctx, client, present[name], in.Found[name])
-		}))
+		})...))
 	})
 	return err
 }
 
 // lift sets the block of each index to what was found: usually nothing, for all
-// of them in one call.
-func (a *Activities) lift(ctx context.Context, client *elastic.Client, names []string, found migration.Blocks) error {
-	var ours []string
-	for _, name := range names {
-		value, had := found[name][writeBlock]
-		if !had {
+// of them in one call. It gives the indices that the cluster changed.
+func (a *Activities) lift(ctx context.Context, client *elastic.Client, found migration.Blocks) (done []string, failures []error) {
+	var ours, explicit []string
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		if _, had := found[name][writeBlock]; had {
+			explicit = append(explicit, name)
+		} else {
 			ours = append(ours, name)
-			continue
-		}
-		if err := client.PutIndexSettings(ctx, []string{name}, map[string]any{writeBlock: value}); err != nil && elastic.KindOf(err) != elastic.Missing {
-			return err
 		}
 	}
-	if len(ours) == 0 || client.UnblockWrites(ctx, ours) == nil {
-		return nil
-	}
-	// One that vanished, or that has a read_only block by now, makes the whole
-	// call fail: each for itself then, as many as possible.
-	return worst(eachIndex(ours, func(name string) error {
-		err := client.UnblockWrites(ctx, []string{name})
-		if elastic.KindOf(err) == elastic.Missing {
+	var mu sync.Mutex
+	each := func(names []string, value func(name string) any) {
+		failures = append(failures, eachIndex(names, func(name string) error {
+			err := client.PutIndexSettings(ctx, []string{name}, map[string]any{writeBlock: value(name)})
+			switch {
+			case elastic.KindOf(err) == elastic.Missing:
+			case err != nil:
+				return err
+			default:
+				mu.Lock()
+				defer mu.Unlock()
+				done = append(done, name)
+			}
 			return nil
-		}
-		return err
-	}))
+		})...)
+	}
+	off := unset(ctx, client)
+	if len(ours) > 0 && client.PutIndexSettings(ctx, ours, map[string]any{writeBlock: off}) == nil {
+		done = append(done, ours...)
+	} else {
+		// One that vanished, or that has a read_only block by now, makes the whole
+		// call fail: each for itself then, as many as possible.
+		each(ours, func(string) any { return off })
+	}
+	each(explicit, func(name string) any { return found[name][writeBlock] })
+	slices.Sort(done)
+	return done, failures
+}
+
+// unset is the value that takes a setting away; 2.x can't. A cluster that doesn't
+// tell its version is taken for a later one: what it makes of the value, lifted
+// checks.
+func unset(ctx context.Context, client *elastic.Client) any {
+	if version, err := client.Version(ctx); err == nil && version.Major < 5 {
+		return false
+	}
+	return nil
 }
 
 // lifted checks one index: our block is gone, and a write would get through.

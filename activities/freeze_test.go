@@ -93,3 +93,43 @@ func TestLiftNeverGivesUpOnWhatItDoesNotUnderstand(t *testing.T) {
 	w.from.Refuse("PUT /*/_settings", 9, http.StatusInternalServerError, "null_pointer_exception", "")
 	passes(w, retryInternal, w.activities.LiftBlock, migration.LiftRequest{Run: w.run, Found: found})
 }
+
+// The index that the first call stumbles over has a block of its own.
+func TestLiftGoesOnAfterAnIndexWithABlockOfItsOwn(t *testing.T) {
+	w := newWorld(t)
+	found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
+	require.Equal(t, "false", found["catalog"]["index.blocks.write"])
+	must[any](w, w.activities.BlockWrites, w.request())
+	require.NoError(t, clientOf(w, onSource).PutIndexSettings(t.Context(), []string{"catalog"}, map[string]any{"index.blocks.read_only": true}))
+	refused(w, migration.ErrorRefused, w.activities.LiftBlock, migration.LiftRequest{Run: w.run, Found: found}, "catalog", "read-only")
+	require.NoError(t, w.from.Index("movies", "x"))
+}
+
+// A cluster that is too busy to be looked at must not stay blocked for that.
+func TestLiftLooksOnlyAfterwards(t *testing.T) {
+	for _, look := range []string{"GET /", "GET /_cluster/state/metadata/*", "GET /*/_stats/*", "GET /*/_settings", "GET /*/_mapping"} {
+		t.Run(look, func(t *testing.T) {
+			w := newWorld(t)
+			found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
+			must[any](w, w.activities.BlockWrites, w.request())
+			w.activities.cluster = newClusters().get // another worker, which knows nothing yet
+			w.from.Refuse(look, 1000, http.StatusTooManyRequests, "es_rejected_execution_exception", "rejected execution of management task")
+			if _, err := do[any](w, w.activities.LiftBlock, migration.LiftRequest{Run: w.run, Found: found}); err != nil {
+				require.False(t, permanent(err))
+			}
+			require.NoError(t, w.from.Index("movies", "x"))
+			require.NoError(t, w.from.Index("catalog", "x"))
+		})
+	}
+}
+
+func TestBlockLeavesOutAnIndexThatVanished(t *testing.T) {
+	w := newWorld(t)
+	request := w.request()
+	request.Indices = []string{"catalog", "gone", "movies"}
+	must[any](w, w.activities.BlockWrites, request)
+	require.Error(t, w.from.Index("movies", "x"))
+	require.Error(t, w.from.Index("catalog", "x"))
+	request.Indices = []string{"gone"}
+	must[any](w, w.activities.BlockWrites, request)
+}
