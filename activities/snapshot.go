@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -106,6 +107,12 @@ func (t *taking) ask(ctx context.Context) (waiting bool, err error) {
 	case elastic.AlreadyExists:
 		t.accepted = true
 		return false, nil
+	case elastic.Missing:
+		if failure, ok := errors.AsType[*elastic.Error](err); ok && failure.Type == "index_not_found_exception" {
+			// It was deleted since the indices were resolved, perhaps while the slot was
+			// awaited: to ask for it again is no use, the next attempt resolves anew.
+			return false, fail(migration.ErrorSnapshotFailed, "%w", err)
+		}
 	case elastic.Unclassified:
 		t.accepted = err == nil
 	}

@@ -87,7 +87,21 @@ func TestSnapshotOfAnIndexThatIsGone(t *testing.T) {
 	w.prepared()
 	request := w.snapshotRequest("s")
 	request.Indices = []string{"movies", "gone"}
-	refused(w, migration.ErrorMissing, w.activities.TakeSnapshot, request, "gone")
+	refused(w, migration.ErrorSnapshotFailed, w.activities.TakeSnapshot, request, "gone")
+	require.True(t, migration.ErrorSnapshotFailed.TakesNewSnapshot(), "which resolves the indices anew")
+}
+
+func TestIndexThatVanishesWhileTheSlotIsAwaited(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.from.HoldSlot(3)
+	w.onSleep = func() { _ = clientOf(w, onSource).DeleteIndices(t.Context(), []string{"catalog"}) }
+	refused(w, migration.ErrorSnapshotFailed, w.activities.TakeSnapshot, w.snapshotRequest("s"), "catalog")
+}
+
+func TestSnapshotWithoutARepository(t *testing.T) {
+	w := newWorld(t)
+	refused(w, migration.ErrorMissing, w.activities.TakeSnapshot, w.snapshotRequest("s"), "repository_missing_exception")
 }
 
 // Amazon may not allow _status; the snapshot goes on without it.
