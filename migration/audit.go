@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // AuditWorkflowType is the name under which the audit workflow is registered.
@@ -100,6 +101,11 @@ func readAudit(data []byte) (AuditRequest, error) {
 		return invalid(Problem{Field: "(input)", Message: err.Error(), Remedy: "mend the syntax"})
 	}
 	if problems := checkShape("", tree, reflect.TypeFor[AuditRequest](), reflect.StructField{}); len(problems) > 0 {
+		for i, p := range problems {
+			if p.Message == "is not a field of a plan" && !strings.HasPrefix(p.Field, "plan.") {
+				problems[i].Message = "is not a field of an audit's request"
+			}
+		}
 		return invalid(problems...)
 	}
 	checked, err := json.Marshal(tree)

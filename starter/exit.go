@@ -14,6 +14,7 @@ const (
 	exitNotFound  = 4
 	exitAttention = 5
 	exitAborted   = 6
+	exitNotWhole  = 7
 	// exitInterrupted is what shells give to a program that was ended by Ctrl-C.
 	exitInterrupted = 130
 )
@@ -27,6 +28,7 @@ const exitCodesHelp = `Exit codes:
   5    the migration needs attention: a step failed and waits for retry, or no
        worker serves it (status, watch)
   6    the migration was aborted or has failed (status, watch, report)
+  7    the repository in OSS is not whole (audit)
   130  interrupted; the migration itself goes on`
 
 // exitError ends a command with a code. Without err there is nothing to print:

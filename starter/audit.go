@@ -1,0 +1,262 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/snapferry/snapferry/internal/report"
+	"github.com/snapferry/snapferry/migration"
+)
+
+type auditOptions struct {
+	snapshot, token string
+	deep            bool
+}
+
+func (a *app) auditCommand() *cobra.Command {
+	var file string
+	var options auditOptions
+	command := &cobra.Command{
+		Use:   "audit -f PLAN",
+		Short: "Compare the repository in OSS with the one in S3; copies nothing",
+		Long: `Compares what a migration has copied to OSS with what stands in S3, blob by blob,
+and reports what is missing, different and surplus. It reads both buckets and writes
+neither; a worker does it, in the workflow audit/<name of the plan>.
+
+A blob counts as the same if both sides have the MD5 of its content as its ETag, or by
+what the copy has recorded with it; never by its size. --deep reads every byte from
+OSS and compares the checksums in the snapshots as well, which takes as long as
+reading all of it does.
+
+The migration's last run of this plan is meant; of an earlier one, give --token: the
+last part of its folder in both buckets. The exit code is 0 only if the repository is
+whole, and 7 if it is not.`,
+		Example: `  starter audit -f movies.yaml
+  starter audit -f movies.yaml --snapshot movies-r0003-a1 --deep`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			plan, err := a.readPlan(file)
+			if err != nil {
+				return err
+			}
+			connection, err := a.connect(c.Context())
+			if err != nil {
+				return err
+			}
+			defer connection.Close()
+			return a.audit(c.Context(), connection, plan, file, options)
+		},
+	}
+	command.Flags().StringVarP(&file, "file", "f", "", "plan whose repositories are compared; - for stdin")
+	command.Flags().StringVar(&options.snapshot, "snapshot", "", "look at this snapshot only, by name or uuid")
+	command.Flags().StringVar(&options.token, "token", "", "the last part of the run's folders (default: that of the plan's last migration)")
+	command.Flags().BoolVar(&options.deep, "deep", false, "read and check every byte in OSS")
+	return command
+}
+
+func (a *app) audit(ctx context.Context, c *connection, plan migration.Plan, file string, options auditOptions) error {
+	t := target{name: plan.Name, id: migration.WorkflowID(plan.Name)}
+	var err error
+	if options.token == "" {
+		if options.token, err = lastToken(ctx, c, t); err != nil {
+			return err
+		}
+	}
+	input, err := migration.NewAuditInput(migration.AuditRequest{Plan: plan, Token: options.token, Snapshot: options.snapshot, Deep: options.deep})
+	if err != nil {
+		return fail(exitFailed, "the request can't be written as JSON: %w", err)
+	}
+	if _, err := input.Request(); err != nil {
+		return fail(exitUsage, "%w", err)
+	}
+	audit := target{id: migration.AuditWorkflowID(plan.Name)}
+	run, err := within(ctx, callTimeout, func(ctx context.Context) (client.WorkflowRun, error) {
+		return c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+			ID: audit.id, TaskQueue: migration.TaskQueue,
+			WorkflowIDReusePolicy:                    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+			WorkflowExecutionErrorWhenAlreadyStarted: true,
+			StaticSummary:                            "audit of " + plan.Name + ", " + options.token,
+		}, migration.AuditWorkflowType, input)
+	})
+	if _, ok := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); ok {
+		exit := fail(exitFailed, "an audit of %s is running already (workflow %s)", plan.Name, audit.id)
+		exit.next = "temporal workflow result --workflow-id " + audit.id + ", which waits for what it finds, or temporal workflow cancel --workflow-id " + audit.id
+		return exit
+	}
+	if err != nil {
+		return c.explain(err, audit)
+	}
+	warnings, _ := c.missingWorkers(ctx, a.now(), migration.TaskQueue)
+	for _, warning := range warnings {
+		fmt.Fprintf(a.err, "Warning: %s\n", warning)
+	}
+	var found migration.AuditReport
+	if err := run.Get(ctx, &found); err != nil {
+		if ctx.Err() != nil {
+			return &exitError{code: exitInterrupted, err: fmt.Errorf("interrupted; the audit goes on as workflow %s", audit.id), next: "temporal workflow result --workflow-id " + audit.id}
+		}
+		return auditFailed(err, c, audit)
+	}
+	if a.json() {
+		if err := a.printJSON(found); err != nil {
+			return err
+		}
+	} else {
+		a.printf("%s", auditText(found, audit))
+		state := ""
+		if e, err := describe(ctx, c, t); err == nil {
+			state = e.State
+		}
+		a.next(afterAudit(found, t, state, file)...)
+	}
+	if !found.Whole {
+		return silently(exitNotWhole)
+	}
+	return nil
+}
+
+// lastToken finds out which folder the plan's last migration has, from the id of
+// its first run: no worker is needed for that, and it may have ended.
+func lastToken(ctx context.Context, c *connection, t target) (string, error) {
+	described, err := within(ctx, callTimeout, func(ctx context.Context) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
+		return c.DescribeWorkflowExecution(ctx, t.id, "")
+	})
+	if _, ok := errors.AsType[*serviceerror.NotFound](err); ok {
+		exit := fail(exitNotFound, "Temporal knows no migration %s (workflow %s in namespace %s at %s), so the folder of its run isn't known; give it with --token: "+
+			"the last part of its folder in both buckets", t.label(), t.id, c.namespace, c.address)
+		exit.next = "starter audit -f PLAN --token TOKEN"
+		return "", exit
+	}
+	if err != nil {
+		return "", c.explain(err, t)
+	}
+	info := described.GetWorkflowExecutionInfo()
+	first := info.GetFirstRunId()
+	if first == "" { // an older server
+		first = info.GetExecution().GetRunId()
+	}
+	return migration.TokenOf(first), nil
+}
+
+// auditFailed is about an audit that has found out nothing.
+func auditFailed(err error, c *connection, audit target) error {
+	if failure, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+		exit := fail(exitFailed, "the audit could not be made: %s: %s", failure.Type(), failure.Message())
+		if failure.Type() == string(migration.ErrorMissing) {
+			exit.next = "look into the S3 bucket for the run's folder, then starter audit -f PLAN --token TOKEN"
+		}
+		return exit
+	}
+	if temporal.IsCanceledError(err) {
+		return fail(exitFailed, "the audit was cancelled: it says nothing about the repository")
+	}
+	if _, ok := errors.AsType[*temporal.TerminatedError](err); ok {
+		return fail(exitFailed, "the audit was terminated: it says nothing about the repository")
+	}
+	return c.explain(err, audit)
+}
+
+// auditText is the report for people.
+func auditText(r migration.AuditReport, audit target) string {
+	var page strings.Builder
+	fmt.Fprintf(&page, "Audit of %s (workflow %s)\n", r.Plan, audit.id)
+	page.WriteString(table(func(row func(...string)) {
+		verdict := "whole"
+		if !r.Whole {
+			verdict = "NOT WHOLE"
+		}
+		row("Verdict:", verdict)
+		row("Folder:", r.Token)
+		row("Root:", fmt.Sprintf("%s in S3, %s in OSS", generation(r.SourceGeneration), generation(r.TargetGeneration)))
+		snapshots := fmt.Sprintf("%s checked, %s broken", report.Count(int64(r.SnapshotsChecked)), report.Count(int64(r.SnapshotsBroken)))
+		if r.Snapshot != "" {
+			snapshots += " (only " + r.Snapshot + ")"
+		}
+		row("Snapshots:", snapshots)
+		if r.Deep {
+			row("Read:", report.Size(r.BytesRead)+" from OSS")
+		}
+	}))
+	if len(r.Problems) > 0 {
+		fmt.Fprintf(&page, "\nProblems\n%s", bullets(r.Problems))
+	}
+	if len(r.Broken) > 0 {
+		fmt.Fprintf(&page, "\nBroken snapshots\n%s", bullets(limit(r.Broken, r.SnapshotsBroken)))
+	}
+	fmt.Fprintf(&page, "\n%s", table(func(row func(...string)) {
+		row("KIND", "IN S3", "IN OSS", "NEEDED", "PROVEN", "BAD", "NEEDED BYTES")
+		for _, class := range r.Classes {
+			row(class.Class, report.Count(class.Source.Blobs), report.Count(class.Target.Blobs), report.Count(class.Needed.Blobs),
+				report.Count(class.Proven.Blobs), report.Count(class.Bad), report.Size(class.Needed.Bytes))
+		}
+	}))
+	for _, kind := range []struct {
+		name     string
+		findings migration.AuditFindings
+	}{{"Missing", r.Missing}, {"Different", r.Different}, {"Surplus", r.Surplus}} {
+		page.WriteString(findings(kind.name, kind.findings))
+	}
+	return page.String()
+}
+
+func generation(n int64) string {
+	if n < 0 {
+		return "none"
+	}
+	return fmt.Sprintf("index-%d", n)
+}
+
+// shownFindings is how many of each kind are printed; -o json has more.
+const shownFindings = 10
+
+func findings(name string, f migration.AuditFindings) string {
+	if f.Blobs == 0 {
+		return ""
+	}
+	harmless := ""
+	if f.Harmless > 0 {
+		harmless = fmt.Sprintf(", %s of them harmless", report.Count(f.Harmless))
+	}
+	var lines []string
+	for _, finding := range f.Examples {
+		lines = append(lines, finding.Key+": "+finding.Reason)
+	}
+	return fmt.Sprintf("\n%s: %s, %s%s\n%s", name, report.Count(f.Blobs), report.Size(f.Bytes), harmless, bullets(limit(lines, int(f.Blobs))))
+}
+
+// limit cuts a list and says how much is left out.
+func limit(lines []string, total int) []string {
+	if len(lines) > shownFindings {
+		lines = lines[:shownFindings:shownFindings]
+	}
+	if more := total - len(lines); more > 0 {
+		lines = append(lines, fmt.Sprintf("... %s more", report.Count(int64(more))))
+	}
+	return lines
+}
+
+// afterAudit says what can be done about what was found. A round copies what is
+// new; what was published once and then damaged, only a fresh run brings back.
+func afterAudit(r migration.AuditReport, t target, state, file string) []string {
+	damaged := r.RootsEqual || r.Different.Harmful() > 0 || r.Surplus.Harmful() > 0
+	switch {
+	case r.Whole && state == stateRunning:
+		return []string{t.command("status")}
+	case r.Whole || state == "completed":
+		return []string{t.command("report")}
+	case state != stateRunning:
+		return []string{"starter start -f " + file + ": a fresh run copies everything, into a folder of its own"}
+	case damaged:
+		return []string{t.command("abort") + ", then starter start -f " + file + ": a fresh run copies everything, into a folder of its own"}
+	}
+	return []string{t.command("round") + ", then starter audit -f " + file + " once it has ended"}
+}
