@@ -14,6 +14,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"github.com/snapferry/snapferry/internal/awschain"
 )
 
 // signer signs each request anew, at the last moment before the wire: nothing below may touch headers or URL.
@@ -95,7 +97,8 @@ func (s *signer) send(request *http.Request, content []byte) (*http.Response, er
 func (s *signer) credentials(ctx context.Context) (aws.Credentials, error) {
 	credentials, err := s.auth.Credentials.Retrieve(ctx)
 	if err != nil {
-		return credentials, &transportError{err: fmt.Errorf("get AWS credentials: %w", err), refused: ctx.Err() == nil}
+		// Nothing was sent. A hiccup of the service that gives the credentials is as good as one of the cluster.
+		return credentials, &transportError{err: fmt.Errorf("get AWS credentials: %w%s", err, awschain.Hint(err)), refused: ctx.Err() == nil && !awschain.Passes(err)}
 	}
 	return credentials, nil
 }

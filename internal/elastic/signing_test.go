@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -140,10 +142,29 @@ func TestAForgedRequestFailsTheCheckOfThisTest(t *testing.T) {
 }
 
 func TestMissingCredentialsAreAPersonsMatter(t *testing.T) {
-	none := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return aws.Credentials{}, io.ErrUnexpectedEOF })
-	client, err := elastic.New(elastic.Config{Endpoint: "http://127.0.0.1:1", Auth: elastic.SigV4{Region: region, Credentials: none}})
-	require.NoError(t, err)
-	err = client.CreateSnapshot(t.Context(), "mig", "s1", []string{"a"})
+	err := signedWith(t, errors.New("no EC2 IMDS role found, access disabled to EC2 IMDS via client option"))
 	assert.Equal(t, elastic.Unauthorized, elastic.KindOf(err), "%v", err)
 	assert.ErrorContains(t, err, "get AWS credentials")
+	assert.ErrorContains(t, err, "AWS_ACCESS_KEY_ID")
+	assert.ErrorContains(t, err, "AWS_PROFILE")
+}
+
+func TestAHiccupWhileCredentialsAreFetchedPasses(t *testing.T) {
+	for _, hiccup := range []error{
+		&net.OpError{Op: "dial", Net: "tcp", Err: errors.New("i/o timeout")},
+		&net.DNSError{Err: "server misbehaving", Name: "sts.amazonaws.com", IsTemporary: true},
+		io.ErrUnexpectedEOF,
+	} {
+		err := signedWith(t, hiccup)
+		assert.Equal(t, elastic.Unavailable, elastic.KindOf(err), "nothing was sent: %v", err)
+		assert.ErrorContains(t, err, "get AWS credentials")
+	}
+}
+
+// signedWith asks for a snapshot while the provider of credentials fails.
+func signedWith(t *testing.T, failure error) error {
+	none := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return aws.Credentials{}, failure })
+	client, err := elastic.New(elastic.Config{Endpoint: "http://127.0.0.1:1", Auth: elastic.SigV4{Region: region, Credentials: none}})
+	require.NoError(t, err)
+	return client.CreateSnapshot(t.Context(), "mig", "s1", []string{"a"})
 }

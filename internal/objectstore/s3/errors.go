@@ -13,6 +13,7 @@ import (
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/snapferry/snapferry/internal/awschain"
 	"github.com/snapferry/snapferry/internal/objectstore"
 )
 
@@ -57,13 +58,16 @@ func (s *Source) wrap(ctx context.Context, op, key string, err error) error {
 	return e
 }
 
-// credentials classifies a request that was never sent, because the credential chain gave nothing to sign it with. What
-// another service answered meanwhile says whether that may pass.
+// credentials classifies a request that was never sent, because the credential chain gave nothing to sign it with. Whatever
+// another service answered meanwhile, S3 has said nothing: only whether it may pass counts.
 func credentials(e *objectstore.Error, err error) {
-	if e.Status < 500 && e.Status != http.StatusTooManyRequests {
+	switch {
+	case !awschain.Passes(err):
 		e.Kind = objectstore.Forbidden
+	case e.Kind != objectstore.Throttled:
+		e.Kind = objectstore.Transient
 	}
-	e.Message = "the AWS SDK's chain gave no usable credentials: " + plain(err)
+	e.Message = "the AWS SDK's chain gave no usable credentials: " + plain(err) + awschain.Hint(err)
 }
 
 // plain is the inmost part of an error that says something: the SDK's own text repeats the URL and the attempts.

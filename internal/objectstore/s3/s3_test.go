@@ -2,7 +2,9 @@ package s3_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/stretchr/testify/require"
 
 	"github.com/snapferry/snapferry/internal/objectstore"
@@ -155,6 +158,19 @@ func TestNoCredentials(t *testing.T) {
 	_, err := source.Head(t.Context(), "k")
 	require.Equal(t, objectstore.Forbidden, objectstore.KindOf(err), "%v", err)
 	require.ErrorContains(t, err, "no usable credentials")
+	require.ErrorContains(t, err, "AWS_ACCESS_KEY_ID")
+}
+
+func TestAHiccupWhileCredentialsAreFetchedPasses(t *testing.T) {
+	overloaded := &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: 500}}, Err: errors.New("STS is ill")}
+	for _, hiccup := range []error{&net.OpError{Op: "dial", Net: "tcp", Err: errors.New("i/o timeout")}, overloaded} {
+		source := open(t, serve(t, &answers{status: 200}), func(o *s3.Options) {
+			o.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return aws.Credentials{}, hiccup })
+		})
+		_, err := source.Head(t.Context(), "k")
+		require.Equal(t, objectstore.Transient, objectstore.KindOf(err), "%v", err)
+		require.ErrorContains(t, err, "no usable credentials")
+	}
 }
 
 func TestNobodyThere(t *testing.T) {
