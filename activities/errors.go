@@ -77,9 +77,9 @@ func classify(err error) error {
 func classifyElastic(err error) error {
 	switch elastic.KindOf(err) {
 	case elastic.Unavailable:
-		return passing(retryUnavailable, err.Error(), 0)
+		return passing(retryUnavailable, shorten(err.Error()), 0)
 	case elastic.OutcomeUnknown:
-		return passing(retryOutcomeUnknown, err.Error(), 0)
+		return passing(retryOutcomeUnknown, shorten(err.Error()), 0)
 	case elastic.SlotTaken:
 		return passing(retrySlotTaken, err.Error(), 0)
 	case elastic.Unauthorized:
@@ -94,7 +94,7 @@ func classifyElastic(err error) error {
 	case elastic.NotSupported, elastic.AlreadyExists, elastic.Blocked, elastic.Invalid:
 		return fail(migration.ErrorRefused, "%w", err)
 	}
-	return passing(retryInternal, err.Error(), 0)
+	return passing(retryInternal, shorten(err.Error()), 0)
 }
 
 // badKey recognises S3's and OSS's refusals inside the causes of what a cluster

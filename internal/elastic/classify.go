@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -81,8 +82,17 @@ var (
 		`|modify or unregister repository that is currently used`)
 	notAllowed = regexp.MustCompile(`^Your request: .* is not allowed`)
 	noHandler  = regexp.MustCompile(`(?i)^no handler found for uri|^Incorrect HTTP method for uri`)
-	// An object store's own trouble behind a repository's refusal: that passes, unlike a wrong bucket or key.
-	storeTrouble = regexp.MustCompile(`(?i)slow ?down|status code: 50[0234]|timed out|timeout|connection (reset|refused)|service unavailable`)
+	// storeBusy is an object store that asks for patience, or time that was over, behind a repository's refusal: that passes.
+	storeBusy = regexp.MustCompile(`(?i)slow ?down|reduce your request rate|qps ?limit|status code: 50[0234]|timed out|timeout|connection (reset|refused)|service ?unavailable`)
+	// storeRefusal is what the store has against the key, the permission or the bucket, and a name that it doesn't have.
+	storeRefusal = regexp.MustCompile(`(?i)access ?denied|forbidden|InvalidAccessKeyId|SignatureDoesNotMatch|InvalidSecurityToken|Expired ?Token|not authorized|` +
+		`RequestTimeTooSkewed|NoSuchBucket|NoSuchKey|InvalidBucketName|bucket does not exist|key does not exist|credentials|UserDisable|status code: 4\d\d|corrupt`)
+	// storeTrouble is what the stores' SDKs and the network say when something went wrong once.
+	storeTrouble = regexp.MustCompile(`(?i)internal ?error|failed to respond|name resolution|UnknownHost|premature end|unable to execute http request|` +
+		`broken pipe|(connection|stream|socket) (was |is |has been )?(closed|aborted)|connection pool|no route to host|unreachable`)
+	// storeCause are the types of causes that come from an SDK or the network; none of Elasticsearch's own is among them.
+	storeCause = regexp.MustCompile(`^(o_s_s_exception|client_exception|service_exception|amazon_\w*exception|sdk_\w*exception|(unchecked_)?i_o_exception|` +
+		`connection_closed_exception|connect_exception|no_http_response_exception|http_host_connect_exception|socket_\w*exception|s_s_l_\w*exception|unknown_host_exception|e_o_f_exception)\b`)
 )
 
 // refusedForGood are the exceptions with which 5.x to 7.x answer 500 although a repeat can't help.
@@ -120,13 +130,25 @@ func (e *Error) classify(fromElasticsearch, once bool) Kind {
 	case e.Status >= 400 && e.Status < 500:
 		return Invalid
 	case e.Status == http.StatusInternalServerError && fromElasticsearch && refusedForGood[e.Type]:
-		// A verification that timed out most often means a wrong endpoint: that a person must see.
-		if e.Type != "repository_verification_exception" && storeTrouble.MatchString(strings.Join(e.Causes, " ")) {
-			return lost
-		}
-		return Rejected
+		return e.classifyStore(lost)
 	}
 	return Internal
+}
+
+// classifyStore tells a store's hiccup behind a repository's refusal from what stays as it is. Internal is retried some
+// times and then shown to a person, which suits what is mostly a hiccup and sometimes a wrong endpoint. Whoever asked for a
+// change looks before asking again.
+func (e *Error) classifyStore(lost Kind) Kind {
+	causes := strings.Join(e.Causes, " ")
+	switch {
+	case storeRefusal.MatchString(causes) && !storeBusy.MatchString(causes):
+		return Rejected
+	case e.Type != "repository_verification_exception" && storeBusy.MatchString(causes):
+		return lost
+	case storeBusy.MatchString(causes), storeTrouble.MatchString(causes), slices.ContainsFunc(e.Causes, storeCause.MatchString):
+		return Internal // a verification that timed out most often means a wrong endpoint
+	}
+	return Rejected
 }
 
 // classifyType decides by the exception where the status alone would mislead.

@@ -39,8 +39,9 @@ const (
 	// Rejected: the cluster understood, tried and refused for good: repository not accessible, snapshot not restorable.
 	// Remedy: read the causes and correct bucket, permission, version or index; a mere repeat fails again.
 	Rejected
-	// Internal: anything else, such as a server error without a known meaning or an answer that can't be read. Remedy:
-	// repeat a few times, then show it.
+	// Internal: anything else, such as a server error without a known meaning, an answer that can't be read, or trouble of
+	// the object store behind a repository. A change that was asked for may have been made. Remedy: look, repeat a few
+	// times, then show it.
 	Internal
 )
 

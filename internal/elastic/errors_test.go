@@ -36,7 +36,7 @@ func TestRefusalsAreClassified(t *testing.T) {
 		"unseen snapshot":      {es(500, "snapshot_restore_exception", "[ro:s4]snapshot does not exist", ""), elastic.Missing, "does not exist"},
 		"restore over open":    {es(500, "snapshot_restore_exception", "[ro:s4/u] cannot restore index [a] because it's open", ""), elastic.Rejected, "open"},
 		"verification":         {es(500, "repository_verification_exception", "[mig] path  is not accessible on master node", `,"caused_by":{"type":"i_o_exception","reason":"Unable to upload object","caused_by":{"type":"amazon_s3_exception","reason":"Access Denied"}}`), elastic.Rejected, "caused by amazon_s3_exception: Access Denied"},
-		"verification timeout": {es(500, "repository_verification_exception", "[mig] path is not accessible", `,"caused_by":{"type":"x","reason":"connect timed out"}`), elastic.Rejected, "timed out"},
+		"verification timeout": {es(500, "repository_verification_exception", "[mig] path is not accessible", `,"caused_by":{"type":"x","reason":"connect timed out"}`), elastic.Internal, "timed out"},
 		"repository":           {es(500, "repository_exception", "[mig] Could not read repository data", ""), elastic.Rejected, "Could not read"},
 		"store throttled":      {es(500, "snapshot_exception", "[mig:s1] failed to get snapshots", `,"caused_by":{"type":"amazon_s3_exception","reason":"Please reduce your request rate. (Service: Amazon S3; Status Code: 503; Error Code: SlowDown)"}`), elastic.OutcomeUnknown, "SlowDown"},
 		"write block":          {es(403, "cluster_block_exception", "blocked by: [FORBIDDEN/8/index write (api)];", ""), elastic.Blocked, "FORBIDDEN/8"},
@@ -68,6 +68,42 @@ func TestRefusalsAreClassified(t *testing.T) {
 			assert.ErrorContains(t, err, c.text)
 			assert.ErrorContains(t, err, "create snapshot mig/s1 on "+client.Host())
 			assert.Len(t, fake.lines(), 1, "nothing repeats by itself")
+		})
+	}
+}
+
+func TestAnObjectStoresTroubleBehindARepositoryIsRetriedButARefusalIsNot(t *testing.T) {
+	const quick, bounded, forGood = elastic.Unavailable, elastic.Internal, elastic.Rejected
+	for name, c := range map[string]struct {
+		exception, causes string
+		want              elastic.Kind
+	}{
+		"OSS is busy":         {"repository_exception", `{"type":"o_s_s_exception","reason":"Please try later.\n[ErrorCode]: ServiceUnavailable\n[RequestId]: 5C3D"}`, quick},
+		"OSS throttles":       {"repository_exception", `{"type":"o_s_s_exception","reason":"Please reduce your request rate.\n[ErrorCode]: PartitionQpsLimitted"}`, quick},
+		"S3 throttles":        {"snapshot_exception", `{"type":"amazon_s3_exception","reason":"Please reduce your request rate. (Status Code: 503; Error Code: SlowDown)"}`, quick},
+		"OSS fails":           {"repository_exception", `{"type":"i_o_exception","reason":"com.aliyun.oss.OSSException: We encountered an internal error. Please try again.\n[ErrorCode]: InternalError\n[RequestId]: 5C3D"}`, bounded},
+		"OSS doesn't answer":  {"snapshot_exception", `{"type":"client_exception","reason":"b.oss-ap-southeast-1-internal.aliyuncs.com failed to respond\n[ErrorCode]: Unknown"}`, bounded},
+		"no name":             {"repository_exception", `{"type":"client_exception","reason":"b.oss.aliyuncs.com: Temporary failure in name resolution\n[ErrorCode]: UnknownHost"}`, bounded},
+		"cut off":             {"repository_exception", `{"type":"connection_closed_exception","reason":"Premature end of Content-Length delimited message body (expected: 400; received: 0"}`, bounded},
+		"broken pipe":         {"index_shard_snapshot_exception", `{"type":"x","reason":"Broken pipe"}`, bounded},
+		"S3 doesn't answer":   {"snapshot_exception", `{"type":"sdk_client_exception","reason":"Unable to execute HTTP request: b.s3.amazonaws.com failed to respond"}`, bounded},
+		"an SDK says nothing": {"repository_verification_exception", `{"type":"i_o_exception","reason":"Unable to upload object tests-x/master.dat","caused_by":{"type":"amazon_client_exception","reason":"null"}}`, bounded},
+		"S3 fails":            {"repository_verification_exception", `{"type":"amazon_s3_exception","reason":"We encountered an internal error. Please try again. (Service: Amazon S3; Status Code: 500; Error Code: InternalError)"}`, bounded},
+
+		"OSS denies":          {"repository_exception", `{"type":"o_s_s_exception","reason":"You have no right to access this object.\n[ErrorCode]: AccessDenied"}`, forGood},
+		"wrong key":           {"repository_exception", `{"type":"i_o_exception","reason":"x","caused_by":{"type":"o_s_s_exception","reason":"[ErrorCode]: InvalidAccessKeyId"}}`, forGood},
+		"wrong secret":        {"repository_verification_exception", `{"type":"amazon_s3_exception","reason":"The request signature we calculated does not match (Status Code: 403; Error Code: SignatureDoesNotMatch)"}`, forGood},
+		"no bucket":           {"repository_exception", `{"type":"o_s_s_exception","reason":"The specified bucket does not exist.\n[ErrorCode]: NoSuchBucket"}`, forGood},
+		"no object":           {"repository_exception", `{"type":"amazon_s3_exception","reason":"The specified key does not exist. (Status Code: 404; Error Code: NoSuchKey)"}`, forGood},
+		"no file":             {"snapshot_exception", `{"type":"no_such_file_exception","reason":"Blob object [snap-x.dat] not found"}`, forGood},
+		"corrupt":             {"repository_exception", `{"type":"i_o_exception","reason":"x","caused_by":{"type":"corrupt_index_exception","reason":"checksum failed"}}`, forGood},
+		"Elasticsearch's own": {"snapshot_restore_exception", `{"type":"illegal_state_exception","reason":"index has other shards"}`, forGood},
+	} {
+		t.Run(name, func(t *testing.T) {
+			body := fmt.Sprintf(`{"error":{"type":%q,"reason":"[mig] could not read repository data","caused_by":%s},"status":500}`, c.exception, c.causes)
+			_, client := newFake(t, "5.5.3", map[string]answer{"GET /_snapshot/mig/s": {500, body}})
+			_, err := client.Snapshot(t.Context(), "mig", "s")
+			assert.Equal(t, c.want, elastic.KindOf(err), "%v", err)
 		})
 	}
 }
