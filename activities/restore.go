@@ -120,20 +120,20 @@ func (r *restoring) wanted(ctx context.Context) ([]string, error) {
 			open = append(open, name)
 		}
 	}
-	origin, err := restoredBy(ctx, r.client, r.repository, open)
+	origins, err := originsOf(ctx, r.client, r.repository, open)
 	if err != nil {
 		return nil, err
 	}
 	var wanted, toClose []string
 	for _, name := range names {
-		if found[name].Open && origin[name] == r.in.Snapshot.Name {
+		if found[name].Open && origins[name].isAll(r.in.Snapshot.Name) {
 			continue
 		}
 		wanted = append(wanted, name)
 		if !found[name].Open {
 			continue
 		}
-		if origin[name] == "" && !hasOurBlock(found[name]) {
+		if !origins[name].ours() && !hasOurBlock(found[name]) {
 			return nil, fail(migration.ErrorTargetWritten, "restore index %s on %s: somebody created or opened it there meanwhile", name, r.client.Host())
 		}
 		toClose = append(toClose, name)

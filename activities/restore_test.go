@@ -246,8 +246,9 @@ func TestCloseTargetEndsAnAbandonedRestoreThatIsStuck(t *testing.T) {
 	passes(w, retryWorkerStopping, w.activities.RestoreSnapshot, request)
 	w.stop = make(chan struct{})
 
-	must[any](w, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2, AcceptWrites: true})
+	must[any](w, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2, Begun: both2, InDoubt: true})
 	require.False(t, w.to.Has("movies"))
+	require.True(t, w.to.Has("catalog"))
 	require.Len(t, w.to.Requests("DELETE /*"), 1)
 	must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
 }

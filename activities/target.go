@@ -13,7 +13,8 @@ import (
 
 // CloseTarget closes the target's indices, as a restore over them demands,
 // unless somebody wrote to them: a restore would throw those writes away. An
-// index that this migration didn't put there is never closed.
+// index that this migration didn't put there is never closed, whoever accepts
+// what: nobody looked at what it holds.
 func (a *Activities) CloseTarget(ctx context.Context, in migration.CloseRequest) error {
 	_, err := perform(ctx, a, "closing the target's indices", func(ctx context.Context, p *pulse) (none, error) {
 		client, err := a.cluster(ctx, onTarget, in.Run)
@@ -31,16 +32,47 @@ func (a *Activities) CloseTarget(ctx context.Context, in migration.CloseRequest)
 		for _, name := range in.Indices {
 			if index, there := found[name]; there && index.Open {
 				open = append(open, index)
-			} else if there && in.Expected[name].UUID == "" && !hasOurBlock(index) {
+			}
+		}
+		origins, err := originsOf(ctx, client, in.RepositoryName(), indexNames(open))
+		if err != nil {
+			return none{}, err
+		}
+		for _, name := range in.Indices {
+			if index, there := found[name]; there && !known(in, index) && !origins[name].ours() {
 				return none{}, foreign(client, name)
 			}
 		}
-		if err := untouched(ctx, client, in, open); err != nil || len(open) == 0 {
+		if err := untouched(ctx, client, in, open, origins); err != nil || len(open) == 0 {
 			return none{}, err
 		}
-		return none{}, a.shut(ctx, client, in.RepositoryName(), indexNames(open), p)
+		var toClose, toDelete []string
+		for _, index := range open {
+			if known(in, index) {
+				toClose = append(toClose, index.Name)
+			} else {
+				// Only its shards tell that it is ours: it was lost in a restore and
+				// restored anew, and the end of that was not seen. Once closed it would
+				// tell no more, and the next attempt would take it for somebody else's.
+				toDelete = append(toDelete, index.Name)
+			}
+		}
+		if len(toDelete) > 0 {
+			activity.GetLogger(ctx).Warn("the target's indices are not those that the last round left, the next restore brings them whole", "indices", toDelete)
+			if err := a.whenFree(ctx, p, func() error { return client.DeleteIndices(ctx, toDelete) }); err != nil {
+				return none{}, err
+			}
+		}
+		return none{}, a.shut(ctx, client, in.RepositoryName(), toClose, p)
 	})
 	return err
+}
+
+// known tells whether the migration itself remembers an index as its own. Its
+// name proves nothing, and neither does a write block.
+func known(in migration.CloseRequest, index elastic.Index) bool {
+	expected := in.Expected[index.Name].UUID
+	return expected != "" && expected == index.UUID || slices.Contains(in.Begun, index.Name)
 }
 
 // shut closes indices, and waits while a snapshot or restore holds them. One
@@ -58,12 +90,7 @@ func (a *Activities) shut(ctx context.Context, client *elastic.Client, repositor
 		if err != nil {
 			return err
 		}
-		var stuck []string
-		for _, c := range copies {
-			if c.Primary && lost(c) && c.Source != nil && c.Source.Repository == repository && !slices.Contains(stuck, c.Index) {
-				stuck = append(stuck, c.Index)
-			}
-		}
+		stuck := stuckIn(copies, repository)
 		if len(stuck) > 0 {
 			if err := a.whenFree(ctx, p, func() error { return client.DeleteIndices(ctx, stuck) }); err != nil {
 				return err
@@ -76,6 +103,18 @@ func (a *Activities) shut(ctx context.Context, client *elastic.Client, repositor
 		}
 	}
 	return nil
+}
+
+// stuckIn names the indices of which a primary's restore from the repository
+// has failed for good.
+func stuckIn(copies []elastic.ShardCopy, repository string) []string {
+	var stuck []string
+	for _, c := range copies {
+		if c.Primary && lost(c) && c.Source != nil && c.Source.Repository == repository && !slices.Contains(stuck, c.Index) {
+			stuck = append(stuck, c.Index)
+		}
+	}
+	return stuck
 }
 
 func foreign(client *elastic.Client, name string) error {
@@ -94,37 +133,40 @@ func hasOurBlock(index elastic.Index) bool { return index.Blocks[writeBlock] == 
 
 // untouched makes sure that nobody wrote to the open indices since the last
 // restore.
-func untouched(ctx context.Context, client *elastic.Client, in migration.CloseRequest, open []elastic.Index) error {
-	if len(open) == 0 {
-		return nil
-	}
-	names := indexNames(open)
-	restored, err := restoredBy(ctx, client, in.RepositoryName(), names)
-	if err != nil {
-		return err
-	}
-	for _, index := range open {
-		if _, expected := in.Expected[index.Name]; !expected && restored[index.Name] == "" && !hasOurBlock(index) {
-			return foreign(client, index.Name)
-		}
-	}
+func untouched(ctx context.Context, client *elastic.Client, in migration.CloseRequest, open []elastic.Index, origins map[string]origin) error {
 	if in.AcceptWrites {
 		return nil
 	}
-	counters, err := counters(ctx, client, open)
-	if err != nil {
-		return err
-	}
 	var written []string
-	for _, name := range names {
-		now, expected := counters[name], in.Expected[name]
-		if now.Writes == 0 && restored[name] != "" {
-			// The shards are still as a restore of ours left them, be it a later one
-			// than the workflow knows of.
-			continue
+	var whole []elastic.Index
+	for _, index := range open {
+		switch {
+		case !origins[index.Name].restoring:
+			whole = append(whole, index)
+		case !hasOurBlock(index):
+			written = append(written, index.Name+" (it is being restored, and lacks the write block)")
 		}
-		if now != expected {
-			written = append(written, fmt.Sprintf("%s (%d operations and %d documents, after the restore %d and %d)", name, now.Writes, now.Docs, expected.Writes, expected.Docs))
+		// What is still being restored behind our block took no writes, and has no
+		// counters of all its shards.
+	}
+	if len(whole) > 0 {
+		counted, err := counters(ctx, client, whole)
+		if err != nil {
+			return err
+		}
+		for _, index := range whole {
+			now, expected := counted[index.Name], in.Expected[index.Name]
+			switch {
+			case now == expected:
+			case now.Writes == 0 && origins[index.Name].ours():
+				// The shards are still as a restore of ours left them, be it a later one
+				// than the workflow knows of.
+			case now.Writes == 0 && in.InDoubt && known(in, index) && hasOurBlock(index):
+				// A restore whose end was not seen, and then a restart of the target, which
+				// makes it forget where the shards came from.
+			default:
+				written = append(written, fmt.Sprintf("%s (%d operations and %d documents, after the restore %d and %d)", index.Name, now.Writes, now.Docs, expected.Writes, expected.Docs))
+			}
 		}
 	}
 	if len(written) > 0 {
@@ -152,19 +194,39 @@ func counters(ctx context.Context, client *elastic.Client, indices []elastic.Ind
 	return sums, nil
 }
 
-// restoredBy tells, for each open index, which snapshot of the repository all
-// its primaries were restored from or are being restored from; "" if any of them
-// came from elsewhere, or can't be told.
-func restoredBy(ctx context.Context, client *elastic.Client, repository string, open []string) (map[string]string, error) {
-	origin := map[string]string{}
+// origin tells where an open index's primaries were restored from, or are being
+// restored from.
+type origin struct {
+	// snapshots of our repository; "" for a primary that came from elsewhere, or
+	// that can't be told.
+	snapshots []string
+	// restoring is set while one of them is not started.
+	restoring bool
+}
+
+// ours tells whether every primary came from our repository, which nobody else
+// restores from.
+func (o origin) ours() bool { return len(o.snapshots) > 0 && !slices.Contains(o.snapshots, "") }
+
+// isAll tells whether every primary came from that snapshot.
+func (o origin) isAll(snapshot string) bool {
+	return o.ours() && !slices.ContainsFunc(o.snapshots, func(other string) bool { return other != snapshot })
+}
+
+// originsOf tells where the primaries of open indices came from.
+func originsOf(ctx context.Context, client *elastic.Client, repository string, open []string) (map[string]origin, error) {
+	origins := map[string]origin{}
 	if len(open) == 0 {
-		return origin, nil
+		return origins, nil
 	}
-	recoveries, err := client.Recovery(ctx, open)
+	// The routing table first: it tells the source of a primary until that is
+	// started, and then its recovery does. The other way round, one that starts
+	// between the two looks would be in neither.
+	copies, err := client.Shards(ctx, open)
 	if err != nil {
 		return nil, err
 	}
-	copies, err := client.Shards(ctx, open)
+	recoveries, err := client.Recovery(ctx, open)
 	if err != nil {
 		return nil, err
 	}
@@ -172,30 +234,28 @@ func restoredBy(ctx context.Context, client *elastic.Client, repository string, 
 		index  string
 		number int
 	}
-	from := map[shard]string{}
+	recovered := map[shard]string{}
 	for _, r := range recoveries {
 		if r.Primary && r.Type == "SNAPSHOT" && r.Repository == repository {
-			from[shard{r.Index, r.Shard}] = r.Snapshot
+			recovered[shard{r.Index, r.Shard}] = r.Snapshot
 		}
 	}
-	primaries := map[string]int{}
 	for _, c := range copies {
 		if !c.Primary {
 			continue
 		}
-		primaries[c.Index]++
-		key := shard{c.Index, c.Shard}
-		// A shard that waits for its place, or failed, is in no recovery.
-		if from[key] == "" && c.Source != nil && c.Source.Type == "SNAPSHOT" && c.Source.Repository == repository {
-			from[key] = c.Source.Snapshot
+		o := origins[c.Index]
+		if c.Started() {
+			o.snapshots = append(o.snapshots, recovered[shard{c.Index, c.Shard}])
+		} else if c.Source != nil && c.Source.Type == "SNAPSHOT" && c.Source.Repository == repository {
+			o.snapshots = append(o.snapshots, c.Source.Snapshot)
+			o.restoring = true
+		} else {
+			o.snapshots = append(o.snapshots, "")
 		}
-		if primaries[c.Index] == 1 {
-			origin[c.Index] = from[key]
-		} else if origin[c.Index] != from[key] {
-			origin[c.Index] = ""
-		}
+		origins[c.Index] = o
 	}
-	return origin, nil
+	return origins, nil
 }
 
 // OpenTarget makes sure that the restored indices are open, have their
