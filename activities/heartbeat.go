@@ -14,6 +14,12 @@ import (
 
 var errWorkerStopping = errors.New("the worker is stopping")
 
+// errSuspended ends the work of a process that stood still: Temporal may have
+// given the activity to another one meanwhile, and both would be at work.
+var errSuspended = errors.New("this worker stood still for so long that another one may have taken over")
+
+const retrySuspended = "Suspended"
+
 // pulse heartbeats the newest progress from a ticker, so that a slow call to a
 // cluster delays no heartbeat: only by heartbeats does an activity learn that it
 // was cancelled.
@@ -62,7 +68,7 @@ func persist[T any](ctx context.Context, a *Activities, doing string, work func(
 	var beating sync.WaitGroup
 	beating.Go(func() { a.keepBeating(working, cancel, p) })
 	result, err := work(working, p)
-	stopping := errors.Is(context.Cause(working), errWorkerStopping)
+	cause := context.Cause(working)
 	cancel(nil)
 	beating.Wait()
 
@@ -70,7 +76,9 @@ func persist[T any](ctx context.Context, a *Activities, doing string, work func(
 	switch {
 	case err == nil:
 		return result, nil
-	case stopping && ctx.Err() == nil:
+	case errors.Is(cause, errSuspended) && ctx.Err() == nil:
+		return none, passing(retrySuspended, errSuspended.Error()+", while "+doing, 0)
+	case errors.Is(cause, errWorkerStopping) && ctx.Err() == nil:
 		// Another worker, or this one after its restart, takes over at once
 		// instead of after the back-off of an earlier failure.
 		return none, passing(retryWorkerStopping, errWorkerStopping.Error()+" while "+doing, time.Second)
@@ -79,11 +87,16 @@ func persist[T any](ctx context.Context, a *Activities, doing string, work func(
 }
 
 // keepBeating heartbeats until the work is done, and ends the work when the
-// worker stops.
+// worker stops, or was suspended.
 func (a *Activities) keepBeating(ctx context.Context, cancel context.CancelCauseFunc, p *pulse) {
 	ticker := time.NewTicker(a.beat)
 	defer ticker.Stop()
+	watch := standing{limit: activity.GetInfo(ctx).HeartbeatTimeout / 2}
 	for {
+		if watch.tooLong(time.Now()) {
+			cancel(errSuspended)
+			return
+		}
 		a.heartbeat(ctx, p.read())
 		select {
 		case <-ctx.Done():
@@ -94,6 +107,24 @@ func (a *Activities) keepBeating(ctx context.Context, cancel context.CancelCause
 		case <-ticker.C:
 		}
 	}
+}
+
+// standing notices that a process stood still between two ticks of its clock: it
+// was stopped, or its machine was suspended.
+type standing struct {
+	limit time.Duration // none if not above 0
+	last  time.Time
+}
+
+func (s *standing) tooLong(now time.Time) bool {
+	last := s.last
+	s.last = now
+	if last.IsZero() || s.limit <= 0 {
+		return false
+	}
+	// The monotonic clock stands still with the machine, the other one may be set
+	// back.
+	return max(now.Sub(last), now.Round(0).Sub(last.Round(0))) > s.limit
 }
 
 // showAtLast ends the retries of an error whose meaning nobody knows, so that a

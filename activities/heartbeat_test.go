@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
 
 	"github.com/snapferry/snapferry/migration"
 )
@@ -84,4 +89,52 @@ func TestBackoffGrowsToItsMost(t *testing.T) {
 	require.Equal(t, 50*time.Millisecond, pauses[0])
 	require.Equal(t, 62500*time.Microsecond, pauses[1])
 	require.Equal(t, 5*time.Second, pauses[29])
+}
+
+func TestStandingStillForHalfTheHeartbeatTimeout(t *testing.T) {
+	start := time.Now()
+	watch := standing{limit: 5 * time.Second}
+	require.False(t, watch.tooLong(start))
+	require.False(t, watch.tooLong(start.Add(4*time.Second)))
+	require.False(t, watch.tooLong(start.Add(8*time.Second)))
+	require.True(t, watch.tooLong(start.Add(14*time.Second)))
+	require.False(t, watch.tooLong(start.Add(15*time.Second)))
+	require.True(t, watch.tooLong(start.Add(time.Hour).Round(0)), "the wall clock alone went on, as in a suspended machine")
+	never := standing{}
+	require.False(t, never.tooLong(start))
+	require.False(t, never.tooLong(start.Add(time.Hour)))
+}
+
+// A worker that was suspended finds the activity given to another one: it must
+// not go on beside that.
+func TestSuspendedWorkerEndsItsWork(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	heartbeat := w.activities.heartbeat
+	var once sync.Once
+	w.activities.heartbeat = func(ctx context.Context, details ...any) {
+		heartbeat(ctx, details...)
+		once.Do(func() { time.Sleep(600 * time.Millisecond) })
+	}
+	w.from.On("GET /_snapshot/*/s", 1, func(_ http.ResponseWriter, r *http.Request) bool {
+		<-r.Context().Done()
+		return true
+	})
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestWorkflowEnvironment()
+	env.RegisterActivityWithOptions(w.activities.TakeSnapshot, activity.RegisterOptions{Name: "under test"})
+	env.ExecuteWorkflow(func(ctx workflow.Context) error {
+		ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+			StartToCloseTimeout: time.Minute, HeartbeatTimeout: time.Second, RetryPolicy: &temporal.RetryPolicy{MaximumAttempts: 1},
+		})
+		return workflow.ExecuteActivity(ctx, "under test", w.snapshotRequest("s")).Get(ctx, nil)
+	})
+	var failure *temporal.ApplicationError
+	require.ErrorAs(t, env.GetWorkflowError(), &failure)
+	for inner := failure; errors.As(errors.Unwrap(inner), &inner); {
+		failure = inner
+	}
+	require.Equal(t, retrySuspended, failure.Type(), "%v", failure)
+	require.False(t, failure.NonRetryable())
+	require.Empty(t, w.from.Requests("PUT /_snapshot/*/s"))
 }
