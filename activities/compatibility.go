@@ -29,12 +29,13 @@ func versionProblem(source, target elastic.Info) string {
 		return fmt.Sprintf("the source runs OpenSearch (%s): Elasticsearch restores no snapshots of OpenSearch", from)
 	case target.Distribution == "opensearch":
 		return fmt.Sprintf("the target runs OpenSearch (%s) and not Elasticsearch", to)
-	case from.Major < 2:
-		return fmt.Sprintf("the source runs %s: snapferry reads snapshots of 2.3 and later", from)
+	case from.Major < 5:
+		// The copy knows the layout of snapshots since 5.0 only; better to say so before one is taken.
+		return fmt.Sprintf("the source runs %s: snapferry copies snapshots of 5.0 and later for now; upgrade the source to 5.x first", from)
 	case from.Compare(to) > 0:
 		return fmt.Sprintf("the source runs %s, the target %s: a snapshot can't be restored on an older version, not even on an older patch level", from, to)
 	case from.Major < oldestRestorable(to.Major):
-		return fmt.Sprintf("the source runs %s, the target %s: a snapshot can be carried to the same or the next major version (1.x to 2.x, 2.x to 5.x, 5.x to 6.x, 6.x to 7.x), never past one; go through a cluster of the version between", from, to)
+		return fmt.Sprintf("the source runs %s, the target %s: a snapshot can be carried to the same or the next major version (5.x to 6.x, 6.x to 7.x), never past one; go through a cluster of the version between", from, to)
 	}
 	return ""
 }

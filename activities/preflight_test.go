@@ -198,6 +198,13 @@ func TestRepositories(t *testing.T) {
 	require.Empty(t, kind)
 }
 
+// The copy would refuse its repository after the first snapshot.
+func TestPreflightRefusesASourceBefore50(t *testing.T) {
+	w := newWorld(t)
+	w.from.Version = "2.4.6"
+	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "the source runs 2.4.6: snapferry copies snapshots of 5.0 and later")
+}
+
 // Elasticsearch and the plugins quote settings in their errors.
 func TestRegistrationThatFailsShowsNoSecret(t *testing.T) {
 	w := newWorld(t)
