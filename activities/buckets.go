@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/migration"
@@ -40,16 +41,19 @@ type targetBucket struct {
 	exists       bool
 	acl          string // private, public-read, public-read-write
 	storageClass string // Standard, IA, Archive, ColdArchive, DeepColdArchive
+	location     string // its region with oss- in front; empty if the service doesn't tell
 }
 
 // coldClasses are storage classes whose objects must be thawed before a read.
 var coldClasses = []string{"Archive", "ColdArchive", "DeepColdArchive"}
 
 func (b targetBucket) problem(run migration.Run) string {
-	bucket := run.Plan.Target.Repository.Bucket
+	bucket, planned := run.Plan.Target.Repository.Bucket, withoutOSS(run.Plan.Target.Repository.Region)
 	switch {
 	case !b.exists:
 		return fmt.Sprintf("OSS bucket %s is not there; create it or set target.repository.createBucket", bucket)
+	case b.location != "" && planned != "" && withoutOSS(b.location) != planned:
+		return fmt.Sprintf("OSS bucket %s is in %s and not in %s, as target.repository.region says", bucket, withoutOSS(b.location), planned)
 	case b.acl != "" && b.acl != "private":
 		return fmt.Sprintf("OSS bucket %s is open to others (%s): a snapshot holds every document; make it private", bucket, b.acl)
 	case slices.Contains(coldClasses, b.storageClass):
@@ -57,6 +61,9 @@ func (b targetBucket) problem(run migration.Run) string {
 	}
 	return ""
 }
+
+// withoutOSS is a region without the prefix that OSS puts in front of it.
+func withoutOSS(region string) string { return strings.TrimPrefix(region, "oss-") }
 
 // cloudBuckets asks S3 and OSS themselves.
 type cloudBuckets struct{}
@@ -82,7 +89,7 @@ func (cloudBuckets) target(ctx context.Context, run migration.Run) (targetBucket
 	if objectstore.KindOf(err) == objectstore.BucketMissing {
 		return targetBucket{}, nil
 	}
-	return targetBucket{exists: err == nil, acl: info.ACL, storageClass: info.StorageClass}, err
+	return targetBucket{exists: err == nil, acl: info.ACL, storageClass: info.StorageClass, location: info.Location}, err
 }
 
 func (cloudBuckets) createTarget(ctx context.Context, run migration.Run) error {

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -137,6 +138,9 @@ func TestBuckets(t *testing.T) {
 		"as it should be": {bucket: targetBucket{exists: true, acl: "private", storageClass: "Standard"}},
 		"public":          {bucket: targetBucket{exists: true, acl: "public-read-write", storageClass: "Standard"}, create: true, want: migration.ErrorRefused, says: "open to others"},
 		"an archive":      {bucket: targetBucket{exists: true, acl: "private", storageClass: "ColdArchive"}, create: true, want: migration.ErrorRefused, says: "ColdArchive"},
+		"its region":      {bucket: targetBucket{exists: true, acl: "private", storageClass: "Standard", location: "oss-ap-southeast-1"}},
+		"without prefix":  {bucket: targetBucket{exists: true, acl: "private", storageClass: "Standard", location: "ap-southeast-1"}},
+		"another region":  {bucket: targetBucket{exists: true, acl: "private", storageClass: "Standard", location: "oss-cn-hangzhou"}, create: true, want: migration.ErrorRefused, says: "is in cn-hangzhou and not in ap-southeast-1"},
 		"absent":          {want: migration.ErrorMissing, says: "createBucket"},
 		"to be created":   {create: true},
 	} {
@@ -155,6 +159,25 @@ func TestBuckets(t *testing.T) {
 			require.Zero(t, w.buckets.created)
 		})
 	}
+}
+
+// As OSS itself tells it.
+func TestPreflightReadsTheRegionOfTheOSSBucket(t *testing.T) {
+	server, err := osstest.Start(osstest.Options{Dir: t.TempDir(), Region: "cn-hangzhou", Keys: []osstest.Key{{ID: "ak", Secret: "sk"}}})
+	require.NoError(t, err)
+	defer server.Close()
+	require.NoError(t, server.CreateBucket("to-bucket", osstest.BucketOptions{}))
+	w := newWorld(t)
+	t.Setenv("TEST_WRITER_KEY_ID", "ak")
+	t.Setenv("TEST_WRITER_SECRET", "sk")
+	w.run.Plan.Target.Repository.Writer.Endpoint = server.URL()
+	w.run.Plan.Target.Repository.Region = "cn-hangzhou"
+	found, err := cloudBuckets{}.target(t.Context(), w.run)
+	require.NoError(t, err)
+	require.Equal(t, "oss-cn-hangzhou", found.location)
+	require.Empty(t, found.problem(w.run))
+	w.run.Plan.Target.Repository.Region = "ap-southeast-1"
+	require.Contains(t, found.problem(w.run), "OSS bucket to-bucket is in cn-hangzhou")
 }
 
 func TestRepositories(t *testing.T) {
