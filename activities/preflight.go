@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -54,6 +55,7 @@ func (f *preflight) everything(ctx context.Context, p *pulse) (migration.Preflig
 		{"looking at the buckets", f.bothBuckets},
 		{"looking at the source's indices", f.sourceIndices},
 		{"looking at the target's indices", f.targetIndices},
+		{"comparing aliases", f.aliases},
 		{"looking at the target's disks", f.disks},
 	} {
 		p.set(migration.Progress{Doing: step.doing})
@@ -214,6 +216,9 @@ func (f *preflight) sourceIndices(ctx context.Context) error {
 			continue
 		}
 		open = append(open, index.Name)
+		if strings.HasPrefix(index.Name, ".") {
+			f.warnings = append(f.warnings, fmt.Sprintf("index %s belongs to Elasticsearch or to a plugin, which may make its own on the target or refuse the source's: leave it out unless you know that the target's version can use it", index.Name))
+		}
 		if f.to == nil {
 			continue
 		}
@@ -270,6 +275,49 @@ func (f *preflight) targetIndices(ctx context.Context) error {
 	}
 	for _, name := range aliases {
 		f.problem("%s is an alias on the target: no index of that name can be restored; remove the alias", name)
+	}
+	return nil
+}
+
+// aliases compares the source's aliases, which are restored along with their
+// indices, with the names on the target. An index named like one of them refuses
+// every restore; an alias of that name is made to point to both.
+func (f *preflight) aliases(ctx context.Context) error {
+	if f.from == nil || f.to == nil || len(f.indices) == 0 || f.run.Plan.Restore.ExcludeAliases {
+		return nil
+	}
+	byIndex, err := f.from.Aliases(ctx, indexNames(f.indices))
+	if err != nil {
+		return err
+	}
+	behind := map[string][]string{} // by alias: the source's indices
+	for _, index := range slices.Sorted(maps.Keys(byIndex)) {
+		for alias := range byIndex[index] {
+			behind[alias] = append(behind[alias], index)
+		}
+	}
+	for _, alias := range slices.Sorted(maps.Keys(behind)) {
+		there, err := f.to.Indices(ctx, alias)
+		if elastic.KindOf(err) == elastic.Missing {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		var elsewhere []string
+		for _, index := range there {
+			switch {
+			case index.Name == alias:
+				f.problem("%s is an alias of %s on the source and an index on the target: no restore with that alias is possible; delete the index %s there, or set restore.excludeAliases",
+					alias, strings.Join(behind[alias], ", "), alias)
+			case !slices.Contains(behind[alias], index.Name):
+				elsewhere = append(elsewhere, index.Name)
+			}
+		}
+		if len(elsewhere) > 0 {
+			f.warnings = append(f.warnings, fmt.Sprintf("alias %s points to %s on the target: after the restore it points to %s as well, and searches through it find the documents of both; remove it there, or set restore.excludeAliases",
+				alias, strings.Join(elsewhere, ", "), strings.Join(behind[alias], ", ")))
+		}
 	}
 	return nil
 }

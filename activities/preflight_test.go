@@ -67,7 +67,30 @@ func TestPreflightTakesInternalIndicesByTheirFullName(t *testing.T) {
 	w := newWorld(t)
 	w.from.Create(".kibana", 1, nil)
 	w.run.Plan.Indices = []string{"movies", ".kibana"}
-	require.Len(t, must[migration.PreflightResult](w, w.activities.Preflight, w.run).Indices, 2)
+	found := must[migration.PreflightResult](w, w.activities.Preflight, w.run)
+	require.Len(t, found.Indices, 2)
+	require.Len(t, found.Warnings, 1)
+	require.Contains(t, found.Warnings[0], "index .kibana belongs to Elasticsearch or to a plugin")
+}
+
+// Elasticsearch refuses a restore whose alias is an index.
+func TestPreflightRefusesAnAliasThatIsAnIndexOnTheTarget(t *testing.T) {
+	w := newWorld(t) // movies has the alias films
+	w.to.Create("films", 1, nil)
+	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "films is an alias of movies on the source and an index on the target", "delete the index films there")
+	w.run.Plan.Restore.ExcludeAliases = true
+	require.Empty(t, must[migration.PreflightResult](w, w.activities.Preflight, w.run).Warnings)
+}
+
+func TestPreflightWarnsOfAnAliasThatPointsElsewhereOnTheTarget(t *testing.T) {
+	w := newWorld(t)
+	w.to.Create("old-films", 1, nil)
+	w.to.AddAlias("old-films", "films")
+	found := must[migration.PreflightResult](w, w.activities.Preflight, w.run)
+	require.Len(t, found.Warnings, 1)
+	require.Contains(t, found.Warnings[0], "alias films points to old-films on the target: after the restore it points to movies as well")
+	w.run.Plan.Restore.ExcludeAliases = true
+	require.Empty(t, must[migration.PreflightResult](w, w.activities.Preflight, w.run).Warnings)
 }
 
 func TestPreflightWithBadCredentials(t *testing.T) {
