@@ -115,7 +115,8 @@ type auditedIndex struct{ metadata map[string][]int }
 
 func (j *auditJob) run(ctx context.Context) (migration.AuditReport, error) {
 	j.pulse.set(migration.Progress{Doing: "reading both repositories"})
-	j.report = migration.AuditReport{Plan: j.request.Plan.Name, Token: j.request.Token, Snapshot: j.request.Snapshot, Deep: j.request.Deep}
+	j.report = migration.AuditReport{Plan: j.request.Plan.Name, Token: j.request.Token, Snapshot: j.request.Snapshot, Deep: j.request.Deep,
+		SourceGeneration: -1, TargetGeneration: -1}
 	if err := j.readRoots(ctx); err != nil {
 		return j.report, err
 	}
@@ -124,11 +125,12 @@ func (j *auditJob) run(ctx context.Context) (migration.AuditReport, error) {
 	}
 	j.compareRoots()
 	j.pulse.set(migration.Progress{Doing: "comparing"})
-	if err := j.compare(ctx); err != nil {
-		return j.report, err
-	}
+	err := j.compare(ctx)
 	j.conclude()
-	return j.report, j.fence(ctx)
+	if err == nil {
+		err = j.fence(ctx)
+	}
+	return j.report, err
 }
 
 func (j *auditJob) readRoots(ctx context.Context) (err error) {

@@ -64,7 +64,9 @@ func NewAuditInput(request AuditRequest) (AuditInput, error) {
 // Request is the validated request, or an *InvalidPlanError.
 func (in AuditInput) Request() (AuditRequest, error) {
 	if in.raw == nil {
-		return decodeAudit([]byte("{}")).Request()
+		return AuditRequest{}, &InvalidPlanError{Problems: []Problem{{
+			Field: "(input)", Message: "no request was given", Remedy: `pass {"plan": {...}, "token": "0f3c9a71"} as the workflow's one input; starter audit does`,
+		}}}
 	}
 	return in.request, in.err
 }

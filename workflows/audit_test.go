@@ -77,7 +77,7 @@ func TestAuditFailsWithTheReason(t *testing.T) {
 
 func TestAuditDecodesStrictly(t *testing.T) {
 	for name, test := range map[string]struct{ input, says string }{
-		"nothing":           {`null`, "token is missing"},
+		"nothing":           {`null`, "no request was given"},
 		"a bare plan":       {planJSON, "name is not a field of an audit's request"},
 		"no token":          {`{"plan": ` + planJSON + `}`, "token is missing"},
 		"a path as token":   {`{"plan": ` + planJSON + `, "token": "../x"}`, "must be the last part"},

@@ -1,0 +1,108 @@
+//go:build lab
+
+package activities
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/testsuite"
+
+	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/internal/osstest"
+	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/repository/repositorytest"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// What a worker copies between real protocols a worker finds whole there, shallow and deep, also where S3's objects were
+// uploaded in parts; and an object that was replaced by another of its size it finds.
+func TestLabAudit(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "ak")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "sk")
+	t.Setenv("OSS_ID", "ak")
+	t.Setenv("OSS_SECRET", "sk")
+	oss, err := osstest.Start(osstest.Options{Dir: t.TempDir(), Region: "ap-southeast-1", Keys: []osstest.Key{{ID: "ak", Secret: "sk"}}})
+	require.NoError(t, err)
+	defer oss.Close()
+	require.NoError(t, oss.CreateBucket("bucket-oss", osstest.BucketOptions{}))
+	endpoint := startS3(t)
+	run := migration.Run{Token: "tok", Plan: migration.Plan{
+		Copy: migration.Copy{Concurrency: 16},
+		Source: migration.Source{Repository: migration.SourceRepository{Bucket: "bucket-s3", Region: "eu-west-1", BasePath: "ferry/movies",
+			Reader: migration.SourceReader{Endpoint: endpoint, PathStyle: true}}},
+		Target: migration.Target{Repository: migration.TargetRepository{Bucket: "bucket-oss", Region: "ap-southeast-1", BasePath: "ferry/films",
+			Writer: migration.TargetWriter{Endpoint: oss.URL(), AccessKeyID: "env:OSS_ID", AccessKeySecret: "env:OSS_SECRET"}}},
+	}}
+	client := sdk.New(sdk.Options{Region: "eu-west-1", BaseEndpoint: &endpoint, UsePathStyle: true,
+		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired, Credentials: credentials.NewStaticCredentialsProvider("ak", "sk", "")})
+	_, err = client.CreateBucket(t.Context(), &sdk.CreateBucketInput{Bucket: aws.String("bucket-s3"),
+		CreateBucketConfiguration: &types.CreateBucketConfiguration{LocationConstraint: "eu-west-1"}})
+	require.NoError(t, err)
+
+	cluster := repositorytest.New(1, repositorytest.Options{Compress: true})
+	uuid := cluster.Snapshot("r0", repositorytest.CreateIndex("movies", 2), repositorytest.AddSegments("movies", 20, 5000),
+		repositorytest.AddSegments("movies", 1, 12<<20), repositorytest.AddSegments("movies", 1, 60<<20))
+	for key, data := range cluster.Objects() {
+		upload(t, client, run.SourceBasePath()+"/"+key, data)
+	}
+	copier := NewCopier()
+	environment := func() *testsuite.TestActivityEnvironment {
+		var suite testsuite.WorkflowTestSuite
+		suite.SetLogger(quiet{})
+		env := suite.NewTestActivityEnvironment()
+		env.SetTestTimeout(time.Minute)
+		env.RegisterActivity(copier.CopySnapshot)
+		env.RegisterActivity(copier.AuditRepositories)
+		return env
+	}
+	_, err = environment().ExecuteActivity(copier.CopySnapshot, migration.CopyRequest{Run: run, BaseGeneration: -1, Snapshot: migration.Snapshot{Name: "r0", UUID: uuid}})
+	require.NoError(t, err)
+
+	audit := func(deep bool) migration.AuditReport {
+		oss.ResetCounts()
+		began := time.Now()
+		value, err := environment().ExecuteActivity(copier.AuditRepositories, migration.AuditRequest{Plan: run.Plan, Token: run.Token, Deep: deep})
+		require.NoError(t, err)
+		var report migration.AuditReport
+		require.NoError(t, value.Get(&report))
+		t.Logf("deep %v: whole %v, read %d bytes in %v, OSS was asked %v", deep, report.Whole, report.BytesRead, time.Since(began).Round(time.Millisecond), oss.Counts())
+		return report
+	}
+	for _, deep := range []bool{false, true} {
+		report := audit(deep)
+		require.True(t, report.Whole, "%+v", report)
+		require.EqualValues(t, len(cluster.Blobs(uuid)), classIn(t, report, repository.ClassData.String()).Proven.Blobs)
+	}
+
+	largest, size := "", int64(0)
+	for key, n := range cluster.Blobs(uuid) {
+		if n > size {
+			largest, size = key, n
+		}
+	}
+	sink, err := openOSS(run)
+	require.NoError(t, err)
+	require.NoError(t, replaceBlob(t, sink, largest, flip(cluster.Objects()[largest])))
+	for _, deep := range []bool{false, true} {
+		report := audit(deep)
+		require.False(t, report.Whole)
+		require.EqualValues(t, 1, report.Different.Harmful(), "%+v", report)
+		require.Equal(t, largest, report.Different.Examples[0].Key)
+	}
+	require.NoError(t, sink.Delete(t.Context(), largest))
+	require.EqualValues(t, 1, audit(false).Missing.Harmful())
+}
+
+// replaceBlob puts another object under a key, as somebody else would.
+func replaceBlob(t *testing.T, sink objectstore.Sink, key string, data []byte) error {
+	t.Helper()
+	_, err := sink.Put(t.Context(), key, bytes.NewReader(data), int64(len(data)), nil)
+	return err
+}
