@@ -2,10 +2,13 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"go.temporal.io/sdk/activity"
 
 	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/migration"
@@ -14,8 +17,9 @@ import (
 // RestoreSnapshot restores a published snapshot over closed or absent indices of
 // the target, and returns when every primary of every index is started from
 // that very snapshot. Indices that are being restored from it, or were already,
-// are adopted. If a shard can't be restored, its index is deleted, and the next
-// attempt restores it whole.
+// are adopted. If a shard can't be restored, its index is deleted and restored
+// whole, once by itself: writers may be waiting, and most such failures are of
+// the moment. The second time a person sees it.
 func (a *Activities) RestoreSnapshot(ctx context.Context, in migration.RestoreRequest) (migration.RestoreResult, error) {
 	return perform(ctx, a, "restoring snapshot "+in.Snapshot.Name, func(ctx context.Context, p *pulse) (migration.RestoreResult, error) {
 		client, err := a.cluster(ctx, onTarget, in.Run)
@@ -26,12 +30,20 @@ func (a *Activities) RestoreSnapshot(ctx context.Context, in migration.RestoreRe
 		if err := r.visible(ctx); err != nil {
 			return migration.RestoreResult{}, err
 		}
-		if err := r.begin(ctx); err != nil {
-			return migration.RestoreResult{}, err
+		for {
+			if err := r.begin(ctx); err != nil {
+				return migration.RestoreResult{}, err
+			}
+			if result, err := r.finish(ctx); !errors.Is(err, errOnceMore) {
+				return result, err
+			}
 		}
-		return r.finish(ctx)
 	})
 }
+
+// errOnceMore says that what failed is out of the way, and is to be restored
+// again at once.
+var errOnceMore = errors.New("to be restored anew")
 
 // restoring is one restore on its way.
 type restoring struct {
@@ -45,6 +57,8 @@ type restoring struct {
 	// refused counts, by shard and failed attempts, the looks at which no node
 	// would take it.
 	refused map[string]int
+	// repeated is set once indices were deleted to be restored anew.
+	repeated bool
 }
 
 // visible makes sure that the target sees the very snapshot that was copied, and
@@ -88,7 +102,16 @@ func (r *restoring) begin(ctx context.Context) error {
 		switch elastic.KindOf(err) {
 		case elastic.Unclassified:
 			return err
-		case elastic.SlotTaken, elastic.OutcomeUnknown:
+		case elastic.SlotTaken:
+			freed, freeErr := r.free(ctx)
+			if freeErr != nil {
+				return freeErr
+			}
+			if freed {
+				continue
+			}
+			r.pulse.update(func(p *migration.Progress) { p.Waiting = err.Error() })
+		case elastic.OutcomeUnknown:
 			r.pulse.update(func(p *migration.Progress) { p.Waiting = err.Error() })
 		default:
 			// An index that was opened between the look and the request is closed
@@ -103,8 +126,34 @@ func (r *restoring) begin(ctx context.Context) error {
 	}
 }
 
+// free abandons what an earlier attempt began and lost: before 6.2 a lost shard
+// holds the slot that is waited for, until its index is deleted.
+func (r *restoring) free(ctx context.Context) (freed bool, err error) {
+	copies, err := r.client.Shards(ctx, namesOf(r.in.Indices))
+	if err != nil {
+		return false, err
+	}
+	stuck := stuckIn(copies, r.repository)
+	var failed []failedShard
+	for _, c := range copies {
+		if c.Primary && lost(c) && slices.Contains(stuck, c.Index) {
+			failed = append(failed, failedShard{c.Index, fmt.Sprintf("%s: %s", c, reasonOf(c))})
+		}
+	}
+	if len(failed) == 0 {
+		return false, nil
+	}
+	if err := r.abandon(ctx, failed); !errors.Is(err, errOnceMore) {
+		return false, err
+	}
+	return true, nil
+}
+
 // wanted finds the indices that are still to be restored, and closes those that
-// are open. Whether somebody wrote to them, CloseTarget has asked.
+// are open behind our block. Whether somebody wrote to them, CloseTarget has
+// asked; without the block somebody may have written since, or the migration has
+// handed the index over already and this is a late attempt of an activity that
+// nobody waits for any more.
 func (r *restoring) wanted(ctx context.Context) ([]string, error) {
 	names := namesOf(r.in.Indices)
 	found, aliases, err := existing(ctx, r.client, names)
@@ -126,6 +175,9 @@ func (r *restoring) wanted(ctx context.Context) ([]string, error) {
 	}
 	var wanted, toClose []string
 	for _, name := range names {
+		if later := r.laterThanAsked(origins[name]); later != "" {
+			return nil, fail(migration.ErrorRefused, "restore snapshot %s on %s: index %s was restored from %s already, which is later: the target doesn't go back", r.in.Snapshot.Name, r.client.Host(), name, later)
+		}
 		if found[name].Open && origins[name].isAll(r.in.Snapshot.Name) {
 			continue
 		}
@@ -133,12 +185,38 @@ func (r *restoring) wanted(ctx context.Context) ([]string, error) {
 		if !found[name].Open {
 			continue
 		}
-		if !origins[name].ours() && !hasOurBlock(found[name]) {
-			return nil, fail(migration.ErrorTargetWritten, "restore index %s on %s: somebody created or opened it there meanwhile", name, r.client.Host())
+		if !hasOurBlock(found[name]) {
+			return nil, fail(migration.ErrorTargetWritten, "restore index %s on %s: it is open for writes there; somebody created or opened it meanwhile", name, r.client.Host())
 		}
 		toClose = append(toClose, name)
 	}
 	return wanted, r.shut(ctx, r.client, r.repository, toClose, r.pulse)
+}
+
+// laterThanAsked names a snapshot of a later round or attempt that a primary was
+// restored from.
+func (r *restoring) laterThanAsked(o origin) string {
+	round, attempt, ok := roundOf(r.in.Plan.Name, r.in.Snapshot.Name)
+	if !ok {
+		return ""
+	}
+	for _, name := range o.snapshots {
+		theirs, theirAttempt, ok := roundOf(r.in.Plan.Name, name)
+		if ok && (theirs > round || theirs == round && theirAttempt > attempt) {
+			return name
+		}
+	}
+	return ""
+}
+
+// roundOf takes a snapshot's name apart again.
+func roundOf(plan, snapshot string) (round, attempt int, ok bool) {
+	rest, ok := strings.CutPrefix(snapshot, plan+"-r")
+	if !ok {
+		return 0, 0, false
+	}
+	_, err := fmt.Sscanf(rest, "%d-a%d", &round, &attempt)
+	return round, attempt, err == nil && migration.SnapshotName(plan, round, attempt) == snapshot
 }
 
 // fixedSettings can't be left out by a restore; Elasticsearch refuses the whole
@@ -356,6 +434,13 @@ func (r *restoring) abandon(ctx context.Context, failed []failedShard) error {
 	if err != nil {
 		return err
 	}
-	return fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s: %s%s", r.in.Snapshot.Name, r.client.Host(),
+	if !r.repeated {
+		r.repeated = true
+		clear(r.first)
+		clear(r.refused)
+		activity.GetLogger(ctx).Warn("shards could not be restored; their indices were deleted on the target and are restored anew", "snapshot", r.in.Snapshot.Name, "shards", reasons)
+		return errOnceMore
+	}
+	return fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s, twice: %s%s", r.in.Snapshot.Name, r.client.Host(),
 		named("shards failed: ", reasons), named("; deleted on the target, to be restored anew: ", indices))
 }

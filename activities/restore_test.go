@@ -92,8 +92,9 @@ func TestShardThatFailsIsAnErrorAndItsIndexIsRestoredAnew(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
 	request := w.restoreRequest(w.snapshot("s"))
+	w.to.FailShard("movies", "disk gone", 5)
 	w.to.FailShard("movies", "FileAlreadyExistsException[_22g.si]", 5)
-	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "[movies][0]", "FileAlreadyExistsException", "deleted on the target, to be restored anew: movies")
+	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "[movies][0]", "FileAlreadyExistsException", "twice", "deleted on the target, to be restored anew: movies")
 	require.False(t, w.to.Has("movies"))
 	require.True(t, w.to.Has("catalog"))
 
@@ -103,12 +104,91 @@ func TestShardThatFailsIsAnErrorAndItsIndexIsRestoredAnew(t *testing.T) {
 	require.Equal(t, int64(3), opened.Counters["movies"].Docs)
 }
 
+// One corrupted recovery parks no frozen window.
+func TestRestoreThatFailsOnceIsRepeatedByItself(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	opened := w.round("s")
+	w.to.FailShard("movies", "checksum failed", 5)
+	w.restored(w.snapshot("t"))
+	require.Len(t, w.to.Requests("POST /_snapshot/*/t/_restore"), 2)
+	require.Equal(t, []string{"DELETE /movies"}, w.to.Requests("DELETE /*"))
+	now := must[migration.OpenResult](w, w.activities.OpenTarget, w.request()).Counters
+	require.NotEqual(t, opened.Counters["movies"].UUID, now["movies"].UUID)
+	must[any](w, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2, Expected: now})
+}
+
+// On 5.x a lost shard of an earlier attempt holds the slot that this one waits
+// for.
+func TestRestoreIsNotKeptFromBeginningByItsOwnLostShard(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	request := w.restoreRequest(w.snapshot("s"))
+	w.to.FailShard("movies", "disk gone", 5)
+	w.stopDuring("GET /_cluster/state/routing_table/*")
+	passes(w, retryWorkerStopping, w.activities.RestoreSnapshot, request)
+	w.stop = make(chan struct{})
+	require.NoError(t, clientOf(w, onTarget).DeleteIndices(t.Context(), []string{"catalog"}))
+	sleeps := 0
+	w.onSleep = func() {
+		if sleeps++; sleeps == 1000 {
+			close(w.stop)
+		}
+	}
+	must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
+}
+
+// A late attempt of an earlier round, when the target has moved on.
+func TestRestoreNeverTakesTheTargetBack(t *testing.T) {
+	for _, later := range []string{"movies-r0001-a2", "movies-r0002-a1"} {
+		t.Run(later, func(t *testing.T) {
+			w := newWorld(t)
+			w.prepared()
+			request := w.restoreRequest(w.snapshot("movies-r0001-a1"))
+			must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
+			require.NoError(t, w.from.Index("movies", "dune"))
+			w.round(later)
+			before := w.text()
+			refused(w, migration.ErrorRefused, w.activities.RestoreSnapshot, request, later, "doesn't go back")
+			require.Equal(t, before, w.text())
+		})
+	}
+	for snapshot, want := range map[string][3]any{
+		"movies-r0003-a12": {3, 12, true}, "movies-r12345-a1": {12345, 1, true}, "movies-r3-a1": {3, 1, false}, "others-r0003-a1": {0, 0, false},
+		"movies-r0003-a1x": {3, 1, false}, "": {0, 0, false},
+	} {
+		round, attempt, ok := roundOf("movies", snapshot)
+		require.Equal(t, want, [3]any{round, attempt, ok}, snapshot)
+	}
+}
+
+// And when it is handed over: whatever its indices were restored from, they take
+// writes now.
+func TestRestoreClosesNoIndexThatTakesWrites(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	old := w.restoreRequest(w.snapshot("s"))
+	must[migration.RestoreResult](w, w.activities.RestoreSnapshot, old)
+	last := w.restoreRequest(w.snapshot("t"))
+	must[migration.RestoreResult](w, w.activities.RestoreSnapshot, last)
+	must[any](w, w.activities.OpenTargetForWrites, migration.HandoverRequest{Run: w.run, Indices: w.indices()})
+	require.NoError(t, w.to.Index("movies", "written after the cutover"))
+	before := w.text()
+	refused(w, migration.ErrorTargetWritten, w.activities.RestoreSnapshot, old, "open for writes")
+	must[migration.RestoreResult](w, w.activities.RestoreSnapshot, last) // nothing to do
+	w.to.RestartNode()
+	refused(w, migration.ErrorTargetWritten, w.activities.RestoreSnapshot, last, "open for writes")
+	require.Contains(t, before, "written after the cutover")
+	require.True(t, w.to.IsOpen("movies"))
+}
+
 // From 6.2 on a shard with corrupt data is not tried again; between two attempts
 // any shard may look like that for a moment.
 func TestShardThatNoNodeTakesAgain(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
 	request := w.restoreRequest(w.snapshot("s"))
+	w.to.FailShard("movies", "CorruptIndexException[checksum failed]", 1)
 	w.to.FailShard("movies", "CorruptIndexException[checksum failed]", 1)
 	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "after 1 attempts", "checksum failed")
 	require.Greater(t, len(w.to.Requests("GET /_cluster/state/routing_table/*")), patience, "it was given time")
