@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -189,7 +191,7 @@ func inParallel[T any](ctx context.Context, j *copyJob, items []T, work func(con
 // blame finds out what the loss or change of an object in S3 means: if the root
 // has moved on, the copy begins again from the new one; else somebody has taken
 // a snapshot apart.
-func (j *copyJob) blame(ctx context.Context, err error) error {
+func (j *copyJob) blame(ctx context.Context, p *copyPlan, err error) error {
 	lost, ok := errors.AsType[*transfer.Error](err)
 	if !ok || lost.Kind == transfer.Corrupt {
 		return err
@@ -200,7 +202,7 @@ func (j *copyJob) blame(ctx context.Context, err error) error {
 	if lost.Kind == transfer.Changed {
 		return fmt.Errorf("%w: %w", errMoved, err)
 	}
-	return j.unusable("%v, while the repository still lists it", err)
+	return j.damaged(p, lost.Key, "%v, while the repository still lists it", err)
 }
 
 // unusable says that the snapshot can't be copied as it stands in S3. Since
@@ -210,6 +212,47 @@ func (j *copyJob) unusable(format string, args ...any) error {
 	return fail(migration.ErrorSnapshotUnusable, "copy the snapshot %s: %s", j.request.Snapshot.Name, fmt.Sprintf(format, args...))
 }
 
+// damaged is unusable for an object that is lost or damaged. If it belongs to
+// another snapshot of the repository, a new one of ours would fail like this one:
+// then the error names the other and what to do about it.
+func (j *copyJob) damaged(p *copyPlan, key, format string, args ...any) error {
+	owners := j.ownersOf(p, key)
+	if len(owners) == 0 || slices.ContainsFunc(owners, func(s repository.Snapshot) bool { return s.UUID == j.request.Snapshot.UUID }) {
+		return j.unusable(format, args...)
+	}
+	names := make([]string, len(owners))
+	for i, s := range owners {
+		names[i] = fmt.Sprintf("%s [%s]", s.Name, s.UUID)
+	}
+	return j.unusable("%s. It belongs to another snapshot of the repository, which has to go along: %s. Delete that one at the source (DELETE _snapshot/%s/%s), then retry",
+		fmt.Sprintf(format, args...), strings.Join(names, ", "), j.request.RepositoryName(), owners[0].Name)
+}
+
+// ownersOf finds the snapshots that need an object, as far as that is known.
+func (j *copyJob) ownersOf(p *copyPlan, key string) []repository.Snapshot {
+	k := repository.Classify(key)
+	needs := func(repository.Snapshot) bool { return false }
+	switch k.Class {
+	case repository.ClassSnapshot, repository.ClassSnapshotMetadata, repository.ClassShardSnapshot:
+		needs = func(s repository.Snapshot) bool { return s.UUID == k.UUID }
+	case repository.ClassIndexMetadata:
+		needs = func(s repository.Snapshot) bool {
+			return slices.ContainsFunc(j.from.IndicesOf(s.UUID), func(i repository.Index) bool {
+				return i.ID == k.Shard.IndexID && s.IndexMetadataID(i.ID) == k.UUID
+			})
+		}
+	case repository.ClassData:
+		needs = func(s repository.Snapshot) bool { return p.lists(s.UUID, k) }
+	}
+	var owners []repository.Snapshot
+	for _, s := range j.from.Snapshots {
+		if needs(s) {
+			owners = append(owners, s)
+		}
+	}
+	return owners
+}
+
 // parse wraps a parser's error: the bytes were proven, so reading them again
 // would not help.
 func (j *copyJob) parse(key string, err error) error {
@@ -217,7 +260,7 @@ func (j *copyJob) parse(key string, err error) error {
 		return nil
 	}
 	if _, ok := errors.AsType[*repository.FormatError](err); ok {
-		return j.unusable("%s in S3 can't be understood: %v", key, err)
+		return j.damaged(nil, key, "%s in S3 can't be understood: %v", key, err)
 	}
 	return err
 }

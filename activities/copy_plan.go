@@ -52,10 +52,10 @@ func (j *copyJob) plan(ctx context.Context) (*copyPlan, error) {
 	p := &copyPlan{snapshots: j.missing(), shapes: map[string]map[string]repository.Shape{}, held: map[string]heldObject{},
 		generations: map[repository.ShardID]string{}}
 	if err := j.findShards(ctx, p); err != nil {
-		return nil, j.blame(ctx, err)
+		return nil, j.blame(ctx, p, err)
 	}
 	if err := inParallel(ctx, j, p.shards, func(ctx context.Context, t shardTask) error { return j.planShard(ctx, p, t) }); err != nil {
-		return nil, j.blame(ctx, err)
+		return nil, j.blame(ctx, p, err)
 	}
 	p.fillGenerations()
 	slices.SortFunc(p.blobs, func(a, b transfer.Blob) int { return strings.Compare(a.Key, b.Key) })
@@ -125,6 +125,23 @@ func (j *copyJob) hold(ctx context.Context, p *copyPlan, key string) ([]byte, er
 	defer p.mu.Unlock()
 	p.held[key] = heldObject{data, info.ETag}
 	return data, nil
+}
+
+// lists tells whether a missing snapshot's list of files, which the plan holds
+// already, names a data blob.
+func (p *copyPlan) lists(snapshot string, blob repository.Key) bool {
+	key, err := repository.ShardSnapshotKey(blob.Shard, snapshot)
+	if p == nil || err != nil {
+		return false
+	}
+	p.mu.Lock()
+	held, ok := p.held[key]
+	p.mu.Unlock()
+	if !ok {
+		return false
+	}
+	files, err := repository.ParseShardSnapshot(held.data)
+	return err == nil && slices.ContainsFunc(files.Files, func(f repository.File) bool { return f.Name == blob.Blob })
 }
 
 func (j *copyJob) planShard(ctx context.Context, p *copyPlan, t shardTask) error {

@@ -32,7 +32,7 @@ func (j *copyJob) copyData(ctx context.Context, p *copyPlan) error {
 			j.result.BytesSkipped += s.Size
 		}
 	})
-	return j.blame(ctx, err)
+	return j.blame(ctx, p, err)
 }
 
 // prove makes sure that OSS has every blob. The base was proven when it was
@@ -88,7 +88,7 @@ func (j *copyJob) publish(ctx context.Context, p *copyPlan) error {
 			err = j.publishLatest(ctx, j.from.Generation)
 		default:
 			err = inParallel(ctx, j, stages[stage], func(ctx context.Context, o repository.Object) error { return j.publishObject(ctx, p, o) })
-			err = j.blame(ctx, err)
+			err = j.blame(ctx, p, err)
 		}
 		if err != nil {
 			return err

@@ -79,7 +79,7 @@ func (j *copyJob) readSource(ctx context.Context) (from sourceRoot, err error) {
 func (j *copyJob) usable(ctx context.Context) error {
 	var err error
 	if j.from.success, err = j.successful(ctx, j.from.Root); err != nil {
-		return j.blame(ctx, err)
+		return j.blame(ctx, nil, err)
 	}
 	key, want := repository.RootIndexKey(j.from.Generation), j.request.Snapshot
 	listed, ok := j.from.Snapshot(want.UUID)

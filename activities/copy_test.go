@@ -401,6 +401,48 @@ func TestCopyUnusableSnapshots(t *testing.T) {
 	}
 }
 
+// What is damaged belongs to another snapshot of the repository: a new one of
+// ours would fail just so, and the person must learn which to delete.
+func TestCopyNamesTheOtherSnapshotThatIsDamaged(t *testing.T) {
+	for name, harm := range map[string]func(w *copyWorld, other, ours string){
+		"a blob": func(w *copyWorld, other, ours string) {
+			for key := range w.Blobs(other) {
+				if _, copied := w.sink.Objects()[key]; !copied && w.Blobs(ours)[key] == 0 {
+					w.source.Remove(key)
+					return
+				}
+			}
+			panic("this test needs a blob that only one snapshot has")
+		},
+		"a list of files": func(w *copyWorld, other, _ string) {
+			key, _ := repository.ShardSnapshotKey(repository.ShardID{IndexID: w.IndexID("movies")}, other)
+			w.source.Store(key, []byte("rubbish"))
+		},
+		"a root object": func(w *copyWorld, other, _ string) {
+			key, _ := repository.SnapshotMetadataKey(other)
+			w.source.Remove(key)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachLayout(t, func(t *testing.T, w *copyWorld) {
+				w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2)))
+				other := w.snapshot("by-hand", repositorytest.AddSegments("movies", 3, 300))
+				ours := w.snapshot("r1", repositorytest.Merge("movies"))
+				harm(w, other, ours)
+				_, err := w.run(t, w.request(ours))
+				requireType(t, migration.ErrorSnapshotUnusable, err)
+				require.ErrorContains(t, err, "by-hand ["+other+"]")
+				require.ErrorContains(t, err, "DELETE _snapshot/"+w.request(ours).RepositoryName()+"/by-hand")
+
+				// That mends it.
+				w.Delete("by-hand")
+				w.sync()
+				w.carry(t, ours)
+			})
+		})
+	}
+}
+
 // A blob that is replaced while it is copied is planned anew.
 func TestCopyChangedBlob(t *testing.T) {
 	w := newCopyWorld(repositorytest.Layout710)
