@@ -39,10 +39,12 @@ type ChecksumOptions struct {
 }
 
 const (
-	defaultPage   = 2000
-	mostSlices    = 8
-	scrollKeep    = 5 * time.Minute // outlives a slow page; a lapsed scroll is Unavailable
-	clearDeadline = 10 * time.Second
+	defaultPage = 2000
+	mostSlices  = 8
+	// defaultResultWindow is index.max_result_window where it isn't set; a scroll's page can't be larger.
+	defaultResultWindow = 10000
+	scrollKeep          = 5 * time.Minute // outlives a slow page; a lapsed scroll is Unavailable
+	clearDeadline       = 10 * time.Second
 )
 
 // Checksum reads every document's id and version by sliced scrolls. The index must not be written meanwhile; refresh it
@@ -61,13 +63,14 @@ func (c *Client) Checksum(ctx context.Context, index string, options ChecksumOpt
 	if err != nil || count == 0 { // 5.x can't slice an index that has no mapping yet
 		return Checksum{}, err
 	}
-	slices, err := c.slices(ctx, index, options.Slices, version)
+	slices, largest, err := c.layout(ctx, index, options.Slices, version)
 	if err != nil {
 		return Checksum{}, err
 	}
 	if options.PageSize <= 0 {
 		options.PageSize = defaultPage
 	}
+	options.PageSize = min(options.PageSize, largest)
 	var (
 		total    Checksum
 		mu       sync.Mutex
@@ -107,23 +110,27 @@ func (c *Client) Checksum(ctx context.Context, index string, options ChecksumOpt
 	return total, nil
 }
 
-func (c *Client) slices(ctx context.Context, index string, wanted int, version Version) (int, error) {
-	if version.Major < 5 {
-		return 1, nil
-	}
-	if wanted > 0 {
-		return wanted, nil
-	}
+// layout gives the number of slices to read an index in, and the largest page that it allows.
+func (c *Client) layout(ctx context.Context, index string, wanted int, version Version) (slices, largest int, err error) {
 	settings, err := c.IndexSettings(ctx, []string{index})
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	most := 1
+	slices, largest = 1, defaultResultWindow
 	for _, values := range settings {
 		shards, _ := strconv.Atoi(values["index.number_of_shards"])
-		most = max(most, shards)
+		slices = max(slices, shards)
+		if window, err := strconv.Atoi(values["index.max_result_window"]); err == nil && window > 0 {
+			largest = min(largest, window)
+		}
 	}
-	return min(most, mostSlices), nil
+	switch {
+	case version.Major < 5:
+		return 1, largest, nil
+	case wanted > 0:
+		return wanted, largest, nil
+	}
+	return min(slices, mostSlices), largest, nil
 }
 
 // scroll reads one slice.

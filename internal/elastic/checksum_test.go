@@ -19,6 +19,7 @@ import (
 type scrollServer struct {
 	version   string
 	documents []map[string]any
+	window    int  // index.max_result_window, if set
 	losePage  bool // answers one page as if it were the end
 	failShard bool
 	lapse     bool // forgets every scroll
@@ -40,7 +41,11 @@ func (s *scrollServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "GET /":
 		fmt.Fprintf(w, `{"version":{"number":%q},"tagline":"You Know, for Search"}`, s.version)
 	case "GET /a/_settings":
-		fmt.Fprint(w, `{"a":{"settings":{"index.number_of_shards":"3"}}}`)
+		window := ""
+		if s.window > 0 {
+			window = fmt.Sprintf(`,"index.max_result_window":"%d"`, s.window)
+		}
+		fmt.Fprintf(w, `{"a":{"settings":{"index.number_of_shards":"3"%s}}}`, window)
 	case "POST /a/_count":
 		fmt.Fprintf(w, `{"count":%d,"_shards":{"total":3,"successful":3,"failed":0}}`, len(s.documents))
 	case "POST /a/_search":
@@ -54,6 +59,11 @@ func (s *scrollServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			if i%most == id {
 				hits = append(hits, document)
 			}
+		}
+		if s.window > 0 && body["size"].(float64) > float64(s.window) {
+			w.WriteHeader(500)
+			fmt.Fprint(w, `{"error":{"root_cause":[{"type":"query_phase_execution_exception","reason":"Batch size is too large"}],"type":"search_phase_execution_exception","reason":"all shards failed"},"status":500}`)
+			return
 		}
 		scroll := "scroll-" + strconv.Itoa(len(s.started))
 		s.open[scroll], s.sizes[scroll] = hits, int(body["size"].(float64))
@@ -126,6 +136,16 @@ func checksumCtx(t *testing.T, ctx context.Context, server *scrollServer, option
 	require.NoError(t, err)
 	defer client.Close()
 	return client.Checksum(ctx, "a", options)
+}
+
+func TestChecksumPagesFitIntoTheResultWindow(t *testing.T) {
+	for _, version := range []string{"2.4.6", "5.5.2", "7.10.2"} {
+		for _, options := range []elastic.ChecksumOptions{{}, {PageSize: 500}, {PageSize: 50}, {Slices: 2}} {
+			sum, err := checksum(t, &scrollServer{version: version, documents: documents(1000), window: 100}, options)
+			require.NoError(t, err)
+			assert.EqualValues(t, 1000, sum.Docs)
+		}
+	}
 }
 
 func TestChecksumDependsOnDocumentsOnly(t *testing.T) {
