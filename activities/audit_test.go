@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -389,8 +390,11 @@ func TestAuditGetsOverFaults(t *testing.T) {
 // still is not called whole.
 func TestAuditOfAMovingRepository(t *testing.T) {
 	w, _ := audited(t, repositorytest.Layout710)
+	var mu sync.Mutex
 	moves, most := 0, 1
 	w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
+		mu.Lock()
+		defer mu.Unlock()
 		if c.Op == "List" && moves < most {
 			moves++
 			root, err := repository.ParseRoot(w.Generation(), w.source.Objects()[repository.RootIndexKey(w.Generation())])

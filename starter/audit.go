@@ -150,7 +150,7 @@ func lastToken(ctx context.Context, c *connection, t target) (string, error) {
 // auditFailed is about an audit that has found out nothing.
 func auditFailed(err error, c *connection, audit target) error {
 	if failure, ok := errors.AsType[*temporal.ApplicationError](err); ok {
-		exit := fail(exitFailed, "the audit could not be made: %s: %s", failure.Type(), failure.Message())
+		exit := fail(exitFailed, "the audit could not be made: %s (%s)", strings.TrimPrefix(failure.Message(), "audit: "), failure.Type())
 		if failure.Type() == string(migration.ErrorMissing) {
 			exit.next = "look into the S3 bucket for the run's folder, then starter audit -f PLAN --token TOKEN"
 		}

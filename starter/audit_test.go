@@ -128,7 +128,7 @@ func TestAuditThatFindsNothingOut(t *testing.T) {
 	fake.failure = temporal.NewApplicationError("audit: there is no repository below a/b", string(migration.ErrorMissing))
 	out, errs := c.run(exitFailed, "audit", "-f", minimal)
 	require.Empty(t, out)
-	require.Contains(t, errs, "there is no repository below a/b")
+	require.Contains(t, errs, "the audit could not be made: there is no repository below a/b (Missing)")
 	require.Contains(t, errs, "--token")
 
 	fake.failure = temporal.NewCanceledError()
