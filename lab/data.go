@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -141,7 +142,15 @@ func LoadCatalog(ctx context.Context, c *cluster.Client, o CatalogOptions) error
 	o = o.withDefaults()
 	text := map[string]any{"type": "text", "fields": map[string]any{"keyword": map[string]any{"type": "keyword", "ignore_above": 256}}}
 	keyword := map[string]any{"type": "keyword"}
-	err := c.Do(ctx, http.MethodPut, "/"+o.Index, map[string]any{
+	version, err := c.Version(ctx)
+	if err != nil {
+		return err
+	}
+	path := "/" + o.Index
+	if strings.HasPrefix(version, "7.") {
+		path += "?include_type_name=true" // before 7.0 a mapping has a type anyway, and most versions refuse what they don't know
+	}
+	err = c.Do(ctx, http.MethodPut, path, map[string]any{
 		"settings": map[string]any{"number_of_shards": o.Shards, "number_of_replicas": o.Replicas, "refresh_interval": o.RefreshInterval},
 		"mappings": map[string]any{o.Type: map[string]any{"properties": map[string]any{
 			"sku": keyword, "name": text, "category": keyword, "brand": keyword, "priceCents": map[string]any{"type": "integer"}, "currency": keyword,
