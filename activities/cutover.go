@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"go.temporal.io/sdk/activity"
@@ -13,7 +14,8 @@ import (
 
 // OpenTargetForWrites hands the target over: our write block goes, replicas and
 // refresh interval become what they were on the source, and a probe of each
-// index must find it writable.
+// index must find it writable. What was verified must still be there: an index
+// that is not as the last restore left it is handed over to nobody.
 func (a *Activities) OpenTargetForWrites(ctx context.Context, in migration.HandoverRequest) error {
 	_, err := perform(ctx, a, "making the target writable", func(ctx context.Context, _ *pulse) (none, error) {
 		client, err := a.cluster(ctx, onTarget, in.Run)
@@ -21,7 +23,21 @@ func (a *Activities) OpenTargetForWrites(ctx context.Context, in migration.Hando
 			return none{}, err
 		}
 		names := namesOf(in.Indices)
-		for _, group := range a.handovers(ctx, in) {
+		autoExpand := a.autoExpand(ctx, in)
+		changes, err := changedSince(ctx, client, names, in.Counters, comparison{docs: true, skip: func(index elastic.Index) bool {
+			return handedOver(ctx, index, autoExpand[index.Name])
+		}})
+		if err != nil {
+			return none{}, err
+		}
+		if len(changes) > 0 {
+			var texts []string
+			for _, name := range slices.Sorted(maps.Keys(changes)) {
+				texts = append(texts, name+" ("+changes[name]+")")
+			}
+			return none{}, fail(migration.ErrorTargetWritten, "make the indices on %s writable: %s", client.Host(), named("what was verified has changed: ", texts))
+		}
+		for _, group := range handovers(in, autoExpand) {
 			if err := client.PutIndexSettings(ctx, group.names, group.settings.values()); err != nil {
 				return none{}, err
 			}
@@ -63,9 +79,19 @@ type handoverGroup struct {
 	names    []string
 }
 
+// handedOver tells whether an index was made writable by this activity already: an
+// earlier attempt did so, or one before a person retried, which leaves its other
+// settings behind. Writes to it are welcome.
+func handedOver(ctx context.Context, index elastic.Index, autoExpand string) bool {
+	if hasOurBlock(index) {
+		return false
+	}
+	asRestored := index.Settings["index.auto_expand_replicas"] == "false" && autoExpand != "false"
+	return activity.GetInfo(ctx).Attempt > 1 || !asRestored
+}
+
 // handovers groups the indices by what they get, for few calls.
-func (a *Activities) handovers(ctx context.Context, in migration.HandoverRequest) []handoverGroup {
-	autoExpand := a.autoExpand(ctx, in)
+func handovers(in migration.HandoverRequest, autoExpand map[string]string) []handoverGroup {
 	var groups []handoverGroup
 	for _, index := range in.Indices {
 		settings := handover{index.Replicas, index.RefreshInterval, autoExpand[index.Name]}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"go.temporal.io/sdk/activity"
 
@@ -192,6 +193,68 @@ func counters(ctx context.Context, client *elastic.Client, indices []elastic.Ind
 		sums[shard.Index] = sum
 	}
 	return sums, nil
+}
+
+// comparison says what must be as the last restore left it, beyond the index
+// itself and its write counters.
+type comparison struct {
+	docs, block bool
+	skip        func(elastic.Index) bool
+}
+
+// changedSince says, in words and by index, what isn't as the last restore left
+// it. It says nothing without counters to compare with.
+func changedSince(ctx context.Context, client *elastic.Client, names []string, expected migration.WriteCounters, compare comparison) (map[string]string, error) {
+	changes := map[string]string{}
+	if expected == nil {
+		return changes, nil
+	}
+	found, _, err := existing(ctx, client, names)
+	if err != nil {
+		return nil, err
+	}
+	var compared []elastic.Index
+	for _, name := range names {
+		index, there := found[name]
+		switch {
+		case !there:
+			changes[name] = "there is no such index"
+		case compare.skip != nil && compare.skip(index):
+		case !index.Open:
+			changes[name] = "it is closed"
+		default:
+			compared = append(compared, index)
+		}
+	}
+	if len(compared) == 0 {
+		return changes, nil
+	}
+	counted, err := counters(ctx, client, compared)
+	if err != nil {
+		return nil, err
+	}
+	for _, index := range compared {
+		now := counted[index.Name]
+		before, known := expected[index.Name]
+		var change []string
+		if !known {
+			change = append(change, "nobody counted after a restore of it")
+		} else if now.UUID != before.UUID {
+			change = append(change, fmt.Sprintf("it is another index (%s, and %s was restored)", now.UUID, before.UUID))
+		} else if compare.docs && now.Docs != before.Docs {
+			change = append(change, fmt.Sprintf("it has %d documents, and %d were restored", now.Docs, before.Docs))
+		}
+		if now.Writes != 0 {
+			change = append(change, fmt.Sprintf("it took %d operations", now.Writes))
+		}
+		if compare.block && !hasOurBlock(index) {
+			change = append(change, "it lacks the write block")
+		}
+		if len(change) > 0 {
+			changes[index.Name] = strings.Join(change, ", ")
+		}
+	}
+	return changes, nil
 }
 
 // origin tells where an open index's primaries were restored from, or are being

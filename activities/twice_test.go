@@ -65,8 +65,8 @@ func TestEveryActivityMayRunTwice(t *testing.T) {
 	require.False(t, w.to.IsOpen("movies"))
 	restored = twice[migration.RestoreResult](w, a.RestoreSnapshot, migration.RestoreRequest{Run: w.run, Snapshot: final, Indices: indices})
 	require.Equal(t, migration.RestoreResult{BytesRestored: 200, BytesReused: 700, Shards: 5}, restored)
-	twice[migration.OpenResult](w, a.OpenTarget, w.request())
-	verified := twice[migration.VerifyResult](w, a.VerifyTarget, migration.VerifyRequest{Run: w.run, Indices: indices, Frozen: frozen})
+	opened = twice[migration.OpenResult](w, a.OpenTarget, w.request())
+	verified := twice[migration.VerifyResult](w, a.VerifyTarget, migration.VerifyRequest{Run: w.run, Indices: indices, Frozen: frozen, Counters: opened.Counters})
 	require.Len(t, verified.Indices, 2)
 	for _, index := range verified.Indices {
 		require.True(t, index.Equal)
@@ -76,7 +76,7 @@ func TestEveryActivityMayRunTwice(t *testing.T) {
 	}
 
 	// The cutover.
-	twice[any](w, a.OpenTargetForWrites, migration.HandoverRequest{Run: w.run, Indices: indices})
+	twice[any](w, a.OpenTargetForWrites, migration.HandoverRequest{Run: w.run, Indices: indices, Counters: opened.Counters})
 	require.NoError(t, w.to.Index("catalog", "g"))
 	require.Error(t, w.from.Index("catalog", "g"), "the source stays blocked")
 	require.Equal(t, "2", w.to.Setting("catalog", "index.number_of_replicas"))

@@ -33,7 +33,7 @@ func (a *Activities) VerifyTarget(ctx context.Context, in migration.VerifyReques
 			return migration.VerifyResult{}, err
 		}
 		if message := unequal(result); message != "" {
-			return migration.VerifyResult{}, failWith(migration.ErrorVerification, result, "compare %s with %s: %s", v.to.Host(), v.from.Host(), message)
+			return migration.VerifyResult{}, failWith(migration.ErrorVerification, worstOf(result), "compare %s with %s: %s", v.to.Host(), v.from.Host(), message)
 		}
 		return result, nil
 	})
@@ -45,7 +45,9 @@ type verifying struct {
 	pulse    *pulse
 	from, to *elastic.Client
 
-	restored    migration.ShardDocs
+	restored migration.ShardDocs
+	// written says of an index, in words, that it isn't as the last restore left it.
+	written     map[string]string
 	ignoreTypes bool
 	read        atomic.Int64 // documents, on both sides
 }
@@ -61,6 +63,9 @@ func (v *verifying) run(ctx context.Context) (migration.VerifyResult, error) {
 	}
 	var err error
 	if v.restored, err = shardDocs(ctx, v.to, names); err != nil {
+		return migration.VerifyResult{}, err
+	}
+	if v.written, err = changedSince(ctx, v.to, names, v.in.Counters, comparison{block: true}); err != nil {
 		return migration.VerifyResult{}, err
 	}
 	fromVersion, err := v.from.Version(ctx)
@@ -92,7 +97,7 @@ func (v *verifying) run(ctx context.Context) (migration.VerifyResult, error) {
 		return migration.VerifyResult{}, err
 	}
 	for i := range results {
-		results[i].Differences = append(results[i].Differences, differences[results[i].Name]...)
+		results[i].Differences = few(append(results[i].Differences, differences[results[i].Name]...))
 	}
 	return migration.VerifyResult{Indices: results}, nil
 }
@@ -103,6 +108,10 @@ func (v *verifying) index(ctx context.Context, index migration.Index) (migration
 	differs := func(format string, args ...any) {
 		result.Equal = false
 		result.Differences = append(result.Differences, fmt.Sprintf(format, args...))
+	}
+	// A document that was written with the same id may leave every count as it was.
+	if change := v.written[index.Name]; change != "" {
+		differs("somebody may have written to the target since the last restore: %s", change)
 	}
 	frozen, restored := v.in.Frozen[index.Name], v.restored[index.Name]
 	switch {
@@ -173,6 +182,35 @@ func both[T any](ctx context.Context, from, to *elastic.Client, source, target *
 	group.Go(func() (err error) { *source, err = ask(ctx, from); return err })
 	group.Go(func() (err error) { *target, err = ask(ctx, to); return err })
 	return group.Wait()
+}
+
+// What an activity gives must fit into a payload, however many indices and shards
+// differ.
+const (
+	mostDifferences = 10  // of an index
+	mostUnequal     = 100 // indices in the details of an error
+)
+
+func few(differences []string) []string {
+	if len(differences) <= mostDifferences {
+		return differences
+	}
+	return append(differences[:mostDifferences-1:mostDifferences-1], fmt.Sprintf("%d more differences", len(differences)-mostDifferences+1))
+}
+
+// worstOf leaves out unequal indices beyond the first ones, and what decides
+// nothing.
+func worstOf(result migration.VerifyResult) migration.VerifyResult {
+	bounded, unequal := migration.VerifyResult{}, 0
+	for _, index := range result.Indices {
+		if index.Equal {
+			index.Differences = nil
+		} else if unequal++; unequal > mostUnequal {
+			continue
+		}
+		bounded.Indices = append(bounded.Indices, index)
+	}
+	return bounded
 }
 
 // unequal names the indices that differ, and the first difference of each.

@@ -3,6 +3,7 @@ package activities
 import (
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,8 +19,8 @@ func (w *world) frozen() migration.VerifyRequest {
 	w.prepared()
 	must[any](w, w.activities.BlockWrites, w.request())
 	docs := must[migration.ShardDocs](w, w.activities.AwaitStandstill, w.request())
-	w.round("s")
-	return migration.VerifyRequest{Run: w.run, Indices: w.indices(), Frozen: docs}
+	opened := w.round("s")
+	return migration.VerifyRequest{Run: w.run, Indices: w.indices(), Frozen: docs, Counters: opened.Counters}
 }
 
 func TestTargetsThatAreNotEqual(t *testing.T) {
@@ -66,6 +67,88 @@ func TestAnIndexThatWasNotCountedIsNotEqual(t *testing.T) {
 	request := w.frozen()
 	delete(request.Frozen, "movies")
 	refused(w, migration.ErrorVerification, w.activities.VerifyTarget, request, "movies", "not counted")
+}
+
+// An update leaves every count as it was, and without checksums only the write
+// counters tell.
+func TestTargetThatWasWrittenSinceTheRestoreIsNotEqual(t *testing.T) {
+	for name, tt := range map[string]struct {
+		spoil func(*world)
+		says  string
+	}{
+		"it was written": {func(w *world) {
+			require.NoError(w.t, clientOf(w, onTarget).UnblockWrites(w.t.Context(), []string{"movies"}))
+			require.NoError(w.t, w.to.Index("movies", "alien"))
+			require.NoError(w.t, clientOf(w, onTarget).BlockWrites(w.t.Context(), []string{"movies"}))
+		}, "it took 1 operations"},
+		"it can be written": {func(w *world) {
+			require.NoError(w.t, clientOf(w, onTarget).UnblockWrites(w.t.Context(), []string{"movies"}))
+		}, "lacks the write block"},
+		"it is another index": {func(w *world) {
+			require.NoError(w.t, clientOf(w, onTarget).DeleteIndices(w.t.Context(), []string{"movies"}))
+			w.to.Create("movies", 2, map[string]string{"index.blocks.write": "true"})
+		}, "it is another index"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.run.Plan.Verify.Checksum = migration.ChecksumNone
+			request := w.frozen()
+			tt.spoil(w)
+			refused(w, migration.ErrorVerification, w.activities.VerifyTarget, request, "index movies is not equal", tt.says)
+			handover := migration.HandoverRequest{Run: w.run, Indices: request.Indices, Counters: request.Counters}
+			if name == "it can be written" {
+				must[any](w, w.activities.OpenTargetForWrites, handover) // as it is about to be
+			} else {
+				refused(w, migration.ErrorTargetWritten, w.activities.OpenTargetForWrites, handover, "what was verified has changed: movies", tt.says)
+				require.Equal(t, "true", w.to.Setting("catalog", "index.blocks.write"), "all or nothing")
+			}
+			request.Counters = nil
+			_, err := do[any](w, w.activities.VerifyTarget, request)
+			if name != "it is another index" {
+				require.NoError(t, err, "nothing to compare with")
+			}
+		})
+	}
+}
+
+// What was handed over takes writes at once; that keeps no retry from going on.
+func TestCutoverMayGoOnAfterItsFirstWrites(t *testing.T) {
+	w := newWorld(t)
+	request := w.frozen()
+	handover := migration.HandoverRequest{Run: w.run, Indices: request.Indices, Counters: request.Counters}
+	w.to.Refuse("POST /catalog/*/*/_update", 1, http.StatusForbidden, "cluster_block_exception", "blocked by: [FORBIDDEN/6/cluster read-only (api)]")
+	refused(w, migration.ErrorRefused, w.activities.OpenTargetForWrites, handover, "catalog", "something else refuses writes")
+	require.NoError(t, w.to.Index("movies", "dune", "alien"))
+	must[any](w, w.activities.OpenTargetForWrites, handover)
+	require.NoError(t, w.to.Index("catalog", "g"))
+}
+
+func TestVerdictsFitIntoAPayload(t *testing.T) {
+	var result migration.VerifyResult
+	for i := range 300 {
+		result.Indices = append(result.Indices, migration.IndexResult{Name: "x", Equal: i%2 == 0, Differences: []string{"first", "second"}})
+	}
+	equal, unequal := 0, 0
+	for _, index := range worstOf(result).Indices {
+		if index.Equal {
+			equal++
+			require.Empty(t, index.Differences)
+		} else {
+			unequal++
+			require.Len(t, index.Differences, 2)
+		}
+	}
+	require.Equal(t, 150, equal)
+	require.Equal(t, mostUnequal, unequal)
+
+	var differences []string
+	for i := range 12 {
+		differences = append(differences, strconv.Itoa(i))
+	}
+	require.Len(t, few(differences[:10]), 10)
+	bounded := few(differences)
+	require.Len(t, bounded, mostDifferences)
+	require.Equal(t, []string{"8", "3 more differences"}, bounded[8:])
 }
 
 func TestSettingsAndAliasesAreReportedOnly(t *testing.T) {
