@@ -68,5 +68,5 @@ fuzz: ## fuzz the decoders of plans and of the snapshot format, a minute each
 	go test ./internal/repository -fuzz FuzzSmile -fuzztime 1m
 
 .PHONY: clean
-clean: ## remove the demo's data; tools stay built
-	rm -rf .lab/demo .lab/run
+clean: ## remove the data of the demo and the lab; tools stay built
+	rm -rf .lab/demo .lab/up

@@ -93,9 +93,7 @@ func decodeJSON(data []byte) (Plan, error) {
 			Field: "(input)", Message: err.Error(), Remedy: "mend the syntax",
 		}}}
 	}
-	if problems := checkShape("", tree, reflect.TypeFor[Plan](), reflect.StructField{}); len(problems) > 0 {
-		return Plan{}, &InvalidPlanError{Problems: problems}
-	}
+	problems := checkShape("", tree, reflect.TypeFor[Plan](), reflect.StructField{})
 	// From the tree that was checked, not from the text: what encoding/json does
 	// with duplicates and letter case must not bring in anything else.
 	checked, err := json.Marshal(tree)
@@ -103,13 +101,20 @@ func decodeJSON(data []byte) (Plan, error) {
 		return Plan{}, &InvalidPlanError{Problems: []Problem{{Field: "(input)", Message: err.Error(), Remedy: "mend the syntax"}}}
 	}
 	var plan Plan
-	if err := json.Unmarshal(checked, &plan); err != nil {
+	if err := json.Unmarshal(checked, &plan); err != nil && len(problems) == 0 {
 		// checkShape lets nothing through that the decoder refuses; this is for
 		// the case that one of them changes.
 		return Plan{}, &InvalidPlanError{Problems: []Problem{{Field: "(input)", Message: err.Error(), Remedy: "mend the field"}}}
 	}
 	plan = plan.withDefaults()
-	if problems := plan.problems(); len(problems) > 0 {
+	// What could be read is judged as well, so that nobody mends one mistake only
+	// to be told of the next.
+	for _, problem := range plan.problems() {
+		if !covered(problems, problem.Field) {
+			problems = append(problems, problem)
+		}
+	}
+	if len(problems) > 0 {
 		return Plan{}, &InvalidPlanError{Problems: problems}
 	}
 	return plan, nil
@@ -257,6 +262,18 @@ func describeValue(path string, value any, shape reflect.Type) string {
 		return string(raw[:enough]) + "..."
 	}
 	return string(raw)
+}
+
+// covered tells whether a field, or something that it belongs to or consists of,
+// has a problem already: its value says nothing then.
+func covered(problems []Problem, field string) bool {
+	return slices.ContainsFunc(problems, func(p Problem) bool {
+		return p.Field == "(input)" || within(field, p.Field) || within(p.Field, field)
+	})
+}
+
+func within(field, outer string) bool {
+	return field == outer || strings.HasPrefix(field, outer+".") || strings.HasPrefix(field, outer+"[")
 }
 
 // minimum reads a field's min tag.

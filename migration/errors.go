@@ -66,7 +66,7 @@ func (t ErrorType) Remedy() string {
 	case ErrorRepository:
 		return "find out who else writes below this base path; abort and start again gets a fresh one"
 	case ErrorTargetWritten:
-		return "stop whatever writes to the target: the next restore throws those writes away; retry accepts that"
+		return "stop whatever writes to the target, then retry, which accepts what was written: before the cutover the next restore throws it away, during the cutover it stays"
 	case ErrorRestoreFailed:
 		return "look at the target's disks, health and the reason given; retry restores the failed indices anew"
 	case ErrorNoStandstill:

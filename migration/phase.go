@@ -77,7 +77,7 @@ func Judge(request Request, phase Phase, paused, needsAttention bool) (Verdict, 
 	case RequestCutover:
 		switch {
 		case phase == PhaseAwaitCutover:
-			return Taken, "the target is handed over"
+			return Taken, "the source is looked at once more, then the target is opened for writes: wait for the phase completed before anything is pointed at it"
 		case phase.Frozen():
 			return Remembered, "the target is handed over once it is verified"
 		case phase.BeforeFreeze():
@@ -88,7 +88,7 @@ func Judge(request Request, phase Phase, paused, needsAttention bool) (Verdict, 
 		if phase == PhaseCutover {
 			return Ignored, "the cutover has begun: two writable clusters would be worse than none, so nothing gives the source free from here on"
 		}
-		return Taken, "the migration stops and the source takes writes again"
+		return Taken, "the migration stops; if it has blocked writes, that block is lifted"
 	case RequestPause:
 		switch {
 		case phase.Frozen() || phase == PhaseCutover:

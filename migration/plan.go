@@ -206,7 +206,7 @@ func (p Plan) withDefaults() Plan {
 	p.Rounds.Interval = or(p.Rounds.Interval, DefaultRoundInterval)
 	p.Copy.Concurrency = or(p.Copy.Concurrency, DefaultConcurrency)
 	p.Freeze.MaxDuration = or(p.Freeze.MaxDuration, DefaultFreezeMaxDuration)
-	p.Freeze.StandstillTimeout = or(p.Freeze.StandstillTimeout, DefaultStandstillTimeout)
+	p.Freeze.StandstillTimeout = or(p.Freeze.StandstillTimeout, min(DefaultStandstillTimeout, p.Freeze.MaxDuration/2))
 	p.Verify.Checksum = or(p.Verify.Checksum, ChecksumVersions)
 	return p
 }

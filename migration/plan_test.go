@@ -97,7 +97,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"an explicit zero":       {"indices:", "freeze: {maxDuration: 0s}\nindices:", `freeze.maxDuration ("0s") must be at least 10s`},
 		"a negative number":      {"indices:", "restore: {replicas: -1}\nindices:", "restore.replicas (-1) must be at least 0"},
 		"longer than a month":    {"indices:", "rounds: {interval: 10000h}\nindices:", "rounds.interval (10000h) must be at most 720h"},
-		"standstill too long":    {"indices:", "freeze: {maxDuration: 1m}\nindices:", "freeze.standstillTimeout (2m) must be less than freeze.maxDuration (1m)"},
+		"standstill too long":    {"indices:", "freeze: {maxDuration: 1m, standstillTimeout: 2m}\nindices:", "freeze.standstillTimeout (2m) must be less than freeze.maxDuration (1m); for example standstillTimeout: 30s"},
 		"a port that is none":    {"http://es.example.com:9200", "http://es.example.com:99999", "target.endpoint (http://es.example.com:99999) has no usable host and port"},
 		"a setting with a key":   {"    region: ap-southeast-1\n    roleArn", "    region: ap-southeast-1\n    settings: {client.default.secret_key: x}\n    roleArn", "source.repository.settings.client.default.secret_key looks like a secret"},
 		"a webhook with a query": {"indices:", "cutover: {webhook: {url: \"https://h.example.com/?token=x\"}}\nindices:", "cutover.webhook.url must have no query and no fragment"},
@@ -136,6 +136,25 @@ func TestAllProblemsAreReportedAtOnce(t *testing.T) {
 
 // A secret that was written into the plan by mistake must not come back in the
 // error.
+func TestValuesAreJudgedBesideAMistakeInTheShape(t *testing.T) {
+	text := strings.Replace(wholePlan, "name: movies", "name: Films_1", 1)
+	text = strings.Replace(text, "arn:aws:iam::123456789012:role/Snap", "nonsense", 1)
+	text = strings.Replace(text, "    bucket: to-bucket\n", "", 1) + "rounds: {interval: -5m}\n"
+	_, err := Decode([]byte(text))
+	for _, says := range []string{"name (Films_1)", "source.repository.roleArn (nonsense)", "target.repository.bucket is missing", "rounds.interval"} {
+		require.ErrorContains(t, err, says)
+	}
+	var invalid *InvalidPlanError
+	require.True(t, errors.As(err, &invalid))
+	require.Len(t, invalid.Problems, 4)
+}
+
+func TestAShortFreezeHasAShorterStandstill(t *testing.T) {
+	plan, err := Decode([]byte(wholePlan + "freeze: {maxDuration: 1m}\n"))
+	require.NoError(t, err)
+	require.Equal(t, 30*time.Second, plan.Freeze.StandstillTimeout.Std())
+}
+
 func TestASecretInThePlanIsNotRepeated(t *testing.T) {
 	const planted = "LTAI5tPlantedSecret"
 	for _, replace := range []string{"env:A", "file:/run/secrets/oss", "env:C", "env:D", "env:TARGET_PASSWORD"} {

@@ -98,6 +98,9 @@ type FrozenWindow struct {
 	CopyMillis     int64 `json:"copyMillis"`
 	RestoreMillis  int64 `json:"restoreMillis"`
 	VerifyMillis   int64 `json:"verifyMillis"`
+	// BlockedMillis is from the block until the target took writes, with
+	// everything that people were waited for; 0 without a cutover.
+	BlockedMillis int64 `json:"blockedMillis,omitempty"`
 }
 
 // Decision records what a person asked for, when, and what became of it.

@@ -104,7 +104,7 @@ func (p Plan) problems() []Problem {
 		c.add("restore.replicas", fmt.Sprint(p.Restore.Replicas), "is more than any cluster has nodes for", "for example replicas: 0")
 	}
 	if p.Freeze.StandstillTimeout >= p.Freeze.MaxDuration {
-		c.add("freeze.standstillTimeout", p.Freeze.StandstillTimeout.String(), "must be less than freeze.maxDuration ("+p.Freeze.MaxDuration.String()+")", "for example standstillTimeout: 2m")
+		c.add("freeze.standstillTimeout", p.Freeze.StandstillTimeout.String(), "must be less than freeze.maxDuration ("+p.Freeze.MaxDuration.String()+")", "for example standstillTimeout: "+(p.Freeze.MaxDuration/2).String())
 	}
 	if p.Cutover.Webhook.URL != "" && SecretRef(p.Cutover.Webhook.URL).Validate() != nil {
 		c.checkURL("cutover.webhook.url", p.Cutover.Webhook.URL, true, "https://deploy.example.com/hooks/search-moved")

@@ -14,13 +14,18 @@ import (
 // stays blocked whatever happens.
 func (m *run) cutover(ctx workflow.Context) (migration.Phase, error) {
 	m.work, m.stopWork = workflow.NewDisconnectedContext(ctx)
+	request := migration.HandoverRequest{Run: m.forActivities(), Indices: m.window.indices, Counters: m.Counters}
 	err := m.attempt("make the target writable", func(ctx workflow.Context) error {
-		return do(ctx, urgent(quickCall("hand over "+indexCount(len(m.window.indices)))), migration.ActivityOpenTargetForWrites,
-			migration.HandoverRequest{Run: m.forActivities(), Indices: m.window.indices, Counters: m.Counters})
+		err := do(ctx, urgent(quickCall("hand over "+indexCount(len(m.window.indices)))), migration.ActivityOpenTargetForWrites, request)
+		if errorType(err) == migration.ErrorTargetWritten {
+			request.Counters = nil // only retry begins another attempt: a person accepts what was written
+		}
+		return err
 	})
 	if err != nil {
 		return "", err
 	}
+	m.window.measured.BlockedMillis = workflow.Now(m.work).UnixMilli() - m.window.sinceMillis
 	m.Phase = migration.PhaseCompleted // for the report that the webhook gets
 	report := m.summary(m.work, migration.ResultCompleted)
 	m.Phase = migration.PhaseCutover
@@ -181,11 +186,17 @@ func (m *run) remains() []string {
 	if gone := m.leftBehind(); gone != "" {
 		left = append(left, "target: what was restored of indices that have left the source since, blocked for writes: "+gone)
 	}
-	if m.abortedIn == migration.PhasePreflight {
+	if m.Phase == migration.PhaseAborted && m.window != nil && len(m.window.found) > 0 {
+		left = append(left, "source: our write block is lifted, which was checked; blocks that were there before us are there again")
+	}
+	if !m.Registered {
 		return left
 	}
 	if m.Phase == migration.PhaseAborted || m.plan.Cutover.KeepRepositories {
 		left = append(left, fmt.Sprintf("both clusters: the registered repository %s (on the target with its OSS key)", run.RepositoryName()))
+	}
+	if len(m.Rounds) == 0 && m.Attempt == 0 {
+		return left
 	}
 	return append(left,
 		fmt.Sprintf("S3: the snapshots below %s/%s/", source.Bucket, run.SourceBasePath()),

@@ -103,6 +103,11 @@ func (m *run) block(fresh []string) error {
 				migration.IndicesRequest{Run: m.forActivities(), Indices: fresh})
 			for _, name := range workflow.DeterministicKeys(found) {
 				m.window.found[name] = found[name]
+				for _, block := range workflow.DeterministicKeys(found[name]) {
+					if found[name][block] == "true" {
+						m.warn(fmt.Sprintf("index %s had %s before the freeze; it stays or comes back", name, block))
+					}
+				}
 			}
 			return err
 		})

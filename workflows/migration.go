@@ -52,6 +52,9 @@ type run struct {
 	input      migration.Input
 	workflowID string
 
+	// root is the workflow's own context, for what is asked of it outside its
+	// coroutines.
+	root workflow.Context
 	// work is cancelled by abort and by cancellation, which ends the step in
 	// progress.
 	work           workflow.Context
@@ -74,7 +77,7 @@ type run struct {
 
 func newRun(ctx workflow.Context, carried *Carried) *run {
 	info := workflow.GetInfo(ctx)
-	m := &run{workflowID: info.WorkflowExecution.ID}
+	m := &run{workflowID: info.WorkflowExecution.ID, root: ctx}
 	if carried != nil {
 		m.Carried = *carried
 	} else {

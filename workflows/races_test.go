@@ -325,3 +325,33 @@ func TestARetryAfterNoStandstillBlocksAgain(t *testing.T) {
 	require.Equal(t, 2, count(w.calls, migration.ActivityBlockWrites))
 	require.Equal(t, 1, count(w.calls, migration.ActivityReadBlocks), "our own block is not taken for one that was found")
 }
+
+func TestAMisspeltSignalIsShown(t *testing.T) {
+	w := newWorld(t)
+	w.env.RegisterDelayedCallback(func() { w.env.SignalWorkflow("frezee", nil) }, 5*time.Minute)
+	w.env.RegisterDelayedCallback(func() {
+		require.Contains(t, strings.Join(w.status().Warnings, "|"), `a signal "frezee" came`)
+	}, 6*time.Minute)
+	w.usualRequests()
+	w.run()
+	w.completed()
+}
+
+func TestAnAbortBeforeAnythingWasDoneClaimsNoRemains(t *testing.T) {
+	w := newWorld(t)
+	w.fails(migration.ActivityRegisterRepositories, 1, migration.ErrorUnauthorized)
+	w.at(time.Minute, migration.RequestAbort)
+	w.run()
+	require.Empty(t, w.aborted().Remains)
+}
+
+func TestWritesToTheTargetBeforeTheHandoverParkUntilAPersonAcceptsThem(t *testing.T) {
+	w := newWorld(t)
+	w.usualRequests()
+	w.fails(migration.ActivityOpenTargetForWrites, 1, migration.ErrorTargetWritten)
+	w.at(40*time.Minute, migration.RequestRetry)
+	w.run()
+	w.completed()
+	require.Len(t, w.handovers, 1)
+	require.Nil(t, w.handovers[0].Counters)
+}

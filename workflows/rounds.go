@@ -38,7 +38,9 @@ func (m *run) prepare() (migration.Phase, error) {
 		return "", err
 	}
 	err = m.attempt("register the repository on both clusters", func(ctx workflow.Context) error {
-		return do(ctx, quickCall("repository "+m.forActivities().RepositoryName()), migration.ActivityRegisterRepositories, m.forActivities())
+		err := do(ctx, quickCall("repository "+m.forActivities().RepositoryName()), migration.ActivityRegisterRepositories, m.forActivities())
+		m.Registered = m.Registered || err == nil || ctx.Err() != nil
+		return err
 	})
 	return migration.PhaseBaseline, err
 }

@@ -24,6 +24,8 @@ type Carried struct {
 
 	// Published is the snapshot of the last publish that succeeded.
 	Published *published `json:"published,omitempty"`
+	// Registered is set once the repositories may be registered.
+	Registered bool `json:"registered,omitempty"`
 	// Indices are those that the newest round resolved.
 	Indices []migration.Index `json:"indices,omitempty"`
 	// Counters are the target's write counters after the last restore. While

@@ -26,7 +26,7 @@ func (m *run) status() migration.Status {
 		IndicesTotal:     len(m.Indices),
 		FreezeRequested:  m.FreezeRequested,
 		Attention:        m.attention,
-		Warnings:         last(m.warnings(), migration.StatusNotes),
+		Warnings:         last(append(m.warnings(), m.unknownSignals()...), migration.StatusNotes),
 		Notes:            last(m.Decisions, migration.StatusNotes),
 	}
 	if m.Phase == migration.PhaseRounds {
@@ -51,6 +51,16 @@ func (m *run) status() migration.Status {
 	}
 	status.WaitsFor, status.Next = m.waitsFor()
 	return status
+}
+
+// unknownSignals tells of signals whose names mean nothing: Temporal accepts
+// them, and whoever misspelt freeze would wait for ever.
+func (m *run) unknownSignals() []string {
+	var warnings []string
+	for _, name := range workflow.GetUnhandledSignalNames(m.root) {
+		warnings = append(warnings, fmt.Sprintf("a signal %q came, which means nothing here; known are freeze, cutover, abort, pause, resume, retry, round", name))
+	}
+	return warnings
 }
 
 func (m *run) indexStatus(index migration.Index) migration.IndexStatus {

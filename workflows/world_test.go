@@ -42,6 +42,7 @@ type world struct {
 	generation                          int64
 	webhook                             []migration.Report
 	closes                              []migration.CloseRequest
+	handovers                           []migration.HandoverRequest
 	indices                             []migration.Index
 }
 
@@ -127,7 +128,8 @@ func newWorld(t *testing.T) *world {
 		}
 		return result, nil
 	})
-	register(w, migration.ActivityOpenTargetForWrites, func(migration.HandoverRequest) (any, error) {
+	register(w, migration.ActivityOpenTargetForWrites, func(r migration.HandoverRequest) (any, error) {
+		w.handovers = append(w.handovers, r)
 		assert.True(t, w.blocked, "the target is opened although the source takes writes")
 		w.targetWritable = true
 		return nil, nil

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,6 +80,17 @@ func TestDrivenByTheStarter(t *testing.T) {
 	report := s.completed()
 	require.Equal(t, "lunch", decision(report, migration.RequestPause).Reason)
 	require.Equal(t, "all equal", decision(report, migration.RequestCutover).Reason)
+
+	// The copy in OSS is whole, until somebody deletes a blob of it.
+	starter(0, "audit", "-f", path, "--deep")
+	oss := shared.Lab.OSS.Server
+	for _, object := range oss.Objects(shared.Lab.OSS.Bucket) {
+		if strings.HasPrefix(object.Key, "snapferry/"+s.name+"/") && strings.Contains(object.Key, "/__") {
+			require.NoError(t, oss.Delete(shared.Lab.OSS.Bucket, object.Key))
+			break
+		}
+	}
+	require.Contains(t, starter(7, "audit", "-f", path).Stdout, "Missing: 1")
 }
 
 func decision(report migration.Report, request migration.Request) migration.Decision {
