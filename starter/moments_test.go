@@ -107,7 +107,7 @@ func completedReport() migration.Report {
 		Result: migration.ResultCompleted, WorkflowID: "migration/movies", Plan: "movies", StartedMillis: at(90 * time.Minute), EndedMillis: at(time.Minute),
 		Rounds:       []migration.Round{baselineRound(), firstRound()},
 		Indices:      []migration.IndexResult{{Name: "movies", SourceDocs: 1_500_500, TargetDocs: 1_500_500, Equal: true, Checksum: "9f86d081884c7d65"}},
-		FrozenWindow: &migration.FrozenWindow{StartedMillis: at(5 * time.Minute), Millis: 9450, BlockMillis: 1100, SnapshotMillis: 2100, CopyMillis: 850, RestoreMillis: 3200, VerifyMillis: 2000},
+		FrozenWindow: &migration.FrozenWindow{StartedMillis: at(5 * time.Minute), Millis: 9450, BlockMillis: 1100, SnapshotMillis: 2100, CopyMillis: 850, RestoreMillis: 3200, VerifyMillis: 2000, BlockedMillis: 129450},
 		Remains:      []string{"OSS: rotate the key"},
 	}
 }

@@ -169,7 +169,10 @@ func (a *app) farewell(v view, t target) {
 					report.Count(index.SourceDocs), report.Count(index.TargetDocs), equal(&index.Equal))
 			}
 			if w := v.report.FrozenWindow; w != nil {
-				a.printf("  Writes stood still for %s.\n", describeWindow(*w))
+				a.printf("  Frozen window: %s.\n", describeWindow(*w))
+				if w.BlockedMillis > 0 {
+					a.printf("  Writes stood still for %s, from the block until the target took writes.\n", report.Span(w.BlockedMillis))
+				}
 			}
 		}
 		if v.Failure != "" {

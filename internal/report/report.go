@@ -101,7 +101,10 @@ func newView(r migration.Report, zone *time.Location) view {
 		v.Facts = append(v.Facts, fact{"Carried", carried})
 	}
 	if v.Window != nil {
-		v.Facts = append(v.Facts, fact{"Writes stood still", v.Window.Took})
+		v.Facts = append(v.Facts, fact{"Frozen window", v.Window.Took})
+		if blocked := r.FrozenWindow.BlockedMillis; blocked > 0 {
+			v.Facts = append(v.Facts, fact{"Writes stood still", Span(blocked) + ", from the block until the target took writes, with the wait for people"})
+		}
 	}
 	if r.Error != "" {
 		v.Facts = append(v.Facts, fact{"Reason", r.Error})

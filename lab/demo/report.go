@@ -83,7 +83,7 @@ func (r Report) print(out io.Writer) {
 	}
 	table.Flush()
 	w := r.FrozenWindow
-	fmt.Fprintf(out, "\nwrites stood still for %s (block %s, snapshot %s, copy %s, restore %s, verification %s)\n",
-		millis(w.Millis), millis(w.BlockMillis), millis(w.SnapshotMillis), millis(w.CopyMillis), millis(w.RestoreMillis), millis(w.VerifyMillis))
+	fmt.Fprintf(out, "\nwrites stood still for %s until the target took them; the frozen window, from the block until it was verified: %s (block %s, snapshot %s, copy %s, restore %s, verification %s)\n",
+		millis(w.BlockedMillis), millis(w.Millis), millis(w.BlockMillis), millis(w.SnapshotMillis), millis(w.CopyMillis), millis(w.RestoreMillis), millis(w.VerifyMillis))
 	fmt.Fprintf(out, "%d writes were acknowledged while it ran, %d are lost\n", r.AcknowledgedWrites, r.LostWrites)
 }

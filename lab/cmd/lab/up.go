@@ -57,18 +57,43 @@ func up(ctx context.Context, out io.Writer, dir string, keep, empty bool) (err e
 	}
 	describe(out, l, environment)
 	suggest(out, r, environment, plan)
-	select {
-	case <-ctx.Done():
-		return nil
-	case ended := <-firstToEnd(ctx, l):
-		return fmt.Errorf("%s ended by itself; its log %s says why", ended.Name, ended.LogPath)
+	return watch(ctx, out, l, r, environment)
+}
+
+// watch keeps the lab up until ctx ends. Whoever kills a part to see what happens gets it back; a worker that is killed stays away
+// until another is started, as in life.
+func watch(ctx context.Context, out io.Writer, l *lab.Lab, r *rig.Rig, environment string) error {
+	seen := map[int]bool{}
+	for {
+		watching, stop := context.WithCancel(ctx)
+		var ended *lab.Process
+		select {
+		case <-ctx.Done():
+			stop()
+			return nil
+		case ended = <-firstToEnd(watching, l, seen):
+		}
+		stop()
+		seen[ended.PID] = true
+		if ended.Name == "worker" {
+			fmt.Fprintf(out, "\nthe worker ended (%v); to start another: . %s; %s\n", ended.Err(), environment, r.WorkerPath)
+			continue
+		}
+		fmt.Fprintf(out, "\n%s ended (%v); starting it again on the same address ...\n", ended.Name, ended.Err())
+		if err := l.Restart(ctx, lab.Part(ended.Name)); err != nil {
+			return fmt.Errorf("%s did not come up again, see its log %s: %w", ended.Name, ended.LogPath, err)
+		}
+		fmt.Fprintf(out, "%s is up again\n", ended.Name)
 	}
 }
 
-// firstToEnd delivers the first of the lab's processes that ends. It watches until ctx ends.
-func firstToEnd(ctx context.Context, l *lab.Lab) <-chan *lab.Process {
+// firstToEnd delivers the first of the lab's processes that ends and wasn't seen to end before. It watches until ctx ends.
+func firstToEnd(ctx context.Context, l *lab.Lab, seen map[int]bool) <-chan *lab.Process {
 	ended := make(chan *lab.Process, 1)
 	for _, p := range l.Processes() {
+		if seen[p.PID] {
+			continue
+		}
 		go func() {
 			select {
 			case <-p.Done():
