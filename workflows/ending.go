@@ -26,9 +26,7 @@ func (m *run) cutover(ctx workflow.Context) (migration.Phase, error) {
 		return "", err
 	}
 	m.window.measured.BlockedMillis = workflow.Now(m.work).UnixMilli() - m.window.sinceMillis
-	m.Phase = migration.PhaseCompleted // for the report that the webhook gets
 	report := m.summary(m.work, migration.ResultCompleted)
-	m.Phase = migration.PhaseCutover
 	if m.plan.Cutover.Webhook.URL != "" {
 		m.try("call the webhook", migration.ActivityCallWebhook, migration.WebhookRequest{Run: m.forActivities(), Report: report})
 	}
@@ -190,6 +188,9 @@ func (m *run) remains() []string {
 		left = append(left, "source: our write block is lifted, which was checked; blocks that were there before us are there again")
 	}
 	if !m.Registered {
+		if m.abortedIn == migration.PhasePrepare {
+			left = append(left, fmt.Sprintf("either cluster: the repository %s may be registered; DELETE _snapshot/%s makes sure that it isn't", run.RepositoryName(), run.RepositoryName()))
+		}
 		return left
 	}
 	if m.Phase == migration.PhaseAborted || m.plan.Cutover.KeepRepositories {

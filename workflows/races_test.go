@@ -342,7 +342,9 @@ func TestAnAbortBeforeAnythingWasDoneClaimsNoRemains(t *testing.T) {
 	w.fails(migration.ActivityRegisterRepositories, 1, migration.ErrorUnauthorized)
 	w.at(time.Minute, migration.RequestAbort)
 	w.run()
-	require.Empty(t, w.aborted().Remains)
+	remains := w.aborted().Remains
+	require.Len(t, remains, 1)
+	require.Contains(t, remains[0], "may be registered")
 }
 
 func TestWritesToTheTargetBeforeTheHandoverParkUntilAPersonAcceptsThem(t *testing.T) {

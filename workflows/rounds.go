@@ -39,7 +39,7 @@ func (m *run) prepare() (migration.Phase, error) {
 	}
 	err = m.attempt("register the repository on both clusters", func(ctx workflow.Context) error {
 		err := do(ctx, quickCall("repository "+m.forActivities().RepositoryName()), migration.ActivityRegisterRepositories, m.forActivities())
-		m.Registered = m.Registered || err == nil || ctx.Err() != nil
+		m.Registered = err == nil
 		return err
 	})
 	return migration.PhaseBaseline, err

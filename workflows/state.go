@@ -24,7 +24,7 @@ type Carried struct {
 
 	// Published is the snapshot of the last publish that succeeded.
 	Published *published `json:"published,omitempty"`
-	// Registered is set once the repositories may be registered.
+	// Registered is set once both repositories are registered.
 	Registered bool `json:"registered,omitempty"`
 	// Indices are those that the newest round resolved.
 	Indices []migration.Index `json:"indices,omitempty"`
