@@ -66,7 +66,7 @@ func persist[T any](ctx context.Context, a *Activities, doing string, work func(
 	working, cancel := context.WithCancelCause(ctx)
 	p := &pulse{progress: migration.Progress{Doing: doing}}
 	var beating sync.WaitGroup
-	beating.Go(func() { a.keepBeating(working, cancel, p) })
+	beating.Go(func() { a.keepBeating(ctx, working, cancel, p) })
 	result, err := work(working, p)
 	cause := context.Cause(working)
 	cancel(nil)
@@ -88,7 +88,7 @@ func persist[T any](ctx context.Context, a *Activities, doing string, work func(
 
 // keepBeating heartbeats until the work is done, and ends the work when the
 // worker stops, or was suspended.
-func (a *Activities) keepBeating(ctx context.Context, cancel context.CancelCauseFunc, p *pulse) {
+func (a *Activities) keepBeating(ctx, working context.Context, cancel context.CancelCauseFunc, p *pulse) {
 	ticker := time.NewTicker(a.beat)
 	defer ticker.Stop()
 	watch := standing{limit: activity.GetInfo(ctx).HeartbeatTimeout / 2}
@@ -97,9 +97,11 @@ func (a *Activities) keepBeating(ctx context.Context, cancel context.CancelCause
 			cancel(errSuspended)
 			return
 		}
+		// On the activity's own context: the work's ends with the work, which a
+		// heartbeat on its way would log as a failure.
 		a.heartbeat(ctx, p.read())
 		select {
-		case <-ctx.Done():
+		case <-working.Done():
 			return
 		case <-activity.GetWorkerStopChannel(ctx):
 			cancel(errWorkerStopping)
