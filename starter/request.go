@@ -72,7 +72,7 @@ is not answered, and which needs no worker at this moment.`,
 	command.Flags().BoolVar(&options.signal, "signal", false, "send the signal instead of the update")
 	command.Flags().DurationVar(&options.timeout, "timeout", 30*time.Second, "how long to wait for the answer")
 	if irrevocable(request) {
-		command.Flags().BoolVarP(&options.yes, "yes", "y", false, "don't ask for confirmation on a terminal")
+		command.Flags().BoolVarP(&options.yes, "yes", "y", false, "don't ask for confirmation; cutover needs it where there is no terminal")
 	}
 	return command
 }
@@ -82,10 +82,18 @@ func irrevocable(request migration.Request) bool {
 	return request == migration.RequestCutover || request == migration.RequestAbort
 }
 
-// confirm asks a person. Without one at the keyboard there is nobody to ask.
+// confirm asks a person. Without one at the keyboard there is nobody to ask: an
+// abort goes ahead, since it gives the source free, but only --yes hands over. A
+// pipe that answers "n" would do so otherwise.
 func (a *app) confirm(request migration.Request, t target, yes bool) error {
-	if yes || !a.inTerminal {
+	if yes {
 		return nil
+	}
+	if !a.inTerminal && request != migration.RequestCutover {
+		return nil
+	}
+	if !a.inTerminal {
+		return fail(exitUsage, "%s wants a confirmation, and there is no terminal to ask on: add --yes", request)
 	}
 	fmt.Fprintf(a.err, "%s %s: %s\nType %q to go on: ", request, t.label(), request.Description(), t.label())
 	line, err := bufio.NewReader(a.in).ReadString('\n')

@@ -14,12 +14,20 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
+// unasked is what a request needs where there is no terminal.
+func unasked(request migration.Request) []string {
+	if request == migration.RequestCutover {
+		return []string{"--yes"}
+	}
+	return nil
+}
+
 func TestRequestsAreUpdates(t *testing.T) {
 	for _, request := range migration.Requests() {
 		fake := newFake(t, moment{status: inRounds(t)})
 		fake.answer = migration.Answer{Message: "it is done", Phase: migration.PhaseRounds}
 		c := newConsole(t, fake)
-		out, errs := c.run(exitOK, string(request), "movies", "--reason", "tonight")
+		out, errs := c.run(exitOK, append([]string{string(request), "movies", "--reason", "tonight"}, unasked(request)...)...)
 		require.Empty(t, errs)
 		require.Len(t, fake.updates, 1)
 		sent := fake.updates[0]
@@ -30,7 +38,7 @@ func TestRequestsAreUpdates(t *testing.T) {
 		require.Contains(t, out, string(request)+" movies: it is done.\nPhase: rounds\n")
 		require.Contains(t, out, "\nNext: starter ")
 
-		out, _ = c.run(exitOK, string(request), "movies", "--by", "ben", "-o", "json")
+		out, _ = c.run(exitOK, append([]string{string(request), "movies", "--by", "ben", "-o", "json"}, unasked(request)...)...)
 		var said answer
 		require.NoError(t, json.Unmarshal([]byte(out), &said))
 		require.Equal(t, "it is done", said.Message)
@@ -104,9 +112,16 @@ func TestWhatCanNotBeTakenBackIsConfirmed(t *testing.T) {
 		c.run(exitOK, request, "movies", "--yes")
 		require.Len(t, fake.updates, 2)
 
-		c.deps.inTerminal = false // a script has decided already
-		c.run(exitOK, request, "movies")
-		require.Len(t, fake.updates, 3)
+		c.deps.inTerminal = false
+		if request == "abort" { // gives the source free
+			c.run(exitOK, request, "movies")
+			require.Len(t, fake.updates, 3)
+			continue
+		}
+		c.deps.in = strings.NewReader("n\n")
+		_, err = c.run(exitUsage, request, "movies")
+		require.Contains(t, err, "there is no terminal to ask on: add --yes")
+		require.Len(t, fake.updates, 2)
 	}
 	fake := newFake(t, moment{status: inRounds(t)})
 	c := newConsole(t, fake)
