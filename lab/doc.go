@@ -1,5 +1,5 @@
 // Package lab starts and stops the real parts of a migration on one computer: Elasticsearch 5.5.2 as the source and 5.5.3 as
-// the target, an S3 server, an OSS server and Temporal's dev server. The demo, the end-to-end tests and the benchmarks stand on it.
+// the target, an S3 server, an OSS server and Temporal's dev server. The demo and the end-to-end tests stand on it.
 //
 // Nothing here imitates what can be had for real. Both nodes are Elasticsearch itself, from Maven Central, started by the small Java
 // launcher in lab/elasticsearch, whose repository types s3 and oss talk through Amazon's and Alibaba's own SDKs. S3 is versitygw,

@@ -55,10 +55,10 @@ func (m *run) try(step, activity string, request any) bool {
 
 // finish ends a completed migration.
 func (m *run) finish(ctx workflow.Context) (migration.Report, error) {
-	m.report = m.summary(ctx, migration.ResultCompleted)
-	m.report.Remains = m.remains()
+	report := m.summary(ctx, migration.ResultCompleted)
+	report.Remains = m.remains()
 	m.settle(ctx)
-	return m.report, nil
+	return report, nil
 }
 
 // abort stops the migration: first the source takes writes again, then a
@@ -84,22 +84,22 @@ func (m *run) abort(ctx workflow.Context, cause error) (migration.Report, error)
 	}
 	m.stopSnapshot()
 	m.enter(m.work, migration.PhaseAborted)
-	m.report = m.summary(m.work, migration.ResultAborted)
-	m.report.Remains = m.remains()
+	report := m.summary(m.work, migration.ResultAborted)
+	report.Remains = m.remains()
 	switch {
 	case cancelled:
-		m.report.Error = "cancelled in phase " + string(m.abortedIn)
+		report.Error = "cancelled in phase " + string(m.abortedIn)
 	case m.abortRequested != nil:
-		m.report.Error = "aborted in phase " + string(m.abortedIn) + by(*m.abortRequested)
+		report.Error = "aborted in phase " + string(m.abortedIn) + by(*m.abortRequested)
 	default:
-		m.report.Error = cause.Error()
+		report.Error = cause.Error()
 	}
 	m.settle(m.work)
 	if cancelled {
-		return m.report, temporal.NewCanceledError(m.report)
+		return report, temporal.NewCanceledError(report)
 	}
-	return m.report, temporal.NewApplicationErrorWithOptions(m.report.Error, string(migration.ErrorAborted),
-		temporal.ApplicationErrorOptions{NonRetryable: true, Details: []any{m.report}})
+	return report, temporal.NewApplicationErrorWithOptions(report.Error, string(migration.ErrorAborted),
+		temporal.ApplicationErrorOptions{NonRetryable: true, Details: []any{report}})
 }
 
 // stopSnapshot stops the snapshot that may still run on the source. One that

@@ -72,7 +72,6 @@ type run struct {
 	// windowContext is cancelled by the dead man's switch; nil outside the window.
 	windowContext workflow.Context
 	abortedIn     migration.Phase
-	report        migration.Report
 }
 
 func newRun(ctx workflow.Context, carried *Carried) *run {
@@ -161,7 +160,7 @@ func (m *run) mustContinueAsNew(ctx workflow.Context) bool {
 }
 
 // maxHistoryLength keeps a run's history far below Temporal's limit of 51,200
-// events and quick to replay; a round takes about 60.
+// events and quick to replay; a round takes about 40.
 const maxHistoryLength = 3000
 
 func (m *run) continueAsNew(ctx workflow.Context) (migration.Report, error) {
