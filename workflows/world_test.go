@@ -33,6 +33,11 @@ type world struct {
 	// an error it returns is the activity's.
 	on map[string]func(n int) error
 	n  map[string]int
+	// after runs when that call has taken effect but not yet returned. The test
+	// environment doesn't wait for cancelled activities, as the workflow asks for:
+	// what a test does in the middle of one, it does here, or the effect of an
+	// activity that was given up could come after those of its successors.
+	after map[string]func(n int)
 
 	blocked, targetWritable, registered bool
 	blockedNames                        map[string]bool
@@ -70,7 +75,7 @@ func newWorld(t *testing.T) *world {
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	w := &world{
-		t: t, env: suite.NewTestWorkflowEnvironment(), on: map[string]func(int) error{}, n: map[string]int{},
+		t: t, env: suite.NewTestWorkflowEnvironment(), on: map[string]func(int) error{}, after: map[string]func(int){}, n: map[string]int{},
 		indices: []migration.Index{{Name: "catalog", Shards: 5, Docs: 50, Replicas: 1}, {Name: "movies", Shards: 1, Docs: 3}},
 	}
 	w.env.SetTestTimeout(20 * time.Second)
@@ -142,13 +147,13 @@ func newWorld(t *testing.T) *world {
 }
 
 // register makes a fake known under an activity's name; calls are counted and
-// hooks run before it.
+// hooks run before and after it.
 func register[I, O any](w *world, name string, fake func(I) (O, error)) {
 	w.env.RegisterActivityWithOptions(func(_ context.Context, in I) (O, error) {
 		w.mu.Lock()
 		w.calls = append(w.calls, name)
 		w.n[name]++
-		n, hook := w.n[name], w.on[name]
+		n, hook, after := w.n[name], w.on[name], w.after[name]
 		w.mu.Unlock()
 		if hook != nil {
 			if err := hook(n); err != nil {
@@ -157,8 +162,12 @@ func register[I, O any](w *world, name string, fake func(I) (O, error)) {
 			}
 		}
 		w.mu.Lock()
-		defer w.mu.Unlock()
-		return fake(in)
+		out, err := fake(in)
+		w.mu.Unlock()
+		if after != nil {
+			after(n)
+		}
+		return out, err
 	}, activity.RegisterOptions{Name: name})
 }
 
@@ -265,13 +274,13 @@ var phases = []struct {
 	{migration.PhaseCutover, migration.ActivityOpenTargetForWrites, 1},
 }
 
-// during runs do when the given activity is called for the nth time.
+// during runs do when the given activity is called for the nth time, while it
+// still runs.
 func (w *world) during(name string, n int, do func()) {
-	w.on[name] = func(call int) error {
+	w.after[name] = func(call int) {
 		if call == n {
 			do()
 		}
-		return nil
 	}
 }
 
