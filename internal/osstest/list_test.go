@@ -185,6 +185,29 @@ func TestUploadsAreListed(t *testing.T) {
 		assert.Len(t, slices.Compact(seen), 5)
 		assert.True(t, strings.HasPrefix(seen[0], "a+ b"))
 		assert.Len(t, srv.Uploads("bkt"), 5)
+
+		// Two uploads of one key, cut apart by a page below a prefix.
+		l, err = b.ListMultipartUploads(oss.Prefix("d/"), oss.MaxUploads(2))
+		require.NoError(t, err)
+		require.True(t, l.IsTruncated)
+		assert.Equal(t, 2, l.MaxUploads)
+		assert.Equal(t, "d/", l.Prefix)
+		last := l.Uploads[1]
+		assert.Equal(t, []string{last.Key, last.UploadID}, []string{l.NextKeyMarker, l.NextUploadIDMarker})
+		l, err = b.ListMultipartUploads(oss.Prefix("d/"), oss.KeyMarker(l.NextKeyMarker), oss.UploadIDMarker(l.NextUploadIDMarker))
+		require.NoError(t, err)
+		require.Len(t, l.Uploads, 1)
+		assert.False(t, l.IsTruncated)
+		assert.Equal(t, "d/y", l.Uploads[0].Key)
+		assert.NotEqual(t, last.UploadID, l.Uploads[0].UploadID)
+		// A key marker alone stands behind all uploads of that key.
+		l, err = b.ListMultipartUploads(oss.KeyMarker("d/y"))
+		require.NoError(t, err)
+		require.Len(t, l.Uploads, 1)
+		assert.Equal(t, "z", l.Uploads[0].Key)
+		assert.WithinDuration(t, time.Now(), l.Uploads[0].Initiated, time.Minute)
+		_, err = b.ListMultipartUploads(oss.MaxUploads(1001))
+		refused(t, err, 400, "InvalidArgument")
 	})
 }
 
