@@ -2,7 +2,6 @@ package repositorytest
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -22,10 +21,9 @@ func (r *Repository) upload(index string, n int, sh *shard) []repository.File {
 			}
 		}
 	}
-	commit := file{"segments_" + strconv.FormatInt(int64(sh.commit), 36), fmt.Appendf(nil, "commit of %d segments at %d", len(sh.segments), r.clock)}
 	counter := r.highestBlob(index, n)
 	var files []repository.File
-	for _, segment := range append(slices.Clone(sh.segments), []file{commit}) {
+	for _, segment := range append(slices.Clone(sh.segments), []file{sh.committed}) {
 		for _, f := range segment {
 			info, ok := known[f.name+" "+f.checksum()+" "+strconv.Itoa(len(f.content))]
 			if !ok {

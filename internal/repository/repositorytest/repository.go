@@ -26,6 +26,9 @@ type Options struct {
 	Layout    Layout
 	Compress  bool  // deflate the *.dat objects
 	ChunkSize int64 // split larger files into parts; 0: never
+	// KeepCommits lets a shard whose segments haven't changed since the last snapshot keep its segments_N, as Elasticsearch's
+	// flush does. Without it every snapshot has something new in each shard.
+	KeepCommits bool
 }
 
 // Repository is a cluster and the repository that it writes.
@@ -38,6 +41,7 @@ type Repository struct {
 	indices    map[string]*index
 	ids        map[string]string // index name -> id in the repository; never forgotten while a snapshot has it
 	snapshots  []*snapshot
+	slab       []byte // what the contents of AddFiles are cut from
 }
 
 type index struct {
@@ -46,9 +50,11 @@ type index struct {
 }
 
 type shard struct {
-	segments [][]file
-	counter  int // of segments
-	commit   int
+	segments  [][]file
+	counter   int // of segments
+	commit    int
+	committed file // segments_N as the last snapshot found it
+	flushed   int  // counter at that time
 }
 
 // file is a Lucene file as a cluster holds it.
@@ -141,7 +147,7 @@ func (r *Repository) Snapshot(name string, changes ...Change) string {
 		}
 		shards := r.indices[index].shards
 		for n, sh := range shards {
-			sh.commit++
+			r.commit(sh)
 			if s.state != repository.StateSuccess && n == len(shards)-1 {
 				continue
 			}
@@ -151,6 +157,16 @@ func (r *Repository) Snapshot(name string, changes ...Change) string {
 	r.snapshots = append(r.snapshots, s)
 	r.write(s)
 	return s.uuid
+}
+
+// commit is what Elasticsearch does before a snapshot: it flushes the shard, which writes a new segments_N if there is anything new.
+func (r *Repository) commit(sh *shard) {
+	if r.options.KeepCommits && sh.commit > 0 && sh.flushed == sh.counter {
+		return
+	}
+	sh.commit++
+	sh.flushed = sh.counter
+	sh.committed = file{"segments_" + strconv.FormatInt(int64(sh.commit), 36), fmt.Appendf(nil, "commit of %d segments at %d", len(sh.segments), r.clock)}
 }
 
 // Delete deletes a snapshot as DELETE _snapshot does, with every blob that no other needs. It panics if there is none.
@@ -169,6 +185,18 @@ func (r *Repository) Objects() map[string][]byte { return maps.Clone(r.objects) 
 
 // Generation is the N of the root index-N, or -1.
 func (r *Repository) Generation() int64 { return r.generation }
+
+// Needed are the objects that a reader of the repository as it stands may ask for, by key relative to its base path:
+// everything but the older root index-N that 5.x keeps.
+func (r *Repository) Needed() map[string][]byte {
+	needed := r.Objects()
+	for key := range needed {
+		if k := repository.Classify(key); k.Class == repository.ClassRootIndex && k.Generation != r.generation {
+			delete(needed, key)
+		}
+	}
+	return needed
+}
 
 // IndexID is the id of an index in the repository, or "".
 func (r *Repository) IndexID(name string) string { return r.ids[name] }
