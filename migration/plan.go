@@ -16,13 +16,14 @@ type Plan struct {
 	Target Target `json:"target" required:"true"`
 	// Indices are index names or patterns with *; resolved anew in each round. A
 	// pattern never matches names that begin with a dot: name those in full.
-	Indices []string `json:"indices" required:"true" example:"[movies, \"logs-*\"]"`
-	Rounds  Rounds   `json:"rounds,omitzero"`
-	Copy    Copy     `json:"copy,omitzero"`
-	Freeze  Freeze   `json:"freeze,omitzero"`
-	Restore Restore  `json:"restore,omitzero"`
-	Verify  Verify   `json:"verify,omitzero"`
-	Cutover Cutover  `json:"cutover,omitzero"`
+	Indices   []string  `json:"indices" required:"true" example:"[movies, \"logs-*\"]"`
+	Rounds    Rounds    `json:"rounds,omitzero"`
+	Copy      Copy      `json:"copy,omitzero"`
+	Throttles Throttles `json:"throttles,omitzero"`
+	Freeze    Freeze    `json:"freeze,omitzero"`
+	Restore   Restore   `json:"restore,omitzero"`
+	Verify    Verify    `json:"verify,omitzero"`
+	Cutover   Cutover   `json:"cutover,omitzero"`
 }
 
 // Source is the Amazon Elasticsearch Service domain that the indices leave.
@@ -141,6 +142,9 @@ type Freeze struct {
 	// StandstillTimeout is how long the write counters may go on moving after the
 	// block before the migration asks for attention.
 	StandstillTimeout Duration `json:"standstillTimeout,omitempty" min:"1s" example:"2m"`
+	// SlotWait is how long the block may wait for a moment in which no snapshot runs
+	// on either cluster and no automatic one is due within the predicted window.
+	SlotWait Duration `json:"slotWait,omitempty" min:"1s" example:"1h"`
 }
 
 // Restore says how snapshots are restored into the target.
@@ -206,6 +210,8 @@ func (p Plan) withDefaults() Plan {
 	p.Rounds.Interval = or(p.Rounds.Interval, DefaultRoundInterval)
 	p.Copy.Concurrency = or(p.Copy.Concurrency, DefaultConcurrency)
 	p.Freeze.MaxDuration = or(p.Freeze.MaxDuration, DefaultFreezeMaxDuration)
+	p.Throttles = p.Throttles.withDefaults()
+	p.Freeze.SlotWait = or(p.Freeze.SlotWait, DefaultSlotWait)
 	p.Freeze.StandstillTimeout = or(p.Freeze.StandstillTimeout, min(DefaultStandstillTimeout, p.Freeze.MaxDuration/2))
 	p.Verify.Checksum = or(p.Verify.Checksum, ChecksumVersions)
 	return p

@@ -96,6 +96,8 @@ func (p Plan) problems() []Problem {
 	c.atMost("rounds.interval", p.Rounds.Interval)
 	c.atMost("freeze.maxDuration", p.Freeze.MaxDuration)
 	c.atMost("freeze.standstillTimeout", p.Freeze.StandstillTimeout)
+	c.atMost("freeze.slotWait", p.Freeze.SlotWait)
+	c.checkThrottles(p)
 	if p.Copy.Concurrency > MaxConcurrency {
 		c.add("copy.concurrency", fmt.Sprint(p.Copy.Concurrency), fmt.Sprintf("must be from 1 to %d", MaxConcurrency), "for example concurrency: 32")
 	}

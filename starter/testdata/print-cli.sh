@@ -44,9 +44,17 @@ cat > movies.json <<'PLAN'
   "copy": {
     "concurrency": 32
   },
+  "throttles": {
+    "window": {
+      "snapshot": "4gb",
+      "restore": "4gb",
+      "recovery": "4gb"
+    }
+  },
   "freeze": {
     "maxDuration": "2h",
-    "standstillTimeout": "2m"
+    "standstillTimeout": "2m",
+    "slotWait": "1h"
   },
   "verify": {
     "checksum": "versions"
