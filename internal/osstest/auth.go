@@ -36,6 +36,8 @@ var signedV1 = func() map[string]bool {
 func (c *call) authenticate() (Key, error) {
 	auth := c.r.Header.Get("Authorization")
 	switch {
+	case c.face == FaceS3:
+		return c.authenticateSigV4(auth)
 	case auth == "":
 		return Key{}, errAccessDenied.because("Anonymous access is forbidden for this operation.")
 	case strings.HasPrefix(auth, "OSS4-HMAC-SHA256 "):
@@ -46,12 +48,12 @@ func (c *call) authenticate() (Key, error) {
 	return Key{}, errInvalidArgument.because("Authorization header is invalid.").with("ArgumentName", "Authorization")
 }
 
-// lookUp finds the key and checks its token, which the signature covers as any other x-oss- header.
+// lookUp finds the key and checks its token, which the signature covers as any other header of the face.
 func (c *call) lookUp(id string) (Key, error) {
 	c.mu.RLock()
 	key, ok := c.keys[id]
 	c.mu.RUnlock()
-	token := c.r.Header.Get("X-Oss-Security-Token")
+	token := c.own("Security-Token")
 	switch {
 	case !ok, key.Token != "" && token == "":
 		return Key{}, errInvalidAccessKey.with("OSSAccessKeyId", id)
@@ -225,7 +227,11 @@ func (c *call) authenticateV4(auth string) (Key, error) {
 
 // signV4 derives the day's key from the secret, step by step along the scope, and signs the text with it.
 func signV4(secret string, scope []string, text string) []byte {
-	sum := []byte("aliyun_v4" + secret)
+	return chain("aliyun_v4"+secret, scope, text)
+}
+
+func chain(secret string, scope []string, text string) []byte {
+	sum := []byte(secret)
 	for _, step := range append(slices.Clone(scope), text) {
 		mac := hmac.New(sha256.New, sum)
 		mac.Write([]byte(step))

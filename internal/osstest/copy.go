@@ -1,6 +1,7 @@
 package osstest
 
 import (
+	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -9,16 +10,16 @@ import (
 	"time"
 )
 
-// copySource opens the object that x-oss-copy-source names, "/bucket/escaped-key". The caller must release it.
+// copySource opens the object that x-oss-copy-source (or x-amz-copy-source) names, "/bucket/escaped-key". The caller must release it.
 func (c *call) copySource() (*object, error) {
 	// For a space the Go SDK writes "+", the Java SDK "%20".
-	source, err := url.QueryUnescape(strings.TrimPrefix(c.r.Header.Get("X-Oss-Copy-Source"), "/"))
+	source, err := url.QueryUnescape(strings.TrimPrefix(c.own("Copy-Source"), "/"))
 	if err != nil {
-		return nil, errInvalidArgument.with("ArgumentName", "x-oss-copy-source")
+		return nil, errInvalidArgument.with("ArgumentName", "copy-source")
 	}
 	name, key, ok := strings.Cut(source, "/")
-	if !ok || !validKey(key) {
-		return nil, errInvalidArgument.with("ArgumentName", "x-oss-copy-source").with("ArgumentValue", source)
+	if !ok || !validKey(key) && !(c.face == FaceS3 && validKeyS3(key)) {
+		return nil, errInvalidArgument.with("ArgumentName", "copy-source").with("ArgumentValue", source)
 	}
 	b, err := c.store.bucket(name)
 	if err != nil {
@@ -28,8 +29,11 @@ func (c *call) copySource() (*object, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.conditions(c.r.Header, "X-Oss-Copy-Source-"); err != nil {
+	if err := o.conditions(c.r.Header, c.face.header()+"Copy-Source-", c.face == FaceS3); err != nil {
 		o.release()
+		if c.face == FaceS3 && errors.Is(err, errNotModified) {
+			return nil, errPrecondition
+		}
 		return nil, err
 	}
 	if o.archived() {
@@ -56,7 +60,7 @@ func (c *call) copyObject() error {
 	if source.Size > maxPutSize {
 		return errTooLarge
 	}
-	if !strings.EqualFold(c.r.Header.Get("X-Oss-Metadata-Directive"), "REPLACE") {
+	if !strings.EqualFold(c.own("Metadata-Directive"), "REPLACE") {
 		header = maps.Clone(source.Header)
 	}
 	body, err := c.copyBytes(source, 0, source.Size)
@@ -82,9 +86,9 @@ func (c *call) copyBytes(o *object, offset, n int64) (*staged, error) {
 func (c *call) copied(name, etag string, crc uint64, modified time.Time) {
 	c.digests(etag, crc)
 	var d document
-	d.open(name)
+	d.root(name, c.face)
 	d.element("LastModified", stamp(modified))
-	d.element("ETag", `"`+etag+`"`)
+	d.element("ETag", c.face.quoted(etag))
 	d.close(name)
 	c.reply(http.StatusOK, &d)
 }

@@ -17,12 +17,17 @@
 //
 // Alibaba's own SDKs are the judges: the tests here drive it with the Go SDK, the lab with the Java SDK inside Elasticsearch.
 //
+// OSS speaks S3's protocol as well, and so does this server, on a listener of its own ([Options].S3, [Server.S3URL]): the same
+// buckets and objects with Signature Version 4, path style, S3's listings, errors, multipart rules and ETags (md5(md5s)-N), judged by
+// aws-sdk-go-v2 and rclone. x-oss-meta- here is x-amz-meta- there. As in OSS's own, aws-chunked bodies (STREAMING-...) are refused.
+// Checksums that a client sends (x-amz-checksum-*, x-amz-content-sha256) are verified but not kept.
+//
 // A test makes the service slow, throttled or broken with [Server.Inject] and [Server.SetBandwidth], watches it with
 // [Server.Count] and [Server.Observe], and looks behind it with [Server.Objects], [Server.Read] and [Server.Put].
 //
 // It doesn't cover: signatures in the URL (presigned), V2 signatures, POST forms, append and symbolic objects, versioning,
 // lifecycle, tagging, CORS, policies, RAM, object ACLs, anonymous access to public buckets, KMS encryption, restore of archived
-// objects, callbacks, image processing, TLS. A call that it doesn't know is answered with 501 NotImplemented, never with success.
+// objects, callbacks, image processing, TLS for OSS's own face. A call that it doesn't know is answered with 501 NotImplemented, never with success.
 // Whatever the real service decides by its own state (which partition throttles, how consistent a listing is after a fail-over)
 // has no counterpart here but the injected faults.
 package osstest

@@ -76,6 +76,9 @@ func (c *call) fail(err error) {
 	if !errors.As(err, &e) {
 		e = &apiError{status: 500, code: "InternalError", message: "osstest: " + err.Error()}
 	}
+	if c.face == FaceS3 {
+		e = e.inS3()
+	}
 	c.code = e.code
 	h := c.w.Header()
 	for _, name := range []string{"ETag", "Content-Range", "X-Oss-Hash-Crc64ecma"} {
@@ -98,16 +101,21 @@ func (c *call) fail(err error) {
 	for _, f := range e.details {
 		d.element(f[0], f[1])
 	}
-	if e.ec != "" {
+	if e.ec != "" && c.face == FaceOSS {
 		d.element("EC", e.ec)
 		h.Set("X-Oss-Ec", e.ec)
 	}
 	d.close("Error")
-	if e.delay > 0 {
+	if e.delay > 0 && c.face == FaceOSS {
 		h.Set("X-Oss-Qos-Delay-Time", strconv.FormatInt(e.delay.Milliseconds(), 10))
 	}
+	if seconds := e.retryAfter(); seconds != "" && c.face == FaceS3 {
+		h.Set("Retry-After", seconds)
+	}
 	if c.r.Method == http.MethodHead {
-		h.Set("X-Oss-Err", base64.StdEncoding.EncodeToString(d.Bytes()))
+		if c.face == FaceOSS {
+			h.Set("X-Oss-Err", base64.StdEncoding.EncodeToString(d.Bytes()))
+		}
 		h.Set("Content-Length", "0")
 		c.w.WriteHeader(e.status)
 		return

@@ -3,6 +3,7 @@ package osstest
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -225,8 +226,15 @@ func (c *call) disconnect(reset bool) {
 		c.w.abandon = true // not a plain HTTP/1 connection: net/http breaks it
 		return
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok && reset {
+	below := conn
+	if t, ok := conn.(*tls.Conn); ok {
+		below = t.NetConn()
+	}
+	if tcp, ok := below.(*net.TCPConn); ok && reset {
 		_ = tcp.SetLinger(0)
+	}
+	if reset {
+		conn = below // without TLS's farewell
 	}
 	_ = conn.Close()
 }

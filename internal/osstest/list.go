@@ -173,12 +173,12 @@ func (c *call) listParts() error {
 	truncated := len(parts) > limit
 	parts = parts[:min(limit, len(parts))]
 	var d document
-	d.open("ListPartsResult")
+	d.root("ListPartsResult", c.face)
 	c.encodingType(&d)
 	d.element("Bucket", c.bucket)
 	d.element("Key", encode(c.key))
 	d.element("UploadId", u.ID)
-	d.element("StorageClass", u.StorageClass)
+	d.element("StorageClass", c.face.storageClass(u.StorageClass))
 	d.number("PartNumberMarker", int64(marker))
 	if len(parts) > 0 {
 		d.number("NextPartNumberMarker", int64(parts[len(parts)-1].Number))
@@ -189,8 +189,10 @@ func (c *call) listParts() error {
 		d.open("Part")
 		d.number("PartNumber", int64(p.Number))
 		d.element("LastModified", stamp(p.Modified))
-		d.element("ETag", `"`+p.ETag+`"`)
-		d.element("HashCrc64ecma", strconv.FormatUint(p.CRC64, 10))
+		d.element("ETag", c.face.quoted(p.ETag))
+		if c.face == FaceOSS {
+			d.element("HashCrc64ecma", strconv.FormatUint(p.CRC64, 10))
+		}
 		d.number("Size", p.Size)
 		d.close("Part")
 	}
@@ -243,7 +245,7 @@ func (c *call) listUploads() error {
 			lastKey, lastID = u.Key, u.ID
 		}
 	}
-	d.open("ListMultipartUploadsResult")
+	d.root("ListMultipartUploadsResult", c.face)
 	c.encodingType(&d)
 	d.element("Bucket", c.bucket)
 	d.element("KeyMarker", encode(keyMarker))
@@ -260,7 +262,7 @@ func (c *call) listUploads() error {
 		d.open("Upload")
 		d.element("Key", encode(u.Key))
 		d.element("UploadId", u.ID)
-		d.element("StorageClass", u.StorageClass)
+		d.element("StorageClass", c.face.storageClass(u.StorageClass))
 		d.element("Initiated", stamp(u.Initiated))
 		d.close("Upload")
 	}

@@ -97,7 +97,7 @@ func (c *call) initiateUpload() error {
 		return err
 	}
 	var d document
-	d.open("InitiateMultipartUploadResult")
+	d.root("InitiateMultipartUploadResult", c.face)
 	c.encodingType(&d)
 	d.element("Bucket", c.bucket)
 	d.element("Key", encode(c.key))
@@ -185,7 +185,7 @@ func (c *call) uploadPartCopy() error {
 	}
 	defer source.release()
 	start, length := int64(0), source.Size
-	if text, ok := strings.CutPrefix(c.r.Header.Get("X-Oss-Copy-Source-Range"), "bytes="); ok {
+	if text, ok := strings.CutPrefix(c.own("Copy-Source-Range"), "bytes="); ok {
 		first, last, ok := parseRange(text)
 		if !ok || first < 0 || last < first || last >= source.Size {
 			return errInvalidArgument.with("ArgumentName", "x-oss-copy-source-range").with("ArgumentValue", text)
@@ -249,21 +249,30 @@ func (c *call) completeUpload() error {
 		return err
 	}
 	c.waitRegardless(c.effect.slowComplete)
-	o, err := b.complete(c.key, c.query.Get("uploadId"), wanted, c.forbidsOverwrite(), c.second())
+	o, err := b.complete(c.key, c.query.Get("uploadId"), wanted, c.forbidsOverwrite(), c.second(), c.face)
 	if err != nil {
 		return err
 	}
-	c.digests(o.ETag, o.CRC64)
+	if c.face == FaceOSS {
+		c.digests(o.ETag, o.CRC64)
+	}
 	var d document
-	d.open("CompleteMultipartUploadResult")
+	d.root("CompleteMultipartUploadResult", c.face)
 	c.encodingType(&d)
-	d.element("Location", "http://"+c.r.Host+"/"+c.bucket+"/"+escape(c.key))
+	d.element("Location", c.scheme()+"://"+c.r.Host+"/"+c.bucket+"/"+escape(c.key))
 	d.element("Bucket", c.bucket)
 	d.element("Key", encode(c.key))
-	d.element("ETag", `"`+o.ETag+`"`)
+	d.element("ETag", c.face.quoted(o.ETag))
 	d.close("CompleteMultipartUploadResult")
 	c.reply(http.StatusOK, &d)
 	return nil
+}
+
+func (c *call) scheme() string {
+	if c.r.TLS != nil {
+		return "https"
+	}
+	return "http"
 }
 
 type wantedPart struct {
@@ -278,7 +287,7 @@ func (c *call) wantedParts() ([]wantedPart, error) {
 		Part    []wantedPart
 	}
 	err := c.readXML(&body)
-	if strings.EqualFold(c.r.Header.Get("X-Oss-Complete-All"), "yes") {
+	if c.face == FaceOSS && strings.EqualFold(c.own("Complete-All"), "yes") {
 		if err == nil {
 			return nil, errInvalidArgument.because("A body isn't allowed with x-oss-complete-all.")
 		}
@@ -299,7 +308,11 @@ func (c *call) wantedParts() ([]wantedPart, error) {
 }
 
 // complete turns an upload into an object. The parts' files become the object's: nothing is copied or hashed again.
-func (b *bucket) complete(key, id string, wanted []wantedPart, forbidOverwrite bool, now time.Time) (*object, error) {
+func (b *bucket) complete(key, id string, wanted []wantedPart, forbidOverwrite bool, now time.Time, face Face) (*object, error) {
+	minSize := int64(minPartSize)
+	if face == FaceS3 {
+		minSize = minPartSizeS3
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	u, err := b.upload(key, id)
@@ -321,17 +334,18 @@ func (b *bucket) complete(key, id string, wanted []wantedPart, forbidOverwrite b
 		if !ok || !strings.EqualFold(strings.Trim(w.ETag, `"`), p.ETag) {
 			return nil, errInvalidPart.with("UploadId", id).with("PartNumber", strconv.Itoa(w.PartNumber))
 		}
-		if i < len(wanted)-1 && p.Size < minPartSize {
+		if i < len(wanted)-1 && p.Size < minSize {
 			return nil, errTooSmall.with("ProposedSize", strconv.FormatInt(p.Size, 10)).
-				with("MinSizeAllowed", strconv.Itoa(minPartSize)).with("PartNumber", strconv.Itoa(p.Number)).with("ETag", p.ETag)
+				with("MinSizeAllowed", strconv.FormatInt(minSize, 10)).with("PartNumber", strconv.Itoa(p.Number)).with("ETag", p.ETag)
 		}
-		tags.Write([]byte(p.ETag))
+		tags.Write(face.tag(p.ETag))
 		o.CRC64 = combineCRC64(o.CRC64, p.CRC64, p.Size)
 		o.Size += p.Size
 		o.Files = append(o.Files, p.File)
 		used[p.Number] = true
 	}
-	// OSS doesn't say how it makes this ETag, only that it's no MD5 of the content. Not S3's way, lest a client relies on it.
+	// OSS doesn't say how it makes this ETag, only that it's no MD5 of the content: there it isn't made S3's way, lest a client
+	// relies on it. In S3 it's the MD5 of the parts' MD5s.
 	o.ETag = strings.ToUpper(hex.EncodeToString(tags.Sum(nil))) + "-" + strconv.Itoa(len(wanted))
 	sidecar, err := b.store.stageJSON(o)
 	if err != nil {

@@ -32,7 +32,8 @@ func (c *call) readBody() (*staged, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := c.store.stage(c.body, maxPutSize)
+	sums := c.checksums()
+	st, err := c.store.stage(c.body, maxPutSize, hashes(sums)...)
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, errIncompleteBody
@@ -40,9 +41,20 @@ func (c *call) readBody() (*staged, error) {
 		return nil, err
 	case want != nil && !bytes.Equal(want, st.md5[:]):
 		st.discard()
-		return nil, errInvalidDigest.with("Content-MD5", c.r.Header.Get("Content-Md5"))
+		return nil, c.badDigest()
+	}
+	if err := verify(sums); err != nil {
+		st.discard()
+		return nil, err
 	}
 	return st, nil
+}
+
+func (c *call) badDigest() error {
+	if c.face == FaceS3 {
+		return errBadDigest
+	}
+	return errInvalidDigest.with("Content-MD5", c.r.Header.Get("Content-Md5"))
 }
 
 // contentMD5 is the digest that the client gives, nil if none.
@@ -68,8 +80,17 @@ func (c *call) readXML(v any) error {
 	if err != nil {
 		return err
 	}
-	if sum := md5.Sum(data); want != nil && !bytes.Equal(want, sum[:]) {
-		return errInvalidDigest.with("Content-MD5", c.r.Header.Get("Content-Md5"))
+	if want != nil {
+		if sum := md5.Sum(data); !bytes.Equal(want, sum[:]) {
+			return c.badDigest()
+		}
+	}
+	sums := c.checksums()
+	for _, s := range sums {
+		s.Write(data)
+	}
+	if err := verify(sums); err != nil {
+		return err
 	}
 	if len(data) == 0 {
 		return io.EOF
@@ -84,23 +105,31 @@ var keptHeaders = []string{"Cache-Control", "Content-Disposition", "Content-Enco
 
 // attributes are the request's headers that become part of the object.
 func (c *call) attributes() (header map[string]string, class string, err error) {
-	header = map[string]string{"Content-Type": cmp.Or(c.r.Header.Get("Content-Type"), "application/octet-stream")}
+	fallback := "application/octet-stream"
+	if c.face == FaceS3 {
+		fallback = "binary/octet-stream" // S3: PutObject
+	}
+	header = map[string]string{"Content-Type": cmp.Or(c.r.Header.Get("Content-Type"), fallback)}
 	for _, name := range keptHeaders {
 		if v := c.r.Header.Get(name); v != "" {
 			header[name] = v
 		}
 	}
 	for name, values := range c.r.Header {
-		if strings.HasPrefix(name, "X-Oss-Meta-") {
-			header[name] = values[0]
+		if meta, ok := strings.CutPrefix(name, c.face.header()+"Meta-"); ok {
+			header["X-Oss-Meta-"+meta] = values[0]
 		}
 	}
-	if sse := c.r.Header.Get("X-Oss-Server-Side-Encryption"); sse == "AES256" {
+	if sse := c.own("Server-Side-Encryption"); sse == "AES256" {
 		header["X-Oss-Server-Side-Encryption"] = sse // said, not done
 	} else if sse != "" {
 		return nil, "", errNotImplemented.because("osstest knows no server-side encryption but AES256, not %s.", sse)
 	}
-	class = c.r.Header.Get("X-Oss-Storage-Class")
+	if c.face == FaceS3 {
+		class, err = storageClassS3(c.own("Storage-Class"))
+		return header, class, err
+	}
+	class = c.own("Storage-Class")
 	if class != "" && !slices.Contains(storageClasses, class) {
 		return nil, "", errInvalidArgument.with("ArgumentName", "x-oss-storage-class").with("ArgumentValue", class)
 	}
@@ -108,7 +137,10 @@ func (c *call) attributes() (header map[string]string, class string, err error) 
 }
 
 func (c *call) forbidsOverwrite() bool {
-	return strings.EqualFold(c.r.Header.Get("X-Oss-Forbid-Overwrite"), "true")
+	if c.face == FaceS3 {
+		return c.r.Header.Get("If-None-Match") == "*"
+	}
+	return strings.EqualFold(c.own("Forbid-Overwrite"), "true")
 }
 
 // second is the server's time in the resolution of OSS's Last-Modified.
@@ -147,10 +179,13 @@ func (b *bucket) object(key string, body *staged, class string, header map[strin
 
 // digests tells the client what arrived.
 func (c *call) digests(etag string, crc uint64) {
+	c.w.Header().Set("ETag", c.face.quoted(etag))
+	if c.face == FaceS3 {
+		return
+	}
 	if c.effect.wrongCRC {
 		crc++
 	}
-	c.w.Header().Set("ETag", `"`+etag+`"`)
 	c.w.Header().Set("X-Oss-Hash-Crc64ecma", strconv.FormatUint(crc, 10))
 }
 
@@ -171,7 +206,7 @@ func (c *call) headObject() error {
 		return err
 	}
 	defer o.release()
-	if err := o.conditions(c.r.Header, ""); err != nil {
+	if err := o.conditions(c.r.Header, "", false); err != nil {
 		return err
 	}
 	c.describeObject(o)
@@ -213,7 +248,7 @@ func (c *call) getObject() error {
 	if o.archived() {
 		return errObjectState.with("ObjectName", o.Key)
 	}
-	if err := o.conditions(c.r.Header, ""); err != nil {
+	if err := o.conditions(c.r.Header, "", false); err != nil {
 		return err
 	}
 	start, length, partial, err := c.rangeOf(o.Size)
@@ -227,11 +262,16 @@ func (c *call) getObject() error {
 		h.Set("Content-Range", contentRange(start, length, o.Size))
 		h.Del("Content-Md5")
 	}
-	h.Set("Content-Length", strconv.FormatInt(c.effect.declared(length), 10))
+	return c.send(status, o, start, length)
+}
+
+// send answers with a range of an object.
+func (c *call) send(status int, o *object, start, length int64) error {
+	c.w.Header().Set("Content-Length", strconv.FormatInt(c.effect.declared(length), 10))
 	c.w.WriteHeader(status)
 	body := &reader{o: o, offset: start, n: length}
 	defer body.Close()
-	_, err = body.WriteTo(c.shape(c.w))
+	_, err := body.WriteTo(c.shape(c.w))
 	if errors.Is(err, errCut) {
 		return nil
 	}
@@ -250,13 +290,13 @@ func (c *call) deleteObject() error {
 	return nil
 }
 
-// deleteObjects removes up to 1,000 keys. OSS wants a Content-MD5 here.
+// deleteObjects removes up to 1,000 keys. OSS wants a Content-MD5 here, S3 that or a checksum.
 func (c *call) deleteObjects() error {
 	b, err := c.store.bucket(c.bucket)
 	if err != nil {
 		return err
 	}
-	if c.r.Header.Get("Content-Md5") == "" {
+	if !c.givesDigest() {
 		return errMissingArgument.with("ArgumentName", "Content-MD5")
 	}
 	encode, err := c.encoder()
@@ -275,21 +315,24 @@ func (c *call) deleteObjects() error {
 		return errMalformedXML
 	}
 	var d document
-	d.open("DeleteResult")
+	d.root("DeleteResult", c.face)
 	c.encodingType(&d)
 	for _, o := range body.Object {
-		if !validKey(o.Key) {
+		if !validKey(o.Key) && !(c.face == FaceS3 && validKeyS3(o.Key)) {
 			return errObjectName.with("ObjectName", o.Key)
 		}
 		if err := b.remove(o.Key); err != nil {
 			return err
+		}
+		if body.Quiet {
+			continue
 		}
 		d.open("Deleted")
 		d.element("Key", encode(o.Key))
 		d.close("Deleted")
 	}
 	d.close("DeleteResult")
-	if body.Quiet {
+	if body.Quiet && c.face == FaceOSS {
 		c.reply(http.StatusOK, nil)
 	} else {
 		c.reply(http.StatusOK, &d)

@@ -26,23 +26,30 @@ func (c *call) locate() error {
 	}
 	c.query = query
 	path := strings.TrimPrefix(c.r.URL.EscapedPath(), "/")
-	if c.bucket = bucketOfHost(c.r.Host, c.domains); c.bucket == "" {
+	if c.face == FaceOSS {
+		c.bucket = bucketOfHost(c.r.Host, c.domains)
+	}
+	if c.bucket == "" {
 		c.bucket, path, _ = strings.Cut(path, "/")
 	}
 	if c.key, err = url.PathUnescape(path); err != nil {
 		return errObjectName
 	}
+	service, bucket, object, valid := c.serviceOperation, c.bucketOperation, c.objectOperation, validKey
+	if c.face == FaceS3 {
+		service, bucket, object, valid = c.serviceOperationS3, c.bucketOperationS3, c.objectOperationS3, validKeyS3
+	}
 	switch {
 	case c.bucket == "":
-		c.op = c.serviceOperation()
+		c.op = service()
 	case !validBucketName(c.bucket):
 		return errBucketName.with("BucketName", c.bucket)
 	case c.key == "":
-		c.op = c.bucketOperation()
-	case !validKey(c.key):
+		c.op = bucket()
+	case !valid(c.key):
 		return errObjectName.with("ObjectName", c.key)
 	default:
-		c.op = c.objectOperation()
+		c.op = object()
 	}
 	return nil
 }
@@ -80,8 +87,13 @@ var unknown = strings.Fields(`accessmonitor append asyncFetch callback cloudboxe
 	style styleName symlink tagging transferAcceleration udf versionId versioning versions vod website worm wormExtend wormId
 	x-oss-async-process x-oss-process x-oss-signature x-oss-signature-version Signature Expires OSSAccessKeyId`)
 
-func (c *call) unknownQuery() (operation, bool) {
-	for _, name := range unknown {
+func (c *call) unknownQuery() (operation, bool) { return c.refuses(unknown) }
+
+func (c *call) refuses(subResources []string) (operation, bool) {
+	if len(c.query) == 0 {
+		return operation{}, false
+	}
+	for _, name := range subResources {
 		if c.query.Has(name) {
 			return operation{name: "Unknown", refusal: errNotImplemented.with("SubResource", name)}, true
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/url"
@@ -30,6 +31,8 @@ type Options struct {
 	// Domains below which the first label of a Host is a bucket ("bucket.localhost"). Nil means localhost and the region's own
 	// names, oss-REGION.aliyuncs.com and oss-REGION-internal.aliyuncs.com. Any other Host means path style.
 	Domains []string
+	// S3 adds the S3-compatible face on a listener of its own; nil means none. See [Server.S3URL].
+	S3 *S3Options
 	// Seed makes the faults with a Rate repeat from run to run.
 	Seed uint64
 	// Now is the server's clock, for signatures and Last-Modified; nil means time.Now.
@@ -53,9 +56,8 @@ type Server struct {
 	store   *store
 	tempDir string // to remove at the end, if ours
 
-	listener net.Listener
-	http     *http.Server
-	served   chan struct{}
+	oss *listener // nil for New
+	s3  s3Face
 
 	mu      sync.RWMutex // guards the fields below
 	keys    map[string]Key
@@ -75,7 +77,7 @@ type Server struct {
 // New returns a server that doesn't listen, for use as an http.Handler. Close it as well.
 func New(o Options) (*Server, error) {
 	s := &Server{
-		region: o.Region, domains: o.Domains, now: o.Now,
+		s3: newS3Face(o), region: o.Region, domains: o.Domains, now: o.Now,
 		counts: map[string]int64{}, session: strings.ToUpper(randomHex(4)),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -116,17 +118,45 @@ func Start(o Options) (*Server, error) {
 		_ = l.Close()
 		return nil, err
 	}
-	s.listener, s.served = l, make(chan struct{})
-	s.http = &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
+	s.oss = serveOn(l, s)
+	if o.S3 != nil {
+		if err := s.startS3(*o.S3); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	return s, nil
+}
+
+// listener is an address that is served.
+type listener struct {
+	net.Listener
+	http   *http.Server
+	served chan struct{}
+}
+
+func serveOn(l net.Listener, h http.Handler) *listener {
+	s := &listener{Listener: l, served: make(chan struct{}), http: &http.Server{
+		Handler: h, ReadHeaderTimeout: time.Minute,
+		ErrorLog: log.New(io.Discard, "", 0), // clients that break off, and TLS handshakes that fail
+	}}
 	go func() {
 		defer close(s.served)
 		_ = s.http.Serve(l) // ends with ErrServerClosed
 	}()
-	return s, nil
+	return s
+}
+
+func (l *listener) close() error {
+	if l == nil {
+		return nil
+	}
+	err := l.http.Close()
+	<-l.served
+	return err
 }
 
 // URL is the endpoint to give to clients, "http://127.0.0.1:port".
-func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
+func (s *Server) URL() string { return "http://" + s.oss.Addr().String() }
 
 // Close cuts all connections and returns when no request is served any more. It ends injected waits; a slow Complete is then
 // carried out at once. A second Close does nothing.
@@ -139,11 +169,7 @@ func (s *Server) Close() error {
 	s.closed = true
 	s.cancel()
 	s.mu.Unlock()
-	var err error
-	if s.http != nil {
-		err = s.http.Close()
-		<-s.served
-	}
+	err := errors.Join(s.oss.close(), s.s3.listener.close())
 	s.calls.Wait()
 	if s.tempDir != "" {
 		err = errors.Join(err, os.RemoveAll(s.tempDir))
@@ -165,6 +191,7 @@ func (s *Server) SetKeys(keys ...Key) {
 // call is one request on its way through the server.
 type call struct {
 	*Server
+	face      Face
 	ctx       context.Context // ends when the client goes or the server closes
 	w         *responder
 	r         *http.Request
@@ -180,12 +207,39 @@ type call struct {
 	began     time.Time
 }
 
-// ServeHTTP answers one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{Server: s, w: &responder{ResponseWriter: w}, r: r, began: time.Now()}
-	c.requestID = fmt.Sprintf("%s%016X", s.session, s.serial.Add(1))
-	c.w.Header().Set("X-Oss-Request-Id", c.requestID)
-	c.w.Header().Set("Server", "AliyunOSS")
+// Face is one of the protocols in front of the store.
+type Face string
+
+// The faces.
+const (
+	FaceOSS Face = "oss"
+	FaceS3  Face = "s3"
+)
+
+// header is what the names of a face's own headers begin with.
+func (f Face) header() string {
+	if f == FaceS3 {
+		return "X-Amz-"
+	}
+	return "X-Oss-"
+}
+
+// own reads one of the face's own headers: "Meta-A" is x-oss-meta-a or x-amz-meta-a.
+func (c *call) own(name string) string { return c.r.Header.Get(c.face.header() + name) }
+
+// ServeHTTP answers one request of OSS's protocol.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handle(FaceOSS, w, r) }
+
+func (s *Server) handle(face Face, w http.ResponseWriter, r *http.Request) {
+	c := &call{Server: s, face: face, w: &responder{ResponseWriter: w}, r: r, began: time.Now()}
+	c.requestID = s.session + serialHex(s.serial.Add(1))
+	h := c.w.Header()
+	h.Set(face.header()+"Request-Id", c.requestID)
+	if face == FaceOSS {
+		h.Set("Server", "AliyunOSS")
+	} else {
+		h.Set("Server", "AmazonS3")
+	}
 	if !s.enter() {
 		c.fail(errClosing)
 		return
@@ -271,7 +325,7 @@ func (w *responder) WriteHeader(status int) {
 	for name, values := range h {
 		spelt := name
 		switch {
-		case strings.HasPrefix(name, "X-Oss-"):
+		case strings.HasPrefix(name, "X-Oss-"), strings.HasPrefix(name, "X-Amz-"):
 			spelt = strings.ToLower(name)
 		case name == "Etag":
 			spelt = "ETag"
@@ -296,6 +350,17 @@ func (w *responder) ReadFrom(r io.Reader) (int64, error) {
 	n, err := io.Copy(w.ResponseWriter, r)
 	w.bytes += n
 	return n, err
+}
+
+// serialHex is n as 16 upper-case digits.
+func serialHex(n uint64) string {
+	const digits = "0123456789ABCDEF"
+	var b [16]byte
+	for i := range b {
+		b[len(b)-1-i] = digits[n&15]
+		n >>= 4
+	}
+	return string(b[:])
 }
 
 func randomHex(bytes int) string {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"hash/crc64"
 	"io"
 	"io/fs"
@@ -244,17 +245,17 @@ var (
 	buffers  = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}
 )
 
-// stage receives a body of at most limit bytes.
-func (s *store) stage(body io.Reader, limit int64) (*staged, error) {
+// stage receives a body of at most limit bytes, which goes into the hashes as well.
+func (s *store) stage(body io.Reader, limit int64, also ...hash.Hash) (*staged, error) {
 	st := &staged{path: filepath.Join(s.dir, "tmp", randomHex(12))}
-	if err := st.receive(body, limit); err != nil {
+	if err := st.receive(body, limit, also); err != nil {
 		st.discard()
 		return nil, err
 	}
 	return st, nil
 }
 
-func (s *staged) receive(body io.Reader, limit int64) error {
+func (s *staged) receive(body io.Reader, limit int64, also []hash.Hash) error {
 	f, err := os.OpenFile(s.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
@@ -262,7 +263,11 @@ func (s *staged) receive(body io.Reader, limit int64) error {
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
 	sum, crc := md5.New(), crc64.New(crcTable)
-	s.size, err = io.CopyBuffer(io.MultiWriter(f, sum, crc), io.LimitReader(body, limit+1), *buffer)
+	writers := []io.Writer{f, sum, crc}
+	for _, h := range also {
+		writers = append(writers, h)
+	}
+	s.size, err = io.CopyBuffer(io.MultiWriter(writers...), io.LimitReader(body, limit+1), *buffer)
 	if err = cmp.Or(err, f.Close()); err != nil {
 		return err
 	}

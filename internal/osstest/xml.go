@@ -19,6 +19,15 @@ func (d *document) open(name string) {
 	d.WriteString("<" + name + ">")
 }
 
+// root opens the outermost element, which S3 puts into a namespace.
+func (d *document) root(name string, face Face) {
+	d.open(name)
+	if face == FaceS3 {
+		d.Truncate(d.Len() - 1)
+		d.WriteString(` xmlns="http://s3.amazonaws.com/doc/2006-03-01/">`)
+	}
+}
+
 func (d *document) close(name string) { d.WriteString("</" + name + ">") }
 
 func (d *document) element(name, text string) {
@@ -49,6 +58,9 @@ func (c *call) encoder() (func(string) string, error) {
 	case "":
 		return func(s string) string { return s }, nil
 	case "url":
+		if c.face == FaceS3 {
+			return escapeS3, nil
+		}
 		return url.QueryEscape, nil
 	}
 	return nil, errInvalidArgument.because("Invalid Encoding Method specified in Request").
