@@ -40,6 +40,7 @@ type Copier struct {
 	sink   func(context.Context, migration.Run) (objectstore.Sink, error)
 	// moving holds what all copies of the process share, and how they retry.
 	moving transfer.Options
+	pages  paging
 	// beating is what perform needs.
 	beating *Activities
 }
@@ -49,6 +50,7 @@ func NewCopier() *Copier {
 	return &Copier{
 		source: openSource, sink: openSink,
 		moving:  transfer.Options{Buffers: transfer.NewBuffers(0, 0)},
+		pages:   paging{blobs: pageBlobs, bytes: pageBytes, most: mostPages},
 		beating: &Activities{heartbeat: activity.RecordHeartbeat, beat: time.Second},
 	}
 }
@@ -56,53 +58,69 @@ func NewCopier() *Copier {
 // Register makes each method known under its name.
 func (c *Copier) Register(registry worker.ActivityRegistry) {
 	registry.RegisterActivityWithOptions(c.CopySnapshot, activity.RegisterOptions{Name: migration.ActivityCopySnapshot})
+	registry.RegisterActivityWithOptions(c.CopyPage, activity.RegisterOptions{Name: migration.ActivityCopyPage})
+	registry.RegisterActivityWithOptions(c.PublishSnapshot, activity.RegisterOptions{Name: migration.ActivityPublishSnapshot})
 	registry.RegisterActivityWithOptions(c.AuditRepositories, activity.RegisterOptions{Name: migration.ActivityAudit})
 }
 
-// CopySnapshot carries a snapshot to OSS and publishes it. Until the root
-// index-N is written there, which is the last step but one, a reader of OSS sees
-// the repository as it was; from then on the whole of the new one. It may die
-// and be repeated at any point, and writes nothing twice that is proven.
+// CopySnapshot carries a snapshot to OSS and publishes it, if its delta fits a
+// page; else it returns the pages. Until the root index-N is written there,
+// which is the last step but one, a reader of OSS sees the repository as it was;
+// from then on the whole of the new one. It may die and be repeated at any
+// point, and writes nothing twice that is proven.
 //
 // It fails with ErrorSnapshotUnusable if the snapshot isn't whole in S3, and
 // with ErrorRepository if somebody else wrote to either repository. Nothing is
 // deleted.
 func (c *Copier) CopySnapshot(ctx context.Context, request migration.CopyRequest) (migration.CopyResult, error) {
 	return perform(ctx, c.beating, "reading the snapshot", func(ctx context.Context, p *pulse) (migration.CopyResult, error) {
-		source, err := c.source(ctx, request.Run)
+		job, err := c.job(ctx, p, request)
 		if err != nil {
 			return migration.CopyResult{}, err
 		}
-		sink, err := c.sink(ctx, request.Run)
-		if err != nil {
-			return migration.CopyResult{}, err
-		}
-		options := c.moving
-		options.Concurrency = max(request.Plan.Copy.Concurrency, 1)
-		options.Progress = func(blobs, bytes int64) {
-			p.update(func(progress *migration.Progress) {
-				progress.BlobsDone += blobs
-				progress.BytesDone += bytes
-			})
-		}
-		job := &copyJob{request: request, source: source, sink: sink, mover: transfer.New(source, sink, options), options: options,
-			pulse: p, copied: map[string]bool{}}
 		return job.run(ctx)
 	})
+}
+
+// job connects to both buckets.
+func (c *Copier) job(ctx context.Context, p *pulse, request migration.CopyRequest) (*copyJob, error) {
+	source, err := c.source(ctx, request.Run)
+	if err != nil {
+		return nil, err
+	}
+	sink, err := c.sink(ctx, request.Run)
+	if err != nil {
+		return nil, err
+	}
+	options := c.moving
+	options.Concurrency = max(request.Plan.Copy.Concurrency, 1)
+	options.Progress = func(blobs, bytes int64) {
+		p.update(func(progress *migration.Progress) {
+			progress.BlobsDone += blobs
+			progress.BytesDone += bytes
+		})
+	}
+	return &copyJob{
+		request: request, source: source, sink: sink, mover: transfer.New(source, sink, options), options: options, pages: c.pages,
+		again: request.Again || activity.GetInfo(ctx).Attempt > 1, pulse: p, copied: map[string]bool{},
+	}, nil
 }
 
 // errMoved says that the source's repository isn't what it was when the round
 // began. The copy begins again with what it is now.
 var errMoved = errors.New("the repository in S3 has changed")
 
-// copyJob is one run of CopySnapshot.
+// copyJob is one run of CopySnapshot, CopyPage or PublishSnapshot.
 type copyJob struct {
 	request migration.CopyRequest
 	source  objectstore.Source
 	sink    objectstore.Sink
 	mover   *transfer.Mover
 	options transfer.Options
-	pulse   *pulse
+	pages   paging
+	// again says that OSS may have blobs of the delta already.
+	again bool
+	pulse *pulse
 
 	mu     sync.Mutex
 	result migration.CopyResult
@@ -112,6 +130,8 @@ type copyJob struct {
 	from sourceRoot
 	to   targetRoot
 	base string // uuid of the snapshot in OSS that the delta is taken from, empty if there is none
+	// wanted is what a page belongs to.
+	wanted *migration.CopyDelta
 }
 
 func (j *copyJob) run(ctx context.Context) (migration.CopyResult, error) {
@@ -121,7 +141,7 @@ func (j *copyJob) run(ctx context.Context) (migration.CopyResult, error) {
 		if !errors.Is(err, errMoved) {
 			return j.result, err
 		}
-		last = err
+		last, j.again = err, true
 	}
 	return migration.CopyResult{}, passing(retrySourceMoves, fmt.Sprintf("copy the snapshot %s: %v, %d times", j.request.Snapshot.Name, last, copyRounds), 0)
 }
@@ -130,18 +150,7 @@ func (j *copyJob) run(ctx context.Context) (migration.CopyResult, error) {
 func (j *copyJob) round(ctx context.Context) error {
 	j.doing("reading the snapshot")
 	j.result = migration.CopyResult{BlobsCopied: j.result.BlobsCopied, BytesCopied: j.result.BytesCopied}
-	var err error
-	// The target first: whatever stands there was published from a source that is at least as new when it is read.
-	if j.to, err = j.readTarget(ctx); err != nil {
-		return err
-	}
-	if j.from, err = j.readSource(ctx); err != nil {
-		return err
-	}
-	if err := j.usable(ctx); err != nil {
-		return err
-	}
-	published, err := j.compareRoots()
+	published, err := j.readRoots(ctx)
 	if err != nil {
 		return err
 	}
@@ -155,6 +164,11 @@ func (j *copyJob) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	j.result.BlobsSkipped, j.result.BytesSkipped = plan.skipped, plan.skippedSize
+	if !plan.inline() {
+		j.result.Pages = &migration.CopyPages{Delta: j.delta(plan), Pages: j.pages.cut(plan.sizes)}
+		return nil
+	}
 	if err := j.copyData(ctx, plan); err != nil {
 		return err
 	}
@@ -162,6 +176,22 @@ func (j *copyJob) round(ctx context.Context) error {
 		return err
 	}
 	return j.publish(ctx, plan)
+}
+
+// readRoots finds out what both repositories are now, and whether the snapshot
+// is published already.
+func (j *copyJob) readRoots(ctx context.Context) (published bool, err error) {
+	// The target first: whatever stands there was published from a source that is at least as new when it is read.
+	if j.to, err = j.readTarget(ctx); err != nil {
+		return false, err
+	}
+	if j.from, err = j.readSource(ctx); err != nil {
+		return false, err
+	}
+	if err := j.usable(ctx); err != nil {
+		return false, err
+	}
+	return j.compareRoots()
 }
 
 func (j *copyJob) doing(what string) { j.pulse.set(migration.Progress{Doing: what}) }
@@ -196,7 +226,11 @@ func (j *copyJob) blame(ctx context.Context, p *copyPlan, err error) error {
 	if !ok || lost.Kind == transfer.Corrupt {
 		return err
 	}
-	if moved := j.fence(ctx); moved != nil {
+	if j.from.Root == nil { // a page, which needed no root until now
+		if err := j.readSameRoot(ctx); err != nil {
+			return err
+		}
+	} else if moved := j.fence(ctx); moved != nil {
 		return moved
 	}
 	if lost.Kind == transfer.Changed {
@@ -230,6 +264,9 @@ func (j *copyJob) damaged(p *copyPlan, key, format string, args ...any) error {
 
 // ownersOf finds the snapshots that need an object, as far as that is known.
 func (j *copyJob) ownersOf(p *copyPlan, key string) []repository.Snapshot {
+	if j.from.Root == nil {
+		return nil
+	}
 	k := repository.Classify(key)
 	needs := func(repository.Snapshot) bool { return false }
 	switch k.Class {

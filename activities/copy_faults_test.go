@@ -134,6 +134,7 @@ func TestCopyEndsWhenTheWorkerStops(t *testing.T) {
 	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1))
 	stop := make(chan struct{})
 	c := &Copier{
+		pages:   onePage,
 		source:  func(context.Context, migration.Run) (objectstore.Source, error) { return w.source, nil },
 		sink:    func(context.Context, migration.Run) (objectstore.Sink, error) { return w.sink, nil },
 		beating: NewCopier().beating,

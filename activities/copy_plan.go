@@ -20,12 +20,17 @@ type copyPlan struct {
 	// number of shards.
 	shapes map[string]map[string]repository.Shape
 	shards []shardTask
-	blobs  []transfer.Blob
-	bytes  int64
+	// most is what one activity carries.
+	most paging
 
 	mu sync.Mutex
-	// held are the metadata objects that were read to make the plan; they are published from here.
-	held map[string]heldObject
+	// blobs are the delta as long as it is at most that, count and bytes sum it up, sizes are those of its blobs, by key.
+	blobs        []transfer.Blob
+	count, bytes int64
+	sizes        map[repository.ShardID][]int64
+	// held are metadata objects that were read to make the plan; they are published from here.
+	held     map[string]heldObject
+	heldSize int64
 	// generations are the shards' current shard indices, where the root doesn't give them.
 	generations map[repository.ShardID]string
 	// stored are the ETags under which the blobs stand in OSS.
@@ -47,10 +52,13 @@ type shardTask struct {
 	listIndex bool
 }
 
+// heldLimit bounds the metadata that is kept in memory: what is beyond is read
+// again when it is published.
+const heldLimit = 32 << 20
+
 // plan finds out which blobs the missing snapshots need beyond the base.
 func (j *copyJob) plan(ctx context.Context) (*copyPlan, error) {
-	p := &copyPlan{snapshots: j.missing(), shapes: map[string]map[string]repository.Shape{}, held: map[string]heldObject{},
-		generations: map[repository.ShardID]string{}}
+	p := j.newPlan(j.missing())
 	if err := j.findShards(ctx, p); err != nil {
 		return nil, j.blame(ctx, p, err)
 	}
@@ -59,10 +67,42 @@ func (j *copyJob) plan(ctx context.Context) (*copyPlan, error) {
 	}
 	p.fillGenerations()
 	slices.SortFunc(p.blobs, func(a, b transfer.Blob) int { return strings.Compare(a.Key, b.Key) })
-	for _, b := range p.blobs {
-		p.bytes += b.Size
-	}
 	return p, nil
+}
+
+func (j *copyJob) newPlan(snapshots []string) *copyPlan {
+	return &copyPlan{
+		snapshots: snapshots, shapes: map[string]map[string]repository.Shape{}, most: j.pages, sizes: map[repository.ShardID][]int64{},
+		held: map[string]heldObject{}, generations: map[repository.ShardID]string{},
+	}
+}
+
+// inline tells whether one activity carries the whole delta.
+func (p *copyPlan) inline() bool { return p.count <= p.most.blobs && p.bytes <= p.most.bytes }
+
+// add takes a shard's delta into account. It may be called from many goroutines.
+func (p *copyPlan) add(shard repository.ShardID, d *shardDelta, blobs []transfer.Blob) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.skipped += d.skipped
+	p.skippedSize += d.skippedSize
+	if len(d.blobs) == 0 {
+		return
+	}
+	for _, b := range d.blobs {
+		p.sizes[shard] = append(p.sizes[shard], b.Length)
+		p.bytes += b.Length
+	}
+	p.count += int64(len(d.blobs))
+	if p.blobs = append(p.blobs, blobs...); !p.inline() {
+		p.blobs = nil // the pages find theirs themselves
+	}
+}
+
+func (p *copyPlan) stillInline() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.inline()
 }
 
 // findShards reads the indices' metadata, which give the numbers of shards.
@@ -123,7 +163,10 @@ func (j *copyJob) hold(ctx context.Context, p *copyPlan, key string) ([]byte, er
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.held[key] = heldObject{data, info.ETag}
+	if size := int64(len(data)); p.heldSize+size <= heldLimit {
+		p.held[key] = heldObject{data, info.ETag}
+		p.heldSize += size
+	}
 	return data, nil
 }
 
@@ -144,59 +187,110 @@ func (p *copyPlan) lists(snapshot string, blob repository.Key) bool {
 	return err == nil && slices.ContainsFunc(files.Files, func(f repository.File) bool { return f.Name == blob.Blob })
 }
 
-func (j *copyJob) planShard(ctx context.Context, p *copyPlan, t shardTask) error {
+// shardDelta is what the snapshots of a shard need beyond the base.
+type shardDelta struct {
+	blobs                []repository.Blob // in the order of their keys
+	skipped, skippedSize int64             // of the snapshot that is asked for: what the base has
+}
+
+// deltaOf reads the lists of files of a shard, of the snapshots and of the base.
+func (j *copyJob) deltaOf(ctx context.Context, p *copyPlan, t shardTask) (*shardDelta, error) {
 	base, err := j.baseOf(ctx, t.shard)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	wanted := map[string]repository.Blob{}
-	var skipped, skippedSize int64
+	d, wanted := &shardDelta{}, map[string]repository.Blob{}
 	for _, uuid := range t.snapshots {
 		key, err := repository.ShardSnapshotKey(t.shard, uuid)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		data, err := j.hold(ctx, p, key)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		files, err := repository.ParseShardSnapshot(data)
 		if err != nil {
-			return j.parse(key, err)
+			return nil, j.parse(key, err)
 		}
 		delta, err := repository.ShardDelta(t.shard, files, t.shard, base)
 		if err != nil {
-			return j.parse(key, err)
+			return nil, j.parse(key, err)
 		}
 		for _, b := range delta.Blobs {
-			if other, ok := wanted[b.Key]; ok && (other.Length != b.Length || other.Checksum != b.Checksum) {
-				return j.unusable("two snapshots need different contents of the blob %s", b.Key)
+			other, ok := wanted[b.Key]
+			if ok && (other.Length != b.Length || other.Checksum != b.Checksum) {
+				return nil, j.unusable("two snapshots need different contents of the blob %s", b.Key)
 			}
-			wanted[b.Key] = b
+			if !ok {
+				wanted[b.Key] = b
+				d.blobs = append(d.blobs, b)
+			}
 		}
 		if uuid == j.request.Snapshot.UUID {
-			skipped, skippedSize = int64(delta.SkippedBlobs), delta.SkippedBytes
+			d.skipped, d.skippedSize = int64(delta.SkippedBlobs), delta.SkippedBytes
 		}
 	}
-	blobs, generation, err := j.locate(ctx, t, wanted)
+	slices.SortFunc(d.blobs, func(a, b repository.Blob) int { return strings.Compare(a.Key, b.Key) })
+	return d, nil
+}
+
+func (j *copyJob) planShard(ctx context.Context, p *copyPlan, t shardTask) error {
+	d, err := j.deltaOf(ctx, p, t)
 	if err != nil {
 		return err
 	}
+	if len(d.blobs) == 0 || int64(len(d.blobs)) > p.most.blobs || !p.stillInline() {
+		p.add(t.shard, d, nil)
+		return j.findGeneration(ctx, p, t)
+	}
+	blobs, keys, err := j.locate(ctx, t.shard, d.blobs)
+	if err != nil {
+		return err
+	}
+	p.add(t.shard, d, blobs)
+	p.keepGeneration(t, keys)
+	return nil
+}
+
+// findGeneration finds a shard's index by listing, where the root doesn't name it.
+func (j *copyJob) findGeneration(ctx context.Context, p *copyPlan, t shardTask) error {
+	if !t.listIndex {
+		return nil
+	}
+	prefix, err := repository.ShardPrefix(t.shard)
+	if err != nil {
+		return err
+	}
+	objects, err := j.list(ctx, j.source, prefix+"index-")
+	if err != nil {
+		return err
+	}
+	p.keepGeneration(t, slices.Collect(maps.Keys(objects)))
+	return nil
+}
+
+func (p *copyPlan) keepGeneration(t shardTask, keys []string) {
+	if !t.listIndex {
+		return
+	}
+	generations := repository.ShardGenerations(t.shard.IndexID, keys)
+	if t.shard.Number >= len(generations) || generations[t.shard.Number] == "" {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.blobs = append(p.blobs, blobs...)
-	p.skipped += skipped
-	p.skippedSize += skippedSize
-	if generation != "" {
-		p.generations[t.shard] = generation
-	}
-	return nil
+	p.generations[t.shard] = generations[t.shard.Number]
 }
 
 // baseOf reads the base's list of files from OSS: what it names is whole there.
 // Without one the whole shard is copied.
 func (j *copyJob) baseOf(ctx context.Context, shard repository.ShardID) (*repository.ShardSnapshot, error) {
-	if j.base == "" || !slices.ContainsFunc(j.to.IndicesOf(j.base), func(i repository.Index) bool { return i.ID == shard.IndexID }) {
+	if j.base == "" {
+		return nil, nil
+	}
+	// A page has no root; the absence of the list tells it the same.
+	if j.to.Root != nil && !slices.ContainsFunc(j.to.IndicesOf(j.base), func(i repository.Index) bool { return i.ID == shard.IndexID }) {
 		return nil, nil
 	}
 	key, err := repository.ShardSnapshotKey(shard, j.base)
@@ -217,49 +311,36 @@ func (j *copyJob) baseOf(ctx context.Context, shard repository.ShardID) (*reposi
 	return base, nil
 }
 
-// locate finds the wanted blobs of a shard in S3, which of them OSS may have
-// already, and the shard's index.
-func (j *copyJob) locate(ctx context.Context, t shardTask, wanted map[string]repository.Blob) (blobs []transfer.Blob, generation string, err error) {
-	if len(wanted) == 0 && !t.listIndex {
-		return nil, "", nil
-	}
-	prefix, err := repository.ShardPrefix(t.shard)
+// locate finds the wanted blobs of a shard in S3 and, if there was an earlier
+// attempt, which of them OSS may have already. keys are all of the shard in S3.
+func (j *copyJob) locate(ctx context.Context, shard repository.ShardID, wanted []repository.Blob) (blobs []transfer.Blob, keys []string, err error) {
+	prefix, err := repository.ShardPrefix(shard)
 	if err != nil {
-		return nil, "", err
-	}
-	if len(wanted) == 0 {
-		prefix += "index-" // a page with one key instead of all blobs
+		return nil, nil, err
 	}
 	inSource, err := j.list(ctx, j.source, prefix)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
-	if t.listIndex {
-		generations := repository.ShardGenerations(t.shard.IndexID, slices.Collect(maps.Keys(inSource)))
-		if t.shard.Number < len(generations) {
-			generation = generations[t.shard.Number]
+	var inSink map[string]objectstore.Object
+	if j.again {
+		if inSink, err = j.list(ctx, j.sink, prefix); err != nil {
+			return nil, nil, err
 		}
 	}
-	if len(wanted) == 0 {
-		return nil, generation, nil
-	}
-	inSink, err := j.list(ctx, j.sink, prefix)
-	if err != nil {
-		return nil, "", err
-	}
-	for key, b := range wanted {
-		o, ok := inSource[key]
+	for _, b := range wanted {
+		o, ok := inSource[b.Key]
 		if !ok || o.Size != b.Length {
 			reason := fmt.Errorf("it is not in the listing of S3")
 			if ok {
 				reason = fmt.Errorf("it has %d bytes in S3, the snapshot says %d", o.Size, b.Length)
 			}
-			return nil, "", &transfer.Error{Kind: transfer.Vanished, Key: key, Err: reason}
+			return nil, nil, &transfer.Error{Kind: transfer.Vanished, Key: b.Key, Err: reason}
 		}
-		old, there := inSink[key]
-		blobs = append(blobs, transfer.Blob{Key: key, Size: o.Size, ETag: o.ETag, Look: there && old.Size == o.Size})
+		old, there := inSink[b.Key]
+		blobs = append(blobs, transfer.Blob{Key: b.Key, Size: o.Size, ETag: o.ETag, Look: there && old.Size == o.Size})
 	}
-	return blobs, generation, nil
+	return blobs, slices.Collect(maps.Keys(inSource)), nil
 }
 
 func (j *copyJob) list(ctx context.Context, store objectstore.Reader, prefix string) (map[string]objectstore.Object, error) {

@@ -16,7 +16,6 @@ import (
 // copyData carries the blobs. Each is proven when it is counted.
 func (j *copyJob) copyData(ctx context.Context, p *copyPlan) error {
 	j.pulse.set(migration.Progress{Doing: "copying", BlobsTotal: int64(len(p.blobs)), BytesTotal: p.bytes})
-	j.result.BlobsSkipped, j.result.BytesSkipped = p.skipped, p.skippedSize
 	p.stored = make(map[string]string, len(p.blobs))
 	err := j.mover.Copy(ctx, slices.Values(p.blobs), func(s transfer.Stored) {
 		j.mu.Lock()

@@ -32,20 +32,35 @@ type copyWorld struct {
 	// base and generation are what the workflow would carry from round to round.
 	base       string
 	generation int64
+	// pages bound a page; begun says that a copy was tried before.
+	pages paging
+	begun bool
 }
+
+// onePage takes every delta in one activity, smallPages none but the smallest.
+var (
+	onePage    = paging{blobs: pageBlobs, bytes: pageBytes, most: mostPages}
+	smallPages = paging{blobs: 3, bytes: 2000, most: mostPages}
+)
 
 func newCopyWorld(layout repositorytest.Layout) *copyWorld {
 	return &copyWorld{
 		Repository: repositorytest.New(42, repositorytest.Options{Layout: layout, ChunkSize: 400, Compress: true}),
-		source:     memory.NewSource(), sink: memory.NewSink(), names: map[string]string{}, generation: -1,
+		source:     memory.NewSource(), sink: memory.NewSink(), names: map[string]string{}, generation: -1, pages: onePage,
 	}
 }
 
 var layouts = map[string]repositorytest.Layout{"5.5": repositorytest.Layout55, "7.10": repositorytest.Layout710}
 
+// eachLayout runs a test on each layout of a repository, without pages and with.
 func eachLayout(t *testing.T, test func(t *testing.T, w *copyWorld)) {
 	for name, layout := range layouts {
 		t.Run(name, func(t *testing.T) { test(t, newCopyWorld(layout)) })
+		t.Run(name+" in pages", func(t *testing.T) {
+			w := newCopyWorld(layout)
+			w.pages = smallPages
+			test(t, w)
+		})
 	}
 }
 
@@ -66,27 +81,70 @@ func (w *copyWorld) request(uuid string) migration.CopyRequest {
 	}
 }
 
-// run runs the activity once, without Temporal's retries.
-func (w *copyWorld) run(t *testing.T, request migration.CopyRequest) (migration.CopyResult, error) {
-	t.Helper()
-	c := &Copier{
+// copier is a worker's, with pauses and pages that suit a test.
+func (w *copyWorld) copier() *Copier {
+	return &Copier{
 		source: func(context.Context, migration.Run) (objectstore.Source, error) { return w.source, nil },
 		sink:   func(context.Context, migration.Run) (objectstore.Sink, error) { return w.sink, nil },
 		moving: transfer.Options{Buffers: transfer.NewBuffers(1<<20, 2),
 			Retry: transfer.Retry{Attempts: 10, First: time.Microsecond, Most: 10 * time.Microsecond}},
+		pages:   w.pages,
 		beating: &Activities{heartbeat: activity.RecordHeartbeat, beat: time.Hour},
 	}
+}
+
+// run carries a snapshot as the workflow does, without Temporal's retries.
+func (w *copyWorld) run(t *testing.T, request migration.CopyRequest) (migration.CopyResult, error) {
+	t.Helper()
+	c := w.copier()
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(quiet{})
 	env := suite.NewTestActivityEnvironment()
-	env.RegisterActivity(c.CopySnapshot)
-	value, err := env.ExecuteActivity(c.CopySnapshot, request)
-	if err != nil {
-		return migration.CopyResult{}, err
+	c.Register(env)
+	request.Again, w.begun = request.Again || w.begun, true
+	for range copyRounds {
+		result, err := runActivity[migration.CopyResult](env, c.CopySnapshot, request)
+		if err != nil || result.Pages == nil {
+			return result, err
+		}
+		request.Again = true
+		publish := migration.PublishRequest{CopyRequest: request, Delta: result.Pages.Delta}
+		moved := false
+		for _, page := range result.Pages.Pages {
+			publish.Blobs += page.Blobs
+			done, err := runActivity[migration.PageResult](env, c.CopyPage,
+				migration.PageRequest{Run: request.Run, Snapshot: request.Snapshot, Delta: result.Pages.Delta, Page: page, Again: w.begun})
+			if err != nil {
+				return migration.CopyResult{}, err
+			}
+			publish.Digest += done.Digest
+			moved = moved || done.Moved
+			result.BlobsCopied += done.BlobsCopied
+			result.BytesCopied += done.BytesCopied
+			result.BlobsSkipped += done.BlobsSkipped
+			result.BytesSkipped += done.BytesSkipped
+		}
+		if moved {
+			continue
+		}
+		last, err := runActivity[migration.CopyResult](env, c.PublishSnapshot, publish)
+		if err != nil {
+			return migration.CopyResult{}, err
+		}
+		if !last.Moved {
+			result.Generation, result.Proven, result.Pages = last.Generation, last.Proven, nil
+			return result, nil
+		}
 	}
-	var result migration.CopyResult
-	require.NoError(t, value.Get(&result))
-	return result, nil
+	return migration.CopyResult{}, temporal.NewApplicationError("the source moves on and on", retrySourceMoves)
+}
+
+func runActivity[O, I any](env *testsuite.TestActivityEnvironment, run func(context.Context, I) (O, error), request I) (result O, err error) {
+	value, err := env.ExecuteActivity(run, request)
+	if err != nil {
+		return result, err
+	}
+	return result, value.Get(&result)
 }
 
 // quiet keeps the failures that tests ask for out of their output.

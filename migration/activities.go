@@ -11,6 +11,8 @@ const (
 	ActivityTakeSnapshot           = "TakeSnapshot"
 	ActivityAbortSnapshot          = "AbortSnapshot"
 	ActivityCopySnapshot           = "CopySnapshot"
+	ActivityCopyPage               = "CopyPage"
+	ActivityPublishSnapshot        = "PublishSnapshot"
 	ActivityCloseTarget            = "CloseTarget"
 	ActivityRestoreSnapshot        = "RestoreSnapshot"
 	ActivityOpenTarget             = "OpenTarget"
@@ -87,9 +89,14 @@ type CopyRequest struct {
 	// BaseGeneration its root index-N; empty and -1 at the baseline.
 	BaseUUID       string `json:"baseUuid,omitempty"`
 	BaseGeneration int64  `json:"baseGeneration"`
+	// Again says that an earlier attempt may have carried some of it, so that it
+	// pays to look what is there.
+	Again bool `json:"again,omitempty"`
 }
 
-// CopyResult is what a copy did. The snapshot is published when it returns.
+// CopyResult is what a copy did. If it names pages, the delta was too large for
+// one activity: they are carried by CopyPage, and then PublishSnapshot
+// publishes. Else the snapshot is published when it returns.
 type CopyResult struct {
 	Generation   int64 `json:"generation"`
 	BlobsCopied  int64 `json:"blobsCopied"`
@@ -99,6 +106,67 @@ type CopyResult struct {
 	// Proven counts the blobs of the snapshot that were checked in a full listing
 	// of OSS; 0 if the delta alone was proved.
 	Proven int64 `json:"proven"`
+	// Moved says that the repository in S3 changed meanwhile, so that nothing was
+	// published and the copy begins again.
+	Moved bool       `json:"moved,omitempty"`
+	Pages *CopyPages `json:"pages,omitempty"`
+}
+
+// CopyPages is a delta in pages.
+type CopyPages struct {
+	Delta CopyDelta  `json:"delta"`
+	Pages []CopyPage `json:"pages"`
+}
+
+// CopyDelta says what a delta lies between, which is all that its blobs follow
+// from.
+type CopyDelta struct {
+	// RootGeneration and RootETag are those of the root index-N in S3 from which
+	// the delta was found.
+	RootGeneration int64  `json:"rootGeneration"`
+	RootETag       string `json:"rootEtag"`
+	// Snapshots are the uuids of those to make whole; Base is the one that is
+	// whole in OSS, empty if there is none.
+	Snapshots []string `json:"snapshots"`
+	Base      string   `json:"base,omitempty"`
+}
+
+// CopyPage is a part of a delta that one activity carries.
+type CopyPage struct {
+	Shards []ShardRange `json:"shards"`
+	Blobs  int64        `json:"blobs"`
+	Bytes  int64        `json:"bytes"`
+}
+
+// PageRequest asks for a page to be carried. Again as in CopyRequest.
+type PageRequest struct {
+	Run
+	Snapshot Snapshot  `json:"snapshot"`
+	Delta    CopyDelta `json:"delta"`
+	Page     CopyPage  `json:"page"`
+	Again    bool      `json:"again,omitempty"`
+}
+
+// PageResult is what became of a page: each blob of it stands in OSS and is
+// proven, unless Moved is set, as in CopyResult.
+type PageResult struct {
+	BlobsCopied  int64 `json:"blobsCopied"`
+	BytesCopied  int64 `json:"bytesCopied"`
+	BlobsSkipped int64 `json:"blobsSkipped"`
+	BytesSkipped int64 `json:"bytesSkipped"`
+	// Digest is the sum of the blobs' digests, each of key, size and ETag in OSS.
+	Digest Digest `json:"digest"`
+	Moved  bool   `json:"moved,omitempty"`
+}
+
+// PublishRequest asks for a snapshot to be published whose pages are carried.
+type PublishRequest struct {
+	CopyRequest
+	Delta CopyDelta `json:"delta"`
+	// Blobs counts the blobs of all pages, Digest sums up theirs: what OSS lists
+	// has to come to the same.
+	Blobs  int64  `json:"blobs"`
+	Digest Digest `json:"digest"`
 }
 
 // WriteCounters are the write counters of an index on the target: what the last

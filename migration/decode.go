@@ -140,6 +140,13 @@ func checkShape(path string, value any, shape reflect.Type, field reflect.Struct
 		}
 		return nil
 	}
+	if shape == reflect.TypeFor[ByteRate]() {
+		raw, _ := json.Marshal(value)
+		if err := new(ByteRate).UnmarshalJSON(raw); err != nil {
+			return wrong("a rate: a string with a unit, or none")
+		}
+		return nil
+	}
 	switch shape.Kind() {
 	case reflect.Struct:
 		object, ok := value.(map[string]any)

@@ -23,8 +23,58 @@ const (
 // plan meets the first instead of running beside it.
 func WorkflowID(planName string) string { return "migration/" + planName }
 
-// QueryStatus is the query that answers with a Status.
-const QueryStatus = "status"
+// The queries that a migration answers.
+const (
+	// QueryStatus answers with a Status.
+	QueryStatus = "status"
+	// QueryBandwidth answers with how many bytes per second each copy activity may
+	// read now, as a number, 0 if there is no limit.
+	QueryBandwidth = "bandwidth"
+)
+
+// Bandwidth is the signal, and the update of the same name, that sets the limit
+// on all copy activities together; its payload is a BandwidthInput. Unlike a
+// Request it is always possible.
+const Bandwidth = "bandwidth"
+
+// BandwidthInput says how much all copy activities together may read, and who
+// asked for it. The text of a rate alone, such as "50MB/s", is legal too.
+type BandwidthInput struct {
+	// Limit is needed: a signal without payload must not lift a limit.
+	Limit  *ByteRate `json:"limit"`
+	By     string    `json:"by,omitempty"`
+	Reason string    `json:"reason,omitempty"`
+
+	problem string
+}
+
+// Problem is what is wrong with the input, which then changes nothing.
+func (in BandwidthInput) Problem() string {
+	if in.problem == "" && in.Limit == nil {
+		return `it names no limit: send {"limit": "50MB/s"}, or "none" as the limit`
+	}
+	return in.problem
+}
+
+// UnmarshalJSON never fails, since the SDK would drop the signal with nothing but
+// a worker's log line: see Problem.
+func (in *BandwidthInput) UnmarshalJSON(data []byte) error {
+	type plain BandwidthInput
+	*in = BandwidthInput{}
+	err := json.Unmarshal(data, &in.Limit)
+	if err != nil && json.Unmarshal(data, new(string)) != nil {
+		decoder := json.NewDecoder(bytes.NewReader(data))
+		decoder.DisallowUnknownFields()
+		in.Limit = nil
+		err = decoder.Decode((*plain)(in))
+	}
+	if err != nil {
+		*in = BandwidthInput{problem: shorten(err.Error(), 200)}
+	}
+	short := RequestInput{By: in.By, Reason: in.Reason}.Shortened()
+	in.By, in.Reason = short.By, short.Reason
+	return nil
+}
 
 // Request is what a person asks of a running migration. Each exists as a
 // signal, with an optional RequestInput as its payload, and as an update of the

@@ -130,8 +130,13 @@ type Rounds struct {
 
 // Copy bounds the copy from S3 to OSS.
 type Copy struct {
-	// Concurrency is how many objects are carried at once.
-	Concurrency int `json:"concurrency,omitempty" min:"1" example:"32"`
+	// Concurrency is how many requests one copy activity has under way.
+	Concurrency int `json:"concurrency,omitempty" min:"1" example:"64"`
+	// Pages is how many activities carry a large delta at once, on all workers.
+	Pages int `json:"pages,omitempty" min:"1" example:"16"`
+	// Bandwidth is the most that all of them together read from S3; no limit if it
+	// is left out. It can be changed while the migration runs.
+	Bandwidth ByteRate `json:"bandwidth,omitempty" example:"200MB/s"`
 }
 
 // Freeze says how writes are stopped.
@@ -191,8 +196,10 @@ type Webhook struct {
 // Defaults of a plan; docs/plan.md gives the reason for each.
 const (
 	DefaultRoundInterval     = Duration(15 * time.Minute)
-	DefaultConcurrency       = 32
+	DefaultConcurrency       = 64
+	DefaultPages             = 16
 	MaxConcurrency           = 256
+	MaxPages                 = 1000
 	DefaultFreezeMaxDuration = Duration(2 * time.Hour)
 	DefaultStandstillTimeout = Duration(2 * time.Minute)
 )
@@ -209,6 +216,7 @@ func (p Plan) withDefaults() Plan {
 	p.Target.Repository.BasePath = or(p.Target.Repository.BasePath, p.Source.Repository.BasePath)
 	p.Rounds.Interval = or(p.Rounds.Interval, DefaultRoundInterval)
 	p.Copy.Concurrency = or(p.Copy.Concurrency, DefaultConcurrency)
+	p.Copy.Pages = or(p.Copy.Pages, DefaultPages)
 	p.Freeze.MaxDuration = or(p.Freeze.MaxDuration, DefaultFreezeMaxDuration)
 	p.Throttles = p.Throttles.withDefaults()
 	p.Freeze.SlotWait = or(p.Freeze.SlotWait, DefaultSlotWait)

@@ -34,6 +34,10 @@ type Status struct {
 	CutoverRequested bool `json:"cutoverRequested,omitempty"`
 	// Attention is set while the migration waits for retry or abort.
 	Attention *Attention `json:"attention,omitempty"`
+	// Copy is set while a delta is carried in pages. Bandwidth is the limit on all
+	// copies, if it is another than the plan's.
+	Copy      *CopyProgress `json:"copy,omitempty"`
+	Bandwidth *ByteRate     `json:"bandwidth,omitempty"`
 	// WaitsFor says what it waits for, Next lists the commands that move it on.
 	WaitsFor string     `json:"waitsFor,omitempty"`
 	Next     []string   `json:"next,omitempty"`
@@ -71,6 +75,17 @@ type Attention struct {
 	SinceMillis int64  `json:"sinceMillis"`
 	// Failures counts how often this step has failed so since it began.
 	Failures int `json:"failures"`
+}
+
+// CopyProgress says how far the pages of a delta are. What the pages under way
+// have done so far stands in their heartbeats.
+type CopyProgress struct {
+	PagesDone  int   `json:"pagesDone"`
+	PagesTotal int   `json:"pagesTotal"`
+	BlobsDone  int64 `json:"blobsDone"`
+	BlobsTotal int64 `json:"blobsTotal"`
+	BytesDone  int64 `json:"bytesDone"`
+	BytesTotal int64 `json:"bytesTotal"`
 }
 
 // Progress is what a long activity says in its heartbeats; `temporal workflow

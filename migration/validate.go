@@ -99,7 +99,10 @@ func (p Plan) problems() []Problem {
 	c.atMost("freeze.slotWait", p.Freeze.SlotWait)
 	c.checkThrottles(p)
 	if p.Copy.Concurrency > MaxConcurrency {
-		c.add("copy.concurrency", fmt.Sprint(p.Copy.Concurrency), fmt.Sprintf("must be from 1 to %d", MaxConcurrency), "for example concurrency: 32")
+		c.add("copy.concurrency", fmt.Sprint(p.Copy.Concurrency), fmt.Sprintf("must be from 1 to %d", MaxConcurrency), fmt.Sprintf("for example concurrency: %d", DefaultConcurrency))
+	}
+	if p.Copy.Pages > MaxPages {
+		c.add("copy.pages", fmt.Sprint(p.Copy.Pages), fmt.Sprintf("must be from 1 to %d", MaxPages), fmt.Sprintf("for example pages: %d", DefaultPages))
 	}
 	const mostReplicas = 100
 	if p.Restore.Replicas > mostReplicas {

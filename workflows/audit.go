@@ -20,7 +20,7 @@ func Audit(ctx workflow.Context, input migration.AuditInput) (migration.AuditRep
 			temporal.ApplicationErrorOptions{NonRetryable: true})
 	}
 	workflow.SetCurrentDetails(ctx, auditing(request))
-	report, err := call[migration.AuditReport](ctx, copySnapshot(auditing(request)), migration.ActivityAudit, request)
+	report, err := call[migration.AuditReport](ctx, copyActivity(auditing(request)), migration.ActivityAudit, request)
 	if err != nil {
 		workflow.SetCurrentDetails(ctx, "**The audit has failed**: it says nothing about the repository.")
 		return migration.AuditReport{}, err

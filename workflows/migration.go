@@ -63,6 +63,7 @@ type run struct {
 
 	step      string
 	attention *migration.Attention
+	ferry     ferry
 	// waitedMillis is how long people were waited for in this run: by attention
 	// and by pause.
 	waitedMillis int64
@@ -89,6 +90,10 @@ func newRun(ctx workflow.Context, carried *Carried) *run {
 		}
 	}
 	m.work, m.stopWork = workflow.WithCancel(ctx)
+	m.ferry = ferry{options: m.paced, nextPage: func(ctx workflow.Context) error {
+		m.show(ctx)
+		return m.awaitResume(ctx)
+	}}
 	return m
 }
 

@@ -436,7 +436,7 @@ func TestInvalidPlans(t *testing.T) {
 		"none":          {`null`, "no plan was given"},
 		"not an object": {`[1]`, "must be an object"},
 		"unknown field": {planJSON[:len(planJSON)-2] + `, "verfy": {}}`, "verfy is not a field of a plan; did you mean verify?"},
-		"wrong type":    {planJSON[:len(planJSON)-2] + `, "copy": {"concurrency": "many"}}`, `copy.concurrency ("many") must be a whole number; for example concurrency: 32`},
+		"wrong type":    {planJSON[:len(planJSON)-2] + `, "copy": {"concurrency": "many"}}`, `copy.concurrency ("many") must be a whole number; for example concurrency: 64`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

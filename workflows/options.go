@@ -37,8 +37,8 @@ func pollUntilDone(summary string) workflow.ActivityOptions {
 	return options
 }
 
-// copySnapshot is for the copy, on its own queue.
-func copySnapshot(summary string) workflow.ActivityOptions {
+// copyActivity is for the copy, on its own queue.
+func copyActivity(summary string) workflow.ActivityOptions {
 	options := pollUntilDone(summary)
 	options.TaskQueue = migration.CopyTaskQueue
 	return options

@@ -18,6 +18,15 @@ func (m *run) listen(ctx workflow.Context) error {
 	if err != nil {
 		return err
 	}
+	err = workflow.SetQueryHandlerWithOptions(ctx, migration.QueryBandwidth, func() (int64, error) {
+		return m.ferry.share(m.bandwidth().Bytes()), nil
+	}, workflow.QueryHandlerOptions{Description: "How many bytes per second each copy activity may read now; 0 if there is no limit."})
+	if err != nil {
+		return err
+	}
+	if err := m.listenForBandwidth(ctx); err != nil {
+		return err
+	}
 	for _, request := range listeningOrder {
 		if err := m.listenFor(ctx, request); err != nil {
 			return err
@@ -97,4 +106,49 @@ func (m *run) take(ctx workflow.Context, request migration.Request, input migrat
 	}
 	m.show(ctx)
 	return why
+}
+
+const bandwidthDescription = "Limit what all copies together read from S3, such as {\"limit\": \"50MB/s\"}; \"none\" lifts the limit."
+
+func (m *run) listenForBandwidth(ctx workflow.Context) error {
+	channel := workflow.GetSignalChannelWithOptions(ctx, migration.Bandwidth, workflow.SignalChannelOptions{Description: bandwidthDescription})
+	workflow.GoNamed(ctx, migration.Bandwidth, func(ctx workflow.Context) {
+		for {
+			var input migration.BandwidthInput
+			channel.Receive(ctx, &input)
+			m.setBandwidth(ctx, input)
+		}
+	})
+	return workflow.SetUpdateHandlerWithOptions(ctx, migration.Bandwidth,
+		func(ctx workflow.Context, input migration.BandwidthInput) (migration.Answer, error) {
+			m.setBandwidth(ctx, input)
+			return migration.Answer{Message: "all copies together now read at most " + input.Limit.String(), Phase: m.Phase}, nil
+		},
+		workflow.UpdateHandlerOptions{
+			Description: bandwidthDescription,
+			Validator: func(input migration.BandwidthInput) error {
+				if input.Problem() != "" {
+					return errors.New(migration.Bandwidth + ": " + input.Problem())
+				}
+				return nil
+			},
+		})
+}
+
+func (m *run) setBandwidth(ctx workflow.Context, input migration.BandwidthInput) {
+	if input.Problem() != "" {
+		m.warn("a signal " + migration.Bandwidth + " changed nothing: " + input.Problem())
+	} else {
+		m.Bandwidth = input.Limit
+	}
+	workflow.GetLogger(ctx).Info("bandwidth", "limit", input.Limit, "by", input.By, "reason", input.Reason, "problem", input.Problem())
+	m.show(ctx)
+}
+
+// bandwidth is the limit on all copies together.
+func (m *run) bandwidth() migration.ByteRate {
+	if m.Bandwidth != nil {
+		return *m.Bandwidth
+	}
+	return m.plan.Copy.Bandwidth
 }

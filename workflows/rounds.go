@@ -195,13 +195,15 @@ func (m *run) snapshot(round *migration.Round) (migration.Snapshot, error) {
 
 // copy carries the snapshot's delta to OSS, proves it and publishes it.
 func (m *run) copy(round *migration.Round, snapshot migration.Snapshot) error {
-	request := migration.CopyRequest{Run: m.forActivities(), Snapshot: snapshot, BaseGeneration: -1}
+	// What a failed or another snapshot's attempt has carried is worth a look.
+	request := migration.CopyRequest{Run: m.forActivities(), Snapshot: snapshot, BaseGeneration: -1, Again: round.Attempt > 1}
 	if m.Published != nil {
 		request.BaseUUID, request.BaseGeneration = m.Published.UUID, m.Published.Generation
 	}
 	watch := m.startWatch()
 	err := m.attemptOr("copy snapshot "+snapshot.Name+" to OSS", newSnapshot, func(ctx workflow.Context) error {
-		copied, err := call[migration.CopyResult](ctx, m.paced(copySnapshot("copy "+snapshot.Name)), migration.ActivityCopySnapshot, request)
+		copied, err := m.ferry.carry(ctx, request)
+		request.Again = true
 		if err != nil {
 			return err
 		}

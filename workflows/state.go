@@ -36,6 +36,9 @@ type Carried struct {
 	// Begun are indices whose first restore was begun and not seen to end.
 	Begun []string `json:"begun,omitempty"`
 
+	// Bandwidth is the limit on all copies, if it is another than the plan's.
+	Bandwidth *migration.ByteRate `json:"bandwidth,omitempty"`
+
 	Paused          bool `json:"paused,omitempty"`
 	FreezeRequested bool `json:"freezeRequested,omitempty"`
 	RoundRequested  bool `json:"roundRequested,omitempty"`

@@ -26,8 +26,13 @@ func (m *run) status() migration.Status {
 		IndicesTotal:     len(m.Indices),
 		FreezeRequested:  m.FreezeRequested,
 		Attention:        m.attention,
+		Bandwidth:        m.Bandwidth,
 		Warnings:         last(append(m.warnings(), m.unknownSignals()...), migration.StatusNotes),
 		Notes:            last(m.Decisions, migration.StatusNotes),
+	}
+	if m.ferry.progress != nil {
+		progress := *m.ferry.progress
+		status.Copy = &progress
 	}
 	if m.Phase == migration.PhaseRounds {
 		status.NextRoundMillis = m.NextRoundMillis
@@ -132,6 +137,12 @@ func (m *run) markdown() string {
 	line("**Phase: %s**%s since %s", status.Phase, paused(status.Paused), clock(status.PhaseSinceMillis))
 	if status.Step != "" {
 		line("\nNow: %s", status.Step)
+	}
+	if c := status.Copy; c != nil {
+		line("\nCarried: %d of %d pages, %d of %d blobs, %s of %s", c.PagesDone, c.PagesTotal, c.BlobsDone, c.BlobsTotal, size(c.BytesDone), size(c.BytesTotal))
+	}
+	if status.Bandwidth != nil {
+		line("\nCopies read at most %s together", status.Bandwidth)
 	}
 	if attention := status.Attention; attention != nil {
 		line("\n### Needs attention since %s\n\n%s: **%s**\n\n> %s\n\nWhat to do: %s", clock(attention.SinceMillis), attention.Step, attention.Type,

@@ -49,6 +49,16 @@ type world struct {
 	closes                              []migration.CloseRequest
 	handovers                           []migration.HandoverRequest
 	indices                             []migration.Index
+
+	plan string
+	// pages are those of every delta; empty means that one activity carries it.
+	pages []migration.CopyPage
+	// moves says when the nth call of an activity finds the repository changed.
+	moves        func(activity string, n int) bool
+	copies       []migration.CopyRequest
+	publishes    []migration.PublishRequest
+	inFlight     int
+	mostInFlight int
 }
 
 const planJSON = `{
@@ -76,6 +86,7 @@ func newWorld(t *testing.T) *world {
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	w := &world{
 		t: t, env: suite.NewTestWorkflowEnvironment(), on: map[string]func(int) error{}, after: map[string]func(int){}, n: map[string]int{},
+		plan: planJSON, moves: func(string, int) bool { return false },
 		indices: []migration.Index{{Name: "catalog", Shards: 5, Docs: 50, Replicas: 1}, {Name: "movies", Shards: 1, Docs: 3}},
 	}
 	w.env.SetTestTimeout(20 * time.Second)
@@ -91,6 +102,8 @@ func newWorld(t *testing.T) *world {
 	register(w, migration.ActivityTakeSnapshot, w.takeSnapshot)
 	register(w, migration.ActivityAbortSnapshot, func(migration.SnapshotRequest) (any, error) { return nil, nil })
 	register(w, migration.ActivityCopySnapshot, w.copySnapshot)
+	register(w, migration.ActivityCopyPage, w.copyPage)
+	register(w, migration.ActivityPublishSnapshot, w.publishSnapshot)
 	register(w, migration.ActivityCloseTarget, func(r migration.CloseRequest) (any, error) { w.closes = append(w.closes, r); return nil, nil })
 	register(w, migration.ActivityRestoreSnapshot, w.restoreSnapshot)
 	register(w, migration.ActivityOpenTarget, func(r migration.IndicesRequest) (migration.OpenResult, error) {
@@ -180,9 +193,56 @@ func (w *world) takeSnapshot(r migration.SnapshotRequest) (migration.Snapshot, e
 
 func (w *world) copySnapshot(r migration.CopyRequest) (migration.CopyResult, error) {
 	assert.Equal(w.t, w.published, r.BaseUUID, "the base is the last published snapshot")
+	w.copies = append(w.copies, r)
+	if len(w.pages) > 0 {
+		delta := migration.CopyDelta{RootGeneration: w.generation, Snapshots: []string{r.Snapshot.UUID}, Base: r.BaseUUID}
+		return migration.CopyResult{BlobsSkipped: 3, Pages: &migration.CopyPages{Delta: delta, Pages: w.pages}}, nil
+	}
 	w.published = r.Snapshot.UUID
 	w.generation++
 	return migration.CopyResult{Generation: w.generation, BlobsCopied: 10, BytesCopied: 1000, BlobsSkipped: 3}, nil
+}
+
+func (w *world) copyPage(r migration.PageRequest) (migration.PageResult, error) {
+	assert.Equal(w.t, []string{r.Snapshot.UUID}, r.Delta.Snapshots)
+	if w.moves(migration.ActivityCopyPage, w.n[migration.ActivityCopyPage]) {
+		return migration.PageResult{Moved: true}, nil
+	}
+	return migration.PageResult{BlobsCopied: r.Page.Blobs, BytesCopied: r.Page.Bytes, Digest: 7}, nil
+}
+
+func (w *world) publishSnapshot(r migration.PublishRequest) (migration.CopyResult, error) {
+	if w.moves(migration.ActivityPublishSnapshot, w.n[migration.ActivityPublishSnapshot]) {
+		return migration.CopyResult{Moved: true}, nil
+	}
+	w.publishes = append(w.publishes, r)
+	w.published = r.Snapshot.UUID
+	w.generation++
+	return migration.CopyResult{Generation: w.generation, Proven: r.Blobs}, nil
+}
+
+// meet has each page wait until so many run at once.
+func (w *world) meet(pages int) {
+	all := make(chan struct{})
+	w.on[migration.ActivityCopyPage] = func(int) error {
+		w.mu.Lock()
+		if w.inFlight++; w.inFlight == pages {
+			select {
+			case <-all: // in an earlier round
+			default:
+				close(all)
+			}
+		}
+		w.mostInFlight = max(w.mostInFlight, w.inFlight)
+		w.mu.Unlock()
+		<-all
+		return nil
+	}
+	w.after[migration.ActivityCopyPage] = func(int) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.inFlight--
+	}
 }
 
 func (w *world) restoreSnapshot(r migration.RestoreRequest) (migration.RestoreResult, error) {
@@ -217,7 +277,7 @@ func (w *world) status() migration.Status {
 }
 
 func (w *world) run() {
-	w.env.ExecuteWorkflow(Migration, inputOf(w.t, planJSON), nil)
+	w.env.ExecuteWorkflow(Migration, inputOf(w.t, w.plan), nil)
 	require.True(w.t, w.env.IsWorkflowCompleted(), "the workflow hangs in phase %s", w.status().Phase)
 }
 

@@ -42,7 +42,8 @@ cat > movies.json <<'PLAN'
     "interval": "15m"
   },
   "copy": {
-    "concurrency": 32
+    "concurrency": 64,
+    "pages": 16
   },
   "throttles": {
     "window": {

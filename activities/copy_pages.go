@@ -1,0 +1,313 @@
+package activities
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/transfer"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// paging bounds a page, and with it what is carried without pages.
+type paging struct {
+	blobs, bytes int64
+	// most is how many pages a delta is cut into: a larger one has larger pages,
+	// so that the history of a round stays small.
+	most int64
+}
+
+const (
+	pageBlobs = 2_000
+	pageBytes = 512 << 20
+	mostPages = 200
+)
+
+// cut makes the pages of a delta, from the sizes of each shard's blobs. A large
+// shard is spread over several, small ones share a page; only a blob that is
+// larger than a page makes a larger one.
+func (g paging) cut(sizes map[repository.ShardID][]int64) []migration.CopyPage {
+	var count, bytes int64
+	for _, of := range sizes {
+		count += int64(len(of))
+		for _, size := range of {
+			bytes += size
+		}
+	}
+	// Half a page more for each that its last blob leaves unfilled.
+	g.blobs, g.bytes = max(g.blobs, count/g.most+1), max(g.bytes, bytes/g.most*3/2+1)
+	var pages []migration.CopyPage
+	var page migration.CopyPage
+	for _, shard := range sortedShards(maps.Keys(sizes)) {
+		r := migration.ShardRange{IndexID: shard.IndexID, Shard: shard.Number}
+		end := func() {
+			if r.To > r.From {
+				page.Shards = append(page.Shards, r)
+			}
+			r.From = r.To
+		}
+		for i, size := range sizes[shard] {
+			if page.Blobs > 0 && (page.Blobs >= g.blobs || page.Bytes+size > g.bytes) {
+				end()
+				pages = append(pages, page)
+				page = migration.CopyPage{}
+			}
+			r.To = i + 1
+			page.Blobs++
+			page.Bytes += size
+		}
+		end()
+	}
+	if page.Blobs > 0 {
+		pages = append(pages, page)
+	}
+	return pages
+}
+
+func sortedShards(shards func(func(repository.ShardID) bool)) []repository.ShardID {
+	return slices.SortedFunc(shards, func(a, b repository.ShardID) int {
+		return cmp.Or(cmp.Compare(a.IndexID, b.IndexID), cmp.Compare(a.Number, b.Number))
+	})
+}
+
+// delta says what a plan's blobs follow from.
+func (j *copyJob) delta(p *copyPlan) migration.CopyDelta {
+	return migration.CopyDelta{RootGeneration: j.from.Generation, RootETag: j.from.etag, Snapshots: p.snapshots, Base: j.base}
+}
+
+// CopyPage carries a page of a snapshot's delta to OSS and proves each of its
+// blobs. Which blobs these are it finds itself, from the lists of files that
+// both repositories hold. It publishes nothing. Its errors are those of
+// CopySnapshot.
+func (c *Copier) CopyPage(ctx context.Context, request migration.PageRequest) (migration.PageResult, error) {
+	return perform(ctx, c.beating, "reading the snapshot", func(ctx context.Context, p *pulse) (migration.PageResult, error) {
+		job, err := c.job(ctx, p, migration.CopyRequest{Run: request.Run, Snapshot: request.Snapshot, Again: request.Again})
+		if err != nil {
+			return migration.PageResult{}, err
+		}
+		result, err := job.page(ctx, request)
+		if errors.Is(err, errMoved) {
+			return migration.PageResult{Moved: true}, nil
+		}
+		return result, err
+	})
+}
+
+func (j *copyJob) page(ctx context.Context, request migration.PageRequest) (result migration.PageResult, err error) {
+	j.base, j.wanted = request.Delta.Base, &request.Delta
+	p := j.newPlan(request.Delta.Snapshots)
+	p.most = paging{blobs: request.Page.Blobs, bytes: request.Page.Bytes}
+	err = inParallel(ctx, j, request.Page.Shards, func(ctx context.Context, r migration.ShardRange) error { return j.planRange(ctx, p, r) })
+	if err != nil {
+		return result, j.blame(ctx, p, err)
+	}
+	if int64(len(p.blobs)) != request.Page.Blobs {
+		return result, fmt.Errorf("the page has %d blobs, planned were %d: %w", len(p.blobs), request.Page.Blobs, errMoved)
+	}
+	if err := j.copyData(ctx, p); err != nil {
+		return result, err
+	}
+	for _, b := range p.blobs {
+		result.Digest += digestOf(b.Key, b.Size, p.stored[b.Key])
+	}
+	result.BlobsCopied, result.BytesCopied = j.result.BlobsCopied, j.result.BytesCopied
+	result.BlobsSkipped, result.BytesSkipped = j.result.BlobsSkipped, j.result.BytesSkipped
+	return result, nil
+}
+
+// planRange finds the blobs of a page in one shard.
+func (j *copyJob) planRange(ctx context.Context, p *copyPlan, r migration.ShardRange) error {
+	t := shardTask{shard: repository.ShardID{IndexID: r.IndexID, Number: r.Shard}, snapshots: p.snapshots}
+	if len(p.snapshots) > 1 { // not each of them has each shard
+		var err error
+		if t.snapshots, err = j.snapshotsOf(ctx, t); err != nil {
+			return err
+		}
+	}
+	d, err := j.deltaOf(ctx, p, t)
+	if err != nil {
+		return err
+	}
+	if r.To > len(d.blobs) {
+		return fmt.Errorf("the delta of shard %d of %s has %d blobs, planned were %d and more: %w", r.Shard, r.IndexID, len(d.blobs), r.To, errMoved)
+	}
+	d.blobs = d.blobs[r.From:r.To]
+	blobs, _, err := j.locate(ctx, t.shard, d.blobs)
+	if err != nil {
+		return err
+	}
+	p.add(t.shard, d, blobs)
+	return nil
+}
+
+// snapshotsOf leaves those snapshots that have a list of files for the shard.
+func (j *copyJob) snapshotsOf(ctx context.Context, t shardTask) ([]string, error) {
+	prefix, err := repository.ShardPrefix(t.shard)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := j.list(ctx, j.source, prefix+"snap-")
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(t.snapshots), func(uuid string) bool {
+		key, err := repository.ShardSnapshotKey(t.shard, uuid)
+		return err == nil && objects[key].Key == ""
+	}), nil
+}
+
+// readSameRoot reads the root in S3 for a page, if it is still the one from which
+// the page was planned.
+func (j *copyJob) readSameRoot(ctx context.Context) error {
+	from, err := j.readSource(ctx)
+	if err != nil {
+		return err
+	}
+	if from.Generation != j.wanted.RootGeneration || from.etag != j.wanted.RootETag {
+		return errMoved
+	}
+	j.from = from
+	return nil
+}
+
+// digestOf stands for a blob as it is in OSS.
+func digestOf(key string, size int64, etag string) migration.Digest {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %s", key, size, etag))
+	return migration.Digest(binary.BigEndian.Uint64(sum[:8]))
+}
+
+// PublishSnapshot publishes a snapshot whose pages were all carried, after it has
+// made sure, by a listing, that OSS holds each blob as its page has left it. The
+// result counts only what it has proven; Moved is set if the pages have to be
+// planned anew. Its errors are those of CopySnapshot.
+func (c *Copier) PublishSnapshot(ctx context.Context, request migration.PublishRequest) (migration.CopyResult, error) {
+	return perform(ctx, c.beating, "reading the snapshot", func(ctx context.Context, p *pulse) (migration.CopyResult, error) {
+		job, err := c.job(ctx, p, request.CopyRequest)
+		if err != nil {
+			return migration.CopyResult{}, err
+		}
+		err = job.publishPages(ctx, request)
+		if errors.Is(err, errMoved) {
+			return migration.CopyResult{Moved: true}, nil
+		}
+		return job.result, err
+	})
+}
+
+func (j *copyJob) publishPages(ctx context.Context, request migration.PublishRequest) error {
+	published, err := j.readRoots(ctx)
+	if err != nil {
+		return err
+	}
+	if published {
+		if err := j.verifyPublished(ctx); err != nil {
+			return err
+		}
+		// The pages and the plan have counted them.
+		j.result.BlobsSkipped, j.result.BytesSkipped = 0, 0
+		return nil
+	}
+	same := j.from.Generation == request.Delta.RootGeneration && j.from.etag == request.Delta.RootETag
+	if !same || !slices.Equal(slices.Sorted(slices.Values(j.missing())), slices.Sorted(slices.Values(request.Delta.Snapshots))) {
+		return errMoved
+	}
+	j.base = request.Delta.Base
+	p := j.newPlan(request.Delta.Snapshots)
+	if err := j.findShards(ctx, p); err != nil {
+		return j.blame(ctx, p, err)
+	}
+	if err := j.provePages(ctx, p, request); err != nil {
+		return j.blame(ctx, p, err)
+	}
+	p.fillGenerations()
+	return j.publish(ctx, p)
+}
+
+// provePages compares what OSS lists with what the pages have left there. Where
+// that differs, as after a page that was carried twice, each blob is asked for.
+func (j *copyJob) provePages(ctx context.Context, p *copyPlan, request migration.PublishRequest) error {
+	j.doing("proving")
+	var sum migration.Digest
+	var proven int64
+	err := inParallel(ctx, j, p.shards, func(ctx context.Context, t shardTask) error {
+		d, err := j.deltaOf(ctx, p, t)
+		if err != nil {
+			return err
+		}
+		digest, err := j.listedDigest(ctx, t.shard, d)
+		if err != nil {
+			return err
+		}
+		j.mu.Lock()
+		sum += digest
+		proven += int64(len(d.blobs))
+		j.mu.Unlock()
+		return j.findGeneration(ctx, p, t)
+	})
+	if err != nil {
+		return err
+	}
+	if proven != request.Blobs {
+		return fmt.Errorf("the delta has %d blobs, the pages had %d: %w", proven, request.Blobs, errMoved)
+	}
+	if sum != request.Digest {
+		if err := inParallel(ctx, j, p.shards, func(ctx context.Context, t shardTask) error { return j.proveEach(ctx, p, t) }); err != nil {
+			return err
+		}
+	}
+	j.result.Proven = proven
+	return nil
+}
+
+// listedDigest sums up a shard's blobs as OSS lists them.
+func (j *copyJob) listedDigest(ctx context.Context, shard repository.ShardID, d *shardDelta) (sum migration.Digest, err error) {
+	if len(d.blobs) == 0 {
+		return 0, nil
+	}
+	prefix, err := repository.ShardPrefix(shard)
+	if err != nil {
+		return 0, err
+	}
+	inSink, err := j.list(ctx, j.sink, prefix)
+	if err != nil {
+		return 0, err
+	}
+	for _, b := range d.blobs {
+		o, ok := inSink[b.Key]
+		if !ok || o.Size != b.Length {
+			return 0, j.conflict("the blob %s is gone or another since it was copied there", b.Key)
+		}
+		sum += digestOf(b.Key, o.Size, o.ETag)
+	}
+	return sum, nil
+}
+
+// proveEach makes sure that each blob of a shard's delta is a proven copy of what
+// S3 has.
+func (j *copyJob) proveEach(ctx context.Context, p *copyPlan, t shardTask) error {
+	d, err := j.deltaOf(ctx, p, t)
+	if err != nil {
+		return err
+	}
+	if len(d.blobs) == 0 {
+		return nil
+	}
+	blobs, _, err := j.locate(ctx, t.shard, d.blobs)
+	if err != nil {
+		return err
+	}
+	return inParallel(ctx, j, blobs, func(ctx context.Context, b transfer.Blob) error {
+		_, ok, err := j.mover.Present(ctx, b)
+		if err == nil && !ok || objectstore.KindOf(err) == objectstore.NotFound {
+			return j.conflict("the blob %s is gone or another since it was copied there", b.Key)
+		}
+		return err
+	})
+}

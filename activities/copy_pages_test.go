@@ -1,0 +1,149 @@
+package activities
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/internal/objectstore/memory"
+	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/repository/repositorytest"
+	"github.com/snapferry/snapferry/migration"
+)
+
+func TestPagesHoldEachBlobOnce(t *testing.T) {
+	seed := rand.Uint64()
+	t.Log("seed", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	for range 200 {
+		sizes := map[repository.ShardID][]int64{}
+		var count, bytes, largest int64
+		for range random.IntN(20) {
+			shard := repository.ShardID{IndexID: string(rune('a' + random.IntN(5))), Number: random.IntN(4)}
+			count -= int64(len(sizes[shard]))
+			for _, size := range sizes[shard] {
+				bytes -= size
+			}
+			sizes[shard] = nil
+			for range random.IntN(300) {
+				size := random.Int64N(1000)
+				sizes[shard] = append(sizes[shard], size)
+				bytes, count, largest = bytes+size, count+1, max(largest, size)
+			}
+		}
+		g := paging{blobs: 1 + random.Int64N(100), bytes: 1 + random.Int64N(20_000), most: 1 + random.Int64N(50)}
+		pages := g.cut(sizes)
+		require.LessOrEqual(t, int64(len(pages)), 2*g.most+1)
+		next := map[repository.ShardID]int{}
+		for _, page := range pages {
+			var blobs, size int64
+			for _, r := range page.Shards {
+				shard := repository.ShardID{IndexID: r.IndexID, Number: r.Shard}
+				require.Equal(t, next[shard], r.From)
+				require.Greater(t, r.To, r.From)
+				next[shard] = r.To
+				for _, s := range sizes[shard][r.From:r.To] {
+					blobs, size = blobs+1, size+s
+				}
+			}
+			require.Positive(t, blobs)
+			require.Equal(t, migration.CopyPage{Shards: page.Shards, Blobs: blobs, Bytes: size}, page)
+			require.LessOrEqual(t, blobs, max(g.blobs, count/g.most+1))
+			require.LessOrEqual(t, size, max(g.bytes, bytes/g.most*3/2+1, largest))
+		}
+		for shard, of := range sizes {
+			require.Equal(t, len(of), next[shard])
+		}
+	}
+}
+
+// A shard of 200 GB in blobs of 1 GB spreads, and what is much larger has larger
+// pages instead of more.
+func TestPagesSpreadAndStayFew(t *testing.T) {
+	g := paging{blobs: pageBlobs, bytes: pageBytes, most: mostPages}
+	shard := repository.ShardID{IndexID: "i"}
+	large := make([]int64, 200)
+	for i := range large {
+		large[i] = 1 << 30
+	}
+	require.Len(t, g.cut(map[repository.ShardID][]int64{shard: large}), 200)
+	large = make([]int64, 20_000)
+	for i := range large {
+		large[i] = 1 << 30
+	}
+	require.LessOrEqual(t, len(g.cut(map[repository.ShardID][]int64{shard: large})), mostPages)
+	small := map[repository.ShardID][]int64{}
+	for n := range 200 {
+		small[repository.ShardID{IndexID: "i", Number: n}] = make([]int64, 500)
+	}
+	require.Len(t, g.cut(small), 50, "small shards share pages")
+}
+
+// What is lost or replaced in OSS between the pages and the publish stops it, until a
+// person has it mended by a retry.
+func TestPagesAreProvenBeforeThePublish(t *testing.T) {
+	for name, harm := range map[string]func(w *copyWorld, key string){
+		"lost":     func(w *copyWorld, key string) { w.sink.Remove(key) },
+		"replaced": func(w *copyWorld, key string) { w.sink.Store(key, make([]byte, len(w.Objects()[key]))) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newCopyWorld(repositorytest.Layout55)
+			w.pages = smallPages
+			r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 2))
+			harmed := ""
+			w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
+				copied := keys(w.sink.Objects())
+				if c.Op == "List" && len(copied) == len(w.Blobs(r0)) && harmed == "" {
+					harmed = copied[len(copied)/2]
+					harm(w, harmed)
+				}
+				return nil
+			}})
+			_, err := w.run(t, w.request(r0))
+			requireType(t, migration.ErrorRepository, err)
+			require.ErrorContains(t, err, harmed)
+			require.Nil(t, requireReadable(t, w.sink.Objects()))
+			// A person's retry mends it.
+			w.carry(t, r0)
+		})
+	}
+}
+
+// After a page that died, its next attempt reads nothing again that stands in OSS.
+func TestAPageGoesOnWhereItDied(t *testing.T) {
+	w := newCopyWorld(repositorytest.Layout55)
+	w.pages = paging{blobs: 40, bytes: 1 << 30, most: mostPages}
+	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 2), repositorytest.AddSegments("movies", 30, 300))
+	puts := 0
+	w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
+		if c.Op == "Put" {
+			if puts++; puts == 25 {
+				return memory.Failure(objectstore.Forbidden, c)
+			}
+		}
+		return nil
+	}})
+	request := w.request(r0)
+	request.Plan.Copy.Concurrency = 1
+	_, err := w.run(t, request)
+	require.Error(t, err)
+	w.sink.SetHooks(memory.Hooks{})
+	stood := w.sink.Objects()
+	read := map[string]int{}
+	w.source.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
+		if c.Op == "ReadRange" {
+			read[c.Key]++
+		}
+		return nil
+	}})
+	_, err = w.run(t, request)
+	require.NoError(t, err)
+	w.requirePublished(t, r0)
+	for key := range stood {
+		if repository.Classify(key).Class == repository.ClassData {
+			require.Zero(t, read[key], key)
+		}
+	}
+}
