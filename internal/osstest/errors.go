@@ -22,6 +22,14 @@ type apiError struct {
 
 func (e *apiError) Error() string { return fmt.Sprintf("%d %s: %s", e.status, e.code, e.message) }
 
+// kind is how an injected answer is counted.
+func (e *apiError) kind() string {
+	if e.status == http.StatusServiceUnavailable || e.status == http.StatusTooManyRequests {
+		return FaultThrottle
+	}
+	return FaultError
+}
+
 func (e *apiError) with(name, value string) *apiError {
 	c := *e
 	c.details = append(append([][2]string(nil), e.details...), [2]string{name, value})

@@ -2,13 +2,13 @@ package osstest
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,10 +17,12 @@ import (
 
 // Call is what a rule may look at, before the request is served (and before its signature is checked).
 type Call struct {
-	Op     string // OSS's name of the operation, "UploadPart"
-	Bucket string
-	Key    string
-	Header http.Header // of the request; read only
+	Face      Face
+	AccessKey string // that the request claims: its signature hasn't been looked at
+	Op        string // the face's name of the operation, "UploadPart"
+	Bucket    string
+	Key       string
+	Header    http.Header // of the request; read only
 }
 
 // Rule injects a fault into requests.
@@ -38,8 +40,15 @@ type Rule struct {
 // Fault is something that goes wrong. The functions below make them.
 type Fault func(*effect)
 
+// Anywhere is an offset that is drawn for each request that is hit, evenly from 0 up to the last byte of its body, from
+// Options.Seed. An empty body, and a request's whose length isn't known beforehand, is left alone.
+const Anywhere int64 = -2
+
 // effect is all that goes wrong with one request. Offsets are in bytes of a body, -1 for none.
 type effect struct {
+	draw          float64 // where Anywhere is
+	shortenUpload int64
+	corruptUpload int64
 	latency       time.Duration
 	answer        *apiError
 	resetUpload   int64
@@ -52,6 +61,13 @@ type effect struct {
 	loseAnswer    bool
 	hooks         []func()
 }
+
+// ShortenUpload keeps only the first n bytes of an upload and takes them for the whole: only the size, the ETag or the CRC of the
+// answer tell.
+func ShortenUpload(n int64) Fault { return func(e *effect) { e.shortenUpload = n } }
+
+// CorruptUpload flips a bit in the byte at offset n of an upload, before it's checked and stored.
+func CorruptUpload(n int64) Fault { return func(e *effect) { e.corruptUpload = n } }
 
 // Latency holds a request back before anything is done with it.
 func Latency(d time.Duration) Fault { return func(e *effect) { e.latency += d } }
@@ -164,13 +180,14 @@ func (f *faults) drop(rule *Rule) {
 
 // take finds out what goes wrong with a call and uses up the rules that hit it.
 func (f *faults) take(c Call) effect {
-	e := effect{resetUpload: -1, resetDownload: -1, truncate: -1, cut: -1, corrupt: -1}
+	e := effect{resetUpload: -1, shortenUpload: -1, corruptUpload: -1, resetDownload: -1, truncate: -1, cut: -1, corrupt: -1}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, r := range f.rules {
 		if r.Match != nil && !r.Match(c) || r.Rate > 0 && f.rand.Float64() >= r.Rate {
 			continue
 		}
+		e.draw = f.rand.Float64()
 		r.Fault(&e)
 		if r.Times > 0 {
 			if r.Times--; r.Times == 0 {
@@ -182,7 +199,30 @@ func (f *faults) take(c Call) effect {
 }
 
 func (c *call) describe() Call {
-	return Call{Op: c.op.name, Bucket: c.bucket, Key: c.key, Header: c.r.Header}
+	return Call{Face: c.face, AccessKey: claimedKey(c.r.Header.Get("Authorization")), Op: c.op.name, Bucket: c.bucket, Key: c.key, Header: c.r.Header}
+}
+
+// claimedKey finds the access key in "OSS ID:...", "OSS4-HMAC-SHA256 Credential=ID/..." and "AWS4-HMAC-SHA256 Credential=ID/...".
+func claimedKey(authorization string) string {
+	if v1, ok := strings.CutPrefix(authorization, "OSS "); ok {
+		id, _, _ := strings.Cut(v1, ":")
+		return id
+	}
+	_, credential, _ := strings.Cut(authorization, "Credential=")
+	id, _, _ := strings.Cut(credential, "/")
+	return id
+}
+
+// settle turns Anywhere into an offset within a body of n bytes.
+func (e *effect) settle(n int64, offsets ...*int64) {
+	for _, at := range offsets {
+		if *at == Anywhere {
+			*at = -1
+			if n > 0 {
+				*at = min(int64(e.draw*float64(n)), n-1)
+			}
+		}
+	}
 }
 
 // wait holds a request back until d has passed, its client has gone or the server closes.
@@ -240,9 +280,12 @@ func (c *call) disconnect(reset bool) {
 }
 
 // declared is the Content-Length to send for a body of n bytes.
-func (e *effect) declared(n int64) int64 {
-	if e.cut >= 0 {
-		return min(n, e.cut)
+func (c *call) declared(n int64) int64 {
+	e := &c.effect
+	e.settle(n, &e.resetDownload, &e.truncate, &e.cut, &e.corrupt)
+	if e.cut >= 0 && e.cut < n {
+		c.injected(FaultShortenDownload)
+		return e.cut
 	}
 	return n
 }
@@ -251,7 +294,7 @@ var errCut = errors.New("enough was sent")
 
 // shape wraps the way out as far as something limits or spoils it.
 func (c *call) shape(w io.Writer) io.Writer {
-	limits := c.shaper.limits(c.access)
+	limits := c.limiters
 	e := c.effect
 	if len(limits) == 0 && e.resetDownload < 0 && e.truncate < 0 && e.cut < 0 && e.corrupt < 0 {
 		return w
@@ -271,16 +314,20 @@ func (s *shapedWriter) Write(p []byte) (int, error) {
 	if err := throttle(s.c.ctx, s.limits, len(p)); err != nil {
 		return 0, errAbort
 	}
+	if s.c.effect.cut >= 0 {
+		p = p[:min(int64(len(p)), max(0, e.cut-s.sent))]
+	}
 	if at := e.corrupt - s.sent; e.corrupt >= 0 && at >= 0 && at < int64(len(p)) {
 		p = bytes.Clone(p)
 		p[at] ^= 0x10
+		s.c.injected(FaultCorruptDownload)
 	}
 	for _, end := range []struct {
 		at  int64
 		end func() error
 	}{
-		{e.resetDownload, func() error { return errAbort }},
-		{e.truncate, func() error { s.c.disconnect(false); return errCut }},
+		{e.resetDownload, func() error { s.c.injected(FaultResetDownload); return errAbort }},
+		{e.truncate, func() error { s.c.injected(FaultTruncateDownload); s.c.disconnect(false); return errCut }},
 		{e.cut, func() error { return errCut }},
 	} {
 		if end.at >= 0 && s.sent+int64(len(p)) >= end.at {
@@ -303,79 +350,40 @@ type requestBody struct {
 	c          *call
 	limits     []*rate.Limiter
 	resetAfter int64
+	broken     bool
 	n          int64
 }
 
 func (b *requestBody) Read(p []byte) (int, error) {
 	if b.c != nil && b.resetAfter >= 0 {
 		if b.n >= b.resetAfter {
+			if !b.broken {
+				b.broken = true
+				b.c.injected(FaultResetUpload)
+			}
 			return 0, errAbort
 		}
 		p = p[:min(int64(len(p)), b.resetAfter-b.n)]
 	}
 	n, err := b.r.Read(p)
+	before := b.n
 	b.n += int64(n)
 	if n > 0 && len(b.limits) > 0 && throttle(b.c.ctx, b.limits, n) != nil {
 		return n, errAbort
 	}
+	if b.c == nil {
+		return n, err
+	}
+	e := &b.c.effect
+	if e.corruptUpload >= before && e.corruptUpload < b.n {
+		p[e.corruptUpload-before] ^= 0x10
+		b.c.injected(FaultCorruptUpload)
+	}
+	if e.shortenUpload >= 0 && b.n > e.shortenUpload {
+		if before <= e.shortenUpload {
+			b.c.injected(FaultShortenUpload)
+		}
+		n = int(max(0, e.shortenUpload-before))
+	}
 	return n, err
-}
-
-// shaper caps bandwidth, bodies in both directions together.
-type shaper struct {
-	mu     sync.RWMutex
-	server *rate.Limiter
-	keys   map[string]*rate.Limiter
-}
-
-const burst = 256 << 10 // more than any single read or write of a body
-
-// SetBandwidth caps the bytes per second of all bodies, both directions together; 0 lifts it. It applies to requests that begin
-// afterwards.
-func (s *Server) SetBandwidth(bytesPerSecond int64) {
-	s.shaper.mu.Lock()
-	defer s.shaper.mu.Unlock()
-	s.shaper.server = newLimiter(bytesPerSecond)
-}
-
-// SetKeyBandwidth does the same for one access key, as OSS caps an account.
-func (s *Server) SetKeyBandwidth(accessKey string, bytesPerSecond int64) {
-	s.shaper.mu.Lock()
-	defer s.shaper.mu.Unlock()
-	if s.shaper.keys == nil {
-		s.shaper.keys = map[string]*rate.Limiter{}
-	}
-	s.shaper.keys[accessKey] = newLimiter(bytesPerSecond)
-}
-
-func newLimiter(bytesPerSecond int64) *rate.Limiter {
-	if bytesPerSecond <= 0 {
-		return nil
-	}
-	l := rate.NewLimiter(rate.Limit(bytesPerSecond), burst)
-	l.AllowN(time.Now(), burst) // start empty: a test's first bytes shall be capped as well
-	return l
-}
-
-func (s *shaper) limits(accessKey string) []*rate.Limiter {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	var limits []*rate.Limiter
-	for _, l := range []*rate.Limiter{s.server, s.keys[accessKey]} {
-		if l != nil {
-			limits = append(limits, l)
-		}
-	}
-	return limits
-}
-
-func throttle(ctx context.Context, limits []*rate.Limiter, n int) error {
-	for _, l := range limits {
-		for left := n; left > 0; left -= burst {
-			if err := l.WaitN(ctx, min(left, burst)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -3,19 +3,19 @@ package osstest
 import (
 	"bytes"
 	"io"
-	"maps"
 	"strings"
 	"time"
 )
 
 // Event is a request that has been answered.
 type Event struct {
-	Op        string // OSS's name; "Unknown" for what isn't served
+	Face      Face
+	Op        string // the face's name of it; "Unknown" for what isn't served
 	Bucket    string
 	Key       string
 	AccessKey string // "" if the signature wasn't valid, or not looked at
 	Status    int    // 0 if the connection was broken before an answer
-	Code      string // OSS's error code, "" for success
+	Code      string // the error code, "" for success
 	BytesIn   int64  // of the request's body
 	BytesOut  int64  // of the answer's body
 	Took      time.Duration
@@ -23,13 +23,13 @@ type Event struct {
 
 func (s *Server) finish(c *call) {
 	e := Event{
-		Op: c.op.name, Bucket: c.bucket, Key: c.key, AccessKey: c.access, Status: c.w.status, Code: c.code,
+		Face: c.face, Op: c.op.name, Bucket: c.bucket, Key: c.key, AccessKey: c.access, Status: c.w.status, Code: c.code,
 		BytesIn: c.body.n, BytesOut: c.w.bytes, Took: time.Since(c.began),
 	}
-	s.mu.Lock()
-	s.counts[e.Op]++
+	s.tally.add(e)
+	s.mu.RLock()
 	observe := s.observe
-	s.mu.Unlock()
+	s.mu.RUnlock()
 	if observe != nil {
 		observe(e)
 	}
@@ -40,27 +40,6 @@ func (s *Server) Observe(f func(Event)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.observe = f
-}
-
-// Count is how many requests of an operation were received, failed ones included.
-func (s *Server) Count(op string) int64 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.counts[op]
-}
-
-// Counts are all of them, by operation.
-func (s *Server) Counts() map[string]int64 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return maps.Clone(s.counts)
-}
-
-// ResetCounts starts counting anew.
-func (s *Server) ResetCounts() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.counts)
 }
 
 // BucketOptions for CreateBucket; "" means private and Standard.

@@ -248,7 +248,10 @@ func (c *call) completeUpload() error {
 	if err != nil {
 		return err
 	}
-	c.waitRegardless(c.effect.slowComplete)
+	if c.effect.slowComplete > 0 {
+		c.injected(FaultSlowComplete)
+		c.waitRegardless(c.effect.slowComplete)
+	}
 	o, err := b.complete(c.key, c.query.Get("uploadId"), wanted, c.forbidsOverwrite(), c.second(), c.face)
 	if err != nil {
 		return err

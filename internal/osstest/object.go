@@ -73,6 +73,9 @@ func contentMD5(h http.Header) ([]byte, error) {
 // readXML decodes a body that has to be XML, after its digest; io.EOF if it's empty.
 func (c *call) readXML(v any) error {
 	data, err := io.ReadAll(io.LimitReader(c.body, maxXMLSize+1))
+	if errors.Is(err, errAbort) {
+		return err
+	}
 	if err != nil {
 		return errIncompleteBody
 	}
@@ -184,6 +187,7 @@ func (c *call) digests(etag string, crc uint64) {
 		return
 	}
 	if c.effect.wrongCRC {
+		c.injected(FaultWrongCRC)
 		crc++
 	}
 	c.w.Header().Set("X-Oss-Hash-Crc64ecma", strconv.FormatUint(crc, 10))
@@ -267,7 +271,7 @@ func (c *call) getObject() error {
 
 // send answers with a range of an object.
 func (c *call) send(status int, o *object, start, length int64) error {
-	c.w.Header().Set("Content-Length", strconv.FormatInt(c.effect.declared(length), 10))
+	c.w.Header().Set("Content-Length", strconv.FormatInt(c.declared(length), 10))
 	c.w.WriteHeader(status)
 	body := &reader{o: o, offset: start, n: length}
 	defer body.Close()

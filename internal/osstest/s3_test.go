@@ -25,6 +25,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -606,4 +607,9 @@ func unescape(t *testing.T, s string) string {
 	u, err := url.QueryUnescape(s)
 	require.NoError(t, err)
 	return u
+}
+
+// unsignedPayload makes the SDK sign without reading the body, as over TLS: what is damaged on the way then reaches the store.
+func unsignedPayload(stack *middleware.Stack) error {
+	return v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware(stack)
 }

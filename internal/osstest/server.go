@@ -16,6 +16,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Options say how a server starts. The zero value of each field is usable, but without Keys every request is refused.
@@ -63,7 +65,8 @@ type Server struct {
 	keys    map[string]Key
 	closed  bool
 	observe func(Event)
-	counts  map[string]int64
+
+	tally tally
 
 	faults  faults
 	shaper  shaper
@@ -78,7 +81,7 @@ type Server struct {
 func New(o Options) (*Server, error) {
 	s := &Server{
 		s3: newS3Face(o), region: o.Region, domains: o.Domains, now: o.Now,
-		counts: map[string]int64{}, session: strings.ToUpper(randomHex(4)),
+		session: strings.ToUpper(randomHex(4)),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.faults.seed(o.Seed)
@@ -203,6 +206,7 @@ type call struct {
 	access    string // id of the key that signed, once verified
 	code      string // of the error, if any
 	effect    effect
+	limiters  []*rate.Limiter
 	body      *requestBody
 	began     time.Time
 }
@@ -283,10 +287,14 @@ func (c *call) serve() error {
 	for _, hook := range c.effect.hooks {
 		hook()
 	}
+	if c.effect.latency > 0 {
+		c.injected(FaultLatency)
+	}
 	if err := c.wait(c.effect.latency); err != nil {
 		return err
 	}
 	if e := c.effect.answer; e != nil {
+		c.injected(e.kind())
 		return e
 	}
 	if enc := c.r.Header.Get("Content-Encoding"); strings.Contains(enc, "aws-chunked") ||
@@ -304,7 +312,14 @@ func (c *call) serve() error {
 	if key.ReadOnly && c.op.writes {
 		return errAccessDenied
 	}
-	c.body.limits, c.body.resetAfter, c.body.c = c.shaper.limits(key.ID), c.effect.resetUpload, c
+	var latency time.Duration
+	c.limiters, latency = c.shaper.of(key.ID)
+	if err := c.wait(latency); err != nil {
+		return err
+	}
+	e := &c.effect
+	e.settle(c.r.ContentLength, &e.resetUpload, &e.shortenUpload, &e.corruptUpload)
+	c.body.limits, c.body.resetAfter, c.body.c = c.limiters, e.resetUpload, c
 	return c.op.serve(c)
 }
 

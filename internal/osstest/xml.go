@@ -77,6 +77,7 @@ func (c *call) encodingType(d *document) {
 // reply sends d (nil: no body) with the status.
 func (c *call) reply(status int, d *document) {
 	if c.effect.loseAnswer {
+		c.injected(FaultLoseAnswer)
 		c.reset()
 		return
 	}
