@@ -29,7 +29,7 @@ func (w *copyWorld) tryAudit(t *testing.T, snapshot string, deep bool) (migratio
 	c := &Copier{
 		source: func(context.Context, migration.Run) (objectstore.Source, error) { return w.source, nil },
 		sink:   func(context.Context, migration.Run) (objectstore.Sink, error) { return w.sink, nil },
-		moving: transfer.Options{Buffers: transfer.NewBuffers(1<<20, 2),
+		moving: transfer.Options{Buffers: transfer.DefaultBuffers(),
 			Retry: transfer.Retry{Attempts: 10, First: time.Microsecond, Most: 10 * time.Microsecond}},
 		beating: &Activities{heartbeat: activity.RecordHeartbeat, beat: time.Hour},
 	}

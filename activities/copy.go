@@ -49,7 +49,7 @@ type Copier struct {
 func NewCopier() *Copier {
 	return &Copier{
 		source: openSource, sink: openSink,
-		moving:  transfer.Options{Buffers: transfer.NewBuffers(0, 0)},
+		moving:  transfer.Options{Buffers: transfer.DefaultBuffers()},
 		pages:   paging{blobs: pageBlobs, bytes: pageBytes, most: mostPages},
 		beating: &Activities{heartbeat: activity.RecordHeartbeat, beat: time.Second},
 	}

@@ -86,7 +86,7 @@ func (w *copyWorld) copier() *Copier {
 	return &Copier{
 		source: func(context.Context, migration.Run) (objectstore.Source, error) { return w.source, nil },
 		sink:   func(context.Context, migration.Run) (objectstore.Sink, error) { return w.sink, nil },
-		moving: transfer.Options{Buffers: transfer.NewBuffers(1<<20, 2),
+		moving: transfer.Options{Buffers: transfer.DefaultBuffers(),
 			Retry: transfer.Retry{Attempts: 10, First: time.Microsecond, Most: 10 * time.Microsecond}},
 		pages:   w.pages,
 		beating: &Activities{heartbeat: activity.RecordHeartbeat, beat: time.Hour},

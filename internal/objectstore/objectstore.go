@@ -82,6 +82,9 @@ type Body struct {
 type Parts struct {
 	Count    int
 	PartSize int64
+	// OfMD5s says that the object's ETag is made of its parts' MD5s: their MD5, a dash, their number. It isn't for an object that is
+	// encrypted with KMS or a key of the client's (S3: Checking object integrity).
+	OfMD5s bool
 }
 
 // The limits of OSS for uploads in parts, which S3 shares or exceeds (OSS: Limits).
@@ -95,8 +98,8 @@ type Sink interface {
 	Reader
 	// Put writes an object of exactly size bytes and replaces one that is there. It is atomic: readers see the old object or
 	// the whole new one. After any error but Invalid, Forbidden and BucketMissing it is unknown whether the object was
-	// written; writing the same again is safe. The body is read at most once. The caller compares the result's checksums
-	// with its own: the port doesn't.
+	// written; writing the same again is safe. The body is read at most once, and not after Put has returned; it may be a
+	// [Lender]. The caller compares the result's checksums with its own: the port doesn't.
 	Put(ctx context.Context, key string, body io.Reader, size int64, metadata map[string]string) (PutResult, error)
 	// CreateUpload begins an object that is uploaded in parts; nothing is seen of it until Complete. After an error an
 	// upload may exist that nobody knows of: harmless but paid for, so buckets want a rule that ends stale ones.
@@ -104,6 +107,9 @@ type Sink interface {
 	// UploadPart uploads part number 1 to MaxParts, at least MinPartSize bytes unless it is the last, replacing a part of that
 	// number. Retry as with Put. NotFound means that the upload is gone.
 	UploadPart(ctx context.Context, upload Upload, number int, body io.Reader, size int64) (Part, error)
+	// ListUploads lists the uploads in progress of all keys that begin with the prefix, in the order of the keys and, for one
+	// key, of no meaning. An upload may be completed or ended by somebody else at any time.
+	ListUploads(ctx context.Context, prefix string) ([]Upload, error)
 	// ListParts lists an upload's parts by number, without CRC64; NotFound if the upload is gone.
 	ListParts(ctx context.Context, upload Upload) ([]Part, error)
 	// Complete makes the object of these parts, atomically as Put does. After a Transient error the outcome is unknown, and
@@ -127,6 +133,14 @@ type PutResult struct {
 type Upload struct {
 	Key string
 	ID  string
+	// Initiated is when it was begun, if ListUploads gave it; zero where the service doesn't tell.
+	Initiated time.Time
+}
+
+// Lender is a body that lends its own memory, so that it needn't be copied to be written.
+type Lender interface {
+	// Next gives between one and most bytes, which stay as they are until the next call; io.EOF after the last.
+	Next(most int) ([]byte, error)
 }
 
 // Part is an uploaded part.

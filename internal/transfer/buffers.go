@@ -1,49 +1,223 @@
 package transfer
 
-import "context"
-
-// Buffers is a fixed set of buffers of one size: a hard bound on memory, unlike a pool that the collector refills. Each is
-// allocated when it is first needed.
-type Buffers struct {
-	size int
-	free chan []byte
-}
-
-const (
-	defaultBufferSize = 8 << 20
-	defaultBuffers    = 32
-	// smallBuffer is what is not worth waiting for: most blobs of a repository are small, and each would hold a large buffer.
-	// Their number is bounded by the slots.
-	smallBuffer = 256 << 10
+import (
+	"context"
+	"fmt"
+	"math/bits"
+	"slices"
+	"sync"
 )
 
-// NewBuffers makes count buffers of size bytes, by default 32 of 8 MiB.
-func NewBuffers(size, count int) *Buffers {
-	if size <= 0 {
-		size = defaultBufferSize
+const (
+	// DefaultMemory is the limit in bytes of Buffers for which none is given.
+	DefaultMemory = 128 << 20
+	// LeastMemory is the smallest limit in bytes: four blocks, each of which can carry a part that OSS takes.
+	LeastMemory = 512 << 10
+
+	smallestSlab = 4 << 10
+	largestSlab  = 8 << 20
+	// copySlab is what a blob that is piped passes through: larger ones cost more cache than they save calls.
+	copySlab = 256 << 10
+)
+
+// Buffers is the memory of all blobs that are under way in a process, shared by its Movers: a hard limit in bytes. It is cut into
+// blocks, and those into slabs whose sizes are powers of two, from 4 KiB up to a block (a buddy system, as in Knuth, The Art of
+// Computer Programming 2.5). A block is allocated when it is first needed and kept, so that the collector never has two
+// sets of them.
+//
+// A request holds one slab at most and asks for it before it opens a connection. Slabs are given in the order in which they were
+// asked for: a large one isn't overtaken for ever by small ones. Whoever holds one waits for nobody who waits for one, so there is no
+// deadlock, however small the limit. Not counted are the connections' own buffers, of some KiB each.
+type Buffers struct {
+	block int
+
+	mu      sync.Mutex
+	blocks  []*block
+	waiting []*waiter
+	inUse   int64
+}
+
+type waiter struct {
+	size    int
+	granted slab
+	ready   chan struct{} // closed when granted
+}
+
+// slab is a piece of a block.
+type slab struct {
+	bytes  []byte
+	block  *block
+	offset int
+}
+
+// NewBuffers makes Buffers that never hold more than limit bytes; 0 means DefaultMemory. It fails for less than LeastMemory.
+func NewBuffers(limit int64) (*Buffers, error) {
+	if limit == 0 {
+		limit = DefaultMemory
 	}
-	if count <= 0 {
-		count = defaultBuffers
+	if limit < LeastMemory {
+		return nil, fmt.Errorf("the memory for copying is limited to %d bytes: it must be at least %d (%d KiB), or 0 for the default of %d MiB",
+			limit, LeastMemory, LeastMemory>>10, DefaultMemory>>20)
 	}
-	b := &Buffers{size: size, free: make(chan []byte, count)}
-	for range count {
-		b.free <- nil
+	size := min(int64(1)<<(bits.Len64(uint64(limit/4))-1), largestSlab)
+	b := &Buffers{block: int(size)}
+	for range limit / size {
+		b.blocks = append(b.blocks, newBlock(int(size)))
+	}
+	return b, nil
+}
+
+// DefaultBuffers are those of DefaultMemory.
+func DefaultBuffers() *Buffers {
+	b, err := NewBuffers(DefaultMemory)
+	if err != nil {
+		panic(err) // the default is no smaller than the least
 	}
 	return b
 }
 
-// get waits for a buffer and gives n bytes of it; the function gives it back.
+// InUse is how many bytes are handed out at the moment.
+func (b *Buffers) InUse() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.inUse
+}
+
+// get waits for a slab and gives n bytes of it, at most a block; the function gives it back.
 func (b *Buffers) get(ctx context.Context, n int64) ([]byte, func(), error) {
-	if n <= smallBuffer {
-		return make([]byte, n), func() {}, nil
+	if n == 0 {
+		return nil, func() {}, nil
 	}
-	select {
-	case buffer := <-b.free:
-		if buffer == nil {
-			buffer = make([]byte, b.size)
+	size := smallestSlab
+	for int64(size) < n {
+		size *= 2
+	}
+	b.mu.Lock()
+	if len(b.waiting) == 0 {
+		if s, ok := b.take(size); ok {
+			b.mu.Unlock()
+			return s.bytes[:n], func() { b.release(s) }, nil
 		}
-		return buffer[:n], func() { b.free <- buffer }, nil
+	}
+	w := &waiter{size: size, ready: make(chan struct{})}
+	b.waiting = append(b.waiting, w)
+	b.mu.Unlock()
+	select {
+	case <-w.ready:
+		return w.granted.bytes[:n], func() { b.release(w.granted) }, nil
 	case <-ctx.Done():
+		b.leave(w)
 		return nil, nil, context.Cause(ctx)
+	}
+}
+
+// leave ends waiting, perhaps just after it has become needless.
+func (b *Buffers) leave(w *waiter) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if i := slices.Index(b.waiting, w); i >= 0 {
+		b.waiting = slices.Delete(b.waiting, i, i+1)
+	} else {
+		b.put(w.granted)
+	}
+	b.serve()
+}
+
+func (b *Buffers) release(s slab) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.put(s)
+	b.serve()
+}
+
+// serve grants what is free to those who wait, in their order.
+func (b *Buffers) serve() {
+	for len(b.waiting) > 0 {
+		s, ok := b.take(b.waiting[0].size)
+		if !ok {
+			return
+		}
+		b.waiting[0].granted = s
+		close(b.waiting[0].ready)
+		b.waiting = slices.Delete(b.waiting, 0, 1)
+	}
+}
+
+// take finds a slab in the block where it leaves the others most whole.
+func (b *Buffers) take(size int) (slab, bool) {
+	var best *block
+	for _, candidate := range b.blocks {
+		if room := candidate.room(); room >= size && (best == nil || room < best.room()) {
+			best = candidate
+		}
+	}
+	if best == nil {
+		return slab{}, false
+	}
+	b.inUse += int64(size)
+	return best.take(size), true
+}
+
+func (b *Buffers) put(s slab) {
+	s.block.put(s)
+	b.inUse -= int64(len(s.bytes))
+}
+
+// block is cut by halves. Its tree is as an array: node i has the children 2i+1 and 2i+2 and holds the largest free piece below, in units of
+// the smallest slab.
+type block struct {
+	memory []byte
+	size   int
+	tree   []uint16
+}
+
+func newBlock(size int) *block {
+	units := size / smallestSlab
+	b := &block{size: size, tree: make([]uint16, 2*units-1)}
+	for node, n := 0, units; node < len(b.tree); n /= 2 {
+		for range units / n {
+			b.tree[node] = uint16(n)
+			node++
+		}
+	}
+	return b
+}
+
+// room is the size of the largest free piece.
+func (b *block) room() int { return int(b.tree[0]) * smallestSlab }
+
+func (b *block) take(size int) slab {
+	want, node, n := uint16(size/smallestSlab), 0, b.size/smallestSlab
+	for ; n > int(want); n /= 2 {
+		left, right := b.tree[2*node+1], b.tree[2*node+2]
+		if left >= want && (right < want || left <= right) {
+			node = 2*node + 1
+		} else {
+			node = 2*node + 2
+		}
+	}
+	offset := (node+1)*size - b.size
+	b.set(node, 0, n)
+	if b.memory == nil {
+		b.memory = make([]byte, b.size)
+	}
+	return slab{bytes: b.memory[offset : offset+size : offset+size], block: b, offset: offset}
+}
+
+func (b *block) put(s slab) {
+	n := len(s.bytes) / smallestSlab
+	b.set((s.offset+b.size)/len(s.bytes)-1, uint16(n), n)
+}
+
+// set changes a node of n units and what follows above it: two free halves are a whole.
+func (b *block) set(node int, free uint16, n int) {
+	b.tree[node] = free
+	for node > 0 {
+		node = (node - 1) / 2
+		left, right := b.tree[2*node+1], b.tree[2*node+2]
+		if b.tree[node] = max(left, right); int(left) == n && int(right) == n {
+			b.tree[node] = uint16(2 * n)
+		}
+		n *= 2
 	}
 }

@@ -194,21 +194,31 @@ func TestGivesUp(t *testing.T) {
 	require.LessOrEqual(t, w.sink.Count("Put"), 6, "one that fails for good ends all")
 }
 
+// When the worker stops, an upload that the next attempt can go on with is left to it; the others are ended.
 func TestCancel(t *testing.T) {
-	w := newWorld(t)
-	stopping := errors.New("the worker is stopping")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
-		if c.Op == "UploadPart" {
-			cancel(stopping)
-			return memory.Failure(objectstore.Transient, c)
-		}
-		return nil
-	}})
-	err := w.mover().Copy(ctx, slices.Values(w.blobs), func(transfer.Stored) {})
-	require.ErrorIs(t, err, stopping)
-	w.sink.SetHooks(memory.Hooks{})
-	require.Zero(t, w.sink.OpenUploads(), "uploads are ended even so")
+	for key, left := range map[string]int{"large/large": 1, "large/parts": 1, "large/plain": 0, "large/odd": 0, "large/encrypted parts": 0} {
+		w := newWorld(t)
+		stopping := errors.New("the worker is stopping")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
+			if c.Op == "UploadPart" && c.Offset > 1 {
+				cancel(stopping)
+				return memory.Failure(objectstore.Transient, c)
+			}
+			return nil
+		}})
+		blob := w.find(key)
+		err := w.mover().Copy(ctx, slices.Values([]transfer.Blob{blob}), func(transfer.Stored) {})
+		require.ErrorIs(t, err, stopping)
+		w.sink.SetHooks(memory.Hooks{})
+		require.Equal(t, left, w.sink.OpenUploads(), key)
+		require.Zero(t, w.bytesDone.Load(), key)
+		_, err = w.copyAll(t, []transfer.Blob{blob})
+		require.NoError(t, err)
+		require.Equal(t, blob.Size, w.bytesDone.Load(), key)
+		require.Zero(t, w.sink.OpenUploads(), key)
+		require.True(t, bytes.Equal(w.source.Objects()[key], w.sink.Objects()[key]), key)
+	}
 }
 
 // No more requests and buffers at once than allowed, whatever the mix of blobs.

@@ -1,14 +1,16 @@
 // Package transfer moves blobs from a Source to a Sink and proves each of them.
 //
-// A blob that fits a buffer is read whole and put whole. A larger one is either piped, one GET into one PUT, or uploaded in
-// parts at the same time. Every GET names the ETag under which the blob was listed, so no blob is ever made of two
-// versions. Buffers come from a fixed set; nothing else grows with the blobs.
+// A small blob is read whole and put whole. A larger one is either piped, one GET into one PUT, or uploaded in parts at the
+// same time. Every GET names the ETag under which the blob was listed, so no blob is ever made of two versions. All that
+// holds bytes of blobs comes out of Buffers, which have a hard limit; nothing else grows with the blobs.
 //
 // What counts as copied was proven on both legs of its way. At first by ETags alone, which costs nothing here: S3's ETag is
 // the MD5 of what it stores (for an upload in parts the MD5 of the parts' MD5s), OSS's is the MD5 of what it has received;
 // if one follows from the other, nothing was damaged in between. Where that can't be, because a side encrypts with KMS or
 // the parts' sizes aren't known, or where it failed once, both legs are hashed here: MD5 against S3's ETag if that is one,
 // CRC64 against what OSS says. An object that is stored but not yet proven is never taken for a copy later: see Present.
+//
+// A blob that travels in its source's own parts goes on where an earlier attempt was killed: see resume.go.
 package transfer
 
 import (
@@ -16,6 +18,7 @@ import (
 	"errors"
 	"iter"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -31,19 +34,26 @@ type Blob struct {
 	Look bool
 }
 
-// Options of a Mover. The zero value of each field but Buffers means its default.
+// Options of a Mover. The zero value of each field means its default.
 type Options struct {
 	// Concurrency is how many requests run at once. Default 32.
 	Concurrency int
-	// Buffers are shared by all Movers of a process.
+	// Buffers are shared by all Movers of a process. Default: own ones, of DefaultMemory.
 	Buffers *Buffers
-	// PutLimit is the size up to which a blob that doesn't fit a buffer is piped; beyond, parts of it travel at the same
-	// time. Default 32 MiB: a failure costs reading it again, and the last blob of a round travels alone.
+	// Limits on what is read from the source; all of them hold. They may be changed at any time.
+	Limits []*Limit
+	// PutLimit is the size in bytes up to which a blob whose ETag is its MD5 is piped, one GET into one PUT; beyond, parts of it travel at
+	// the same time, and are hashed here. Default 128 MiB: Elasticsearch puts up to 100 MB at once (repository-s3: buffer_size).
 	PutLimit int64
-	Retry    Retry
+	// Stall is after how long a connection on which nothing moves is given up. Default 30 s. A service that has a request
+	// whole may think eight times as long about its answer.
+	Stall time.Duration
+	Retry Retry
 	// Progress is told what was done since it was last called; bytes may be negative, when a blob begins again. It is called
 	// from many goroutines.
 	Progress func(blobs, bytes int64)
+	// Stats are counted into; Movers may share them. Default: own ones.
+	Stats *Stats
 }
 
 // Mover copies between one Source and one Sink.
@@ -60,7 +70,11 @@ type Mover struct {
 
 const (
 	defaultConcurrency = 32
-	defaultPutLimit    = 32 << 20
+	defaultPutLimit    = 128 << 20
+	defaultStall       = 30 * time.Second
+	// largestWhole is what is read whole before it is put: then a failed PUT reads nothing again. Larger ones would hold more of the
+	// memory than that is worth.
+	largestWhole = 1 << 20
 	// attemptsToProve bounds how often a blob is copied anew because its checksums don't fit.
 	attemptsToProve = 4
 )
@@ -73,8 +87,14 @@ func New(source objectstore.Source, sink objectstore.Sink, o Options) *Mover {
 	if o.PutLimit <= 0 {
 		o.PutLimit = defaultPutLimit
 	}
+	if o.Stall <= 0 {
+		o.Stall = defaultStall
+	}
 	if o.Buffers == nil {
-		o.Buffers = NewBuffers(0, 0)
+		o.Buffers = DefaultBuffers()
+	}
+	if o.Stats == nil {
+		o.Stats = &Stats{}
 	}
 	m := &Mover{source: source, sink: sink, options: o, slots: make(chan struct{}, o.Concurrency), progress: o.Progress}
 	if m.progress == nil {
@@ -95,23 +115,43 @@ type Stored struct {
 // all are done or one has failed for good; then the others are given up. The error is an *Error if the blob is to blame.
 func (m *Mover) Copy(ctx context.Context, blobs iter.Seq[Blob], stored func(Stored)) error {
 	group, working := errgroup.WithContext(ctx)
-	group.SetLimit(m.options.Concurrency)
+	// The goroutines stay: a new one for each blob would grow its stack anew each time, which is dear for small blobs.
+	queue, workers := make(chan Blob), 0
 	for blob := range blobs {
-		if working.Err() != nil {
-			break
+		select {
+		case queue <- blob:
+			continue
+		default:
 		}
-		group.Go(func() error {
-			s, err := m.CopyOne(working, blob)
-			if err == nil {
-				stored(s)
-			}
-			return err
-		})
+		if workers < m.options.Concurrency {
+			workers++
+			group.Go(func() error { return m.work(working, blob, queue, stored) })
+			continue
+		}
+		select {
+		case queue <- blob:
+			continue
+		case <-working.Done():
+		}
+		break
 	}
+	close(queue)
 	if err := group.Wait(); err != nil {
 		return err
 	}
 	return context.Cause(ctx)
+}
+
+// work copies a blob and then those of the queue.
+func (m *Mover) work(ctx context.Context, blob Blob, queue <-chan Blob, stored func(Stored)) error {
+	for more := true; more; blob, more = <-queue {
+		s, err := m.CopyOne(ctx, blob)
+		if err != nil {
+			return err
+		}
+		stored(s)
+	}
+	return nil
 }
 
 // CopyOne copies a blob and proves it, unless that has been done.
@@ -124,31 +164,49 @@ func (m *Mover) CopyOne(ctx context.Context, blob Blob) (Stored, error) {
 			return stored, err
 		}
 	}
-	hash := m.sinkHidesMD5.Load()
+	hash, suspicions := m.sinkHidesMD5.Load(), 0
 	var last error
 	for range attemptsToProve {
-		etag, err := m.attempt(ctx, blob, hash)
-		if err == nil {
+		first := last == nil || errors.Is(last, errNoMD5) // a blob that is piped gets no further before that
+		etag, err := m.attempt(ctx, blob, hash, first)
+		switch {
+		case err == nil:
+			if !m.sinkHidesMD5.Load() { // else that was the reason
+				m.options.Stats.Corruptions.Add(int64(suspicions))
+			}
 			m.progress(1, 0)
 			return Stored{Blob: blob, SinkETag: etag}, nil
-		}
-		if !errors.Is(err, errUnproven) {
+		case errors.Is(err, errDamaged):
+			m.options.Stats.Corruptions.Add(1)
+			hash = true
+		case errors.Is(err, errUnproven):
+			suspicions++
+			hash = true
+		case errors.Is(err, errNoMD5), errors.Is(err, errStale):
+			hash = true
+		case !errors.Is(err, errGone):
 			return Stored{}, err
 		}
-		last, hash = err, true
+		last = err
 	}
+	if !errors.Is(last, errUnproven) {
+		return Stored{}, &objectstore.Error{Kind: objectstore.Transient, Op: "CompleteMultipartUpload", Key: blob.Key, Message: last.Error()}
+	}
+	m.options.Stats.Corruptions.Add(int64(suspicions))
 	return Stored{}, &Error{Kind: Corrupt, Key: blob.Key, Err: last}
 }
 
 // attempt copies a blob by the way that suits it. hash says that ETags are not enough.
-func (m *Mover) attempt(ctx context.Context, blob Blob, hash bool) (string, error) {
+func (m *Mover) attempt(ctx context.Context, blob Blob, hash, first bool) (string, error) {
 	switch {
-	case blob.Size <= int64(m.options.Buffers.size):
+	case blob.Size <= min(largestWhole, int64(m.options.Buffers.block)):
 		return m.put(ctx, blob, hash)
 	case !hash && objectstore.LooksLikeMD5(blob.ETag) && blob.Size <= m.options.PutLimit:
 		return m.pipe(ctx, blob)
+	case hash && objectstore.LooksLikeMD5(blob.ETag) && blob.Size <= int64(m.options.Buffers.block):
+		return m.put(ctx, blob, hash)
 	default:
-		return m.upload(ctx, blob, hash)
+		return m.upload(ctx, blob, hash, first)
 	}
 }
 

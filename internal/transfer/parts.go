@@ -1,7 +1,6 @@
 package transfer
 
 import (
-	"bytes"
 	"context"
 	"crypto/md5"
 	"encoding/hex"
@@ -26,8 +25,10 @@ type upload struct {
 	// aligned says that the parts are those in which the source's object was uploaded, so that their MD5s make its ETag.
 	aligned bool
 	// hash says that the parts are hashed here: if aligned, OSS's ETags do without.
-	hash  bool
-	parts []part
+	hash bool
+	// adopted says that parts of an earlier attempt were taken over: only the proof tells whose they are.
+	adopted bool
+	parts   []part
 	// whole is the MD5 of the blob, fed part by part in their order, where the source's ETag may be one; wholeIs says that it
 	// is. Both are written in turn.
 	whole   hash.Hash
@@ -45,25 +46,25 @@ type part struct {
 const abortTimeout = 20 * time.Second
 
 // upload copies a blob in parts. Only what is proven gets completed, so that an object that was uploaded in parts is proven
-// by standing there.
-func (m *Mover) upload(ctx context.Context, blob Blob, hash bool) (etag string, err error) {
+// by standing there. first says that this is the first try: then uploads that are of no use are ended.
+func (m *Mover) upload(ctx context.Context, blob Blob, hash, first bool) (etag string, err error) {
 	u := &upload{Mover: m, blob: blob, hash: hash}
 	if err := u.plan(ctx); err != nil {
 		return "", err
 	}
-	metadata := blob.metadata(proof{})
-	metadata[MetadataParts] = fmt.Sprint(len(u.parts))
-	u.id, err = Do(ctx, m.options.Retry, func() (objectstore.Upload, error) { return m.sink.CreateUpload(ctx, blob.Key, metadata) })
-	if err != nil {
+	if !u.aligned && blob.Size <= int64(m.options.Buffers.block) {
+		return m.put(ctx, blob, true) // by fewer requests
+	}
+	if err := u.begin(ctx, first); err != nil {
 		return "", err
 	}
 	defer func() {
 		if err != nil {
-			u.undo(ctx)
+			u.undo(ctx, err)
 		}
 	}()
 	if err := u.carry(ctx); err != nil {
-		return "", err
+		return u.elsewhere(ctx, err)
 	}
 	if err := u.prove(); err != nil {
 		return "", err
@@ -74,26 +75,30 @@ func (m *Mover) upload(ctx context.Context, blob Blob, hash bool) (etag string, 
 	}
 	if crc := u.crc64(); u.hash && crc != result.CRC64 {
 		// Nothing tells later that this one is wrong.
-		_, gone := Do(ctx, m.options.Retry, func() (struct{}, error) { return struct{}{}, m.sink.Delete(ctx, blob.Key) })
-		return "", errors.Join(unproven("OSS has put the parts together to CRC64 %d, which should be %d", result.CRC64, crc), gone)
+		return "", errors.Join(damaged("OSS has put the parts together to CRC64 %d, which should be %d", result.CRC64, crc), u.remove(ctx))
+	}
+	if u.adopted {
+		return result.ETag, u.confirm(ctx)
 	}
 	return result.ETag, nil
 }
 
-// plan chooses the parts: the source's own if they are known, else as large as a buffer.
+// plan chooses the parts: the source's own if they are known, else as large as a block.
 func (u *upload) plan(ctx context.Context) error {
 	size := u.partSize()
 	if strings.Contains(u.blob.ETag, "-") {
-		parts, err := Do(ctx, u.options.Retry, func() (objectstore.Parts, error) { return u.source.Parts(ctx, u.blob.Key, u.blob.ETag) })
+		parts, err := ask(ctx, u.Mover, "HeadObject", u.blob.Key, func(ctx context.Context) (objectstore.Parts, error) {
+			return u.source.Parts(ctx, u.blob.Key, u.blob.ETag)
+		})
 		if err != nil {
 			return reading(u.blob.Key, err)
 		}
-		if fits(parts, u.blob.Size) {
+		if parts.OfMD5s && fits(parts, u.blob.Size) {
 			size, u.aligned = parts.PartSize, true
 		}
 	}
 	u.hash = u.hash || !u.aligned
-	if objectstore.LooksLikeMD5(u.blob.ETag) && size <= int64(u.options.Buffers.size) {
+	if objectstore.LooksLikeMD5(u.blob.ETag) && size <= int64(u.options.Buffers.block) {
 		u.whole = md5.New()
 	}
 	for offset := int64(0); offset < u.blob.Size; offset += size {
@@ -102,9 +107,9 @@ func (u *upload) plan(ctx context.Context) error {
 	return nil
 }
 
-// partSize is that of a buffer, unless there would be too many parts; those that don't fit a buffer are piped.
+// partSize is that of a block, unless there would be too many parts; those that don't fit a block are piped.
 func (u *upload) partSize() int64 {
-	size := max(int64(u.options.Buffers.size), objectstore.MinPartSize)
+	size := max(int64(u.options.Buffers.block), objectstore.MinPartSize)
 	for (u.blob.Size+size-1)/size > objectstore.MaxParts {
 		size *= 2
 	}
@@ -117,11 +122,14 @@ func fits(p objectstore.Parts, size int64) bool {
 		(p.Count == 1 || p.PartSize >= objectstore.MinPartSize) && (size+p.PartSize-1)/p.PartSize == int64(p.Count)
 }
 
-// carry moves the parts, each as soon as there is a slot and a buffer. Both are taken here and in order: a part may have to
-// wait until the one before is hashed, which therefore must have both already.
+// carry moves the parts that aren't there, each as soon as there is a slot and a slab. Both are taken here and in order: a part may
+// have to wait until the one before is hashed, which therefore must have both already.
 func (u *upload) carry(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for i := range u.parts {
+		if u.parts[i].done.Number != 0 {
+			continue
+		}
 		if err := u.start(ctx, group, i); err != nil {
 			group.Go(func() error { return err })
 			break
@@ -135,15 +143,11 @@ func (u *upload) start(ctx context.Context, group *errgroup.Group, i int) error 
 	if err != nil {
 		return err
 	}
-	size := u.parts[i].size
-	if size > int64(u.options.Buffers.size) {
-		group.Go(func() error {
-			defer release()
-			return u.pipePart(ctx, i)
-		})
-		return nil
+	size, move := u.parts[i].size, u.putPart
+	if size > int64(u.options.Buffers.block) {
+		size, move = min(copySlab, int64(u.options.Buffers.block)), u.pipePart
 	}
-	buffer, free, err := u.options.Buffers.get(ctx, size)
+	slab, free, err := u.options.Buffers.get(ctx, size)
 	if err != nil {
 		release()
 		return err
@@ -151,37 +155,38 @@ func (u *upload) start(ctx context.Context, group *errgroup.Group, i int) error 
 	group.Go(func() error {
 		defer release()
 		defer free()
-		return u.putPart(ctx, i, buffer)
+		return move(ctx, i, slab)
 	})
 	return nil
 }
 
-func (u *upload) putPart(ctx context.Context, i int, buffer []byte) error {
+// putPart moves a part that fits a slab.
+func (u *upload) putPart(ctx context.Context, i int, slab []byte) error {
 	p := &u.parts[i]
-	isMD5, err := u.fill(ctx, u.blob, p.offset, buffer)
+	isMD5, err := u.fill(ctx, u.blob, p.offset, slab)
 	if err != nil {
 		return err
 	}
-	if err := u.hashInTurn(ctx, i, isMD5, buffer); err != nil {
+	if err := u.hashInTurn(ctx, i, isMD5, slab); err != nil {
 		return err
 	}
 	var crc uint64
 	if u.hash {
-		crc = crc64Of(buffer)
+		crc = crc64Of(slab)
 	}
 	if u.hash && u.aligned {
-		sum := md5.Sum(buffer)
+		sum := md5.Sum(slab)
 		p.sum = sum[:]
 	}
-	done, err := Do(ctx, u.options.Retry, func() (objectstore.Part, error) {
-		done, err := u.sink.UploadPart(ctx, u.id, i+1, bytes.NewReader(buffer), p.size)
+	done, err := try(ctx, u.tries(), func() (objectstore.Part, error) {
+		done, err := u.send(ctx, i, &outgoing{rest: slab})
 		return u.accept(done, crc, err)
 	})
 	return u.take(p, done, err)
 }
 
 // hashInTurn lets the parts go through the MD5 of the whole one after the other.
-func (u *upload) hashInTurn(ctx context.Context, i int, isMD5 bool, buffer []byte) error {
+func (u *upload) hashInTurn(ctx context.Context, i int, isMD5 bool, slab []byte) error {
 	if u.whole == nil {
 		return nil
 	}
@@ -193,41 +198,50 @@ func (u *upload) hashInTurn(ctx context.Context, i int, isMD5 bool, buffer []byt
 		}
 	}
 	if u.wholeIs = isMD5; isMD5 {
-		_, _ = u.whole.Write(buffer)
+		_, _ = u.whole.Write(slab)
 	}
 	close(u.parts[i].hashed)
 	return nil
 }
 
-// pipePart moves a part that fits no buffer.
-func (u *upload) pipePart(ctx context.Context, i int) error {
+// pipePart moves a part that fits no slab, through a small one.
+func (u *upload) pipePart(ctx context.Context, i int, slab []byte) error {
 	p := &u.parts[i]
-	done, err := Do(ctx, u.options.Retry, func() (objectstore.Part, error) {
-		body, err := u.source.ReadRange(ctx, u.blob.Key, u.blob.ETag, p.offset, p.size)
-		if err != nil {
-			return objectstore.Part{}, reading(u.blob.Key, err)
+	done, err := try(ctx, u.tries(), func() (objectstore.Part, error) {
+		r := u.reader(ctx, u.blob, p.offset, p.size)
+		defer r.close()
+		if err := r.open(); err != nil {
+			return objectstore.Part{}, &final{err}
 		}
-		defer body.Close()
-		source := &watched{Reader: body}
-		var reader io.Reader = source
 		crc, sum := crc64.New(ecma), md5.New()
+		body := &outgoing{from: r, slab: slab}
 		switch {
 		case u.hash && u.aligned:
-			reader = io.TeeReader(source, io.MultiWriter(crc, sum))
+			body.tee = io.MultiWriter(crc, sum)
 		case u.hash:
-			reader = io.TeeReader(source, crc)
+			body.tee = crc
 		}
-		done, err := u.sink.UploadPart(ctx, u.id, i+1, reader, p.size)
+		done, err := u.send(ctx, i, body)
 		p.sum = sum.Sum(nil)
-		return u.accept(done, crc.Sum64(), source.blame(u.blob.Key, err))
+		return u.accept(done, crc.Sum64(), err)
 	})
 	return u.take(p, done, err)
+}
+
+// send uploads a part, once.
+func (u *upload) send(ctx context.Context, i int, body *outgoing) (objectstore.Part, error) {
+	ctx, w := u.watched(ctx, "UploadPart", u.blob.Key, u.options.Stall)
+	defer w.close()
+	body.watch, body.stall, body.answer = w, u.options.Stall, u.answerTime()
+	done, err := u.sink.UploadPart(ctx, u.id, i+1, body, u.parts[i].size)
+	return done, body.blame(w.explain(err))
 }
 
 // accept compares what the sink has stored of a part with what was read.
 func (u *upload) accept(done objectstore.Part, crc uint64, err error) (objectstore.Part, error) {
 	if err == nil && u.hash && done.CRC64 != crc {
-		err = fmt.Errorf("%w: part %d has CRC64 %d there, read were bytes of %d", errDamaged, done.Number, done.CRC64, crc)
+		u.options.Stats.Corruptions.Add(1)
+		err = damaged("part %d has CRC64 %d there, read were bytes of %d", done.Number, done.CRC64, crc)
 	}
 	return done, err
 }
@@ -235,8 +249,8 @@ func (u *upload) accept(done objectstore.Part, crc uint64, err error) (objectsto
 // take takes a part that is in the sink.
 func (u *upload) take(p *part, done objectstore.Part, err error) error {
 	if _, blamed := errors.AsType[*Error](err); !blamed && objectstore.KindOf(err) == objectstore.NotFound {
-		// A rule of the bucket, or a person, has ended the upload: the blob begins again.
-		return unproven("the upload is gone: %v", err)
+		// Another attempt has completed or ended the upload, a rule of the bucket, or a person.
+		return fmt.Errorf("%w: %w", errGone, err)
 	}
 	if err == nil {
 		p.done = done
@@ -249,7 +263,7 @@ func (u *upload) take(p *part, done objectstore.Part, err error) error {
 func (u *upload) prove() error {
 	if u.wholeIs {
 		if sum := hex.EncodeToString(u.whole.Sum(nil)); !objectstore.SameMD5(sum, u.blob.ETag) {
-			return unproven("read bytes of MD5 %s from S3, where the ETag is %s", sum, u.blob.ETag)
+			return damaged("read bytes of MD5 %s from S3, where the ETag is %s", sum, u.blob.ETag)
 		}
 	}
 	if !u.aligned {
@@ -257,19 +271,30 @@ func (u *upload) prove() error {
 	}
 	sums := md5.New()
 	for _, p := range u.parts {
-		sum := p.sum
+		sum, hidden := p.sum, false
 		if !u.hash {
 			var err error
 			if sum, err = hex.DecodeString(p.done.ETag); err != nil {
 				return unproven("OSS gives part %d the ETag %s, which is no MD5", p.done.Number, p.done.ETag)
 			}
+		} else {
+			hidden = !objectstore.SameMD5(hex.EncodeToString(sum), p.done.ETag)
+		}
+		if hidden { // its CRC64 was right
+			u.sinkHidesMD5.Store(true)
 		}
 		_, _ = sums.Write(sum)
 	}
-	if etag := fmt.Sprintf("%x-%d", sums.Sum(nil), len(u.parts)); !strings.EqualFold(etag, u.blob.ETag) {
-		return unproven("the parts make the ETag %s, S3 has %s", etag, u.blob.ETag)
+	etag := fmt.Sprintf("%x-%d", sums.Sum(nil), len(u.parts))
+	switch {
+	case strings.EqualFold(etag, u.blob.ETag):
+		return nil
+	case u.adopted:
+		return fmt.Errorf("%w: the parts make the ETag %s, S3 has %s", errStale, etag, u.blob.ETag)
+	case u.hash:
+		return damaged("the bytes that were read make the ETag %s, S3 has %s", etag, u.blob.ETag)
 	}
-	return nil
+	return unproven("the parts make the ETag %s, S3 has %s", etag, u.blob.ETag)
 }
 
 // complete makes the object. OSS goes on with it when the connection breaks, so that a failure may be a success.
@@ -278,30 +303,79 @@ func (u *upload) complete(ctx context.Context) (objectstore.PutResult, error) {
 	for i, p := range u.parts {
 		parts[i] = p.done
 	}
-	return Do(ctx, u.options.Retry, func() (objectstore.PutResult, error) {
+	return ask(ctx, u.Mover, "CompleteMultipartUpload", u.blob.Key, func(ctx context.Context) (objectstore.PutResult, error) {
 		result, err := u.sink.Complete(ctx, u.id, parts)
-		kind := objectstore.KindOf(err)
-		if kind != objectstore.NotFound && kind != objectstore.Transient {
-			return result, err
-		}
-		if info, e := u.sink.Head(ctx, u.blob.Key); e == nil && u.blob.is(info) && info.Metadata[MetadataParts] != "" {
-			return objectstore.PutResult{ETag: info.ETag, CRC64: info.CRC64}, nil
-		}
-		if kind == objectstore.NotFound {
-			return result, unproven("the upload is gone: %v", err)
+		switch kind := objectstore.KindOf(err); kind {
+		case objectstore.NotFound, objectstore.Transient:
+			if result, ok := u.stands(ctx); ok {
+				return result, nil
+			}
+			if kind == objectstore.NotFound {
+				return result, fmt.Errorf("%w: %w", errGone, err)
+			}
+		case objectstore.Invalid:
+			if u.adopted { // an attempt for another version has replaced a part meanwhile
+				return result, fmt.Errorf("%w: %w", errStale, err)
+			}
 		}
 		return result, err
 	})
 }
 
-// undo frees what a failed upload has left in the sink. If that fails too, the bucket's rule for stale uploads does.
-func (u *upload) undo(ctx context.Context) {
+// stands tells whether the object is there, proven: by whoever has completed an upload of this version.
+func (u *upload) stands(ctx context.Context) (objectstore.PutResult, bool) {
+	info, err := u.sink.Head(ctx, u.blob.Key)
+	if err != nil || !u.blob.is(info) || info.Metadata[MetadataParts] == "" {
+		return objectstore.PutResult{}, false
+	}
+	return objectstore.PutResult{ETag: info.ETag, CRC64: info.CRC64}, true
+}
+
+// elsewhere looks, when the upload is gone, whether another attempt has completed it.
+func (u *upload) elsewhere(ctx context.Context, err error) (string, error) {
+	if !errors.Is(err, errGone) {
+		return "", err
+	}
+	result, e := ask(ctx, u.Mover, "HeadObject", u.blob.Key, func(ctx context.Context) (objectstore.PutResult, error) {
+		result, ok := u.stands(ctx)
+		if !ok {
+			return result, err
+		}
+		return result, nil
+	})
+	if e != nil {
+		return "", e
+	}
+	u.progress(0, u.blob.Size-u.moved())
+	return result.ETag, nil
+}
+
+// moved is how many bytes of the parts were told to be done.
+func (u *upload) moved() (bytes int64) {
 	for _, p := range u.parts {
-		u.progress(0, -p.done.Size)
+		bytes += p.done.Size
+	}
+	return bytes
+}
+
+// undo takes back what a failed upload has done. It is left to the next attempt if that can go on with it: if the worker stops, or the
+// network failed. One that can't be of use, because it failed its proof or its source is gone, is ended; if that fails too, Sweep or
+// the bucket's rule for stale uploads does it.
+func (u *upload) undo(ctx context.Context, reason error) {
+	u.progress(0, -u.moved())
+	_, blamed := errors.AsType[*Error](reason)
+	wrong := blamed || errors.Is(reason, errUnproven) || errors.Is(reason, errStale)
+	if !wrong && u.aligned && !u.hash || errors.Is(reason, errGone) {
+		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
 	_ = u.sink.Abort(ctx, u.id)
+}
+
+// remove deletes an object that is wrong.
+func (u *upload) remove(ctx context.Context) error {
+	return order(ctx, u.Mover, "DeleteObject", u.blob.Key, func(ctx context.Context) error { return u.sink.Delete(ctx, u.blob.Key) })
 }
 
 func (u *upload) crc64() uint64 {

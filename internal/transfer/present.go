@@ -42,7 +42,7 @@ func (m *Mover) Present(ctx context.Context, blob Blob) (Stored, bool, error) {
 		return Stored{}, false, err
 	}
 	defer release()
-	info, err := Do(ctx, m.options.Retry, func() (objectstore.Info, error) { return m.sink.Head(ctx, blob.Key) })
+	info, err := ask(ctx, m, "HeadObject", blob.Key, func(ctx context.Context) (objectstore.Info, error) { return m.sink.Head(ctx, blob.Key) })
 	if objectstore.KindOf(err) == objectstore.NotFound {
 		return Stored{}, false, nil
 	}

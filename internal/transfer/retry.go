@@ -17,68 +17,118 @@ type Retry struct {
 	// Attempts in all, default 8: with the pauses about half a minute. What lasts longer is left to the activity's retries,
 	// which are seen in the UI.
 	Attempts int
-	First    time.Duration // pause after the first failure, half more after each; default 200ms
-	Most     time.Duration // longest pause; default 10s
+	First    time.Duration // longest pause after the first failure, twice that after each further one; default 400ms
+	Most     time.Duration // longest pause of all; default 20s
+	// Within is how long after its first failure a request may begin again; default 10 minutes, which only matters where each
+	// attempt takes long.
+	Within time.Duration
 }
 
 const (
 	defaultAttempts = 8
-	defaultFirst    = 200 * time.Millisecond
-	defaultMost     = 10 * time.Second
+	defaultFirst    = 400 * time.Millisecond
+	defaultMost     = 20 * time.Second
+	defaultWithin   = 10 * time.Minute
 	// longestWish bounds what a service may ask us to wait.
 	longestWish = time.Minute
 )
 
-func (r Retry) backoff() backoff.BackOff {
-	b := backoff.NewExponentialBackOff() // jitter of half the pause both ways
-	b.InitialInterval, b.MaxInterval = defaultFirst, defaultMost
-	if r.First > 0 {
-		b.InitialInterval = r.First
-	}
-	if r.Most > 0 {
-		b.MaxInterval = r.Most
-	}
-	return b
+// tries are those of one request.
+type tries struct {
+	retry    Retry
+	pauses   *backoff.ExponentialBackOff
+	failures int
+	since    time.Time // of the first failure
+	stats    *Stats
 }
+
+// fullJitter draws each pause from all between 0 and its longest: many who failed at the same time come back spread out (AWS:
+// Exponential Backoff And Jitter).
+func (r Retry) fullJitter() *backoff.ExponentialBackOff {
+	first, most := r.First, r.Most
+	if first <= 0 {
+		first = defaultFirst
+	}
+	if most <= 0 {
+		most = defaultMost
+	}
+	// The library draws between 0 and twice its interval.
+	return &backoff.ExponentialBackOff{InitialInterval: first / 2, RandomizationFactor: 1, Multiplier: 2, MaxInterval: most / 2}
+}
+
+// again waits before the next try. If there is none, it gives the error that ends the request: the context's cause, or err.
+func (t *tries) again(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	wish, passes := mayPass(err)
+	if !passes {
+		return err
+	}
+	if t.failures == 0 {
+		t.since, t.pauses = time.Now(), t.retry.fullJitter()
+	}
+	t.failures++
+	attempts, within := t.retry.Attempts, t.retry.Within
+	if attempts <= 0 {
+		attempts = defaultAttempts
+	}
+	if within <= 0 {
+		within = defaultWithin
+	}
+	pause := t.pauses.NextBackOff()
+	if wish > 0 {
+		wish = min(wish, longestWish)
+		pause = wish + rand.N(wish/4+1) // all workers are told the same: spread their return
+	}
+	if t.failures >= attempts || time.Since(t.since)+pause > within {
+		return err
+	}
+	if t.stats != nil {
+		t.stats.Retries.Add(1)
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// forget begins to count anew, when there was progress.
+func (t *tries) forget() { t.failures = 0 }
 
 // Do runs a request until it succeeds, fails for good or has failed too often. Throttled and Transient errors are retried,
 // the former after the time that the service asks for, and damage on the way.
 func Do[T any](ctx context.Context, r Retry, request func() (T, error)) (T, error) {
-	attempts := r.Attempts
-	if attempts <= 0 {
-		attempts = defaultAttempts
-	}
-	var last error
-	result, err := backoff.Retry(ctx, func() (T, error) {
-		result, err := request()
-		last = err
-		return result, retryable(err)
-	}, backoff.WithBackOff(r.backoff()), backoff.WithMaxTries(uint(attempts)), backoff.WithMaxElapsedTime(0))
-	if err == nil {
-		return result, nil
-	}
-	if cause := context.Cause(ctx); cause != nil {
-		return result, cause
-	}
-	return result, last // as it was, without the library's marks
+	return try(ctx, tries{retry: r}, request)
 }
 
-func retryable(err error) error {
-	if err == nil || errors.Is(err, errDamaged) {
-		return err
+func try[T any](ctx context.Context, t tries, request func() (T, error)) (T, error) {
+	for {
+		result, err := request()
+		if err == nil {
+			return result, nil
+		}
+		if err = t.again(ctx, err); err != nil {
+			return result, err
+		}
+	}
+}
+
+// mayPass tells whether another try may help, and how long the service wants it to wait.
+func mayPass(err error) (wish time.Duration, passes bool) {
+	if _, done := errors.AsType[*final](err); done {
+		return 0, false
+	}
+	if errors.Is(err, errDamaged) {
+		return 0, true
 	}
 	failure, ok := errors.AsType[*objectstore.Error](err)
 	if !ok || errors.Is(err, context.Canceled) {
-		return backoff.Permanent(err)
+		return 0, false
 	}
-	switch failure.Kind {
-	case objectstore.Throttled, objectstore.Transient:
-		if failure.RetryAfter > 0 {
-			wait := min(failure.RetryAfter, longestWish)
-			// All workers are told the same: spread their return.
-			return &backoff.RetryAfterError{Duration: wait + rand.N(wait/4+1)}
-		}
-		return err
-	}
-	return backoff.Permanent(err)
+	return failure.RetryAfter, failure.Kind == objectstore.Throttled || failure.Kind == objectstore.Transient
 }

@@ -1,7 +1,6 @@
 package transfer
 
 import (
-	"bytes"
 	"context"
 	"errors"
 
@@ -20,7 +19,8 @@ func (m *Mover) Read(ctx context.Context, key string, limit int64) ([]byte, obje
 		if !info.ETagIsMD5 || objectstore.SameMD5(sum, info.ETag) {
 			return data, info, nil
 		}
-		last = unproven("read bytes of MD5 %s from S3, where the ETag is %s", sum, info.ETag)
+		m.options.Stats.Corruptions.Add(1)
+		last = damaged("read bytes of MD5 %s from S3, where the ETag is %s", sum, info.ETag)
 	}
 	return nil, objectstore.Info{}, &Error{Kind: Corrupt, Key: key, Err: last}
 }
@@ -37,7 +37,8 @@ func (m *Mover) ReadBack(ctx context.Context, key string, limit int64) ([]byte, 
 		if crc == info.CRC64 {
 			return data, info, nil
 		}
-		last = unproven("read bytes of CRC64 %d from OSS, which has those of %d", crc, info.CRC64)
+		m.options.Stats.Corruptions.Add(1)
+		last = damaged("read bytes of CRC64 %d from OSS, which has those of %d", crc, info.CRC64)
 	}
 	return nil, objectstore.Info{}, &Error{Kind: Corrupt, Key: key, Err: last}
 }
@@ -52,7 +53,7 @@ func get(ctx context.Context, m *Mover, from objectstore.Reader, key string, lim
 		data []byte
 		info objectstore.Info
 	}
-	a, err := Do(ctx, m.options.Retry, func() (answer, error) {
+	a, err := try(ctx, m.tries(), func() (answer, error) {
 		data, info, err := from.Get(ctx, key, limit)
 		return answer{data, info}, err
 	})
@@ -69,8 +70,8 @@ func (m *Mover) Write(ctx context.Context, key string, data []byte, etag string)
 	blob, p := Blob{Key: key, Size: int64(len(data)), ETag: etag}, proof{hash: true, crc: crc64Of(data)}
 	for range attemptsToProve {
 		var result objectstore.PutResult
-		result, err = Do(ctx, m.options.Retry, func() (objectstore.PutResult, error) {
-			return m.sink.Put(ctx, key, bytes.NewReader(data), blob.Size, blob.metadata(p))
+		result, err = try(ctx, m.tries(), func() (objectstore.PutResult, error) {
+			return m.send(ctx, blob, &outgoing{rest: data}, blob.metadata(p))
 		})
 		if err == nil {
 			err = p.check(blob, result)
@@ -78,6 +79,7 @@ func (m *Mover) Write(ctx context.Context, key string, data []byte, etag string)
 		if !errors.Is(err, errUnproven) {
 			return err
 		}
+		m.options.Stats.Corruptions.Add(1)
 	}
 	return &Error{Kind: Corrupt, Key: key, Err: err}
 }

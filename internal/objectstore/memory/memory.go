@@ -44,12 +44,15 @@ type object struct {
 	data []byte
 	// partSizes is set for an object that was uploaded in parts.
 	partSizes []int64
+	// encrypted says that its ETag has nothing to do with MD5s.
+	encrypted bool
 }
 
 type upload struct {
-	key      string
-	metadata map[string]string
-	parts    map[int]object
+	key       string
+	metadata  map[string]string
+	parts     map[int]object
+	initiated time.Time
 }
 
 // Store is a bucket.
@@ -111,13 +114,24 @@ func (s *Store) StoreParts(key string, data []byte, partSize int64) {
 	s.store(key, data, fmt.Sprintf("%s-%d", s.etag(sums), len(sizes)), nil, sizes)
 }
 
+// StoreEncryptedParts is StoreParts for what S3 encrypts with KMS: its ETag isn't made of MD5s.
+func (s *Store) StoreEncryptedParts(key string, data []byte, partSize int64) {
+	s.StoreParts(key, data, partSize)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.objects[key]
+	o.info.ETag = fmt.Sprintf("%s-%d", s.etag(append([]byte("encrypted"), data...)), len(o.partSizes))
+	o.encrypted = true
+	s.objects[key] = o
+}
+
 // StoreEncrypted puts an object as S3 shows one that it encrypts with KMS: its ETag looks like an MD5 and is none.
 func (s *Store) StoreEncrypted(key string, data []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.store(key, data, s.etag(append([]byte("encrypted"), data...)), nil, nil)
 	o := s.objects[key]
-	o.info.ETagIsMD5 = false
+	o.info.ETagIsMD5, o.encrypted = false, true
 	s.objects[key] = o
 }
 
@@ -212,7 +226,7 @@ func (s *Store) begin(ctx context.Context, c Call) (Hooks, error) {
 	if err := ctx.Err(); err != nil {
 		return hooks, (&objectstore.Error{Kind: objectstore.Transient, Op: c.Op, Bucket: s.base.Bucket(), Key: c.Key, Message: err.Error()}).Because(err)
 	}
-	if c.Op != "List" && c.Op != "ListFolder" {
+	if c.Op != "List" && c.Op != "ListFolder" && c.Op != "ListUploads" {
 		if _, err := s.base.Key(c.Key); err != nil {
 			return hooks, err
 		}
@@ -370,5 +384,5 @@ func (s *Store) Parts(ctx context.Context, key, etag string) (objectstore.Parts,
 	if err != nil || o.partSizes == nil {
 		return objectstore.Parts{}, err
 	}
-	return objectstore.Parts{Count: len(o.partSizes), PartSize: o.partSizes[0]}, hooks.end(c)
+	return objectstore.Parts{Count: len(o.partSizes), PartSize: o.partSizes[0], OfMD5s: !o.encrypted}, hooks.end(c)
 }

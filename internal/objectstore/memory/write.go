@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"cmp"
 	"context"
 	"crypto/md5"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/snapferry/snapferry/internal/objectstore"
 )
@@ -57,7 +60,8 @@ func (s *Store) CreateUpload(ctx context.Context, key string, metadata map[strin
 	s.mu.Lock()
 	s.serial++
 	id := strconv.Itoa(s.serial)
-	s.uploads[id] = &upload{key: key, metadata: maps.Clone(metadata), parts: map[int]object{}}
+	s.uploads[id] = &upload{key: key, metadata: maps.Clone(metadata), parts: map[int]object{},
+		initiated: time.Now().UTC().Truncate(time.Second)}
 	s.mu.Unlock()
 	return objectstore.Upload{Key: key, ID: id}, hooks.end(c)
 }
@@ -87,6 +91,30 @@ func (s *Store) UploadPart(ctx context.Context, u objectstore.Upload, number int
 		return objectstore.Part{}, s.fail(objectstore.NotFound, c, 404, "NoSuchUpload")
 	}
 	return objectstore.Part{Number: number, Size: int64(len(data)), ETag: etag, CRC64: crc}, hooks.end(c)
+}
+
+// ListUploads implements objectstore.Sink.
+func (s *Store) ListUploads(ctx context.Context, prefix string) ([]objectstore.Upload, error) {
+	if _, err := s.base.Prefix(prefix); err != nil {
+		return nil, err
+	}
+	c := Call{Op: "ListUploads", Key: prefix}
+	hooks, err := s.begin(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	var uploads []objectstore.Upload
+	for id, u := range s.uploads {
+		if strings.HasPrefix(u.key, prefix) {
+			uploads = append(uploads, objectstore.Upload{Key: u.key, ID: id, Initiated: u.initiated})
+		}
+	}
+	s.mu.Unlock()
+	slices.SortFunc(uploads, func(a, b objectstore.Upload) int {
+		return cmp.Or(strings.Compare(a.Key, b.Key), strings.Compare(a.ID, b.ID))
+	})
+	return uploads, hooks.end(c)
 }
 
 // ListParts implements objectstore.Sink.

@@ -3,9 +3,11 @@ package objectstoretest
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -89,6 +91,108 @@ func testUpload(t *testing.T, sink objectstore.Sink) {
 	}
 	_, err = sink.Complete(ctx, u, []objectstore.Part{one, two, three})
 	requireKind(t, objectstore.NotFound, err)
+}
+
+// testListUploads begins more uploads than a page of the listing has.
+func testListUploads(t *testing.T, sink objectstore.Sink) {
+	ctx := t.Context()
+	begin := func(key string) objectstore.Upload {
+		u, err := sink.CreateUpload(ctx, key, nil)
+		require.NoError(t, err)
+		return u
+	}
+	list := func(prefix string) map[string][]string { // ids by key
+		uploads, err := sink.ListUploads(ctx, prefix)
+		require.NoError(t, err)
+		ids, last := map[string][]string{}, ""
+		for _, u := range uploads {
+			require.GreaterOrEqual(t, u.Key, last)
+			require.NotContains(t, ids[u.Key], u.ID, "listed twice")
+			ids[u.Key], last = append(ids[u.Key], u.ID), u.Key
+			if !u.Initiated.IsZero() {
+				require.WithinDuration(t, time.Now(), u.Initiated, time.Hour)
+			}
+		}
+		return ids
+	}
+	require.Empty(t, list("uploads/"))
+	first, second := begin("uploads/a b+%ü"), begin("uploads/a b+%ü")
+	other := begin("uploads/other")
+	begin("uploadsbeside")
+	require.ElementsMatch(t, []string{first.ID, second.ID}, list("uploads/")[first.Key])
+	require.Equal(t, []string{other.ID}, list("uploads/o")[other.Key], "a prefix may end within a name")
+	require.Len(t, list("uploads/"), 2)
+	require.Len(t, list(""), 3)
+	require.NoError(t, sink.Abort(ctx, first))
+	part, err := sink.UploadPart(ctx, other, 1, strings.NewReader("whole"), 5)
+	require.NoError(t, err)
+	_, err = sink.Complete(ctx, other, []objectstore.Part{part})
+	require.NoError(t, err)
+	require.Equal(t, map[string][]string{second.Key: {second.ID}}, list("uploads/"), "what has ended isn't listed")
+	require.NoError(t, sink.Delete(ctx, other.Key))
+	want := map[string][]string{}
+	for i := range many {
+		u := begin(fmt.Sprintf("uploads/page/%04d", i/3)) // some pages end between the uploads of one key
+		want[u.Key] = append(want[u.Key], u.ID)
+	}
+	got := list("uploads/page/")
+	require.Len(t, got, len(want))
+	for key, ids := range want {
+		require.ElementsMatch(t, ids, got[key], key)
+	}
+	_, err = sink.ListUploads(ctx, "../")
+	requireKind(t, objectstore.Invalid, err)
+	all, err := sink.ListUploads(ctx, "uploads")
+	require.NoError(t, err)
+	for _, u := range all {
+		require.NoError(t, sink.Abort(ctx, u))
+	}
+	require.Empty(t, list(""))
+}
+
+// lender lends its memory in pieces, and spoils what it has lent as soon as it may.
+type lender struct {
+	data  []byte
+	piece []byte
+}
+
+func (l *lender) Next(most int) ([]byte, error) {
+	for i := range l.piece {
+		l.piece[i] = 0xEE
+	}
+	if len(l.data) == 0 {
+		return nil, io.EOF
+	}
+	n := min(most, len(l.data), 70_001)
+	l.piece = append(l.piece[:0], l.data[:n]...)
+	l.data = l.data[n:]
+	return l.piece, nil
+}
+
+func (l *lender) Read(p []byte) (int, error) {
+	next, err := l.Next(len(p))
+	return copy(p, next), err
+}
+
+func testLender(t *testing.T, sink objectstore.Sink) {
+	ctx := t.Context()
+	data := Random(6, 1_000_000)
+	result, err := sink.Put(ctx, "lent", &lender{data: data}, int64(len(data)), nil)
+	require.NoError(t, err)
+	require.Equal(t, CRC64(data), result.CRC64)
+	require.True(t, objectstore.SameMD5(md5Hex(data), result.ETag))
+	u, err := sink.CreateUpload(ctx, "lent", nil)
+	require.NoError(t, err)
+	part, err := sink.UploadPart(ctx, u, 1, &lender{data: data[:500_000]}, 500_000)
+	require.NoError(t, err)
+	require.Equal(t, CRC64(data[:500_000]), part.CRC64)
+	require.NoError(t, sink.Abort(ctx, u))
+	_, err = sink.Put(ctx, "lent", &lender{data: data[1:]}, int64(len(data)), nil)
+	requireKind(t, objectstore.Transient, err)
+	got, _, err := sink.Get(ctx, "lent", int64(len(data)))
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(data, got), "a broken put leaves the old object alone")
+	require.NoError(t, sink.Delete(ctx, "lent"))
 }
 
 func testBadUpload(t *testing.T, sink objectstore.Sink) {

@@ -3,8 +3,6 @@ package oss
 
 import (
 	"context"
-	"errors"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -32,7 +30,8 @@ type Options struct {
 
 const (
 	connectTimeout = 10 * time.Second
-	// stallTimeout ends a connection that takes no more bytes. The SDK's own is lost with its transport.
+	// stallTimeout ends a connection that takes no more bytes, should the caller not do so earlier. The SDK's own is lost with its
+	// transport.
 	stallTimeout = 60 * time.Second
 	// answerTimeout is how long OSS may stay silent: completing an upload of many parts takes its time.
 	answerTimeout = 5 * time.Minute
@@ -79,51 +78,8 @@ func New(o Options) (*Sink, error) {
 	return &Sink{base: base, client: client, bucket: bucket}, nil
 }
 
-// httpClient is the transport that the SDK should have: its own dials without a context, so that a cancelled call hangs,
-// and knows no proxy.
-func httpClient(concurrency int) *http.Client {
-	dialer := net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second}
-	return &http.Client{
-		Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment,
-			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-				c, err := dialer.DialContext(ctx, network, address)
-				if err != nil {
-					return nil, err
-				}
-				return &watchedConn{Conn: c}, nil
-			},
-			MaxIdleConnsPerHost: max(concurrency, 16),
-			IdleConnTimeout:     idleTimeout,
-			TLSHandshakeTimeout: connectTimeout,
-			WriteBufferSize:     64 << 10,
-		},
-		// A redirected PUT would arrive without its body.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
-// watchedConn fails a write that makes no progress and a read that has waited too long since anything moved.
-type watchedConn struct{ net.Conn }
-
-func (c *watchedConn) Write(p []byte) (int, error) {
-	// net/http waits for the answer from the first byte of a request on: as long as it is being sent, that doesn't count.
-	now := time.Now()
-	if err := errors.Join(c.SetWriteDeadline(now.Add(stallTimeout)), c.SetReadDeadline(now.Add(answerTimeout))); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(p)
-}
-
-func (c *watchedConn) Read(p []byte) (int, error) {
-	if err := c.SetReadDeadline(time.Now().Add(answerTimeout)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Read(p)
-}
-
 // contentType is set on every object: the SDK would guess it from the host's MIME tables.
-var contentType = oss.ContentType("application/octet-stream")
+const contentType = "application/octet-stream"
 
 // request is one call: it keeps the answer's header, which the SDK's errors don't hold.
 type request struct {

@@ -2,8 +2,9 @@ package oss
 
 import (
 	"context"
-	"fmt"
 	"io"
+	"net/http"
+	"strconv"
 
 	"github.com/aliyun/aliyun-oss-go-sdk/oss"
 
@@ -11,32 +12,11 @@ import (
 )
 
 func metadataOptions(metadata map[string]string) []oss.Option {
-	options := []oss.Option{contentType}
+	options := []oss.Option{oss.ContentType(contentType)}
 	for name, value := range metadata {
 		options = append(options, oss.Meta(name, value))
 	}
 	return options
-}
-
-// exactly is a body of a known length, which the SDK asks for by Len. Shorter ones fail instead of leaving the server
-// waiting, longer ones too instead of being cut off.
-type exactly struct {
-	r    io.Reader
-	left int64
-}
-
-func (e *exactly) Len() int { return int(e.left) }
-
-func (e *exactly) Read(p []byte) (int, error) {
-	if e.left <= 0 {
-		return 0, io.EOF
-	}
-	n, err := e.r.Read(p[:min(int64(len(p)), e.left)])
-	e.left -= int64(n)
-	if err == io.EOF && e.left > 0 {
-		return n, fmt.Errorf("the body is %d bytes short: %w", e.left, io.ErrUnexpectedEOF)
-	}
-	return n, err
 }
 
 // Put implements objectstore.Sink.
@@ -45,11 +25,32 @@ func (s *Sink) Put(ctx context.Context, key string, body io.Reader, size int64, 
 	if err != nil {
 		return objectstore.PutResult{}, err
 	}
-	options := r.options(metadataOptions(metadata)...)
-	if err := s.bucket.PutObject(r.key, &exactly{body, size}, options...); err != nil {
-		return objectstore.PutResult{}, r.wrap(err)
+	headers := make(map[string]string, len(metadata)+1)
+	headers[oss.HTTPHeaderContentType] = contentType
+	for name, value := range metadata {
+		headers[metaPrefix+name] = value
+	}
+	if err := r.send(nil, headers, body, size); err != nil {
+		return objectstore.PutResult{}, err
 	}
 	return r.putResult()
+}
+
+// send sends a body of exactly size bytes. It goes past the SDK's own PutObject and UploadPart, which would hide from the connection that
+// the body can lend its memory.
+func (r *request) send(params map[string]any, headers map[string]string, body io.Reader, size int64) error {
+	e := newExactly(body, size)
+	defer e.end()
+	answer, err := r.sink.client.Conn.DoWithContext(r.ctx, http.MethodPut, r.sink.base.Bucket(), r.key, params, headers, e, 0, nil)
+	if answer != nil {
+		r.header = answer.Headers
+		_, _ = io.Copy(io.Discard, answer.Body) // or the connection couldn't be used again
+		_ = answer.Body.Close()
+	}
+	if err != nil {
+		return r.wrap(err)
+	}
+	return nil
 }
 
 func (r *request) putResult() (objectstore.PutResult, error) {
@@ -78,16 +79,49 @@ func (s *Sink) in(ctx context.Context, op string, upload objectstore.Upload) (*r
 
 // UploadPart implements objectstore.Sink.
 func (s *Sink) UploadPart(ctx context.Context, upload objectstore.Upload, number int, body io.Reader, size int64) (objectstore.Part, error) {
-	r, u, err := s.in(ctx, "UploadPart", upload)
+	r, err := s.on(ctx, "UploadPart", upload.Key)
 	if err != nil {
 		return objectstore.Part{}, err
 	}
-	part, err := s.bucket.UploadPart(u, &exactly{body, size}, size, number, r.options()...)
-	if err != nil {
-		return objectstore.Part{}, r.wrap(err)
+	params := map[string]any{"partNumber": strconv.Itoa(number), "uploadId": upload.ID}
+	if err := r.send(params, nil, body, size); err != nil {
+		return objectstore.Part{}, err
 	}
 	crc, err := r.crc64()
-	return objectstore.Part{Number: number, Size: size, ETag: objectstore.Unquote(part.ETag), CRC64: crc}, err
+	return objectstore.Part{Number: number, Size: size, ETag: objectstore.Unquote(r.header.Get("ETag")), CRC64: crc}, err
+}
+
+// ListUploads implements objectstore.Sink.
+func (s *Sink) ListUploads(ctx context.Context, prefix string) ([]objectstore.Upload, error) {
+	full, err := s.base.Prefix(prefix)
+	if err != nil {
+		return nil, err
+	}
+	r := &request{sink: s, ctx: ctx, op: "ListMultipartUploads", key: full}
+	var uploads []objectstore.Upload
+	key, id := "", "" // where the next page begins
+	for {
+		options := r.options(oss.Prefix(full), oss.MaxUploads(pageSize))
+		if key != "" {
+			options = append(options, oss.KeyMarker(key), oss.UploadIDMarker(id))
+		}
+		page, err := s.bucket.ListMultipartUploads(options...)
+		if err != nil {
+			return nil, r.wrap(err)
+		}
+		for _, u := range page.Uploads {
+			if key, ok := s.base.Relative(u.Key); ok {
+				uploads = append(uploads, objectstore.Upload{Key: key, ID: u.UploadID, Initiated: u.Initiated})
+			}
+		}
+		if !page.IsTruncated {
+			return uploads, nil
+		}
+		if page.NextKeyMarker == "" || page.NextKeyMarker == key && page.NextUploadIDMarker == id {
+			return nil, r.fail(objectstore.Transient, "the listing doesn't say how it goes on")
+		}
+		key, id = page.NextKeyMarker, page.NextUploadIDMarker
+	}
 }
 
 // ListParts implements objectstore.Sink.

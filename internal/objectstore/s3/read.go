@@ -115,7 +115,11 @@ func headInfo(key string, out *s3.HeadObjectOutput) objectstore.Info {
 
 // isMD5 follows S3's rule: without encryption or with SSE-S3, the ETag of an object that was put whole is its MD5.
 func isMD5(etag string, encryption types.ServerSideEncryption, customer *string) bool {
-	return objectstore.LooksLikeMD5(etag) && (encryption == "" || encryption == types.ServerSideEncryptionAes256) && aws.ToString(customer) == ""
+	return objectstore.LooksLikeMD5(etag) && showsMD5(encryption, customer)
+}
+
+func showsMD5(encryption types.ServerSideEncryption, customer *string) bool {
+	return (encryption == "" || encryption == types.ServerSideEncryptionAes256) && aws.ToString(customer) == ""
 }
 
 // Parts implements objectstore.Source: the first part's size is the length of HEAD with part number 1.
@@ -124,7 +128,8 @@ func (s *Source) Parts(ctx context.Context, key, etag string) (objectstore.Parts
 	if err != nil || aws.ToInt32(out.PartsCount) < 1 {
 		return objectstore.Parts{}, err
 	}
-	return objectstore.Parts{Count: int(*out.PartsCount), PartSize: aws.ToInt64(out.ContentLength)}, nil
+	return objectstore.Parts{Count: int(*out.PartsCount), PartSize: aws.ToInt64(out.ContentLength),
+		OfMD5s: showsMD5(out.ServerSideEncryption, out.SSECustomerAlgorithm)}, nil
 }
 
 // Get implements objectstore.Reader.

@@ -1,0 +1,197 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/snapferry/snapferry/internal/objectstore"
+)
+
+// progressWorth is how much has to arrive before failed tries are forgotten.
+const progressWorth = 1 << 20
+
+// reader reads a range of a blob of the source. Where a body breaks off or stalls it goes on from there, so its errors are final. It keeps to
+// the bandwidth limits.
+type reader struct {
+	*Mover
+	ctx     context.Context // also ends with the reader
+	blob    Blob
+	at, end int64
+	tries   tries
+	since   int64 // bytes since the last failure
+
+	body  objectstore.Body
+	watch *watch // of the open body
+	isMD5 bool   // the blob's ETag is the MD5 of all of it; known once a body was opened
+}
+
+func (m *Mover) reader(ctx context.Context, blob Blob, offset, length int64) *reader {
+	return &reader{Mover: m, ctx: ctx, blob: blob, at: offset, end: offset + length, tries: m.tries()}
+}
+
+// open opens the rest of the range, unless that has been done.
+func (r *reader) open() error {
+	for r.watch == nil {
+		ctx, w := r.watched(r.ctx, "GetObject", r.blob.Key, r.options.Stall)
+		body, err := r.source.ReadRange(ctx, r.blob.Key, r.blob.ETag, r.at, r.end-r.at)
+		w.pause()
+		if err == nil {
+			r.body, r.watch, r.isMD5 = body, w, body.ETagIsMD5
+			break
+		}
+		w.close()
+		if err := r.failed(w.explain(err)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// failed waits before the next try, or gives the final error.
+func (r *reader) failed(err error) error {
+	if r.since >= progressWorth {
+		r.tries.forget()
+	}
+	r.since = 0
+	return reading(r.blob.Key, r.tries.again(r.ctx, err))
+}
+
+func (r *reader) Read(p []byte) (int, error) {
+	if r.at >= r.end {
+		return 0, io.EOF
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for {
+		if err := r.open(); err != nil {
+			return 0, err
+		}
+		r.watch.resume(r.options.Stall)
+		n, err := r.body.Read(p[:min(int64(len(p)), r.end-r.at, int64(r.portion()))])
+		r.watch.pause()
+		r.at += int64(n)
+		r.since += int64(n)
+		r.options.Stats.BytesRead.Add(int64(n))
+		if err != nil && r.at < r.end {
+			err = r.watch.explain(err)
+			r.close()
+			if err := r.failed(short(r.blob.Key, err)); err != nil {
+				return n, err
+			}
+		}
+		if n > 0 {
+			return n, r.pay(n)
+		}
+	}
+}
+
+func (r *reader) portion() int {
+	portion := largestSlab
+	for _, l := range r.options.Limits {
+		portion = min(portion, l.portion())
+	}
+	return portion
+}
+
+func (r *reader) pay(n int) error {
+	for _, l := range r.options.Limits {
+		if err := l.pay(r.ctx, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close leaves the connection to others.
+func (r *reader) close() {
+	if r.watch == nil {
+		return
+	}
+	r.watch.resume(r.options.Stall) // for what is left of the body
+	_ = r.body.Close()
+	r.watch.close()
+	r.watch = nil
+}
+
+// short makes an end that comes too early an error that may pass.
+func short(key string, err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return &objectstore.Error{Kind: objectstore.Transient, Op: "GetObject", Key: key, Message: "the body ended early"}
+	}
+	return err
+}
+
+// fill reads a range of a blob into a buffer of its length. isMD5 says whether the blob's ETag is the MD5 of all of it.
+func (m *Mover) fill(ctx context.Context, blob Blob, offset int64, buffer []byte) (isMD5 bool, err error) {
+	r := m.reader(ctx, blob, offset, int64(len(buffer)))
+	defer r.close()
+	if err := r.open(); err != nil {
+		return false, err
+	}
+	if _, err := io.ReadFull(r, buffer); err != nil {
+		return false, err
+	}
+	return r.isMD5, nil
+}
+
+// outgoing is the body of a request to the sink: bytes that lie in a slab, or those of a reader that pass through one. It tells the
+// watch what moves.
+type outgoing struct {
+	watch         *watch
+	stall, answer time.Duration
+
+	rest []byte // lies in the slab and is still to be sent
+
+	from *reader // nil if rest is all
+	slab []byte
+	tee  io.Writer // gets what the reader gives; may be nil
+	err  error     // the reader's, which is final
+}
+
+// Next implements objectstore.Lender.
+func (o *outgoing) Next(most int) ([]byte, error) {
+	o.watch.pause()
+	if len(o.rest) == 0 && o.from != nil && o.err == nil {
+		var n int
+		n, o.err = o.from.Read(o.slab)
+		o.rest = o.slab[:n]
+		if o.tee != nil {
+			_, _ = o.tee.Write(o.rest) // hashes don't fail
+		}
+	}
+	next := o.rest[:min(len(o.rest), most)]
+	o.rest = o.rest[len(next):]
+	if len(o.rest) > 0 || o.from != nil && o.from.at < o.from.end {
+		o.watch.resume(o.stall)
+	} else {
+		o.watch.resume(o.answer)
+	}
+	switch {
+	case len(next) > 0:
+		return next, nil
+	case o.err != nil:
+		return nil, o.err
+	}
+	return nil, io.EOF
+}
+
+func (o *outgoing) Read(p []byte) (int, error) {
+	next, err := o.Next(len(p))
+	return copy(p, next), err
+}
+
+// blame gives the source's error, if there was one, for the sink's.
+func (o *outgoing) blame(err error) error {
+	if err != nil && o.err != nil && !errors.Is(o.err, io.EOF) {
+		return &final{o.err}
+	}
+	return err
+}
+
+// final is an error after which a request isn't sent again, whatever it says: that has been tried.
+type final struct{ error }
+
+func (f *final) Unwrap() error { return f.error }
