@@ -2,6 +2,7 @@ package elastic
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/elastic/go-elasticsearch/v7/esapi"
@@ -18,7 +19,17 @@ type Repository struct {
 // the settings are redacted from all later errors. [Rejected] with causes for an unusable bucket, path or key, [SlotTaken]
 // while a snapshot or restore uses it, [Unauthorized] if Amazon doesn't let the caller pass the role.
 func (c *Client) PutRepository(ctx context.Context, name string, repository Repository) error {
-	what := call{operation: "register repository", subject: name, slow: true}
+	return c.putRepository(ctx, call{operation: "register repository", subject: name, slow: true}, name, repository, nil)
+}
+
+// ChangeRepository is PutRepository without the verification, which would write to the store from every node: for settings that
+// don't bear on who reaches it, such as limits. The registration is replaced as a whole, so all of it has to be given. To
+// repeat it is harmless. [SlotTaken] while a snapshot or restore uses the repository.
+func (c *Client) ChangeRepository(ctx context.Context, name string, repository Repository) error {
+	return c.putRepository(ctx, call{operation: "change repository", subject: name, slow: true}, name, repository, ptr(false))
+}
+
+func (c *Client) putRepository(ctx context.Context, what call, name string, repository Repository, verify *bool) error {
 	if err := oneName("repository", name); err != nil {
 		return c.fail(what, Invalid, err.Error())
 	}
@@ -31,7 +42,24 @@ func (c *Client) PutRepository(ctx context.Context, name string, repository Repo
 		Type     string         `json:"type"`
 		Settings map[string]any `json:"settings"`
 	}{repository.Type, settings}
-	return c.acknowledge(ctx, what, esapi.SnapshotCreateRepositoryRequest{Repository: segment(name), Body: body(request)})
+	return c.acknowledge(ctx, what, esapi.SnapshotCreateRepositoryRequest{Repository: segment(name), Body: body(request), Verify: verify})
+}
+
+// Repositories gives the registered repositories' types by name, the vendor's own included. Their settings, which on 5.x hold
+// secrets in clear, are not asked for.
+func (c *Client) Repositories(ctx context.Context) (map[string]string, error) {
+	var answer map[string]struct {
+		Type string `json:"type"`
+	}
+	err := c.do(ctx, call{operation: "list repositories"}, esapi.SnapshotGetRepositoryRequest{FilterPath: []string{"*.type"}}, &answer)
+	if err != nil {
+		return nil, err
+	}
+	types := make(map[string]string, len(answer))
+	for name, repository := range answer {
+		types[name] = repository.Type
+	}
+	return types, nil
 }
 
 // GetRepository reads a registration. Values of secret settings, which the OSS plugin 5.5.3 returns in clear, are replaced.
@@ -66,6 +94,31 @@ func hide(settings map[string]any) {
 			settings[name] = redacted
 		}
 	}
+}
+
+// Hidden names the settings, in order, whose values or parts [Client.GetRepository] has replaced.
+func (r Repository) Hidden() []string {
+	var names []string
+	for name, value := range r.Settings {
+		if hides(value) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func hides(value any) bool {
+	nested, ok := value.(map[string]any)
+	if !ok {
+		return value == redacted
+	}
+	for _, part := range nested {
+		if hides(part) {
+			return true
+		}
+	}
+	return false
 }
 
 // DeleteRepository removes a registration, never its objects; one that doesn't exist counts as removed. [SlotTaken] while a

@@ -2,6 +2,8 @@ package elastic
 
 import (
 	"context"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/elastic/go-elasticsearch/v7/esapi"
@@ -110,7 +112,55 @@ func (c *Client) Snapshots(ctx context.Context, repository string) ([]SnapshotIn
 	return c.snapshots(ctx, what, repository, "_all")
 }
 
-func (c *Client) snapshots(ctx context.Context, what call, repository, name string) ([]SnapshotInfo, error) {
+// CurrentSnapshots reads the records of the snapshots that run in one repository, for services that don't offer
+// [Client.RunningSnapshots].
+func (c *Client) CurrentSnapshots(ctx context.Context, repository string) ([]SnapshotInfo, error) {
+	what := call{operation: "read running snapshots", subject: repository}
+	if err := oneName("repository", repository); err != nil {
+		return nil, c.fail(what, Invalid, err.Error())
+	}
+	return c.snapshots(ctx, what, repository, "_current")
+}
+
+// datedName matches names that sort by time: Amazon's automatic snapshots begin with 2026-01-31t04-05-06.
+var datedName = regexp.MustCompile(`^\d{4}-\d\d-\d\dt\d\d-\d\d`)
+
+// LatestSnapshots reads the records of the latest snapshots in a repository, at least so many if it has them. It costs the
+// cluster one object read per record, so where names tell the time (Amazon keeps 336 automatic ones) it first lists those
+// (verbose=false, 5.5 and later); else it reads all records.
+func (c *Client) LatestSnapshots(ctx context.Context, repository string, atLeast int) ([]SnapshotInfo, error) {
+	what := call{operation: "list snapshots", subject: repository, slow: true}
+	if err := oneName("repository", repository); err != nil {
+		return nil, c.fail(what, Invalid, err.Error())
+	}
+	version, err := c.Version(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !version.AtLeast(5, 5) {
+		return c.snapshots(ctx, what, repository, "_all")
+	}
+	var answer struct {
+		Snapshots []struct {
+			Snapshot string `json:"snapshot"`
+		} `json:"snapshots"`
+	}
+	request := esapi.SnapshotGetRequest{Repository: segment(repository), Snapshot: []string{"_all"}, Verbose: ptr(false)}
+	if err := c.do(ctx, what, request, &answer); err != nil {
+		return nil, err
+	}
+	names := make([]string, len(answer.Snapshots))
+	for i, snapshot := range answer.Snapshots {
+		names[i] = snapshot.Snapshot
+	}
+	if len(names) <= atLeast || slices.ContainsFunc(names, func(name string) bool { return !datedName.MatchString(name) }) {
+		return c.snapshots(ctx, what, repository, "_all")
+	}
+	slices.Sort(names)
+	return c.snapshots(ctx, what, repository, names[len(names)-atLeast:]...)
+}
+
+func (c *Client) snapshots(ctx context.Context, what call, repository string, names ...string) ([]SnapshotInfo, error) {
 	var answer struct {
 		Snapshots []struct {
 			Snapshot    string            `json:"snapshot"`
@@ -130,7 +180,7 @@ func (c *Client) snapshots(ctx context.Context, what call, repository, name stri
 			} `json:"shards"`
 		} `json:"snapshots"`
 	}
-	err := c.do(ctx, what, esapi.SnapshotGetRequest{Repository: segment(repository), Snapshot: []string{segment(name)}}, &answer)
+	err := c.do(ctx, what, esapi.SnapshotGetRequest{Repository: segment(repository), Snapshot: segments(names)}, &answer)
 	if err != nil {
 		return nil, err
 	}
