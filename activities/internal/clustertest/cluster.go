@@ -42,8 +42,9 @@ type Cluster struct {
 	requests     []string
 	bodies       []string
 	lastID       int
-	restoring    string // the restore that holds the slot
-	automatic    int    // looks for which the vendor's own snapshot holds the slot
+	restoring    string                       // the restore that holds the slot
+	automatic    int                          // looks for which the vendor's own snapshot holds the slot
+	settings     map[string]map[string]string // the cluster's own, persistent and transient
 }
 
 // New starts a cluster on a store of snapshots. Close it.
@@ -51,6 +52,7 @@ func New(store *Store) *Cluster {
 	c := &Cluster{
 		Version: "5.5.2", Free: 900 << 30, Total: 1000 << 30,
 		indices: map[string]*index{}, repositories: map[string]*repository{}, store: store, scrolls: map[string]*scroll{},
+		settings: map[string]map[string]string{"persistent": {}, "transient": {}},
 	}
 	c.server = httptest.NewServer(c)
 	c.URL = c.server.URL
@@ -227,6 +229,7 @@ func (c *Cluster) World() string {
 	for _, name := range sortedKeys(c.repositories) {
 		fmt.Fprintf(&b, "repository %s %v\n", name, c.repositories[name])
 	}
+	fmt.Fprintf(&b, "settings %v\n", c.settings)
 	b.WriteString(c.store.world())
 	return b.String()
 }

@@ -56,6 +56,7 @@ func (s *Store) find(folder, name string) *snapshot {
 type snapshot struct {
 	name, uuid, state string
 	looks             int
+	start             int64 // epoch milliseconds
 	indices           map[string]*index
 	failures          []any
 	shards, failed    int
@@ -108,8 +109,11 @@ var accepted = map[string]any{"accepted": true}
 
 // answerSnapshot is for everything below /_snapshot/.
 func (c *Cluster) answerSnapshot(r *http.Request, rest []string) any {
+	if len(rest) == 0 {
+		return c.listRepositories()
+	}
 	if rest[0] == "_status" {
-		var running []any
+		running := c.allRunning()
 		if c.automatic > 0 {
 			running = append(running, map[string]any{"snapshot": "2026-01-01t00-00-00", "repository": "cs-automated", "state": "STARTED"})
 		}
@@ -137,6 +141,9 @@ func (c *Cluster) answerSnapshot(r *http.Request, rest []string) any {
 }
 
 func (c *Cluster) answerRepository(r *http.Request, name string, repo *repository) any {
+	if repo != nil && r.Method != http.MethodGet && c.uses(repo) {
+		return refuse(http.StatusInternalServerError, "illegal_state_exception", "trying to modify or unregister repository that is currently used ")
+	}
 	switch r.Method {
 	case http.MethodPut:
 		var body struct {
@@ -187,7 +194,7 @@ func (c *Cluster) createSnapshot(r *http.Request, repoName string, repo *reposit
 	if absent != nil {
 		return absent
 	}
-	snap := &snapshot{name: name, uuid: c.id("snapshot"), state: "IN_PROGRESS", end: "SUCCESS", looks: c.Looks, indices: map[string]*index{}}
+	snap := &snapshot{name: name, uuid: c.id("snapshot"), state: "IN_PROGRESS", end: "SUCCESS", looks: c.Looks, start: 1000, indices: map[string]*index{}}
 	for _, x := range found {
 		saved := &index{name: x.name, settings: maps.Clone(x.settings), types: x.types, aliases: maps.Clone(x.aliases)}
 		for _, s := range x.shards {
@@ -210,7 +217,7 @@ func (c *Cluster) getSnapshot(repoName string, repo *repository, name string) an
 	c.store.mu.Lock()
 	defer c.store.mu.Unlock()
 	for _, snap := range c.store.snapshots[repo.folder()] {
-		if name != "_all" && name != snap.name {
+		if !asked(name, snap) {
 			continue
 		}
 		if snap.state == "IN_PROGRESS" {
@@ -224,11 +231,11 @@ func (c *Cluster) getSnapshot(repoName string, repo *repository, name string) an
 		}
 		found = append(found, map[string]any{
 			"snapshot": snap.name, "uuid": snap.uuid, "state": snap.state, "version": c.Version, "indices": sortedKeys(snap.indices),
-			"start_time_in_millis": 1000, "end_time_in_millis": end, "failures": snap.failures,
+			"start_time_in_millis": snap.start, "end_time_in_millis": end, "failures": snap.failures,
 			"shards": map[string]any{"total": snap.shards, "failed": snap.failed, "successful": snap.shards - snap.failed},
 		})
 	}
-	if len(found) == 0 && name != "_all" {
+	if len(found) == 0 && name != "_all" && name != "_current" {
 		return refuse(http.StatusNotFound, "snapshot_missing_exception", "[%s:%s] is missing", repoName, name)
 	}
 	return map[string]any{"snapshots": found}

@@ -30,6 +30,9 @@ func (c *Cluster) stats(found []*index) any {
 }
 
 func (c *Cluster) answerCluster(r *http.Request, rest []string) any {
+	if rest[0] == "settings" {
+		return c.clusterSettings(r)
+	}
 	names := "_all"
 	if len(rest) > 1 {
 		names = rest[len(rest)-1]
