@@ -1,0 +1,404 @@
+package activities
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// automaticRepositories are those of the vendors' own snapshots: cs-automated
+// and, for encrypted domains, cs-automated-enc on Amazon (Amazon's documentation
+// of index snapshots), aliyun_auto_snapshot on Alibaba Cloud. Names that go on
+// after these count as well.
+var automaticRepositories = map[side][]string{
+	onSource: {"cs-automated", "cs-automated-enc"},
+	onTarget: {"aliyun_auto_snapshot"},
+}
+
+// slotPace is how often the clusters are asked while a snapshot is in the way,
+// listPace how often the automatic ones are listed while one is due: a short one
+// may come and go between two questions.
+const (
+	slotPace = 15 * time.Second
+	listPace = 30 * time.Second
+)
+
+// AwaitFreeSlot returns when no snapshot runs on either cluster and no automatic
+// one is due within the predicted window: up to 7.8 a cluster takes one snapshot
+// at a time, so an automatic one would hold up the final one, and in every version
+// the target's would refuse to let its indices be closed. It returns as well, with
+// what stands in the way, when the deadline has passed or when no wait would help.
+// What it can't see or predict it says in the result, and waits for none of it.
+func (a *Activities) AwaitFreeSlot(ctx context.Context, in migration.FreeSlotRequest) (migration.FreeSlot, error) {
+	return perform(ctx, a, "waiting for free snapshot slots", func(ctx context.Context, p *pulse) (migration.FreeSlot, error) {
+		deadline := time.UnixMilli(in.DeadlineMillis)
+		if in.DeadlineMillis == 0 {
+			deadline = a.now().Add(in.Plan.Freeze.SlotWait.Std())
+		}
+		var slots []*slot
+		for _, at := range []side{onSource, onTarget} {
+			client, err := a.cluster(ctx, at, in.Run)
+			if err != nil {
+				return migration.FreeSlot{}, err
+			}
+			slots = append(slots, &slot{at: at, client: client, own: in.RepositoryName()})
+		}
+		pace := backoff{next: time.Second, most: slotPace}
+		for {
+			now := a.now()
+			var found []obstacle
+			for _, s := range slots {
+				found = append(found, s.look(ctx, now, time.Duration(in.PredictedWindowMillis)*time.Millisecond)...)
+			}
+			if ctx.Err() != nil {
+				return migration.FreeSlot{}, ctx.Err()
+			}
+			waitable := slices.ContainsFunc(found, func(o obstacle) bool { return !o.hopeless })
+			if !waitable || !now.Before(deadline) {
+				return freeSlot(slots, found, now), nil
+			}
+			p.update(func(progress *migration.Progress) {
+				progress.Waiting = fmt.Sprintf("%s; waits until %s at most", sentences(found), clockTime(deadline))
+			})
+			pause := min(pace.next, deadline.Sub(now))
+			pace.next = min(pace.next*5/4, pace.most)
+			if err := a.sleep(ctx, pause); err != nil {
+				return migration.FreeSlot{}, err
+			}
+		}
+	})
+}
+
+// obstacle is what stands in the way of the block.
+type obstacle struct {
+	why      string
+	hopeless bool // no wait would take it away
+}
+
+func sentences(obstacles []obstacle) string {
+	var all []string
+	for _, o := range obstacles {
+		all = append(all, o.why)
+	}
+	return strings.Join(all, "; ")
+}
+
+func clockTime(at time.Time) string { return at.UTC().Format("15:04:05 UTC") }
+
+// freeSlot is the result.
+func freeSlot(slots []*slot, found []obstacle, now time.Time) migration.FreeSlot {
+	free := migration.FreeSlot{Free: len(found) == 0}
+	for _, o := range found {
+		free.Obstacles = append(free.Obstacles, o.why)
+	}
+	for _, s := range slots {
+		for _, automatic := range s.automatic {
+			if !automatic.predicted(now) {
+				continue
+			}
+			next := automatic.next(now)
+			free.Automatic = append(free.Automatic, migration.AutomaticSnapshots{
+				Cluster: string(s.at), Repository: automatic.repository, LastMillis: automatic.last.UnixMilli(), NextMillis: next.UnixMilli(),
+				IntervalMillis: automatic.interval.Milliseconds(), SlackMillis: automatic.slack.Milliseconds(),
+			})
+			until := next.Add(-automatic.slack).UnixMilli()
+			if free.FreeUntilMillis == 0 || until < free.FreeUntilMillis {
+				free.FreeUntilMillis = until
+			}
+		}
+		free.Warnings = append(free.Warnings, s.warnings(now)...)
+	}
+	return free
+}
+
+// slot is one cluster's, with what is known of its automatic snapshots.
+type slot struct {
+	at     side
+	client *elastic.Client
+	own    string // this run's repository
+
+	listed    bool // whether its repositories are known
+	unlisted  string
+	automatic []*schedule
+	others    []string // repositories that are nobody's we know
+
+	mute  bool // the service doesn't offer GET /_snapshot/_status
+	blind string
+}
+
+// look tells what stands in the way on this cluster now. A question that isn't
+// answered stands in the way, too, until it is or the deadline passes; one that is
+// refused for good doesn't.
+func (s *slot) look(ctx context.Context, now time.Time, window time.Duration) (found []obstacle) {
+	if err := s.discover(ctx); err != nil {
+		return []obstacle{s.unanswered(err)}
+	}
+	running, err := s.running(ctx)
+	if err != nil {
+		return []obstacle{s.unanswered(err)}
+	}
+	for _, snapshot := range running {
+		found = append(found, obstacle{why: fmt.Sprintf("snapshot %s in repository %s runs on the %s", snapshot.Name, snapshot.Repository, s.at)})
+	}
+	for _, automatic := range s.automatic {
+		busy := slices.ContainsFunc(running, func(r elastic.RunningSnapshot) bool { return r.Repository == automatic.repository })
+		if err := automatic.update(ctx, s, now, busy); err != nil {
+			found = append(found, s.unanswered(err))
+			continue
+		}
+		if !busy && automatic.predicted(now) {
+			found = append(found, automatic.obstacle(s.at, now, window)...)
+		}
+	}
+	return found
+}
+
+func (s *slot) unanswered(err error) obstacle {
+	return obstacle{why: fmt.Sprintf("the %s doesn't answer: %s", s.at, messageOf(classify(err)))}
+}
+
+// discover finds the automatic repositories.
+func (s *slot) discover(ctx context.Context) error {
+	if s.listed {
+		return nil
+	}
+	types, err := s.client.Repositories(ctx)
+	if err != nil && !permanent(classify(err)) {
+		return err
+	}
+	s.listed = true
+	names := slices.Sorted(maps.Keys(types))
+	if err != nil {
+		s.unlisted = err.Error()
+		names = automaticRepositories[s.at]
+	}
+	for _, name := range names {
+		switch {
+		case name == s.own:
+		case slices.ContainsFunc(automaticRepositories[s.at], func(known string) bool { return strings.HasPrefix(name, known) }):
+			s.automatic = append(s.automatic, &schedule{repository: name})
+		default:
+			s.others = append(s.others, name)
+		}
+	}
+	return nil
+}
+
+// running gives the snapshots under way; if the service doesn't let us ask for
+// those of all repositories, those in the ones that count.
+func (s *slot) running(ctx context.Context) ([]elastic.RunningSnapshot, error) {
+	if !s.mute {
+		running, err := s.client.RunningSnapshots(ctx)
+		if err == nil || !permanent(classify(err)) {
+			return running, err
+		}
+		s.mute = true
+	}
+	var running []elastic.RunningSnapshot
+	repositories := []string{s.own}
+	for _, automatic := range s.automatic {
+		repositories = append(repositories, automatic.repository)
+	}
+	s.blind = ""
+	for _, repository := range repositories {
+		current, err := s.client.CurrentSnapshots(ctx, repository)
+		switch {
+		case elastic.KindOf(err) == elastic.Missing:
+		case err != nil && permanent(classify(err)):
+			s.blind = err.Error()
+		case err != nil:
+			return nil, err
+		}
+		for _, snapshot := range current {
+			running = append(running, elastic.RunningSnapshot{Repository: repository, Name: snapshot.Name})
+		}
+	}
+	return running, nil
+}
+
+// warnings say what couldn't be seen or predicted.
+func (s *slot) warnings(now time.Time) (all []string) {
+	if s.unlisted != "" {
+		all = append(all, fmt.Sprintf("the repositories of the %s can't be listed, so only %s were looked at: %s",
+			s.at, strings.Join(automaticRepositories[s.at], ", "), s.unlisted))
+	}
+	if s.blind != "" {
+		all = append(all, fmt.Sprintf("whether a snapshot runs on the %s can't be seen: %s", s.at, s.blind))
+	}
+	predicted := false
+	for _, automatic := range s.automatic {
+		predicted = predicted || automatic.predicted(now)
+		if why := automatic.unpredictable(now); why != "" {
+			all = append(all, fmt.Sprintf("the next automatic snapshot in repository %s on the %s is not predicted: %s", automatic.repository, s.at, why))
+		}
+	}
+	if len(s.automatic) == 0 {
+		all = append(all, fmt.Sprintf("the %s has no repository of automatic snapshots that is known (%s): if it takes any, none is predicted",
+			s.at, strings.Join(automaticRepositories[s.at], ", ")))
+	}
+	if len(s.others) > 0 && !predicted {
+		all = append(all, fmt.Sprintf("what is scheduled in other repositories of the %s is not predicted%s", s.at, named(": ", s.others)))
+	}
+	return all
+}
+
+// schedule is what the start times of automatic snapshots tell.
+type schedule struct {
+	repository string
+	last       time.Time
+	interval   time.Duration // 0 if it can't be told
+	// slack is how much sooner or later than the interval says one may begin.
+	slack time.Duration
+
+	why      string // there is no interval
+	listedAt time.Time
+	busy     bool // one was seen running
+	failures int
+}
+
+// remembered is how many intervals an estimate rests on.
+const remembered = 12
+
+// mostFailures is how often a list of snapshots is asked for before it counts as
+// unreadable.
+const mostFailures = 3
+
+// update lists the snapshots if that tells something new: at first, when one has
+// ended, from time to time while one is due, and once more after that. It costs the cluster a read of
+// an object per snapshot.
+func (s *schedule) update(ctx context.Context, on *slot, now time.Time, busy bool) error {
+	ended := s.busy && !busy
+	s.busy = busy
+	switch {
+	case s.listedAt.IsZero(), ended:
+	case busy || !s.predicted(now):
+		return nil
+	case s.due(now) && now.Sub(s.listedAt) >= listPace, s.next(now).After(s.next(s.listedAt)):
+	default:
+		return nil
+	}
+	snapshots, err := on.client.LatestSnapshots(ctx, s.repository, remembered+1)
+	if err != nil {
+		if s.failures++; s.failures < mostFailures && !permanent(classify(err)) {
+			s.listedAt, s.busy = time.Time{}, busy || ended
+			return err
+		}
+		s.listedAt, s.interval, s.why = now, 0, err.Error()
+		if elastic.KindOf(err) == elastic.Missing {
+			s.why = "there is no such repository"
+		}
+		return nil
+	}
+	s.listedAt, s.failures = now, 0
+	var starts []time.Time
+	for _, snapshot := range snapshots {
+		starts = append(starts, time.UnixMilli(snapshot.StartMillis))
+	}
+	s.learn(starts, on.usual(ctx))
+	return nil
+}
+
+// usual is the interval that the vendor documents: Amazon takes a snapshot every
+// hour from 5.3 on and every day before. Alibaba's is the instance's own.
+func (s *slot) usual(ctx context.Context) time.Duration {
+	if s.at != onSource {
+		return 0
+	}
+	if version, err := s.client.Version(ctx); err == nil && !version.AtLeast(5, 3) {
+		return 24 * time.Hour
+	}
+	return time.Hour
+}
+
+// learn estimates interval and slack from start times: medians, so that one
+// snapshot that was skipped or came late changes nothing. From a single one, the
+// usual interval of the vendor.
+func (s *schedule) learn(starts []time.Time, usual time.Duration) {
+	slices.SortFunc(starts, time.Time.Compare)
+	s.interval, s.slack, s.why = 0, 0, ""
+	if len(starts) == 0 {
+		s.why = "it holds no snapshot"
+		return
+	}
+	s.last = starts[len(starts)-1]
+	var differences, deviations []time.Duration
+	for i := len(starts) - 1; i > 0 && len(differences) < remembered; i-- {
+		if difference := starts[i].Sub(starts[i-1]); difference > 0 {
+			differences = append(differences, difference)
+		}
+	}
+	s.interval = usual
+	if len(differences) > 0 {
+		s.interval = median(differences)
+	}
+	if s.interval <= 0 {
+		s.why = "it holds a single snapshot"
+		return
+	}
+	for _, difference := range differences {
+		deviations = append(deviations, (difference - s.interval).Abs())
+	}
+	// Three times the median deviation covers all but the odd one; a minute is for
+	// clocks that differ.
+	const clocks = time.Minute
+	s.slack = max(min(clocks, s.interval/10), min(3*median(deviations), s.interval/4))
+}
+
+func median[T cmp.Ordered](values []T) (middle T) {
+	if len(values) > 0 {
+		values = slices.Sorted(slices.Values(values))
+		middle = values[len(values)/2]
+	}
+	return middle
+}
+
+// stopped tells whether several were left out: somebody has switched them off, or
+// they go to another repository now.
+func (s *schedule) stopped(now time.Time) bool {
+	const several = 3
+	return now.Sub(s.last) > several*s.interval+s.slack
+}
+
+func (s *schedule) predicted(now time.Time) bool { return s.interval > 0 && !s.stopped(now) }
+
+// unpredictable says why none is predicted, if so.
+func (s *schedule) unpredictable(now time.Time) string {
+	if s.interval > 0 && s.stopped(now) {
+		return fmt.Sprintf("none began since %s, though one came every %s", s.last.UTC().Format(time.RFC3339), migration.Duration(s.interval.Round(time.Second)))
+	}
+	return s.why
+}
+
+// next is when the next one begins, give or take the slack; one that is later
+// than that was skipped.
+func (s *schedule) next(now time.Time) time.Time {
+	next := s.last.Add(s.interval)
+	for next.Add(s.slack).Before(now) {
+		next = next.Add(s.interval)
+	}
+	return next
+}
+
+// due tells whether the next one may begin now.
+func (s *schedule) due(now time.Time) bool { return !now.Before(s.next(now).Add(-s.slack)) }
+
+// obstacle tells whether the window fits before the next one.
+func (s *schedule) obstacle(at side, now time.Time, window time.Duration) []obstacle {
+	next := s.next(now)
+	if now.Add(window).Before(next.Add(-s.slack)) {
+		return nil
+	}
+	if window+2*s.slack >= s.interval {
+		return []obstacle{{hopeless: true, why: fmt.Sprintf("the predicted window of %s doesn't fit between two automatic snapshots in repository %s on the %s, one of which begins every %s, the next at about %s",
+			migration.Duration(window.Round(time.Second)), s.repository, at, migration.Duration(s.interval.Round(time.Second)), clockTime(next))}}
+	}
+	return []obstacle{{why: fmt.Sprintf("an automatic snapshot in repository %s on the %s begins at about %s, within the predicted window of %s",
+		s.repository, at, clockTime(next), migration.Duration(window.Round(time.Second)))}}
+}
