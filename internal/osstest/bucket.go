@@ -32,8 +32,11 @@ func (s *store) create(info bucketInfo) error {
 	if err := os.MkdirAll(b.dir, 0o755); err != nil {
 		return err
 	}
-	if err := b.save(); err != nil {
+	if err := b.openJournal(); err != nil {
 		return err
+	}
+	if err := b.save(); err != nil {
+		return errors.Join(err, b.journal.file.Close())
 	}
 	s.buckets[info.Name] = b
 	return nil
@@ -70,7 +73,7 @@ func (s *store) drop(name string) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.objects) > 0 || len(b.uploads) > 0 {
+	if b.index.n > 0 || len(b.uploads) > 0 {
 		return errBucketNotEmpty.with("BucketName", name)
 	}
 	// bucket.json first: without it the rest is rubbish to the next start.
@@ -79,7 +82,7 @@ func (s *store) drop(name string) error {
 	}
 	b.removed = true
 	delete(s.buckets, name)
-	return os.RemoveAll(b.dir)
+	return errors.Join(b.journal.file.Close(), os.RemoveAll(b.dir))
 }
 
 func (c *call) acl() (string, error) {

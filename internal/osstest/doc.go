@@ -2,9 +2,9 @@
 //
 // No usable OSS emulator exists, so this one checks what the real service would check and what a client gets wrong: signatures
 // (V1 and V4, as Alibaba's Go SDK v3.0.2 and Java SDK 3.18.1 send them), the limits of multipart uploads, names, ranges,
-// conditions and digests. Objects live in files below one folder, with their metadata in sidecar files, so that a server started
-// again on the same folder has the same buckets, objects and uploads in progress. Nothing is synced to the disk: it survives the
-// process, not a power cut.
+// conditions and digests. Objects live in files below one folder, with a journal of each bucket's index, so that a server
+// started again on the same folder has the same buckets, objects and uploads in progress. Nothing is synced to the disk: it survives
+// the process, not a power cut.
 //
 //	srv, err := osstest.Start(osstest.Options{
 //		Dir:    t.TempDir(),

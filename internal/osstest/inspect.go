@@ -79,9 +79,8 @@ func (s *Server) Objects(bucket string) []Object {
 	}
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	all := make([]Object, 0, len(b.keys))
-	for _, key := range b.keys {
-		o := b.objects[key]
+	all := make([]Object, 0, b.index.n)
+	for o := range b.index.from("") {
 		meta := map[string]string{}
 		for name, value := range o.Header {
 			if m, ok := strings.CutPrefix(name, "X-Oss-Meta-"); ok {
@@ -89,7 +88,7 @@ func (s *Server) Objects(bucket string) []Object {
 			}
 		}
 		all = append(all, Object{
-			Key: key, Size: o.Size, ETag: o.ETag, CRC64: o.CRC64, Type: o.Type, StorageClass: o.StorageClass,
+			Key: o.Key, Size: o.Size, ETag: o.ETag, CRC64: o.CRC64, Type: o.Type, StorageClass: o.StorageClass,
 			Modified: o.Modified, ContentType: o.Header["Content-Type"], Meta: meta,
 		})
 	}
@@ -148,8 +147,7 @@ func (s *Server) Put(bucket, key string, data []byte) error {
 		return err
 	}
 	defer body.discard()
-	header := map[string]string{"Content-Type": "application/octet-stream"}
-	return b.publish(b.object(key, body, "", header, s.now().UTC().Truncate(time.Second)), body, false)
+	return b.publish(b.object(key, body, "", plainHeader, s.now().UTC().Truncate(time.Second)), body, false)
 }
 
 // Delete removes an object without a request; that there is none is success.

@@ -21,36 +21,42 @@ func (b *bucket) list(prefix, delimiter, after string, limit int) page {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	var p page
-	at := sort.SearchStrings(b.keys, max(prefix, after))
+	from := max(prefix, after)
 	if after != "" && strings.HasPrefix(after, prefix) && commonPrefix(after, prefix, delimiter) == after {
-		at = b.behind(after) // the page before ended with a common prefix
+		if from = behind(after); from == "" { // the page before ended with a common prefix
+			return p
+		}
 	}
-	for at < len(b.keys) && strings.HasPrefix(b.keys[at], prefix) {
-		key := b.keys[at]
-		if key == after {
-			at++
+	for {
+		group, more := b.page(&p, prefix, delimiter, from, after, limit)
+		if from = behind(group); !more || from == "" {
+			return p
+		}
+	}
+}
+
+// page adds keys from one on, up to the first common prefix, which it adds and returns; more says whether the listing goes on behind.
+func (b *bucket) page(p *page, prefix, delimiter, from, after string, limit int) (group string, more bool) {
+	for o := range b.index.from(from) {
+		if !strings.HasPrefix(o.Key, prefix) {
+			return "", false
+		}
+		if o.Key == after {
 			continue
 		}
 		if len(p.objects)+len(p.prefixes) == limit {
 			p.truncated = true
-			break
+			return "", false
 		}
-		if group := commonPrefix(key, prefix, delimiter); group != "" {
+		if group := commonPrefix(o.Key, prefix, delimiter); group != "" {
 			p.prefixes = append(p.prefixes, group)
 			p.last = group
-			at = b.behind(group)
-			continue
+			return group, true
 		}
-		p.objects = append(p.objects, b.objects[key])
-		p.last = key
-		at++
+		p.objects = append(p.objects, o)
+		p.last = o.Key
 	}
-	return p
-}
-
-// behind is the index of the first key after all those that begin with prefix.
-func (b *bucket) behind(prefix string) int {
-	return sort.Search(len(b.keys), func(i int) bool { return b.keys[i] > prefix && !strings.HasPrefix(b.keys[i], prefix) })
+	return "", false
 }
 
 func commonPrefix(key, prefix, delimiter string) string {

@@ -38,44 +38,6 @@ type part struct {
 	File     segment
 }
 
-func (b *bucket) uploadDir(id string) string { return filepath.Join(b.dir, "uploads", id) }
-
-// loadUploads reads the uploads in progress and takes their files out of unnamed. An upload whose object is there was completed
-// just before the end.
-func (b *bucket) loadUploads(finished, unnamed map[string]bool) error {
-	dirs, err := os.ReadDir(filepath.Join(b.dir, "uploads"))
-	if err != nil && !os.IsNotExist(err) {
-		return err
-	}
-	for _, e := range dirs {
-		dir := b.uploadDir(e.Name())
-		u := &upload{parts: map[int]part{}}
-		if err := readJSON(filepath.Join(dir, "upload.json"), u); os.IsNotExist(err) || finished[u.ID] {
-			if err := os.RemoveAll(dir); err != nil {
-				return err
-			}
-			continue
-		} else if err != nil {
-			return err
-		}
-		for path := range files(dir) {
-			var p part
-			if filepath.Base(path) == "upload.json" {
-				continue
-			}
-			if err := readJSON(path, &p); err != nil {
-				return err
-			}
-			if unnamed[p.File.ID] {
-				u.parts[p.Number] = p
-				delete(unnamed, p.File.ID)
-			}
-		}
-		b.uploads[u.ID] = u
-	}
-	return nil
-}
-
 func (c *call) initiateUpload() error {
 	b, err := c.store.bucket(c.bucket)
 	if err != nil {
@@ -108,7 +70,7 @@ func (c *call) initiateUpload() error {
 }
 
 func (b *bucket) begin(u *upload, forbidOverwrite bool) error {
-	path, err := b.store.stageJSON(u)
+	line, err := record{Begin: u}.line()
 	if err != nil {
 		return err
 	}
@@ -116,14 +78,11 @@ func (b *bucket) begin(u *upload, forbidOverwrite bool) error {
 	defer b.mu.Unlock()
 	switch {
 	case b.removed:
-		err = errNoSuchBucket.with("BucketName", b.Name)
-	case forbidOverwrite && b.objects[u.Key] != nil:
-		err = errExists
-	default:
-		err = move(path, filepath.Join(b.uploadDir(u.ID), "upload.json"))
+		return errNoSuchBucket.with("BucketName", b.Name)
+	case forbidOverwrite && b.index.get(u.Key) != nil:
+		return errExists
 	}
-	if err != nil {
-		_ = os.Remove(path)
+	if err := b.journal.write(line); err != nil {
 		return err
 	}
 	b.uploads[u.ID] = u
@@ -211,8 +170,7 @@ func (c *call) uploadPartCopy() error {
 // addPart adds or replaces a part.
 func (b *bucket) addPart(key, id string, p part, body *staged) error {
 	p.File = segment{ID: filepath.Base(body.path), Size: body.size}
-	sidecar, err := b.store.stageJSON(p)
-	defer os.Remove(sidecar)
+	line, err := record{Upload: id, Part: &p}.line()
 	if err != nil {
 		return err
 	}
@@ -225,7 +183,7 @@ func (b *bucket) addPart(key, id string, p part, body *staged) error {
 	if _, err := body.place(b.dir); err != nil {
 		return err
 	}
-	if err := move(sidecar, filepath.Join(b.uploadDir(id), strconv.Itoa(p.Number)+".json")); err != nil {
+	if err := b.journal.write(line); err != nil {
 		return err
 	}
 	if old, ok := u.parts[p.Number]; ok {
@@ -350,13 +308,12 @@ func (b *bucket) complete(key, id string, wanted []wantedPart, forbidOverwrite b
 	// OSS doesn't say how it makes this ETag, only that it's no MD5 of the content: there it isn't made S3's way, lest a client
 	// relies on it. In S3 it's the MD5 of the parts' MD5s.
 	o.ETag = strings.ToUpper(hex.EncodeToString(tags.Sum(nil))) + "-" + strconv.Itoa(len(wanted))
-	sidecar, err := b.store.stageJSON(o)
+	line, err := record{Put: o}.line()
 	if err != nil {
 		return nil, err
 	}
-	old, err := b.replace(o, nil, sidecar, forbidOverwrite)
+	old, err := b.replace(o, nil, line, forbidOverwrite)
 	if err != nil {
-		_ = os.Remove(sidecar)
 		return nil, err
 	}
 	if old != nil {
@@ -369,12 +326,23 @@ func (b *bucket) complete(key, id string, wanted []wantedPart, forbidOverwrite b
 // forget ends an upload and removes its parts but those that live on in an object. b.mu must be held.
 func (b *bucket) forget(u *upload, keep map[int]bool) {
 	delete(b.uploads, u.ID)
-	_ = os.RemoveAll(b.uploadDir(u.ID)) // what stays is swept by the next start
 	for n, p := range u.parts {
 		if !keep[n] {
-			_ = os.Remove(p.File.path(b.dir))
+			_ = os.Remove(p.File.path(b.dir)) // if it stays, the next start sweeps it
 		}
 	}
+}
+
+// abort ends an upload without an object. b.mu must be held.
+func (b *bucket) abort(u *upload) error {
+	line, err := record{End: u.ID}.line()
+	if err == nil {
+		err = b.journal.write(line)
+	}
+	if err == nil {
+		b.forget(u, nil)
+	}
+	return err
 }
 
 func (u *upload) sorted() []part {
@@ -394,7 +362,7 @@ func (c *call) abortUpload() error {
 	b.mu.Lock()
 	u, err := b.upload(c.key, c.query.Get("uploadId"))
 	if err == nil {
-		b.forget(u, nil)
+		err = b.abort(u)
 	}
 	b.mu.Unlock()
 	if err != nil {

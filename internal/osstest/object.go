@@ -129,10 +129,11 @@ func (c *call) attributes() (header map[string]string, class string, err error) 
 		return nil, "", errNotImplemented.because("osstest knows no server-side encryption but AES256, not %s.", sse)
 	}
 	if c.face == FaceS3 {
+		header = intern(header)
 		class, err = storageClassS3(c.own("Storage-Class"))
 		return header, class, err
 	}
-	class = c.own("Storage-Class")
+	header, class = intern(header), c.own("Storage-Class")
 	if class != "" && !slices.Contains(storageClasses, class) {
 		return nil, "", errInvalidArgument.with("ArgumentName", "x-oss-storage-class").with("ArgumentValue", class)
 	}
@@ -172,7 +173,7 @@ func (c *call) putObject() error {
 	return nil
 }
 
-// object makes a sidecar for a body received whole.
+// object describes a body received whole.
 func (b *bucket) object(key string, body *staged, class string, header map[string]string, now time.Time) *object {
 	return &object{
 		Key: key, Size: body.size, ETag: body.etag(), CRC64: body.crc, Type: typeNormal,

@@ -62,26 +62,66 @@ func TestRestart(t *testing.T) {
 	assert.Equal(t, "2", srv.Objects("bkt")[2].Meta["m"])
 }
 
-func TestAnUploadThatWasCompletedAtTheEndIsNotThereTwice(t *testing.T) {
+// A process that is killed while it writes to the journal leaves half a line: what it says never happened, and what follows does.
+func TestALineThatWasCutShortNeverHappened(t *testing.T) {
 	dir := t.TempDir()
 	srv := start(t, osstest.Options{Dir: dir})
 	b := bucket(t, srv)
 	up, err := b.InitiateMultipartUpload("k")
 	require.NoError(t, err)
 	parts := upload(t, b, up, noise(10), 10)
-	saved := t.TempDir()
-	uploads := filepath.Join(dir, "buckets", "bkt", "uploads", up.UploadID)
-	require.NoError(t, os.CopyFS(saved, os.DirFS(uploads)))
+	journal := filepath.Join(dir, "buckets", "bkt", "journal")
+	before, err := os.ReadFile(journal)
+	require.NoError(t, err)
 	_, err = b.CompleteMultipartUpload(up, parts)
 	require.NoError(t, err)
 	require.NoError(t, srv.Close())
-	require.NoError(t, os.CopyFS(uploads, os.DirFS(saved))) // as if the process had ended between the two
-
+	whole, err := os.ReadFile(journal)
+	require.NoError(t, err)
+	for _, cut := range []int{len(before), len(before) + 1, len(whole) - 1} {
+		require.NoError(t, os.WriteFile(journal, whole[:cut], 0o644))
+		srv = start(t, osstest.Options{Dir: dir})
+		assert.Empty(t, srv.Objects("bkt"))
+		assert.Equal(t, []osstest.Upload{{Key: "k", ID: up.UploadID, Parts: 1}}, srv.Uploads("bkt"))
+		require.NoError(t, srv.Close())
+	}
+	srv = start(t, osstest.Options{Dir: dir})
+	_, err = bucket(t, srv).CompleteMultipartUpload(up, parts)
+	require.NoError(t, err)
+	require.NoError(t, srv.Close())
 	srv = start(t, osstest.Options{Dir: dir})
 	assert.Empty(t, srv.Uploads("bkt"))
 	got, err := srv.Read("bkt", "k")
 	require.NoError(t, err)
 	assert.Equal(t, noise(10), got)
+}
+
+func TestTheJournalDoesNotGrowForEver(t *testing.T) {
+	dir := t.TempDir()
+	srv := start(t, osstest.Options{Dir: dir})
+	b := bucket(t, srv)
+	up, err := b.InitiateMultipartUpload("open", oss.Meta("m", "1"))
+	require.NoError(t, err)
+	parts := upload(t, b, up, noise(10), 10)
+	for i := range 1200 {
+		require.NoError(t, srv.Put("bkt", "k", []byte{byte(i)}))
+	}
+	require.NoError(t, srv.Put("bkt", "<l>", []byte("l")))
+	before := srv.Objects("bkt")
+	require.NoError(t, srv.Close())
+	srv = start(t, osstest.Options{Dir: dir}) // compacts
+	assert.Equal(t, before, srv.Objects("bkt"))
+	require.NoError(t, srv.Put("bkt", "m", nil))
+	before = srv.Objects("bkt")
+	require.NoError(t, srv.Close())
+	text, err := os.ReadFile(filepath.Join(dir, "buckets", "bkt", "journal"))
+	require.NoError(t, err)
+	assert.Equal(t, 5, bytes.Count(text, []byte("\n")), "two objects, an upload, its part, and one object since")
+	srv = start(t, osstest.Options{Dir: dir})
+	assert.Equal(t, before, srv.Objects("bkt"))
+	_, err = bucket(t, srv).CompleteMultipartUpload(up, parts)
+	require.NoError(t, err)
+	assert.Equal(t, "1", srv.Objects("bkt")[3].Meta["m"])
 }
 
 func TestDamageIsReported(t *testing.T) {
@@ -92,6 +132,14 @@ func TestDamageIsReported(t *testing.T) {
 	require.NoError(t, os.Remove(dataFiles(t, srv)[0]))
 	_, err := osstest.Start(osstest.Options{Dir: dir})
 	require.ErrorContains(t, err, "precious")
+
+	journal := filepath.Join(dir, "buckets", "bkt", "journal")
+	require.NoError(t, os.WriteFile(journal, []byte("{\n{}\n"), 0o644))
+	_, err = osstest.Start(osstest.Options{Dir: dir})
+	require.ErrorContains(t, err, "line 1")
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "buckets", "bkt", "keys"), 0o755))
+	_, err = osstest.Start(osstest.Options{Dir: dir})
+	require.ErrorContains(t, err, "older version")
 }
 
 func TestATemporaryFolderGoesWithTheServer(t *testing.T) {

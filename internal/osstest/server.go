@@ -174,6 +174,7 @@ func (s *Server) Close() error {
 	s.mu.Unlock()
 	err := errors.Join(s.oss.close(), s.s3.listener.close())
 	s.calls.Wait()
+	err = errors.Join(err, s.store.close())
 	if s.tempDir != "" {
 		err = errors.Join(err, os.RemoveAll(s.tempDir))
 	}

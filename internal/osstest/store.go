@@ -3,7 +3,6 @@ package osstest
 import (
 	"cmp"
 	"crypto/md5"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -12,10 +11,8 @@ import (
 	"hash/crc64"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,14 +21,13 @@ import (
 
 // store keeps everything below one folder:
 //
-//	tmp/                                 what is being written
-//	buckets/BUCKET/bucket.json           ACL, storage class
-//	buckets/BUCKET/data/XX/ID            bytes, each file written once under a random name
-//	buckets/BUCKET/keys/XX/SHA256.json   sidecar of an object; it names the files with its bytes
-//	buckets/BUCKET/uploads/ID/           upload.json, and a sidecar per part
+//	tmp/                          what is being written
+//	buckets/BUCKET/bucket.json    ACL, storage class
+//	buckets/BUCKET/journal        the changes of its index, one a line
+//	buckets/BUCKET/data/XX/ID     bytes, each file written once under a random name
 //
-// The rename of a sidecar publishes its object: before it, the bytes are orphans that the next start sweeps away. A key never
-// becomes a file name, only its hash does, so it can't escape and may be long.
+// A line in the journal publishes an object: before it, the bytes are orphans that the next start sweeps away. A key never becomes
+// a file name. The index is in memory: no listing, HEAD or start reads more than the journals.
 type store struct {
 	dir     string
 	mu      sync.RWMutex
@@ -46,8 +42,8 @@ type bucket struct {
 
 	mu      sync.RWMutex
 	removed bool
-	keys    []string // sorted
-	objects map[string]*object
+	journal journal
+	index   index
 	uploads map[string]*upload
 }
 
@@ -58,7 +54,7 @@ type bucketInfo struct {
 	Created      time.Time
 }
 
-// object is a sidecar. It never changes once published; an overwrite publishes another one.
+// object is what is known of one. It never changes once published; an overwrite publishes another one.
 type object struct {
 	Key          string
 	Size         int64
@@ -93,12 +89,6 @@ func (o *object) release() {
 	}
 }
 
-func keyFile(key string) string {
-	sum := sha256.Sum256([]byte(key))
-	name := hex.EncodeToString(sum[:])
-	return filepath.Join("keys", name[:2], name+".json")
-}
-
 func openStore(dir string) (*store, error) {
 	s := &store{dir: dir, buckets: map[string]*bucket{}}
 	if err := os.RemoveAll(filepath.Join(dir, "tmp")); err != nil {
@@ -126,7 +116,7 @@ func openStore(dir string) (*store, error) {
 func (s *store) newBucket(info bucketInfo) *bucket {
 	return &bucket{
 		bucketInfo: info, store: s, dir: filepath.Join(s.dir, "buckets", info.Name),
-		objects: map[string]*object{}, uploads: map[string]*upload{},
+		uploads: map[string]*upload{},
 	}
 }
 
@@ -138,29 +128,31 @@ func (b *bucket) load() error {
 		}
 		return err
 	}
+	if _, err := os.Stat(filepath.Join(b.dir, "keys")); err == nil {
+		return errors.New("it was written by an older version, with a file for each object: remove the folder")
+	}
+	if err := b.replay(); err != nil {
+		return err
+	}
 	unnamed := map[string]bool{}
 	for id := range files(filepath.Join(b.dir, "data")) {
 		unnamed[filepath.Base(id)] = true
 	}
-	finished := map[string]bool{}
-	for path := range files(filepath.Join(b.dir, "keys")) {
-		o := &object{dir: b.dir}
-		o.refs.Store(1)
-		if err := readJSON(path, o); err != nil {
-			return err
-		}
+	for o := range b.index.from("") {
 		for _, f := range o.Files {
 			if !unnamed[f.ID] {
 				return fmt.Errorf("object %q has lost the file %s", o.Key, f.ID)
 			}
 			delete(unnamed, f.ID)
 		}
-		finished[o.UploadID] = true
-		b.objects[o.Key] = o
 	}
-	b.keys = slices.Sorted(maps.Keys(b.objects))
-	if err := b.loadUploads(finished, unnamed); err != nil {
-		return err
+	for _, u := range b.uploads {
+		for _, p := range u.parts {
+			if !unnamed[p.File.ID] {
+				return fmt.Errorf("upload %s of %q has lost the file %s", u.ID, u.Key, p.File.ID)
+			}
+			delete(unnamed, p.File.ID)
+		}
 	}
 	for id := range unnamed {
 		if err := os.Remove(segment{ID: id}.path(b.dir)); err != nil {
@@ -168,6 +160,18 @@ func (b *bucket) load() error {
 		}
 	}
 	return nil
+}
+
+// close ends the journals.
+func (s *store) close() (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.buckets {
+		b.mu.Lock()
+		err = errors.Join(err, b.journal.file.Close())
+		b.mu.Unlock()
+	}
+	return err
 }
 
 // files yields the files one or two levels below dir.
@@ -295,13 +299,12 @@ func (b *bucket) publish(o *object, body *staged, forbidOverwrite bool) error {
 	if body != nil {
 		o.Files = []segment{{ID: filepath.Base(body.path), Size: body.size}}
 	}
-	sidecar, err := b.store.stageJSON(o)
-	defer os.Remove(sidecar) // fails when all went well, since it's in place then
+	line, err := record{Put: o}.line()
 	if err != nil {
 		return err
 	}
 	b.mu.Lock()
-	old, err := b.replace(o, body, sidecar, forbidOverwrite)
+	old, err := b.replace(o, body, line, forbidOverwrite)
 	b.mu.Unlock()
 	if old != nil {
 		old.release()
@@ -309,12 +312,11 @@ func (b *bucket) publish(o *object, body *staged, forbidOverwrite bool) error {
 	return err
 }
 
-func (b *bucket) replace(o *object, body *staged, sidecar string, forbidOverwrite bool) (old *object, err error) {
+func (b *bucket) replace(o *object, body *staged, line []byte, forbidOverwrite bool) (old *object, err error) {
 	if b.removed {
 		return nil, errNoSuchBucket.with("BucketName", b.Name)
 	}
-	old = b.objects[o.Key]
-	if old != nil && forbidOverwrite {
+	if forbidOverwrite && b.index.get(o.Key) != nil {
 		return nil, errExists
 	}
 	if body != nil {
@@ -322,22 +324,17 @@ func (b *bucket) replace(o *object, body *staged, sidecar string, forbidOverwrit
 			return nil, err
 		}
 	}
-	if err := move(sidecar, filepath.Join(b.dir, keyFile(o.Key))); err != nil {
+	if err := b.journal.write(line); err != nil {
 		return nil, err
 	}
-	if old == nil {
-		at, _ := slices.BinarySearch(b.keys, o.Key)
-		b.keys = slices.Insert(b.keys, at, o.Key)
-	}
-	b.objects[o.Key] = o
-	return old, nil
+	return b.index.set(o), nil
 }
 
 // open returns the object under key. The caller must release it.
 func (b *bucket) open(key string) (*object, error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	o := b.objects[key]
+	o := b.index.get(key)
 	if o == nil {
 		return nil, errNoSuchKey.with("Key", key)
 	}
@@ -348,16 +345,17 @@ func (b *bucket) open(key string) (*object, error) {
 // remove deletes the object under key; that there is none is success, as in OSS.
 func (b *bucket) remove(key string) error {
 	b.mu.Lock()
-	o := b.objects[key]
+	o := b.index.get(key)
 	if o == nil {
 		b.mu.Unlock()
 		return nil
 	}
-	err := os.Remove(filepath.Join(b.dir, keyFile(key)))
+	line, err := record{Delete: key}.line()
 	if err == nil {
-		delete(b.objects, key)
-		at, _ := slices.BinarySearch(b.keys, key)
-		b.keys = slices.Delete(b.keys, at, at+1)
+		err = b.journal.write(line)
+	}
+	if err == nil {
+		b.index.remove(key)
 	}
 	b.mu.Unlock()
 	if err != nil {
