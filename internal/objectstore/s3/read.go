@@ -3,7 +3,6 @@ package s3
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -172,7 +171,10 @@ func (s *Source) ReadRange(ctx context.Context, key, etag string, offset, length
 	if err != nil {
 		return objectstore.Body{}, err
 	}
-	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{
+	if body, ok, err := s.readDirect(ctx, full, etag, offset, length); ok {
+		return body, err
+	}
+	out, err := s.client.GetObject(learning(ctx, full), &s3.GetObjectInput{
 		Bucket: aws.String(s.base.Bucket()), Key: &full, IfMatch: quote(etag),
 		Range: aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+length-1)),
 	})
@@ -181,8 +183,8 @@ func (s *Source) ReadRange(ctx context.Context, key, etag string, offset, length
 	}
 	got := objectstore.Unquote(aws.ToString(out.ETag))
 	return objectstore.Body{
-		ReadCloser: &body{ReadCloser: out.Body, ctx: ctx, wrap: func(err error) error { return s.wrap(ctx, "GetObject", full, err) }},
-		ETag:       got, ETagIsMD5: isMD5(got, out.ServerSideEncryption, out.SSECustomerAlgorithm),
+		ReadCloser: s.body(ctx, full, out.Body), ETag: got,
+		ETagIsMD5: isMD5(got, out.ServerSideEncryption, out.SSECustomerAlgorithm),
 	}, nil
 }
 
@@ -192,28 +194,4 @@ func quote(etag string) *string {
 		return nil
 	}
 	return aws.String(`"` + etag + `"`)
-}
-
-// body gives the port's errors while it is read, and leaves the connection usable when it is closed.
-type body struct {
-	io.ReadCloser
-	ctx  context.Context
-	wrap func(error) error
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = b.wrap(fmt.Errorf("the body broke off: %w", err))
-	}
-	return n, err
-}
-
-func (b *body) Close() error {
-	// A few bytes are read faster than a connection is opened.
-	const worthReading = 64 << 10
-	if b.ctx.Err() == nil {
-		_, _ = io.CopyN(io.Discard, b.ReadCloser, worthReading)
-	}
-	return b.ReadCloser.Close()
 }

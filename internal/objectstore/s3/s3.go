@@ -45,6 +45,7 @@ type Source struct {
 	base   objectstore.Base
 	region string
 	client *s3.Client
+	direct *direct
 }
 
 var _ objectstore.Source = (*Source)(nil)
@@ -65,7 +66,9 @@ func New(ctx context.Context, o Options) (*Source, error) {
 	if err != nil {
 		return nil, &objectstore.Error{Kind: objectstore.Invalid, Op: "load AWS configuration", Bucket: o.Bucket, Message: err.Error()}
 	}
+	direct := newDirect(cfg.HTTPClient)
 	client := s3.NewFromConfig(cfg, func(s *s3.Options) {
+		s.HTTPClient = direct
 		if o.Endpoint != "" {
 			s.BaseEndpoint = &o.Endpoint
 		}
@@ -74,7 +77,8 @@ func New(ctx context.Context, o Options) (*Source, error) {
 		s.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		s.DisableLogOutputChecksumValidationSkipped = true
 	})
-	return &Source{base: base, region: o.Region, client: client}, nil
+	direct.credentials = client.Options().Credentials
+	return &Source{base: base, region: o.Region, client: client, direct: direct}, nil
 }
 
 // httpClient keeps as many connections as there are readers, each of its own: HTTP/2 would put all of them through one.
@@ -90,6 +94,6 @@ func httpClient(concurrency int) *awshttp.BuildableClient {
 		t.MaxIdleConnsPerHost = max(concurrency, 16)
 		t.TLSHandshakeTimeout = connectTimeout
 		t.ResponseHeaderTimeout = readTimeout
-		t.ReadBufferSize = 64 << 10
+		t.ReadBufferSize = 16 << 10 // more is read at once into the reader's own memory
 	})
 }
