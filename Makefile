@@ -60,6 +60,27 @@ $(BIN)/lint-tools.stamp: tools/lint/go.mod tools/lint/go.sum
 	go build -C tools/lint -o $(CURDIR)/$(BIN)/ github.com/golangci/golangci-lint/v2/cmd/golangci-lint go.temporal.io/sdk/contrib/tools/workflowcheck honnef.co/go/tools/cmd/staticcheck
 	@touch $@
 
+# Sets of the benchmarks to run and what else is to be said, such as BENCH='--sets E --profile /tmp/profiles'.
+BENCH ?=
+
+.PHONY: bench
+bench: bench-tools ## compare the copy with rclone on the same servers: table, and .lab/bench.json (up to 45 minutes)
+	$(BIN)/bench $(BENCH)
+
+.PHONY: bench-quick
+bench-quick: bench-tools ## two of its cases on a tenth of the data (two minutes)
+	$(BIN)/bench --quick $(BENCH)
+
+.PHONY: bench-tools
+bench-tools: $(BIN)/rclone.stamp
+	go build -o $(BIN)/bench ./lab/bench
+
+$(BIN)/rclone.stamp: tools/rclone/go.mod tools/rclone/go.sum
+	@mkdir -p $(BIN)
+	@echo "building rclone v1.76.0 (3 minutes, the first time) ..."
+	go build -C tools/rclone -o $(CURDIR)/$(BIN)/rclone github.com/rclone/rclone
+	@touch $@
+
 .PHONY: fuzz
 fuzz: ## fuzz the decoders of plans and of the snapshot format, a minute each
 	go test ./migration -fuzz FuzzDecode -fuzztime 1m

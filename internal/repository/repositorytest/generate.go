@@ -57,7 +57,7 @@ func EmptyIndex(name string, shards int) Change {
 }
 
 // slabSpread is by how much the places differ from which contents are cut.
-const slabSpread = 16 << 20
+const slabSpread = 4 << 20
 
 // cut gives n random bytes.
 func (r *Repository) cut(n int) []byte {

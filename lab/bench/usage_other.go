@@ -1,0 +1,22 @@
+//go:build !linux
+
+package main
+
+import (
+	"errors"
+	"syscall"
+	"time"
+)
+
+type usage struct {
+	cpu  time.Duration
+	peak int64
+}
+
+func usageOf(int) (usage, error) {
+	return usage{}, errors.New("the benchmarks read what a process takes from /proc: run them on Linux")
+}
+
+func settle() {}
+
+func endsWithParent() *syscall.SysProcAttr { return nil }
