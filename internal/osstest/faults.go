@@ -235,7 +235,7 @@ func (c *call) wait(d time.Duration) error {
 	select {
 	case <-timer.C:
 		return nil
-	case <-c.ctx.Done():
+	case <-c.context().Done():
 		return errAbort
 	}
 }
@@ -311,7 +311,7 @@ type shapedWriter struct {
 
 func (s *shapedWriter) Write(p []byte) (int, error) {
 	e := &s.c.effect
-	if err := throttle(s.c.ctx, s.limits, len(p)); err != nil {
+	if err := throttle(s.c.context(), s.limits, len(p)); err != nil {
 		return 0, errAbort
 	}
 	if s.c.effect.cut >= 0 {
@@ -368,7 +368,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
 	before := b.n
 	b.n += int64(n)
-	if n > 0 && len(b.limits) > 0 && throttle(b.c.ctx, b.limits, n) != nil {
+	if n > 0 && len(b.limits) > 0 && throttle(b.c.context(), b.limits, n) != nil {
 		return n, errAbort
 	}
 	if b.c == nil {

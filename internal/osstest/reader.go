@@ -56,6 +56,9 @@ func (r *reader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// small is what is cheaper to copy than to hand over: sendfile needs the headers in a packet of their own.
+const small = 64 << 10
+
 // WriteTo hands whole files to w, which can then use sendfile.
 func (r *reader) WriteTo(w io.Writer) (total int64, err error) {
 	for {
@@ -64,13 +67,33 @@ func (r *reader) WriteTo(w io.Writer) (total int64, err error) {
 		} else if err != nil {
 			return total, err
 		}
-		n, err := io.CopyN(w, r.current, r.left)
+		n, err := r.copy(w)
 		r.took(n)
 		total += n
 		if err != nil {
 			return total, err
 		}
 	}
+}
+
+// copy sends what is left of the current file.
+func (r *reader) copy(w io.Writer) (int64, error) {
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	if r.left <= small {
+		p := (*buffer)[:r.left]
+		if _, err := io.ReadFull(r.current, p); err != nil {
+			return 0, err
+		}
+		n, err := w.Write(p)
+		return int64(n), err
+	}
+	left := r.left
+	n, err := io.CopyBuffer(w, &io.LimitedReader{R: r.current, N: left}, *buffer)
+	if err == nil && n < left {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }
 
 func (r *reader) took(n int64) { r.offset, r.n, r.left = r.offset+n, r.n-n, r.left-n }

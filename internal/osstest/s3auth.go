@@ -81,7 +81,7 @@ func (c *call) authenticateSigV4(auth string) (Key, error) {
 	sum := sha256.Sum256([]byte(canonical))
 	text := strings.Join([]string{sigV4Algorithm, date, strings.Join(scope[1:], "/"), hex.EncodeToString(sum[:])}, "\n")
 	given, _ := hex.DecodeString(fields["Signature"])
-	if !hmac.Equal(chain("AWS4"+key.Secret, scope[1:], text), given) {
+	if !hmac.Equal(c.signatures.sign("AWS4"+key.Secret, scope[1:], text), given) {
 		return Key{}, errSignature.with("AWSAccessKeyId", id).with("SignatureProvided", fields["Signature"]).with("StringToSign", text).
 			with("CanonicalRequest", canonical)
 	}

@@ -66,7 +66,8 @@ type Server struct {
 	closed  bool
 	observe func(Event)
 
-	tally tally
+	tally      tally
+	signatures signatures
 
 	faults  faults
 	shaper  shaper
@@ -196,7 +197,8 @@ func (s *Server) SetKeys(keys ...Key) {
 type call struct {
 	*Server
 	face      Face
-	ctx       context.Context // ends when the client goes or the server closes
+	stop      func() // ends ctx
+	ctx       context.Context
 	w         *responder
 	r         *http.Request
 	requestID string
@@ -250,10 +252,7 @@ func (s *Server) handle(face Face, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.calls.Done()
-	ctx, stop := context.WithCancel(r.Context())
-	defer stop()
-	defer context.AfterFunc(s.ctx, stop)()
-	c.ctx = ctx
+	defer c.release()
 	c.body = &requestBody{r: r.Body}
 	err := c.serve()
 	switch {
@@ -267,6 +266,22 @@ func (s *Server) handle(face Face, w http.ResponseWriter, r *http.Request) {
 	s.finish(c)
 	if c.w.abandon {
 		panic(http.ErrAbortHandler)
+	}
+}
+
+// context ends when the client goes or the server closes. Most requests never wait and don't ask for it.
+func (c *call) context() context.Context {
+	if c.ctx == nil {
+		ctx, cancel := context.WithCancel(c.r.Context())
+		detach := context.AfterFunc(c.Server.ctx, cancel)
+		c.ctx, c.stop = ctx, func() { detach(); cancel() }
+	}
+	return c.ctx
+}
+
+func (c *call) release() {
+	if c.stop != nil {
+		c.stop()
 	}
 }
 
