@@ -127,7 +127,7 @@ var datedName = regexp.MustCompile(`^\d{4}-\d\d-\d\dt\d\d-\d\d`)
 
 // LatestSnapshots reads the records of the latest snapshots in a repository, at least so many if it has them. It costs the
 // cluster one object read per record, so where names tell the time (Amazon keeps 336 automatic ones) it first lists those
-// (verbose=false, 5.5 and later); else it reads all records.
+// (verbose=false, 5.5 and later; up to 6.8 that leaves out snapshots that hold no index); else it reads all records.
 func (c *Client) LatestSnapshots(ctx context.Context, repository string, atLeast int) ([]SnapshotInfo, error) {
 	what := call{operation: "list snapshots", subject: repository, slow: true}
 	if err := oneName("repository", repository); err != nil {
