@@ -22,8 +22,9 @@
 // aws-sdk-go-v2 and rclone. x-oss-meta- here is x-amz-meta- there. As in OSS's own, aws-chunked bodies (STREAMING-...) are refused.
 // Checksums that a client sends (x-amz-checksum-*, x-amz-content-sha256) are verified but not kept.
 //
-// A test makes the service slow, throttled or broken with [Server.Inject] and [Server.SetBandwidth], watches it with
-// [Server.Count] and [Server.Observe], and looks behind it with [Server.Objects], [Server.Read] and [Server.Put].
+// A test makes the service slow, throttled or broken with [Server.Inject], [Server.SetFaults] and [Server.SetLimits], watches it with
+// [Server.Usage], [Server.Injected] and [Server.Observe], and looks behind it with [Server.Objects], [Server.Read] and [Server.Put].
+// [Serve] runs it in another process, for measurements; [Admin] then does the same over HTTP.
 //
 // It doesn't cover: signatures in the URL (presigned), V2 signatures, POST forms, append and symbolic objects, versioning,
 // lifecycle, tagging, CORS, policies, RAM, object ACLs, anonymous access to public buckets, KMS encryption, restore of archived

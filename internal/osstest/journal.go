@@ -91,6 +91,9 @@ func (b *bucket) apply(r record) {
 		o := r.Put
 		o.dir, o.Header = b.dir, intern(o.Header)
 		o.refs.Store(1)
+		if o.StorageClass == b.StorageClass {
+			o.StorageClass = b.StorageClass // one string for all
+		}
 		b.index.set(o)
 		delete(b.uploads, o.UploadID)
 	case r.Delete != "":
@@ -143,12 +146,19 @@ func (b *bucket) compact() error {
 	return b.openJournal()
 }
 
-// plainHeader is that of most objects, which share it: no header is changed once it belongs to an object.
+// plainHeader is that of most objects.
 var plainHeader = map[string]string{"Content-Type": "application/octet-stream"}
 
+// plainHeaders are headers with a common Content-Type and nothing else. Objects share them, since no header is changed once it belongs
+// to an object.
+var plainHeaders = map[string]map[string]string{
+	"application/octet-stream": plainHeader,
+	"binary/octet-stream":      {"Content-Type": "binary/octet-stream"},
+}
+
 func intern(h map[string]string) map[string]string {
-	if len(h) == 1 && h["Content-Type"] == plainHeader["Content-Type"] {
-		return plainHeader
+	if shared := plainHeaders[h["Content-Type"]]; shared != nil && len(h) == 1 {
+		return shared
 	}
 	return h
 }

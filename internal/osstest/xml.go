@@ -16,7 +16,13 @@ func (d *document) open(name string) {
 	if d.Len() == 0 {
 		d.WriteString(xml.Header)
 	}
-	d.WriteString("<" + name + ">")
+	d.tag("<", name)
+}
+
+func (d *document) tag(opening, name string) {
+	d.WriteString(opening)
+	d.WriteString(name)
+	d.WriteByte('>')
 }
 
 // root opens the outermost element, which S3 puts into a namespace.
@@ -28,12 +34,26 @@ func (d *document) root(name string, face Face) {
 	}
 }
 
-func (d *document) close(name string) { d.WriteString("</" + name + ">") }
+func (d *document) close(name string) { d.tag("</", name) }
 
 func (d *document) element(name, text string) {
 	d.open(name)
-	_ = xml.EscapeText(d, []byte(text)) // a bytes.Buffer takes everything
+	if plainText(text) {
+		d.WriteString(text)
+	} else {
+		_ = xml.EscapeText(d, []byte(text)) // a bytes.Buffer takes everything
+	}
 	d.close(name)
+}
+
+// plainText tells whether a text has only characters of ASCII that XML leaves as they are.
+func plainText(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '<' || c == '>' || c == '&' || c == '"' || c == '\'' {
+			return false
+		}
+	}
+	return true
 }
 
 func (d *document) number(name string, n int64) { d.element(name, strconv.FormatInt(n, 10)) }
