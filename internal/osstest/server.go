@@ -1,6 +1,7 @@
 package osstest
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -138,10 +139,20 @@ type listener struct {
 	served chan struct{}
 }
 
+// complaints are what net/http has to say, a panic above all. That a client didn't trust the certificate is the client's to say.
+type complaints struct{}
+
+func (complaints) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("TLS handshake error")) {
+		return len(p), nil
+	}
+	return os.Stderr.Write(p)
+}
+
 func serveOn(l net.Listener, h http.Handler) *listener {
 	s := &listener{Listener: l, served: make(chan struct{}), http: &http.Server{
 		Handler: h, ReadHeaderTimeout: time.Minute,
-		ErrorLog: log.New(io.Discard, "", 0), // clients that break off, and TLS handshakes that fail
+		ErrorLog: log.New(complaints{}, "", log.LstdFlags),
 	}}
 	go func() {
 		defer close(s.served)
