@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -198,12 +199,14 @@ func (m *Mover) CopyOne(ctx context.Context, blob Blob) (Stored, error) {
 
 // attempt copies a blob by the way that suits it. hash says that ETags are not enough.
 func (m *Mover) attempt(ctx context.Context, blob Blob, hash, first bool) (string, error) {
+	// What was uploaded in parts is proven by those, unless it is so small that OSS would take none of them.
+	inParts := strings.Contains(blob.ETag, "-") && blob.Size > objectstore.MinPartSize
 	switch {
-	case blob.Size <= min(largestWhole, int64(m.options.Buffers.block)):
+	case !inParts && blob.Size <= min(largestWhole, int64(m.options.Buffers.block)):
 		return m.put(ctx, blob, hash)
 	case !hash && objectstore.LooksLikeMD5(blob.ETag) && blob.Size <= m.options.PutLimit:
 		return m.pipe(ctx, blob)
-	case hash && objectstore.LooksLikeMD5(blob.ETag) && blob.Size <= int64(m.options.Buffers.block):
+	case hash && !inParts && blob.Size <= int64(m.options.Buffers.block):
 		return m.put(ctx, blob, hash)
 	default:
 		return m.upload(ctx, blob, hash, first)

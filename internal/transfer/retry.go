@@ -53,7 +53,7 @@ func (r Retry) fullJitter() *backoff.ExponentialBackOff {
 		most = defaultMost
 	}
 	// The library draws between 0 and twice its interval.
-	return &backoff.ExponentialBackOff{InitialInterval: first / 2, RandomizationFactor: 1, Multiplier: 2, MaxInterval: most / 2}
+	return &backoff.ExponentialBackOff{InitialInterval: min(first, most) / 2, RandomizationFactor: 1, Multiplier: 2, MaxInterval: most / 2}
 }
 
 // again waits before the next try. If there is none, it gives the error that ends the request: the context's cause, or err.

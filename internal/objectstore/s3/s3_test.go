@@ -127,6 +127,45 @@ func TestRequest(t *testing.T) {
 	require.Empty(t, a.last.Header.Get("If-Match"))
 }
 
+// A direct request fails as one of the SDK does.
+func TestDirectErrors(t *testing.T) {
+	for _, tt := range []struct {
+		answer answers
+		sdk    bool // it is asked for what it knows better
+	}{
+		{answers{status: 404, code: "NoSuchKey"}, false},
+		{answers{status: 404, code: "NoSuchBucket"}, false},
+		{answers{status: 412, code: "PreconditionFailed"}, false},
+		{answers{status: 503, code: "SlowDown", header: map[string]string{"Retry-After": "7"}}, false},
+		{answers{status: 500, code: "InternalError"}, false},
+		{answers{status: 502, body: "<html>a proxy</html>"}, false},
+		{answers{status: 403, code: "AccessDenied"}, true},
+		{answers{status: 400, code: "ExpiredToken"}, true},
+		{answers{status: 301, code: "PermanentRedirect", header: map[string]string{"X-Amz-Bucket-Region": "eu-central-1"}}, true},
+	} {
+		t.Run(fmt.Sprint(tt.answer.status, tt.answer.code), func(t *testing.T) {
+			a := &answers{status: 206, body: "hello"}
+			url := serve(t, a)
+			source := open(t, url)
+			body, err := source.ReadRange(t.Context(), "k", "abc", 0, 5)
+			require.NoError(t, err)
+			require.NoError(t, body.Close())
+			*a = tt.answer
+			_, direct := source.ReadRange(t.Context(), "k", "abc", 0, 5)
+			require.Equal(t, tt.sdk, a.last.Header.Get("Amz-Sdk-Invocation-Id") != "")
+			_, bySDK := open(t, url).ReadRange(t.Context(), "k", "abc", 0, 5)
+			want, got := &objectstore.Error{}, &objectstore.Error{}
+			require.ErrorAs(t, direct, &got)
+			require.ErrorAs(t, bySDK, &want)
+			if tt.answer.code == "" {
+				want.Code, want.Message = got.Code, got.Message // which the SDK makes up
+			}
+			require.Equal(t, want, got)
+			require.NotContains(t, direct.Error(), secret)
+		})
+	}
+}
+
 // A body that ends early must not look like one that is whole.
 func TestBrokenBody(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

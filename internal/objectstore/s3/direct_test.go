@@ -1,0 +1,104 @@
+package s3
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	sdk "github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/stretchr/testify/require"
+)
+
+// wire answers every request with the same range, and keeps the last one.
+type wire struct {
+	header http.Header
+	last   *http.Request
+}
+
+func (w *wire) Do(r *http.Request) (*http.Response, error) {
+	w.last = r
+	return &http.Response{StatusCode: http.StatusPartialContent, Header: w.header, ContentLength: 5, Request: r,
+		Body: io.NopCloser(strings.NewReader("hello"))}, nil
+}
+
+// Once the SDK has read a range, the next ones go past its middleware: the same request, and the same made of its answer.
+func TestDirect(t *testing.T) {
+	for name, tt := range map[string]struct {
+		options Options
+		host    string
+	}{
+		"Amazon":          {Options{}, "shop-es.s3.ap-southeast-1.amazonaws.com"},
+		"Amazon by paths": {Options{PathStyle: true}, "s3.ap-southeast-1.amazonaws.com"},
+		"another server":  {Options{Endpoint: "http://s3.example.com:9000", PathStyle: true}, "s3.example.com:9000"},
+		"below a path":    {Options{Endpoint: "https://example.com/s3/"}, "shop-es.example.com"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := tt.options
+			o.Bucket, o.BasePath, o.Region = "shop-es", "snapferry/movies/tok", "ap-southeast-1"
+			o.Credentials = sdk.NewStaticCredentialsProvider("ak", "s3cr3t", "t0ken")
+			source, err := New(t.Context(), o)
+			require.NoError(t, err)
+			w := &wire{header: http.Header{"Etag": {`"5d41402abc4b2a76b9719d911017c592"`}}}
+			source.direct.client = w
+			read := func() (r *http.Request, isMD5 bool) {
+				body, err := source.ReadRange(t.Context(), "indices/a b+%ü/__0", "abc", 3, 5)
+				require.NoError(t, err)
+				data, err := io.ReadAll(body)
+				require.NoError(t, err)
+				require.Equal(t, "hello", string(data))
+				require.NoError(t, body.Close())
+				require.Equal(t, "5d41402abc4b2a76b9719d911017c592", body.ETag)
+				return w.last, body.ETagIsMD5
+			}
+			const mark = "Amz-Sdk-Invocation-Id"
+			slow, isMD5 := read()
+			require.NotEmpty(t, slow.Header.Get(mark))
+			require.True(t, isMD5)
+			direct, isMD5 := read()
+			require.Empty(t, direct.Header.Get(mark), "the second one is direct")
+			require.True(t, isMD5)
+			require.Equal(t, tt.host, direct.URL.Host)
+			require.Equal(t, slow.URL.Host, direct.URL.Host)
+			require.Equal(t, slow.URL.Scheme, direct.URL.Scheme)
+			require.Equal(t, slow.URL.EscapedPath(), direct.URL.EscapedPath())
+			require.Empty(t, direct.URL.RawQuery)
+			for _, name := range []string{"Range", "If-Match", "X-Amz-Content-Sha256", "X-Amz-Security-Token", "User-Agent", "Accept-Encoding"} {
+				require.Equal(t, slow.Header.Get(name), direct.Header.Get(name), name)
+			}
+			require.Equal(t, "bytes=3-7", direct.Header.Get("Range"))
+			require.Equal(t, `"abc"`, direct.Header.Get("If-Match"))
+			scope := func(r *http.Request) string { return strings.Split(r.Header.Get("Authorization"), ",")[0] }
+			require.Equal(t, scope(slow), scope(direct))
+			w.header.Set("X-Amz-Server-Side-Encryption", "aws:kms")
+			_, isMD5 = read()
+			require.False(t, isMD5, "S3 with KMS writes ETags that are no MD5")
+		})
+	}
+}
+
+// A request that isn't signed in the usual way is no example.
+func TestLearn(t *testing.T) {
+	request := func(change func(*http.Request)) *http.Request {
+		r, err := http.NewRequest(http.MethodGet, "https://shop-es.s3.example.com/base/k?x-id=GetObject", http.NoBody)
+		require.NoError(t, err)
+		r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=ak/20261123/eu-west-1/s3/aws4_request, SignedHeaders=host, Signature=0")
+		change(r)
+		return r
+	}
+	require.Equal(t, &example{scheme: "https", host: "shop-es.s3.example.com", prefix: "/", region: "eu-west-1"},
+		learn(request(func(*http.Request) {}), "base/k"))
+	for name, change := range map[string]func(*http.Request){
+		"another signature": func(r *http.Request) {
+			r.Header.Set("Authorization", "AWS4-ECDSA-P256-SHA256 Credential=ak/20261123/s3/aws4_request")
+		},
+		"another service": func(r *http.Request) {
+			r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=ak/20261123/eu-west-1/s3express/aws4_request, SignedHeaders=host")
+		},
+		"a session":   func(r *http.Request) { r.Header.Set("X-Amz-S3session-Token", "t") },
+		"not signed":  func(r *http.Request) { r.Header.Del("Authorization") },
+		"another key": func(r *http.Request) { r.URL.Path = "/base/other" },
+	} {
+		require.Nil(t, learn(request(change), "base/k"), name)
+	}
+}
