@@ -26,24 +26,33 @@ type bars struct {
 	last view
 }
 
-// step is the bar of one activity.
+// step is one of the bars.
 type step struct {
 	bar *mpb.Bar
 
-	mu sync.Mutex // guards what the bar's renderer reads
-	a  activity
+	mu    sync.Mutex // guards what the bar's renderer reads
+	shown row
 }
 
-func (s *step) set(a activity) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.a = a
+// row is what a bar shows.
+type row struct {
+	name, text string
+	// done of total; total is 0 if that is not known.
+	done, total int64
+	// plain is a line without a bar.
+	plain bool
 }
 
-func (s *step) get() activity {
+func (s *step) set(r row) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.a
+	s.shown = r
+}
+
+func (s *step) get() row {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.shown
 }
 
 func newBars(a *app, options ...mpb.ContainerOption) *bars {
@@ -61,55 +70,75 @@ func (b *bars) show(v view) {
 	for _, line := range b.narrator.lines(v) {
 		b.say(line)
 	}
-	pending := map[string]bool{}
-	for _, a := range v.Execution.Activities {
-		pending[a.ID] = true
-		b.step(a)
+	present := map[string]bool{}
+	put := func(id string, r row) {
+		present[id] = true
+		b.put(id, r)
+	}
+	for _, a := range v.others {
+		done, total := measure(a.Progress)
+		put("activity "+a.ID, row{name: a.Type, text: describeBar(a), done: done, total: total})
+	}
+	if c := v.copied; c != nil {
+		done, total := c.measure()
+		put("copy", row{name: "copy", text: withPercent(done, total, c.facts()), done: done, total: total})
+		for i, line := range b.failingPages(c.failing) {
+			put(fmt.Sprintf("failing %d", i), row{text: line, plain: true})
+		}
 	}
 	for id, s := range b.steps {
-		if !pending[id] {
+		if !present[id] {
 			s.bar.Abort(true)
 			delete(b.steps, id)
 		}
 	}
 }
 
-func (b *bars) step(a activity) {
-	s, ok := b.steps[a.ID]
+func (b *bars) put(id string, r row) {
+	s, ok := b.steps[id]
 	if !ok {
-		s = &step{a: a}
-		s.bar = b.progress.New(0, mpb.BarStyle(), mpb.BarWidth(24),
-			mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return "  " + s.get().Type + " " }, decor.WCSyncSpaceR)),
-			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + s.text() })))
-		b.steps[a.ID] = s
+		s = &step{}
+		s.set(r)
+		if r.plain {
+			s.bar = b.progress.New(0, mpb.NopStyle(), mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return "    " + s.get().text })))
+		} else {
+			s.bar = b.progress.New(0, mpb.BarStyle(), mpb.BarWidth(24),
+				mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return "  " + s.get().name + " " }, decor.WCSyncSpaceR)),
+				mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + s.get().text })))
+		}
+		b.steps[id] = s
 	}
-	s.set(a)
-	done, total := measure(a.Progress)
+	s.set(r)
 	// A bar whose total is final would be taken for complete at 100 %: it is the
-	// end of the activity that ends it.
-	s.bar.SetTotal(total, false)
-	s.bar.SetCurrent(min(done, total))
+	// end of the step that ends it.
+	s.bar.SetTotal(r.total, false)
+	s.bar.SetCurrent(min(r.done, r.total))
 }
 
-func (s *step) text() string {
-	a := s.get()
-	var parts []string
-	if done, total := measure(a.Progress); total > 0 {
-		parts = append(parts, fmt.Sprintf("%d %%", 100*done/total))
+func withPercent(done, total int64, facts []string) string {
+	if total > 0 {
+		facts = append([]string{fmt.Sprintf("%d %%", 100*done/total)}, facts...)
 	}
+	return strings.Join(facts, "  ")
+}
+
+// describeBar is what stands beside an activity's bar.
+func describeBar(a activity) string {
+	var parts []string
 	if text := progressText(a.Progress); text != "" {
 		parts = append(parts, text)
 	}
 	switch {
-	case a.State == "scheduled" && a.Attempt > 1:
+	case a.State == stateScheduled && a.Attempt > 1:
 		parts = append(parts, "waits for its next attempt")
-	case a.State == "scheduled":
+	case a.State == stateScheduled:
 		parts = append(parts, "waits for a worker")
 	}
 	if a.Attempt > 1 {
 		parts = append(parts, fmt.Sprintf("attempt %d", a.Attempt))
 	}
-	return strings.Join(parts, "  ")
+	done, total := measure(a.Progress)
+	return withPercent(done, total, parts)
 }
 
 // headlineText is the line above the bars; it is drawn several times a second,

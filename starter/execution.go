@@ -43,6 +43,7 @@ type activity struct {
 	ScheduledMillis   int64               `json:"scheduledMillis,omitempty"`
 	StartedMillis     int64               `json:"startedMillis,omitempty"`
 	NextAttemptMillis int64               `json:"nextAttemptMillis,omitempty"`
+	HeartbeatMillis   int64               `json:"heartbeatMillis,omitempty"`
 	Worker            string              `json:"worker,omitempty"`
 	LastFailure       string              `json:"lastFailure,omitempty"`
 	Progress          *migration.Progress `json:"progress,omitempty"`
@@ -50,11 +51,23 @@ type activity struct {
 
 const stateRunning = "running"
 
+// The states of an activity.
+const (
+	stateScheduled       = "scheduled"
+	stateStarted         = "started"
+	stateCancelRequested = "cancelRequested"
+	statePaused          = "paused"
+)
+
 func (e execution) running() bool { return e.State == stateRunning }
 
-// waitsForWorker tells whether a step has not been taken up by anyone yet.
+// waitsForWorker tells whether a step has not been taken up by anyone yet. Of
+// many pages most may wait for a free slot, as long as one is under way.
 func (e execution) waitsForWorker() bool {
-	return slices.ContainsFunc(e.Activities, func(a activity) bool { return a.State == "scheduled" && a.Attempt <= 1 })
+	begun := slices.ContainsFunc(e.Activities, func(a activity) bool { return a.isPage() && a.State == stateStarted })
+	return slices.ContainsFunc(e.Activities, func(a activity) bool {
+		return a.State == stateScheduled && a.Attempt <= 1 && !(begun && a.isPage())
+	})
 }
 
 func describe(ctx context.Context, c *connection, t target) (execution, error) {
@@ -83,18 +96,18 @@ func newActivity(pending *workflow.PendingActivityInfo) activity {
 	a := activity{
 		ID: pending.GetActivityId(), Type: pending.GetActivityType().GetName(), Attempt: pending.GetAttempt(),
 		ScheduledMillis: millis(pending.GetScheduledTime()), StartedMillis: millis(pending.GetLastStartedTime()),
-		NextAttemptMillis: millis(pending.GetNextAttemptScheduleTime()),
-		Worker:            pending.GetLastWorkerIdentity(), LastFailure: describeFailure(pending.GetLastFailure()),
+		NextAttemptMillis: millis(pending.GetNextAttemptScheduleTime()), HeartbeatMillis: millis(pending.GetLastHeartbeatTime()),
+		Worker: pending.GetLastWorkerIdentity(), LastFailure: describeFailure(pending.GetLastFailure()),
 	}
 	switch pending.GetState() {
 	case enums.PENDING_ACTIVITY_STATE_STARTED:
-		a.State = "started"
+		a.State = stateStarted
 	case enums.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED:
-		a.State = "cancelRequested"
+		a.State = stateCancelRequested
 	case enums.PENDING_ACTIVITY_STATE_PAUSED, enums.PENDING_ACTIVITY_STATE_PAUSE_REQUESTED:
-		a.State = "paused"
+		a.State = statePaused
 	default:
-		a.State = "scheduled"
+		a.State = stateScheduled
 	}
 	if details := pending.GetHeartbeatDetails(); details != nil {
 		var progress migration.Progress

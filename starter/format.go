@@ -91,13 +91,13 @@ func (a *app) describeActivity(step activity) string {
 		parts = append(parts, text)
 	}
 	switch {
-	case step.State == "paused":
+	case step.State == statePaused:
 		parts = append(parts, "paused by an operator of Temporal (temporal activity unpause)")
-	case step.State == "cancelRequested":
+	case step.State == stateCancelRequested:
 		parts = append(parts, "being stopped")
-	case step.State == "scheduled" && step.Attempt > 1 && step.NextAttemptMillis > 0:
+	case step.State == stateScheduled && step.Attempt > 1 && step.NextAttemptMillis > 0:
 		parts = append(parts, fmt.Sprintf("attempt %d at %s", step.Attempt, a.clock(step.NextAttemptMillis)))
-	case step.State == "scheduled":
+	case step.State == stateScheduled:
 		parts = append(parts, "waits for a worker")
 	case step.Attempt > 1:
 		parts = append(parts, fmt.Sprintf("attempt %d", step.Attempt))

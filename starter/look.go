@@ -29,6 +29,9 @@ type view struct {
 	Failure string `json:"failure,omitempty"`
 
 	report *migration.Report
+	// others are the pending activities without the pages, which are one copy.
+	others []activity
+	copied *pagedCopy
 }
 
 // look asks Temporal, then the migration itself. Whether workers are there is
@@ -53,10 +56,13 @@ func (a *app) look(ctx context.Context, c *connection, t target, thorough bool) 
 		switch {
 		case err == nil:
 			v.Status = &status
+			if err := v.settle(ctx, c, t); err != nil {
+				return view{}, err
+			}
 		case ctx.Err() != nil:
 			return view{}, ctx.Err()
 		}
-		if !thorough && (err != nil || e.waitsForWorker()) {
+		if !thorough && (err != nil || v.Execution.waitsForWorker()) {
 			v.Problems, _ = c.missingWorkers(ctx, a.now(), e.TaskQueue)
 		}
 		if err != nil && len(v.Problems) == 0 && e.WorkflowTaskAttempt <= 1 {
@@ -67,7 +73,35 @@ func (a *app) look(ctx context.Context, c *connection, t target, thorough bool) 
 		v.Problems = append(v.Problems, fmt.Sprintf("the workflow's own step has failed or timed out %d times: look at the worker's log, where the reason stands; "+
 			"after an update of the worker, go back to the version before", e.WorkflowTaskAttempt-1))
 	}
+	v.others, v.copied = v.steps()
 	return v, nil
+}
+
+// settleTries bounds settle, since small pages may end one after the other.
+const settleTries = 3
+
+// settle asks both again until no page of a copy has ended in between: such a
+// page would count twice, as one that is under way and as one that has ended.
+func (v *view) settle(ctx context.Context, c *connection, t target) error {
+	for range settleTries {
+		if v.Copy == nil {
+			return nil
+		}
+		e, err := describe(ctx, c, t)
+		if err != nil {
+			return err
+		}
+		status, err := query(ctx, c, t)
+		if err != nil || !e.running() {
+			return ctx.Err() // what is known has to do until the next look
+		}
+		before := *v.Copy
+		v.Execution, v.Status = e, &status
+		if v.Copy != nil && *v.Copy == before {
+			return nil
+		}
+	}
+	return nil
 }
 
 func query(ctx context.Context, c *connection, t target) (migration.Status, error) {

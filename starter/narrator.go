@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/snapferry/snapferry/migration"
 )
@@ -24,6 +26,11 @@ type narrator struct {
 	notes       map[string]bool
 	activities  map[string]string
 	failures    map[string]bool
+	limit       string
+	copied      struct {
+		key string
+		at  time.Time
+	}
 }
 
 // lines says what is new in v.
@@ -49,7 +56,8 @@ func (n *narrator) lines(v view) []string {
 		}
 	}
 	n.said = problems
-	n.steps(v.Execution.Activities, add)
+	n.pages(v.copied, add)
+	n.steps(v.others, add)
 	return lines
 }
 
@@ -88,6 +96,10 @@ func (n *narrator) status(s migration.Status, running bool, add func(string, ...
 			add("resumed")
 		}
 	}
+	if limit := bandwidth(s); running && limit != n.limit {
+		n.limit = limit
+		add("%s", cmp.Or(limit, "copies read as much as they can"))
+	}
 	for _, warning := range s.Warnings {
 		if key := "warning " + warning; !n.notes[key] {
 			n.notes[key] = true
@@ -123,6 +135,38 @@ func (n *narrator) status(s migration.Status, running bool, add func(string, ...
 	n.waits = s.WaitsFor
 }
 
+// copyReminder is how often a copy is told of that has not come a tenth further.
+const copyReminder = 5 * time.Minute
+
+// pages follows a copy in pages.
+func (n *narrator) pages(c *pagedCopy, add func(string, ...any)) {
+	if c == nil {
+		n.copied.key = ""
+		return
+	}
+	tenths := int64(0)
+	if done, total := c.measure(); total > 0 {
+		tenths = 10 * done / total
+	}
+	// Pages begin and end all the time, which is no news; that somebody paused some is.
+	key := fmt.Sprint(c.BytesTotal, tenths, c.paused > 0)
+	if now := n.now(); n.progress && (key != n.copied.key || now.Sub(n.copied.at) >= copyReminder) {
+		n.copied.key, n.copied.at = key, now
+		add("%s", c.line())
+	}
+	// What is told once is the failure, not each page that it happens to.
+	var fresh []activity
+	for _, page := range c.failing {
+		if failure := "page " + page.LastFailure; page.LastFailure != "" && !n.failures[failure] {
+			n.failures[failure] = true
+			fresh = append(fresh, page)
+		}
+	}
+	for _, line := range n.failingPages(fresh) {
+		add("%s", line)
+	}
+}
+
 // steps follows the activities. Their progress changes with every look, so it
 // is told in tenths.
 func (n *narrator) steps(activities []activity, add func(string, ...any)) {
@@ -141,7 +185,7 @@ func (n *narrator) steps(activities []activity, add func(string, ...any)) {
 		failure := step.ID + step.LastFailure
 		fresh := step.LastFailure != "" && !n.failures[failure]
 		n.failures[failure] = true
-		worthy := fresh || step.State == "paused" || n.progress && (step.Progress != nil || step.LastFailure != "")
+		worthy := fresh || step.State == statePaused || n.progress && (step.Progress != nil || step.LastFailure != "")
 		if n.activities[step.ID] == key || !worthy {
 			continue
 		}

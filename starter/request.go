@@ -18,8 +18,9 @@ import (
 
 // answer is what a request says to programs.
 type answer struct {
-	Request    migration.Request `json:"request"`
-	WorkflowID string            `json:"workflowId"`
+	// Request is the name of the update or signal.
+	Request    string `json:"request"`
+	WorkflowID string `json:"workflowId"`
 	// Sent is signal or update. A signal is not answered.
 	Sent    string          `json:"sent"`
 	Message string          `json:"message,omitempty"`
@@ -27,10 +28,26 @@ type answer struct {
 	Next    string          `json:"next"`
 }
 
+// message is an update, or the signal of the same name, with its payload.
+type message struct {
+	name  string
+	input any
+	// next is the command that makes sense once it is taken.
+	next string
+}
+
 type requestOptions struct {
 	by, reason  string
 	signal, yes bool
 	timeout     time.Duration
+}
+
+func (o *requestOptions) add(command *cobra.Command, reasonHelp string) {
+	flags := command.Flags()
+	flags.StringVar(&o.by, "by", "", "who asks (default: the user of this computer)")
+	flags.StringVar(&o.reason, "reason", "", reasonHelp)
+	flags.BoolVar(&o.signal, "signal", false, "send the signal instead of the update")
+	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to wait for the answer")
 }
 
 func (a *app) requestCommand(request migration.Request) *cobra.Command {
@@ -63,14 +80,12 @@ is not answered, and which needs no worker at this moment.`,
 				return err
 			}
 			defer connection.Close()
-			return a.request(c.Context(), connection, t, request, options)
+			m := message{string(request), migration.RequestInput{By: options.by, Reason: options.reason}, after(request)}
+			return a.request(c.Context(), connection, t, m, options)
 		},
 	}
 	flags.add(command)
-	command.Flags().StringVar(&options.by, "by", "", "who asks (default: the user of this computer)")
-	command.Flags().StringVar(&options.reason, "reason", "", "why; it is kept in the status and the report")
-	command.Flags().BoolVar(&options.signal, "signal", false, "send the signal instead of the update")
-	command.Flags().DurationVar(&options.timeout, "timeout", 30*time.Second, "how long to wait for the answer")
+	options.add(command, "why; it is kept in the status and the report")
 	if irrevocable(request) {
 		command.Flags().BoolVarP(&options.yes, "yes", "y", false, "don't ask for confirmation; cutover needs it where there is no terminal")
 	}
@@ -103,21 +118,20 @@ func (a *app) confirm(request migration.Request, t target, yes bool) error {
 	return nil
 }
 
-func (a *app) request(ctx context.Context, c *connection, t target, request migration.Request, options requestOptions) error {
-	input := migration.RequestInput{By: options.by, Reason: options.reason}
-	result := answer{Request: request, WorkflowID: t.id, Sent: "update", Next: t.command(after(request))}
+func (a *app) request(ctx context.Context, c *connection, t target, m message, options requestOptions) error {
+	result := answer{Request: m.name, WorkflowID: t.id, Sent: "update", Next: t.command(m.next)}
 	if options.signal {
 		result.Sent = "signal"
-		if err := a.sendSignal(ctx, c, t, request, input); err != nil {
+		if err := a.sendSignal(ctx, c, t, m); err != nil {
 			return err
 		}
 		result.Next = t.command("status")
 	} else {
 		got, err := within(ctx, options.timeout, func(ctx context.Context) (migration.Answer, error) {
-			return update(ctx, c, t, request, input)
+			return update(ctx, c, t, m)
 		})
 		if err != nil {
-			return a.explainUpdate(ctx, c, t, request, err)
+			return a.explainUpdate(ctx, c, t, m.name, err)
 		}
 		result.Message, result.Phase = got.Message, got.Phase
 	}
@@ -125,9 +139,9 @@ func (a *app) request(ctx context.Context, c *connection, t target, request migr
 		return a.printJSON(result)
 	}
 	if options.signal {
-		a.printf("Sent the signal %s to %s; the status shows what becomes of it.\n", request, t.label())
+		a.printf("Sent the signal %s to %s; the status shows what becomes of it.\n", m.name, t.label())
 	} else {
-		a.printf("%s %s: %s.\nPhase: %s\n", request, t.label(), strings.TrimSuffix(result.Message, "."), result.Phase)
+		a.printf("%s %s: %s.\nPhase: %s\n", m.name, t.label(), strings.TrimSuffix(result.Message, "."), result.Phase)
 	}
 	a.next(result.Next)
 	return nil
@@ -141,22 +155,22 @@ func after(request migration.Request) string {
 	return "watch"
 }
 
-func (a *app) sendSignal(ctx context.Context, c *connection, t target, request migration.Request, input migration.RequestInput) error {
+func (a *app) sendSignal(ctx context.Context, c *connection, t target, m message) error {
 	_, err := within(ctx, callTimeout, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, c.SignalWorkflow(ctx, t.id, "", string(request), input)
+		return struct{}{}, c.SignalWorkflow(ctx, t.id, "", m.name, m.input)
 	})
 	if err == nil {
 		return nil
 	}
-	if refused := a.refusedByEnd(ctx, c, t, request, err); refused != nil {
+	if refused := a.refusedByEnd(ctx, c, t, m.name, err); refused != nil {
 		return refused
 	}
 	return c.explain(err, t)
 }
 
-func update(ctx context.Context, c *connection, t target, request migration.Request, input migration.RequestInput) (migration.Answer, error) {
+func update(ctx context.Context, c *connection, t target, m message) (migration.Answer, error) {
 	handle, err := c.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
-		WorkflowID: t.id, UpdateName: string(request), Args: []any{input},
+		WorkflowID: t.id, UpdateName: m.name, Args: []any{m.input},
 		WaitForStage: client.WorkflowUpdateStageCompleted,
 	})
 	if err != nil {
@@ -166,7 +180,7 @@ func update(ctx context.Context, c *connection, t target, request migration.Requ
 	return got, handle.Get(ctx, &got)
 }
 
-func (a *app) explainUpdate(ctx context.Context, c *connection, t target, request migration.Request, err error) error {
+func (a *app) explainUpdate(ctx context.Context, c *connection, t target, request string, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -194,7 +208,7 @@ func (a *app) explainUpdate(ctx context.Context, c *connection, t target, reques
 }
 
 // refusedByEnd tells whether an error only says that the migration has ended.
-func (a *app) refusedByEnd(ctx context.Context, c *connection, t target, request migration.Request, err error) error {
+func (a *app) refusedByEnd(ctx context.Context, c *connection, t target, request string, err error) error {
 	if _, ok := errors.AsType[*serviceerror.NotFound](err); !ok {
 		return nil
 	}

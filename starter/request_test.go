@@ -42,7 +42,7 @@ func TestRequestsAreUpdates(t *testing.T) {
 		var said answer
 		require.NoError(t, json.Unmarshal([]byte(out), &said))
 		require.Equal(t, "it is done", said.Message)
-		require.Equal(t, request, said.Request)
+		require.Equal(t, string(request), said.Request)
 		require.Equal(t, "ben", fake.updates[1].Args[0].(migration.RequestInput).By)
 	}
 }

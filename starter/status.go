@@ -62,7 +62,7 @@ func (a *app) statusPage(v view, t target) string {
 		section("Needs attention", a.attention(v.Attention))
 	}
 	section("Not moving", bullets(v.Problems))
-	section("Under way", a.activities(v.Execution.Activities))
+	section("Under way", a.underWay(v))
 	if v.Status == nil {
 		return page.String()
 	}
@@ -97,6 +97,9 @@ func (a *app) headline(v view) string {
 		row("Started:", a.ago(s.StartedMillis))
 		if s.Step != "" {
 			row("Now:", s.Step)
+		}
+		if limit := bandwidth(*s); limit != "" {
+			row("Bandwidth:", limit)
 		}
 		if s.WaitsFor != "" {
 			row("Waits for:", s.WaitsFor)
@@ -138,9 +141,12 @@ func (a *app) attention(attention *migration.Attention) string {
 	})
 }
 
-func (a *app) activities(activities []activity) string {
+func (a *app) underWay(v view) string {
 	var lines []string
-	for _, step := range activities {
+	if c := v.copied; c != nil {
+		lines = append(lines, strings.Join(append([]string{c.line()}, a.failingPages(c.failing)...), "\n"))
+	}
+	for _, step := range v.others {
 		lines = append(lines, a.describeActivity(step))
 	}
 	return bullets(lines)

@@ -125,6 +125,7 @@ const patience = 30
 
 func (a *app) follow(ctx context.Context, c *connection, t target, options watchOptions, s screen) (view, error) {
 	silent := 0
+	var rate meter
 	for {
 		v, err := a.look(ctx, c, t, false)
 		switch {
@@ -136,6 +137,7 @@ func (a *app) follow(ctx context.Context, c *connection, t target, options watch
 			return view{}, err
 		default:
 			silent = 0
+			rate.measure(a.now(), v.copied)
 			s.show(v)
 			if ended(v, options) {
 				return v, nil

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+func (a *app) bandwidthCommand() *cobra.Command {
+	var flags targetFlags
+	var options requestOptions
+	command := &cobra.Command{
+		Use:   "bandwidth",
+		Short: "Limit what all copies together read from S3, or lift the limit",
+		Long: `Sets how many bytes per second all copies of a migration together read from S3,
+on all workers, in this round and in all that follow. The limit is a number with a
+unit, such as 50MB/s or 100MiB/s, or none. It comes before the plan's
+copy.bandwidth, holds at any time, and each copy under way takes it up by itself.
+
+Sends the update of this name and prints its answer. With --signal it sends the
+signal instead, which is not answered, and which needs no worker at this moment.`,
+		Example: `  starter bandwidth movies 50MB/s --reason "office hours"
+  starter bandwidth movies none`,
+		RunE: func(c *cobra.Command, args []string) error {
+			last := len(args) - 1
+			limit, err := migration.ParseByteRate(args[last])
+			if err != nil {
+				return fail(exitUsage, "the last argument is the limit: %w", err)
+			}
+			t, err := a.target(flags, args[:last])
+			if err != nil {
+				return err
+			}
+			if options.by == "" {
+				options.by = a.user()
+			}
+			connection, err := a.connect(c.Context())
+			if err != nil {
+				return err
+			}
+			defer connection.Close()
+			input := migration.BandwidthInput{Limit: &limit, By: options.by, Reason: options.reason}
+			return a.request(c.Context(), connection, t, message{migration.Bandwidth, input, "watch"}, options)
+		},
+	}
+	flags.add(command)
+	command.Use += " LIMIT"
+	command.Args = cobra.RangeArgs(1, 2)
+	options.add(command, "why; it stands in the worker's log")
+	return command
+}
+
+// limitOf is what all copies of a migration together may read now, and whether it
+// is another than the plan's.
+func limitOf(s migration.Status) (limit migration.ByteRate, changed bool) {
+	if s.Bandwidth == nil {
+		return s.Plan.Copy.Bandwidth, false
+	}
+	return *s.Bandwidth, *s.Bandwidth != s.Plan.Copy.Bandwidth
+}
+
+// bandwidth says how copies are limited; nothing if they are not and never were.
+func bandwidth(s migration.Status) string {
+	limit, changed := limitOf(s)
+	text := "copies read as much as they can"
+	switch {
+	case limit > 0:
+		text = fmt.Sprintf("all copies together read at most %s", limit)
+	case !changed:
+		return ""
+	}
+	if changed {
+		text += fmt.Sprintf(" (the plan's limit: %s)", s.Plan.Copy.Bandwidth)
+	}
+	return text
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/snapferry/snapferry/internal/report"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// pagedCopy is a copy in pages, many activities at once, as the one step that it
+// is to people: what the migration knows of the pages that have ended and what
+// stands in the heartbeats of those under way, summed up.
+type pagedCopy struct {
+	// CopyProgress has no totals while no worker answers for the migration.
+	migration.CopyProgress
+	// How many pages stand how.
+	running, waiting, retrying, stopping, paused int
+	// rate is in bytes per second, negative if it isn't known.
+	rate  int64
+	limit migration.ByteRate
+	// failing are the pages that are not in their first attempt, the most tried
+	// first.
+	failing []activity
+}
+
+func (a activity) isPage() bool { return a.Type == migration.ActivityCopyPage }
+
+// steps are the activities, with those that carry pages as one copy. It is nil
+// if no delta is carried in pages now.
+func (v view) steps() (others []activity, copied *pagedCopy) {
+	var pages []activity
+	for _, a := range v.Execution.Activities {
+		if a.isPage() {
+			pages = append(pages, a)
+		} else {
+			others = append(others, a)
+		}
+	}
+	known := v.Status != nil && v.Copy != nil
+	if len(pages) == 0 && (!known || v.Copy.PagesDone == v.Copy.PagesTotal) {
+		return others, nil
+	}
+	copied = &pagedCopy{rate: -1}
+	if v.Status != nil {
+		copied.limit, _ = limitOf(*v.Status)
+	}
+	if known {
+		copied.CopyProgress = *v.Copy
+	}
+	copied.sumUp(pages)
+	return others, copied
+}
+
+func (c *pagedCopy) sumUp(pages []activity) {
+	var bytes, millis int64
+	for _, a := range pages {
+		switch {
+		case a.State == statePaused:
+			c.paused++
+		case a.State == stateCancelRequested:
+			c.stopping++
+		case a.State == stateStarted:
+			c.running++
+		case a.Attempt > 1:
+			c.retrying++
+		default:
+			c.waiting++
+		}
+		if a.Attempt > 1 {
+			c.failing = append(c.failing, a)
+		}
+		if a.Progress == nil {
+			continue
+		}
+		c.BlobsDone += a.Progress.BlobsDone
+		c.BytesDone += a.Progress.BytesDone
+		if a.State == stateStarted && a.HeartbeatMillis > a.StartedMillis {
+			bytes += a.Progress.BytesDone
+			millis += a.HeartbeatMillis - a.StartedMillis
+		}
+	}
+	if c.PagesTotal > 0 {
+		c.BlobsDone, c.BytesDone = min(c.BlobsDone, c.BlobsTotal), min(c.BytesDone, c.BytesTotal)
+	}
+	// A page on average, times how many are under way: what a single look can tell.
+	if millis >= time.Second.Milliseconds() {
+		c.rate = int64(float64(bytes) / float64(millis) * 1000 * float64(c.running))
+	}
+	slices.SortFunc(c.failing, func(a, b activity) int {
+		return cmp.Or(cmp.Compare(b.Attempt, a.Attempt), cmp.Compare(len(a.ID), len(b.ID)), cmp.Compare(a.ID, b.ID))
+	})
+}
+
+// measure is how far it is, for a bar; total is 0 if that is not known.
+func (c *pagedCopy) measure() (done, total int64) {
+	if c.BytesTotal > 0 {
+		return c.BytesDone, c.BytesTotal
+	}
+	return c.BlobsDone, c.BlobsTotal
+}
+
+// facts are what there is to say, the most telling first: a terminal may be
+// narrow.
+func (c *pagedCopy) facts() []string {
+	progress := migration.Progress{BytesDone: c.BytesDone, BytesTotal: c.BytesTotal}
+	facts := []string{progressText(&progress)}
+	if c.BytesTotal == 0 && c.BytesDone == 0 {
+		facts = nil
+	}
+	if c.rate >= 0 {
+		facts = append(facts, report.Size(c.rate)+"/s")
+	}
+	if c.rate > 0 {
+		if left := c.BytesTotal - c.BytesDone; left > 0 {
+			facts = append(facts, whole(int64(float64(left)/float64(c.rate)*1000))+" left")
+		}
+	}
+	if c.PagesTotal > 0 {
+		facts = append(facts, fmt.Sprintf("%s of %s pages", report.Count(int64(c.PagesDone)), report.Count(int64(c.PagesTotal))))
+	}
+	if c.BlobsTotal > 0 || c.BlobsDone > 0 {
+		facts = append(facts, progressText(&migration.Progress{BlobsDone: c.BlobsDone, BlobsTotal: c.BlobsTotal}))
+	}
+	for _, of := range []struct {
+		pages int
+		how   string
+	}{
+		{c.running, "under way"}, {c.waiting, "waiting for a free worker"}, {c.retrying, "waiting for the next attempt"},
+		{c.stopping, "being stopped"}, {c.paused, "paused by an operator of Temporal"},
+	} {
+		if of.pages > 0 {
+			facts = append(facts, fmt.Sprintf("%d %s", of.pages, of.how))
+		}
+	}
+	if c.limit > 0 {
+		facts = append(facts, "limit "+c.limit.String())
+	}
+	return facts
+}
+
+func (c *pagedCopy) line() string { return "copy: " + strings.Join(c.facts(), ", ") }
+
+// shownFailing is how many failing pages are shown one by one.
+const shownFailing = 3
+
+// failingPages are lines about pages that are not in their first attempt.
+func (a *app) failingPages(pages []activity) []string {
+	var lines []string
+	for i, page := range pages {
+		if i == shownFailing {
+			lines = append(lines, fmt.Sprintf("and %d more", len(pages)-i))
+			break
+		}
+		lines = append(lines, a.failingPage(page))
+	}
+	return lines
+}
+
+// failingPage names a page by its activity's id, which the Temporal UI shows too.
+func (a *app) failingPage(page activity) string {
+	text := fmt.Sprintf("page in activity %s: attempt %d", page.ID, page.Attempt)
+	if page.State == stateScheduled && page.NextAttemptMillis > 0 {
+		text += " at " + a.clock(page.NextAttemptMillis)
+	}
+	if page.Worker != "" {
+		text += ", worker " + page.Worker
+	}
+	if page.LastFailure != "" {
+		text += "; last failure: " + oneLine(page.LastFailure)
+	}
+	return text
+}
+
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// rateWindow is over how long a rate is taken: several heartbeats of each page.
+const rateWindow = 15 * time.Second
+
+// meter finds the rate of a copy from one look after the other.
+type meter struct {
+	total   int64
+	last    int64 // bytes done
+	moved   int64 // bytes since the first look; a page that begins again takes none away
+	samples []sample
+}
+
+type sample struct {
+	at    time.Time
+	moved int64
+}
+
+// measure takes a look at the copy, and puts its rate over the last seconds
+// in the place of the one that a single look has.
+func (m *meter) measure(now time.Time, c *pagedCopy) {
+	if c == nil || m.total != c.BytesTotal {
+		*m = meter{}
+	}
+	if c == nil || c.BytesTotal == 0 {
+		return
+	}
+	if len(m.samples) > 0 {
+		m.moved += max(c.BytesDone-m.last, 0)
+	}
+	m.total, m.last = c.BytesTotal, c.BytesDone
+	m.samples = append(m.samples, sample{now, m.moved})
+	for len(m.samples) > 2 && now.Sub(m.samples[1].at) >= rateWindow {
+		m.samples = m.samples[1:]
+	}
+	first := m.samples[0]
+	if took := now.Sub(first.at); took >= rateWindow/3 {
+		c.rate = int64(float64(m.moved-first.moved) / took.Seconds())
+	}
+}
