@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/snapferry/snapferry/internal/report"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -15,13 +17,18 @@ import (
 // is to people: what the migration knows of the pages that have ended and what
 // stands in the heartbeats of those under way, summed up.
 type pagedCopy struct {
-	// CopyProgress has no totals while no worker answers for the migration.
+	// CopyProgress has no totals while no worker answers for the migration, but
+	// for what a watch remembers.
 	migration.CopyProgress
+	// ended is the part of the pages that have ended.
+	ended migration.CopyProgress
 	// How many pages stand how.
 	running, waiting, retrying, stopping, paused int
 	// rate is in bytes per second, negative if it isn't known.
-	rate  int64
-	limit migration.ByteRate
+	rate int64
+	// lasting tells whether the rate is worth a forecast.
+	lasting bool
+	limit   migration.ByteRate
 	// failing are the pages that are not in their first attempt, the most tried
 	// first.
 	failing []activity
@@ -49,10 +56,25 @@ func (v view) steps() (others []activity, copied *pagedCopy) {
 		copied.limit, _ = limitOf(*v.Status)
 	}
 	if known {
-		copied.CopyProgress = *v.Copy
+		copied.add(*v.Copy)
 	}
 	copied.sumUp(pages)
 	return others, copied
+}
+
+// add counts the pages that have ended.
+func (c *pagedCopy) add(ended migration.CopyProgress) {
+	c.ended = ended
+	ended.BlobsDone += c.BlobsDone
+	ended.BytesDone += c.BytesDone
+	c.CopyProgress = ended
+}
+
+// clamp keeps what is done within what there is to do, whatever heartbeats say.
+func (c *pagedCopy) clamp() {
+	if c.PagesTotal > 0 {
+		c.BlobsDone, c.BytesDone = min(c.BlobsDone, c.BlobsTotal), min(c.BytesDone, c.BytesTotal)
+	}
 }
 
 func (c *pagedCopy) sumUp(pages []activity) {
@@ -83,12 +105,11 @@ func (c *pagedCopy) sumUp(pages []activity) {
 			millis += a.HeartbeatMillis - a.StartedMillis
 		}
 	}
-	if c.PagesTotal > 0 {
-		c.BlobsDone, c.BytesDone = min(c.BlobsDone, c.BlobsTotal), min(c.BytesDone, c.BytesTotal)
-	}
-	// A page on average, times how many are under way: what a single look can tell.
-	if millis >= time.Second.Milliseconds() {
-		c.rate = int64(float64(bytes) / float64(millis) * 1000 * float64(c.running))
+	c.clamp()
+	// A page on average, times how many are under way: what a single look can tell
+	// once there is something to average.
+	if millis >= 10_000 && bytes >= 1<<20 {
+		c.rate, c.lasting = int64(float64(bytes)/float64(millis)*1000*float64(c.running)), true
 	}
 	slices.SortFunc(c.failing, func(a, b activity) int {
 		return cmp.Or(cmp.Compare(b.Attempt, a.Attempt), cmp.Compare(len(a.ID), len(b.ID)), cmp.Compare(a.ID, b.ID))
@@ -112,9 +133,13 @@ func (c *pagedCopy) facts() []string {
 		facts = nil
 	}
 	if c.rate >= 0 {
-		facts = append(facts, report.Size(c.rate)+"/s")
+		rate := humanize.Bytes(uint64(c.rate)) + "/s" // decimal, as limits are
+		if c.limit > 0 {
+			rate += fmt.Sprintf(" (limit %s)", c.limit)
+		}
+		facts = append(facts, rate)
 	}
-	if c.rate > 0 {
+	if c.rate > 0 && c.lasting {
 		if left := c.BytesTotal - c.BytesDone; left > 0 {
 			facts = append(facts, whole(int64(float64(left)/float64(c.rate)*1000))+" left")
 		}
@@ -135,9 +160,6 @@ func (c *pagedCopy) facts() []string {
 		if of.pages > 0 {
 			facts = append(facts, fmt.Sprintf("%d %s", of.pages, of.how))
 		}
-	}
-	if c.limit > 0 {
-		facts = append(facts, "limit "+c.limit.String())
 	}
 	return facts
 }
@@ -182,8 +204,8 @@ const rateWindow = 15 * time.Second
 
 // meter finds the rate of a copy from one look after the other.
 type meter struct {
-	total   int64
-	last    int64 // bytes done
+	ended   migration.CopyProgress
+	done    int64 // bytes
 	moved   int64 // bytes since the first look; a page that begins again takes none away
 	samples []sample
 }
@@ -193,25 +215,35 @@ type sample struct {
 	moved int64
 }
 
-// measure takes a look at the copy, and puts its rate over the last seconds
-// in the place of the one that a single look has.
+// measure takes a look at the copy, and puts its rate over the last seconds in
+// the place of the guess that a single look allows. While no worker answers, it
+// remembers what the migration told last.
 func (m *meter) measure(now time.Time, c *pagedCopy) {
-	if c == nil || m.total != c.BytesTotal {
+	if c == nil || c.PagesTotal > 0 && (m.ended.BytesTotal != c.BytesTotal || m.ended.PagesTotal != c.PagesTotal) {
 		*m = meter{}
 	}
-	if c == nil || c.BytesTotal == 0 {
+	switch {
+	case c == nil:
+		return
+	case c.PagesTotal > 0:
+		m.ended = c.ended
+	case m.ended.PagesTotal > 0:
+		c.add(m.ended)
+		c.clamp()
+	default:
 		return
 	}
 	if len(m.samples) > 0 {
-		m.moved += max(c.BytesDone-m.last, 0)
+		m.moved += max(c.BytesDone-m.done, 0)
 	}
-	m.total, m.last = c.BytesTotal, c.BytesDone
+	m.done = c.BytesDone
+	c.rate, c.lasting = -1, false
 	m.samples = append(m.samples, sample{now, m.moved})
 	for len(m.samples) > 2 && now.Sub(m.samples[1].at) >= rateWindow {
 		m.samples = m.samples[1:]
 	}
 	first := m.samples[0]
 	if took := now.Sub(first.at); took >= rateWindow/3 {
-		c.rate = int64(float64(m.moved-first.moved) / took.Seconds())
+		c.rate, c.lasting = int64(float64(m.moved-first.moved)/took.Seconds()), took >= rateWindow
 	}
 }
