@@ -43,16 +43,16 @@ func (n *narrator) lines(v view) []string {
 	if v.Status != nil {
 		n.status(*v.Status, v.Execution.running(), add)
 	}
-	problems := map[string]bool{}
+	problems, clauses := map[string]bool{}, map[string]bool{}
 	for _, problem := range v.Problems {
-		problems[problem] = true
+		problems[problem], clauses[firstClause(problem)] = true, true
 		if !n.said[problem] {
 			add("not moving: %s", problem)
 		}
 	}
 	for problem := range n.said {
-		if !problems[problem] {
-			add("no longer: %s", firstClause(problem))
+		if clause := firstClause(problem); !clauses[clause] { // else it is there for another reason
+			add("no longer: %s", clause)
 		}
 	}
 	n.said = problems

@@ -73,6 +73,16 @@ func TestWatchSaysNothingWhenNothingChanges(t *testing.T) {
 	require.Less(t, strings.Count(out, "\n"), 12, out)
 }
 
+// A problem whose reason changes is not over.
+func TestAProblemWithAnotherReason(t *testing.T) {
+	n := narrator{app: &app{deps: newConsole(t, nil).deps}}
+	problem := func(texts ...string) []string { return n.lines(view{Problems: texts}) }
+	require.Equal(t, []string{"not moving: no answer: too late"}, problem("no answer: too late"))
+	require.Equal(t, []string{"not moving: no answer: no poller"}, problem("no answer: no poller"))
+	require.Empty(t, problem("no answer: no poller"))
+	require.Equal(t, []string{"no longer: no answer"}, problem())
+}
+
 func TestWatchAsJSONIsALineForEachChange(t *testing.T) {
 	fake := newFake(t, moment{status: inRounds(t)}, moment{status: inRounds(t)}, moment{status: verified(t)}, moment{state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED})
 	fake.report = completedReport()
