@@ -240,9 +240,9 @@ func runChaos(t *testing.T, seed uint64) {
 	for i := range 3000 {
 		size := c.rng.IntN(6000)
 		switch {
-		case i%10 == 0:
+		case i%20 == 0:
 			size = bufferSize + c.rng.IntN(putLimit-bufferSize) // piped
-		case i%50 == 1:
+		case i%100 == 1:
 			size = putLimit + c.rng.IntN(putLimit) // in parts
 		case i%25 == 2:
 			size = c.rng.IntN(bufferSize)

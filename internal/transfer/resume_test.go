@@ -271,7 +271,7 @@ func TestManyMoversInTheLeastMemory(t *testing.T) {
 	w := newWorld(t)
 	var over failures
 	var all sync.WaitGroup
-	for i := range 8 {
+	for i := range 6 {
 		all.Go(func() {
 			sink := memory.NewSink()
 			sink.SetHooks(memory.Hooks{Before: func(memory.Call) error {
@@ -283,10 +283,11 @@ func TestManyMoversInTheLeastMemory(t *testing.T) {
 			m := transfer.New(w.source, sink, transfer.Options{Concurrency: 1 + i%4, Buffers: w.buffers, PutLimit: putLimit})
 			blobs := slices.Clone(w.blobs)
 			slices.SortFunc(blobs, func(a, b transfer.Blob) int { return bytes.Compare([]byte(a.ETag)[i:], []byte(b.ETag)[i:]) })
+			blobs = blobs[:len(blobs)/3]
 			over.add(m.Copy(t.Context(), slices.Values(blobs), func(transfer.Stored) {}))
-			for key, data := range w.source.Objects() {
-				if !bytes.Equal(data, sink.Objects()[key]) {
-					over.add(fmt.Errorf("mover %d: %s differs", i, key))
+			for _, blob := range blobs {
+				if !bytes.Equal(w.source.Objects()[blob.Key], sink.Objects()[blob.Key]) {
+					over.add(fmt.Errorf("mover %d: %s differs", i, blob.Key))
 				}
 			}
 		})

@@ -54,22 +54,19 @@ var random = sync.OnceValue(func() []byte { return objectstoretest.Random(1, 1_1
 
 func content(seed uint64, size int) []byte { return random()[seed*1000:][:size] }
 
-func newWorld(t *testing.T) *world {
-	w := &world{source: memory.NewSource(), sink: memory.NewSink()}
-	var err error
-	w.buffers, err = transfer.NewBuffers(transfer.LeastMemory)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.Zero(t, w.buffers.InUse(), "slabs are given back") })
+// template is what each world begins with: hashing it takes longer than most tests.
+var template = sync.OnceValue(func() *memory.Store {
+	source := memory.NewSource()
 	seed := uint64(0)
 	for name, size := range sizes {
 		for way, store := range map[string]func(string, []byte){
-			"plain":     w.source.Store,
-			"encrypted": w.source.StoreEncrypted,
-			"parts":     func(key string, data []byte) { w.source.StoreParts(key, data, 110_000) },
-			"large":     func(key string, data []byte) { w.source.StoreParts(key, data, 200_000) }, // parts beyond a buffer
+			"plain":     source.Store,
+			"encrypted": source.StoreEncrypted,
+			"parts":     func(key string, data []byte) { source.StoreParts(key, data, 110_000) },
+			"large":     func(key string, data []byte) { source.StoreParts(key, data, 200_000) }, // parts beyond a buffer
 			// S3 with KMS: nothing shows its MD5s.
-			"encrypted parts": func(key string, data []byte) { w.source.StoreEncryptedParts(key, data, 110_000) },
-			"odd":             func(key string, data []byte) { w.source.StoreParts(key, data, 5000) }, // too small for OSS
+			"encrypted parts": func(key string, data []byte) { source.StoreEncryptedParts(key, data, 110_000) },
+			"odd":             func(key string, data []byte) { source.StoreParts(key, data, 5000) }, // too small for OSS
 		} {
 			if size == 0 && way != "plain" && way != "encrypted" {
 				continue
@@ -78,6 +75,15 @@ func newWorld(t *testing.T) *world {
 			store(name+"/"+way, content(seed, size))
 		}
 	}
+	return source
+})
+
+func newWorld(t *testing.T) *world {
+	w := &world{source: template().Clone(), sink: memory.NewSink()}
+	var err error
+	w.buffers, err = transfer.NewBuffers(transfer.LeastMemory)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.Zero(t, w.buffers.InUse(), "slabs are given back") })
 	w.blobs = w.list(t)
 	return w
 }

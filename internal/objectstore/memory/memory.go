@@ -151,6 +151,13 @@ func (s *Store) Replace(objects map[string][]byte) {
 	}
 }
 
+// Clone is another store with the same objects, without hooks, counts and uploads.
+func (s *Store) Clone() *Store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &Store{base: s.base, upperCase: s.upperCase, objects: maps.Clone(s.objects), uploads: map[string]*upload{}, counts: map[string]int{}}
+}
+
 // Remove removes an object without a call.
 func (s *Store) Remove(key string) {
 	s.mu.Lock()
