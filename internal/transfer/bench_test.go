@@ -8,13 +8,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
-	"strconv"
-	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,87 +24,55 @@ import (
 	"github.com/snapferry/snapferry/internal/transfer"
 )
 
-// The servers of the benchmarks run in a process of their own, this binary with serversVariable set, so that the CPU time that is
-// reported is the copy's alone. They end when their standard input does.
+// The server of a benchmark runs in a process of its own, this binary with serverVariable set, so that the CPU time that is reported is the
+// copy's alone. It speaks S3 and OSS, and ends when its standard input does.
 const (
-	serversVariable = "SNAPFERRY_BENCHMARK_SERVERS"
-	benchBucket     = "bench-es"
-	benchRegion     = "ap-southeast-1"
-	largeSize       = 64 << 20
+	serverVariable = "SNAPFERRY_BENCHMARK_SERVER" // how many source objects there are, of which size: "2000 4096"
+	benchSource    = "bench-source"
+	benchSink      = "bench-sink"
+	benchRegion    = "ap-southeast-1"
 )
 
-type benchServers struct{ Source, Sink string }
+type benchServer struct{ S3, OSS string }
 
-// serveBenchmarks runs both servers until the standard input ends.
-func serveBenchmarks() error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func benchKey(i int) string { return fmt.Sprintf("indices/%d/__%d", i%40, i) }
+
+// benchData is what all objects of a size are.
+func benchData(size int) []byte { return objectstoretest.Random(1, size) }
+
+// serveBenchmark runs the server until the standard input ends.
+func serveBenchmark(what string) error {
+	var count, size int
+	if _, err := fmt.Sscan(what, &count, &size); err != nil {
+		return err
+	}
+	server, err := osstest.Start(osstest.Options{Region: benchRegion, Keys: []osstest.Key{{ID: "ak", Secret: "sk"}}, S3: &osstest.S3Options{Region: benchRegion}})
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: newContents(), ReadHeaderTimeout: time.Minute}
-	go func() { _ = server.Serve(l) }()
 	defer server.Close()
-	sink, err := osstest.Start(osstest.Options{Region: benchRegion, Keys: []osstest.Key{{ID: "ak", Secret: "sk"}}})
-	if err != nil {
-		return err
+	for _, bucket := range []string{benchSource, benchSink} {
+		if err := server.CreateBucket(bucket, osstest.BucketOptions{}); err != nil {
+			return err
+		}
 	}
-	defer sink.Close()
-	if err := sink.CreateBucket(benchBucket, osstest.BucketOptions{}); err != nil {
-		return err
+	data := benchData(size)
+	for i := range count {
+		if err := server.Put(benchSource, "from/here/"+benchKey(i), data); err != nil {
+			return err
+		}
 	}
-	if err := json.NewEncoder(os.Stdout).Encode(benchServers{Source: "http://" + l.Addr().String(), Sink: sink.URL()}); err != nil {
+	if err := json.NewEncoder(os.Stdout).Encode(benchServer{S3: server.S3URL(), OSS: server.URL()}); err != nil {
 		return err
 	}
 	_, err = io.Copy(io.Discard, os.Stdin)
 	return err
 }
 
-// contents answers GetObject as S3 does, for keys that end with a size: all of one size have the same bytes.
-type contents struct {
-	data  []byte
-	etags sync.Map // by size
-}
-
-func newContents() *contents { return &contents{data: objectstoretest.Random(1, largeSize)} }
-
-func (c *contents) etag(size int) string {
-	etag, ok := c.etags.Load(size)
-	if !ok {
-		sum := md5.Sum(c.data[:size])
-		etag, _ = c.etags.LoadOrStore(size, hex.EncodeToString(sum[:]))
-	}
-	return etag.(string)
-}
-
-func (c *contents) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	size, err := strconv.Atoi(r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:])
-	if err != nil || size > len(c.data) {
-		http.Error(w, "no such key", http.StatusNotFound)
-		return
-	}
-	from, to := 0, size-1
-	status := http.StatusOK
-	if value := r.Header.Get("Range"); value != "" {
-		if _, err := fmt.Sscanf(value, "bytes=%d-%d", &from, &to); err != nil || from > to || to >= size {
-			http.Error(w, "range", http.StatusRequestedRangeNotSatisfiable)
-			return
-		}
-		status = http.StatusPartialContent
-		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to, size))
-	}
-	w.Header().Set("ETag", `"`+c.etag(size)+`"`)
-	w.Header().Set("Last-Modified", "Mon, 23 Nov 2026 08:00:00 GMT")
-	w.Header().Set("Content-Type", "application/octet-stream")
-	w.Header().Set("X-Amz-Request-Id", "TX000001")
-	w.Header().Set("Content-Length", strconv.Itoa(to-from+1))
-	w.WriteHeader(status)
-	_, _ = w.Write(c.data[from : to+1])
-}
-
-// startServers starts them in a process of their own, which ends with the benchmark.
-func startServers(b *testing.B) benchServers {
+// startServer starts it in a process of its own, which ends with the benchmark.
+func startServer(b *testing.B, count, size int) benchServer {
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), serversVariable+"=1")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d", serverVariable, count, size))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	require.NoError(b, err)
@@ -122,7 +85,7 @@ func startServers(b *testing.B) benchServers {
 	})
 	line, err := bufio.NewReader(out).ReadBytes('\n')
 	require.NoError(b, err)
-	var s benchServers
+	var s benchServer
 	require.NoError(b, json.Unmarshal(line, &s))
 	return s
 }
@@ -133,32 +96,34 @@ func cpuTime(b *testing.B) time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// benchmarkCopy copies b.N blobs of a size, over HTTP to a bucket of files. It reports what the copy itself used.
-func benchmarkCopy(b *testing.B, size, concurrency int) {
-	servers := startServers(b)
-	source, err := s3.New(b.Context(), s3.Options{Bucket: benchBucket, BasePath: "from/here", Region: benchRegion, Endpoint: servers.Source,
+// benchmarkCopy copies b.N blobs of a size, over HTTP and signed as in earnest, from and to a server that keeps files. It reports what the copy
+// itself used.
+func benchmarkCopy(b *testing.B, size, count, concurrency int) {
+	server := startServer(b, count, size)
+	source, err := s3.New(b.Context(), s3.Options{Bucket: benchSource, BasePath: "from/here", Region: benchRegion, Endpoint: server.S3,
 		PathStyle: true, Concurrency: concurrency, Credentials: credentials.NewStaticCredentialsProvider("ak", "sk", "")})
 	require.NoError(b, err)
-	sink, err := oss.New(oss.Options{Endpoint: servers.Sink, Bucket: benchBucket, BasePath: "to/there", Region: benchRegion, AccessKeyID: "ak",
+	sink, err := oss.New(oss.Options{Endpoint: server.OSS, Bucket: benchSink, BasePath: "to/there", Region: benchRegion, AccessKeyID: "ak",
 		AccessKeySecret: "sk", Concurrency: concurrency})
 	require.NoError(b, err)
 	mover := transfer.New(source, sink, transfer.Options{Concurrency: concurrency})
-	etag := newContents().etag(size)
-	blobs := func(prefix string, n int) iter.Seq[transfer.Blob] {
+	sum := md5.Sum(benchData(size))
+	blobs := func(n int) iter.Seq[transfer.Blob] {
 		return func(yield func(transfer.Blob) bool) {
 			for i := range n {
-				if !yield(transfer.Blob{Key: fmt.Sprintf("%s/%d/%d", prefix, i%2000, size), Size: int64(size), ETag: etag}) {
+				if !yield(transfer.Blob{Key: benchKey(i % count), Size: int64(size), ETag: hex.EncodeToString(sum[:])}) {
 					return
 				}
 			}
 		}
 	}
-	require.NoError(b, mover.Copy(b.Context(), blobs("warm", min(2*concurrency, 64)), func(transfer.Stored) {}))
+	copyAll := func(n int) { require.NoError(b, mover.Copy(b.Context(), blobs(n), func(transfer.Stored) {})) }
+	copyAll(min(4*concurrency, count))
 	b.ReportAllocs()
 	b.SetBytes(int64(size))
 	b.ResetTimer()
 	before := cpuTime(b)
-	require.NoError(b, mover.Copy(b.Context(), blobs("hot", b.N), func(transfer.Stored) {}))
+	copyAll(b.N)
 	used := (cpuTime(b) - before).Seconds()
 	b.StopTimer()
 	total := float64(b.N) * float64(size)
@@ -167,6 +132,6 @@ func benchmarkCopy(b *testing.B, size, concurrency int) {
 	b.ReportMetric(used/total*(1<<30), "CPU-s/GiB")
 }
 
-func BenchmarkCopySmall(b *testing.B)  { benchmarkCopy(b, 4<<10, 32) }
-func BenchmarkCopyMedium(b *testing.B) { benchmarkCopy(b, 1<<20, 16) }
-func BenchmarkCopyLarge(b *testing.B)  { benchmarkCopy(b, largeSize, 4) }
+func BenchmarkCopySmall(b *testing.B)  { benchmarkCopy(b, 4<<10, 2000, 32) }
+func BenchmarkCopyMedium(b *testing.B) { benchmarkCopy(b, 1<<20, 64, 16) }
+func BenchmarkCopyLarge(b *testing.B)  { benchmarkCopy(b, 64<<20, 4, 4) }

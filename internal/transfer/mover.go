@@ -67,6 +67,8 @@ type Mover struct {
 	// sinkHidesMD5 is set once the sink has stored something right under an ETag that is no MD5: from then on the attempt to
 	// prove by ETags is left out.
 	sinkHidesMD5 atomic.Bool
+	// mayNotList is set once the sink has refused to list uploads.
+	mayNotList atomic.Bool
 }
 
 const (

@@ -17,7 +17,7 @@ import (
 // begin takes over an upload that fits, or creates one.
 func (u *upload) begin(ctx context.Context, first bool) error {
 	resumable := u.aligned && !u.hash
-	if resumable || first {
+	if (resumable || first) && !u.mayNotList.Load() {
 		adopted, err := u.adopt(ctx, resumable, first)
 		if adopted || err != nil {
 			return err
@@ -39,6 +39,11 @@ func (u *upload) adopt(ctx context.Context, resumable, first bool) (bool, error)
 	uploads, err := ask(ctx, u.Mover, "ListMultipartUploads", u.blob.Key, func(ctx context.Context) ([]objectstore.Upload, error) {
 		return u.sink.ListUploads(ctx, u.blob.Key)
 	})
+	if objectstore.KindOf(err) == objectstore.Forbidden {
+		// The key of an older setup has no right to it: then nothing is resumed, but all is copied.
+		u.mayNotList.Store(true)
+		return false, nil
+	}
 	if err != nil {
 		return false, err
 	}

@@ -238,6 +238,24 @@ func TestChangedSourceEndsItsUpload(t *testing.T) {
 	}
 }
 
+// A key without the right to list uploads copies all the same, and is refused once.
+func TestListingUploadsIsForbidden(t *testing.T) {
+	w := newWorld(t)
+	w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
+		if c.Op == "ListUploads" {
+			return memory.Failure(objectstore.Forbidden, c)
+		}
+		return nil
+	}})
+	m := transfer.New(w.source, w.sink, transfer.Options{Concurrency: 1, Buffers: w.buffers})
+	for _, key := range inParts {
+		_, err := m.CopyOne(t.Context(), w.find(key))
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(w.source.Objects()[key], w.sink.Objects()[key]), key)
+	}
+	require.Equal(t, 1, w.sink.Count("ListUploads"))
+}
+
 func TestSweep(t *testing.T) {
 	w := newWorld(t)
 	for i := range 30 {

@@ -19,8 +19,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(serversVariable) != "" {
-		if err := serveBenchmarks(); err != nil {
+	if what := os.Getenv(serverVariable); what != "" {
+		if err := serveBenchmark(what); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
