@@ -67,6 +67,8 @@ type Mover struct {
 	// sinkHidesMD5 is set once the sink has stored something right under an ETag that is no MD5: from then on the attempt to
 	// prove by ETags is left out.
 	sinkHidesMD5 atomic.Bool
+	// sourceHidesMD5 says that the last ETag that looked like an MD5 was none: a bucket that is encrypted with KMS has only such.
+	sourceHidesMD5 atomic.Bool
 	// mayNotList is set once the sink has refused to list uploads.
 	mayNotList atomic.Bool
 }
@@ -206,9 +208,9 @@ func (m *Mover) attempt(ctx context.Context, blob Blob, hash, first bool) (strin
 	switch {
 	case !inParts && blob.Size <= min(largestWhole, int64(m.options.Buffers.block)):
 		return m.put(ctx, blob, hash)
-	case !hash && objectstore.LooksLikeMD5(blob.ETag) && blob.Size <= m.options.PutLimit:
+	case !hash && !m.sourceHidesMD5.Load() && objectstore.LooksLikeMD5(blob.ETag) && blob.Size <= m.options.PutLimit:
 		return m.pipe(ctx, blob)
-	case hash && !inParts && blob.Size <= int64(m.options.Buffers.block):
+	case !inParts && blob.Size <= int64(m.options.Buffers.block):
 		return m.put(ctx, blob, hash)
 	default:
 		return m.upload(ctx, blob, hash, first)

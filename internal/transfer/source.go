@@ -39,6 +39,9 @@ func (r *reader) open() error {
 		w.pause()
 		if err == nil {
 			r.body, r.watch, r.isMD5 = body, w, body.ETagIsMD5
+			if objectstore.LooksLikeMD5(r.blob.ETag) && r.sourceHidesMD5.Load() == r.isMD5 {
+				r.sourceHidesMD5.Store(!r.isMD5)
+			}
 			break
 		}
 		w.close()

@@ -3,6 +3,7 @@ package oss
 
 import (
 	"context"
+	"crypto/x509"
 	"net/http"
 	"strings"
 	"time"
@@ -26,6 +27,8 @@ type Options struct {
 	SecurityToken   string
 	// Concurrency is how many requests run at once: so many idle connections are kept.
 	Concurrency int
+
+	roots *x509.CertPool // for tests; nil means the system's
 }
 
 const (
@@ -56,7 +59,7 @@ func New(o Options) (*Sink, error) {
 		return nil, err
 	}
 	options := []oss.ClientOption{
-		oss.HTTPClient(httpClient(o.Concurrency)),
+		oss.HTTPClient(httpClient(o.Concurrency, o.roots)),
 		// The transfer compares what the service says it has stored with what was read; a hash here would be the second one.
 		oss.EnableCRC(false), oss.EnableMD5(false),
 		oss.UserAgent("snapferry"),

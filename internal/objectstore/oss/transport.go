@@ -3,6 +3,7 @@ package oss
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -16,7 +17,8 @@ import (
 
 // httpClient is the transport that the SDK should have: its own dials without a context, so that a cancelled call hangs,
 // and knows no proxy. It speaks HTTP/1.1 only: with HTTP/2 all bodies would share one connection.
-func httpClient(concurrency int) *http.Client {
+func httpClient(concurrency int, roots *x509.CertPool) *http.Client {
+	secure := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, RootCAs: roots}
 	dialer := &net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second}
 	return &http.Client{
 		Transport: &http.Transport{
@@ -27,12 +29,13 @@ func httpClient(concurrency int) *http.Client {
 			DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 				ctx, cancel := context.WithTimeout(ctx, 2*connectTimeout)
 				defer cancel()
-				d := tls.Dialer{NetDialer: dialer, Config: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}}
+				d := tls.Dialer{NetDialer: dialer, Config: secure}
 				return watch(d.DialContext(ctx, network, address))
 			},
+			TLSClientConfig:     secure, // through a proxy
 			MaxIdleConnsPerHost: max(concurrency, 16),
 			IdleConnTimeout:     idleTimeout,
-			TLSHandshakeTimeout: connectTimeout, // through a proxy
+			TLSHandshakeTimeout: connectTimeout,
 			// Small bodies leave together with their header; what is larger is written from the memory that the caller lends.
 			WriteBufferSize: 16 << 10,
 		},
