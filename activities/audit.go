@@ -54,7 +54,7 @@ func (c *Copier) AuditRepositories(ctx context.Context, request migration.AuditR
 		for range auditTries {
 			job := &auditJob{
 				request: request, source: source, sink: sink, pulse: p, options: options,
-				mover: transfer.New(source, sink, options), lister: &copyJob{options: listing},
+				mover: transfer.New(source, sink, options), lister: &copyJob{source: source, sink: sink, options: listing},
 				classes: map[repository.Class]*migration.AuditClass{}, broken: map[int]bool{},
 			}
 			report, err = job.run(ctx)
@@ -389,7 +389,7 @@ func (j *auditJob) compareRootFolder(ctx context.Context) error {
 		if name == repository.IndicesPrefix {
 			continue
 		}
-		for o, err := range j.ordered(ctx, j.sink, name) {
+		for o, err := range j.lister.ordered(ctx, j.sink, name) {
 			if err != nil {
 				return err
 			}

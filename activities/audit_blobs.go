@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -36,67 +35,6 @@ type auditNeed struct {
 	conflict string
 }
 
-// ordered lists a prefix and goes on behind the last key when the listing breaks
-// off.
-func (j *auditJob) ordered(ctx context.Context, store objectstore.Reader, prefix string) iter.Seq2[objectstore.Object, error] {
-	return func(yield func(objectstore.Object, error) bool) {
-		last, stopped := "", false
-		_, err := retry(ctx, j.lister, func() (struct{}, error) {
-			for o, err := range store.List(ctx, prefix) {
-				if err != nil {
-					return struct{}{}, err
-				}
-				if o.Key <= last {
-					continue
-				}
-				last = o.Key
-				if stopped = !yield(o, nil); stopped {
-					break
-				}
-			}
-			return struct{}{}, nil
-		})
-		if err != nil && !stopped {
-			yield(objectstore.Object{}, err)
-		}
-	}
-}
-
-// pairs merges the listings of both sides.
-func (j *auditJob) pairs(ctx context.Context, prefix string) iter.Seq2[keyPair, error] {
-	return func(yield func(keyPair, error) bool) {
-		nextSource, stopSource := iter.Pull2(j.ordered(ctx, j.source, prefix))
-		defer stopSource()
-		nextTarget, stopTarget := iter.Pull2(j.ordered(ctx, j.sink, prefix))
-		defer stopTarget()
-		s, sourceErr, more := nextSource()
-		t, targetErr, moreTarget := nextTarget()
-		for more || moreTarget {
-			if err := cmp.Or(sourceErr, targetErr); err != nil {
-				yield(keyPair{}, err)
-				return
-			}
-			source, target := s, t
-			var pair keyPair
-			if more && (!moreTarget || source.Key <= target.Key) {
-				pair.key, pair.source = source.Key, &source
-			}
-			if moreTarget && (!more || target.Key <= source.Key) {
-				pair.key, pair.target = target.Key, &target
-			}
-			if pair.source != nil {
-				s, sourceErr, more = nextSource()
-			}
-			if pair.target != nil {
-				t, targetErr, moreTarget = nextTarget()
-			}
-			if !yield(pair, nil) {
-				return
-			}
-		}
-	}
-}
-
 // compareIndex compares the folder of an index.
 func (j *auditJob) compareIndex(ctx context.Context, id string) error {
 	needs, shards, err := j.indexNeeds(ctx, id)
@@ -104,7 +42,7 @@ func (j *auditJob) compareIndex(ctx context.Context, id string) error {
 		return err
 	}
 	w := &indexWalk{auditJob: j, needs: needs, shards: shards}
-	for pair, err := range j.pairs(ctx, repository.IndicesPrefix+id+"/") {
+	for pair, err := range j.lister.pairs(ctx, repository.IndicesPrefix+id+"/") {
 		if err == nil {
 			err = w.see(ctx, pair)
 		}

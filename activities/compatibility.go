@@ -29,9 +29,11 @@ func versionProblem(source, target elastic.Info) string {
 		return fmt.Sprintf("the source runs OpenSearch (%s): Elasticsearch restores no snapshots of OpenSearch", from)
 	case target.Distribution == "opensearch":
 		return fmt.Sprintf("the target runs OpenSearch (%s) and not Elasticsearch", to)
-	case from.Major < 5:
-		// The copy knows the layout of snapshots since 5.0 only; better to say so before one is taken.
-		return fmt.Sprintf("the source runs %s: snapferry copies snapshots of 5.0 and later for now; upgrade the source to 5.x first", from)
+	case from.Major < 2:
+		// Only 2.x restores its snapshots, which Alibaba Cloud doesn't have; and their layout is another still.
+		return fmt.Sprintf("the source runs %s: snapferry copies snapshots of 2.0 and later; upgrade the source to 2.x first", from)
+	case to.Major < 5:
+		return fmt.Sprintf("the target runs %s: snapferry restores on 5.0 and later", to)
 	case from.Compare(to) > 0:
 		return fmt.Sprintf("the source runs %s, the target %s: a snapshot can't be restored on an older version, not even on an older patch level", from, to)
 	case from.Major < oldestRestorable(to.Major):

@@ -125,6 +125,8 @@ type copyJob struct {
 	mu     sync.Mutex
 	result migration.CopyResult
 	copied map[string]bool // data blobs that this run has copied, in any round
+	// mirrored are those of them, in a mirrored repository, that the snapshots to publish need.
+	mirrored migration.Tally
 
 	// What a round has found.
 	from sourceRoot
@@ -157,6 +159,9 @@ func (j *copyJob) round(ctx context.Context) error {
 	if published {
 		return j.verifyPublished(ctx)
 	}
+	if j.from.legacy() {
+		return j.mirror(ctx)
+	}
 	if err := j.chooseBase(ctx); err != nil {
 		return err
 	}
@@ -187,6 +192,9 @@ func (j *copyJob) readRoots(ctx context.Context) (published bool, err error) {
 	}
 	if j.from, err = j.readSource(ctx); err != nil {
 		return false, err
+	}
+	if j.to.legacy() && !j.from.legacy() {
+		j.to.Root = nil // Elasticsearch 5 and later reads index-N if there is one
 	}
 	if err := j.usable(ctx); err != nil {
 		return false, err

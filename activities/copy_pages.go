@@ -22,6 +22,9 @@ type paging struct {
 	// most is how many pages a delta is cut into: a larger one has larger pages,
 	// so that the history of a round stays small.
 	most int64
+	// held is how many metadata objects of a mirrored repository are remembered
+	// until its data is copied; 0 means the default.
+	held int
 }
 
 const (

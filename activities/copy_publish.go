@@ -163,6 +163,11 @@ func (j *copyJob) publishLatest(ctx context.Context, generation int64) error {
 // earlier attempt got lost. What a restore needs must be there.
 func (j *copyJob) verifyPublished(ctx context.Context) error {
 	j.doing("verifying what is published")
+	if j.to.legacy() {
+		if err := j.completeTarget(ctx); err != nil {
+			return err
+		}
+	}
 	var shards []repository.ShardID
 	for _, index := range j.to.IndicesOf(j.request.Snapshot.UUID) {
 		s, _ := j.to.Snapshot(j.request.Snapshot.UUID)
@@ -185,6 +190,9 @@ func (j *copyJob) verifyPublished(ctx context.Context) error {
 	if err := inParallel(ctx, j, shards, j.verifyShard); err != nil {
 		return err
 	}
+	if j.result.Generation = j.to.Generation; j.to.legacy() {
+		return nil // it has no index.latest
+	}
 	latest, _, err := j.mover.ReadBack(ctx, repository.LatestKey, metadataLimit)
 	if err != nil && objectstore.KindOf(err) != objectstore.NotFound {
 		return err
@@ -194,7 +202,6 @@ func (j *copyJob) verifyPublished(ctx context.Context) error {
 			return err
 		}
 	}
-	j.result.Generation = j.to.Generation
 	return nil
 }
 
@@ -202,7 +209,7 @@ func (j *copyJob) verifyPublished(ctx context.Context) error {
 func (j *copyJob) published(ctx context.Context, key string) ([]byte, error) {
 	data, _, err := j.mover.ReadBack(ctx, key, metadataLimit)
 	if objectstore.KindOf(err) == objectstore.NotFound {
-		return nil, j.conflict("%s is gone, which index-%d there needs", key, j.to.Generation)
+		return nil, j.conflict("%s is gone, which %s there needs", key, repository.RootIndexKey(j.to.Generation))
 	}
 	return data, err
 }
@@ -235,7 +242,7 @@ func (j *copyJob) verifyShard(ctx context.Context, shard repository.ShardID) err
 	var bytes int64
 	for _, b := range blobs {
 		if o, ok := objects[b.Key]; !ok || o.Size != b.Length {
-			return j.conflict("the blob %s is gone or another, which index-%d there needs", b.Key, j.to.Generation)
+			return j.conflict("the blob %s is gone or another, which %s there needs", b.Key, repository.RootIndexKey(j.to.Generation))
 		}
 		bytes += b.Length
 	}

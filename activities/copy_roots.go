@@ -27,6 +27,8 @@ type targetRoot struct {
 	*repository.Root
 	data    []byte
 	objects map[string]objectstore.Object
+	// ours says that a copy has written it, not a cluster.
+	ours bool
 }
 
 func rootFolder(ctx context.Context, j *copyJob, store objectstore.Reader) (objects map[string]objectstore.Object, latest int64, found bool, err error) {
@@ -52,10 +54,7 @@ func (j *copyJob) readSource(ctx context.Context) (from sourceRoot, err error) {
 		return from, err
 	}
 	from.objects = objects
-	if _, legacy := objects[repository.LegacyRootKey]; !found && legacy {
-		return from, fail(migration.ErrorRefused, "copy the snapshot %s: the repository is of Elasticsearch before 5.0, whose layout the copy doesn't know yet", j.request.Snapshot.Name)
-	}
-	if !found {
+	if generation, found = orLegacy(objects, generation, found); !found {
 		return from, fail(migration.ErrorMissing, "copy the snapshot %s: there is no repository below %s in the S3 bucket %s",
 			j.request.Snapshot.Name, j.request.SourceBasePath(), j.request.Plan.Source.Repository.Bucket)
 	}
@@ -95,6 +94,9 @@ func (j *copyJob) usable(ctx context.Context) error {
 // successful are the snapshots in state SUCCESS. Roots before 5.3 give no
 // states: then the snapshots themselves tell.
 func (j *copyJob) successful(ctx context.Context, root *repository.Root) ([]repository.Snapshot, error) {
+	if root.Generation < 0 {
+		return j.completed(ctx, root)
+	}
 	success := root.Successful()
 	for _, s := range root.Snapshots {
 		if s.State != repository.StateUnknown {
@@ -123,13 +125,18 @@ func (j *copyJob) successful(ctx context.Context, root *repository.Root) ([]repo
 func (j *copyJob) readTarget(ctx context.Context) (targetRoot, error) {
 	objects, generation, found, err := rootFolder(ctx, j, j.sink)
 	to := targetRoot{objects: objects}
-	if err != nil || !found {
+	if err != nil {
 		return to, err
+	}
+	if generation, found = orLegacy(objects, generation, found); !found {
+		return to, nil
 	}
 	key := repository.RootIndexKey(generation)
-	if to.data, _, err = j.mover.ReadBack(ctx, key, metadataLimit); err != nil {
+	var info objectstore.Info
+	if to.data, info, err = j.mover.ReadBack(ctx, key, metadataLimit); err != nil {
 		return to, err
 	}
+	to.ours = leftByCopy(info)
 	if to.Root, err = repository.ParseRoot(generation, to.data); err != nil {
 		return to, j.conflict("%s in OSS can't be understood: %v", key, err)
 	}
@@ -146,6 +153,9 @@ func (j *copyJob) conflict(format string, args ...any) error {
 // nothing, and tells whether this snapshot is published already.
 func (j *copyJob) compareRoots() (published bool, err error) {
 	base, want := j.request.BaseUUID, j.request.Snapshot
+	if j.from.legacy() {
+		return j.compareLegacyRoots()
+	}
 	if j.to.Root == nil {
 		if base != "" {
 			return false, j.conflict("the index-%d of the last round is gone", j.request.BaseGeneration)
@@ -249,6 +259,7 @@ func (j *copyJob) fence(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	generation, found = orLegacy(objects, generation, found)
 	if !found || generation != j.from.Generation || objects[repository.RootIndexKey(generation)].ETag != j.from.etag {
 		return errMoved
 	}

@@ -237,14 +237,6 @@ func TestCopyRootWithoutStates(t *testing.T) {
 	}
 }
 
-func TestCopyBefore50(t *testing.T) {
-	w := newCopyWorld(repositorytest.Layout55)
-	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1))
-	w.source.Replace(map[string][]byte{repository.LegacyRootKey: []byte(`{"snapshots":["r0"]}`)})
-	_, err := w.run(t, w.request(r0))
-	requireType(t, migration.ErrorRefused, err)
-}
-
 // The source takes a snapshot, or deletes one, while the copy runs.
 func TestCopyFence(t *testing.T) {
 	for name, meddle := range map[string]func(*copyWorld){

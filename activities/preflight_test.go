@@ -244,11 +244,11 @@ func TestRepositories(t *testing.T) {
 	require.Empty(t, kind)
 }
 
-// The copy would refuse its repository after the first snapshot.
-func TestPreflightRefusesASourceBefore50(t *testing.T) {
+// No target restores its snapshots.
+func TestPreflightRefusesASourceBefore20(t *testing.T) {
 	w := newWorld(t)
-	w.from.Version = "2.4.6"
-	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "the source runs 2.4.6: snapferry copies snapshots of 5.0 and later")
+	w.from.Version = "1.7.6"
+	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "the source runs 1.7.6: snapferry copies snapshots of 2.0 and later")
 }
 
 // Elasticsearch and the plugins quote settings in their errors.

@@ -141,10 +141,15 @@ func catalogRouting(n int) string {
 func LoadCatalog(ctx context.Context, c *cluster.Client, o CatalogOptions) error {
 	o = o.withDefaults()
 	text := map[string]any{"type": "text", "fields": map[string]any{"keyword": map[string]any{"type": "keyword", "ignore_above": 256}}}
+	description := map[string]any{"type": "text"}
 	keyword := map[string]any{"type": "keyword"}
 	version, err := c.Version(ctx)
 	if err != nil {
 		return err
+	}
+	if strings.HasPrefix(version, "2.") { // one type for both; 5.x still knows it in indices that come from there
+		text, description = map[string]any{"type": "string"}, map[string]any{"type": "string"}
+		keyword = map[string]any{"type": "string", "index": "not_analyzed"}
 	}
 	path := "/" + o.Index
 	if strings.HasPrefix(version, "7.") {
@@ -154,7 +159,7 @@ func LoadCatalog(ctx context.Context, c *cluster.Client, o CatalogOptions) error
 		"settings": map[string]any{"number_of_shards": o.Shards, "number_of_replicas": o.Replicas, "refresh_interval": o.RefreshInterval},
 		"mappings": map[string]any{o.Type: map[string]any{"properties": map[string]any{
 			"sku": keyword, "name": text, "category": keyword, "brand": keyword, "priceCents": map[string]any{"type": "integer"}, "currency": keyword,
-			"stock": map[string]any{"type": "integer"}, "tags": keyword, "description": map[string]any{"type": "text"}, "addedAt": map[string]any{"type": "date"},
+			"stock": map[string]any{"type": "integer"}, "tags": keyword, "description": description, "addedAt": map[string]any{"type": "date"},
 		}}},
 	}, nil)
 	if err != nil {

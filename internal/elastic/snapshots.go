@@ -1,6 +1,7 @@
 package elastic
 
 import (
+	"cmp"
 	"context"
 	"regexp"
 	"slices"
@@ -21,7 +22,7 @@ const (
 // SnapshotInfo is the record of one snapshot.
 type SnapshotInfo struct {
 	Name        string
-	UUID        string // empty before 5.0
+	UUID        string // before 5.0 the name, which later versions show as the uuid of such a snapshot
 	State       string // IN_PROGRESS, SUCCESS, PARTIAL, FAILED, INCOMPATIBLE
 	Version     string // of the cluster that took it, e.g. "5.5.2"
 	VersionID   int    // the same as a number, see [VersionString]
@@ -189,7 +190,7 @@ func (c *Client) snapshots(ctx context.Context, what call, repository string, na
 		for j := range s.Failures {
 			s.Failures[j].Reason = c.redactor.text(s.Failures[j].Reason)
 		}
-		infos[i] = SnapshotInfo{Name: s.Snapshot, UUID: s.UUID, State: s.State, Version: s.Version, VersionID: s.VersionID, Indices: s.Indices,
+		infos[i] = SnapshotInfo{Name: s.Snapshot, UUID: cmp.Or(s.UUID, s.Snapshot), State: s.State, Version: s.Version, VersionID: s.VersionID, Indices: s.Indices,
 			StartMillis: s.StartMillis, EndMillis: s.EndMillis, Reason: c.redactor.text(s.Reason), Failures: s.Failures,
 			ShardsTotal: s.Shards.Total, ShardsFailed: s.Shards.Failed, ShardsSuccessful: s.Shards.Successful}
 		if infos[i].Version == "" && s.VersionID != 0 {

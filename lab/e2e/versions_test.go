@@ -18,7 +18,7 @@ import (
 // within 7.x. Each has a lab of its own.
 func TestOtherVersions(t *testing.T) {
 	for name, versions := range map[string][2]string{
-		"from5to6": {"5.5.2", "6.8.23"}, "from6to7": {"6.8.23", "7.10.2"}, "within7": {"7.10.2", "7.17.28"},
+		"from2to5": {"2.4.6", "5.5.3"}, "from5to6": {"5.5.2", "6.8.23"}, "from6to7": {"6.8.23", "7.10.2"}, "within7": {"7.10.2", "7.17.28"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, err := lab.Start(t.Context(), lab.Options{Dir: t.TempDir(), Out: os.Stderr, SourceVersion: versions[0], TargetVersion: versions[1]})
