@@ -97,7 +97,8 @@ type auditJob struct {
 // be understood.
 type auditedRoot struct {
 	*repository.Root
-	generation int64
+	found      bool
+	generation int64 // -1 if there is none, and of the root of 2.x
 	data       []byte
 	etag       string
 	objects    map[string]objectstore.Object
@@ -138,17 +139,16 @@ func (j *auditJob) readRoots(ctx context.Context) (err error) {
 		return err
 	}
 	where := fmt.Sprintf("below %s in the S3 bucket %s", j.request.Run().SourceBasePath(), j.request.Plan.Source.Repository.Bucket)
-	if _, legacy := j.from.objects[repository.LegacyRootKey]; legacy && j.from.generation < 0 {
-		return fail(migration.ErrorRefused, "audit: the repository %s is of Elasticsearch before 5.0, whose layout the audit doesn't know", where)
-	}
-	if j.from.generation < 0 {
+	if !j.from.found {
 		return fail(migration.ErrorMissing, "audit: there is no repository %s: nothing to compare with", where)
 	}
 	if j.from.Root == nil {
-		return fail(migration.ErrorRepository, "audit: index-%d %s can't be understood", j.from.generation, where)
+		return fail(migration.ErrorRepository, "audit: %s %s can't be understood", j.from.key(), where)
 	}
-	j.to, err = j.readRoot(ctx, j.sink, j.mover.ReadBack)
-	return err
+	if j.to, err = j.readRoot(ctx, j.sink, j.mover.ReadBack); err != nil {
+		return err
+	}
+	return j.completeRoots(ctx, where)
 }
 
 type readWhole func(ctx context.Context, key string, limit int64) ([]byte, objectstore.Info, error)
@@ -156,11 +156,14 @@ type readWhole func(ctx context.Context, key string, limit int64) ([]byte, objec
 // readRoot reads the highest root of a side. One that is damaged is none.
 func (j *auditJob) readRoot(ctx context.Context, store objectstore.Reader, read readWhole) (auditedRoot, error) {
 	objects, generation, found, err := rootFolder(ctx, j.lister, store)
-	r := auditedRoot{objects: objects, generation: generation}
-	if err != nil || !found {
-		r.generation = -1
+	r := auditedRoot{objects: objects, generation: -1}
+	if err != nil {
 		return r, err
 	}
+	if generation, found = orLegacy(objects, generation, found); !found {
+		return r, nil
+	}
+	r.found, r.generation = true, generation
 	data, info, err := read(ctx, repository.RootIndexKey(generation), metadataLimit)
 	if gone(err) {
 		return r, errMoved // between the listing and now
@@ -230,7 +233,7 @@ func (j *auditJob) chooseSnapshots(ctx context.Context) error {
 		}
 	}
 	if j.request.Snapshot != "" && !asked {
-		return fail(migration.ErrorMissing, "audit: neither index-%d in S3 nor the root in OSS lists a snapshot %s", j.from.generation, j.request.Snapshot)
+		return fail(migration.ErrorMissing, "audit: neither %s in S3 nor the root in OSS lists a snapshot %s", j.from.key(), j.request.Snapshot)
 	}
 	j.report.SnapshotsChecked = len(j.snapshots)
 	return j.chooseIndices()
@@ -274,32 +277,37 @@ func (j *auditJob) chooseIndices() error {
 
 // compareRoots says what a cluster that reads OSS finds there.
 func (j *auditJob) compareRoots() {
-	from, to := j.from.generation, j.to.generation
-	j.report.SourceGeneration, j.report.TargetGeneration = from, to
-	j.report.RootsEqual = from == to && bytes.Equal(j.from.data, j.to.data)
+	j.report.SourceGeneration, j.report.TargetGeneration = j.from.generation, j.to.generation
+	j.report.SourceRoot = j.from.key()
+	from, to := j.from.key(), "the root"
+	if j.to.found {
+		j.report.TargetRoot = j.to.key()
+		to = j.to.key()
+	}
+	j.report.RootsEqual = j.to.found && from == to && bytes.Equal(j.from.data, j.to.data)
 	switch {
-	case to < 0:
+	case !j.to.found:
 		j.problem("there is no root index-N in OSS: nothing was published there")
 		return
 	case j.to.Root == nil:
-		j.problem("index-%d in OSS can't be understood", to)
+		j.problem("%s in OSS can't be understood", to)
 		return
 	}
 	if j.request.Snapshot != "" {
 		for _, s := range j.snapshots {
 			if listed, ok := j.to.Snapshot(s.UUID); !ok || listed.Name != s.Name {
-				j.problem("index-%d in OSS doesn't list the snapshot %s [%s]", to, s.Name, s.UUID)
+				j.problem("%s in OSS doesn't list the snapshot %s [%s]", to, s.Name, s.UUID)
 			}
 		}
 		return
 	}
 	switch {
-	case to > from:
-		j.problem("index-%d stands in OSS, higher than index-%d in S3: a cluster reads that one", to, from)
-	case to < from:
-		j.problem("index-%d in OSS is older than index-%d in S3: what came after it is not published", to, from)
+	case j.to.generation > j.from.generation:
+		j.problem("%s stands in OSS, higher than %s in S3: a cluster reads that one", to, from)
+	case j.to.generation < j.from.generation:
+		j.problem("%s in OSS is older than %s in S3: what came after it is not published", to, from)
 	case !j.report.RootsEqual:
-		j.problem("index-%d in OSS is another than in S3", to)
+		j.problem("%s in OSS is another than in S3", to)
 	}
 }
 
@@ -477,10 +485,10 @@ func (j *auditJob) fence(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !found {
+		if generation, found = orLegacy(objects, generation, found); !found {
 			generation = -1
 		}
-		if generation != side.was.generation || side.was.etag != "" && objects[repository.RootIndexKey(generation)].ETag != side.was.etag {
+		if found != side.was.found || generation != side.was.generation || side.was.etag != "" && objects[repository.RootIndexKey(generation)].ETag != side.was.etag {
 			return errMoved
 		}
 	}

@@ -14,15 +14,14 @@ import (
 
 	"github.com/snapferry/snapferry/internal/objectstore/memory"
 	"github.com/snapferry/snapferry/internal/repository"
-	"github.com/snapferry/snapferry/migration"
 )
 
 // What real nodes wrote fits the checksums that they recorded, and a byte that
 // is wrong on both sides doesn't.
 func TestDeepAuditOfWhatRealNodesWrote(t *testing.T) {
-	files, err := filepath.Glob("../internal/repository/testdata/[5-7].*.tar.gz")
+	files, err := filepath.Glob("../internal/repository/testdata/[2-7].*.tar.gz")
 	require.NoError(t, err)
-	require.Greater(t, len(files), 5)
+	require.Greater(t, len(files), 8)
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			w := &copyWorld{source: memory.NewSource(), sink: memory.NewSink()}
@@ -72,15 +71,4 @@ func nodeWritten(t *testing.T, path string) map[string][]byte {
 			require.NoError(t, err)
 		}
 	}
-}
-
-// The layout of 2.x is refused, as the copy does: nothing half understood is
-// called whole.
-func TestAuditRefusesTheLayoutBeforeVersion5(t *testing.T) {
-	w := &copyWorld{source: memory.NewSource(), sink: memory.NewSink()}
-	for key, data := range nodeWritten(t, "../internal/repository/testdata/2.4.6-plain.tar.gz") {
-		w.source.Store(key, data)
-	}
-	_, err := w.tryAudit(t, "", false)
-	requireType(t, migration.ErrorRefused, err)
 }

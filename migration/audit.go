@@ -152,8 +152,12 @@ type AuditReport struct {
 	// means that it isn't whole.
 	Problems []string `json:"problems,omitempty"`
 
-	// SourceGeneration and TargetGeneration are the N of the highest root index-N
-	// in S3 and OSS; -1 if there is none.
+	// SourceRoot and TargetRoot name the roots in S3 and OSS: index-N with the
+	// highest N, or index in a repository of Elasticsearch 2.x; empty if there is
+	// none.
+	SourceRoot string `json:"sourceRoot,omitempty"`
+	TargetRoot string `json:"targetRoot,omitempty"`
+	// SourceGeneration and TargetGeneration are the N; -1 if there is none.
 	SourceGeneration int64 `json:"sourceGeneration"`
 	TargetGeneration int64 `json:"targetGeneration"`
 	RootsEqual       bool  `json:"rootsEqual"`

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -176,7 +177,7 @@ func auditText(r migration.AuditReport, audit target) string {
 		}
 		row("Verdict:", verdict)
 		row("Folder:", r.Token)
-		row("Root:", fmt.Sprintf("%s in S3, %s in OSS", generation(r.SourceGeneration), generation(r.TargetGeneration)))
+		row("Root:", fmt.Sprintf("%s in S3, %s in OSS", cmp.Or(r.SourceRoot, "none"), cmp.Or(r.TargetRoot, "none")))
 		snapshots := fmt.Sprintf("%s checked, %s broken", report.Count(int64(r.SnapshotsChecked)), report.Count(int64(r.SnapshotsBroken)))
 		if r.Snapshot != "" {
 			snapshots += " (only " + r.Snapshot + ")"
@@ -206,13 +207,6 @@ func auditText(r migration.AuditReport, audit target) string {
 		page.WriteString(findings(kind.name, kind.findings))
 	}
 	return page.String()
-}
-
-func generation(n int64) string {
-	if n < 0 {
-		return "none"
-	}
-	return fmt.Sprintf("index-%d", n)
 }
 
 // shownFindings is how many of each kind are printed; -o json has more.

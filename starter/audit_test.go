@@ -57,7 +57,7 @@ func newAuditConsole(t *testing.T, found migration.AuditReport, moments ...momen
 
 func wholeAudit() migration.AuditReport {
 	return migration.AuditReport{
-		Whole: true, Plan: "movies", Token: migration.TokenOf("run-1"), SourceGeneration: 4, TargetGeneration: 4, RootsEqual: true, SnapshotsChecked: 5,
+		Whole: true, Plan: "movies", Token: migration.TokenOf("run-1"), SourceRoot: "index-4", TargetRoot: "index-4", SourceGeneration: 4, TargetGeneration: 4, RootsEqual: true, SnapshotsChecked: 5,
 		Classes: []migration.AuditClass{
 			{Class: "data", Source: migration.Tally{Blobs: 1300, Bytes: 9 << 30}, Target: migration.Tally{Blobs: 1201, Bytes: 9 << 30},
 				Needed: migration.Tally{Blobs: 1200, Bytes: 8 << 30}, Proven: migration.Tally{Blobs: 1200, Bytes: 8 << 30}},

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -52,7 +53,7 @@ func auditPage(r migration.AuditReport) string {
 	for _, problem := range r.Problems {
 		line("\n- %s", problem)
 	}
-	line("\nRoot: index-%d in S3, index-%d in OSS.", r.SourceGeneration, r.TargetGeneration)
+	line("\nRoot: %s in S3, %s in OSS.", cmp.Or(r.SourceRoot, "none"), cmp.Or(r.TargetRoot, "none"))
 	line("\n| kind | in S3 | in OSS | needed | proven | missing or different |\n|---|---|---|---|---|---|")
 	for _, c := range r.Classes {
 		line("| %s | %d | %d | %d, %s | %d | %d |", c.Class, c.Source.Blobs, c.Target.Blobs, c.Needed.Blobs, size(c.Needed.Bytes), c.Proven.Blobs, c.Bad)

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 )
 
 // Whole migrations between other versions than those of all other tests: one major up at a time, as Elasticsearch demands, and
-// within 7.x. Each has a lab of its own.
+// within 7.x. Each has a lab of its own. Afterwards every byte in OSS is compared.
 func TestOtherVersions(t *testing.T) {
 	for name, versions := range map[string][2]string{
 		"from2to5": {"2.4.6", "5.5.3"}, "from5to6": {"5.5.2", "6.8.23"}, "from6to7": {"6.8.23", "7.10.2"}, "within7": {"7.10.2", "7.17.28"},
@@ -36,6 +37,10 @@ func TestOtherVersions(t *testing.T) {
 			s.start()
 			s.await(func(status migration.Status) bool { return status.RoundsEnded >= 3 })
 			s.finish()
+			out, err := shared.Starter(s.ctx, "audit", "-f", filepath.Join(l.Dir, name+".yaml"), "--deep")
+			require.NoError(t, err)
+			require.Zero(t, out.Code, out.Stdout+out.Stderr)
+			require.Contains(t, out.Stdout, "whole")
 		})
 	}
 }

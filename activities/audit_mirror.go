@@ -1,0 +1,60 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// A repository of Elasticsearch 2.x is audited as any other, once its root is completed: the listings of both sides are
+// merged, and what the snapshots need is held against them.
+
+// key is the root's own key.
+func (r auditedRoot) key() string { return repository.RootIndexKey(r.generation) }
+
+// completeRoots adds to roots of 2.x what they leave to the snapshots' own objects. What can't be read or understood on
+// either side is a problem: nobody can tell then what the snapshot needs.
+func (j *auditJob) completeRoots(ctx context.Context, where string) error {
+	for _, r := range []auditedRoot{j.from, j.to} {
+		if r.Root == nil || r.generation >= 0 {
+			continue
+		}
+		infos, err := snapshotInfos(ctx, j.lister, r.Root, func(ctx context.Context, key string, s repository.Snapshot) ([]byte, error) {
+			if _, old := r.objects["snapshot-"+s.Name]; old && r.objects[key].Key == "" {
+				return nil, fail(migration.ErrorRefused, "audit: the repository %s is of Elasticsearch 1.x, which the copy doesn't know", where)
+			}
+			return j.eitherInfo(ctx, key, s)
+		})
+		if err != nil {
+			return err
+		}
+		if err := r.Complete(infos); err != nil {
+			j.problem("what the snapshots of %s need can't be understood: %v", r.key(), err)
+		}
+	}
+	return nil
+}
+
+// eitherInfo reads a snapshot's own object from S3, or from OSS if S3's is gone; nothing if it is of no use.
+func (j *auditJob) eitherInfo(ctx context.Context, key string, s repository.Snapshot) ([]byte, error) {
+	data, err := j.either(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := repository.ParseSnapshotInfo(data); err == nil && info.Name == s.Name {
+		return data, nil
+	}
+	if only := j.request.Snapshot; only != "" && only != s.Name {
+		return nil, nil
+	}
+	problem := fmt.Sprintf("nobody can tell what the snapshot %s needs: %s is gone or damaged", s.Name, key)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !slices.Contains(j.report.Problems, problem) { // both roots may list it
+		j.report.Problems = append(j.report.Problems, problem)
+	}
+	return nil, nil
+}
