@@ -20,9 +20,6 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// concurrency is how many objects each tool carries at once.
-const concurrency = 32
-
 // runLimit ends a run that hangs.
 const runLimit = 10 * time.Minute
 
@@ -225,7 +222,6 @@ func (st *stage) plan(name string) (migration.Plan, error) {
 				"writer": map[string]any{"endpoint": st.at.SinkOSS, "accessKeyId": "env:BENCH_KEY_ID", "accessKeySecret": "env:BENCH_KEY_SECRET"},
 			},
 		},
-		"copy": map[string]any{"concurrency": concurrency},
 	})
 	if err != nil {
 		return migration.Plan{}, err
@@ -366,21 +362,24 @@ func (b *bench) inFlight(ctx context.Context, st *stage) (int64, error) {
 // fanout copies the set with one worker and then with several, each with a key of its own that both servers limit.
 func (b *bench) fanout(ctx context.Context, st *stage, workers int, bytesPerSecond int64) error {
 	f := Fanout{Workers: workers, BytesPerSecondKey: bytesPerSecond, Bytes: st.data.work(false).Bytes, Verified: true}
-	for count, seconds := range map[int]*float64{1: &f.OneSeconds, workers: &f.AllSeconds} {
+	for _, with := range []struct {
+		workers int
+		seconds *float64
+	}{{1, &f.OneSeconds}, {workers, &f.AllSeconds}} {
 		b.serial++
 		name := "fanout-" + strconv.Itoa(b.serial)
-		wall, err := b.copyWith(ctx, st, name, count, bytesPerSecond)
+		wall, err := b.copyWith(ctx, st, name, with.workers, bytesPerSecond)
 		if err != nil {
-			return fmt.Errorf("%d workers with limited keys: %w", count, err)
+			return fmt.Errorf("%d workers with limited keys: %w", with.workers, err)
 		}
-		*seconds = round3(wall.Seconds())
+		*with.seconds = round3(wall.Seconds())
 		if err := st.reset(ctx, conditions{}); err != nil {
 			return err
 		}
 		if err := st.verify(ctx, sinkBase(name)); err != nil {
 			f.Verified, f.Problem = false, err.Error()
 		}
-		b.say("fan-out    %d workers, a key of %s/s each: %.1f s", count, size(bytesPerSecond), *seconds)
+		b.say("fan-out    %d workers, a key of %s/s each: %.1f s", with.workers, size(bytesPerSecond), *with.seconds)
 		if err := st.forget(ctx, sinkBase(name)); err != nil {
 			return err
 		}

@@ -56,6 +56,15 @@ func setE10(tenth bool) shape {
 	return s
 }
 
+// setF is for the fan-out: several pages of the same size, and so few objects that bandwidth is what limits.
+func setF(tenth bool) shape {
+	s := shape{indices: 4, shards: 4, perShard: 999, sizes: repositorytest.FixedSize(40 * kib)}
+	if tenth {
+		s.indices, s.shards = 2, 1
+	}
+	return s
+}
+
 // deltaSizes are those of E: the delta is the same in both.
 var deltaSizes = repositorytest.LogNormal(2*kib, 20*kib, 64*mib)
 

@@ -138,12 +138,15 @@ func newBench(ctx context.Context, dir string, out io.Writer, o options) (b *ben
 			return nil, nil, err
 		}
 	}
-	if err := os.RemoveAll(dir); err != nil { // of a run that was killed
-		return nil, nil, fmt.Errorf("what an earlier run left can't be removed: %w", err)
-	}
-	l, err := lab.Start(ctx, lab.Options{Dir: filepath.Join(dir, "lab"), Parts: []lab.Part{lab.PartTemporal}, Out: out})
+	// The lab's lock keeps a second run out; what one that was killed has left goes only then.
+	l, err := lab.Start(ctx, lab.Options{Dir: filepath.Join(dir, "lab"), Parts: []lab.Part{lab.PartTemporal}, Fresh: true, Out: out})
 	if err != nil {
 		return nil, nil, err
+	}
+	for _, set := range allSets {
+		if err := os.RemoveAll(filepath.Join(dir, set)); err != nil {
+			return nil, nil, errors.Join(fmt.Errorf("what an earlier run left can't be removed: %w", err), l.Close())
+		}
 	}
 	c, err := l.Temporal.Dial(ctx)
 	if err != nil {
@@ -247,7 +250,7 @@ func (b *bench) set(ctx context.Context, set string, runs int) error {
 			)
 		})
 	case "fanout":
-		return b.on(ctx, set, setE(false), false, nil, func(st *stage) error { return b.fanout(ctx, st, fanoutWorkers, fanoutLimit) })
+		return b.on(ctx, set, setF(false), false, nil, func(st *stage) error { return b.fanout(ctx, st, fanoutWorkers, fanoutLimit) })
 	default: // E10
 		at := folders{toolOurs: "published-" + toolOurs, toolRclone: "published-" + toolRclone}
 		return b.on(ctx, set, setE10(false), false, []string{at[toolOurs], at[toolRclone]}, func(st *stage) error {

@@ -69,7 +69,7 @@ type Tool struct {
 	WallSeconds float64 `json:"wallSeconds"`
 	// CPUSeconds are those of the process that copies, user and system.
 	CPUSeconds       float64  `json:"cpuSeconds"`
-	CPUSecondsPerGiB float64  `json:"cpuSecondsPerGiB,omitempty"` // left out below a MiB
+	CPUSecondsPerGiB float64  `json:"cpuSecondsPerGiB,omitempty"` // left out below 64 MiB
 	PeakRSSMiB       float64  `json:"peakRssMiB"`
 	ObjectsPerSecond float64  `json:"objectsPerSecond"`
 	Requests         Requests `json:"requests"`
@@ -136,6 +136,9 @@ type run struct {
 	problem  string
 }
 
+// leastForRate is the least that CPU time per GiB says something of.
+const leastForRate = 64 << 20
+
 // summarize makes one Tool of the runs of a case.
 func summarize(tool string, work Work, runs []run) Tool {
 	t := Tool{Tool: tool, Verified: len(runs) > 0, Walls: []float64{}}
@@ -147,7 +150,7 @@ func summarize(tool string, work Work, runs []run) Tool {
 	middle := sorted[len(sorted)/2]
 	t.WallSeconds = round3(median(runs, func(r run) float64 { return r.wall }))
 	t.CPUSeconds = round3(median(runs, func(r run) float64 { return r.cpu }))
-	if work.Bytes >= 1<<20 {
+	if work.Bytes >= leastForRate {
 		t.CPUSecondsPerGiB = round3(t.CPUSeconds / (float64(work.Bytes) / (1 << 30)))
 	}
 	if t.WallSeconds > 0 {
