@@ -124,6 +124,9 @@ func TestResumeLeavesWhatDoesNotFit(t *testing.T) {
 			require.True(t, bytes.Equal(w.source.Objects()[key], w.sink.Objects()[key]))
 			require.Equal(t, 1, w.sink.OpenUploads())
 			require.Zero(t, w.stats.Corruptions.Load(), "what isn't ours isn't damaged")
+			if name != "other bytes" {
+				require.Equal(t, w.find(key).Size, w.stats.BytesRead.Load(), "what can't fit isn't tried")
+			}
 		})
 	}
 }
@@ -189,12 +192,33 @@ func TestTwoAttemptsAtOnce(t *testing.T) {
 			_, ok, err := w.mover().Present(t.Context(), w.find(key))
 			require.NoError(t, err)
 			require.True(t, ok)
+			if call > 2 && call <= calls { // the upload was there before the other one began
+				require.Equal(t, 1, w.sink.Count("CreateUpload"), "call %d: what the other one has done isn't done again", call)
+			}
 			if call > calls {
 				require.Greater(t, calls, 6)
 				break
 			}
 		}
 	}
+}
+
+// An attempt for another version replaces a part just before the upload is completed.
+func TestPartReplacedBeforeItsEnd(t *testing.T) {
+	const key = "large/large"
+	w := newWorld(t)
+	w.kill(t, key, 2)
+	uploads, err := w.sink.ListUploads(t.Context(), key)
+	require.NoError(t, err)
+	first := once()
+	w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
+		if c.Op == "Complete" && first(c.Op) {
+			_, err := w.sink.UploadPart(t.Context(), uploads[0], 2, bytes.NewReader(content(1, 200_000)), 200_000)
+			return err
+		}
+		return nil
+	}})
+	w.requireCopied(t, key)
 }
 
 // An upload that is ended by somebody else each time is no damage: it may pass.

@@ -142,14 +142,55 @@ func TestStallsForGood(t *testing.T) {
 	})
 }
 
+// obedientSource ends a body as soon as its request is given up, as a connection does.
+type obedientSource struct{ *memory.Store }
+
+func (s obedientSource) ReadRange(ctx context.Context, key, etag string, offset, length int64) (objectstore.Body, error) {
+	body, err := s.Store.ReadRange(ctx, key, etag, offset, length)
+	body.ReadCloser = obedientBody{body.ReadCloser, ctx}
+	return body, err
+}
+
+type obedientBody struct {
+	io.ReadCloser
+	ctx context.Context
+}
+
+func (b obedientBody) Read(p []byte) (int, error) {
+	if b.ctx.Err() != nil {
+		return 0, failed(b.ctx)
+	}
+	return b.ReadCloser.Read(p)
+}
+
+// obedientSink fails a request that was given up.
+type obedientSink struct{ *memory.Store }
+
+func (s obedientSink) Put(ctx context.Context, key string, body io.Reader, size int64, metadata map[string]string) (objectstore.PutResult, error) {
+	result, err := s.Store.Put(ctx, key, body, size, metadata)
+	if ctx.Err() != nil {
+		err = failed(ctx)
+	}
+	return result, err
+}
+
+func (s obedientSink) UploadPart(ctx context.Context, u objectstore.Upload, n int, body io.Reader, size int64) (objectstore.Part, error) {
+	part, err := s.Store.UploadPart(ctx, u, n, body, size)
+	if ctx.Err() != nil {
+		err = failed(ctx)
+	}
+	return part, err
+}
+
 // While another one holds the memory, or our own limit holds back, no connection is given up.
 func TestWaitingIsNoStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		m := transfer.New(w.source, w.sink, transfer.Options{Concurrency: 6, Buffers: w.buffers, PutLimit: putLimit, Stats: &w.stats, Stall: time.Millisecond,
+		m := transfer.New(obedientSource{w.source}, obedientSink{w.sink}, transfer.Options{Concurrency: 6, Buffers: w.buffers, PutLimit: putLimit,
+			Stats: &w.stats, Stall: time.Millisecond,
 			Limits: []*transfer.Limit{transfer.NewLimit(64 << 10)}})
-		for _, blob := range w.blobs[:8] {
-			_, err := m.CopyOne(t.Context(), blob)
+		for _, key := range []string{"small/plain", "piped/plain", "large/large", "large/parts", "parts/plain"} {
+			_, err := m.CopyOne(t.Context(), w.find(key))
 			require.NoError(t, err)
 		}
 		require.Zero(t, w.stats.Stalls.Load())
