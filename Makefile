@@ -71,6 +71,14 @@ bench: bench-tools ## compare the copy with rclone on the same servers: table, a
 bench-quick: bench-tools ## two of its cases on a tenth of the data (two minutes)
 	$(BIN)/bench --quick $(BENCH)
 
+# What else is to be said to the benchmark of the frozen window, such as BENCH_WINDOW='--quick --latencies 20'.
+BENCH_WINDOW ?=
+
+.PHONY: bench-window
+bench-window: tools bench-tools ## compare the frozen window with a shell script's: table, and .lab/bench-window.json (up to 25 minutes)
+	go build -o $(BIN)/benchwindow ./lab/benchwindow
+	$(BIN)/benchwindow $(BENCH_WINDOW)
+
 .PHONY: bench-tools
 bench-tools: $(BIN)/rclone.stamp
 	go build -o $(BIN)/bench ./lab/bench

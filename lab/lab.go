@@ -61,6 +61,8 @@ type Options struct {
 	SourceVersion string    // default 5.5.2
 	TargetVersion string    // default 5.5.3
 	MaxBody       int64     // Amazon's limit on requests; default 10 MiB
+	// S3Endpoint is a server that the caller runs in place of PartS3, in path style; it must have Bucket and take AWSAccessKey.
+	S3Endpoint string
 }
 
 // Source is the domain on Amazon's side.
@@ -137,7 +139,7 @@ func Start(ctx context.Context, o Options) (*Lab, error) {
 		Dir: o.Dir, out: &syncWriter{w: o.Out}, dirLock: lock, servers: map[Part]*server{},
 		Source: Source{Region: o.S3Region, AccessKey: AWSAccessKey, SecretKey: AWSSecretKey, RoleARN: RoleARN},
 		Target: Target{User: TargetUser, Password: TargetPassword},
-		S3:     S3{Region: o.S3Region, AccessKey: AWSAccessKey, SecretKey: AWSSecretKey, Bucket: Bucket},
+		S3:     S3{Endpoint: o.S3Endpoint, Region: o.S3Region, AccessKey: AWSAccessKey, SecretKey: AWSSecretKey, Bucket: Bucket},
 		OSS: OSS{Region: Region, Bucket: OSSBucket, CopierKey: osstest.Key{ID: copierKeyID, Secret: copierKeySecret},
 			ClusterKey: osstest.Key{ID: readerKeyID, Secret: readerKeySecret, ReadOnly: true}},
 	}

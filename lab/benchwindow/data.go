@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/lab/cluster"
+)
+
+const mib = 1 << 20
+
+// The deltas.
+const (
+	deltaSmall = "small"
+	deltaLarge = "large"
+)
+
+// size says what is written in a case: first the baseline, then what one round carries, then the delta of the final round.
+type size struct{ baseline, round, delta int64 }
+
+var sizes = map[string]size{
+	deltaSmall: {baseline: 100 * mib, round: 17 * mib, delta: 50 * mib},
+	deltaLarge: {baseline: 200 * mib, round: 200 * mib, delta: 600 * mib},
+}
+
+const (
+	indexCount = 3
+	shardCount = 5
+	docType    = "product"
+)
+
+// item is a product with a picture of itself, as shops keep them: most of its bytes are ones that nobody searches, so that a delta of
+// some size is made without minutes of indexing.
+type item struct {
+	lab.Product
+	Preview []byte `json:"preview"`
+}
+
+// A preview's size. Elasticsearch keeps it as base64 in the document's source, where its own compression finds nothing to gain.
+const (
+	leastPreview = 6_000
+	mostPreview  = 18_000
+	itemBytes    = (leastPreview+mostPreview)/2*4/3 + 500 // of an average item in a segment
+)
+
+func newItem(seed uint64, n int) item {
+	var key [32]byte
+	copy(key[:], fmt.Sprintf("%d/%d", seed, n))
+	r := rand.NewChaCha8(key)
+	preview := make([]byte, leastPreview+int(r.Uint64()%(mostPreview-leastPreview)))
+	_, _ = r.Read(preview) // never fails
+	return item{Product: lab.NewProduct(seed, n), Preview: preview}
+}
+
+// stock is a set of indices on the source that grows.
+type stock struct {
+	source  *cluster.Client
+	seed    uint64
+	indices []string
+	items   int
+}
+
+// newStock creates the indices, empty.
+func newStock(ctx context.Context, source *cluster.Client, seed uint64, name string) (*stock, error) {
+	s := &stock{source: source, seed: seed}
+	for n := range indexCount {
+		index := fmt.Sprintf("%s-%d", name, n+1)
+		err := source.Do(ctx, http.MethodPut, "/"+index, map[string]any{
+			"settings": map[string]any{
+				"number_of_shards": shardCount, "number_of_replicas": 0, "refresh_interval": "30s",
+				"translog.durability": "async", // or loading would take longer than what is measured
+			},
+			"mappings": map[string]any{docType: map[string]any{"properties": map[string]any{"preview": map[string]any{"type": "binary"}}}},
+		}, nil)
+		if err != nil {
+			return nil, fmt.Errorf("the index %s was not created: %w", index, err)
+		}
+		s.indices = append(s.indices, index)
+	}
+	return s, nil
+}
+
+func (s *stock) names() string { return strings.Join(s.indices, ",") }
+
+// grow adds items of so many bytes, as they come to lie in segments, and returns when the source has nothing left to do with them.
+func (s *stock) grow(ctx context.Context, bytes int64) error {
+	first, last := s.items, s.items+int(bytes/itemBytes)
+	const batch = 200 // about 3 MB
+	group, working := errgroup.WithContext(ctx)
+	group.SetLimit(2) // the lab's computer may be small
+	for n, index := range s.indices {
+		for from := first; from < last; from += batch * indexCount {
+			group.Go(func() error {
+				var documents []cluster.Document
+				for i := from; i < min(from+batch*indexCount, last); i++ {
+					if i%indexCount == n {
+						documents = append(documents, cluster.Document{ID: fmt.Sprintf("p-%07d", i), Source: newItem(s.seed, i)})
+					}
+				}
+				if len(documents) == 0 {
+					return nil
+				}
+				return s.source.Bulk(working, index, docType, documents)
+			})
+		}
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("items %d to %d were not written: %w", first, last, err)
+	}
+	s.items = last
+	return s.rest(ctx)
+}
+
+// rest commits everything and waits until no merge is under way: each of the ways finds the same segments then, whichever comes first.
+func (s *stock) rest(ctx context.Context) error {
+	for quiet := 0; quiet < 2; quiet++ {
+		for {
+			var stats struct {
+				All struct {
+					Primaries struct{ Merges struct{ Current int } }
+				} `json:"_all"`
+			}
+			if err := s.source.Do(ctx, http.MethodGet, "/"+s.names()+"/_stats/merge", nil, &stats); err != nil {
+				return err
+			}
+			if stats.All.Primaries.Merges.Current == 0 {
+				break
+			}
+			if err := pause(ctx, 200*time.Millisecond); err != nil {
+				return err
+			}
+		}
+		for _, call := range []string{"/_refresh", "/_flush?wait_if_ongoing=true"} {
+			if err := s.source.Do(ctx, http.MethodPost, "/"+s.names()+call, nil, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// unblock lets the source take writes again.
+func (s *stock) unblock(ctx context.Context) error {
+	return s.source.Do(ctx, http.MethodPut, "/"+s.names()+"/_settings", map[string]any{"index.blocks.write": nil}, nil)
+}
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}

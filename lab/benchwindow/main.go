@@ -1,0 +1,132 @@
+// Command benchwindow compares the frozen window with that of a shell script which a careful engineer would write (migrate.sh), on the
+// same clusters and the same documents, and prints what both took beside what is demanded. docs/benchmarks.md tells how and why.
+//
+// It starts everything that it needs: Elasticsearch 5.5.2 and 5.5.3, S3 and OSS (internal/osstest, which delays requests as asked),
+// Temporal's dev server and a worker.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/snapferry/snapferry/lab"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := command().ExecuteContext(ctx)
+	interrupted := ctx.Err() != nil
+	stop()
+	if interrupted {
+		os.Exit(130) // as a shell reports a Ctrl-C
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "benchwindow:", err)
+		os.Exit(1)
+	}
+}
+
+// options are the flags of a run.
+type options struct {
+	quick     bool
+	seed      uint64
+	runs      int
+	deltas    []string
+	latencies []int
+	json      string
+	rclone    string
+	keep      bool
+}
+
+func command() *cobra.Command {
+	var o options
+	root := &cobra.Command{
+		Use:   "benchwindow",
+		Short: "Compare the frozen window with that of a careful user's shell script",
+		Args:  cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error { return compare(cmd.Context(), cmd.OutOrStdout(), o) },
+	}
+	flags := root.Flags()
+	flags.BoolVar(&o.quick, "quick", false, "the small delta, once, without added latency, unless the other flags say otherwise")
+	flags.Uint64Var(&o.seed, "seed", 1, "of the documents")
+	flags.IntVar(&o.runs, "runs", 3, "runs of each way in each case")
+	flags.StringSliceVar(&o.deltas, "deltas", []string{deltaSmall, deltaLarge}, "what is written before the window: small, large")
+	flags.IntSliceVar(&o.latencies, "latencies", []int{0, 20}, "milliseconds before each answer of S3 and OSS")
+	flags.StringVar(&o.json, "json", "", "where the report goes (default .lab/bench-window.json in the repository)")
+	flags.StringVar(&o.rclone, "rclone", "", "rclone's path (default .lab/bin/rclone)")
+	flags.BoolVar(&o.keep, "keep", false, "leave logs and data in .lab/benchwindow")
+	root.PreRun = func(cmd *cobra.Command, _ []string) {
+		if !o.quick {
+			return
+		}
+		if !flags.Changed("runs") {
+			o.runs = 1
+		}
+		if !flags.Changed("deltas") {
+			o.deltas = []string{deltaSmall}
+		}
+		if !flags.Changed("latencies") {
+			o.latencies = []int{0}
+		}
+	}
+	return root
+}
+
+// check refuses what can't be run, before minutes are spent.
+func (o *options) check(root string) error {
+	for _, delta := range o.deltas {
+		if _, known := sizes[delta]; !known {
+			return fmt.Errorf("--deltas: there is no delta %q: choose from %s and %s", delta, deltaSmall, deltaLarge)
+		}
+	}
+	if i := slices.IndexFunc(o.latencies, func(ms int) bool { return ms < 0 || ms > 1000 }); i >= 0 {
+		return fmt.Errorf("--latencies: %d ms is not from 0 to 1000", o.latencies[i])
+	}
+	if o.runs < 1 || len(o.deltas) == 0 || len(o.latencies) == 0 {
+		return errors.New("nothing to run: --runs, --deltas and --latencies must all ask for something")
+	}
+	if o.json == "" {
+		o.json = filepath.Join(root, ".lab", "bench-window.json")
+	}
+	if o.rclone == "" {
+		o.rclone = filepath.Join(root, ".lab", "bin", "rclone")
+	}
+	if _, err := os.Stat(o.rclone); err != nil {
+		return errors.New("rclone isn't built: run make bench-window, or make bench-tools before this")
+	}
+	return nil
+}
+
+// compare runs all cases, prints the table and writes the report.
+func compare(ctx context.Context, out io.Writer, o options) (err error) {
+	root, err := lab.Root()
+	if err != nil {
+		return err
+	}
+	if err := o.check(root); err != nil {
+		return err
+	}
+	began := time.Now()
+	b, err := newBench(ctx, filepath.Join(root, ".lab", "benchwindow"), out, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.end()) }()
+	if err := b.all(ctx); err != nil {
+		return err
+	}
+	b.report.judge()
+	b.report.Seconds = round3(time.Since(began).Seconds())
+	fmt.Fprintln(out)
+	return errors.Join(b.report.print(out), b.report.write(o.json))
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"go.temporal.io/sdk/client"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// ours carries rounds with a migration: a real plan, worker and workflow. It has all throttles as a plan has them that says nothing of
+// them, and compares as the script does, without checksums.
+type ours struct {
+	b          *bench
+	name       string
+	stock      *stock
+	plan       migration.Plan
+	workflowID string
+	repository string
+}
+
+// start starts the migration and waits for the end of its baseline.
+func (o *ours) start(ctx context.Context) error {
+	o.plan = o.b.lab.Plan(o.name, o.stock.indices...)
+	o.plan.Rounds.Interval = migration.Duration(24 * time.Hour) // each round is asked for
+	o.plan.Verify.Checksum = migration.ChecksumNone
+	input, err := withoutHotRound(o.plan)
+	if err != nil {
+		return err
+	}
+	o.workflowID = migration.WorkflowID(o.name)
+	started, err := o.b.rig.Client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: o.workflowID, TaskQueue: migration.TaskQueue}, migration.WorkflowType, input)
+	if err != nil {
+		return fmt.Errorf("the migration did not start: %w", err)
+	}
+	o.repository = migration.Run{Plan: o.plan, Token: migration.TokenOf(started.GetRunID())}.RepositoryName()
+	_, err = o.await(ctx, func(s status) bool { return s.RoundsEnded == 1 && s.Step == "" })
+	return err
+}
+
+// withoutHotRound is the plan with its hot round off: it would carry the delta before the window, and the script has none.
+func withoutHotRound(plan migration.Plan) (map[string]any, error) {
+	text, err := json.Marshal(plan)
+	if err != nil {
+		return nil, err
+	}
+	input := map[string]any{}
+	if err := json.Unmarshal(text, &input); err != nil {
+		return nil, err
+	}
+	if _, knows := reflect.TypeFor[migration.Freeze]().FieldByName("HotRound"); knows {
+		freeze, _ := input["freeze"].(map[string]any)
+		if freeze == nil {
+			freeze = map[string]any{}
+		}
+		freeze["hotRound"] = "never"
+		input["freeze"] = freeze
+	}
+	return input, nil
+}
+
+func (o *ours) round(ctx context.Context) error {
+	if err := o.b.rig.Signal(ctx, o.workflowID, migration.RequestRound); err != nil {
+		return err
+	}
+	_, err := o.await(ctx, func(s status) bool { return s.RoundsEnded == 2 && s.Step == "" })
+	return err
+}
+
+// ready has nothing to do: what has to be done before the block the migration does itself, after the signal.
+func (o *ours) ready(context.Context) error { return nil }
+
+// final freezes, waits for the verified target, and hands over.
+func (o *ours) final(ctx context.Context) (run, error) {
+	predicted := int64(-1)
+	look := func(s status) {
+		if s.Prediction != nil && s.FrozenSinceMillis == 0 {
+			predicted = s.Prediction.millis()
+		}
+	}
+	before, err := o.status(ctx)
+	if err != nil {
+		return run{}, err
+	}
+	look(before)
+	if err := o.b.rig.Signal(ctx, o.workflowID, migration.RequestFreeze); err != nil {
+		return run{}, err
+	}
+	if _, err := o.await(ctx, func(s status) bool { look(s); return s.Phase == migration.PhaseAwaitCutover }); err != nil {
+		return run{}, err
+	}
+	one := run{steps: map[string]float64{}, predicted: -1}
+	if predicted >= 0 {
+		one.predicted = float64(predicted) / 1000
+	}
+	verified, err := o.status(ctx)
+	if err != nil {
+		return run{}, err
+	}
+	last := verified.Rounds[len(verified.Rounds)-1]
+	if one.own, err = ownTime(ctx, o.b.lab, o.repository, last.Snapshot, o.stock.names()); err != nil {
+		return run{}, err
+	}
+	if err := o.b.rig.Signal(ctx, o.workflowID, migration.RequestCutover); err != nil {
+		return run{}, err
+	}
+	report, err := o.b.rig.Report(ctx, o.workflowID)
+	if err != nil {
+		return run{}, err
+	}
+	w := report.FrozenWindow
+	if w == nil {
+		return run{}, errors.New("the migration's report tells of no frozen window")
+	}
+	one.window = float64(w.Millis) / 1000
+	for name, millis := range map[string]int64{
+		stepBlock: w.BlockMillis, stepSnapshot: w.SnapshotMillis, stepCopy: w.CopyMillis, stepRestore: w.RestoreMillis, stepVerify: w.VerifyMillis,
+	} {
+		one.steps[name] = float64(millis) / 1000
+	}
+	one.delta = last.BytesCopied
+	one.timeline, err = timelineOf(ctx, o.b.rig.Client, o.workflowID, time.UnixMilli(w.StartedMillis), time.UnixMilli(w.StartedMillis+w.Millis))
+	return one, err
+}
+
+// status is a migration's, with the prediction.
+type status struct {
+	migration.Status
+	Prediction *prediction `json:"prediction"`
+}
+
+// prediction is what is shown of the window before it begins.
+type prediction struct {
+	WindowMillis int64 `json:"windowMillis"`
+	Millis       int64 `json:"millis"`
+}
+
+func (p prediction) millis() int64 { return max(p.WindowMillis, p.Millis) }
+
+func (o *ours) status(ctx context.Context) (status, error) {
+	value, err := o.b.rig.Client.QueryWorkflow(ctx, o.workflowID, "", migration.QueryStatus)
+	if err != nil {
+		return status{}, err
+	}
+	var s status
+	return s, value.Get(&s)
+}
+
+// pollInterval is rare enough for the queries to take nothing from the window that is measured: its end is taken from the report.
+const pollInterval = 250 * time.Millisecond
+
+// await waits until the migration's status is as asked. A migration that needs attention or has ended is an error.
+func (o *ours) await(ctx context.Context, condition func(status) bool) (status, error) {
+	for {
+		s, err := o.status(ctx)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return s, context.Cause(ctx)
+		case err != nil:
+			return s, fmt.Errorf("the migration tells no status: %w", err)
+		case condition(s):
+			return s, nil
+		case s.Attention != nil:
+			return s, fmt.Errorf("the migration needs attention in phase %s: %s: %s", s.Phase, s.Attention.Type, s.Attention.Message)
+		case s.Phase.Ended():
+			return s, fmt.Errorf("the migration has ended: %s", s.Phase)
+		}
+		if err := pause(ctx, pollInterval); err != nil {
+			return s, fmt.Errorf("the migration still stands in phase %s (%s): %w", s.Phase, s.Step, err)
+		}
+	}
+}

@@ -1,0 +1,290 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/dustin/go-humanize"
+)
+
+// The ways that are compared.
+const (
+	wayOurs        = "snapferry"
+	wayScript      = "script"
+	wayUnthrottled = "script unthrottled"
+)
+
+// Report is what a run measured; .lab/bench-window.json holds it. It names no host and no path. Seconds are those of the medians.
+type Report struct {
+	Quick   bool     `json:"quick,omitempty"`
+	Seed    uint64   `json:"seed"` // of the documents
+	CPUs    int      `json:"cpus"` // shared by clusters, servers and clients
+	Seconds float64  `json:"seconds"`
+	Cases   []Case   `json:"cases"`
+	Targets []Target `json:"targets"`
+}
+
+// Case is one delta at one latency.
+type Case struct {
+	Delta             string `json:"delta"`
+	LatencyMS         int    `json:"latencyMs"`  // before each answer of S3 and OSS, for everyone
+	DeltaBytes        int64  `json:"deltaBytes"` // that the final round carried
+	Ours              Way    `json:"ours"`
+	Script            Way    `json:"script"`
+	ScriptUnthrottled Way    `json:"scriptUnthrottled"`
+}
+
+// Way is what one way took: medians, each of its own.
+type Way struct {
+	// WindowSeconds are from the block's request until the target was verified.
+	WindowSeconds float64            `json:"windowSeconds"`
+	Steps         map[string]float64 `json:"steps"`
+	// ElasticsearchSeconds are what the clusters say of their snapshot and restore.
+	ElasticsearchSeconds         float64 `json:"elasticsearchSeconds"`
+	ElasticsearchSnapshotSeconds float64 `json:"elasticsearchSnapshotSeconds"`
+	ElasticsearchRestoreSeconds  float64 `json:"elasticsearchRestoreSeconds"`
+	// PredictedSeconds is what was predicted right before the block; ours only.
+	PredictedSeconds *float64 `json:"predictedSeconds,omitempty"`
+	// Windows and Predictions are those of each run, in order.
+	Windows     []float64 `json:"windows"`
+	Predictions []float64 `json:"predictions,omitempty"`
+	// Timeline is the window of the median run, activity by activity; ours only.
+	Timeline []Span `json:"timeline,omitempty"`
+}
+
+// Target is something that a report must show.
+type Target struct {
+	Name string `json:"name"`
+	Want string `json:"want"`
+	Got  string `json:"got"`
+	Met  bool   `json:"met"`
+}
+
+func newCase(delta string, latencyMS int, runs map[string][]run) Case {
+	return Case{
+		Delta: delta, LatencyMS: latencyMS, DeltaBytes: int64(median(runs[wayOurs], func(r run) float64 { return float64(r.delta) })),
+		Ours: newWay(runs[wayOurs]), Script: newWay(runs[wayScript]), ScriptUnthrottled: newWay(runs[wayUnthrottled]),
+	}
+}
+
+func newWay(runs []run) Way {
+	w := Way{Steps: map[string]float64{}, Windows: []float64{}}
+	if len(runs) == 0 {
+		return w
+	}
+	figure := func(of func(run) float64) float64 { return round3(median(runs, of)) }
+	w.WindowSeconds = figure(func(r run) float64 { return r.window })
+	w.ElasticsearchSnapshotSeconds = figure(func(r run) float64 { return r.own.snapshot })
+	w.ElasticsearchRestoreSeconds = figure(func(r run) float64 { return r.own.restore })
+	w.ElasticsearchSeconds = figure(func(r run) float64 { return r.own.snapshot + r.own.restore })
+	for _, name := range stepNames {
+		w.Steps[name] = figure(func(r run) float64 { return r.steps[name] })
+	}
+	told := true
+	for _, r := range runs {
+		w.Windows = append(w.Windows, round3(r.window))
+		if told = told && len(r.timeline) > 0 && r.predicted >= 0; told {
+			w.Predictions = append(w.Predictions, round3(r.predicted))
+		}
+	}
+	if told {
+		predicted := figure(func(r run) float64 { return r.predicted })
+		w.PredictedSeconds = &predicted
+	} else {
+		w.Predictions = nil
+	}
+	sorted := slices.SortedFunc(slices.Values(runs), func(a, b run) int { return cmp.Compare(a.window, b.window) })
+	w.Timeline = sorted[(len(sorted)-1)/2].timeline
+	return w
+}
+
+func median(runs []run, of func(run) float64) float64 {
+	if len(runs) == 0 {
+		return 0
+	}
+	values := make([]float64, len(runs))
+	for i, r := range runs {
+		values[i] = of(r)
+	}
+	slices.Sort(values)
+	n := len(values)
+	if n%2 == 0 {
+		return (values[n/2-1] + values[n/2]) / 2
+	}
+	return values[n/2]
+}
+
+func round3(x float64) float64 { return math.Round(x*1000) / 1000 }
+
+func (c Case) name() string { return fmt.Sprintf("%s delta at %d ms", c.Delta, c.LatencyMS) }
+
+// overhead is what a window takes beyond what the clusters need for snapshot and restore.
+func (w Way) overhead() float64 { return w.WindowSeconds - w.ElasticsearchSeconds }
+
+// limits are the shares of the script's window that ours may take.
+func (c Case) limits() (throttled, unthrottled float64) {
+	switch {
+	case c.Delta == deltaLarge:
+		return 0.35, 0.8
+	case c.LatencyMS > 0:
+		return 0.6, 0.8
+	}
+	return 0.5, 0.8
+}
+
+// A prediction may be off by this share of the true window, or by this many seconds.
+const (
+	predictionShare   = 0.3
+	predictionSeconds = 1.0
+)
+
+// judge fills in the targets.
+func (r *Report) judge() {
+	r.Targets = []Target{}
+	for _, c := range r.Cases {
+		throttled, free := c.limits()
+		for _, against := range []struct {
+			way   string
+			other Way
+			limit float64
+		}{{wayScript, c.Script, throttled}, {wayUnthrottled, c.ScriptUnthrottled, free}} {
+			t := Target{Name: c.name() + ": window against " + against.way, Want: fmt.Sprintf("<= %.2f", against.limit), Got: "not measured"}
+			if a, b := c.Ours.WindowSeconds, against.other.WindowSeconds; a > 0 && b > 0 {
+				t.Got, t.Met = fmt.Sprintf("%.2f (%.2f s / %.2f s)", a/b, a, b), a/b <= against.limit
+			}
+			r.Targets = append(r.Targets, t)
+		}
+		r.Targets = append(r.Targets, c.judgePrediction())
+	}
+}
+
+// judgePrediction holds each run to its own prediction, and tells of the one that was furthest off.
+func (c Case) judgePrediction() Target {
+	t := Target{
+		Name: c.name() + ": prediction before the block", Want: fmt.Sprintf("within %.0f %% or %.0f s, in each run", predictionShare*100, predictionSeconds),
+		Got: "none was shown",
+	}
+	if len(c.Ours.Predictions) == 0 || len(c.Ours.Predictions) != len(c.Ours.Windows) {
+		return t
+	}
+	t.Met = true
+	worst := -1.0
+	for i, predicted := range c.Ours.Predictions {
+		window := c.Ours.Windows[i]
+		off := math.Abs(predicted - window)
+		allowed := max(predictionShare*window, predictionSeconds)
+		t.Met = t.Met && off <= allowed
+		if off/allowed > worst {
+			worst = off / allowed
+			t.Got = fmt.Sprintf("%.2f s for %.2f s", predicted, window)
+		}
+	}
+	return t
+}
+
+// print writes the table: a row for each way in each case, then where our windows went, then the targets.
+func (r *Report) print(out io.Writer) error {
+	if r.Quick {
+		fmt.Fprintln(out, "quick: a part of the cases, few runs")
+	}
+	fmt.Fprintf(out, "seed %d, %d CPUs shared by clusters, servers and clients; seconds, medians; %.0f s in all\n\n", r.Seed, r.CPUs, r.Seconds)
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "case\tdelta\tway\twindow\tmin-max\tblock\tsnapshot\tcopy\trestore\tverify\tES snapshot\tES restore\tbeyond ES\tpredicted\t")
+	for _, c := range r.Cases {
+		for _, row := range []struct {
+			name string
+			Way
+		}{{wayOurs, c.Ours}, {wayScript, c.Script}, {wayUnthrottled, c.ScriptUnthrottled}} {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%.2f\t%s\t", c.name(), humanize.IBytes(uint64(max(c.DeltaBytes, 0))), row.name, row.WindowSeconds, spread(row.Windows))
+			for _, name := range stepNames {
+				fmt.Fprintf(t, "%.2f\t", row.Steps[name])
+			}
+			predicted := "-"
+			if row.PredictedSeconds != nil {
+				predicted = fmt.Sprintf("%.2f", *row.PredictedSeconds)
+			}
+			fmt.Fprintf(t, "%.2f\t%.2f\t%.2f\t%s\t\n", row.ElasticsearchSnapshotSeconds, row.ElasticsearchRestoreSeconds, row.overhead(), predicted)
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if err := r.printTimelines(out); err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+	t = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "target\twanted\tmeasured\tmet")
+	for _, target := range r.Targets {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", target.Name, target.Want, target.Got, yesNo(target.Met))
+	}
+	return t.Flush()
+}
+
+// printTimelines tells where our median windows went: milliseconds, from the events of their histories.
+func (r *Report) printTimelines(out io.Writer) error {
+	for _, c := range r.Cases {
+		if len(c.Ours.Timeline) == 0 {
+			continue
+		}
+		fmt.Fprintf(out, "\n%s, %s, a median window, ms:\n", c.name(), wayOurs)
+		t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+		fmt.Fprintln(t, "at\tdeciding before\tqueued\tran\tattempts\tactivity\t")
+		var decided, queued int64
+		for _, s := range c.Ours.Timeline {
+			fmt.Fprintf(t, "%d\t%d\t%d\t%d\t%d\t%s\t\n", s.AtMS, s.DecideMS, s.QueuedMS, s.RanMS, s.Attempts, s.Activity)
+			decided += s.DecideMS
+			queued += s.QueuedMS
+		}
+		fmt.Fprintf(t, "\t%d\t%d\t\t\tall\t\n", decided, queued)
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func stepsText(steps map[string]float64) string {
+	var parts []string
+	for _, name := range stepNames {
+		parts = append(parts, fmt.Sprintf("%s %.2f", name, steps[name]))
+	}
+	return "(" + strings.Join(parts, ", ") + ")"
+}
+
+func spread(windows []float64) string {
+	if len(windows) == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f-%.2f", slices.Min(windows), slices.Max(windows))
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "NO"
+}
+
+// write puts the report into a file, beside and renamed: a reader never sees half of one.
+func (r *Report) write(path string) error {
+	data, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return fmt.Errorf("the report can't be written as JSON: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("no folder for the report: %w", err)
+	}
+	if err := os.WriteFile(path+".new", append(data, '\n'), 0o644); err != nil {
+		return fmt.Errorf("the report can't be written: %w", err)
+	}
+	return os.Rename(path+".new", path)
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/migration"
+)
+
+func TestScriptIsValidBash(t *testing.T) {
+	path, err := writeScript(t.TempDir())
+	require.NoError(t, err)
+	out, err := exec.CommandContext(t.Context(), "bash", "-n", path).CombinedOutput()
+	require.NoError(t, err, string(out))
+
+	out, err = exec.CommandContext(t.Context(), "bash", path).CombinedOutput()
+	require.Error(t, err, "without its environment it must not do anything")
+	require.Contains(t, string(out), "unbound variable")
+}
+
+func TestStepsOfTheScript(t *testing.T) {
+	steps, err := parseSteps("step block 1700000000000000 1700000001500000\nstep copy 1700000001500001 1700000001600001\n")
+	require.NoError(t, err)
+	require.Len(t, steps, 2)
+	require.Equal(t, 1500*time.Millisecond, steps["block"].ended.Sub(steps["block"].began))
+	require.Equal(t, 100*time.Millisecond, steps["copy"].ended.Sub(steps["copy"].began))
+	for _, wrong := range []string{"curl: (22)\n", "step block 2 1\n", "step block 1\n"} {
+		_, err := parseSteps(wrong)
+		require.ErrorContains(t, err, "is no step", wrong)
+	}
+}
+
+func TestDocumentsDependOnTheSeedAlone(t *testing.T) {
+	require.Equal(t, newItem(1, 7), newItem(1, 7))
+	require.NotEqual(t, newItem(1, 7).Preview, newItem(2, 7).Preview)
+	require.NotEqual(t, newItem(1, 7).Preview, newItem(1, 8).Preview)
+	var sum int
+	const many = 1000
+	for n := range many {
+		preview := len(newItem(1, n).Preview)
+		require.GreaterOrEqual(t, preview, leastPreview)
+		require.Less(t, preview, mostPreview)
+		sum += preview
+	}
+	require.InEpsilon(t, itemBytes, sum*4/3/many+500, 0.03)
+}
+
+// What the migration is given must be a plan, with the checks that the script has.
+func TestPlanOfOurs(t *testing.T) {
+	plan := (&lab.Lab{}).Plan("shop1", "shop1-1")
+	plan.Verify.Checksum = migration.ChecksumNone
+	input, err := withoutHotRound(plan)
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{"checksum": "none"}, input["verify"])
+	require.Equal(t, "shop1", input["name"])
+}

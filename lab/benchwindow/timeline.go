@@ -1,0 +1,71 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+)
+
+// Span is one activity of a frozen window, from the events of the workflow's history; milliseconds.
+type Span struct {
+	Activity string `json:"activity"`
+	AtMS     int64  `json:"atMs"`     // when it was scheduled, from the window's beginning
+	DecideMS int64  `json:"decideMs"` // before that, in which no activity was under way: workflow tasks
+	QueuedMS int64  `json:"queuedMs"` // until a worker took it
+	RanMS    int64  `json:"ranMs"`
+	Attempts int32  `json:"attempts"`
+}
+
+// timelineOf reads what a migration did within a time.
+func timelineOf(ctx context.Context, c client.Client, workflowID string, from, to time.Time) ([]Span, error) {
+	type activity struct {
+		name                        string
+		scheduled, started, stopped time.Time
+		attempts                    int32
+	}
+	scheduled := map[int64]*activity{}
+	events := c.GetWorkflowHistory(ctx, workflowID, "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	for events.HasNext() {
+		event, err := events.Next()
+		if err != nil {
+			return nil, err
+		}
+		at := event.GetEventTime().AsTime()
+		if a := event.GetActivityTaskScheduledEventAttributes(); a != nil {
+			scheduled[event.GetEventId()] = &activity{name: a.GetActivityType().GetName(), scheduled: at}
+		}
+		if a := event.GetActivityTaskStartedEventAttributes(); a != nil && scheduled[a.GetScheduledEventId()] != nil {
+			scheduled[a.GetScheduledEventId()].started, scheduled[a.GetScheduledEventId()].attempts = at, a.GetAttempt()
+		}
+		if a := event.GetActivityTaskCompletedEventAttributes(); a != nil && scheduled[a.GetScheduledEventId()] != nil {
+			scheduled[a.GetScheduledEventId()].stopped = at
+		}
+	}
+	// An event's time is finer than the window's own.
+	from = from.Add(-time.Millisecond)
+	var all []*activity
+	for _, a := range scheduled {
+		if !a.stopped.IsZero() && !a.scheduled.Before(from) && !a.scheduled.After(to) {
+			all = append(all, a)
+		}
+	}
+	slices.SortFunc(all, func(a, b *activity) int {
+		return cmp.Or(a.scheduled.Compare(b.scheduled), a.stopped.Compare(b.stopped))
+	})
+	var spans []Span
+	busy := from
+	for _, a := range all {
+		spans = append(spans, Span{
+			Activity: a.name, AtMS: a.scheduled.Sub(from).Milliseconds(), DecideMS: max(0, a.scheduled.Sub(busy).Milliseconds()),
+			QueuedMS: a.started.Sub(a.scheduled).Milliseconds(), RanMS: a.stopped.Sub(a.started).Milliseconds(), Attempts: a.attempts,
+		})
+		if a.stopped.After(busy) {
+			busy = a.stopped
+		}
+	}
+	return spans, nil
+}
