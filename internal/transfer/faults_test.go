@@ -126,10 +126,10 @@ func TestDamagedReads(t *testing.T) {
 	}})
 	var provable []transfer.Blob
 	for _, b := range w.blobs {
-		// Parts of 5,000 bytes can't be uploaded as such, and no ETag tells anything of what is encrypted with KMS. A small
-		// blob that was uploaded in parts isn't worth the question for their size.
+		// Parts of 5,000 bytes can't be uploaded as such, nor what is smaller than OSS's parts, and no ETag tells anything of what is encrypted with
+		// KMS.
 		inParts := strings.HasSuffix(b.Key, "/large") || strings.HasSuffix(b.Key, "/parts")
-		if strings.HasSuffix(b.Key, "/plain") || inParts && b.Size > bufferSize {
+		if strings.HasSuffix(b.Key, "/plain") || inParts && b.Size > objectstore.MinPartSize {
 			provable = append(provable, b)
 		}
 	}
@@ -138,6 +138,7 @@ func TestDamagedReads(t *testing.T) {
 	for _, b := range provable {
 		require.True(t, bytes.Equal(w.source.Objects()[b.Key], w.sink.Objects()[b.Key]), b.Key)
 	}
+	require.Positive(t, w.stats.Corruptions.Load())
 }
 
 func TestDamagedForGood(t *testing.T) {
