@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -234,7 +235,7 @@ func TestBounds(t *testing.T) {
 				break
 			}
 		}
-		time.Sleep(100 * time.Microsecond)
+		runtime.Gosched()
 		now.Add(-1)
 		return data
 	}})
