@@ -170,6 +170,9 @@ func (j *copyJob) round(ctx context.Context) error {
 		return err
 	}
 	j.result.BlobsSkipped, j.result.BytesSkipped = plan.skipped, plan.skippedSize
+	if err := j.withdraw(ctx, plan); err != nil {
+		return err
+	}
 	if !plan.inline() {
 		j.result.Pages = &migration.CopyPages{Delta: j.delta(plan), Pages: j.pages.cut(plan.sizes)}
 		return nil

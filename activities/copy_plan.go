@@ -28,6 +28,8 @@ type copyPlan struct {
 	blobs        []transfer.Blob
 	count, bytes int64
 	sizes        map[repository.ShardID][]int64
+	// counted are the ids of the indices of which the delta has blobs that are named by a counter.
+	counted map[string]bool
 	// held are metadata objects that were read to make the plan; they are published from here.
 	held     map[string]heldObject
 	heldSize int64
@@ -72,7 +74,7 @@ func (j *copyJob) plan(ctx context.Context) (*copyPlan, error) {
 
 func (j *copyJob) newPlan(snapshots []string) *copyPlan {
 	return &copyPlan{
-		snapshots: snapshots, shapes: map[string]map[string]repository.Shape{}, most: j.pages, sizes: map[repository.ShardID][]int64{},
+		snapshots: snapshots, shapes: map[string]map[string]repository.Shape{}, most: j.pages, sizes: map[repository.ShardID][]int64{}, counted: map[string]bool{},
 		held: map[string]heldObject{}, generations: map[repository.ShardID]string{},
 	}
 }
@@ -92,6 +94,9 @@ func (p *copyPlan) add(shard repository.ShardID, d *shardDelta, blobs []transfer
 	for _, b := range d.blobs {
 		p.sizes[shard] = append(p.sizes[shard], b.Length)
 		p.bytes += b.Length
+		if !b.Immutable {
+			p.counted[shard.IndexID] = true
+		}
 	}
 	p.count += int64(len(d.blobs))
 	if p.blobs = append(p.blobs, blobs...); !p.inline() {

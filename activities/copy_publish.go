@@ -133,7 +133,16 @@ func (j *copyJob) publishRoot(ctx context.Context) error {
 	if err := j.fence(ctx); err != nil {
 		return err
 	}
-	_, generation, found, err := rootFolder(ctx, j, j.sink)
+	if err := j.unlessPublished(ctx, j.from.Generation); err != nil {
+		return err
+	}
+	return j.mover.Write(ctx, repository.RootIndexKey(j.from.Generation), j.from.data, j.from.etag)
+}
+
+// unlessPublished makes sure that nobody else has published to OSS since the round
+// began, unless that was this very generation.
+func (j *copyJob) unlessPublished(ctx context.Context, generation int64) error {
+	_, highest, found, err := rootFolder(ctx, j, j.sink)
 	if err != nil {
 		return err
 	}
@@ -141,10 +150,10 @@ func (j *copyJob) publishRoot(ctx context.Context) error {
 	if j.to.Root != nil {
 		was = j.to.Generation
 	}
-	if found && generation != was && generation != j.from.Generation || !found && was >= 0 {
+	if found && highest != was && highest != generation || !found && was >= 0 {
 		return errMoved // the next round finds out who it was
 	}
-	return j.mover.Write(ctx, repository.RootIndexKey(j.from.Generation), j.from.data, j.from.etag)
+	return nil
 }
 
 // publishLatest writes the pointer of readers that can't list, unless a newer

@@ -172,7 +172,10 @@ func (j *copyJob) compareRoots() (published bool, err error) {
 		return true, nil // an earlier attempt, whose answer got lost
 	}
 	if base != "" {
-		if _, ok := j.to.Snapshot(base); !ok || j.to.Generation < j.request.BaseGeneration {
+		_, listed := j.to.Snapshot(base)
+		_, kept := j.from.Snapshot(base)
+		withdrawn := !listed && !kept && j.to.Generation > j.request.BaseGeneration
+		if !listed && !withdrawn || j.to.Generation < j.request.BaseGeneration {
 			return false, j.conflict("index-%d there is neither the index-%d of the last round nor a later one of this migration", j.to.Generation, j.request.BaseGeneration)
 		}
 		if j.to.Generation == j.request.BaseGeneration {
