@@ -222,6 +222,9 @@ func (j *copyJob) deltaOf(ctx context.Context, p *copyPlan, t shardTask) (*shard
 		if err != nil {
 			return nil, j.parse(key, err)
 		}
+		if err := j.sameAsBase(t.shard, files, base); err != nil {
+			return nil, err
+		}
 		for _, b := range delta.Blobs {
 			other, ok := wanted[b.Key]
 			if ok && (other.Length != b.Length || other.Checksum != b.Checksum) {
@@ -238,6 +241,38 @@ func (j *copyJob) deltaOf(ctx context.Context, p *copyPlan, t shardTask) (*shard
 	}
 	slices.SortFunc(d.blobs, func(a, b repository.Blob) int { return strings.Compare(a.Key, b.Key) })
 	return d, nil
+}
+
+// sameAsBase makes sure that a snapshot and the base mean the same by the names
+// that both use: S3 lists both, so it has to be. Else something took the base's
+// blob away, and the source gave its name to another. To carry that would take it
+// away in OSS as well.
+func (j *copyJob) sameAsBase(shard repository.ShardID, files, base *repository.ShardSnapshot) error {
+	if base == nil {
+		return nil
+	}
+	had := make(map[string]*repository.File, len(base.Files))
+	for i := range base.Files {
+		had[base.Files[i].Name] = &base.Files[i]
+	}
+	for _, f := range files.Files {
+		old, ok := had[f.Name]
+		if !ok || f.Virtual() || f.Length == old.Length && (f.Checksum == old.Checksum || f.Checksum == "" || old.Checksum == "") {
+			continue
+		}
+		key, err := repository.DataBlobKey(shard, f.Name, f.Blobs()[0].Part)
+		if err != nil {
+			return err
+		}
+		if j.from.Root == nil { // a page: the plan had no such contradiction
+			return fmt.Errorf("the base needs other bytes of the blob %s: %w", key, errMoved)
+		}
+		s, _ := j.from.Snapshot(j.base)
+		return j.unusable("it needs other bytes of the blob %s than the snapshot %s [%s], which S3 lists as well: the blob was lost there and its name used again. "+
+			"%s can't be restored from S3 any more, from OSS only until the blob is carried. Delete that one at the source (DELETE _snapshot/%s/%s), then retry",
+			key, s.Name, s.UUID, s.Name, j.request.RepositoryName(), s.Name)
+	}
+	return nil
 }
 
 func (j *copyJob) planShard(ctx context.Context, p *copyPlan, t shardTask) error {

@@ -1,0 +1,50 @@
+package activities
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// Two snapshots that S3 lists can't both be right about the bytes behind a name.
+func TestCopyNamesThatMeanTwoThings(t *testing.T) {
+	shard := repository.ShardID{IndexID: "i"}
+	files := func(f repository.File) *repository.ShardSnapshot {
+		return &repository.ShardSnapshot{Files: []repository.File{{Name: "__0", Length: 7, Checksum: "x"}, f}}
+	}
+	base := files(repository.File{Name: "__1", Length: 5, Checksum: "a"})
+	root, err := repository.ParseRoot(1, []byte(`{"snapshots":[{"name":"s1","uuid":"u1","state":1}],"indices":{}}`))
+	require.NoError(t, err)
+	job := &copyJob{base: "u1", from: sourceRoot{Root: root}, request: migration.CopyRequest{Snapshot: migration.Snapshot{Name: "s2"}}}
+	for name, test := range map[string]struct {
+		file repository.File
+		fine bool
+	}{
+		"the same":      {repository.File{Name: "__1", Length: 5, Checksum: "a"}, true},
+		"another name":  {repository.File{Name: "__2", Length: 5, Checksum: "b"}, true},
+		"no checksum":   {repository.File{Name: "__1", Length: 5}, true},
+		"other bytes":   {repository.File{Name: "__1", Length: 5, Checksum: "b"}, false},
+		"more bytes":    {repository.File{Name: "__1", Length: 6, Checksum: "a"}, false},
+		"in the lists":  {repository.File{Name: "v__1", Length: 5, Checksum: "b"}, true},
+		"no base there": {repository.File{Name: "__1", Length: 5, Checksum: "b"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			of := base
+			if name == "no base there" {
+				of = nil
+			}
+			err := job.sameAsBase(shard, files(test.file), of)
+			if test.fine {
+				require.NoError(t, err)
+				return
+			}
+			requireType(t, migration.ErrorSnapshotUnusable, err)
+			require.ErrorContains(t, err, "indices/i/0/__1")
+			require.ErrorContains(t, err, "/s1)")
+			require.ErrorIs(t, (&copyJob{base: "u1"}).sameAsBase(shard, files(test.file), of), errMoved, "a page leaves that to the plan")
+		})
+	}
+}
