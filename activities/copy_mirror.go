@@ -70,6 +70,9 @@ func (m *mirror) run(ctx context.Context) error {
 	if err := m.chooseNeeds(ctx); err != nil {
 		return err
 	}
+	if err := m.withdraw(ctx); err != nil {
+		return err
+	}
 	m.doing("copying")
 	if err := m.pass(ctx, true, m.copyData); err != nil {
 		return err
@@ -450,12 +453,8 @@ func (m *mirror) publishLegacyRoot(ctx context.Context) error {
 	if before := m.from.objects[repository.LegacyRootKey]; !bytes.Equal(data, m.from.data) || !info.LastModified.Equal(before.LastModified) {
 		return errMoved
 	}
-	to, err := m.readTarget(ctx)
-	if err != nil {
+	if err := m.unlessPublished(ctx); err != nil {
 		return err
-	}
-	if (to.Root == nil) != (m.to.Root == nil) || !bytes.Equal(to.data, m.to.data) {
-		return errMoved // the next round finds out who it was
 	}
 	if err := m.mover.Write(ctx, repository.LegacyRootKey, m.from.data, m.from.etag); err != nil {
 		return err
@@ -467,6 +466,18 @@ func (m *mirror) publishLegacyRoot(ctx context.Context) error {
 		return m.conflict("the root %s there was replaced right after it was written", repository.LegacyRootKey)
 	}
 	m.result.Generation = m.from.Generation
+	return nil
+}
+
+// unlessPublished makes sure that nobody else has published to OSS since the round began.
+func (m *mirror) unlessPublished(ctx context.Context) error {
+	to, err := m.readTarget(ctx)
+	if err != nil {
+		return err
+	}
+	if (to.Root == nil) != (m.to.Root == nil) || !bytes.Equal(to.data, m.to.data) {
+		return errMoved // the next round finds out who it was
+	}
 	return nil
 }
 

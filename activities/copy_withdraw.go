@@ -53,19 +53,49 @@ func (j *copyJob) overwritten(p *copyPlan) []repository.Snapshot {
 	if j.to.Root == nil || len(p.counted) == 0 {
 		return nil
 	}
-	var gone []repository.Snapshot
-	affected := false
-	for _, s := range j.to.Snapshots {
-		if _, ok := j.from.Snapshot(s.UUID); ok {
-			continue
-		}
-		gone = append(gone, s)
-		affected = affected || slices.ContainsFunc(j.to.IndicesOf(s.UUID), func(i repository.Index) bool { return p.counted[i.ID] })
-	}
-	if !affected {
+	gone := j.deleted()
+	if !slices.ContainsFunc(gone, func(s repository.Snapshot) bool {
+		return slices.ContainsFunc(j.to.IndicesOf(s.UUID), func(i repository.Index) bool { return p.counted[i.ID] })
+	}) {
 		return nil
 	}
 	return gone
+}
+
+// deleted are the snapshots that OSS lists and S3 doesn't.
+func (j *copyJob) deleted() []repository.Snapshot {
+	return slices.DeleteFunc(slices.Clone(j.to.Snapshots), func(s repository.Snapshot) bool {
+		_, ok := j.from.Snapshot(s.UUID)
+		return ok
+	})
+}
+
+// withdraw is that of a mirrored repository, whose blobs are all named by
+// counters.
+func (m *mirror) withdraw(ctx context.Context) error {
+	if m.to.Root == nil {
+		return nil
+	}
+	gone := m.deleted()
+	if len(gone) == 0 {
+		return nil
+	}
+	data, err := without(m.to.data, gone)
+	if err != nil {
+		return m.conflict("the root %s there can't be understood: %v", repository.LegacyRootKey, err)
+	}
+	root, err := repository.ParseRoot(m.to.Generation, data)
+	if err != nil {
+		return m.conflict("the root %s there can't do without the snapshot %s: %v", repository.LegacyRootKey, gone[0].Name, err)
+	}
+	if err := m.unlessPublished(ctx); err != nil {
+		return err
+	}
+	if err := m.mover.Write(ctx, repository.LegacyRootKey, data, m.from.etag); err != nil {
+		return err
+	}
+	m.to.Root, m.to.data = root, data
+	return nil
 }
 
 // without makes a root index-N that lists all but these snapshots. Whatever else
@@ -81,6 +111,9 @@ func without(root []byte, gone []repository.Snapshot) ([]byte, error) {
 	}
 	if err := filterField(fields, "snapshots", isGone, nil); err != nil {
 		return nil, err
+	}
+	if fields["indices"] == nil { // 2.x
+		return json.Marshal(fields)
 	}
 	if err := json.Unmarshal(fields["indices"], &indices); err != nil {
 		return nil, fmt.Errorf("its indices: %w", err)

@@ -47,6 +47,34 @@ func TestCopyOverAPublishedSnapshotThatWasDeleted(t *testing.T) {
 	}
 }
 
+func TestMirrorOverAPublishedSnapshotThatWasDeleted(t *testing.T) {
+	withdrawn := 0
+	for _, carriedOut := range []bool{false, true} {
+		for n := 0; ; n++ {
+			w := newMirrorWorld()
+			w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2)))
+			w.carry(t, w.snapshot("r1", repositorytest.AddSegments("movies", 2, 300)))
+			w.delete("r1")
+			r2 := w.snapshot("r2", repositorytest.Merge("movies"), repositorytest.AddSegments("movies", 2, 300))
+			died := w.crashAt(n, carriedOut)
+			_, err := w.run(t, w.request(r2))
+			w.sink.SetHooks(memory.Hooks{})
+			root := requireLegacyReadable(t, w.sink.Objects())
+			if !died() {
+				require.NoError(t, err)
+				require.Greater(t, n, 10)
+				break
+			}
+			require.Error(t, err)
+			if len(root.Snapshots) == 1 {
+				withdrawn++
+			}
+			w.carry(t, r2)
+		}
+	}
+	require.Greater(t, withdrawn, 20)
+}
+
 // Names that are never used again overwrite nothing, so what is published stays
 // until the next root.
 func TestCopyWithdrawsNothingThatItDoesNotOverwrite(t *testing.T) {
@@ -91,7 +119,10 @@ func TestRootWithoutSnapshots(t *testing.T) {
 			require.NoError(t, err)
 		})
 	}
-	for _, rubbish := range []string{``, `{}`, `[]`, `{"snapshots":[]}`, `{"snapshots":[],"indices":{"i":[]}}`, `{"snapshots":[],"indices":{"i":{}}}`} {
+	got, err := without([]byte(`{"snapshots":["ua","ub"]}`), gone)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"snapshots":["ua"]}`, string(got), "2.x")
+	for _, rubbish := range []string{``, `{}`, `[]`, `{"snapshots":[],"indices":[]}`, `{"snapshots":[],"indices":{"i":[]}}`, `{"snapshots":[],"indices":{"i":{}}}`} {
 		_, err := without([]byte(rubbish), gone)
 		require.Error(t, err, rubbish)
 	}
