@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -135,6 +136,9 @@ func (b *bench) runOne(ctx context.Context, st *stage, t trial, c conditions, to
 	} else {
 		o, err = b.runRclone(limited, st, sinkBase(name), halfway)
 	}
+	if limited.Err() != nil && ctx.Err() == nil {
+		o.wall, o.problem, err = runLimit, fmt.Sprintf("it had not ended after %s", runLimit), nil
+	}
 	if err != nil {
 		return run{}, err
 	}
@@ -150,11 +154,11 @@ func (b *bench) runOne(ctx context.Context, st *stage, t trial, c conditions, to
 		if ctx.Err() != nil {
 			return one, context.Cause(ctx)
 		}
-		one.problem = text(errors.Join(errorOf(one.problem), err))
+		one.problem = strings.TrimPrefix(one.problem+"; "+err.Error(), "; ")
 	}
 	one.verified = one.problem == ""
 	b.say("%-10s %-10s %-9s latency %2d ms  wall %7.2f s  CPU %6.2f s  peak %4d MiB  requests %6d  %s", t.set, t.scenario, tool, t.latencyMS, one.wall, one.cpu,
-		one.peakRSS>>20, one.requests.total(), orElse(one.problem, "verified"))
+		one.peakRSS>>20, one.requests.total(), cmp.Or(one.problem, "verified"))
 	return one, nil
 }
 
@@ -189,22 +193,6 @@ func (st *stage) observed(ctx context.Context) (run, error) {
 		}
 	}
 	return one, nil
-}
-
-func errorOf(problem string) error {
-	if problem == "" {
-		return nil
-	}
-	return errors.New(problem)
-}
-
-func text(err error) string { return err.Error() }
-
-func orElse(text, other string) string {
-	if text == "" {
-		return other
-	}
-	return text
 }
 
 // plan is a migration's, as far as its copy looks at it.

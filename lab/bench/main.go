@@ -154,7 +154,7 @@ func newBench(ctx context.Context, dir string, out io.Writer, o options) (b *ben
 	}
 	b = &bench{
 		dir: dir, out: out, rclone: o.rclone, profile: o.profile, temporal: l.Temporal, client: c, now: time.Now,
-		report: &Report{Quick: o.quick, Seed: o.seed, CPUs: runtime.NumCPU(), Cases: []Case{}},
+		report: &Report{Quick: o.quick, Seed: o.seed, CPUs: runtime.NumCPU(), Load: load(), Cases: []Case{}},
 	}
 	return b, func() error {
 		c.Close()

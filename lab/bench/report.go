@@ -37,6 +37,7 @@ type Report struct {
 	Quick   bool     `json:"quick,omitempty"` // a tenth of the sets
 	Seed    uint64   `json:"seed"`            // of the repositories and the faults
 	CPUs    int      `json:"cpus"`            // shared by servers and clients
+	Load    float64  `json:"load"`            // of the minute before, by other programs
 	Cases   []Case   `json:"cases"`
 	Fanout  *Fanout  `json:"fanout,omitempty"`
 	Targets []Target `json:"targets"`
@@ -331,7 +332,11 @@ func (r *Report) print(out io.Writer) error {
 	if r.Quick {
 		fmt.Fprintln(out, "quick: a tenth of the sets; what a full run shows is more")
 	}
-	fmt.Fprintf(out, "seed %d, %d CPUs shared by servers and clients\n\n", r.Seed, r.CPUs)
+	fmt.Fprintf(out, "seed %d, %d CPUs shared by servers and clients, a load of %.1f before\n", r.Seed, r.CPUs, r.Load)
+	if r.Load > float64(r.CPUs) {
+		fmt.Fprintln(out, "other programs kept this computer busy: run it again when they don't")
+	}
+	fmt.Fprintln(out)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "case\ttool\twall s\tmin-max s\tCPU s\tCPU s/GiB\tpeak MiB\tobjects/s\trequests source\tsink\tread twice\tverified\t")
 	for _, c := range r.Cases {

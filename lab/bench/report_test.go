@@ -136,7 +136,7 @@ func TestSummaryTakesMediansAndTheWorst(t *testing.T) {
 }
 
 func TestTheReportPrintsAndWrites(t *testing.T) {
-	r := Report{Seed: 7, CPUs: 2, Cases: []Case{
+	r := Report{Seed: 7, CPUs: 2, Load: 2.5, Cases: []Case{
 		caseOf("C", cold, 0, true, func(t *Tool) { t.CPUSecondsPerGiB = 0.4 }, same),
 		caseOf("E", faults, 0, false, func(t *Tool) { t.Injected = map[string]int64{"sink throttle": 4, "source reset-download": 3} },
 			func(t *Tool) { t.Verified, t.Problem = false, "rclone ended with exit status 1" }),

@@ -54,6 +54,19 @@ func usageOf(pid int) (usage, error) {
 	return u, nil
 }
 
+// load is how many threads wanted to run in the last minute, on average.
+func load() float64 {
+	var minute float64
+	data, err := os.ReadFile("/proc/loadavg")
+	if err == nil {
+		_, err = fmt.Sscan(string(data), &minute)
+	}
+	if err != nil {
+		return 0
+	}
+	return minute
+}
+
 // settle writes out what earlier runs have left in memory, so that no run pays for another.
 func settle() { syscall.Sync() }
 
