@@ -62,6 +62,9 @@ type Index struct {
 	// Docs counts live documents of the primaries, Bytes their store.
 	Docs  int64 `json:"docs"`
 	Bytes int64 `json:"bytes"`
+	// Writes counts the index and delete operations on the primaries since each
+	// was last opened.
+	Writes int64 `json:"writes,omitempty"`
 	// Replicas and RefreshInterval are what cutover sets on the target;
 	// RefreshInterval is empty if the index has the default.
 	Replicas        int    `json:"replicas"`

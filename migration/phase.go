@@ -3,13 +3,15 @@ package migration
 // Phase is where a migration stands.
 type Phase string
 
-// The phases in their usual order. When freeze.maxDuration passes without a
+// The phases in their usual order. In makeReady, which freeze leads to, writes
+// are not blocked yet. When freeze.maxDuration passes without a
 // cutover, thaw lifts the block and leads back to rounds.
 const (
 	PhasePreflight    Phase = "preflight"
 	PhasePrepare      Phase = "prepare"
 	PhaseBaseline     Phase = "baseline"
 	PhaseRounds       Phase = "rounds"
+	PhaseReady        Phase = "makeReady"
 	PhaseFreeze       Phase = "freeze"
 	PhaseFinalRound   Phase = "finalRound"
 	PhaseVerify       Phase = "verify"
@@ -38,7 +40,7 @@ func (p Phase) Ended() bool { return p == PhaseCompleted || p == PhaseAborted }
 // come.
 func (p Phase) BeforeFreeze() bool {
 	switch p {
-	case PhasePreflight, PhasePrepare, PhaseBaseline, PhaseRounds, PhaseThaw:
+	case PhasePreflight, PhasePrepare, PhaseBaseline, PhaseRounds, PhaseReady, PhaseThaw:
 		return true
 	}
 	return false
@@ -68,6 +70,8 @@ func Judge(request Request, phase Phase, paused, needsAttention bool) (Verdict, 
 			return Taken, "writes are blocked as soon as the round in progress, if any, has ended"
 		case phase == PhaseThaw:
 			return Remembered, "writes are blocked again once the block of the last freeze is lifted"
+		case phase == PhaseReady:
+			return Ignored, "the clusters are made ready for the block already"
 		case phase.BeforeFreeze():
 			return Remembered, "writes are blocked once the baseline is restored"
 		case phase.Frozen():
@@ -115,6 +119,8 @@ func Judge(request Request, phase Phase, paused, needsAttention bool) (Verdict, 
 			return Taken, "a round starts now, or once the round in progress has ended"
 		case phase == PhaseThaw:
 			return Remembered, "a round starts once the block is lifted"
+		case phase == PhaseReady:
+			return Ignored, "rounds have ended: the clusters are made ready for the block"
 		case phase.BeforeFreeze():
 			return Remembered, "a round starts once the baseline is restored"
 		}

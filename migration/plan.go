@@ -126,6 +126,16 @@ type TargetWriter struct {
 type Rounds struct {
 	// Interval is the time from the end of one round to the start of the next.
 	Interval Duration `json:"interval,omitempty" min:"1s" example:"15m"`
+	// Until says when the rounds have come close enough: until then they follow
+	// each other without the interval.
+	Until Until `json:"until,omitzero"`
+}
+
+// Until is the frozen window to aim at.
+type Until struct {
+	// Window is how long the predicted frozen window may be. Rounds also count as
+	// close enough when they no longer make it shorter.
+	Window Duration `json:"window,omitempty" min:"1s" example:"60s"`
 }
 
 // Copy bounds the copy from S3 to OSS.
@@ -150,6 +160,13 @@ type Freeze struct {
 	// SlotWait is how long the block may wait for a moment in which no snapshot runs
 	// on either cluster and no automatic one is due within the predicted window.
 	SlotWait Duration `json:"slotWait,omitempty" min:"1s" example:"1h"`
+	// HotRound says whether one more round runs right before the block.
+	HotRound string `json:"hotRound,omitempty" enum:"auto,always,never" example:"auto"`
+	// HotRoundAbove is how long carrying what was written since the last round must
+	// be predicted to take for one, with auto.
+	HotRoundAbove Duration `json:"hotRoundAbove,omitempty" min:"1s" example:"10s"`
+	// Auto freezes without a person as soon as rounds.until is reached.
+	Auto bool `json:"auto,omitempty" example:"false"`
 }
 
 // Restore says how snapshots are restored into the target.
@@ -162,6 +179,13 @@ type Restore struct {
 	// and allocation rules, which never are.
 	IgnoreSettings []string `json:"ignoreSettings,omitempty" example:"[\"index.opendistro.*\"]"`
 }
+
+// When a hot round runs.
+const (
+	HotRoundAuto   = "auto"
+	HotRoundAlways = "always"
+	HotRoundNever  = "never"
+)
 
 // The depths of verification.
 const (
@@ -201,6 +225,7 @@ const (
 	MaxConcurrency           = 256
 	MaxPages                 = 1000
 	DefaultFreezeMaxDuration = Duration(2 * time.Hour)
+	DefaultHotRoundAbove     = Duration(10 * time.Second)
 	DefaultStandstillTimeout = Duration(2 * time.Minute)
 )
 
@@ -220,6 +245,8 @@ func (p Plan) withDefaults() Plan {
 	p.Freeze.MaxDuration = or(p.Freeze.MaxDuration, DefaultFreezeMaxDuration)
 	p.Throttles = p.Throttles.withDefaults()
 	p.Freeze.SlotWait = or(p.Freeze.SlotWait, DefaultSlotWait)
+	p.Freeze.HotRound = or(p.Freeze.HotRound, HotRoundAuto)
+	p.Freeze.HotRoundAbove = or(p.Freeze.HotRoundAbove, DefaultHotRoundAbove)
 	p.Freeze.StandstillTimeout = or(p.Freeze.StandstillTimeout, min(DefaultStandstillTimeout, p.Freeze.MaxDuration/2))
 	p.Verify.Checksum = or(p.Verify.Checksum, ChecksumVersions)
 	return p

@@ -23,6 +23,8 @@ type Report struct {
 	// FrozenWindow is the last one; earlier ones, ended by the dead man's switch,
 	// stand in Warnings.
 	FrozenWindow *FrozenWindow `json:"frozenWindow,omitempty"`
+	// Prediction is what was predicted of it right before the block.
+	Prediction *Prediction `json:"prediction,omitempty"`
 	// Decisions are the requests that people sent, in order.
 	Decisions []Decision `json:"decisions,omitempty"`
 	// Warnings were found on the way and stopped nothing.
@@ -37,7 +39,9 @@ type Report struct {
 const (
 	RoundBaseline    = "baseline"
 	RoundIncremental = "incremental"
-	RoundFinal       = "final"
+	// RoundHot is the one that runs right before the block.
+	RoundHot   = "hot"
+	RoundFinal = "final"
 )
 
 // Round is what one round did. Times are epoch milliseconds as Elasticsearch
@@ -68,6 +72,11 @@ type Round struct {
 	BytesReused   int64 `json:"bytesReused"`
 	Docs          int64 `json:"docs"`
 	Indices       int   `json:"indices"`
+	// Writes counts the operations on the source between the last round's
+	// snapshot and this one.
+	Writes int64 `json:"writes"`
+	// Lifted says that the clusters' throttles were those of the window.
+	Lifted bool `json:"lifted,omitempty"`
 }
 
 // IndexResult is the verdict on one index.

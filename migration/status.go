@@ -36,8 +36,13 @@ type Status struct {
 	Attention *Attention `json:"attention,omitempty"`
 	// Copy is set while a delta is carried in pages. Bandwidth is the limit on all
 	// copies, if it is another than the plan's.
-	Copy      *CopyProgress `json:"copy,omitempty"`
-	Bandwidth *ByteRate     `json:"bandwidth,omitempty"`
+	Copy *CopyProgress `json:"copy,omitempty"`
+	// Prediction is what the frozen window would take if it began when the last
+	// round ended, or right before the block.
+	Prediction *Prediction `json:"prediction,omitempty"`
+	// CloseEnough is set when the rounds have reached rounds.until.
+	CloseEnough bool      `json:"closeEnough,omitempty"`
+	Bandwidth   *ByteRate `json:"bandwidth,omitempty"`
 	// WaitsFor says what it waits for, Next lists the commands that move it on.
 	WaitsFor string     `json:"waitsFor,omitempty"`
 	Next     []string   `json:"next,omitempty"`

@@ -104,6 +104,10 @@ func (p Plan) problems() []Problem {
 	if p.Copy.Pages > MaxPages {
 		c.add("copy.pages", fmt.Sprint(p.Copy.Pages), fmt.Sprintf("must be from 1 to %d", MaxPages), fmt.Sprintf("for example pages: %d", DefaultPages))
 	}
+	c.atMost("rounds.until.window", p.Rounds.Until.Window)
+	if p.Freeze.Auto && p.Rounds.Until.Window == 0 {
+		c.add("freeze.auto", "true", "has nothing to wait for without rounds.until", "add rounds: {until: {window: 60s}}, or freeze by hand")
+	}
 	const mostReplicas = 100
 	if p.Restore.Replicas > mostReplicas {
 		c.add("restore.replicas", fmt.Sprint(p.Restore.Replicas), "is more than any cluster has nodes for", "for example replicas: 0")

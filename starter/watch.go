@@ -64,7 +64,7 @@ Ctrl-C ends the watch only; the migration goes on.`,
 }
 
 var phases = []migration.Phase{
-	migration.PhasePreflight, migration.PhasePrepare, migration.PhaseBaseline, migration.PhaseRounds, migration.PhaseFreeze,
+	migration.PhasePreflight, migration.PhasePrepare, migration.PhaseBaseline, migration.PhaseRounds, migration.PhaseReady, migration.PhaseFreeze,
 	migration.PhaseFinalRound, migration.PhaseVerify, migration.PhaseAwaitCutover, migration.PhaseCutover, migration.PhaseThaw, migration.PhaseAborting,
 }
 

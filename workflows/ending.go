@@ -26,6 +26,7 @@ func (m *run) cutover(ctx workflow.Context) (migration.Phase, error) {
 		return "", err
 	}
 	m.window.measured.BlockedMillis = workflow.Now(m.work).UnixMilli() - m.window.sinceMillis
+	m.putBackThrottles()
 	report := m.summary(m.work, migration.ResultCompleted)
 	if m.plan.Cutover.Webhook.URL != "" {
 		m.try("call the webhook", migration.ActivityCallWebhook, migration.WebhookRequest{Run: m.forActivities(), Report: report})
@@ -40,17 +41,23 @@ func (m *run) cutover(ctx workflow.Context) (migration.Phase, error) {
 // done: a failure becomes a warning in the report. It tells whether there is
 // nothing left to try, which a cancellation on the way leaves open.
 func (m *run) try(step, activity string, request any) bool {
+	_, done := m.tried(step, activity, request)
+	return done
+}
+
+// tried is try, and tells whether it failed.
+func (m *run) tried(step, activity string, request any) (failed, done bool) {
 	m.step = step
 	m.show(m.work)
 	err := do(m.work, bestEffort(step), activity, request)
 	m.step = ""
 	if err != nil && m.stopping() {
-		return false
+		return true, false
 	}
 	if err != nil {
 		m.warn(fmt.Sprintf("could not %s: %s", step, m.describe(m.work, step, err, 1).Message))
 	}
-	return true
+	return err != nil, true
 }
 
 // finish ends a completed migration.
@@ -83,6 +90,7 @@ func (m *run) abort(ctx workflow.Context, cause error) (migration.Report, error)
 		return migration.Report{}, err // can't be: nothing cancels this context
 	}
 	m.stopSnapshot()
+	m.putBackThrottles()
 	m.enter(m.work, migration.PhaseAborted)
 	report := m.summary(m.work, migration.ResultAborted)
 	report.Remains = m.remains()
@@ -164,6 +172,7 @@ func (m *run) summary(ctx workflow.Context, result string) migration.Report {
 		if m.window.proven {
 			measured := m.window.measured
 			report.FrozenWindow = &measured
+			report.Prediction = m.window.predicted
 		}
 	}
 	return report

@@ -44,7 +44,7 @@ func (m *run) awaitStandstill(step string) (migration.ShardDocs, error) {
 
 // openWindow begins a frozen window and arms the dead man's switch.
 func (m *run) openWindow() {
-	w := &window{found: migration.Blocks{}}
+	w := &window{found: migration.Blocks{}, predicted: m.Prediction}
 	m.window = w
 	m.windowContext, w.stop = workflow.WithCancel(m.work)
 	limit := m.plan.Freeze.MaxDuration.Std()
@@ -168,6 +168,8 @@ func (m *run) verify() (migration.Phase, error) {
 	w.measured.VerifyMillis = m.elapsed(watch)
 	w.measured.Millis = m.elapsed(w.watch)
 	w.proven = true
+	measured := w.measured
+	m.Window = &measured
 	return migration.PhaseAwaitCutover, nil
 }
 
@@ -258,6 +260,7 @@ func (m *run) thaw() (migration.Phase, error) {
 		return "", err
 	}
 	m.stopSnapshot()
+	m.putBackThrottles()
 	if m.stopping() {
 		return "", m.work.Err()
 	}

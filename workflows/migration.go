@@ -127,6 +127,8 @@ func (m *run) perform(ctx workflow.Context) (migration.Phase, error) {
 		return m.baseline()
 	case migration.PhaseRounds:
 		return m.rounds()
+	case migration.PhaseReady:
+		return m.makeReady()
 	case migration.PhaseFreeze:
 		return m.freeze()
 	case migration.PhaseFinalRound:

@@ -60,7 +60,7 @@ func TestEveryRequestInEveryPhase(t *testing.T) {
 					w.env.SignalWorkflow(string(request), nil)
 					w.env.SignalWorkflow(string(request), migration.RequestInput{By: "ann", Reason: "twice"})
 				})
-				if place.phase == migration.PhaseRounds {
+				if place.phase == migration.PhaseRounds || place.phase == migration.PhaseReady {
 					w.at(25*time.Minute, migration.RequestResume)
 				}
 				w.run()
@@ -160,7 +160,7 @@ func TestAbortStopsTheRunningSnapshotAfterLiftingTheBlock(t *testing.T) {
 	w.run()
 	w.aborted()
 	n := len(w.calls)
-	require.Equal(t, []string{migration.ActivityLiftBlock, migration.ActivityAbortSnapshot}, w.calls[n-2:])
+	require.Equal(t, []string{migration.ActivityLiftBlock, migration.ActivityAbortSnapshot, migration.ActivityRestoreThrottles}, w.calls[n-3:])
 }
 
 func TestAbortGoesOnWhenLiftingFails(t *testing.T) {

@@ -42,7 +42,10 @@ func (m *run) prepare() (migration.Phase, error) {
 		m.Registered = err == nil
 		return err
 	})
-	return migration.PhaseBaseline, err
+	if err != nil {
+		return "", err
+	}
+	return migration.PhaseBaseline, m.throttle(liftedRounds)
 }
 
 // baseline is round 0: everything is carried.
@@ -56,10 +59,30 @@ func (m *run) rounds() (migration.Phase, error) {
 		return "", err
 	}
 	if m.FreezeRequested {
-		return migration.PhaseFreeze, nil
+		return migration.PhaseReady, nil
 	}
 	m.RoundRequested = false
-	return migration.PhaseRounds, m.round(migration.RoundIncremental)
+	throttles := liftedRounds
+	if m.measures() {
+		throttles = liftedWindow
+	}
+	if err := m.throttle(throttles); err != nil {
+		return "", err
+	}
+	if err := m.round(migration.RoundIncremental); err != nil {
+		return "", err
+	}
+	if err := m.throttle(liftedRounds); err != nil {
+		return "", err
+	}
+	if m.CloseEnough && m.plan.Freeze.Auto {
+		m.FreezeRequested = true
+		m.decide(migration.Decision{
+			Request: migration.RequestFreeze, By: "freeze.auto", AtMillis: workflow.Now(m.work).UnixMilli(), Phase: m.Phase, Verdict: migration.Taken,
+			Commentary: "rounds.until is reached",
+		})
+	}
+	return migration.PhaseRounds, nil
 }
 
 // awaitNextRound waits for the interval, for a person who wants a round now, or
@@ -105,15 +128,52 @@ func (m *run) round(kind string) error {
 		m.ended(done)
 		m.RoundNumber++
 		m.Attempt = 0
-		m.NextRoundMillis = workflow.Now(m.work).Add(m.plan.Rounds.Interval.Std()).UnixMilli()
+		if kind != migration.RoundFinal {
+			m.roundEnded(done)
+		}
 		return nil
 	}
+}
+
+// roundEnded foresees the window and says when the next round comes: at once, as
+// long as rounds.until asks for more, else after the interval.
+func (m *run) roundEnded(round migration.Round) {
+	now := workflow.Now(m.work)
+	before := m.Prediction
+	if len(m.Rounds) < 2 {
+		before = nil // that of the baseline alone is no measure of progress
+	}
+	m.predict(m.expectedWrites(round, now.UnixMilli()))
+	m.CloseEnough = m.closeEnough(before)
+	m.NextRoundMillis = now.Add(m.plan.Rounds.Interval.Std()).UnixMilli()
+	if m.plan.Rounds.Until.Window > 0 && !m.CloseEnough {
+		m.NextRoundMillis = now.UnixMilli()
+	}
+}
+
+// expectedWrites is how much has probably been written since a round's snapshot
+// began, at the rate of the time before it.
+func (m *run) expectedWrites(round migration.Round, nowMillis int64) int64 {
+	if len(m.Rounds) < 2 {
+		return 0
+	}
+	before := m.Rounds[len(m.Rounds)-2]
+	span := round.StartTimeMillis - before.StartTimeMillis
+	if span <= 0 {
+		return round.Writes
+	}
+	return int64(float64(round.Writes) * float64(nowMillis-round.StartTimeMillis) / float64(span))
 }
 
 // carry is one attempt at a round: snapshot, copy, close, restore, open, check.
 func (m *run) carry(round migration.Round) (migration.Round, error) {
 	if err := m.resolve(round.Kind); err != nil {
 		return round, err
+	}
+	round.Writes, round.Lifted = m.writesSince(m.Indices), m.Lifted == liftedWindow
+	seen := map[string]int64{}
+	for _, index := range m.Indices {
+		seen[index.Name] = index.Writes
 	}
 	snapshot, err := m.snapshot(&round)
 	if err != nil {
@@ -125,6 +185,7 @@ func (m *run) carry(round migration.Round) (migration.Round, error) {
 	if err := m.restore(&round, snapshot); err != nil {
 		return round, err
 	}
+	m.SeenWrites = seen
 	return round, nil
 }
 

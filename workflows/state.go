@@ -39,6 +39,19 @@ type Carried struct {
 	// Bandwidth is the limit on all copies, if it is another than the plan's.
 	Bandwidth *migration.ByteRate `json:"bandwidth,omitempty"`
 
+	// Throttles are those that stood on the clusters before we changed any; nil as
+	// long as we haven't. Lifted tells which of the plan's may stand there now.
+	Throttles *migration.ThrottlesFound `json:"throttles,omitempty"`
+	Lifted    lifted                    `json:"lifted,omitempty"`
+
+	// SeenWrites are the operations that each index had counted when the last
+	// round's snapshot began.
+	SeenWrites map[string]int64 `json:"seenWrites,omitempty"`
+	// Window is the last frozen window that came to its verification.
+	Window      *migration.FrozenWindow `json:"window,omitempty"`
+	Prediction  *migration.Prediction   `json:"prediction,omitempty"`
+	CloseEnough bool                    `json:"closeEnough,omitempty"`
+
 	Paused          bool `json:"paused,omitempty"`
 	FreezeRequested bool `json:"freezeRequested,omitempty"`
 	RoundRequested  bool `json:"roundRequested,omitempty"`
@@ -48,6 +61,15 @@ type Carried struct {
 	Warnings         []string             `json:"warnings,omitempty"`
 	WarningsOmitted  int                  `json:"warningsOmitted,omitempty"`
 }
+
+// lifted is one of the plan's sets of throttles.
+type lifted string
+
+const (
+	liftedNone   lifted = ""
+	liftedRounds lifted = "rounds"
+	liftedWindow lifted = "window"
+)
 
 // published names what the target's repository shows.
 type published struct {
@@ -68,7 +90,9 @@ type window struct {
 	untilMillis int64
 	watch       stopwatch
 	measured    migration.FrozenWindow
-	verified    []migration.IndexResult
+	// predicted is what was foreseen right before the block.
+	predicted *migration.Prediction
+	verified  []migration.IndexResult
 	// proven is set once the target was found equal; measured is complete then.
 	proven           bool
 	cutoverRequested bool

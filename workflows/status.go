@@ -27,6 +27,8 @@ func (m *run) status() migration.Status {
 		FreezeRequested:  m.FreezeRequested,
 		Attention:        m.attention,
 		Bandwidth:        m.Bandwidth,
+		Prediction:       m.Prediction,
+		CloseEnough:      m.CloseEnough,
 		Warnings:         last(append(m.warnings(), m.unknownSignals()...), migration.StatusNotes),
 		Notes:            last(m.Decisions, migration.StatusNotes),
 	}
@@ -150,6 +152,13 @@ func (m *run) markdown() string {
 	}
 	if status.FrozenUntilMillis > 0 && status.FrozenSinceMillis > 0 {
 		line("\nWrites to the source are blocked since %s. Without a cutover they are given free at %s.", clock(status.FrozenSinceMillis), clock(status.FrozenUntilMillis))
+	}
+	if p := status.Prediction; p != nil && status.Phase.BeforeFreeze() {
+		line("\nA frozen window would take about %s (block %s, snapshot %s, copy %s, restore %s, verification %s), as of %s",
+			span(p.Millis), span(p.BlockMillis), span(p.SnapshotMillis), span(p.CopyMillis), span(p.RestoreMillis), span(p.VerifyMillis), clock(p.AtMillis))
+	}
+	if status.CloseEnough && status.Phase == migration.PhaseRounds {
+		line("\nThe rounds have come close enough (rounds.until): freeze now")
 	}
 	if w := status.FrozenWindow; w != nil {
 		line("\nFrozen window: %s (block %s, snapshot %s, copy %s, restore %s, verification %s)",

@@ -59,6 +59,12 @@ type world struct {
 	publishes    []migration.PublishRequest
 	inFlight     int
 	mostInFlight int
+	// throttles are those that stand on the clusters.
+	throttles migration.Limits
+	slots     []migration.FreeSlotRequest
+	slot      migration.FreeSlot
+	// written is how many operations each index counts between two looks at it.
+	written int64
 }
 
 const planJSON = `{
@@ -86,7 +92,7 @@ func newWorld(t *testing.T) *world {
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	w := &world{
 		t: t, env: suite.NewTestWorkflowEnvironment(), on: map[string]func(int) error{}, after: map[string]func(int){}, n: map[string]int{},
-		plan: planJSON, moves: func(string, int) bool { return false },
+		plan: planJSON, slot: migration.FreeSlot{Free: true}, moves: func(string, int) bool { return false },
 		indices: []migration.Index{{Name: "catalog", Shards: 5, Docs: 50, Replicas: 1}, {Name: "movies", Shards: 1, Docs: 3}},
 	}
 	w.env.SetTestTimeout(20 * time.Second)
@@ -98,7 +104,35 @@ func newWorld(t *testing.T) *world {
 	register(w, migration.ActivityEnsureTargetBucket, func(migration.Run) (any, error) { return nil, nil })
 	register(w, migration.ActivityRegisterRepositories, func(migration.Run) (any, error) { w.registered = true; return nil, nil })
 	register(w, migration.ActivityUnregisterRepositories, func(migration.Run) (any, error) { w.registered = false; return nil, nil })
-	register(w, migration.ActivityResolveIndices, func(migration.Run) ([]migration.Index, error) { return w.indices, nil })
+	register(w, migration.ActivityResolveIndices, func(migration.Run) ([]migration.Index, error) {
+		w.indices = slices.Clone(w.indices)
+		for i := range w.indices {
+			if !w.blocked {
+				w.indices[i].Writes += w.written
+			}
+		}
+		return w.indices, nil
+	})
+	register(w, migration.ActivityReadThrottles, func(migration.Run) (migration.ThrottlesFound, error) {
+		assert.Zero(t, w.throttles, "our own throttles are taken for what was found")
+		return migration.ThrottlesFound{Snapshot: "20mb"}, nil
+	})
+	register(w, migration.ActivitySetThrottles, func(r migration.SetThrottlesRequest) (migration.ThrottlesSet, error) {
+		assert.False(t, w.blocked, "repository settings change inside the window")
+		assert.Equal(t, "20mb", r.Found.Snapshot)
+		w.throttles = r.Wanted
+		return migration.ThrottlesSet{}, nil
+	})
+	register(w, migration.ActivityRestoreThrottles, func(r migration.RestoreThrottlesRequest) (any, error) {
+		assert.Equal(t, "20mb", r.Found.Snapshot)
+		w.throttles = migration.Limits{}
+		return nil, nil
+	})
+	register(w, migration.ActivityAwaitFreeSlot, func(r migration.FreeSlotRequest) (migration.FreeSlot, error) {
+		assert.False(t, w.blocked, "writes are blocked while it waits")
+		w.slots = append(w.slots, r)
+		return w.slot, nil
+	})
 	register(w, migration.ActivityTakeSnapshot, w.takeSnapshot)
 	register(w, migration.ActivityAbortSnapshot, func(migration.SnapshotRequest) (any, error) { return nil, nil })
 	register(w, migration.ActivityCopySnapshot, w.copySnapshot)
@@ -289,6 +323,7 @@ func (w *world) completed() migration.Report {
 	require.Equal(w.t, migration.ResultCompleted, report.Result)
 	require.True(w.t, w.blocked, "after cutover the source stays blocked")
 	require.True(w.t, w.targetWritable)
+	require.Zero(w.t, w.throttles, "throttles stay lifted")
 	require.Equal(w.t, migration.RoundBaseline, report.Rounds[0].Kind)
 	require.Equal(w.t, migration.RoundFinal, report.Rounds[len(report.Rounds)-1].Kind)
 	require.Len(w.t, report.Indices, 2)
@@ -310,6 +345,7 @@ func (w *world) aborted() migration.Report {
 // untouched asserts that the source takes writes and the target doesn't.
 func (w *world) untouched() {
 	require.False(w.t, w.blocked, "the source is still blocked")
+	require.Zero(w.t, w.throttles, "throttles stay lifted")
 	require.False(w.t, w.targetWritable)
 }
 
@@ -325,6 +361,8 @@ var phases = []struct {
 	{migration.PhaseBaseline, migration.ActivityTakeSnapshot, 1},
 	{migration.PhaseBaseline, migration.ActivityRestoreSnapshot, 1},
 	{migration.PhaseRounds, migration.ActivityCopySnapshot, 2},
+	{migration.PhaseReady, migration.ActivitySetThrottles, 3},
+	{migration.PhaseReady, migration.ActivityAwaitFreeSlot, 1},
 	{migration.PhaseFreeze, migration.ActivityReadBlocks, 1},
 	{migration.PhaseFreeze, migration.ActivityBlockWrites, 1},
 	{migration.PhaseFreeze, migration.ActivityAwaitStandstill, 1},

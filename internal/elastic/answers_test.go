@@ -49,13 +49,13 @@ func TestIndices(t *testing.T) {
 		"GET /a*,b/_settings": ok(`{"a1":{"settings":{"index.uuid":"U1","index.number_of_shards":"3","index.number_of_replicas":"1","index.version.created":"5050299","index.refresh_interval":"5s","index.blocks.write":"true","index.analysis.x":["p","q"],"index.gone":null}},` +
 			`"b":{"settings":{"index.uuid":"U2","index.number_of_shards":"1","index.number_of_replicas":"0","index.version.created":"2040699"}}}`),
 		"GET /_cluster/state/metadata/a1,b": ok(`{"metadata":{"indices":{"a1":{"state":"open"},"b":{"state":"close"}}}}`),
-		"GET /a1/_stats/docs,store":         ok(`{"_shards":{"total":6,"successful":3,"failed":0},"indices":{"a1":{"primaries":{"docs":{"count":42,"deleted":1},"store":{"size_in_bytes":1000}}}}}`),
+		"GET /a1/_stats/docs,indexing,store": ok(`{"_shards":{"total":6,"successful":3,"failed":0},"indices":{"a1":{"primaries":{"docs":{"count":42,"deleted":1},"indexing":{"index_total":50,"delete_total":4},"store":{"size_in_bytes":1000}}}}}`),
 		"GET /nope/_settings":               {404, `{"error":{"type":"index_not_found_exception","reason":"no such index","resource.id":"nope","index":"nope"},"status":404}`},
 	})
 	indices, err := client.Indices(t.Context(), "a*,b")
 	require.NoError(t, err)
 	assert.Equal(t, []elastic.Index{
-		{Name: "a1", UUID: "U1", Open: true, CreatedVersion: 5050299, Shards: 3, Replicas: 1, RefreshInterval: "5s", PrimaryDocs: 42, PrimaryBytes: 1000,
+		{Name: "a1", UUID: "U1", Open: true, CreatedVersion: 5050299, Shards: 3, Replicas: 1, RefreshInterval: "5s", PrimaryDocs: 42, PrimaryBytes: 1000, PrimaryWrites: 54,
 			Blocks: map[string]string{"index.blocks.write": "true"},
 			Settings: map[string]string{"index.uuid": "U1", "index.number_of_shards": "3", "index.number_of_replicas": "1", "index.version.created": "5050299",
 				"index.refresh_interval": "5s", "index.blocks.write": "true", "index.analysis.x": "p,q"}},

@@ -25,6 +25,8 @@ type Index struct {
 	// PrimaryDocs counts Lucene documents, nested ones included, and PrimaryBytes the store of all assigned primaries. Both
 	// are 0 for a closed index.
 	PrimaryDocs, PrimaryBytes int64
+	// PrimaryWrites counts the index and delete operations on the primaries since each was last opened; 0 for a closed index.
+	PrimaryWrites int64
 }
 
 // Indices gives the open and closed indices that match, sorted by name. A pattern is a name, an alias or a wildcard
@@ -56,7 +58,7 @@ func (c *Client) Indices(ctx context.Context, patterns ...string) ([]Index, erro
 	}
 	for i := range indices {
 		size := sizes[indices[i].Name]
-		indices[i].PrimaryDocs, indices[i].PrimaryBytes = size.docs, size.bytes
+		indices[i].PrimaryDocs, indices[i].PrimaryBytes, indices[i].PrimaryWrites = size.docs, size.bytes, size.writes
 	}
 	return indices, nil
 }
@@ -114,7 +116,7 @@ func (c *Client) indexStates(ctx context.Context, names []string) (map[string]st
 	return states, nil
 }
 
-type indexSize struct{ docs, bytes int64 }
+type indexSize struct{ docs, bytes, writes int64 }
 
 // primarySizes asks only for open indices: 5.x refuses statistics of a closed one.
 func (c *Client) primarySizes(ctx context.Context, open []string) (map[string]indexSize, error) {
@@ -129,16 +131,21 @@ func (c *Client) primarySizes(ctx context.Context, open []string) (map[string]in
 					Store struct {
 						SizeInBytes int64 `json:"size_in_bytes"`
 					} `json:"store"`
+					Indexing struct {
+						IndexTotal  int64 `json:"index_total"`
+						DeleteTotal int64 `json:"delete_total"`
+					} `json:"indexing"`
 				} `json:"primaries"`
 			} `json:"indices"`
 		}
 		err := c.do(ctx, call{operation: "read index sizes", subject: list(batch)},
-			esapi.IndicesStatsRequest{Index: segments(batch), Metric: []string{"docs", "store"}}, &answer)
+			esapi.IndicesStatsRequest{Index: segments(batch), Metric: []string{"docs", "indexing", "store"}}, &answer)
 		if err != nil {
 			return nil, err
 		}
 		for name, index := range answer.Indices {
-			sizes[name] = indexSize{index.Primaries.Docs.Count, index.Primaries.Store.SizeInBytes}
+			p := index.Primaries
+			sizes[name] = indexSize{p.Docs.Count, p.Store.SizeInBytes, p.Indexing.IndexTotal + p.Indexing.DeleteTotal}
 		}
 	}
 	return sizes, nil

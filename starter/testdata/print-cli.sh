@@ -55,7 +55,9 @@ cat > movies.json <<'PLAN'
   "freeze": {
     "maxDuration": "2h",
     "standstillTimeout": "2m",
-    "slotWait": "1h"
+    "slotWait": "1h",
+    "hotRound": "auto",
+    "hotRoundAbove": "10s"
   },
   "verify": {
     "checksum": "versions"

@@ -1,0 +1,152 @@
+package migration
+
+import (
+	"math"
+	"slices"
+)
+
+// Prediction is what a frozen window will probably take, by its parts.
+type Prediction struct {
+	// AtMillis is the epoch time for which it holds.
+	AtMillis int64 `json:"atMillis"`
+	// Writes is how many operations the last round lacks, DeltaBytes what carrying
+	// them probably comes to.
+	Writes     int64 `json:"writes"`
+	DeltaBytes int64 `json:"deltaBytes"`
+	// Millis is the whole window, as in FrozenWindow.
+	Millis         int64 `json:"millis"`
+	BlockMillis    int64 `json:"blockMillis"`
+	SnapshotMillis int64 `json:"snapshotMillis"`
+	CopyMillis     int64 `json:"copyMillis"`
+	RestoreMillis  int64 `json:"restoreMillis"`
+	VerifyMillis   int64 `json:"verifyMillis"`
+}
+
+// CarryMillis is the part that a round before the block takes away.
+func (p Prediction) CarryMillis() int64 { return p.SnapshotMillis + p.CopyMillis + p.RestoreMillis }
+
+// Measured is what a prediction rests on.
+type Measured struct {
+	// Rounds are those that ended, the oldest first.
+	Rounds []Round
+	// Window is the last frozen window that came to its verification, if any.
+	Window *FrozenWindow
+	// Docs counts the documents that are verified, Checksums whether one by one.
+	Docs      int64
+	Checksums bool
+}
+
+// What holds until it was measured, on small clusters.
+const (
+	usualBlockMillis  = 600
+	usualVerifyMillis = 200
+	docsPerMilli      = 40 // read and compared on both clusters
+)
+
+// Predict says what a window will take in which so many operations have to be
+// carried. It knows as much as the rounds have shown: without any, nothing.
+func (m Measured) Predict(writes int64) Prediction {
+	p := Prediction{Writes: writes, DeltaBytes: m.deltaBytes(writes)}
+	time := func(took func(Round) (bytes, millis int64)) int64 {
+		return m.line(took).at(p.DeltaBytes)
+	}
+	p.SnapshotMillis = time(func(r Round) (int64, int64) { return r.BytesCopied, r.SnapshotMillis })
+	p.CopyMillis = time(func(r Round) (int64, int64) { return r.BytesCopied, r.CopyMillis })
+	p.RestoreMillis = time(func(r Round) (int64, int64) { return r.BytesCopied, r.RestoreMillis })
+	p.BlockMillis, p.VerifyMillis = usualBlockMillis, usualVerifyMillis
+	if m.Checksums {
+		p.VerifyMillis += m.Docs / docsPerMilli
+	}
+	if m.Window != nil {
+		p.BlockMillis, p.VerifyMillis = m.Window.BlockMillis, m.Window.VerifyMillis
+	}
+	p.Millis = p.BlockMillis + p.CarryMillis() + p.VerifyMillis
+	return p
+}
+
+// deltaBytes is what so many operations come to, at the rate of the newest
+// rounds in which enough was written; the baseline's documents stand in for them.
+func (m Measured) deltaBytes(writes int64) int64 {
+	const enough = 3
+	var bytes, operations int64
+	rounds := 0
+	for _, r := range slices.Backward(m.Rounds) {
+		if r.Kind != RoundBaseline && r.Writes > 0 && rounds < enough {
+			bytes, operations, rounds = bytes+r.BytesCopied, operations+r.Writes, rounds+1
+		}
+	}
+	if rounds == 0 {
+		for _, r := range m.Rounds {
+			if r.Kind == RoundBaseline {
+				bytes, operations = r.BytesCopied, r.Docs
+			}
+		}
+	}
+	if operations <= 0 {
+		return 0
+	}
+	return int64(float64(bytes) / float64(operations) * float64(writes))
+}
+
+// line is a time that grows with the bytes.
+type line struct{ fixed, perByte float64 }
+
+func (l line) at(bytes int64) int64 { return int64(math.Round(l.fixed + l.perByte*float64(bytes))) }
+
+type point struct{ bytes, millis float64 }
+
+// throttleFree is so little that no throttle slows it down noticeably: 40 MB/s
+// carry it in a tenth of a second.
+const throttleFree = 4 << 20
+
+// line fits one part's times. Only rounds with the window's throttles tell how
+// fast the clusters are in it; of the others, the smallest tell what the part
+// takes whatever it carries. Without any with the window's throttles all rounds
+// are taken as they are, which predicts too much rather than too little. No byte
+// takes longer than it did in the round that was fastest as a whole.
+func (m Measured) line(took func(Round) (bytes, millis int64)) line {
+	var lifted, free, all []point
+	fastest := math.Inf(1)
+	for _, r := range m.Rounds {
+		bytes, millis := took(r)
+		p := point{float64(bytes), float64(millis)}
+		all = append(all, p)
+		if bytes > throttleFree {
+			fastest = min(fastest, p.millis/p.bytes)
+		}
+		switch {
+		case r.Lifted:
+			lifted = append(lifted, p)
+		case bytes <= throttleFree && r.Kind != RoundBaseline:
+			free = append(free, p)
+		}
+	}
+	if len(lifted) == 0 {
+		return fit(all, fastest)
+	}
+	return fit(append(lifted, free...), fastest)
+}
+
+// fit is the line of the least squares that neither begins nor leads below zero,
+// and is nowhere steeper than steepest.
+func fit(points []point, steepest float64) line {
+	if len(points) == 0 {
+		return line{}
+	}
+	var n, x, y, xx, xy float64
+	for _, p := range points {
+		n, x, y, xx, xy = n+1, x+p.bytes, y+p.millis, xx+p.bytes*p.bytes, xy+p.bytes*p.millis
+	}
+	var slope float64
+	switch spread := xx - x*x/n; {
+	case spread >= 1:
+		slope = (xy - x*y/n) / spread
+	case x > 0: // all of one size: how much of the time grows with it can't be told
+		slope = y / 2 / x
+	}
+	slope = min(max(slope, 0), steepest)
+	if fixed := (y - slope*x) / n; fixed >= 0 {
+		return line{fixed: fixed, perByte: slope}
+	}
+	return line{perByte: min(xy/xx, steepest)}
+}

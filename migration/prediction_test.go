@@ -1,0 +1,73 @@
+package migration_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// rounds of a cluster that takes so many milliseconds whatever a snapshot holds,
+// and so many bytes a millisecond: throttled at first, then not.
+func predictable(fixed, slow, fast int64) []migration.Round {
+	round := func(kind string, writes, bytes, perMilli int64, lifted bool) migration.Round {
+		took := fixed + bytes/perMilli
+		return migration.Round{Kind: kind, Writes: writes, BytesCopied: bytes, SnapshotMillis: took, CopyMillis: took / 2, RestoreMillis: took, Lifted: lifted, Docs: 1_000_000}
+	}
+	return []migration.Round{
+		round(migration.RoundBaseline, 0, 1_000_000_000, slow, false),
+		round(migration.RoundIncremental, 20_000, 20_000_000, fast, true),
+		round(migration.RoundIncremental, 50_000, 50_000_000, slow, false),
+		round(migration.RoundIncremental, 10, 10_000, slow, false),
+	}
+}
+
+func TestPredictKnowsWhatTheRoundsHaveShown(t *testing.T) {
+	m := migration.Measured{Rounds: predictable(500, 40_000, 400_000)}
+	for _, writes := range []int64{0, 1000, 50_000, 600_000} {
+		p := m.Predict(writes)
+		require.Equal(t, writes, p.Writes)
+		require.Equal(t, writes*1000, p.DeltaBytes, "a kilobyte an operation")
+		expected := 500 + writes*1000/400_000
+		require.InDelta(t, expected, p.SnapshotMillis, float64(expected)*0.1)
+		require.InDelta(t, expected/2, p.CopyMillis, float64(expected)*0.1)
+		require.InDelta(t, expected, p.RestoreMillis, float64(expected)*0.1)
+		require.Equal(t, p.BlockMillis+p.CarryMillis()+p.VerifyMillis, p.Millis)
+	}
+}
+
+func TestPredictWithLittleToGoBy(t *testing.T) {
+	require.Positive(t, migration.Measured{}.Predict(1000).Millis, "block and verification at least")
+	require.Zero(t, migration.Measured{}.Predict(1000).CarryMillis())
+
+	all := predictable(500, 40_000, 400_000)
+	baseline := migration.Measured{Rounds: all[:1]}.Predict(10_000)
+	require.Equal(t, int64(10_000_000), baseline.DeltaBytes, "a kilobyte a document")
+	require.Positive(t, baseline.SnapshotMillis)
+
+	// A round with next to nothing in it says little of how fast bytes go: not slower than in the baseline.
+	small := migration.Round{Kind: migration.RoundIncremental, Writes: 1, BytesCopied: 1000, SnapshotMillis: 500, Lifted: true}
+	p := migration.Measured{Rounds: []migration.Round{all[0], small}}.Predict(100_000)
+	require.LessOrEqual(t, p.SnapshotMillis, p.DeltaBytes/39_000+500)
+
+	empty := migration.Round{Kind: migration.RoundIncremental, Lifted: true, SnapshotMillis: 700}
+	p = migration.Measured{Rounds: []migration.Round{all[0], empty, empty}}.Predict(0)
+	require.Equal(t, int64(700), p.SnapshotMillis)
+
+	shrinking := []migration.Round{
+		{Kind: migration.RoundIncremental, Writes: 10, BytesCopied: 10_000_000, SnapshotMillis: 100, Lifted: true},
+		{Kind: migration.RoundIncremental, Writes: 20, BytesCopied: 20_000_000, SnapshotMillis: 50, Lifted: true},
+	}
+	require.GreaterOrEqual(t, migration.Measured{Rounds: shrinking}.Predict(1_000_000).SnapshotMillis, int64(0))
+}
+
+func TestPredictTakesTheLastWindowsBlockAndVerification(t *testing.T) {
+	m := migration.Measured{Docs: 4_000_000, Checksums: true}
+	require.Greater(t, m.Predict(0).VerifyMillis, int64(90_000), "each document is read")
+	m.Checksums = false
+	require.Less(t, m.Predict(0).VerifyMillis, int64(1000))
+	m.Window = &migration.FrozenWindow{BlockMillis: 11, VerifyMillis: 22}
+	p := m.Predict(0)
+	require.Equal(t, []int64{11, 22, 33}, []int64{p.BlockMillis, p.VerifyMillis, p.Millis})
+}
