@@ -41,15 +41,18 @@ type Copier struct {
 	// moving holds what all copies of the process share, and how they retry.
 	moving transfer.Options
 	pages  paging
+	// ask tells how many bytes per second an activity may read, by its migration.
+	ask func(context.Context) (int64, error)
 	// beating is what perform needs.
 	beating *Activities
 }
 
-// NewCopier makes the copy activity for a worker.
+// NewCopier makes the copy activities for a worker.
 func NewCopier() *Copier {
 	return &Copier{
 		source: openSource, sink: openSink,
-		moving:  transfer.Options{Buffers: transfer.DefaultBuffers()},
+		moving:  transfer.Options{Buffers: transfer.DefaultBuffers(), Limits: []*transfer.Limit{{}}, Stats: &transfer.Stats{}},
+		ask:     askForBandwidth,
 		pages:   paging{blobs: pageBlobs, bytes: pageBytes, most: mostPages},
 		beating: &Activities{heartbeat: activity.RecordHeartbeat, beat: time.Second},
 	}
@@ -78,6 +81,7 @@ func (c *Copier) CopySnapshot(ctx context.Context, request migration.CopyRequest
 		if err != nil {
 			return migration.CopyResult{}, err
 		}
+		defer job.close()
 		return job.run(ctx)
 	})
 }
@@ -92,7 +96,9 @@ func (c *Copier) job(ctx context.Context, p *pulse, request migration.CopyReques
 	if err != nil {
 		return nil, err
 	}
+	share, unfollow := c.followBandwidth(ctx, request.Plan.Copy)
 	options := c.moving
+	options.Limits = append(slices.Clone(options.Limits), share)
 	options.Concurrency = max(request.Plan.Copy.Concurrency, 1)
 	options.Progress = func(blobs, bytes int64) {
 		p.update(func(progress *migration.Progress) {
@@ -102,7 +108,7 @@ func (c *Copier) job(ctx context.Context, p *pulse, request migration.CopyReques
 	}
 	return &copyJob{
 		request: request, source: source, sink: sink, mover: transfer.New(source, sink, options), options: options, pages: c.pages,
-		again: request.Again || activity.GetInfo(ctx).Attempt > 1, pulse: p, copied: map[string]bool{},
+		again: request.Again || activity.GetInfo(ctx).Attempt > 1, pulse: p, copied: map[string]bool{}, close: unfollow,
 	}, nil
 }
 
@@ -121,6 +127,7 @@ type copyJob struct {
 	// again says that OSS may have blobs of the delta already.
 	again bool
 	pulse *pulse
+	close func()
 
 	mu     sync.Mutex
 	result migration.CopyResult

@@ -95,6 +95,7 @@ func (c *Copier) CopyPage(ctx context.Context, request migration.PageRequest) (m
 		if err != nil {
 			return migration.PageResult{}, err
 		}
+		defer job.close()
 		result, err := job.page(ctx, request)
 		if errors.Is(err, errMoved) {
 			return migration.PageResult{Moved: true}, nil
@@ -196,6 +197,7 @@ func (c *Copier) PublishSnapshot(ctx context.Context, request migration.PublishR
 		if err != nil {
 			return migration.CopyResult{}, err
 		}
+		defer job.close()
 		err = job.publishPages(ctx, request)
 		if errors.Is(err, errMoved) {
 			return migration.CopyResult{Moved: true}, nil

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.temporal.io/sdk/client"
@@ -24,6 +26,8 @@ type config struct {
 	queues        []string
 	maxActivities int
 	maxCopies     int
+	copyMemory    string
+	bandwidth     string
 	stopTimeout   time.Duration
 	metricsAddr   string
 	logLevel      string
@@ -114,7 +118,9 @@ Exit codes: 0 stopped as asked, 1 failure, 2 wrong flags or configuration.`,
 	flags.StringVar(&c.profile, "profile", "", "profile in the temporal command line's configuration file")
 	flags.StringSliceVar(&c.queues, "queues", []string{migration.TaskQueue, migration.CopyTaskQueue}, "task queues to serve")
 	flags.IntVar(&c.maxActivities, "max-activities", 50, "activities other than copies that run at once")
-	flags.IntVar(&c.maxCopies, "max-copies", 2, "copies that run at once; each carries many objects at once")
+	flags.IntVar(&c.maxCopies, "max-copies", 4, "copies that run at once; each carries many objects at once")
+	flags.StringVar(&c.copyMemory, "copy-memory", "128MiB", "what all copies together hold of blobs in memory, at most")
+	flags.StringVar(&c.bandwidth, "bandwidth", "", "what all copies of this worker together read from S3, at most, such as 50MB/s, or file:PATH, which is read again every few seconds (default: no limit)")
 	flags.DurationVar(&c.stopTimeout, "stop-timeout", 30*time.Second, "time to finish or hand back work after a signal")
 	flags.StringVar(&c.metricsAddr, "metrics-addr", "", "serve Prometheus metrics at /metrics, and /healthz, on this host:port (default: off)")
 	flags.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -169,10 +175,17 @@ func (c *config) complete(environment envconfig.EnvLookup) error {
 		return wrong("--max-activities is %d and must be at least 2", c.maxActivities)
 	case c.maxCopies < 1:
 		return wrong("--max-copies is %d and must be at least 1", c.maxCopies)
+	case c.memoryBytes() == 0:
+		return wrong("--copy-memory %s is no size: use a number with a unit, for example 128MiB", c.copyMemory)
 	case c.stopTimeout <= 0:
 		return wrong("--stop-timeout is %s and must be more than 0, for example 30s", c.stopTimeout)
 	case c.logFormat != formatJSON && c.logFormat != formatConsole:
 		return wrong("--log-format %s is not known: use json or console", c.logFormat)
+	}
+	if c.bandwidth != "" {
+		if _, err := readBandwidth(c.bandwidth); err != nil {
+			return wrong("--bandwidth: %w", err)
+		}
 	}
 	if _, err := zapcore.ParseLevel(c.logLevel); err != nil {
 		return wrong("--log-level %s is not known: use debug, info, warn or error", c.logLevel)
@@ -204,6 +217,15 @@ func (c *config) loadClient(environment envconfig.EnvLookup) error {
 	}
 	c.client = options
 	return nil
+}
+
+// memoryBytes is --copy-memory in bytes, 0 if it is none.
+func (c *config) memoryBytes() int64 {
+	bytes, err := humanize.ParseBytes(c.copyMemory)
+	if err != nil || bytes > math.MaxInt64 {
+		return 0
+	}
+	return int64(bytes)
 }
 
 // versioned tells whether worker versioning is on.

@@ -17,6 +17,8 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/opentelemetry"
 	"go.uber.org/zap"
+
+	"github.com/snapferry/snapferry/internal/transfer"
 )
 
 // timeBuckets are for what Temporal measures in seconds: from a poll's latency
@@ -26,9 +28,10 @@ var timeBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30
 // observation is what a worker shows of itself on request.
 type observation struct {
 	// state is what /healthz says; empty while all is well.
-	state   atomic.Pointer[string]
-	handler http.Handler
-	metrics client.MetricsHandler
+	state    atomic.Pointer[string]
+	handler  http.Handler
+	metrics  client.MetricsHandler
+	registry *prometheus.Registry
 }
 
 // newObservation makes the metrics and the pages that show them.
@@ -43,7 +46,7 @@ func newObservation(logger *zap.Logger) (*observation, error) {
 		metric.Instrument{Kind: metric.InstrumentKindHistogram},
 		metric.Stream{Aggregation: metric.AggregationExplicitBucketHistogram{Boundaries: timeBuckets}},
 	)))
-	o := &observation{metrics: opentelemetry.NewMetricsHandler(opentelemetry.MetricsHandlerOptions{
+	o := &observation{registry: registry, metrics: opentelemetry.NewMetricsHandler(opentelemetry.MetricsHandlerOptions{
 		Meter:                provider.Meter("temporal-sdk-go"),
 		OnError:              func(err error) { logger.Warn("a metric was not recorded", zap.Error(err)) },
 		UseMonotonicCounters: true,
@@ -54,6 +57,27 @@ func newObservation(logger *zap.Logger) (*observation, error) {
 	mux.HandleFunc("GET /healthz", o.health)
 	o.handler = mux
 	return o, nil
+}
+
+// count shows what the copies have met.
+func (o *observation) count(copies *transfer.Stats) {
+	if o == nil {
+		return
+	}
+	for _, counter := range []struct {
+		name, help string
+		value      *atomic.Int64
+	}{
+		{"read_bytes", "Bytes that copies have read from S3.", &copies.BytesRead},
+		{"resumed_bytes", "Bytes that stood in OSS already, in uploads of earlier attempts.", &copies.BytesResumed},
+		{"retries", "Requests of copies that were sent again.", &copies.Retries},
+		{"stalls", "Requests of copies that were ended because nothing moved.", &copies.Stalls},
+		{"corruptions", "Copies that were thrown away because their checksums differed.", &copies.Corruptions},
+	} {
+		o.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Namespace: "snapferry", Subsystem: "copy", Name: counter.name + "_total", Help: counter.help,
+		}, func() float64 { return float64(counter.value.Load()) }))
+	}
 }
 
 // set says what the worker is at; empty once it works.

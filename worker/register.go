@@ -10,9 +10,9 @@ import (
 
 // register makes known what is served on a queue: copies have one of their own,
 // so that a copy never keeps an unblock waiting for a slot.
-func register(registry worker.Registry, queue string) {
+func register(registry worker.Registry, queue string, copier *activities.Copier) {
 	if queue == migration.CopyTaskQueue {
-		activities.NewCopier().Register(registry)
+		copier.Register(registry)
 		return
 	}
 	workflows.Register(registry)

@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 	"go.uber.org/zap"
 
+	"github.com/snapferry/snapferry/activities"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -49,8 +50,22 @@ func serve(ctx context.Context, c config) error {
 	}
 	defer temporal.Close()
 
+	copier := activities.NewCopier()
+	if err := copier.SetMemory(c.memoryBytes()); err != nil {
+		return wrong("--copy-memory %s: %w", c.copyMemory, err)
+	}
+	o.count(copier.Stats())
+	if c.bandwidth != "" {
+		ticker := time.NewTicker(bandwidthInterval)
+		defer ticker.Stop()
+		var following sync.WaitGroup
+		defer following.Wait()
+		following.Go(func() { followBandwidth(observing, c.bandwidth, ticker.C, copier.SetBandwidth, logger) })
+		defer done()
+	}
+
 	fatal := make(chan error, len(c.queues))
-	workers, err := start(temporal, c, func(err error) { fatal <- err })
+	workers, err := start(temporal, c, copier, func(err error) { fatal <- err })
 	if err != nil {
 		return err
 	}
@@ -73,11 +88,11 @@ func serve(ctx context.Context, c config) error {
 
 // start starts a worker for each queue. If one can't be started the others are
 // stopped again.
-func start(temporal client.Client, c config, fatal func(error)) ([]worker.Worker, error) {
+func start(temporal client.Client, c config, copier *activities.Copier, fatal func(error)) ([]worker.Worker, error) {
 	var workers []worker.Worker
 	for _, queue := range c.queues {
 		w := worker.New(temporal, queue, options(c, queue, fatal))
-		register(w, queue)
+		register(w, queue, copier)
 		if err := w.Start(); err != nil {
 			stop(workers)
 			return nil, fmt.Errorf("the worker for task queue %s can't be started: %w", queue, err)

@@ -24,6 +24,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 	"go.uber.org/zap"
 
+	"github.com/snapferry/snapferry/activities"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -45,8 +46,8 @@ func (r *recorder) RegisterActivityWithOptions(_ any, options activity.RegisterO
 // workflow calls it on.
 func TestEveryActivityIsServed(t *testing.T) {
 	var everything, copies recorder
-	register(&everything, migration.TaskQueue)
-	register(&copies, migration.CopyTaskQueue)
+	register(&everything, migration.TaskQueue, activities.NewCopier())
+	register(&copies, migration.CopyTaskQueue, activities.NewCopier())
 	require.Equal(t, []string{migration.WorkflowType, migration.AuditWorkflowType}, everything.workflows)
 	require.Empty(t, copies.workflows)
 	require.Equal(t, []string{migration.ActivityCopySnapshot, migration.ActivityCopyPage, migration.ActivityPublishSnapshot, migration.ActivityAudit}, copies.activities)
@@ -109,7 +110,8 @@ func TestConfiguration(t *testing.T) {
 	c := read(variables{})
 	require.Equal(t, []string{migration.TaskQueue, migration.CopyTaskQueue}, c.queues)
 	require.Equal(t, 50, c.maxActivities)
-	require.Equal(t, 2, c.maxCopies)
+	require.Equal(t, 4, c.maxCopies)
+	require.Equal(t, int64(128<<20), c.memoryBytes())
 	require.Equal(t, 30*time.Second, c.stopTimeout)
 	require.Empty(t, c.metricsAddr)
 	require.False(t, c.versioned())
@@ -144,6 +146,9 @@ func TestAWrongConfigurationIsExplained(t *testing.T) {
 		"there is no task queue snapfery: use snapferry, snapferry-copy or both": {nil, []string{"--queues", "snapfery"}},
 		"--queues names no queue":                         {nil, []string{"--queues", ","}},
 		"--max-activities is 1":                           {nil, []string{"--max-activities", "1"}},
+		"--copy-memory much is no size":                   {nil, []string{"--copy-memory", "much"}},
+		"--bandwidth: \"fast\" is no rate":                {nil, []string{"--bandwidth", "fast"}},
+		"--bandwidth: the limit can't be read":            {nil, []string{"--bandwidth", "file:/nowhere/limit"}},
 		"--max-copies is 0":                               {nil, []string{"--max-copies", "0"}},
 		"--stop-timeout is 0s":                            {nil, []string{"--stop-timeout", "0s"}},
 		"--log-format xml":                                {nil, []string{"--log-format", "xml"}},

@@ -134,7 +134,7 @@ func (m *run) throttle(which lifted) error {
 		m.Lifted = liftedRounds // until it is seen to be done
 	}
 	err := m.attempt("set the clusters' throttles", func(ctx workflow.Context) error {
-		set, err := call[migration.ThrottlesSet](ctx, quickCall("throttles: "+orElse(string(which), "as found")), migration.ActivitySetThrottles, request)
+		set, err := call[migration.ThrottlesSet](ctx, pollUntilDone("throttles: "+orElse(string(which), "as found")), migration.ActivitySetThrottles, request)
 		m.warnAll(set.Warnings)
 		return err
 	})

@@ -122,7 +122,7 @@ func (m *run) listenForBandwidth(ctx workflow.Context) error {
 	return workflow.SetUpdateHandlerWithOptions(ctx, migration.Bandwidth,
 		func(ctx workflow.Context, input migration.BandwidthInput) (migration.Answer, error) {
 			m.setBandwidth(ctx, input)
-			return migration.Answer{Message: "all copies together now read at most " + input.Limit.String(), Phase: m.Phase}, nil
+			return migration.Answer{Message: bandwidthMeans(*input.Limit), Phase: m.Phase}, nil
 		},
 		workflow.UpdateHandlerOptions{
 			Description: bandwidthDescription,
@@ -140,9 +140,20 @@ func (m *run) setBandwidth(ctx workflow.Context, input migration.BandwidthInput)
 		m.warn("a signal " + migration.Bandwidth + " changed nothing: " + input.Problem())
 	} else {
 		m.Bandwidth = input.Limit
+		m.decide(migration.Decision{
+			Request: migration.Bandwidth, By: input.By, Reason: input.Reason, AtMillis: workflow.Now(ctx).UnixMilli(), Phase: m.Phase,
+			Verdict: migration.Taken, Commentary: bandwidthMeans(*input.Limit),
+		})
 	}
 	workflow.GetLogger(ctx).Info("bandwidth", "limit", input.Limit, "by", input.By, "reason", input.Reason, "problem", input.Problem())
 	m.show(ctx)
+}
+
+func bandwidthMeans(limit migration.ByteRate) string {
+	if limit == 0 {
+		return "copies read as fast as they can"
+	}
+	return "all copies together read at most " + limit.String()
 }
 
 // bandwidth is the limit on all copies together.

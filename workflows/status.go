@@ -65,7 +65,7 @@ func (m *run) status() migration.Status {
 func (m *run) unknownSignals() []string {
 	var warnings []string
 	for _, name := range workflow.GetUnhandledSignalNames(m.root) {
-		warnings = append(warnings, fmt.Sprintf("a signal %q came, which means nothing here; known are freeze, cutover, abort, pause, resume, retry, round", name))
+		warnings = append(warnings, fmt.Sprintf("a signal %q came, which means nothing here; known are freeze, cutover, abort, pause, resume, retry, round, bandwidth", name))
 	}
 	return warnings
 }

@@ -1,0 +1,54 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// An activity holds to its share of the migration's limit as the workflow tells
+// it, and to what it was told last while nobody answers.
+func TestBandwidthFollowsTheWorkflow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		share, err := int64(40e6), error(nil)
+		answer := func(now int64, failure error) {
+			mu.Lock()
+			defer mu.Unlock()
+			share, err = now, failure
+		}
+		c := &Copier{ask: func(context.Context) (int64, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			return share, err
+		}}
+		limit, stop := c.followBandwidth(t.Context(), migration.Copy{Bandwidth: 160e6, Pages: 16})
+		require.Equal(t, int64(40e6), limit.BytesPerSecond(), "asked before the first byte")
+		after := func(now int64, failure error, want int64) {
+			answer(now, failure)
+			time.Sleep(bandwidthInterval) // of the bubble's clock
+			synctest.Wait()
+			require.Equal(t, want, limit.BytesPerSecond())
+		}
+		after(80e6, nil, 80e6)
+		after(0, errors.New("no worker answers"), 80e6)
+		after(0, nil, 0)
+		stop()
+
+		answer(0, errors.New("no worker answers"))
+		limit, stop = c.followBandwidth(t.Context(), migration.Copy{Bandwidth: 160e6, Pages: 16})
+		require.Equal(t, int64(10e6), limit.BytesPerSecond(), "the least that it may be")
+		stop()
+
+		limit, stop = c.followBandwidth(t.Context(), migration.Copy{Pages: 16})
+		require.Zero(t, limit.BytesPerSecond())
+		stop()
+	})
+}
