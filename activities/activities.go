@@ -71,6 +71,7 @@ func (a *Activities) Register(registry worker.ActivityRegistry) {
 		migration.ActivityReadBlocks:             a.ReadBlocks,
 		migration.ActivityBlockWrites:            a.BlockWrites,
 		migration.ActivityAwaitStandstill:        a.AwaitStandstill,
+		migration.ActivityAwaitShards:            a.AwaitShards,
 		migration.ActivityReadThrottles:          a.ReadThrottles,
 		migration.ActivitySetThrottles:           a.SetThrottles,
 		migration.ActivityRestoreThrottles:       a.RestoreThrottles,

@@ -61,6 +61,7 @@ func NewCopier() *Copier {
 // Register makes each method known under its name.
 func (c *Copier) Register(registry worker.ActivityRegistry) {
 	registry.RegisterActivityWithOptions(c.CopySnapshot, activity.RegisterOptions{Name: migration.ActivityCopySnapshot})
+	registry.RegisterActivityWithOptions(c.CopyShards, activity.RegisterOptions{Name: migration.ActivityCopyShards})
 	registry.RegisterActivityWithOptions(c.CopyPage, activity.RegisterOptions{Name: migration.ActivityCopyPage})
 	registry.RegisterActivityWithOptions(c.PublishSnapshot, activity.RegisterOptions{Name: migration.ActivityPublishSnapshot})
 	registry.RegisterActivityWithOptions(c.AuditRepositories, activity.RegisterOptions{Name: migration.ActivityAudit})
@@ -181,7 +182,9 @@ func (j *copyJob) round(ctx context.Context) error {
 		return err
 	}
 	if !plan.inline() {
-		j.result.Pages = &migration.CopyPages{Delta: j.delta(plan), Pages: j.pages.cut(plan.sizes)}
+		j.result.Pages = &migration.CopyPages{
+			Delta: j.delta(plan), Pages: j.pages.cut(plan.sizes), CarriedBlobs: plan.carriedBlobs, CarriedDigest: plan.carriedDigest,
+		}
 		return nil
 	}
 	if err := j.copyData(ctx, plan); err != nil {

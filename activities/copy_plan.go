@@ -11,6 +11,7 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/internal/transfer"
+	"github.com/snapferry/snapferry/migration"
 )
 
 // copyPlan is what a round has to carry.
@@ -35,10 +36,19 @@ type copyPlan struct {
 	heldSize int64
 	// generations are the shards' current shard indices, where the root doesn't give them.
 	generations map[repository.ShardID]string
+	// carried are the deltas that were carried while the snapshot ran, by shard.
+	carried       map[repository.ShardID]carriedDelta
+	carriedBlobs  int64
+	carriedDigest migration.Digest
 	// stored are the ETags under which the blobs stand in OSS.
 	stored      map[string]string
 	skipped     int64
 	skippedSize int64
+}
+
+type carriedDelta struct {
+	*shardDelta
+	digest migration.Digest
 }
 
 type heldObject struct {
@@ -75,8 +85,16 @@ func (j *copyJob) plan(ctx context.Context) (*copyPlan, error) {
 func (j *copyJob) newPlan(snapshots []string) *copyPlan {
 	return &copyPlan{
 		snapshots: snapshots, shapes: map[string]map[string]repository.Shape{}, most: j.pages, sizes: map[repository.ShardID][]int64{}, counted: map[string]bool{},
-		held: map[string]heldObject{}, generations: map[repository.ShardID]string{},
+		held: map[string]heldObject{}, generations: map[repository.ShardID]string{}, carried: map[repository.ShardID]carriedDelta{},
 	}
+}
+
+func (p *copyPlan) keepCarried(shard repository.ShardID, c migration.CarriedShard, d *shardDelta) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.carried[shard] = carriedDelta{d, c.Digest}
+	p.carriedBlobs += int64(len(d.blobs))
+	p.carriedDigest += c.Digest
 }
 
 // inline tells whether one activity carries the whole delta.
@@ -279,6 +297,10 @@ func (j *copyJob) planShard(ctx context.Context, p *copyPlan, t shardTask) error
 	d, err := j.deltaOf(ctx, p, t)
 	if err != nil {
 		return err
+	}
+	if c, ok := j.carried(t.shard, t, d); ok {
+		p.keepCarried(t.shard, c, d)
+		d = &shardDelta{skipped: d.skipped, skippedSize: d.skippedSize}
 	}
 	if len(d.blobs) == 0 || int64(len(d.blobs)) > p.most.blobs || !p.stillInline() {
 		p.add(t.shard, d, nil)

@@ -15,9 +15,13 @@ import (
 
 // copyData carries the blobs. Each is proven when it is counted.
 func (j *copyJob) copyData(ctx context.Context, p *copyPlan) error {
+	return j.blame(ctx, p, j.transfer(ctx, p))
+}
+
+func (j *copyJob) transfer(ctx context.Context, p *copyPlan) error {
 	j.pulse.set(migration.Progress{Doing: "copying", BlobsTotal: int64(len(p.blobs)), BytesTotal: p.bytes})
 	p.stored = make(map[string]string, len(p.blobs))
-	err := j.mover.Copy(ctx, slices.Values(p.blobs), func(s transfer.Stored) {
+	return j.mover.Copy(ctx, slices.Values(p.blobs), func(s transfer.Stored) {
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		p.stored[s.Key] = s.SinkETag
@@ -31,7 +35,6 @@ func (j *copyJob) copyData(ctx context.Context, p *copyPlan) error {
 			j.result.BytesSkipped += s.Size
 		}
 	})
-	return j.blame(ctx, p, err)
 }
 
 // prove makes sure that OSS has every blob. The base was proven when it was
@@ -67,7 +70,17 @@ func (j *copyJob) prove(ctx context.Context, p *copyPlan) error {
 			return j.conflict("the blob %s is gone or another since it was copied there", b.Key)
 		}
 	}
-	j.result.Proven = int64(len(p.blobs))
+	for _, d := range p.carried {
+		var sum migration.Digest
+		for _, b := range d.blobs {
+			o := inSink[b.Key]
+			sum += digestOf(b.Key, o.Size, o.ETag)
+		}
+		if sum != d.digest {
+			return j.conflict("one of %d blobs, the first of them %s, is gone or another since they were copied there", len(d.blobs), d.blobs[0].Key)
+		}
+	}
+	j.result.Proven = int64(len(p.blobs)) + p.carriedBlobs
 	return nil
 }
 

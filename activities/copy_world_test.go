@@ -108,7 +108,9 @@ func (w *copyWorld) run(t *testing.T, request migration.CopyRequest) (migration.
 			return result, err
 		}
 		request.Again = true
-		publish := migration.PublishRequest{CopyRequest: request, Delta: result.Pages.Delta}
+		publish := migration.PublishRequest{
+			CopyRequest: request, Delta: result.Pages.Delta, Blobs: result.Pages.CarriedBlobs, Digest: result.Pages.CarriedDigest,
+		}
 		moved := false
 		for _, page := range result.Pages.Pages {
 			publish.Blobs += page.Blobs

@@ -11,6 +11,8 @@ const (
 	ActivityTakeSnapshot           = "TakeSnapshot"
 	ActivityAbortSnapshot          = "AbortSnapshot"
 	ActivityCopySnapshot           = "CopySnapshot"
+	ActivityAwaitShards            = "AwaitShards"
+	ActivityCopyShards             = "CopyShards"
 	ActivityCopyPage               = "CopyPage"
 	ActivityPublishSnapshot        = "PublishSnapshot"
 	ActivityCloseTarget            = "CloseTarget"
@@ -99,6 +101,57 @@ type CopyRequest struct {
 	// Again says that an earlier attempt may have carried some of it, so that it
 	// pays to look what is there.
 	Again bool `json:"again,omitempty"`
+	// Carried are the shards whose delta to BaseUUID was carried while the snapshot
+	// still ran.
+	Carried []CarriedShard `json:"carried,omitempty"`
+}
+
+// ShardsRequest asks for shards of a snapshot that are done while it still runs.
+type ShardsRequest struct {
+	Run
+	Snapshot string `json:"snapshot"`
+	// Known are those that need not be told again.
+	Known []SnapshotShard `json:"known,omitempty"`
+}
+
+// SnapshotShard names a shard of an index; as text `<index>/<shard>`.
+type SnapshotShard struct {
+	Index string
+	Shard int
+}
+
+// DoneShards are shards whose lists of files are final. Ended says that there is
+// nothing more to learn: the snapshot has ended, or the cluster doesn't tell.
+type DoneShards struct {
+	UUID   string          `json:"uuid,omitempty"`
+	Shards []SnapshotShard `json:"shards,omitempty"`
+	Ended  bool            `json:"ended,omitempty"`
+}
+
+// CopyShardsRequest asks for shards of a running snapshot to be carried.
+type CopyShardsRequest struct {
+	Run
+	Snapshot string          `json:"snapshot"`
+	UUID     string          `json:"uuid"`
+	Base     string          `json:"base,omitempty"`
+	Shards   []SnapshotShard `json:"shards"`
+}
+
+// CarriedShard is a shard whose delta stands in OSS and is proven. To of its range
+// counts the blobs.
+type CarriedShard struct {
+	Range  ShardRange `json:"range"`
+	Digest Digest     `json:"digest"`
+}
+
+// CopyShardsResult is what was carried. Shards that could not be found or have
+// changed meanwhile are left out: the copy of the whole snapshot sees to them.
+type CopyShardsResult struct {
+	Carried     []CarriedShard `json:"carried,omitempty"`
+	BlobsCopied int64          `json:"blobsCopied"`
+	BytesCopied int64          `json:"bytesCopied"`
+	// Why says what kept shards from being carried, for people.
+	Why string `json:"why,omitempty"`
 }
 
 // CopyResult is what a copy did. If it names pages, the delta was too large for
@@ -123,6 +176,10 @@ type CopyResult struct {
 type CopyPages struct {
 	Delta CopyDelta  `json:"delta"`
 	Pages []CopyPage `json:"pages"`
+	// CarriedBlobs and CarriedDigest sum up the carried shards that count: the
+	// pages don't hold them.
+	CarriedBlobs  int64  `json:"carriedBlobs,omitempty"`
+	CarriedDigest Digest `json:"carriedDigest"`
 }
 
 // CopyDelta says what a delta lies between, which is all that its blobs follow

@@ -52,3 +52,21 @@ func (d *Digest) UnmarshalText(text []byte) error {
 	*d = Digest(n)
 	return nil
 }
+
+// MarshalText writes the form that UnmarshalText reads.
+func (s SnapshotShard) MarshalText() ([]byte, error) {
+	return fmt.Appendf(nil, "%s/%d", s.Index, s.Shard), nil
+}
+
+var snapshotShard = regexp.MustCompile(`^([^/]+)/([0-9]{1,9})$`)
+
+// UnmarshalText reads what MarshalText wrote.
+func (s *SnapshotShard) UnmarshalText(text []byte) error {
+	m := snapshotShard.FindSubmatch(text)
+	if m == nil {
+		return fmt.Errorf("%.100q is no shard of an index such as movies/3", text)
+	}
+	s.Index = string(m[1])
+	s.Shard, _ = strconv.Atoi(string(m[2])) // nine digits
+	return nil
+}

@@ -21,6 +21,15 @@ func TestPagesAsText(t *testing.T) {
 		require.Error(t, new(migration.ShardRange).UnmarshalText([]byte(wrong)), wrong)
 	}
 
+	shard := migration.SnapshotShard{Index: "logs-2017.03", Shard: 12}
+	text, err = json.Marshal([]migration.SnapshotShard{shard})
+	require.NoError(t, err)
+	require.JSONEq(t, `["logs-2017.03/12"]`, string(text))
+	var shards []migration.SnapshotShard
+	require.NoError(t, json.Unmarshal(text, &shards))
+	require.Equal(t, []migration.SnapshotShard{shard}, shards)
+	require.Error(t, json.Unmarshal([]byte(`["logs"]`), &shards))
+
 	result := migration.PageResult{Digest: 0xfedcba9876543210}
 	text, err = json.Marshal(result)
 	require.NoError(t, err)

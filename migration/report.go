@@ -57,6 +57,10 @@ type Round struct {
 	EndTimeMillis   int64  `json:"endTimeMillis"`
 	BlobsCopied     int64  `json:"blobsCopied"`
 	BytesCopied     int64  `json:"bytesCopied"`
+	// BlobsStreamed and BytesStreamed are those of them that were carried while the
+	// snapshot still ran.
+	BlobsStreamed int64 `json:"blobsStreamed,omitempty"`
+	BytesStreamed int64 `json:"bytesStreamed,omitempty"`
 	// BlobsSkipped and BytesSkipped are those of the snapshot that the target
 	// repository held already.
 	BlobsSkipped int64 `json:"blobsSkipped"`

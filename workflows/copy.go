@@ -59,7 +59,10 @@ func (f *ferry) carry(ctx workflow.Context, request migration.CopyRequest) (migr
 			continue
 		}
 		published, err := call[migration.CopyResult](ctx, f.options(copyActivity("publish "+request.Snapshot.Name)), migration.ActivityPublishSnapshot,
-			migration.PublishRequest{CopyRequest: request, Delta: result.Pages.Delta, Blobs: f.progress.BlobsTotal, Digest: delta.Digest})
+			migration.PublishRequest{
+				CopyRequest: request, Delta: result.Pages.Delta,
+				Blobs: f.progress.BlobsTotal + result.Pages.CarriedBlobs, Digest: delta.Digest + result.Pages.CarriedDigest,
+			})
 		if err != nil {
 			return result, err
 		}

@@ -280,6 +280,13 @@ func (m *run) liftBlock() error {
 	})
 }
 
+func shardCount(n int) string {
+	if n == 1 {
+		return "1 shard"
+	}
+	return fmt.Sprintf("%d shards", n)
+}
+
 // indexCount names a number of indices in a summary.
 func indexCount(n int) string {
 	if n == 1 {

@@ -44,6 +44,14 @@ func copyActivity(summary string) workflow.ActivityOptions {
 	return options
 }
 
+// watchSnapshot is for looking on: nobody waits for its end, and it is given up
+// at once.
+func watchSnapshot(summary string) workflow.ActivityOptions {
+	options := pollUntilDone(summary)
+	options.WaitForCancellation = false
+	return options
+}
+
 // bestEffort is for what must not keep a finished migration from ending: it is
 // retried for a while and then given up.
 func bestEffort(summary string) workflow.ActivityOptions {

@@ -175,11 +175,11 @@ func (m *run) carry(round migration.Round) (migration.Round, error) {
 	for _, index := range m.Indices {
 		seen[index.Name] = index.Writes
 	}
-	snapshot, err := m.snapshot(&round)
+	snapshot, streamed, err := m.snapshot(&round)
 	if err != nil {
 		return round, err
 	}
-	if err := m.copy(&round, snapshot); err != nil {
+	if err := m.copy(&round, snapshot, streamed); err != nil {
 		return round, err
 	}
 	if err := m.restore(&round, snapshot); err != nil {
@@ -232,35 +232,41 @@ func patterns(plan migration.Plan) string {
 	return text
 }
 
-// snapshot takes the round's snapshot on the source.
-func (m *run) snapshot(round *migration.Round) (migration.Snapshot, error) {
+// snapshot takes the round's snapshot on the source, and carries what is done of
+// it meanwhile.
+func (m *run) snapshot(round *migration.Round) (migration.Snapshot, *stream, error) {
 	round.Snapshot = migration.SnapshotName(m.plan.Name, round.Number, round.Attempt)
 	m.snapshotting = round.Snapshot
 	var snapshot migration.Snapshot
+	var streamed *stream
 	watch := m.startWatch()
 	err := m.attemptOr("take snapshot "+round.Snapshot, newSnapshot, func(ctx workflow.Context) error {
+		streamed = m.follow(ctx, round.Snapshot)
+		defer streamed.end(ctx)
 		var err error
 		snapshot, err = call[migration.Snapshot](ctx, m.paced(pollUntilDone("snapshot "+round.Snapshot)), migration.ActivityTakeSnapshot,
 			migration.SnapshotRequest{Run: m.forActivities(), Snapshot: round.Snapshot, Indices: names(m.Indices)})
+		round.SnapshotMillis = m.elapsed(watch)
 		return err
 	})
 	if err != nil {
-		return snapshot, err
+		return snapshot, nil, err
 	}
 	m.snapshotting = ""
-	round.SnapshotMillis = m.elapsed(watch)
 	round.UUID = snapshot.UUID
 	round.StartTimeMillis, round.EndTimeMillis = snapshot.StartMillis, snapshot.EndMillis
-	return snapshot, nil
+	round.BlobsStreamed, round.BytesStreamed = streamed.copied.BlobsCopied, streamed.copied.BytesCopied
+	return snapshot, streamed, nil
 }
 
 // copy carries the snapshot's delta to OSS, proves it and publishes it.
-func (m *run) copy(round *migration.Round, snapshot migration.Snapshot) error {
+func (m *run) copy(round *migration.Round, snapshot migration.Snapshot, streamed *stream) error {
 	// What a failed or another snapshot's attempt has carried is worth a look.
 	request := migration.CopyRequest{Run: m.forActivities(), Snapshot: snapshot, BaseGeneration: -1, Again: round.Attempt > 1}
 	if m.Published != nil {
 		request.BaseUUID, request.BaseGeneration = m.Published.UUID, m.Published.Generation
 	}
+	request.Carried = streamed.carried
 	watch := m.startWatch()
 	err := m.attemptOr("copy snapshot "+snapshot.Name+" to OSS", newSnapshot, func(ctx workflow.Context) error {
 		copied, err := m.ferry.carry(ctx, request)
@@ -270,7 +276,7 @@ func (m *run) copy(round *migration.Round, snapshot migration.Snapshot) error {
 		}
 		m.Published = &published{UUID: snapshot.UUID, Generation: copied.Generation}
 		round.Generation = copied.Generation
-		round.BlobsCopied, round.BytesCopied = copied.BlobsCopied, copied.BytesCopied
+		round.BlobsCopied, round.BytesCopied = copied.BlobsCopied+round.BlobsStreamed, copied.BytesCopied+round.BytesStreamed
 		round.BlobsSkipped, round.BytesSkipped = copied.BlobsSkipped, copied.BytesSkipped
 		return nil
 	})

@@ -61,8 +61,10 @@ type world struct {
 	mostInFlight int
 	// throttles are those that stand on the clusters.
 	throttles migration.Limits
-	slots     []migration.FreeSlotRequest
-	slot      migration.FreeSlot
+	// done tells which shards of a running snapshot are done; none if it is nil.
+	done  func(migration.ShardsRequest) migration.DoneShards
+	slots []migration.FreeSlotRequest
+	slot  migration.FreeSlot
 	// written is how many operations each index counts between two looks at it.
 	written int64
 }
@@ -136,6 +138,20 @@ func newWorld(t *testing.T) *world {
 	register(w, migration.ActivityTakeSnapshot, w.takeSnapshot)
 	register(w, migration.ActivityAbortSnapshot, func(migration.SnapshotRequest) (any, error) { return nil, nil })
 	register(w, migration.ActivityCopySnapshot, w.copySnapshot)
+	register(w, migration.ActivityAwaitShards, func(r migration.ShardsRequest) (migration.DoneShards, error) {
+		if w.done == nil {
+			return migration.DoneShards{Ended: true}, nil
+		}
+		return w.done(r), nil
+	})
+	register(w, migration.ActivityCopyShards, func(r migration.CopyShardsRequest) (migration.CopyShardsResult, error) {
+		assert.Equal(t, w.published, r.Base)
+		result := migration.CopyShardsResult{BlobsCopied: int64(len(r.Shards)), BytesCopied: 100}
+		for _, shard := range r.Shards {
+			result.Carried = append(result.Carried, migration.CarriedShard{Range: migration.ShardRange{IndexID: "id-" + shard.Index, Shard: shard.Shard, To: 1}, Digest: 5})
+		}
+		return result, nil
+	})
 	register(w, migration.ActivityCopyPage, w.copyPage)
 	register(w, migration.ActivityPublishSnapshot, w.publishSnapshot)
 	register(w, migration.ActivityCloseTarget, func(r migration.CloseRequest) (any, error) { w.closes = append(w.closes, r); return nil, nil })

@@ -55,6 +55,15 @@ func TestHistoriesStaySmall(t *testing.T) {
 	serve(all, migration.ActivityPreflight, func(context.Context, migration.Run) (migration.PreflightResult, error) {
 		return migration.PreflightResult{SourceVersion: "5.5.2", TargetVersion: "5.5.3", Indices: found}, nil
 	})
+	serve(all, migration.ActivityAwaitShards, func(context.Context, migration.ShardsRequest) (migration.DoneShards, error) {
+		return migration.DoneShards{Ended: true}, nil
+	})
+	serve(all, migration.ActivityReadThrottles, func(context.Context, migration.Run) (migration.ThrottlesFound, error) {
+		return migration.ThrottlesFound{}, nil
+	})
+	serve(all, migration.ActivitySetThrottles, func(context.Context, migration.SetThrottlesRequest) (migration.ThrottlesSet, error) {
+		return migration.ThrottlesSet{}, nil
+	})
 	for _, quick := range []string{migration.ActivityEnsureTargetBucket, migration.ActivityRegisterRepositories, migration.ActivityUnregisterRepositories, migration.ActivityAbortSnapshot, migration.ActivityCloseTarget} {
 		serve(all, quick, func(context.Context, any) (any, error) { return nil, nil })
 	}

@@ -32,6 +32,9 @@ import (
 // they have indices of their own and run one after another.
 var shared *rig.Rig
 
+// bin holds the programs of this run.
+var bin string
+
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
@@ -50,7 +53,12 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer l.Close()
-	if shared, err = rig.New(ctx, l); err != nil {
+	if bin, err = os.MkdirTemp("", "snapferry-bin-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(bin)
+	if shared, err = rig.NewIn(ctx, l, bin); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

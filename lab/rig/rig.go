@@ -28,13 +28,21 @@ type Rig struct {
 	WorkerPath, StarterPath string
 }
 
-// New builds the worker and the starter and connects to the lab's Temporal.
+// New builds the worker and the starter into .lab/bin, where people find them, and connects to the lab's Temporal.
 func New(ctx context.Context, l *lab.Lab) (*Rig, error) {
 	root, err := lab.Root()
 	if err != nil {
 		return nil, err
 	}
-	bin := filepath.Join(root, ".lab", "bin")
+	return NewIn(ctx, l, filepath.Join(root, ".lab", "bin"))
+}
+
+// NewIn is New with another folder for the programs: two tests of different checkouts must not run each other's.
+func NewIn(ctx context.Context, l *lab.Lab, bin string) (*Rig, error) {
+	root, err := lab.Root()
+	if err != nil {
+		return nil, err
+	}
 	build := exec.CommandContext(ctx, "go", "build", "-o", bin+string(filepath.Separator), "./worker", "./starter")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {

@@ -1,0 +1,163 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/transfer"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// CopyShards carries shards of a snapshot that still runs, whose lists of files
+// are final. It publishes nothing, and what it can't find or read it leaves to
+// the copy of the whole snapshot: a snapshot that runs may still fail.
+func (c *Copier) CopyShards(ctx context.Context, request migration.CopyShardsRequest) (migration.CopyShardsResult, error) {
+	return perform(ctx, c.beating, "reading the shards that are done", func(ctx context.Context, p *pulse) (migration.CopyShardsResult, error) {
+		job, err := c.job(ctx, p, migration.CopyRequest{Run: request.Run, Snapshot: migration.Snapshot{Name: request.Snapshot, UUID: request.UUID}})
+		if err != nil {
+			return migration.CopyShardsResult{}, err
+		}
+		defer job.close()
+		result, err := job.stream(ctx, request)
+		if _, lost := errors.AsType[*transfer.Error](err); lost || errors.Is(err, errMoved) || permanent(classify(err)) {
+			return migration.CopyShardsResult{Why: err.Error()}, nil
+		}
+		return result, err
+	})
+}
+
+func (j *copyJob) stream(ctx context.Context, request migration.CopyShardsRequest) (result migration.CopyShardsResult, err error) {
+	j.base = request.Base
+	candidates, err := j.candidates(ctx, request.Shards)
+	if err != nil {
+		return result, err
+	}
+	p := j.newPlan([]string{request.UUID})
+	p.most = paging{blobs: math.MaxInt64, bytes: pageBytes} // a large shard is better carried in pages
+	counts := map[repository.ShardID]int{}
+	err = inParallel(ctx, j, candidates, func(ctx context.Context, shard repository.ShardID) error {
+		d, err := j.deltaOf(ctx, p, shardTask{shard: shard, snapshots: p.snapshots})
+		if lost, ok := errors.AsType[*transfer.Error](err); ok && lost.Kind == transfer.Vanished {
+			return nil // the shard is none of this index
+		}
+		if err != nil || len(d.blobs) == 0 {
+			return err
+		}
+		blobs, _, err := j.locate(ctx, shard, d.blobs)
+		if err != nil {
+			return err
+		}
+		if !p.addIfInline(shard, d, blobs) {
+			return nil
+		}
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		counts[shard] = len(d.blobs)
+		return nil
+	})
+	if err != nil {
+		return result, err
+	}
+	if err := j.transfer(ctx, p); err != nil {
+		return result, err
+	}
+	sums := map[repository.ShardID]migration.Digest{}
+	for _, b := range p.blobs {
+		sums[repository.Classify(b.Key).Shard] += digestOf(b.Key, b.Size, p.stored[b.Key])
+	}
+	for _, shard := range sortedShards(maps.Keys(counts)) {
+		result.Carried = append(result.Carried, migration.CarriedShard{
+			Range:  migration.ShardRange{IndexID: shard.IndexID, Shard: shard.Number, To: counts[shard]},
+			Digest: sums[shard],
+		})
+	}
+	result.BlobsCopied, result.BytesCopied = j.result.BlobsCopied, j.result.BytesCopied
+	return result, nil
+}
+
+// addIfInline adds a shard's delta unless that makes more than one activity should
+// carry.
+func (p *copyPlan) addIfInline(shard repository.ShardID, d *shardDelta, blobs []transfer.Blob) bool {
+	var bytes int64
+	for _, b := range d.blobs {
+		bytes += b.Length
+	}
+	p.mu.Lock()
+	fits := p.bytes+bytes <= p.most.bytes
+	p.mu.Unlock()
+	if fits {
+		p.add(shard, d, blobs)
+	}
+	return fits
+}
+
+// candidates finds where the shards may stand. An index that is new in the
+// running snapshot isn't in the root yet: it may be any folder that the root
+// doesn't know.
+func (j *copyJob) candidates(ctx context.Context, shards []migration.SnapshotShard) ([]repository.ShardID, error) {
+	ids := map[string]string{}
+	root, err := j.readSource(ctx)
+	if err == nil {
+		for _, s := range root.Snapshots {
+			for _, index := range root.IndicesOf(s.UUID) {
+				ids[index.Name] = index.ID
+			}
+		}
+	} else if typeOf(classify(err)) != migration.ErrorMissing { // the first snapshot of the repository
+		return nil, err
+	}
+	var strangers []string
+	listed := false
+	var found []repository.ShardID
+	for _, shard := range shards {
+		if id, ok := ids[shard.Index]; ok {
+			found = append(found, repository.ShardID{IndexID: id, Number: shard.Shard})
+			continue
+		}
+		if !listed {
+			if strangers, err = j.foldersBeside(ctx, slices.Collect(maps.Values(ids))); err != nil {
+				return nil, err
+			}
+			listed = true
+		}
+		for _, id := range strangers {
+			found = append(found, repository.ShardID{IndexID: id, Number: shard.Shard})
+		}
+	}
+	slices.SortFunc(found, func(a, b repository.ShardID) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	return slices.Compact(found), nil
+}
+
+// foldersBeside lists the indices' folders without those that are known.
+func (j *copyJob) foldersBeside(ctx context.Context, known []string) ([]string, error) {
+	const indices = "indices/"
+	folder, err := retry(ctx, j, func() (objectstore.Folder, error) { return j.source.ListFolder(ctx, indices) })
+	var ids []string
+	for _, name := range folder.Folders {
+		if id := strings.TrimSuffix(strings.TrimPrefix(name, indices), "/"); !slices.Contains(known, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, err
+}
+
+// carried are the shards of the request that count: their delta was taken from
+// the base that the plan has chosen too.
+func (j *copyJob) carried(shard repository.ShardID, t shardTask, d *shardDelta) (migration.CarriedShard, bool) {
+	if len(t.snapshots) != 1 || t.snapshots[0] != j.request.Snapshot.UUID || j.base != j.request.BaseUUID || len(d.blobs) == 0 {
+		return migration.CarriedShard{}, false
+	}
+	for _, c := range j.request.Carried {
+		if c.Range.IndexID == shard.IndexID && c.Range.Shard == shard.Number {
+			return c, c.Range.To == len(d.blobs)
+		}
+	}
+	return migration.CarriedShard{}, false
+}

@@ -1,0 +1,102 @@
+package workflows
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// While the second snapshot runs, two batches of its shards are carried; the copy
+// of the whole is told of them.
+func TestShardsAreCarriedWhileTheSnapshotRuns(t *testing.T) {
+	w := newWorld(t)
+	carried := make(chan struct{})
+	w.done = func(r migration.ShardsRequest) migration.DoneShards {
+		if r.Snapshot != "movies-r0001-a1" {
+			return migration.DoneShards{Ended: true}
+		}
+		switch len(r.Known) {
+		case 0:
+			return migration.DoneShards{UUID: "uuid-" + r.Snapshot, Shards: []migration.SnapshotShard{{Index: "catalog"}, {Index: "catalog", Shard: 3}}}
+		case 2:
+			return migration.DoneShards{UUID: "uuid-" + r.Snapshot, Shards: []migration.SnapshotShard{{Index: "movies"}}}
+		}
+		return migration.DoneShards{Ended: true}
+	}
+	w.after[migration.ActivityCopyShards] = func(n int) {
+		if n == 2 {
+			close(carried)
+		}
+	}
+	w.on[migration.ActivityTakeSnapshot] = func(n int) error {
+		if n == 2 {
+			<-carried
+		}
+		return nil
+	}
+	w.usualRequests()
+	w.run()
+	report := w.completed()
+	require.Empty(t, w.copies[0].Carried)
+	require.Len(t, w.copies[1].Carried, 3)
+	require.Empty(t, w.copies[2].Carried)
+	require.Equal(t, int64(3), report.Rounds[1].BlobsStreamed)
+	require.Equal(t, int64(10+3), report.Rounds[1].BlobsCopied)
+	require.Zero(t, report.Rounds[2].BlobsStreamed)
+}
+
+// What fails in it is left to the copy of the whole snapshot.
+func TestARoundDoesWithoutStreaming(t *testing.T) {
+	for _, name := range []string{migration.ActivityAwaitShards, migration.ActivityCopyShards} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			asked := make(chan struct{}, 10)
+			w.done = func(r migration.ShardsRequest) migration.DoneShards {
+				if len(r.Known) > 0 {
+					return migration.DoneShards{Ended: true}
+				}
+				return migration.DoneShards{UUID: "uuid-" + r.Snapshot, Shards: []migration.SnapshotShard{{Index: "catalog"}}}
+			}
+			w.fails(name, 1000, migration.ErrorUnauthorized)
+			failing := w.on[name]
+			w.on[name] = func(n int) error {
+				asked <- struct{}{}
+				return failing(n)
+			}
+			w.on[migration.ActivityTakeSnapshot] = func(int) error {
+				<-asked
+				return nil
+			}
+			w.usualRequests()
+			w.run()
+			for _, round := range w.completed().Rounds {
+				require.Zero(t, round.BlobsStreamed)
+			}
+		})
+	}
+}
+
+func TestAnAbortEndsTheStreamToo(t *testing.T) {
+	w := newWorld(t)
+	w.done = func(r migration.ShardsRequest) migration.DoneShards {
+		return migration.DoneShards{UUID: "uuid-" + r.Snapshot, Shards: []migration.SnapshotShard{{Index: "catalog", Shard: len(r.Known)}}}
+	}
+	running := make(chan struct{})
+	w.after[migration.ActivityCopyShards] = func(n int) {
+		if n == 3 {
+			w.env.SignalWorkflow(string(migration.RequestAbort), nil)
+			close(running)
+		}
+	}
+	w.on[migration.ActivityTakeSnapshot] = func(int) error {
+		<-running
+		return nil
+	}
+	w.at(time.Minute, migration.RequestAbort)
+	w.run()
+	w.aborted()
+	require.Zero(t, count(w.calls, migration.ActivityRestoreSnapshot))
+}
