@@ -103,7 +103,9 @@ func TestHistoriesStaySmall(t *testing.T) {
 	started, err := shared.Client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: migration.WorkflowID(name), TaskQueue: migration.TaskQueue},
 		migration.WorkflowType, shared.Lab.Plan(name, "catalog-*"))
 	require.NoError(t, err)
-	defer func() { _ = shared.Client.TerminateWorkflow(context.WithoutCancel(ctx), started.GetID(), "", "the test has ended") }()
+	defer func() {
+		_ = shared.Client.TerminateWorkflow(context.WithoutCancel(ctx), started.GetID(), "", "the test has ended")
+	}()
 	select {
 	case <-ended:
 	case <-ctx.Done():
