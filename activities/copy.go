@@ -193,7 +193,13 @@ func (j *copyJob) round(ctx context.Context) error {
 	if err := j.prove(ctx, plan); err != nil {
 		return err
 	}
-	return j.publish(ctx, plan)
+	if err := j.publish(ctx, plan); err != nil {
+		return err
+	}
+	if j.again {
+		j.sweep(ctx)
+	}
+	return nil
 }
 
 // readRoots finds out what both repositories are now, and whether the snapshot

@@ -10,6 +10,8 @@ import (
 	"maps"
 	"slices"
 
+	"go.temporal.io/sdk/activity"
+
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/internal/transfer"
@@ -232,7 +234,20 @@ func (j *copyJob) publishPages(ctx context.Context, request migration.PublishReq
 		return j.blame(ctx, p, err)
 	}
 	p.fillGenerations()
-	return j.publish(ctx, p)
+	if err := j.publish(ctx, p); err != nil {
+		return err
+	}
+	j.sweep(ctx)
+	return nil
+}
+
+// sweep ends uploads in parts that killed attempts have left: nothing of this
+// snapshot is under way any more. It is tidiness only, and what it may not do
+// (oss:ListMultipartUploads) it leaves.
+func (j *copyJob) sweep(ctx context.Context) {
+	if ended, err := j.mover.Sweep(ctx, "indices/"); err != nil || ended > 0 {
+		activity.GetLogger(ctx).Info("uploads of earlier attempts were ended", "uploads", ended, "error", err)
+	}
 }
 
 // provePages compares what OSS lists with what the pages have left there. Where
@@ -304,7 +319,7 @@ func (j *copyJob) proveEach(ctx context.Context, p *copyPlan, t shardTask) error
 	if len(d.blobs) == 0 {
 		return nil
 	}
-	blobs, _, err := j.locate(ctx, t.shard, d.blobs)
+	blobs, _, err := j.listBlobs(ctx, t.shard, d.blobs)
 	if err != nil {
 		return err
 	}

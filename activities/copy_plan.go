@@ -311,6 +311,9 @@ func (j *copyJob) planShard(ctx context.Context, p *copyPlan, t shardTask) error
 		return err
 	}
 	p.add(t.shard, d, blobs)
+	if keys == nil { // nothing was listed
+		return j.findGeneration(ctx, p, t)
+	}
 	p.keepGeneration(t, keys)
 	return nil
 }
@@ -373,9 +376,22 @@ func (j *copyJob) baseOf(ctx context.Context, shard repository.ShardID) (*reposi
 	return base, nil
 }
 
-// locate finds the wanted blobs of a shard in S3 and, if there was an earlier
-// attempt, which of them OSS may have already. keys are all of the shard in S3.
+// locate makes of wanted blobs of a shard what is to be copied. In the first
+// attempt the snapshot says all that is needed. If there was an earlier one, both
+// sides are listed, to find what OSS may have already; keys are then all of the
+// shard in S3, else nil.
 func (j *copyJob) locate(ctx context.Context, shard repository.ShardID, wanted []repository.Blob) (blobs []transfer.Blob, keys []string, err error) {
+	unknown := func(b repository.Blob) bool { return b.Length <= 0 }
+	if !j.again && !slices.ContainsFunc(wanted, unknown) {
+		for _, b := range wanted {
+			blobs = append(blobs, transfer.Blob{Key: b.Key, Size: b.Length})
+		}
+		return blobs, nil, nil
+	}
+	return j.listBlobs(ctx, shard, wanted)
+}
+
+func (j *copyJob) listBlobs(ctx context.Context, shard repository.ShardID, wanted []repository.Blob) (blobs []transfer.Blob, keys []string, err error) {
 	prefix, err := repository.ShardPrefix(shard)
 	if err != nil {
 		return nil, nil, err

@@ -109,7 +109,7 @@ func workerPolicy(d domain, r migration.SourceRepository) policy {
 // completing are oss:PutObject, looking at an object is oss:GetObject. Deleted is
 // only an object of the copy's own whose checksum turns out wrong.
 func ossWriterPolicy(r migration.TargetRepository) policy {
-	onBucket := []string{"oss:ListObjects", "oss:GetBucketInfo", "oss:GetBucketAcl"}
+	onBucket := []string{"oss:ListObjects", "oss:ListMultipartUploads", "oss:GetBucketInfo", "oss:GetBucketAcl"}
 	if r.CreateBucket {
 		onBucket = append(onBucket, "oss:PutBucket")
 	}

@@ -48,9 +48,9 @@ func TestIndices(t *testing.T) {
 	_, client := newFake(t, "5.5.2", map[string]answer{
 		"GET /a*,b/_settings": ok(`{"a1":{"settings":{"index.uuid":"U1","index.number_of_shards":"3","index.number_of_replicas":"1","index.version.created":"5050299","index.refresh_interval":"5s","index.blocks.write":"true","index.analysis.x":["p","q"],"index.gone":null}},` +
 			`"b":{"settings":{"index.uuid":"U2","index.number_of_shards":"1","index.number_of_replicas":"0","index.version.created":"2040699"}}}`),
-		"GET /_cluster/state/metadata/a1,b": ok(`{"metadata":{"indices":{"a1":{"state":"open"},"b":{"state":"close"}}}}`),
+		"GET /_cluster/state/metadata/a1,b":  ok(`{"metadata":{"indices":{"a1":{"state":"open"},"b":{"state":"close"}}}}`),
 		"GET /a1/_stats/docs,indexing,store": ok(`{"_shards":{"total":6,"successful":3,"failed":0},"indices":{"a1":{"primaries":{"docs":{"count":42,"deleted":1},"indexing":{"index_total":50,"delete_total":4},"store":{"size_in_bytes":1000}}}}}`),
-		"GET /nope/_settings":               {404, `{"error":{"type":"index_not_found_exception","reason":"no such index","resource.id":"nope","index":"nope"},"status":404}`},
+		"GET /nope/_settings":                {404, `{"error":{"type":"index_not_found_exception","reason":"no such index","resource.id":"nope","index":"nope"},"status":404}`},
 	})
 	indices, err := client.Indices(t.Context(), "a*,b")
 	require.NoError(t, err)

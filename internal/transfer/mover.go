@@ -30,6 +30,8 @@ import (
 type Blob struct {
 	Key  string
 	Size int64
+	// ETag under which it was listed. If it is empty, the blob is whatever stands under the key in that size: it is found out by reading it, which
+	// saves a listing.
 	ETag string
 	// Look says that something of its size stands in the sink already, which may be a copy of it.
 	Look bool
@@ -203,6 +205,15 @@ func (m *Mover) CopyOne(ctx context.Context, blob Blob) (Stored, error) {
 
 // attempt copies a blob by the way that suits it. hash says that ETags are not enough.
 func (m *Mover) attempt(ctx context.Context, blob Blob, hash, first bool) (string, error) {
+	if blob.ETag == "" {
+		if blob.Size <= min(largestWhole, int64(m.options.Buffers.block)) {
+			return m.put(ctx, blob, hash)
+		}
+		var err error
+		if blob, err = m.identify(ctx, blob); err != nil {
+			return "", err
+		}
+	}
 	// What was uploaded in parts is proven by those, unless it is so small that OSS would take none of them.
 	inParts := strings.Contains(blob.ETag, "-") && blob.Size > objectstore.MinPartSize
 	switch {

@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -39,6 +40,9 @@ func (r *reader) open() error {
 		w.pause()
 		if err == nil {
 			r.body, r.watch, r.isMD5 = body, w, body.ETagIsMD5
+			if r.blob.ETag == "" { // from here on it is this version
+				r.blob.ETag = body.ETag
+			}
 			if objectstore.LooksLikeMD5(r.blob.ETag) && r.sourceHidesMD5.Load() == r.isMD5 {
 				r.sourceHidesMD5.Store(!r.isMD5)
 			}
@@ -129,15 +133,38 @@ func short(key string, err error) error {
 
 // fill reads a range of a blob into a buffer of its length. isMD5 says whether the blob's ETag is the MD5 of all of it.
 func (m *Mover) fill(ctx context.Context, blob Blob, offset int64, buffer []byte) (isMD5 bool, err error) {
+	_, isMD5, err = m.read(ctx, blob, offset, buffer)
+	return isMD5, err
+}
+
+// read is fill, and gives the blob with the ETag that it turned out to have.
+func (m *Mover) read(ctx context.Context, blob Blob, offset int64, buffer []byte) (read Blob, isMD5 bool, err error) {
 	r := m.reader(ctx, blob, offset, int64(len(buffer)))
 	defer r.close()
 	if err := r.open(); err != nil {
-		return false, err
+		return blob, false, err
 	}
 	if _, err := io.ReadFull(r, buffer); err != nil {
-		return false, err
+		return blob, false, err
 	}
-	return r.isMD5, nil
+	return r.blob, r.isMD5, nil
+}
+
+// identify asks for the ETag of a blob of which only key and size are known. One of another size counts as Vanished: the blob that is wanted
+// isn't there.
+func (m *Mover) identify(ctx context.Context, blob Blob) (Blob, error) {
+	info, err := ask(ctx, m, "HeadObject", blob.Key, func(ctx context.Context) (objectstore.Info, error) { return m.source.Head(ctx, blob.Key) })
+	if err != nil {
+		return blob, reading(blob.Key, err)
+	}
+	if info.Size != blob.Size {
+		return blob, &Error{Kind: Vanished, Key: blob.Key, Err: fmt.Errorf("it has %d bytes in S3, expected were %d", info.Size, blob.Size)}
+	}
+	if blob.ETag != "" && blob.ETag != info.ETag {
+		return blob, &Error{Kind: Changed, Key: blob.Key, Err: fmt.Errorf("its ETag is %s, it was %s", info.ETag, blob.ETag)}
+	}
+	blob.ETag = info.ETag
+	return blob, nil
 }
 
 // outgoing is the body of a request to the sink: bytes that lie in a slab, or those of a reader that pass through one. It tells the

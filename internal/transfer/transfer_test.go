@@ -2,6 +2,7 @@ package transfer_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -213,4 +214,46 @@ func TestPresent(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, bytes.Equal(data, w.sink.Objects()[blob.Key]), name)
 	}
+}
+
+// Blobs of which only key and size are known become the same copies as listed ones, under the ETag that they turn out to have.
+func TestCopyUnlisted(t *testing.T) {
+	w := newWorld(t)
+	unlisted := slices.Clone(w.blobs)
+	for i := range unlisted {
+		unlisted[i].ETag = ""
+	}
+	_, err := w.copyAll(t, unlisted)
+	require.NoError(t, err)
+	require.Zero(t, w.stats.Corruptions.Load())
+	source, sink := w.source.Objects(), w.sink.Objects()
+	for _, b := range w.blobs {
+		require.True(t, bytes.Equal(source[b.Key], sink[b.Key]), b.Key)
+		_, ok, err := w.mover().Present(t.Context(), b)
+		require.NoError(t, err)
+		require.True(t, ok, "%s carries the ETag that the listing shows", b.Key)
+	}
+
+	for name, wrong := range map[string]int64{"shorter than expected": 1, "longer than expected": -1} {
+		for _, b := range w.blobs {
+			if b.Size+wrong < 1 {
+				continue
+			}
+			w := newWorld(t)
+			_, err := w.copyAll(t, []transfer.Blob{{Key: b.Key, Size: b.Size + wrong}})
+			_, ok := errors.AsType[*transfer.Error](err)
+			require.True(t, ok, "%s %s: %v", b.Key, name, err)
+			_, ok, err = w.mover().Present(t.Context(), b)
+			require.NoError(t, err)
+			require.False(t, ok, "%s %s", b.Key, name)
+		}
+	}
+
+	w = newWorld(t)
+	gone := unlisted[0]
+	w.source.Remove(gone.Key)
+	_, err = w.copyAll(t, []transfer.Blob{gone})
+	lost, ok := errors.AsType[*transfer.Error](err)
+	require.True(t, ok)
+	require.Equal(t, transfer.Vanished, lost.Kind)
 }

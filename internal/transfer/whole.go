@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/md5"
 	"encoding/hex"
+	"errors"
 
 	"github.com/snapferry/snapferry/internal/objectstore"
 )
@@ -20,7 +21,17 @@ func (m *Mover) put(ctx context.Context, blob Blob, hash bool) (string, error) {
 		return "", err
 	}
 	defer free()
-	isMD5, err := m.fill(ctx, blob, 0, buffer)
+	known := blob.ETag != ""
+	blob, isMD5, err := m.read(ctx, blob, 0, buffer)
+	if !known && (err != nil || !isMD5) {
+		// A body that ends early may be all that there is, and without an MD5 nothing shows that what was read is.
+		var unlike error
+		if blob, unlike = m.identify(ctx, blob); err == nil {
+			err = unlike
+		} else if lost, ok := errors.AsType[*Error](unlike); ok {
+			err = lost
+		}
+	}
 	if err != nil {
 		return "", err
 	}
