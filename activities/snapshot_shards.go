@@ -32,6 +32,10 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 			known[shard] = true
 		}
 		for polls := a.follows(); ; {
+			// At first as well: what is over by then needs no following.
+			if err := a.wait(ctx, &polls); err != nil {
+				return migration.DoneShards{}, err
+			}
 			status, err := client.SnapshotStatus(ctx, in.RepositoryName(), in.Snapshot)
 			switch elastic.KindOf(err) {
 			case elastic.NotSupported, elastic.Unauthorized:
@@ -49,9 +53,6 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 					return migration.DoneShards{UUID: status.UUID, Shards: fresh}, nil
 				}
 			default:
-				return migration.DoneShards{}, err
-			}
-			if err := a.wait(ctx, &polls); err != nil {
 				return migration.DoneShards{}, err
 			}
 		}

@@ -80,6 +80,9 @@ func (c *esError) text() string {
 var (
 	inUse = regexp.MustCompile(`(?i)cannot (close|delete) (indices|data streams) that are being (snapshotted|restored)` +
 		`|modify or unregister repository that is currently used`)
+	// collided are two requests that read a new repository at the same time: 5.x writes an empty incompatible-snapshots on the first read (seen on
+	// 5.5.2), and replaces it later by deleting it.
+	collided   = regexp.MustCompile(`(file_already_exists_exception|no_such_file_exception).*incompatible-snapshots`)
 	notAllowed = regexp.MustCompile(`^Your request: .* is not allowed`)
 	noHandler  = regexp.MustCompile(`(?i)^no handler found for uri|^Incorrect HTTP method for uri`)
 	// storeBusy is an object store that asks for patience, or time that was over, behind a repository's refusal: that passes.
@@ -141,6 +144,8 @@ func (e *Error) classify(fromElasticsearch, once bool) Kind {
 func (e *Error) classifyStore(lost Kind) Kind {
 	causes := strings.Join(e.Causes, " ")
 	switch {
+	case collided.MatchString(causes):
+		return lost
 	case storeRefusal.MatchString(causes) && !storeBusy.MatchString(causes):
 		return Rejected
 	case e.Type != "repository_verification_exception" && storeBusy.MatchString(causes):

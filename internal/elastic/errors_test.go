@@ -80,6 +80,7 @@ func TestAnObjectStoresTroubleBehindARepositoryIsRetriedButARefusalIsNot(t *test
 	}{
 		"OSS is busy":         {"repository_exception", `{"type":"o_s_s_exception","reason":"Please try later.\n[ErrorCode]: ServiceUnavailable\n[RequestId]: 5C3D"}`, quick},
 		"OSS throttles":       {"repository_exception", `{"type":"o_s_s_exception","reason":"Please reduce your request rate.\n[ErrorCode]: PartitionQpsLimitted"}`, quick},
+		"two first reads":     {"repository_exception", `{"type":"file_already_exists_exception","reason":"snapferry/movies/e3e28b66/incompatible-snapshots"}`, quick},
 		"S3 throttles":        {"snapshot_exception", `{"type":"amazon_s3_exception","reason":"Please reduce your request rate. (Status Code: 503; Error Code: SlowDown)"}`, quick},
 		"OSS fails":           {"repository_exception", `{"type":"i_o_exception","reason":"com.aliyun.oss.OSSException: We encountered an internal error. Please try again.\n[ErrorCode]: InternalError\n[RequestId]: 5C3D"}`, bounded},
 		"OSS doesn't answer":  {"snapshot_exception", `{"type":"client_exception","reason":"b.oss-ap-southeast-1-internal.aliyuncs.com failed to respond\n[ErrorCode]: Unknown"}`, bounded},

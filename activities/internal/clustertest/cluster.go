@@ -29,6 +29,9 @@ type Cluster struct {
 	User, Password string
 	// Looks is how often a snapshot or restore is seen at work before it is done.
 	Looks int
+	// Done tells which shards of a running snapshot have reached the stage DONE; none
+	// if it is nil.
+	Done func(index string, shard int) bool
 	// Free is the room on the only node, in bytes; of Total.
 	Free, Total int64
 

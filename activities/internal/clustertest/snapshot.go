@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -268,9 +269,26 @@ func (c *Cluster) status(repoName string, repo *repository, name string) any {
 	if snap == nil {
 		return refuse(http.StatusNotFound, "snapshot_missing_exception", "[%s:%s] is missing", repoName, name)
 	}
+	done, indices := 0, map[string]any{}
+	for index, of := range snap.indices {
+		shards := map[string]any{}
+		for n := range of.shards {
+			stage := "STARTED"
+			if c.Done != nil && c.Done(index, n) {
+				stage = "DONE"
+				done++
+			}
+			shards[strconv.Itoa(n)] = map[string]any{"stage": stage}
+		}
+		indices[index] = map[string]any{"shards": shards}
+	}
+	state := snap.state
+	if state == "IN_PROGRESS" {
+		state = "STARTED"
+	}
 	return map[string]any{"snapshots": []any{map[string]any{
-		"snapshot": name, "repository": repoName, "uuid": snap.uuid, "state": "STARTED",
-		"shards_stats": map[string]any{"done": 0, "failed": 0, "total": snap.shards},
+		"snapshot": name, "repository": repoName, "uuid": snap.uuid, "state": state, "indices": indices,
+		"shards_stats": map[string]any{"done": done, "failed": 0, "total": snap.shards},
 		"stats":        map[string]any{"number_of_files": 10, "processed_files": 5, "total_size_in_bytes": 1000, "processed_size_in_bytes": 500},
 	}}}
 }

@@ -1,0 +1,51 @@
+package activities
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// follow asks for the shards that are done of the snapshot s.
+func (w *world) follow(known ...migration.SnapshotShard) migration.DoneShards {
+	w.t.Helper()
+	return must[migration.DoneShards](w, w.activities.AwaitShards, migration.ShardsRequest{Run: w.run, Snapshot: "s", Known: known})
+}
+
+func TestShardsAreToldAsTheyAreDone(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.from.Looks = 1000
+	done := map[migration.SnapshotShard]bool{}
+	w.from.Done = func(index string, shard int) bool { return done[migration.SnapshotShard{Index: index, Shard: shard}] }
+	w.onSleep = func() { // the snapshot begins and a shard is done while it is looked at
+		w.onSleep = func() { done[migration.SnapshotShard{Index: "movies"}] = true }
+		client, err := w.activities.cluster(t.Context(), onSource, w.run)
+		require.NoError(t, err)
+		require.NoError(t, client.CreateSnapshot(t.Context(), w.run.RepositoryName(), "s", both2))
+	}
+	first := w.follow()
+	require.Equal(t, []migration.SnapshotShard{{Index: "movies"}}, first.Shards)
+	require.NotEmpty(t, first.UUID)
+	require.False(t, first.Ended)
+
+	w.onSleep = func() { done[migration.SnapshotShard{Index: "catalog", Shard: 1}] = true }
+	second := w.follow(first.Shards...)
+	require.Equal(t, []migration.SnapshotShard{{Index: "catalog", Shard: 1}}, second.Shards)
+	require.Equal(t, first.UUID, second.UUID)
+}
+
+func TestFollowingEnds(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.snapshot("s")
+	require.True(t, w.follow().Ended, "the snapshot is over")
+
+	w = newWorld(t)
+	w.prepared()
+	w.from.Refuse("GET /_snapshot/*/s/_status", 1, http.StatusUnauthorized, "", `{"Message":"Your request: '/_snapshot' is not allowed."}`)
+	require.True(t, w.follow().Ended, "the cluster doesn't tell")
+}
