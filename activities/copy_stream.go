@@ -35,9 +35,21 @@ func (c *Copier) CopyShards(ctx context.Context, request migration.CopyShardsReq
 
 func (j *copyJob) stream(ctx context.Context, request migration.CopyShardsRequest) (result migration.CopyShardsResult, err error) {
 	j.base = request.Base
+	if j.to, err = j.readTarget(ctx); err != nil {
+		return result, err
+	}
 	candidates, err := j.candidates(ctx, request.Shards)
 	if err != nil {
 		return result, err
+	}
+	if j.to.Root != nil {
+		if j.from.Root == nil {
+			return migration.CopyShardsResult{Why: "OSS has a root index-N and S3 has none"}, nil
+		}
+		// Their blobs' names may be in use again: see withdraw.
+		if gone := j.deleted(); len(gone) > 0 {
+			return migration.CopyShardsResult{Why: fmt.Sprintf("OSS lists the snapshot %s, which is deleted in S3", gone[0].Name)}, nil
+		}
 	}
 	p := j.newPlan([]string{request.UUID})
 	p.most = paging{blobs: math.MaxInt64, bytes: pageBytes} // a large shard is better carried in pages
@@ -105,6 +117,7 @@ func (j *copyJob) candidates(ctx context.Context, shards []migration.SnapshotSha
 	ids := map[string]string{}
 	root, err := j.readSource(ctx)
 	if err == nil {
+		j.from = root
 		for _, s := range root.Snapshots {
 			for _, index := range root.IndicesOf(s.UUID) {
 				ids[index.Name] = index.ID

@@ -119,6 +119,26 @@ func TestCopyTrustsNoStreamThatDoesntFit(t *testing.T) {
 	}
 }
 
+// As long as OSS lists a snapshot that is deleted in S3, its blobs stay as they are:
+// the names of the running snapshot may be theirs.
+func TestStreamOverwritesNothingThatIsPublished(t *testing.T) {
+	w := newCopyWorld(repositorytest.Layout55)
+	w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 1), repositorytest.AddSegments("movies", 2, 500)))
+	r1 := w.snapshot("r1", repositorytest.AddSegments("movies", 2, 300))
+	w.carry(t, r1)
+	published := w.sink.Objects()
+	w.Delete("r1")
+	w.sync()
+	before := w.Objects()
+	r2 := w.snapshot("r2", repositorytest.AddSegments("movies", 2, 300))
+	w.running(t, before)
+	result, err := w.stream(t, r2, shardsOf("movies", 1)...)
+	require.NoError(t, err)
+	require.Empty(t, result.Carried)
+	require.Contains(t, result.Why, "r1, which is deleted in S3")
+	require.Equal(t, published, w.sink.Objects())
+}
+
 func TestStreamLeavesWhatItCantFind(t *testing.T) {
 	w := newCopyWorld(repositorytest.Layout710)
 	before := w.Objects()

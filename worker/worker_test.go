@@ -50,7 +50,7 @@ func TestEveryActivityIsServed(t *testing.T) {
 	register(&copies, migration.CopyTaskQueue, activities.NewCopier())
 	require.Equal(t, []string{migration.WorkflowType, migration.AuditWorkflowType}, everything.workflows)
 	require.Empty(t, copies.workflows)
-	require.Equal(t, []string{migration.ActivityCopySnapshot, migration.ActivityCopyPage, migration.ActivityPublishSnapshot, migration.ActivityAudit}, copies.activities)
+	require.Equal(t, []string{migration.ActivityCopySnapshot, migration.ActivityCopyShards, migration.ActivityCopyPage, migration.ActivityPublishSnapshot, migration.ActivityAudit}, copies.activities)
 	names := activityNames(t)
 	require.Greater(t, len(names), 10)
 	require.ElementsMatch(t, names, append(everything.activities, copies.activities...))
