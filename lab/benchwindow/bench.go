@@ -205,8 +205,14 @@ func (b *bench) turn(ctx context.Context, turn int, delta string, latencyMS int,
 		{wayScript, &script{b: b, name: "throttled", stock: data}},
 		{wayUnthrottled, &script{b: b, name: "unthrottled", stock: data, lifted: true}},
 	}
-	size := sizes[delta]
-	if err := data.grow(ctx, size.baseline); err != nil {
+	size, began := sizes[delta], time.Now()
+	var writing time.Duration
+	grow := func(bytes int64) error {
+		from := time.Now()
+		defer func() { writing += time.Since(from) }()
+		return data.grow(ctx, bytes)
+	}
+	if err := grow(size.baseline); err != nil {
 		return err
 	}
 	for _, w := range ways {
@@ -214,7 +220,7 @@ func (b *bench) turn(ctx context.Context, turn int, delta string, latencyMS int,
 			return fmt.Errorf("%s, baseline: %w", w.name, err)
 		}
 	}
-	if err := data.grow(ctx, size.round); err != nil {
+	if err := grow(size.round); err != nil {
 		return err
 	}
 	for _, w := range ways {
@@ -222,9 +228,10 @@ func (b *bench) turn(ctx context.Context, turn int, delta string, latencyMS int,
 			return fmt.Errorf("%s, round: %w", w.name, err)
 		}
 	}
-	if err := data.grow(ctx, size.delta); err != nil {
+	if err := grow(size.delta); err != nil {
 		return err
 	}
+	b.say("%s, %2d ms: run %d of %d prepared in %.0f s, %.0f of them to write documents", delta, latencyMS, turn+1, b.o.runs, time.Since(began).Seconds(), writing.Seconds())
 	for i := range ways {
 		w := ways[(i+turn)%len(ways)]
 		if err := w.ready(ctx); err != nil {

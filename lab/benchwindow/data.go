@@ -45,8 +45,8 @@ type item struct {
 
 // A preview's size. Elasticsearch keeps it as base64 in the document's source, where its own compression finds nothing to gain.
 const (
-	leastPreview = 6_000
-	mostPreview  = 18_000
+	leastPreview = 12_000
+	mostPreview  = 36_000
 	itemBytes    = (leastPreview+mostPreview)/2*4/3 + 500 // of an average item in a segment
 )
 
@@ -77,7 +77,7 @@ func newStock(ctx context.Context, source *cluster.Client, seed uint64, name str
 				"number_of_shards": shardCount, "number_of_replicas": 0, "refresh_interval": "30s",
 				"translog.durability": "async", // or loading would take longer than what is measured
 			},
-			"mappings": map[string]any{docType: map[string]any{"properties": map[string]any{"preview": map[string]any{"type": "binary"}}}},
+			"mappings": map[string]any{docType: map[string]any{"_all": map[string]any{"enabled": false}, "properties": map[string]any{"preview": map[string]any{"type": "binary"}}}},
 		}, nil)
 		if err != nil {
 			return nil, fmt.Errorf("the index %s was not created: %w", index, err)
@@ -92,7 +92,7 @@ func (s *stock) names() string { return strings.Join(s.indices, ",") }
 // grow adds items of so many bytes, as they come to lie in segments, and returns when the source has nothing left to do with them.
 func (s *stock) grow(ctx context.Context, bytes int64) error {
 	first, last := s.items, s.items+int(bytes/itemBytes)
-	const batch = 200 // about 3 MB
+	const batch = 100 // about 3 MB
 	group, working := errgroup.WithContext(ctx)
 	group.SetLimit(2) // the lab's computer may be small
 	for n, index := range s.indices {
