@@ -16,6 +16,7 @@ import (
 
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/lab/cluster"
 	"github.com/snapferry/snapferry/lab/rig"
 )
 
@@ -48,13 +49,18 @@ type way interface {
 	final(context.Context) (run, error)
 }
 
+type namedWay struct {
+	name string
+	way
+}
+
 // bench runs the cases.
 type bench struct {
 	o          options
 	dir        string // everything temporary; removed at the end
 	out        io.Writer
 	began      time.Time
-	rclone     string
+	rclone     string // path; "" to run without the scripts
 	scriptPath string
 	s3         *osstest.Server
 	lab        *lab.Lab
@@ -197,13 +203,10 @@ func (b *bench) turn(ctx context.Context, turn int, delta string, latencyMS int,
 	if err != nil {
 		return err
 	}
-	ways := []struct {
-		name string
-		way
-	}{
-		{wayOurs, &ours{b: b, name: name, stock: data}},
-		{wayScript, &script{b: b, name: "throttled", stock: data}},
-		{wayUnthrottled, &script{b: b, name: "unthrottled", stock: data, lifted: true}},
+	ways := []namedWay{{wayOurs, &ours{b: b, name: name, stock: data}}}
+	if b.rclone != "" {
+		ways = append(ways, namedWay{wayScript, &script{b: b, name: "throttled", stock: data}},
+			namedWay{wayUnthrottled, &script{b: b, name: "unthrottled", stock: data, lifted: true}})
 	}
 	size, began := sizes[delta], time.Now()
 	var writing time.Duration
@@ -266,13 +269,16 @@ func aside(one run) string {
 
 // clear removes all indices, registrations and objects.
 func (b *bench) clear(ctx context.Context) error {
-	for _, c := range []interface {
-		Do(ctx context.Context, method, path string, body, out any) error
-	}{b.lab.Source.Direct(), b.lab.Target.Direct()} {
+	for _, c := range []*cluster.Client{b.lab.Source.Direct(), b.lab.Target.Direct()} {
 		if err := c.Do(ctx, http.MethodDelete, "/_all", nil, nil); err != nil {
 			return err
 		}
-		if err := c.Do(ctx, http.MethodDelete, "/_snapshot/*", nil, nil); err != nil {
+		err := c.Do(ctx, http.MethodDelete, "/_snapshot/*", nil, nil)
+		var status *cluster.StatusError
+		if errors.As(err, &status) && status.Status == http.StatusNotFound { // ours are gone already
+			err = nil
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -79,8 +79,8 @@ func (o *ours) ready(context.Context) error { return nil }
 func (o *ours) final(ctx context.Context) (run, error) {
 	predicted := int64(-1)
 	look := func(s status) {
-		if s.Prediction != nil && s.FrozenSinceMillis == 0 {
-			predicted = s.Prediction.millis()
+		if s.Prediction != nil && (s.FrozenSinceMillis == 0 || s.Prediction.AtMillis <= s.FrozenSinceMillis) {
+			predicted = s.Prediction.Millis
 		}
 	}
 	before, err := o.status(ctx)
@@ -136,11 +136,9 @@ type status struct {
 
 // prediction is what is shown of the window before it begins.
 type prediction struct {
-	WindowMillis int64 `json:"windowMillis"`
-	Millis       int64 `json:"millis"`
+	AtMillis int64 `json:"atMillis"` // when it was made
+	Millis   int64 `json:"millis"`
 }
-
-func (p prediction) millis() int64 { return max(p.WindowMillis, p.Millis) }
 
 func (o *ours) status(ctx context.Context) (status, error) {
 	value, err := o.b.rig.Client.QueryWorkflow(ctx, o.workflowID, "", migration.QueryStatus)

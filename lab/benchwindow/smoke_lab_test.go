@@ -1,0 +1,64 @@
+//go:build lab
+
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/lab"
+)
+
+// One case on next to nothing, so that the benchmark doesn't rot. Where rclone isn't built, the scripts are left out.
+func TestLabWindow(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	root, err := lab.Root()
+	require.NoError(t, err)
+	const tiny = "tiny"
+	sizes[tiny] = size{baseline: 2 * mib, round: mib, delta: mib}
+	defer delete(sizes, tiny)
+	o := options{seed: 7, runs: 1, deltas: []string{tiny}, latencies: []int{1}, rclone: filepath.Join(root, ".lab", "bin", "rclone")}
+	if _, err := os.Stat(o.rclone); err != nil {
+		o.rclone = ""
+	}
+	b, err := newBench(ctx, t.TempDir(), t.Output(), o)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, b.end()) }()
+	require.NoError(t, b.all(ctx))
+	b.report.judge()
+	require.NoError(t, b.report.print(t.Output()))
+
+	require.Len(t, b.report.Cases, 1)
+	c := b.report.Cases[0]
+	require.Positive(t, c.DeltaBytes)
+	ways := []Way{c.Ours}
+	if o.rclone != "" {
+		ways = append(ways, c.Script, c.ScriptUnthrottled)
+	}
+	for _, w := range ways {
+		var sum float64
+		for _, name := range stepNames {
+			require.Positive(t, w.Steps[name], name)
+			sum += w.Steps[name]
+		}
+		require.Positive(t, w.ElasticsearchSnapshotSeconds)
+		require.Positive(t, w.ElasticsearchRestoreSeconds)
+		require.Greater(t, w.WindowSeconds, w.ElasticsearchSeconds)
+		require.LessOrEqual(t, sum, w.WindowSeconds+0.1, "the steps are parts of the window")
+	}
+	activities := map[string]bool{}
+	for _, s := range c.Ours.Timeline {
+		activities[s.Activity] = true
+		require.LessOrEqual(t, float64(s.AtMS)/1000, c.Ours.WindowSeconds)
+	}
+	for _, name := range []string{"BlockWrites", "AwaitStandstill", "TakeSnapshot", "CopySnapshot", "RestoreSnapshot", "VerifyTarget"} {
+		require.True(t, activities[name], "the window's timeline lacks %s", name)
+	}
+	require.Empty(t, b.s3.Objects(b.lab.S3.Bucket), "what a run left is removed before the next")
+}
