@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// batches is into how many batches the shards of a snapshot come at most: each
+	// shardBatches is into how many batches the shards of a snapshot come at most: each
 	// costs some events of the history.
-	batches = 16
+	shardBatches = 16
 	// mostStreamed is from how many shards on a snapshot isn't followed: what is
 	// known of its shards would not fit into a history.
 	mostStreamed = 1000
@@ -49,7 +49,7 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 					return migration.DoneShards{Ended: true}, nil
 				}
 				p.set(migration.Progress{Doing: "following snapshot " + in.Snapshot, ShardsDone: status.ShardsDone, ShardsTotal: status.ShardsTotal})
-				if fresh := doneShards(status, known); len(fresh) > 0 && len(fresh)*batches >= status.ShardsTotal {
+				if fresh := doneShards(status, known); len(fresh) > 0 && len(fresh)*shardBatches >= status.ShardsTotal {
 					return migration.DoneShards{UUID: status.UUID, Shards: fresh}, nil
 				}
 			default:

@@ -112,9 +112,9 @@ func TestHistoriesStaySmall(t *testing.T) {
 		t.Fatalf("only %d snapshots were taken", taken)
 	}
 
-	run, seen := "", 0
+	seen := 0
 	for next := started.GetRunID(); next != ""; seen++ {
-		run = next
+		run := next
 		described, err := shared.Client.DescribeWorkflowExecution(ctx, started.GetID(), run)
 		require.NoError(t, err)
 		info := described.GetWorkflowExecutionInfo()
