@@ -123,11 +123,12 @@ func compareAll(ctx context.Context, out io.Writer, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, end()) }()
-	if err := b.all(ctx, o); err != nil {
-		return err
-	}
+	failure := b.all(ctx, o)
 	b.report.judge()
 	fmt.Fprintln(out)
+	if failure != nil { // what was measured until then is worth a look, but no report
+		return errors.Join(failure, b.report.print(out))
+	}
 	return errors.Join(b.report.print(out), b.report.write(o.json))
 }
 
