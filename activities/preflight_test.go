@@ -249,6 +249,9 @@ func TestPreflightRefusesASourceBefore20(t *testing.T) {
 	w := newWorld(t)
 	w.from.Version = "1.7.6"
 	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "the source runs 1.7.6: snapferry copies snapshots of 2.0 and later")
+	w.from.Version = "2.4.6"
+	found := must[migration.PreflightResult](w, w.activities.Preflight, w.run)
+	require.Equal(t, "2.4.6", found.SourceVersion)
 }
 
 // Elasticsearch and the plugins quote settings in their errors.

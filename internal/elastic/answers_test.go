@@ -101,6 +101,14 @@ func TestSnapshotRecords(t *testing.T) {
 	assert.False(t, snapshots[1].Complete())
 	assert.Equal(t, []elastic.SnapshotFailure{{Index: "a", Shard: 1, Reason: "disk"}}, snapshots[1].Failures)
 	assert.False(t, snapshots[2].Complete())
+
+	// As 2.4.6 answers; 5.5.3 shows the name as the uuid of the same snapshot.
+	_, old := newFake(t, "2.4.6", map[string]answer{"GET /_snapshot/mig/s1": ok(`{"snapshots":[{"snapshot":"s1","version_id":2040699,"version":"2.4.6","indices":["a"],"state":"SUCCESS",` +
+		`"start_time":"2026-11-23T09:00:00.000Z","start_time_in_millis":1,"end_time":"2026-11-23T09:00:01.000Z","end_time_in_millis":2,"duration_in_millis":1,"failures":[],"shards":{"total":1,"failed":0,"successful":1}}]}`)})
+	snapshot, err := old.Snapshot(t.Context(), "mig", "s1")
+	require.NoError(t, err)
+	assert.Equal(t, "s1", snapshot.UUID)
+	assert.True(t, snapshot.Complete())
 }
 
 func TestSnapshotProgressHasOneShapeForAllVersions(t *testing.T) {
