@@ -609,6 +609,26 @@ func TestMirrorFence(t *testing.T) {
 	})
 }
 
+// Elasticsearch 5.x takes the repository over at the last moment: from then on its own root is the truth.
+func TestMirrorOfARepositoryThatIsTakenOver(t *testing.T) {
+	w := newMirrorWorld()
+	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 2))
+	const root = `{"snapshots":[{"name":"r0","uuid":"r0","state":1}],"indices":{"movies":{"id":"movies","snapshots":["r0"]}}}`
+	w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
+		if c.Op == "Put" && c.Key == "snap-r0.dat" {
+			w.source.Store("index-0", []byte(root))
+		}
+		return nil
+	}})
+	result, err := w.run(t, w.request(r0))
+	require.NoError(t, err)
+	require.Zero(t, result.Generation)
+	require.NotContains(t, w.sink.Objects(), repository.LegacyRootKey)
+	require.Equal(t, root, string(w.sink.Objects()["index-0"]))
+	_, ok := requireReadable(t, w.sink.Objects()).Snapshot(r0)
+	require.True(t, ok)
+}
+
 // A snapshot was deleted and another taken under its name: the root has the same bytes and ETag, and is a later one.
 func TestMirrorFenceSeesARootThatWasWrittenAnew(t *testing.T) {
 	w := newMirrorWorld()

@@ -95,7 +95,8 @@ type CopyRequest struct {
 	Run
 	Snapshot Snapshot `json:"snapshot"`
 	// BaseUUID is the snapshot of the last publish that succeeded and
-	// BaseGeneration its root index-N; empty and -1 at the baseline.
+	// BaseGeneration its root index-N; empty and -1 at the baseline. A root of
+	// Elasticsearch 2.x has -1 always.
 	BaseUUID       string `json:"baseUuid,omitempty"`
 	BaseGeneration int64  `json:"baseGeneration"`
 	// Again says that an earlier attempt may have carried some of it, so that it
@@ -158,6 +159,8 @@ type CopyShardsResult struct {
 // one activity: they are carried by CopyPage, and then PublishSnapshot
 // publishes. Else the snapshot is published when it returns.
 type CopyResult struct {
+	// Generation is the N of the root index-N that was published, -1 for the root
+	// of Elasticsearch 2.x.
 	Generation   int64 `json:"generation"`
 	BlobsCopied  int64 `json:"blobsCopied"`
 	BytesCopied  int64 `json:"bytesCopied"`

@@ -65,7 +65,8 @@ type Round struct {
 	// repository held already.
 	BlobsSkipped int64 `json:"blobsSkipped"`
 	BytesSkipped int64 `json:"bytesSkipped"`
-	// Generation is the N of the root index-N that was published.
+	// Generation is the N of the root index-N that was published, -1 if the source
+	// runs Elasticsearch 2.x, whose root has none.
 	Generation     int64 `json:"generation"`
 	SnapshotMillis int64 `json:"snapshotMillis"`
 	CopyMillis     int64 `json:"copyMillis"`
