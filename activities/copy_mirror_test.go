@@ -804,6 +804,26 @@ func TestMirrorUnusable(t *testing.T) {
 	}
 }
 
+// Metadata that was read to find out what is needed must still be there to be copied.
+func TestMirrorWhileMetadataVanishes(t *testing.T) {
+	for _, key := range []string{"indices/movies/meta-r0.dat", "indices/movies/1/snap-r0.dat", "snap-r0.dat"} {
+		t.Run(key, func(t *testing.T) {
+			w := newMirrorWorld()
+			r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 2))
+			w.source.SetHooks(memory.Hooks{After: func(c memory.Call) error {
+				if c.Key == key && c.Op == "Get" {
+					w.source.Remove(key)
+				}
+				return nil
+			}})
+			_, err := w.run(t, w.request(r0))
+			requireType(t, migration.ErrorSnapshotUnusable, err)
+			require.ErrorContains(t, err, key)
+			require.NotContains(t, w.sink.Objects(), "index")
+		})
+	}
+}
+
 // shardBlobOf is a data blob that only this snapshot needs.
 func shardBlobOf(w *mirrorWorld, name string) string {
 	for _, key := range slices.Sorted(maps.Keys(w.blobs(name))) {
