@@ -688,6 +688,9 @@ func TestMirrorConflicts(t *testing.T) {
 			_, err := w.run(t, w.request(r1))
 			requireType(t, migration.ErrorRepository, err)
 			require.Equal(t, before, w.sink.Objects(), "nothing may be written")
+			if _, there := before["index-0"]; there {
+				require.ErrorContains(t, err, "a cluster on which the repository isn't readonly has written it")
+			}
 		})
 	}
 }

@@ -35,6 +35,9 @@ func aliasesDiffer(source, target aliasDefinitions) []string {
 // mapping gives a mapping in a form that compares: where only one of the
 // clusters shows types (7.x doesn't), the one type's properties.
 func (v *verifying) mapping(m elastic.Mapping) json.RawMessage {
+	if v.oldStrings {
+		m.Raw = withoutStringDefaults(m.Raw)
+	}
 	if !v.ignoreTypes || len(m.Types) != 1 {
 		return m.Raw
 	}
@@ -46,6 +49,40 @@ func (v *verifying) mapping(m elastic.Mapping) json.RawMessage {
 		return properties
 	}
 	return m.Raw
+}
+
+// withoutStringDefaults makes the fields of type string, which Elasticsearch 5.x keeps in indices from 2.x, look as one of the
+// two shows them. Seen with 2.4.6 and 5.5.3: 5.x shows fielddata as false where 2.x doesn't show it, and norms as a
+// boolean instead of an object.
+func withoutStringDefaults(raw json.RawMessage) json.RawMessage {
+	var mapping any
+	if json.Unmarshal(raw, &mapping) != nil {
+		return raw
+	}
+	var visit func(value any)
+	visit = func(value any) {
+		fields, ok := value.(map[string]any)
+		if !ok {
+			return
+		}
+		if fields["type"] == "string" {
+			if fields["fielddata"] == false {
+				delete(fields, "fielddata")
+			}
+			if norms, ok := fields["norms"].(map[string]any); ok && len(norms) == 1 && norms["enabled"] != nil {
+				fields["norms"] = norms["enabled"]
+			}
+		}
+		for _, inner := range fields {
+			visit(inner)
+		}
+	}
+	visit(mapping)
+	out, err := json.Marshal(mapping)
+	if err != nil {
+		return raw
+	}
+	return out
 }
 
 // equalJSON compares two JSON values whatever the order of their fields.

@@ -49,6 +49,7 @@ type verifying struct {
 	// written says of an index, in words, that it isn't as the last restore left it.
 	written     map[string]string
 	ignoreTypes bool
+	oldStrings  bool         // the source is 2.x
 	read        atomic.Int64 // documents, on both sides
 }
 
@@ -78,6 +79,7 @@ func (v *verifying) run(ctx context.Context) (migration.VerifyResult, error) {
 	}
 	// 7.x shows every type as _doc.
 	v.ignoreTypes = (fromVersion.Major < 7) != (toVersion.Major < 7)
+	v.oldStrings = fromVersion.Major < 5
 
 	results := make([]migration.IndexResult, len(v.in.Indices))
 	group, groupCtx := errgroup.WithContext(ctx)
