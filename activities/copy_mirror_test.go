@@ -710,6 +710,21 @@ func TestMirrorConflictAtTheLastMoment(t *testing.T) {
 	require.Equal(t, `{"snapshots":["theirs"]}`, string(w.sink.Objects()["index"]))
 }
 
+// Somebody writes a root right after ours.
+func TestMirrorConflictAfterTheCommit(t *testing.T) {
+	w := newMirrorWorld()
+	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1))
+	w.sink.SetHooks(memory.Hooks{After: func(c memory.Call) error {
+		if c.Op == "Put" && c.Key == repository.LegacyRootKey {
+			w.sink.Store("index", []byte(`{"snapshots":["theirs"]}`))
+		}
+		return nil
+	}})
+	_, err := w.run(t, w.request(r0))
+	requireType(t, migration.ErrorRepository, err)
+	require.ErrorContains(t, err, "was replaced right after it was written")
+}
+
 // An attempt that hangs right before it writes the root comes back when a newer one stands there, and replaces it: 2.x has
 // one name for all roots. The next round mends that.
 func TestMirrorAfterALateAttempt(t *testing.T) {
