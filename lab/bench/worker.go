@@ -30,7 +30,7 @@ type workerOptions struct {
 }
 
 // maxCopies is the worker command's default.
-const maxCopies = 2
+const maxCopies = 4
 
 // work runs a worker as the worker command does, without its metrics, until ctx ends.
 func work(ctx context.Context, o workerOptions) (err error) {
