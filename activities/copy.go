@@ -168,7 +168,13 @@ func (j *copyJob) round(ctx context.Context) error {
 		return j.verifyPublished(ctx)
 	}
 	if j.from.legacy() {
-		return j.mirror(ctx)
+		if err := j.mirror(ctx); err != nil {
+			return err
+		}
+		if j.again {
+			j.sweep(ctx)
+		}
+		return nil
 	}
 	if err := j.chooseBase(ctx); err != nil {
 		return err

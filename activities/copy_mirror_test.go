@@ -341,6 +341,19 @@ func TestMirrorTwice(t *testing.T) {
 	require.ErrorContains(t, err, "which index there needs")
 }
 
+// Uploads in parts that a killed attempt has left are ended, once the snapshot is published.
+func TestMirrorEndsUploadsOfKilledAttempts(t *testing.T) {
+	w := newMirrorWorld()
+	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1))
+	_, err := w.sink.CreateUpload(t.Context(), "indices/movies/0/__0", nil)
+	require.NoError(t, err)
+	request := w.request(r0)
+	request.Again = true
+	_, err = w.run(t, request)
+	require.NoError(t, err)
+	w.requirePublished(t, r0)
+}
+
 // Whatever dies after any write, a reader sees the old repository or the new one, and the next attempt ends well.
 func TestMirrorCrashes(t *testing.T) {
 	for _, carriedOut := range []bool{false, true} {
