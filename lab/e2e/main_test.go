@@ -207,6 +207,9 @@ func (s *scenario) completed() migration.Report {
 	}
 	require.NoError(s.t, s.put(shared.Lab.Target.Client()), "the target takes writes")
 	require.ErrorContains(s.t, s.put(shared.Lab.Source.Client()), "cluster_block_exception", "the source stays blocked")
+	if s.plan.Cutover.KeepRepositories {
+		return report
+	}
 	for side, c := range map[string]interface {
 		Do(context.Context, string, string, any, any) error
 	}{"source": shared.Lab.Source.Direct(), "target": shared.Lab.Target.Direct()} {

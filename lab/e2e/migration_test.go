@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -116,15 +117,17 @@ func TestTheWorkerIsKilledInMidCopy(t *testing.T) {
 	s.finish()
 }
 
-// A worker that is killed at each of the moments in which the source is being frozen or is frozen.
+// A worker that is killed at each of the moments in which the clusters are made ready, or the source is being frozen or is frozen. However it
+// went, the throttles are those of the window as long as it lasts, and afterwards those that were found.
 func TestTheWorkerIsKilledInTheFrozenWindow(t *testing.T) {
 	for _, moment := range []struct {
 		name          string
 		source        bool
 		method, match string
 	}{
+		{"killthrottles", true, http.MethodPut, "/_snapshot/snapferry-killthrottles-"},
 		{"killblock", true, http.MethodPut, "/_settings"},
-		{"killsnapshot", true, http.MethodPut, "/_snapshot/snapferry-killsnapshot-"},
+		{"killsnapshot", true, http.MethodPut, "/killsnapshot-r"},
 		{"killclose", false, http.MethodPost, "/_close"},
 		{"killrestore", false, http.MethodPost, "/_restore"},
 		{"killverify", true, http.MethodPost, "/_search"},
@@ -132,10 +135,13 @@ func TestTheWorkerIsKilledInTheFrozenWindow(t *testing.T) {
 		t.Run(moment.name, func(t *testing.T) {
 			s := newScenario(t, moment.name, 1000)
 			s.plan.Rounds.Interval = migration.Duration(time.Hour)
+			s.plan.Source.Repository.Settings = map[string]any{"max_snapshot_bytes_per_sec": "30mb"}
+			s.plan.Cutover.KeepRepositories = true
 			s.write()
 			s.worker()
 			s.start()
 			s.await(func(status migration.Status) bool { return status.RoundsEnded >= 1 })
+			s.requireThrottles("30mb", "")
 			faults := &shared.Lab.Target.Front.Faults
 			if moment.source {
 				faults = &shared.Lab.Source.Front.Faults
@@ -152,10 +158,32 @@ func TestTheWorkerIsKilledInTheFrozenWindow(t *testing.T) {
 			s.replaceWorker()
 			held.Release() // what the dead worker had sent arrives late
 			s.awaitPhase(migration.PhaseAwaitCutover)
+			s.requireThrottles("4gb", "4gb")
 			s.signal(migration.RequestCutover)
 			s.completed()
+			s.requireThrottles("30mb", "")
 		})
 	}
+}
+
+// requireThrottles reads the migration's repositories on both clusters; empty means that none is set.
+func (s *scenario) requireThrottles(snapshot, restore string) {
+	s.t.Helper()
+	setting := func(direct interface {
+		Do(ctx context.Context, method, path string, body, out any) error
+	}, name string) string {
+		var repositories map[string]struct {
+			Settings map[string]string `json:"settings"`
+		}
+		require.NoError(s.t, direct.Do(s.ctx, http.MethodGet, "/_snapshot/snapferry-"+s.name+"-*", nil, &repositories))
+		require.Len(s.t, repositories, 1)
+		for _, repository := range repositories {
+			return repository.Settings[name]
+		}
+		return ""
+	}
+	require.Equal(s.t, snapshot, setting(shared.Lab.Source.Direct(), "max_snapshot_bytes_per_sec"))
+	require.Equal(s.t, restore, setting(shared.Lab.Target.Direct(), "max_restore_bytes_per_sec"))
 }
 
 // The answers to requests that must not be repeated blindly are lost, as Amazon's front end does with 504.

@@ -177,6 +177,12 @@ func TestAnAbortedMigrationGivesTheSourceFree(t *testing.T) {
 			s.awaitPhase(migration.PhaseAwaitCutover)
 			s.signal(migration.RequestAbort)
 		},
+		"abortafterkill": func(s *scenario) {
+			s.awaitPhase(migration.PhaseAwaitCutover)
+			s.requireThrottles("4gb", "4gb")
+			s.signal(migration.RequestAbort)
+			s.replaceWorker()
+		},
 		"abortwindow": func(s *scenario) {
 			s.await(func(status migration.Status) bool { return status.Phase == migration.PhaseFinalRound })
 			s.signal(migration.RequestAbort)
@@ -206,6 +212,7 @@ func TestAnAbortedMigrationGivesTheSourceFree(t *testing.T) {
 			require.NotEmpty(t, report.Remains)
 			require.NoError(t, s.put(shared.Lab.Source.Client()), "the source takes writes again")
 			require.ErrorContains(t, s.put(shared.Lab.Target.Client()), "cluster_block_exception", "the target is not open for writes")
+			s.requireThrottles("", "")
 		})
 	}
 }
