@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
 	"time"
 
 	"go.temporal.io/sdk/client"
@@ -29,7 +27,8 @@ func (o *ours) start(ctx context.Context) error {
 	o.plan = o.b.lab.Plan(o.name, o.stock.indices...)
 	o.plan.Rounds.Interval = migration.Duration(24 * time.Hour) // each round is asked for
 	o.plan.Verify.Checksum = migration.ChecksumNone
-	input, err := withoutHotRound(o.plan)
+	o.plan.Freeze.HotRound = migration.HotRoundNever // it would carry the delta before the window, and the script has none
+	input, err := migration.NewInput(o.plan)
 	if err != nil {
 		return err
 	}
@@ -39,36 +38,15 @@ func (o *ours) start(ctx context.Context) error {
 		return fmt.Errorf("the migration did not start: %w", err)
 	}
 	o.repository = migration.Run{Plan: o.plan, Token: migration.TokenOf(started.GetRunID())}.RepositoryName()
-	_, err = o.await(ctx, func(s status) bool { return s.RoundsEnded == 1 && s.Step == "" })
+	_, err = o.await(ctx, func(s migration.Status) bool { return s.RoundsEnded == 1 && s.Step == "" })
 	return err
-}
-
-// withoutHotRound is the plan with its hot round off: it would carry the delta before the window, and the script has none.
-func withoutHotRound(plan migration.Plan) (map[string]any, error) {
-	text, err := json.Marshal(plan)
-	if err != nil {
-		return nil, err
-	}
-	input := map[string]any{}
-	if err := json.Unmarshal(text, &input); err != nil {
-		return nil, err
-	}
-	if _, knows := reflect.TypeFor[migration.Freeze]().FieldByName("HotRound"); knows {
-		freeze, _ := input["freeze"].(map[string]any)
-		if freeze == nil {
-			freeze = map[string]any{}
-		}
-		freeze["hotRound"] = "never"
-		input["freeze"] = freeze
-	}
-	return input, nil
 }
 
 func (o *ours) round(ctx context.Context) error {
 	if err := o.b.rig.Signal(ctx, o.workflowID, migration.RequestRound); err != nil {
 		return err
 	}
-	_, err := o.await(ctx, func(s status) bool { return s.RoundsEnded == 2 && s.Step == "" })
+	_, err := o.await(ctx, func(s migration.Status) bool { return s.RoundsEnded == 2 && s.Step == "" })
 	return err
 }
 
@@ -78,12 +56,12 @@ func (o *ours) ready(context.Context) error { return nil }
 // final freezes, waits for the verified target, and hands over.
 func (o *ours) final(ctx context.Context) (run, error) {
 	predicted := int64(-1)
-	look := func(s status) {
+	look := func(s migration.Status) {
 		if s.Prediction != nil && (s.FrozenSinceMillis == 0 || s.Prediction.AtMillis <= s.FrozenSinceMillis) {
 			predicted = s.Prediction.Millis
 		}
 	}
-	before, err := o.status(ctx)
+	before, err := o.b.rig.Status(ctx, o.workflowID)
 	if err != nil {
 		return run{}, err
 	}
@@ -91,14 +69,14 @@ func (o *ours) final(ctx context.Context) (run, error) {
 	if err := o.b.rig.Signal(ctx, o.workflowID, migration.RequestFreeze); err != nil {
 		return run{}, err
 	}
-	if _, err := o.await(ctx, func(s status) bool { look(s); return s.Phase == migration.PhaseAwaitCutover }); err != nil {
+	if _, err := o.await(ctx, func(s migration.Status) bool { look(s); return s.Phase == migration.PhaseAwaitCutover }); err != nil {
 		return run{}, err
 	}
 	one := run{steps: map[string]float64{}, predicted: -1}
 	if predicted >= 0 {
 		one.predicted = float64(predicted) / 1000
 	}
-	verified, err := o.status(ctx)
+	verified, err := o.b.rig.Status(ctx, o.workflowID)
 	if err != nil {
 		return run{}, err
 	}
@@ -128,34 +106,13 @@ func (o *ours) final(ctx context.Context) (run, error) {
 	return one, err
 }
 
-// status is a migration's, with the prediction.
-type status struct {
-	migration.Status
-	Prediction *prediction `json:"prediction"`
-}
-
-// prediction is what is shown of the window before it begins.
-type prediction struct {
-	AtMillis int64 `json:"atMillis"` // when it was made
-	Millis   int64 `json:"millis"`
-}
-
-func (o *ours) status(ctx context.Context) (status, error) {
-	value, err := o.b.rig.Client.QueryWorkflow(ctx, o.workflowID, "", migration.QueryStatus)
-	if err != nil {
-		return status{}, err
-	}
-	var s status
-	return s, value.Get(&s)
-}
-
 // pollInterval is rare enough for the queries to take nothing from the window that is measured: its end is taken from the report.
 const pollInterval = 250 * time.Millisecond
 
 // await waits until the migration's status is as asked. A migration that needs attention or has ended is an error.
-func (o *ours) await(ctx context.Context, condition func(status) bool) (status, error) {
+func (o *ours) await(ctx context.Context, condition func(migration.Status) bool) (migration.Status, error) {
 	for {
-		s, err := o.status(ctx)
+		s, err := o.b.rig.Status(ctx, o.workflowID)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return s, context.Cause(ctx)

@@ -6,9 +6,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/snapferry/snapferry/lab"
-	"github.com/snapferry/snapferry/migration"
 )
 
 func TestScriptIsValidBash(t *testing.T) {
@@ -47,14 +44,4 @@ func TestDocumentsDependOnTheSeedAlone(t *testing.T) {
 		sum += preview
 	}
 	require.InEpsilon(t, itemBytes, sum*4/3/many+500, 0.03)
-}
-
-// What the migration is given must be a plan, with the checks that the script has.
-func TestPlanOfOurs(t *testing.T) {
-	plan := (&lab.Lab{}).Plan("shop1", "shop1-1")
-	plan.Verify.Checksum = migration.ChecksumNone
-	input, err := withoutHotRound(plan)
-	require.NoError(t, err)
-	require.Equal(t, map[string]any{"checksum": "none"}, input["verify"])
-	require.Equal(t, "shop1", input["name"])
 }
