@@ -247,7 +247,7 @@ func (b *bench) turn(ctx context.Context, turn int, delta string, latencyMS int,
 		}
 		runs[w.name] = append(runs[w.name], one)
 		b.say("%s, %2d ms: %-18s window %6.2f s  %s  Elasticsearch's own %.2f + %.2f s%s", delta, latencyMS, w.name, one.window, stepsText(one.steps),
-			one.own.snapshot, one.own.restore, aside(one))
+			one.own.snapshot.seconds(), one.own.restore.seconds(), aside(one))
 		if err := data.unblock(ctx); err != nil {
 			return err
 		}

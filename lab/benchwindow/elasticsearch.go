@@ -4,12 +4,18 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/snapferry/snapferry/lab"
 )
 
-// own is what Elasticsearch itself says that it took, in seconds.
-type own struct{ snapshot, restore float64 }
+// own is when Elasticsearch itself was at work, as it says.
+type own struct{ snapshot, restore timed }
+
+// timed is from when to when something ran.
+type timed struct{ began, ended time.Time }
+
+func (t timed) seconds() float64 { return t.ended.Sub(t.began).Seconds() }
 
 // ownTime asks the clusters: the source from the snapshot's start to its end, the target from the first shard's start to the last one's
 // end.
@@ -60,5 +66,8 @@ func ownTime(ctx context.Context, l *lab.Lab, repository, snapshot, restored str
 	if shards != indexCount*shardCount {
 		return own{}, fmt.Errorf("%d shards were restored from %s, %d were expected", shards, snapshot, indexCount*shardCount)
 	}
-	return own{snapshot: float64(taken.Snapshots[0].End-taken.Snapshots[0].Start) / 1000, restore: float64(last-first) / 1000}, nil
+	return own{
+		snapshot: timed{time.UnixMilli(taken.Snapshots[0].Start), time.UnixMilli(taken.Snapshots[0].End)},
+		restore:  timed{time.UnixMilli(first), time.UnixMilli(last)},
+	}, nil
 }

@@ -102,7 +102,7 @@ func (o *ours) final(ctx context.Context) (run, error) {
 		one.steps[name] = float64(millis) / 1000
 	}
 	one.delta = last.BytesCopied
-	one.timeline, err = timelineOf(ctx, o.b.rig.Client, o.workflowID, time.UnixMilli(w.StartedMillis), time.UnixMilli(w.StartedMillis+w.Millis))
+	one.timeline, err = timelineOf(ctx, o.b.rig.Client, o.workflowID, timed{time.UnixMilli(w.StartedMillis), time.UnixMilli(w.StartedMillis + w.Millis)}, one.own)
 	return one, err
 }
 

@@ -82,9 +82,9 @@ func newWay(runs []run) Way {
 	}
 	figure := func(of func(run) float64) float64 { return round3(median(runs, of)) }
 	w.WindowSeconds = figure(func(r run) float64 { return r.window })
-	w.ElasticsearchSnapshotSeconds = figure(func(r run) float64 { return r.own.snapshot })
-	w.ElasticsearchRestoreSeconds = figure(func(r run) float64 { return r.own.restore })
-	w.ElasticsearchSeconds = figure(func(r run) float64 { return r.own.snapshot + r.own.restore })
+	w.ElasticsearchSnapshotSeconds = figure(func(r run) float64 { return r.own.snapshot.seconds() })
+	w.ElasticsearchRestoreSeconds = figure(func(r run) float64 { return r.own.restore.seconds() })
+	w.ElasticsearchSeconds = figure(func(r run) float64 { return r.own.snapshot.seconds() + r.own.restore.seconds() })
 	for _, name := range stepNames {
 		w.Steps[name] = figure(func(r run) float64 { return r.steps[name] })
 	}
@@ -237,14 +237,18 @@ func (r *Report) printTimelines(out io.Writer) error {
 		}
 		fmt.Fprintf(out, "\n%s, %s, a median window, ms:\n", c.name(), wayOurs)
 		t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-		fmt.Fprintln(t, "at\tdeciding before\tqueued\tran\tattempts\tactivity\t")
+		fmt.Fprintln(t, "at\tdeciding before\tqueued\tran\tbefore ES\tafter ES\tattempts\tactivity\t")
 		var decided, queued int64
 		for _, s := range c.Ours.Timeline {
-			fmt.Fprintf(t, "%d\t%d\t%d\t%d\t%d\t%s\t\n", s.AtMS, s.DecideMS, s.QueuedMS, s.RanMS, s.Attempts, s.Activity)
+			before, after := "", ""
+			if o := s.Own; o != nil {
+				before, after = fmt.Sprint(o.BeforeMS), fmt.Sprint(o.AfterMS)
+			}
+			fmt.Fprintf(t, "%d\t%d\t%d\t%d\t%s\t%s\t%d\t%s\t\n", s.AtMS, s.DecideMS, s.QueuedMS, s.RanMS, before, after, s.Attempts, s.Activity)
 			decided += s.DecideMS
 			queued += s.QueuedMS
 		}
-		fmt.Fprintf(t, "\t%d\t%d\t\t\tall\t\n", decided, queued)
+		fmt.Fprintf(t, "\t%d\t%d\t\t\t\t\tall\t\n", decided, queued)
 		if err := t.Flush(); err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -88,9 +89,14 @@ func TestPredictionTargetHoldsInEachRun(t *testing.T) {
 	}
 }
 
+func lasting(seconds float64) timed {
+	began := time.UnixMilli(1_700_000_000_000)
+	return timed{began, began.Add(time.Duration(seconds * float64(time.Second)))}
+}
+
 func TestWayIsTheMediansOfItsRuns(t *testing.T) {
 	of := func(window, predicted float64, activity string) run {
-		return run{window: window, steps: map[string]float64{stepCopy: window / 10}, own: own{snapshot: window / 2, restore: 1}, predicted: predicted,
+		return run{window: window, steps: map[string]float64{stepCopy: window / 10}, own: own{snapshot: lasting(window / 2), restore: lasting(1)}, predicted: predicted,
 			timeline: []Span{{Activity: activity}}}
 	}
 	w := newWay([]run{of(9, 1, "slow"), of(1, 3, "fast"), of(2, 2, "median")})
@@ -113,7 +119,7 @@ func TestWayIsTheMediansOfItsRuns(t *testing.T) {
 // The table and the JSON that everybody reads.
 func TestReportAsPrinted(t *testing.T) {
 	ours := wayOf(2.1, 2, 1.9).predicting(2, 2.2, 1.5)
-	ours.Timeline = []Span{{Activity: "BlockWrites", AtMS: 3, DecideMS: 3, QueuedMS: 4, RanMS: 50, Attempts: 1}, {Activity: "AwaitStandstill", AtMS: 60, DecideMS: 3, QueuedMS: 5, RanMS: 400, Attempts: 1}}
+	ours.Timeline = []Span{{Activity: "BlockWrites", AtMS: 3, DecideMS: 3, QueuedMS: 4, RanMS: 50, Attempts: 1}, {Activity: "TakeSnapshot", AtMS: 60, DecideMS: 3, QueuedMS: 5, RanMS: 400, Attempts: 1, Own: &Own{BeforeMS: 20, AfterMS: 70}}}
 	r := Report{Seed: 1, CPUs: 2, Seconds: 700, Cases: []Case{
 		{Delta: deltaSmall, LatencyMS: 0, DeltaBytes: 52 << 20, Ours: ours, Script: wayOf(5, 5.1, 5.2), ScriptUnthrottled: wayOf(2.4, 2.3, 2.2)},
 		{Delta: deltaLarge, LatencyMS: 20, DeltaBytes: 600 << 20, Ours: wayOf(9), Script: wayOf(33), ScriptUnthrottled: wayOf(14)},

@@ -77,15 +77,12 @@ func (s *script) final(ctx context.Context) (run, error) {
 		if !there {
 			return run{}, fmt.Errorf("migrate.sh told nothing of its step %s", name)
 		}
-		one.steps[name] = took.ended.Sub(took.began).Seconds()
+		one.steps[name] = took.seconds()
 	}
 	one.window = steps[stepVerify].ended.Sub(steps[stepBlock].began).Seconds()
 	one.own, err = ownTime(ctx, s.b.lab, s.name, snapshot, s.restored())
 	return one, err
 }
-
-// timed is one step of the script.
-type timed struct{ began, ended time.Time }
 
 // run runs migrate.sh and waits for it. All of its processes end with ctx.
 func (s *script) run(ctx context.Context, rate string, arguments ...string) (map[string]timed, error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/migration"
 )
 
 // One case on next to nothing, so that the benchmark doesn't rot. Where rclone isn't built, the scripts are left out.
@@ -56,6 +57,10 @@ func TestLabWindow(t *testing.T) {
 	for _, s := range c.Ours.Timeline {
 		activities[s.Activity] = true
 		require.LessOrEqual(t, float64(s.AtMS)/1000, c.Ours.WindowSeconds)
+		if s.Activity == migration.ActivityTakeSnapshot || s.Activity == migration.ActivityRestoreSnapshot {
+			require.Greater(t, s.Own.AfterMS, int64(0), "%s can't end before Elasticsearch does", s.Activity)
+			require.Less(t, s.Own.AfterMS, s.RanMS)
+		}
 	}
 	for _, name := range []string{"BlockWrites", "AwaitStandstill", "TakeSnapshot", "CopySnapshot", "RestoreSnapshot", "VerifyTarget"} {
 		require.True(t, activities[name], "the window's timeline lacks %s", name)

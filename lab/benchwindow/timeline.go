@@ -8,6 +8,8 @@ import (
 
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
+
+	"github.com/snapferry/snapferry/migration"
 )
 
 // Span is one activity of a frozen window, from the events of the workflow's history; milliseconds.
@@ -18,10 +20,18 @@ type Span struct {
 	QueuedMS int64  `json:"queuedMs"` // until a worker took it
 	RanMS    int64  `json:"ranMs"`
 	Attempts int32  `json:"attempts"`
+	Own      *Own   `json:"elasticsearch,omitempty"`
+}
+
+// Own says how much of a snapshot's or restore's activity was not Elasticsearch at work, by its own account. It counts neither what it
+// writes once all shards of a snapshot are done nor what it reads of a repository before the first shard is restored.
+type Own struct {
+	BeforeMS int64 `json:"beforeMs"` // from the activity's start to Elasticsearch's
+	AfterMS  int64 `json:"afterMs"`  // from Elasticsearch's end to the activity's
 }
 
 // timelineOf reads what a migration did within a time.
-func timelineOf(ctx context.Context, c client.Client, workflowID string, from, to time.Time) ([]Span, error) {
+func timelineOf(ctx context.Context, c client.Client, workflowID string, window timed, own own) ([]Span, error) {
 	type activity struct {
 		name                        string
 		scheduled, started, stopped time.Time
@@ -46,7 +56,7 @@ func timelineOf(ctx context.Context, c client.Client, workflowID string, from, t
 		}
 	}
 	// An event's time is finer than the window's own.
-	from = from.Add(-time.Millisecond)
+	from, to := window.began.Add(-time.Millisecond), window.ended
 	var all []*activity
 	for _, a := range scheduled {
 		if !a.stopped.IsZero() && !a.scheduled.Before(from) && !a.scheduled.After(to) {
@@ -58,11 +68,16 @@ func timelineOf(ctx context.Context, c client.Client, workflowID string, from, t
 	})
 	var spans []Span
 	busy := from
+	atWork := map[string]timed{migration.ActivityTakeSnapshot: own.snapshot, migration.ActivityRestoreSnapshot: own.restore}
 	for _, a := range all {
-		spans = append(spans, Span{
+		span := Span{
 			Activity: a.name, AtMS: a.scheduled.Sub(from).Milliseconds(), DecideMS: max(0, a.scheduled.Sub(busy).Milliseconds()),
 			QueuedMS: a.started.Sub(a.scheduled).Milliseconds(), RanMS: a.stopped.Sub(a.started).Milliseconds(), Attempts: a.attempts,
-		})
+		}
+		if own, known := atWork[a.name]; known {
+			span.Own = &Own{BeforeMS: own.began.Sub(a.started).Milliseconds(), AfterMS: a.stopped.Sub(own.ended).Milliseconds()}
+		}
+		spans = append(spans, span)
 		if a.stopped.After(busy) {
 			busy = a.stopped
 		}
