@@ -63,6 +63,8 @@ type Options struct {
 	MaxBody       int64     // Amazon's limit on requests; default 10 MiB
 	// S3Endpoint is a server that the caller runs in place of PartS3, in path style; it must have Bucket and take AWSAccessKey.
 	S3Endpoint string
+	// SourceSettings are further settings of the source's node, such as thread_pool.snapshot.max.
+	SourceSettings map[string]string
 }
 
 // Source is the domain on Amazon's side.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -145,6 +146,7 @@ func (l *Lab) startSource(ctx context.Context, dir string, t *toolbox, o Options
 	if l.S3.Endpoint != "" {
 		settings = nodeSettings{"lab.s3.endpoint": l.S3.Endpoint, "lab.s3.region": l.S3.Region, "lab.s3.access_key": l.S3.AccessKey, "lab.s3.secret_key": l.S3.SecretKey}
 	}
+	maps.Copy(settings, o.SourceSettings)
 	n := newNode("source", o.SourceVersion, dir, t, settings)
 	l.own(PartSource, &n.server)
 	if err := n.start(ctx, dir); err != nil {

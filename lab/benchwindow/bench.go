@@ -71,6 +71,10 @@ type bench struct {
 	serial     int // makes names
 }
 
+// snapshotThreads is how many shards the source's node snapshots at once: what a node of ten cores does. Of this computer's cores
+// Elasticsearch would make one, and with 20 ms to S3 the requests for fifteen shards in a row would be all that a window shows.
+const snapshotThreads = "5"
+
 // newBench starts everything.
 func newBench(ctx context.Context, dir string, out io.Writer, o options) (_ *bench, err error) {
 	if err := os.RemoveAll(dir); err != nil { // of a run that was killed
@@ -104,6 +108,7 @@ func newBench(ctx context.Context, dir string, out io.Writer, o options) (_ *ben
 	b.say("starting Elasticsearch %s and %s, S3, OSS, Temporal and a worker", lab.SourceVersion, lab.TargetVersion)
 	b.lab, err = lab.Start(ctx, lab.Options{
 		Dir: filepath.Join(dir, "lab"), Parts: []lab.Part{lab.PartOSS, lab.PartTemporal, lab.PartTarget, lab.PartSource}, S3Endpoint: b.s3.S3URL(),
+		SourceSettings: map[string]string{"thread_pool.snapshot.max": snapshotThreads},
 	})
 	if err != nil {
 		return nil, err

@@ -74,8 +74,9 @@ func newStock(ctx context.Context, source *cluster.Client, seed uint64, name str
 		index := fmt.Sprintf("%s-%d", name, n+1)
 		err := source.Do(ctx, http.MethodPut, "/"+index, map[string]any{
 			"settings": map[string]any{
-				"number_of_shards": shardCount, "number_of_replicas": 0, "refresh_interval": "30s",
-				"translog.durability": "async", // or loading would take longer than what is measured
+				"number_of_shards": shardCount, "number_of_replicas": 0,
+				// As for any bulk load; and few segments, however long it takes.
+				"refresh_interval": "-1", "translog.durability": "async",
 			},
 			"mappings": map[string]any{docType: map[string]any{"_all": map[string]any{"enabled": false}, "properties": map[string]any{"preview": map[string]any{"type": "binary"}}}},
 		}, nil)
