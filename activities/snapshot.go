@@ -46,7 +46,7 @@ type taking struct {
 
 // patience is how often something that must be there is looked for again before
 // that counts as an error: some seconds at the pace of polls.
-const patience = 16
+const patience = 28
 
 // run looks before it asks and after each lost answer, so it can begin anywhere.
 func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {

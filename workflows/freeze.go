@@ -18,16 +18,47 @@ func (m *run) freeze() (migration.Phase, error) {
 		m.openWindow()
 	}
 	for {
-		if err := m.blockWrites(); err != nil {
+		found, err := m.resolveFrozen("find the plan's indices on the source")
+		if err != nil {
 			return "", err
 		}
+		if err := m.blockWrites(found); err != nil {
+			return "", err
+		}
+		// An index that was created while the block was set has escaped it.
+		look := m.lookAhead()
 		frozen, err := m.awaitStandstill("wait until the source stands still")
 		if errors.Is(err, errBlockAgain) {
 			continue
 		}
+		if err != nil {
+			return "", err
+		}
+		if found, err = look("look for indices that came while the block was set"); err != nil {
+			return "", err
+		}
+		if len(m.fresh(found)) > 0 {
+			continue
+		}
+		m.window.indices = found
 		m.window.frozen = frozen
 		m.window.measured.BlockMillis = m.elapsed(m.window.watch)
-		return migration.PhaseFinalRound, err
+		return migration.PhaseFinalRound, nil
+	}
+}
+
+// lookAhead resolves the plan's indices while something else goes on. The
+// function gives what it found; if that failed, it looks again, and parks like
+// any other step.
+func (m *run) lookAhead() func(step string) ([]migration.Index, error) {
+	ctx := m.context()
+	looking := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, m.paced(quickCall("indices "+patterns(m.plan)))), migration.ActivityResolveIndices, m.forActivities())
+	return func(step string) ([]migration.Index, error) {
+		var found []migration.Index
+		if looking.Get(ctx, &found) == nil {
+			return found, nil
+		}
+		return m.resolveFrozen(step)
 	}
 }
 
@@ -58,29 +89,22 @@ func (m *run) openWindow() {
 	})
 }
 
-// blockWrites sets the write block on every index of the plan. An index that is
-// created while that happens would escape it, so it looks again until it finds
-// no new one.
-func (m *run) blockWrites() error {
-	for blocked := false; ; blocked = true {
-		found, err := m.resolveFrozen("find the plan's indices on the source")
-		if err != nil {
-			return err
-		}
-		var fresh []string
-		for _, index := range found {
-			if _, known := m.window.found[index.Name]; !known {
-				fresh = append(fresh, index.Name)
-			}
-		}
-		m.window.indices = found
-		if blocked && len(fresh) == 0 {
-			return nil
-		}
-		if err := m.block(fresh); err != nil {
-			return err
+// blockWrites sets the write block on every index that was found.
+func (m *run) blockWrites(found []migration.Index) error {
+	fresh := m.fresh(found)
+	m.window.indices = found
+	return m.block(fresh)
+}
+
+// fresh names the indices that the window has not met before.
+func (m *run) fresh(found []migration.Index) []string {
+	var fresh []string
+	for _, index := range found {
+		if _, known := m.window.found[index.Name]; !known {
+			fresh = append(fresh, index.Name)
 		}
 	}
+	return fresh
 }
 
 func (m *run) resolveFrozen(step string) ([]migration.Index, error) {
@@ -141,6 +165,7 @@ func (m *run) finalRound() (migration.Phase, error) {
 // verify proves that the target equals the frozen source.
 func (m *run) verify() (migration.Phase, error) {
 	w, watch := m.window, m.startWatch()
+	look := m.lookAhead()
 	err := m.attempt("compare the target with the frozen source", func(ctx workflow.Context) error {
 		verified, err := call[migration.VerifyResult](ctx, m.paced(pollUntilDone("verify "+indexCount(len(w.indices)))), migration.ActivityVerifyTarget,
 			migration.VerifyRequest{Run: m.forActivities(), Indices: w.indices, Frozen: w.frozen, Counters: m.Counters})
@@ -158,7 +183,7 @@ func (m *run) verify() (migration.Phase, error) {
 			m.warn(index.Name + ": " + difference)
 		}
 	}
-	found, err := m.resolveFrozen("look for indices that came or went meanwhile")
+	found, err := look("look for indices that came or went meanwhile")
 	if err != nil {
 		return "", err
 	}

@@ -179,10 +179,11 @@ func (m *run) carry(round migration.Round) (migration.Round, error) {
 	if err != nil {
 		return round, err
 	}
+	closing := m.closeAhead(round.Kind)
 	if err := m.copy(&round, snapshot, streamed); err != nil {
 		return round, err
 	}
-	if err := m.restore(&round, snapshot); err != nil {
+	if err := m.restore(&round, snapshot, closing); err != nil {
 		return round, err
 	}
 	m.SeenWrites = seen
@@ -286,10 +287,12 @@ func (m *run) copy(round *migration.Round, snapshot migration.Snapshot, streamed
 
 // restore closes the target's indices, restores the snapshot over them and
 // opens them again.
-func (m *run) restore(round *migration.Round, snapshot migration.Snapshot) error {
+func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closing workflow.Future) error {
 	watch := m.startWatch()
-	if err := m.closeTarget(); err != nil {
-		return err
+	if closing == nil || closing.Get(m.context(), nil) != nil {
+		if err := m.closeTarget(); err != nil {
+			return err
+		}
 	}
 	m.beginRestore()
 	err := m.attempt("restore snapshot "+snapshot.Name+" into the target", func(ctx workflow.Context) error {
@@ -336,12 +339,26 @@ func (m *run) beginRestore() {
 	m.Begun = slices.Compact(m.Begun)
 }
 
+// closeAhead closes the target's indices while the final round is copied, when
+// each moment counts. If that fails, closeTarget does it, and shows why it can't.
+func (m *run) closeAhead(kind string) workflow.Future {
+	if kind != migration.RoundFinal {
+		return nil
+	}
+	return workflow.ExecuteActivity(workflow.WithActivityOptions(m.context(), m.paced(quickCall("close "+indexCount(len(m.Indices))))),
+		migration.ActivityCloseTarget, m.closeRequest())
+}
+
+func (m *run) closeRequest() migration.CloseRequest {
+	return migration.CloseRequest{
+		Run: m.forActivities(), Indices: names(m.Indices), Expected: m.Counters, Begun: m.Begun, InDoubt: m.RestoreInDoubt,
+	}
+}
+
 // closeTarget closes the indices that the last round restored, unless somebody
 // wrote to them: then a person decides whether those writes may go.
 func (m *run) closeTarget() error {
-	request := migration.CloseRequest{
-		Run: m.forActivities(), Indices: names(m.Indices), Expected: m.Counters, Begun: m.Begun, InDoubt: m.RestoreInDoubt,
-	}
+	request := m.closeRequest()
 	return m.attempt("close the target's indices", func(ctx workflow.Context) error {
 		err := do(ctx, m.paced(quickCall("close "+indexCount(len(m.Indices)))), migration.ActivityCloseTarget, request)
 		if errorType(err) == migration.ErrorTargetWritten {
