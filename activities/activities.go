@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/sdk/worker"
 
 	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -32,6 +33,8 @@ const (
 type Activities struct {
 	cluster func(context.Context, side, migration.Run) (*elastic.Client, error)
 	buckets buckets
+	source  func(context.Context, migration.Run) (objectstore.Source, error)
+	sink    func(context.Context, migration.Run) (objectstore.Sink, error)
 	http    *http.Client
 
 	// heartbeat is called every beat; the SDK sends fewer.
@@ -47,6 +50,8 @@ func New() *Activities {
 	return &Activities{
 		cluster:   newClusters().get,
 		buckets:   cloudBuckets{},
+		source:    openSource,
+		sink:      openSink,
 		http:      &http.Client{Timeout: webhookTimeout},
 		heartbeat: activity.RecordHeartbeat,
 		beat:      time.Second,
@@ -80,6 +85,10 @@ func (a *Activities) Register(registry worker.ActivityRegistry) {
 		migration.ActivityVerifyTarget:           a.VerifyTarget,
 		migration.ActivityOpenTargetForWrites:    a.OpenTargetForWrites,
 		migration.ActivityCallWebhook:            a.CallWebhook,
+		migration.ActivityMeasureFootprint:       a.MeasureFootprint,
+		migration.ActivityDeleteRehearsedIndices: a.DeleteRehearsedIndices,
+		migration.ActivityDeleteSnapshots:        a.DeleteSnapshots,
+		migration.ActivityDeleteCopies:           a.DeleteCopies,
 	} {
 		registry.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: name})
 	}

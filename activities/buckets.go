@@ -50,6 +50,8 @@ var coldClasses = []string{"Archive", "ColdArchive", "DeepColdArchive"}
 func (b targetBucket) problem(run migration.Run) string {
 	bucket, planned := run.Plan.Target.Repository.Bucket, withoutOSS(run.Plan.Target.Repository.Region)
 	switch {
+	case !b.exists && run.Plan.Rehearsal:
+		return fmt.Sprintf("OSS bucket %s is not there, and a rehearsal creates none, since it would stay behind; create it, private and of class Standard", bucket)
 	case !b.exists:
 		return fmt.Sprintf("OSS bucket %s is not there; create it or set target.repository.createBucket", bucket)
 	case b.location != "" && planned != "" && withoutOSS(b.location) != planned:

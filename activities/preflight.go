@@ -42,7 +42,8 @@ type preflight struct {
 	indices          []elastic.Index
 	problems         []string
 	warnings         []string
-	refusals, absent int // problems with credentials, with secrets
+	forgiven         []string // problems that only a migration would have
+	refusals, absent int      // problems with credentials, with secrets
 }
 
 func (f *preflight) everything(ctx context.Context, p *pulse) (migration.PreflightResult, error) {
@@ -68,7 +69,7 @@ func (f *preflight) everything(ctx context.Context, p *pulse) (migration.Preflig
 	}
 	return migration.PreflightResult{
 		SourceVersion: f.source.Version.String(), TargetVersion: f.target.Version.String(),
-		Indices: described(f.indices), Warnings: f.warnings,
+		Indices: described(f.indices), Warnings: f.warnings, Problems: f.forgiven,
 	}, nil
 }
 
@@ -88,6 +89,16 @@ func (f *preflight) problem(format string, args ...any) {
 	if text := fmt.Sprintf(format, args...); !slices.Contains(f.problems, text) {
 		f.problems = append(f.problems, text)
 	}
+}
+
+// problemOfMigration is a problem, unless this is a rehearsal: on its throw-away
+// names it gets on all the same.
+func (f *preflight) problemOfMigration(format string, args ...any) {
+	if !f.run.Plan.Rehearsal {
+		f.problem(format, args...)
+		return
+	}
+	f.forgiven = append(f.forgiven, fmt.Sprintf(format, args...))
 }
 
 // note turns what a retry can't mend into a problem and gives the rest back.
@@ -179,7 +190,7 @@ func (f *preflight) bothBuckets(ctx context.Context) error {
 	if err := f.note(f.bucket("OSS", f.run.Plan.Target.Repository.Bucket, err)); err != nil {
 		return err
 	}
-	willBeCreated := !to.exists && f.run.Plan.Target.Repository.CreateBucket
+	willBeCreated := !to.exists && f.run.Plan.Target.Repository.CreateBucket && !f.run.Plan.Rehearsal
 	if problem := to.problem(f.run); err == nil && problem != "" && !willBeCreated {
 		f.problem("%s", problem)
 	}
@@ -270,11 +281,35 @@ func (f *preflight) targetIndices(ctx context.Context) error {
 	}
 	for _, name := range names {
 		if _, there := found[name]; there {
-			f.problem("index %s exists on the target already: it would have to be closed and overwritten; delete it there if nobody needs it", name)
+			f.problemOfMigration("index %s exists on the target already: it would have to be closed and overwritten; delete it there if nobody needs it", name)
 		}
 	}
 	for _, name := range aliases {
-		f.problem("%s is an alias on the target: no index of that name can be restored; remove the alias", name)
+		f.problemOfMigration("%s is an alias on the target: no index of that name can be restored; remove the alias", name)
+	}
+	return f.throwAwayNames(ctx, names)
+}
+
+// throwAwayNames makes sure that a rehearsal's indices can have their names.
+func (f *preflight) throwAwayNames(ctx context.Context, names []string) error {
+	if !f.run.Plan.Rehearsal {
+		return nil
+	}
+	var possible []string
+	for _, name := range names {
+		renamed := f.run.TargetIndex(name)
+		if len(renamed) > migration.LongestIndexName {
+			f.problem("index %s can't be rehearsed: its throw-away name %s would be longer than %d bytes, Elasticsearch's limit; leave it out of the rehearsal", name, renamed, migration.LongestIndexName)
+			continue
+		}
+		possible = append(possible, renamed)
+	}
+	found, aliases, err := existing(ctx, f.to, possible)
+	if err != nil {
+		return err
+	}
+	for _, taken := range append(slices.Sorted(maps.Keys(found)), aliases...) {
+		f.problem("the throw-away name %s is taken on the target; start the rehearsal again, which takes others", taken)
 	}
 	return nil
 }
@@ -308,7 +343,7 @@ func (f *preflight) aliases(ctx context.Context) error {
 		for _, index := range there {
 			switch {
 			case index.Name == alias:
-				f.problem("%s is an alias of %s on the source and an index on the target: no restore with that alias is possible; delete the index %s there, or set restore.excludeAliases",
+				f.problemOfMigration("%s is an alias of %s on the source and an index on the target: no restore with that alias is possible; delete the index %s there, or set restore.excludeAliases",
 					alias, strings.Join(behind[alias], ", "), alias)
 			case !slices.Contains(behind[alias], index.Name):
 				elsewhere = append(elsewhere, index.Name)

@@ -125,14 +125,15 @@ func (a *Activities) UnregisterRepositories(ctx context.Context, run migration.R
 }
 
 // EnsureTargetBucket creates the OSS bucket if the plan says so and it is absent,
-// and refuses one that others can read or that the cluster can't.
+// and refuses one that others can read or that the cluster can't. A rehearsal
+// creates none, since it would stay behind.
 func (a *Activities) EnsureTargetBucket(ctx context.Context, run migration.Run) error {
 	_, err := perform(ctx, a, "checking the OSS bucket", func(ctx context.Context, _ *pulse) (none, error) {
 		found, err := a.buckets.target(ctx, run)
 		if err != nil {
 			return none{}, err
 		}
-		if !found.exists && run.Plan.Target.Repository.CreateBucket {
+		if !found.exists && run.Plan.Target.Repository.CreateBucket && !run.Plan.Rehearsal {
 			if err := a.buckets.createTarget(ctx, run); err != nil {
 				return none{}, err
 			}

@@ -21,6 +21,7 @@ import (
 // whole, once by itself: writers may be waiting, and most such failures are of
 // the moment. The second time a person sees it.
 func (a *Activities) RestoreSnapshot(ctx context.Context, in migration.RestoreRequest) (migration.RestoreResult, error) {
+	in.Indices = targetIndices(in.Run, in.Indices)
 	return perform(ctx, a, "restoring snapshot "+in.Snapshot.Name, func(ctx context.Context, p *pulse) (migration.RestoreResult, error) {
 		client, err := a.cluster(ctx, onTarget, in.Run)
 		if err != nil {
@@ -50,7 +51,7 @@ type restoring struct {
 	*Activities
 	client     *elastic.Client
 	repository string
-	in         migration.RestoreRequest
+	in         migration.RestoreRequest // with the target's names of the indices
 	pulse      *pulse
 	// first holds, by shard, the first reason seen for a failed attempt.
 	first map[string]string
@@ -73,7 +74,7 @@ func (r *restoring) visible(ctx context.Context) error {
 		case err == nil && !info.Complete():
 			return fail(migration.ErrorRepository, "look for snapshot %s on %s: the target sees it as %s with %d of %d shards failed", info.Name, r.client.Host(), info.State, info.ShardsFailed, info.ShardsTotal)
 		case err == nil:
-			if missing, _ := differ(namesOf(r.in.Indices), info.Indices); len(missing) > 0 {
+			if missing, _ := differ(r.inSnapshot(namesOf(r.in.Indices)), info.Indices); len(missing) > 0 {
 				return fail(migration.ErrorRepository, "look for snapshot %s on %s: %s", info.Name, r.client.Host(), named("it lacks ", missing))
 			}
 			return nil
@@ -226,6 +227,15 @@ var fixedSettings = []string{
 	"index.version.upgraded", "index.version.minimum_compatible", "index.uuid", "index.creation_date",
 }
 
+// inSnapshot are the names that the target's indices have in the snapshot.
+func (r *restoring) inSnapshot(names []string) []string {
+	saved := make([]string, len(names))
+	for i, name := range names {
+		saved[i] = r.in.SourceIndex(name)
+	}
+	return saved
+}
+
 // options gives the target's side of the restored settings. They replace the
 // snapshot's and must be sent with each restore.
 func (r *restoring) options(indices []string) elastic.RestoreOptions {
@@ -239,9 +249,11 @@ func (r *restoring) options(indices []string) elastic.RestoreOptions {
 			ignored = append(ignored, setting)
 		}
 	}
+	pattern, replacement := r.in.RestoreRename()
 	return elastic.RestoreOptions{
-		Indices:        indices,
-		IncludeAliases: !plan.ExcludeAliases,
+		Indices:       r.inSnapshot(indices),
+		RenamePattern: pattern, RenameReplacement: replacement,
+		IncludeAliases: r.in.Plan.RestoresAliases(),
 		IndexSettings: map[string]any{
 			writeBlock:                   true, // until cutover nobody writes to the target
 			"index.number_of_replicas":   plan.Replicas,

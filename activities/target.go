@@ -17,6 +17,8 @@ import (
 // index that this migration didn't put there is never closed, whoever accepts
 // what: nobody looked at what it holds.
 func (a *Activities) CloseTarget(ctx context.Context, in migration.CloseRequest) error {
+	in.Indices, in.Begun = targetNames(in.Run, in.Indices), targetNames(in.Run, in.Begun)
+	in.Expected = targetCounters(in.Run, in.Expected)
 	_, err := perform(ctx, a, "closing the target's indices", func(ctx context.Context, p *pulse) (none, error) {
 		client, err := a.cluster(ctx, onTarget, in.Run)
 		if err != nil {
@@ -324,6 +326,7 @@ func originsOf(ctx context.Context, client *elastic.Client, repository string, o
 // OpenTarget makes sure that the restored indices are open, have their
 // primaries, refuse writes, and tells what they hold.
 func (a *Activities) OpenTarget(ctx context.Context, in migration.IndicesRequest) (migration.OpenResult, error) {
+	in.Indices = targetNames(in.Run, in.Indices)
 	return perform(ctx, a, "opening the target's indices", func(ctx context.Context, p *pulse) (migration.OpenResult, error) {
 		client, err := a.cluster(ctx, onTarget, in.Run)
 		if err != nil {
@@ -367,7 +370,7 @@ func (a *Activities) OpenTarget(ctx context.Context, in migration.IndicesRequest
 			counter.Writes = 0
 			counted[name] = counter
 		}
-		return migration.OpenResult{Counters: counted}, nil
+		return migration.OpenResult{Counters: renamed(counted, in.SourceIndex)}, nil
 	})
 }
 

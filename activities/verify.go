@@ -17,7 +17,9 @@ import (
 // VerifyTarget proves that the target holds what the frozen source holds: the
 // same documents in each shard and in all and, unless the plan says otherwise,
 // the same checksum over type, id, routing and version of every document.
-// Settings, mappings and aliases that differ are reported and decide nothing.
+// Settings, mappings and aliases that differ are reported and decide nothing. In a
+// rehearsal, where the source isn't frozen, nothing does: it compares with what
+// the source holds when it begins.
 func (a *Activities) VerifyTarget(ctx context.Context, in migration.VerifyRequest) (migration.VerifyResult, error) {
 	return perform(ctx, a, "comparing the target with the source", func(ctx context.Context, p *pulse) (migration.VerifyResult, error) {
 		v := verifying{in: in, pulse: p}
@@ -32,7 +34,7 @@ func (a *Activities) VerifyTarget(ctx context.Context, in migration.VerifyReques
 		if err != nil {
 			return migration.VerifyResult{}, err
 		}
-		if message := unequal(result); message != "" {
+		if message := unequal(result); message != "" && !in.Plan.Rehearsal {
 			return migration.VerifyResult{}, failWith(migration.ErrorVerification, worstOf(result), "compare %s with %s: %s", v.to.Host(), v.from.Host(), message)
 		}
 		return result, nil
@@ -59,15 +61,27 @@ const indicesAtOnce = 2
 
 func (v *verifying) run(ctx context.Context) (migration.VerifyResult, error) {
 	names := namesOf(v.in.Indices)
-	if err := v.to.Refresh(ctx, names); err != nil {
+	onTarget := targetNames(v.in.Run, names)
+	if err := v.to.Refresh(ctx, onTarget); err != nil {
 		return migration.VerifyResult{}, err
 	}
-	var err error
-	if v.restored, err = shardDocs(ctx, v.to, names); err != nil {
+	restored, err := shardDocs(ctx, v.to, onTarget)
+	if err != nil {
 		return migration.VerifyResult{}, err
 	}
-	if v.written, err = changedSince(ctx, v.to, names, v.in.Counters, comparison{block: true}); err != nil {
+	written, err := changedSince(ctx, v.to, onTarget, targetCounters(v.in.Run, v.in.Counters), comparison{block: true})
+	if err != nil {
 		return migration.VerifyResult{}, err
+	}
+	v.restored, v.written = renamed(restored, v.in.SourceIndex), renamed(written, v.in.SourceIndex)
+	if v.in.Plan.Rehearsal {
+		// As AwaitStandstill does: a snapshot has what a search may not find yet.
+		if err := v.from.Refresh(ctx, names); err != nil {
+			return migration.VerifyResult{}, err
+		}
+		if v.in.Frozen, err = shardDocs(ctx, v.from, names); err != nil {
+			return migration.VerifyResult{}, err
+		}
 	}
 	fromVersion, err := v.from.Version(ctx)
 	if err != nil {
@@ -129,7 +143,7 @@ func (v *verifying) index(ctx context.Context, index migration.Index) (migration
 		}
 	}
 	err := both(ctx, v.from, v.to, &result.SourceDocs, &result.TargetDocs, func(ctx context.Context, client *elastic.Client) (int64, error) {
-		return client.Count(ctx, index.Name)
+		return client.Count(ctx, v.at(client, index.Name)[0])
 	})
 	if err != nil {
 		return result, err
@@ -156,7 +170,7 @@ func (v *verifying) index(ctx context.Context, index migration.Index) (migration
 // checksum reads an index on one side and counts the documents read.
 func (v *verifying) checksum(ctx context.Context, client *elastic.Client, index string) (elastic.Checksum, error) {
 	var counted int64
-	return client.Checksum(ctx, index, elastic.ChecksumOptions{
+	return client.Checksum(ctx, v.at(client, index)[0], elastic.ChecksumOptions{
 		IgnoreTypes: v.ignoreTypes,
 		Progress: func(docs int64) { // one call at a time
 			done := v.read.Add(docs - counted)
@@ -164,6 +178,14 @@ func (v *verifying) checksum(ctx context.Context, client *elastic.Client, index 
 			v.pulse.set(migration.Progress{Doing: "comparing the target with the source", DocsDone: done, DocsTotal: 2 * v.docs()})
 		},
 	})
+}
+
+// at are the names that indices have on one of the clusters.
+func (v *verifying) at(client *elastic.Client, names ...string) []string {
+	if client == v.to {
+		return targetNames(v.in.Run, names)
+	}
+	return names
 }
 
 func (v *verifying) docs() int64 {
@@ -231,13 +253,15 @@ func (v *verifying) metadata(ctx context.Context, names []string) (map[string][]
 	differences := map[string][]string{}
 	var sourceSettings, targetSettings map[string]map[string]string
 	if err := both(ctx, v.from, v.to, &sourceSettings, &targetSettings, func(ctx context.Context, client *elastic.Client) (map[string]map[string]string, error) {
-		return client.IndexSettings(ctx, names)
+		settings, err := client.IndexSettings(ctx, v.at(client, names...))
+		return renamed(settings, v.in.SourceIndex), err
 	}); err != nil {
 		return nil, err
 	}
 	var sourceMappings, targetMappings map[string]elastic.Mapping
 	if err := both(ctx, v.from, v.to, &sourceMappings, &targetMappings, func(ctx context.Context, client *elastic.Client) (map[string]elastic.Mapping, error) {
-		return client.Mappings(ctx, names)
+		mappings, err := client.Mappings(ctx, v.at(client, names...))
+		return renamed(mappings, v.in.SourceIndex), err
 	}); err != nil {
 		return nil, err
 	}
@@ -248,7 +272,7 @@ func (v *verifying) metadata(ctx context.Context, names []string) (map[string][]
 		}
 		differences[name] = found
 	}
-	if v.in.Plan.Restore.ExcludeAliases {
+	if !v.in.Plan.RestoresAliases() {
 		return differences, nil
 	}
 	var sourceAliases, targetAliases map[string]aliasDefinitions

@@ -20,6 +20,8 @@ import (
 
 	"github.com/snapferry/snapferry/activities/internal/clustertest"
 	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/internal/objectstore/memory"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -43,6 +45,8 @@ type world struct {
 	run        migration.Run
 	activities *Activities
 	buckets    *fakeBuckets
+	// inS3 and inOSS are what stands below the run's folders as objects.
+	inS3, inOSS *memory.Store
 
 	mu         sync.Mutex
 	clock      time.Time
@@ -65,7 +69,8 @@ func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, s3: clustertest.NewStore(), oss: clustertest.NewStore(), clock: time.Unix(1_700_000_000, 0),
 		buckets: &fakeBuckets{from: sourceBucket{exists: true, region: "ap-southeast-1"}, to: targetBucket{exists: true, acl: "private", storageClass: "Standard"}},
-		stop:    make(chan struct{}),
+		inS3:    memory.NewSource(), inOSS: memory.NewSink(),
+		stop: make(chan struct{}),
 	}
 	w.beaten = sync.NewCond(&w.mu)
 	t.Cleanup(func() { require.NotContains(t, w.log.String(), "planted-", "a secret was logged") })
@@ -89,7 +94,9 @@ func newWorld(t *testing.T) *world {
 
 	w.activities = &Activities{
 		cluster: newClusters().get, buckets: w.buckets, http: &http.Client{Timeout: 5 * time.Second},
-		beat: time.Millisecond,
+		source: func(context.Context, migration.Run) (objectstore.Source, error) { return w.inS3, nil },
+		sink:   func(context.Context, migration.Run) (objectstore.Sink, error) { return w.inOSS, nil },
+		beat:   time.Millisecond,
 		heartbeat: func(ctx context.Context, details ...any) {
 			activity.RecordHeartbeat(ctx, details...)
 			w.mu.Lock()

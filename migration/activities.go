@@ -30,6 +30,11 @@ const (
 	ActivityOpenTargetForWrites    = "OpenTargetForWrites"
 	ActivityCallWebhook            = "CallWebhook"
 	ActivityAudit                  = "AuditRepositories"
+	// Of a rehearsal only.
+	ActivityMeasureFootprint       = "MeasureFootprint"
+	ActivityDeleteRehearsedIndices = "DeleteRehearsedIndices"
+	ActivityDeleteSnapshots        = "DeleteSnapshots"
+	ActivityDeleteCopies           = "DeleteCopies"
 )
 
 // Run is what every activity needs to know of the migration: the plan, and the
@@ -41,7 +46,12 @@ type Run struct {
 
 // RepositoryName is the name under which both clusters know the repository of
 // this run. It never begins with cs-, which Amazon keeps for itself.
-func (r Run) RepositoryName() string { return "snapferry-" + r.Plan.Name + "-" + r.Token }
+func (r Run) RepositoryName() string {
+	if r.Plan.Rehearsal {
+		return "snapferry-rehearsal-" + r.Plan.Name + "-" + r.Token
+	}
+	return "snapferry-" + r.Plan.Name + "-" + r.Token
+}
 
 // SourceBasePath is the folder of this run in the S3 bucket.
 func (r Run) SourceBasePath() string { return r.Plan.Source.Repository.BasePath + "/" + r.Token }
@@ -55,6 +65,9 @@ type PreflightResult struct {
 	TargetVersion string   `json:"targetVersion"`
 	Indices       []Index  `json:"indices"`
 	Warnings      []string `json:"warnings,omitempty"`
+	// Problems are those that would keep the plan's migration from being carried
+	// out and that a rehearsal can do without; of a migration, they are the error.
+	Problems []string `json:"problems,omitempty"`
 }
 
 // Index is an index of the source as a round found it.

@@ -19,8 +19,13 @@ const (
 	PhaseCutover      Phase = "cutover"
 	PhaseThaw         Phase = "thaw"
 	PhaseAborting     Phase = "aborting"
-	PhaseCompleted    Phase = "completed"
-	PhaseAborted      Phase = "aborted"
+	// PhaseRehearse and PhaseCleanUp are a rehearsal's: after makeReady it does
+	// what a migration does in the frozen window, while writes go on, and then
+	// removes all that it has made.
+	PhaseRehearse  Phase = "rehearse"
+	PhaseCleanUp   Phase = "cleanUp"
+	PhaseCompleted Phase = "completed"
+	PhaseAborted   Phase = "aborted"
 )
 
 // Frozen tells whether writes to the source are blocked by us in this phase and

@@ -24,6 +24,9 @@ type Plan struct {
 	Restore   Restore   `json:"restore,omitzero"`
 	Verify    Verify    `json:"verify,omitzero"`
 	Cutover   Cutover   `json:"cutover,omitzero"`
+	// Rehearsal has the plan tried on throw-away names of the target: nothing is
+	// blocked or handed over, and nothing stays.
+	Rehearsal bool `json:"rehearsal,omitempty" example:"true"`
 }
 
 // Source is the Amazon Elasticsearch Service domain that the indices leave.

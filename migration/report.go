@@ -4,6 +4,7 @@ package migration
 const (
 	ResultCompleted = "completed"
 	ResultAborted   = "aborted"
+	ResultRehearsed = "rehearsed"
 )
 
 // Report is the workflow's result: what was carried, how long writes stood
@@ -25,6 +26,8 @@ type Report struct {
 	FrozenWindow *FrozenWindow `json:"frozenWindow,omitempty"`
 	// Prediction is what was predicted of it right before the block.
 	Prediction *Prediction `json:"prediction,omitempty"`
+	// Rehearsal is what a rehearsal has found; nil in a migration.
+	Rehearsal *Rehearsal `json:"rehearsal,omitempty"`
 	// Decisions are the requests that people sent, in order.
 	Decisions []Decision `json:"decisions,omitempty"`
 	// Warnings were found on the way and stopped nothing.
@@ -42,6 +45,8 @@ const (
 	// RoundHot is the one that runs right before the block.
 	RoundHot   = "hot"
 	RoundFinal = "final"
+	// RoundRehearsed is done as the final one would be, while writes go on.
+	RoundRehearsed = "rehearsed"
 )
 
 // Round is what one round did. Times are epoch milliseconds as Elasticsearch
@@ -93,6 +98,9 @@ type IndexResult struct {
 	// unless verify.checksum is none, the same order-independent checksum over
 	// type, id, routing and version.
 	Equal bool `json:"equal"`
+	// Moved says, in a rehearsal, that the source took writes since its snapshot,
+	// so that nothing follows from a difference.
+	Moved bool `json:"moved,omitempty"`
 	// Checksum is the source's, in hexadecimal; empty without one.
 	Checksum string `json:"checksum,omitempty"`
 	// Differences are sentences: what makes it unequal, and what differs in

@@ -43,6 +43,8 @@ type Status struct {
 	// CloseEnough is set when the rounds have reached rounds.until.
 	CloseEnough bool      `json:"closeEnough,omitempty"`
 	Bandwidth   *ByteRate `json:"bandwidth,omitempty"`
+	// Rehearsal is what a rehearsal has found so far; nil in a migration.
+	Rehearsal *Rehearsal `json:"rehearsal,omitempty"`
 	// WaitsFor says what it waits for, Next lists the commands that move it on.
 	WaitsFor string     `json:"waitsFor,omitempty"`
 	Next     []string   `json:"next,omitempty"`

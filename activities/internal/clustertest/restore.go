@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -15,8 +16,16 @@ func (c *Cluster) restore(r *http.Request, repoName string, repo *repository, na
 		IncludeAliases bool           `json:"include_aliases"`
 		IndexSettings  map[string]any `json:"index_settings"`
 		Ignore         []string       `json:"ignore_index_settings"`
+		Pattern        string         `json:"rename_pattern"`
+		Replacement    string         `json:"rename_replacement"`
 	}
 	decode(r, &body)
+	renamed := func(saved string) string { // Java's replaceAll: $1 is what Go writes ${1}
+		if body.Pattern == "" {
+			return saved
+		}
+		return regexp.MustCompile(body.Pattern).ReplaceAllString(saved, strings.ReplaceAll(body.Replacement, "$1", "${1}"))
+	}
 	snap := c.store.find(repo.folder(), name)
 	if snap == nil {
 		return refuse(http.StatusInternalServerError, "snapshot_restore_exception", "[%s:%s] snapshot does not exist", repoName, name)
@@ -29,23 +38,23 @@ func (c *Cluster) restore(r *http.Request, repoName string, repo *repository, na
 		if snap.indices[want] == nil {
 			return errNoIndex(want)
 		}
-		if x := c.indices[want]; x != nil && x.open {
+		if x := c.indices[renamed(want)]; x != nil && x.open {
 			return refuse(http.StatusInternalServerError, "snapshot_restore_exception", "[%s:%s] cannot restore index [%s] because it's open", repoName, name, want)
 		}
 	}
 	for _, want := range wanted {
-		c.restoreIndex(snap.indices[want], repoName, name, body.IncludeAliases, body.IndexSettings, body.Ignore)
+		c.restoreIndex(renamed(want), snap.indices[want], repoName, name, body.IncludeAliases, body.IndexSettings, body.Ignore)
 	}
 	c.restoring = name
 	c.endRestore()
 	return accepted
 }
 
-func (c *Cluster) restoreIndex(saved *index, repo, snap string, aliases bool, settings map[string]any, ignore []string) {
-	x, exists := c.indices[saved.name]
+func (c *Cluster) restoreIndex(as string, saved *index, repo, snap string, aliases bool, settings map[string]any, ignore []string) {
+	x, exists := c.indices[as]
 	if !exists {
-		x = &index{name: saved.name, uuid: c.id("index"), aliases: map[string]bool{}}
-		c.indices[saved.name] = x
+		x = &index{name: as, uuid: c.id("index"), aliases: map[string]bool{}}
+		c.indices[as] = x
 	}
 	before := x.shards
 	x.open, x.types, x.shards = true, saved.types, nil

@@ -1,0 +1,290 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync/atomic"
+
+	"go.temporal.io/sdk/activity"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// Requests speak of indices by their names on the source. What follows gives
+// them the names that they have on the target, and takes them back.
+
+func targetNames(run migration.Run, names []string) []string {
+	renamed := make([]string, len(names))
+	for i, name := range names {
+		renamed[i] = run.TargetIndex(name)
+	}
+	return renamed
+}
+
+func targetIndices(run migration.Run, indices []migration.Index) []migration.Index {
+	renamed := slices.Clone(indices)
+	for i := range renamed {
+		renamed[i].Name = run.TargetIndex(renamed[i].Name)
+	}
+	return renamed
+}
+
+func targetCounters(run migration.Run, counters migration.WriteCounters) migration.WriteCounters {
+	return renamed(counters, run.TargetIndex)
+}
+
+// renamed is a map by index with other names; nil stays nil.
+func renamed[M ~map[string]V, V any](byIndex M, rename func(string) string) M {
+	if byIndex == nil {
+		return nil
+	}
+	result := make(M, len(byIndex))
+	for name, value := range byIndex {
+		result[rename(name)] = value
+	}
+	return result
+}
+
+// onlyOfRehearsal refuses to delete anything of a migration.
+func onlyOfRehearsal(run migration.Run, what string) error {
+	if !run.Plan.Rehearsal || run.Token == "" {
+		return fail(migration.ErrorRefused, "delete %s: only a rehearsal deletes, and this is none", what)
+	}
+	return nil
+}
+
+// DeleteRehearsedIndices deletes what a rehearsal restored into the target, and
+// ends a restore that still runs by that. An index that it didn't restore stays
+// and is named, whatever it is called.
+func (a *Activities) DeleteRehearsedIndices(ctx context.Context, in migration.RehearsedIndicesRequest) (migration.DeletedIndices, error) {
+	return perform(ctx, a, "deleting the rehearsal's indices", func(ctx context.Context, p *pulse) (migration.DeletedIndices, error) {
+		var result migration.DeletedIndices
+		if err := onlyOfRehearsal(in.Run, "indices on the target"); err != nil {
+			return result, err
+		}
+		client, err := a.cluster(ctx, onTarget, in.Run)
+		if err != nil {
+			return result, err
+		}
+		ours := migration.CloseRequest{Expected: targetCounters(in.Run, in.Expected), Begun: targetNames(in.Run, in.Begun)}
+		names := rehearsedNames(in)
+		found, _, err := existing(ctx, client, names)
+		if err != nil {
+			return result, err
+		}
+		var open, toDelete []string
+		for _, name := range slices.Sorted(maps.Keys(found)) {
+			if found[name].Open {
+				open = append(open, name)
+			}
+		}
+		origins, err := originsOf(ctx, client, in.RepositoryName(), open)
+		if err != nil {
+			return result, err
+		}
+		for _, name := range slices.Sorted(maps.Keys(found)) {
+			if known(ours, found[name]) || origins[name].ours() {
+				toDelete = append(toDelete, name)
+			} else {
+				result.Left = append(result.Left, name)
+			}
+		}
+		if len(toDelete) == 0 {
+			return result, nil
+		}
+		if err := a.whenFree(ctx, p, func() error { return client.DeleteIndices(ctx, toDelete) }); err != nil {
+			return result, err
+		}
+		if found, _, err = existing(ctx, client, toDelete); err != nil {
+			return result, err
+		}
+		if left := slices.Sorted(maps.Keys(found)); len(left) > 0 {
+			return result, passing(retryInternal, "delete the rehearsal's indices on "+client.Host()+": "+named("these are still there: ", left), 0)
+		}
+		result.Deleted = len(toDelete)
+		return result, nil
+	})
+}
+
+// rehearsedNames are the target's names of all indices that a rehearsal may have
+// restored: also of those that have left the source since.
+func rehearsedNames(in migration.RehearsedIndicesRequest) []string {
+	names := slices.Concat(namesOf(in.Indices), slices.Collect(maps.Keys(in.Expected)), in.Begun)
+	slices.Sort(names)
+	return targetNames(in.Run, slices.Compact(names))
+}
+
+// DeleteSnapshots has the source delete every snapshot of a rehearsal's
+// repository, one after another, so that it takes its objects out of S3 itself;
+// one that still runs is stopped by it. What Elasticsearch leaves in S3 is counted
+// at last: whoever copies from there has no right to delete.
+func (a *Activities) DeleteSnapshots(ctx context.Context, run migration.Run) (migration.DeletedSnapshots, error) {
+	return perform(ctx, a, "deleting the rehearsal's snapshots", func(ctx context.Context, p *pulse) (migration.DeletedSnapshots, error) {
+		var result migration.DeletedSnapshots
+		if err := onlyOfRehearsal(run, "snapshots"); err != nil {
+			return result, err
+		}
+		client, err := a.cluster(ctx, onSource, run)
+		if err != nil {
+			return result, err
+		}
+		if result.Deleted, err = a.deleteSnapshots(ctx, client, run.RepositoryName(), p); err != nil {
+			return result, err
+		}
+		left, err := a.below(ctx, run, onSource)
+		if err != nil {
+			if canceled(err) {
+				return result, err
+			}
+			result.Unseen = messageOf(classify(err))
+		}
+		result.LeftObjects, result.LeftBytes = left.objects, left.bytes
+		return result, nil
+	})
+}
+
+func (a *Activities) deleteSnapshots(ctx context.Context, client *elastic.Client, repository string, p *pulse) (deleted int, err error) {
+	turns := a.turns()
+	for {
+		snapshots, err := client.Snapshots(ctx, repository)
+		if elastic.KindOf(err) == elastic.Missing {
+			return deleted, nil // an earlier attempt has unregistered it, or it never was
+		}
+		if err != nil || len(snapshots) == 0 {
+			return deleted, err
+		}
+		oldest := snapshots[0].Name
+		p.set(migration.Progress{Doing: fmt.Sprintf("deleting snapshot %s, %d are left", oldest, len(snapshots))})
+		err = client.DeleteSnapshot(ctx, repository, oldest)
+		switch elastic.KindOf(err) {
+		case elastic.Missing:
+			turns = a.turns()
+			continue
+		case elastic.OutcomeUnknown, elastic.SlotTaken:
+			p.update(func(progress *migration.Progress) { progress.Waiting = err.Error() })
+		default:
+			if err != nil {
+				return deleted, err
+			}
+			deleted++
+			turns = a.turns()
+			continue
+		}
+		if err := a.wait(ctx, &turns); err != nil {
+			return deleted, err
+		}
+	}
+}
+
+// DeleteCopies deletes every object below a rehearsal's base path in OSS, and ends
+// the uploads that an aborted copy left there. It touches nothing beside it: the
+// path ends with the run's token.
+func (a *Activities) DeleteCopies(ctx context.Context, run migration.Run) (migration.DeletedCopies, error) {
+	return perform(ctx, a, "deleting the rehearsal's objects in OSS", func(ctx context.Context, p *pulse) (migration.DeletedCopies, error) {
+		if err := onlyOfRehearsal(run, "objects in OSS"); err != nil {
+			return migration.DeletedCopies{}, err
+		}
+		sink, err := a.sink(ctx, run)
+		if err != nil {
+			return migration.DeletedCopies{}, err
+		}
+		uploads, err := endUploads(ctx, sink)
+		if err != nil {
+			return migration.DeletedCopies{}, err
+		}
+		var objects, bytes atomic.Int64
+		group, groupCtx := errgroup.WithContext(ctx)
+		group.SetLimit(max(run.Plan.Copy.Concurrency, 1))
+		for object, listErr := range sink.List(groupCtx, "") {
+			if err = listErr; err != nil {
+				break
+			}
+			group.Go(func() error {
+				if err := sink.Delete(groupCtx, object.Key); err != nil {
+					return err
+				}
+				p.set(migration.Progress{Doing: "deleting the rehearsal's objects in OSS", BlobsDone: objects.Add(1), BytesDone: bytes.Add(object.Size)})
+				return nil
+			})
+		}
+		if failed := group.Wait(); failed != nil {
+			err = failed // the listing only ended with it
+		}
+		return migration.DeletedCopies{Objects: objects.Load(), Bytes: bytes.Load(), Uploads: uploads}, err
+	})
+}
+
+// endUploads ends the uploads in progress. A key without the right to list them
+// has left none that the copy knew of: it then ends its own.
+func endUploads(ctx context.Context, sink objectstore.Sink) (int, error) {
+	uploads, err := sink.ListUploads(ctx, "")
+	if objectstore.KindOf(err) == objectstore.Forbidden {
+		activity.GetLogger(ctx).Warn("uploads that an aborted copy left in OSS can't be listed", "error", err)
+		return 0, nil
+	}
+	for _, upload := range uploads {
+		if err := sink.Abort(ctx, upload); err != nil {
+			return 0, err
+		}
+	}
+	return len(uploads), err
+}
+
+// MeasureFootprint tells how much room a rehearsal's indices and snapshots take.
+func (a *Activities) MeasureFootprint(ctx context.Context, in migration.RehearsedIndicesRequest) (migration.Footprint, error) {
+	return perform(ctx, a, "measuring the room that it takes", func(ctx context.Context, _ *pulse) (migration.Footprint, error) {
+		var footprint migration.Footprint
+		client, err := a.cluster(ctx, onTarget, in.Run)
+		if err != nil {
+			return footprint, err
+		}
+		replicas := map[string]int{}
+		for _, index := range in.Indices {
+			replicas[in.TargetIndex(index.Name)] = index.Replicas
+		}
+		indices, err := client.Indices(ctx, slices.Sorted(maps.Keys(replicas))...)
+		if err != nil {
+			return footprint, err
+		}
+		for _, index := range indices {
+			footprint.TargetBytes += index.PrimaryBytes * int64(1+in.Plan.Restore.Replicas)
+			footprint.TargetBytesAfterCutover += index.PrimaryBytes * int64(1+replicas[index.Name])
+		}
+		inS3, err := a.below(ctx, in.Run, onSource)
+		if err != nil {
+			return footprint, err
+		}
+		inOSS, err := a.below(ctx, in.Run, onTarget)
+		footprint.S3Bytes, footprint.S3Objects = inS3.bytes, inS3.objects
+		footprint.OSSBytes, footprint.OSSObjects = inOSS.bytes, inOSS.objects
+		return footprint, err
+	})
+}
+
+type heap struct{ objects, bytes int64 }
+
+// below sums up what stands below the run's base path, in S3 or in OSS.
+func (a *Activities) below(ctx context.Context, run migration.Run, at side) (sum heap, err error) {
+	var reader objectstore.Reader
+	if at == onSource {
+		reader, err = a.source(ctx, run)
+	} else {
+		reader, err = a.sink(ctx, run)
+	}
+	if err != nil {
+		return heap{}, err
+	}
+	for object, err := range reader.List(ctx, "") {
+		if err != nil {
+			return heap{}, err
+		}
+		sum.objects++
+		sum.bytes += object.Size
+	}
+	return sum, nil
+}
