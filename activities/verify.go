@@ -112,10 +112,19 @@ func (v *verifying) run(ctx context.Context) (migration.VerifyResult, error) {
 	if err := group.Wait(); err != nil {
 		return migration.VerifyResult{}, err
 	}
+	result := migration.VerifyResult{Indices: results}
+	if v.in.Plan.Rehearsal {
+		result.Metadata = map[string][]string{}
+		for name, found := range differences {
+			if len(found) > 0 {
+				result.Metadata[name] = few(found)
+			}
+		}
+	}
 	for i := range results {
 		results[i].Differences = few(append(results[i].Differences, differences[results[i].Name]...))
 	}
-	return migration.VerifyResult{Indices: results}, nil
+	return result, nil
 }
 
 // index compares the documents of one index.

@@ -335,6 +335,9 @@ type VerifyRequest struct {
 // fails with ErrorVerification and the result stands in the error's details.
 type VerifyResult struct {
 	Indices []IndexResult `json:"indices"`
+	// Metadata holds, by index, those of the differences that are in settings and
+	// mappings; in a rehearsal only.
+	Metadata map[string][]string `json:"metadata,omitempty"`
 }
 
 // HandoverRequest asks for the target's indices to become writable, with

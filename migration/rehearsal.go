@@ -60,6 +60,10 @@ type Rehearsal struct {
 	// are blocked was done while they went on, and measured. Only BlockMillis is
 	// reckoned. Nil if the rehearsal didn't come so far.
 	Window *FrozenWindow `json:"window,omitempty"`
+	// AfterInterval is what a window will probably take that begins a whole
+	// rounds.interval after the last round, at the rate at which the source was
+	// written; nil if that isn't known. A hot round makes it shorter.
+	AfterInterval *Prediction `json:"afterInterval,omitempty"`
 	// Footprint is the room that it took; nil if it didn't come so far.
 	Footprint *Footprint `json:"footprint,omitempty"`
 	// Attention is what would have needed a person's attention in a migration, in

@@ -63,7 +63,11 @@ func (m *run) tried(step, activity string, request any) (failed, done bool) {
 // finish ends a completed migration.
 func (m *run) finish(ctx workflow.Context) (migration.Report, error) {
 	report := m.summary(ctx, migration.ResultCompleted)
-	report.Remains = m.remains()
+	if m.Rehearsal != nil {
+		report = m.rehearsed(m.summary(ctx, migration.ResultRehearsed))
+	} else {
+		report.Remains = m.remains()
+	}
 	m.settle(ctx)
 	return report, nil
 }
@@ -91,9 +95,16 @@ func (m *run) abort(ctx workflow.Context, cause error) (migration.Report, error)
 	}
 	m.stopSnapshot()
 	m.putBackThrottles()
+	if m.Rehearsal != nil {
+		m.clean()
+	}
 	m.enter(m.work, migration.PhaseAborted)
 	report := m.summary(m.work, migration.ResultAborted)
-	report.Remains = m.remains()
+	if m.Rehearsal != nil {
+		report = m.rehearsed(report)
+	} else {
+		report.Remains = m.remains()
+	}
 	switch {
 	case cancelled:
 		report.Error = "cancelled in phase " + string(m.abortedIn)

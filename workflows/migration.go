@@ -30,7 +30,8 @@ func Register(registry Registry) {
 // Migration moves the plan's indices from the source to the target. It ends
 // with a report once a person has sent cutover, fails with InvalidPlan or
 // Aborted (whose details hold the report), and is cancelled like any workflow,
-// which does the same as abort. carried is nil but after continue-as-new.
+// which does the same as abort. A plan that is only rehearsed blocks nothing and
+// ends by itself. carried is nil but after continue-as-new.
 func Migration(ctx workflow.Context, input migration.Input, carried *Carried) (migration.Report, error) {
 	m := newRun(ctx, carried)
 	if err := m.listen(ctx); err != nil {
@@ -42,6 +43,9 @@ func Migration(ctx workflow.Context, input migration.Input, carried *Carried) (m
 			temporal.ApplicationErrorOptions{NonRetryable: true})
 	}
 	m.plan, m.input = plan, input
+	if plan.Rehearsal && m.Rehearsal == nil {
+		m.Rehearsal = &rehearsal{}
+	}
 	return m.run(ctx)
 }
 
@@ -73,6 +77,8 @@ type run struct {
 	// windowContext is cancelled by the dead man's switch; nil outside the window.
 	windowContext workflow.Context
 	abortedIn     migration.Phase
+	// metadata is what differs in settings and mappings, by index; of a rehearsal.
+	metadata map[string][]string
 }
 
 func newRun(ctx workflow.Context, carried *Carried) *run {
@@ -118,6 +124,9 @@ func (m *run) run(ctx workflow.Context) (migration.Report, error) {
 
 // perform carries out the present phase and says which comes next.
 func (m *run) perform(ctx workflow.Context) (migration.Phase, error) {
+	if m.Rehearsal != nil {
+		return m.rehearse()
+	}
 	switch m.Phase {
 	case migration.PhasePreflight:
 		return m.preflight()

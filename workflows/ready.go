@@ -36,7 +36,7 @@ func (m *run) makeReady() (migration.Phase, error) {
 
 // foresee looks at the source and predicts the window that would begin now.
 func (m *run) foresee() error {
-	return m.attempt("see how much was written since the last round", func(ctx workflow.Context) error {
+	return m.attemptDispensable("see how much was written since the last round", func(ctx workflow.Context) error {
 		found, err := call[[]migration.Index](ctx, m.paced(quickCall("indices "+patterns(m.plan))), migration.ActivityResolveIndices, m.forActivities())
 		if err != nil {
 			return err
@@ -109,7 +109,7 @@ func (m *run) throttle(which lifted) error {
 		return nil
 	}
 	if m.Throttles == nil {
-		err := m.attempt("read the clusters' throttles", func(ctx workflow.Context) error {
+		err := m.attemptDispensable("read the clusters' throttles", func(ctx workflow.Context) error {
 			found, err := call[migration.ThrottlesFound](ctx, quickCall("throttles of both clusters"), migration.ActivityReadThrottles, m.forActivities())
 			if err != nil {
 				return err
@@ -118,7 +118,7 @@ func (m *run) throttle(which lifted) error {
 			m.warnAll(found.Warnings)
 			return nil
 		})
-		if err != nil {
+		if err != nil || m.Throttles == nil {
 			return err
 		}
 	}
@@ -133,7 +133,7 @@ func (m *run) throttle(which lifted) error {
 	if which == liftedNone {
 		m.Lifted = liftedRounds // until it is seen to be done
 	}
-	err := m.attempt("set the clusters' throttles", func(ctx workflow.Context) error {
+	err := m.attemptDispensable("set the clusters' throttles", func(ctx workflow.Context) error {
 		set, err := call[migration.ThrottlesSet](ctx, pollUntilDone("throttles: "+orElse(string(which), "as found")), migration.ActivitySetThrottles, request)
 		m.warnAll(set.Warnings)
 		return err
@@ -191,17 +191,22 @@ func orElse(text, otherwise string) string {
 // When the time is over it goes on all the same, since what stands in the way
 // costs time and no data, and says so.
 func (m *run) awaitFreeSlot() error {
-	request := migration.FreeSlotRequest{
-		Run: m.forActivities(), PredictedWindowMillis: m.Prediction.Millis,
-		DeadlineMillis: workflow.Now(m.work).Add(m.plan.Freeze.SlotWait.Std()).UnixMilli(),
+	wait := m.plan.Freeze.SlotWait.Std()
+	if m.Rehearsal != nil {
+		wait = 0 // nothing will be blocked: a look tells what a migration would wait for
 	}
-	return m.attempt("wait until no other snapshot is in the way", func(ctx workflow.Context) error {
+	request := migration.FreeSlotRequest{
+		Run: m.forActivities(), PredictedWindowMillis: m.Prediction.Millis, DeadlineMillis: workflow.Now(m.work).Add(wait).UnixMilli(),
+	}
+	return m.attemptDispensable("wait until no other snapshot is in the way", func(ctx workflow.Context) error {
 		slot, err := call[migration.FreeSlot](ctx, pollUntilDone("free snapshot slots"), migration.ActivityAwaitFreeSlot, request)
 		if err != nil {
 			return err
 		}
 		m.warnAll(slot.Warnings)
-		if !slot.Free {
+		if !slot.Free && m.Rehearsal != nil {
+			m.warn(fmt.Sprintf("before the block, a migration would wait for %s at most until nothing is in the way: %s", m.plan.Freeze.SlotWait, strings.Join(slot.Obstacles, "; ")))
+		} else if !slot.Free {
 			m.warn(fmt.Sprintf("writes were blocked although another snapshot may get in the way: %s", strings.Join(slot.Obstacles, "; ")))
 		}
 		return nil

@@ -70,6 +70,9 @@ var listeningOrder = []migration.Request{
 }
 
 func (m *run) judge(request migration.Request) (migration.Verdict, string) {
+	if m.plan.Rehearsal {
+		return migration.JudgeRehearsal(request, m.Phase, m.Paused)
+	}
 	return migration.Judge(request, m.Phase, m.Paused, m.attention != nil)
 }
 

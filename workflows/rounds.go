@@ -23,6 +23,7 @@ func (m *run) preflight() (migration.Phase, error) {
 		for _, warning := range found.Warnings {
 			m.warn(warning)
 		}
+		m.noteProblems(found.Problems)
 		return nil
 	})
 	return migration.PhasePrepare, err

@@ -52,6 +52,9 @@ type Carried struct {
 	Prediction  *migration.Prediction   `json:"prediction,omitempty"`
 	CloseEnough bool                    `json:"closeEnough,omitempty"`
 
+	// Rehearsal is nil in a migration.
+	Rehearsal *rehearsal `json:"rehearsal,omitempty"`
+
 	Paused          bool `json:"paused,omitempty"`
 	FreezeRequested bool `json:"freezeRequested,omitempty"`
 	RoundRequested  bool `json:"roundRequested,omitempty"`

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +37,11 @@ func (m *run) status() migration.Status {
 		progress := *m.ferry.progress
 		status.Copy = &progress
 	}
-	if m.Phase == migration.PhaseRounds {
+	if m.Rehearsal != nil {
+		found := m.Rehearsal.Rehearsal
+		found.Attention = slices.Clone(found.Attention)
+		status.Rehearsal = &found
+	} else if m.Phase == migration.PhaseRounds {
 		status.NextRoundMillis = m.NextRoundMillis
 	}
 	for i, index := range m.Indices {
@@ -94,6 +99,10 @@ func (m *run) indexStatus(index migration.Index) migration.IndexStatus {
 // Temporal's own for whoever has only that at hand.
 func (m *run) waitsFor() (string, []string) {
 	switch {
+	case m.Rehearsal != nil && m.Paused:
+		return "resume", m.commands(migration.RequestResume)
+	case m.Rehearsal != nil:
+		return "", nil
 	case m.attention != nil && !m.Phase.CanAbort():
 		return "a person: " + m.attention.Step + " needs attention", m.commands(migration.RequestRetry)
 	case m.attention != nil:
@@ -136,6 +145,9 @@ func (m *run) markdown() string {
 	var page strings.Builder
 	line := func(format string, args ...any) { page.WriteString(fmt.Sprintf(format+"\n", args...)) }
 
+	if status.Rehearsal != nil {
+		line("**A rehearsal**: it blocks no write, works on throw-away indices (%s) and removes what it has made\n", m.forActivities().TargetIndex("*"))
+	}
 	line("**Phase: %s**%s since %s", status.Phase, paused(status.Paused), clock(status.PhaseSinceMillis))
 	if status.Step != "" {
 		line("\nNow: %s", status.Step)
@@ -150,6 +162,7 @@ func (m *run) markdown() string {
 		line("\n### Needs attention since %s\n\n%s: **%s**\n\n> %s\n\nWhat to do: %s", clock(attention.SinceMillis), attention.Step, attention.Type,
 			strings.ReplaceAll(attention.Message, "\n", "\n> "), attention.Remedy)
 	}
+	m.rehearsalPage(status.Rehearsal, line)
 	if status.FrozenUntilMillis > 0 && status.FrozenSinceMillis > 0 {
 		line("\nWrites to the source are blocked since %s. Without a cutover they are given free at %s.", clock(status.FrozenSinceMillis), clock(status.FrozenUntilMillis))
 	}

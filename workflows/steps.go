@@ -86,8 +86,11 @@ func (m *run) awaitResume(ctx workflow.Context) error {
 	return err
 }
 
-// park waits for retry.
+// park waits for retry. A rehearsal only notes what it would have waited for.
 func (m *run) park(ctx workflow.Context, step string, cause error, failures int) error {
+	if m.Rehearsal != nil {
+		return m.noted(*m.describe(ctx, step, cause, failures))
+	}
 	m.attention = m.describe(ctx, step, cause, failures)
 	workflow.GetLogger(ctx).Warn("needs attention", "step", step, "type", m.attention.Type, "error", m.attention.Message)
 	m.show(ctx)
@@ -171,7 +174,7 @@ func (m *run) warn(text string) {
 // warnings are those that were kept, and what is seen from the state itself.
 func (m *run) warnings() []string {
 	all := slices.Clone(m.Warnings)
-	if gone := m.leftBehind(); gone != "" {
+	if gone := m.leftBehind(); gone != "" && m.Rehearsal == nil {
 		all = append(all, "no longer on the source, what was restored stays on the target: "+gone)
 	}
 	return all

@@ -65,6 +65,12 @@ type world struct {
 	done  func(migration.ShardsRequest) migration.DoneShards
 	slots []migration.FreeSlotRequest
 	slot  migration.FreeSlot
+	// Of a rehearsal: what stands on the target under throw-away names, in S3 and in OSS.
+	thrownAway map[string]bool
+	inS3       []string
+	inOSS      bool
+	verified   migration.VerifyResult
+	problems   []string // that preflight finds and a rehearsal can do without
 	// written is how many operations each index counts between two looks at it.
 	written int64
 }
@@ -101,7 +107,7 @@ func newWorld(t *testing.T) *world {
 	w.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: migration.WorkflowID("movies"), TaskQueue: migration.TaskQueue})
 	w.env.RegisterWorkflow(Migration)
 	register(w, migration.ActivityPreflight, func(migration.Run) (migration.PreflightResult, error) {
-		return migration.PreflightResult{SourceVersion: "5.5.2", TargetVersion: "5.5.3", Indices: w.indices}, nil
+		return migration.PreflightResult{SourceVersion: "5.5.2", TargetVersion: "5.5.3", Indices: w.indices, Problems: w.problems}, nil
 	})
 	register(w, migration.ActivityEnsureTargetBucket, func(migration.Run) (any, error) { return nil, nil })
 	register(w, migration.ActivityRegisterRepositories, func(migration.Run) (any, error) { w.registered = true; return nil, nil })
@@ -133,6 +139,9 @@ func newWorld(t *testing.T) *world {
 	register(w, migration.ActivityAwaitFreeSlot, func(r migration.FreeSlotRequest) (migration.FreeSlot, error) {
 		assert.False(t, w.blocked, "writes are blocked while it waits")
 		w.slots = append(w.slots, r)
+		if r.Plan.Rehearsal {
+			assert.LessOrEqual(t, r.DeadlineMillis, w.env.Now().UnixMilli(), "a rehearsal waits for no slot")
+		}
 		return w.slot, nil
 	})
 	register(w, migration.ActivityTakeSnapshot, w.takeSnapshot)
@@ -188,6 +197,10 @@ func newWorld(t *testing.T) *world {
 		return nil, nil
 	})
 	register(w, migration.ActivityVerifyTarget, func(r migration.VerifyRequest) (migration.VerifyResult, error) {
+		if r.Plan.Rehearsal {
+			assert.Empty(t, r.Frozen)
+			return w.verified, nil
+		}
 		assert.True(t, w.blocked)
 		assert.NotEmpty(t, r.Frozen)
 		var result migration.VerifyResult
@@ -202,6 +215,7 @@ func newWorld(t *testing.T) *world {
 		w.targetWritable = true
 		return nil, nil
 	})
+	w.registerRehearsal()
 	register(w, migration.ActivityCallWebhook, func(r migration.WebhookRequest) (any, error) {
 		w.webhook = append(w.webhook, r.Report)
 		return nil, nil
@@ -213,6 +227,7 @@ func newWorld(t *testing.T) *world {
 // hooks run before and after it.
 func register[I, O any](w *world, name string, fake func(I) (O, error)) {
 	w.env.RegisterActivityWithOptions(func(_ context.Context, in I) (O, error) {
+		assert.False(w.t, w.rehearses() && slices.Contains(neverRehearsed, name), "a rehearsal calls %s", name)
 		w.mu.Lock()
 		w.calls = append(w.calls, name)
 		w.n[name]++
@@ -238,12 +253,14 @@ func (w *world) takeSnapshot(r migration.SnapshotRequest) (migration.Snapshot, e
 	assert.True(w.t, w.registered)
 	assert.NotContains(w.t, w.snapshots, r.Snapshot, "a snapshot name is used twice")
 	w.snapshots = append(w.snapshots, r.Snapshot)
+	w.inS3 = append(w.inS3, r.Snapshot)
 	return migration.Snapshot{Name: r.Snapshot, UUID: "uuid-" + r.Snapshot, StartMillis: 1, EndMillis: 2, Shards: 6}, nil
 }
 
 func (w *world) copySnapshot(r migration.CopyRequest) (migration.CopyResult, error) {
 	assert.Equal(w.t, w.published, r.BaseUUID, "the base is the last published snapshot")
 	w.copies = append(w.copies, r)
+	w.inOSS = true
 	if len(w.pages) > 0 {
 		delta := migration.CopyDelta{RootGeneration: w.generation, Snapshots: []string{r.Snapshot.UUID}, Base: r.BaseUUID}
 		return migration.CopyResult{BlobsSkipped: 3, Pages: &migration.CopyPages{Delta: delta, Pages: w.pages}}, nil
@@ -299,6 +316,11 @@ func (w *world) restoreSnapshot(r migration.RestoreRequest) (migration.RestoreRe
 	assert.Equal(w.t, w.published, r.Snapshot.UUID, "only what is published is restored")
 	assert.False(w.t, w.targetWritable, "a restore over a writable target")
 	w.restored = append(w.restored, r.Snapshot.Name)
+	if r.Plan.Rehearsal {
+		for _, index := range r.Indices {
+			w.thrownAway[index.Name] = true
+		}
+	}
 	return migration.RestoreResult{Shards: 6, BytesRestored: 10}, nil
 }
 
