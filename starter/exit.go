@@ -26,7 +26,8 @@ const exitCodesHelp = `Exit codes:
   3    the migration refused the request in its present phase
   4    there is no such migration
   5    the migration needs attention: a step failed and waits for retry (status,
-       watch --exit-on-attention), or no worker serves it (status)
+       watch --exit-on-attention), or no worker serves it (status); or a rehearsal
+       found what would have needed attention (status, watch, report)
   6    the migration was aborted or has failed (status, watch, report)
   7    the repository in OSS is not whole (audit)
   130  interrupted; the migration itself goes on`

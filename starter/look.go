@@ -159,7 +159,8 @@ func statusOf(r *migration.Report, t target) *migration.Status {
 		RoundsEnded: len(r.Rounds) + r.RoundsOmitted, Rounds: r.Rounds, IndicesTotal: len(r.Indices),
 		FrozenWindow: r.FrozenWindow, Warnings: r.Warnings, Notes: r.Decisions,
 	}
-	if r.Result == migration.ResultCompleted {
+	s.Rehearsal, s.Plan.Rehearsal = r.Rehearsal, r.Rehearsal != nil
+	if r.Result == migration.ResultCompleted || r.Result == migration.ResultRehearsed {
 		s.Phase = migration.PhaseCompleted
 	}
 	if n := len(r.Rounds); n > 0 {
@@ -169,6 +170,9 @@ func statusOf(r *migration.Report, t target) *migration.Status {
 		s.Indices = append(s.Indices, migration.IndexStatus{
 			Name: index.Name, SourceDocs: index.SourceDocs, TargetDocs: index.TargetDocs, Equal: &index.Equal,
 		})
+		if index.Moved && !index.Equal {
+			s.Indices[len(s.Indices)-1].Equal = nil // it can't be told
+		}
 	}
 	return &s
 }
@@ -185,6 +189,8 @@ func (v view) end() string {
 // code is the exit code that says how it stands.
 func (v view) code() int {
 	switch {
+	case v.Execution.State == "completed" && v.report != nil && found(v.report.Rehearsal):
+		return exitAttention
 	case v.Execution.State == "completed":
 		return exitOK
 	case !v.Execution.running():

@@ -84,6 +84,14 @@ func (n *narrator) status(s migration.Status, running bool, add func(string, ...
 			add("%s", describeDecision(note))
 		}
 	}
+	if s.Rehearsal != nil {
+		for _, attention := range s.Rehearsal.Attention {
+			if text := describeAttention(attention); !n.notes[text] {
+				n.notes[text] = true
+				add("would have needed attention: %s", text)
+			}
+		}
+	}
 	if s.Phase != n.phase {
 		n.phase, n.step, n.waits = s.Phase, "", ""
 		add("phase %s", s.Phase)

@@ -34,13 +34,13 @@ still running there is no report yet (exit code 1).`,
 				return connection.explain(err, t)
 			}
 			if e.running() {
-				exit := fail(exitFailed, "migration %s is still running; there is a report once it has ended", t.label())
+				exit := fail(exitFailed, "%s %s is still running; there is a report once it has ended", t.kind(), t.label())
 				exit.next = t.command("watch")
 				return exit
 			}
 			r, failure := result(c.Context(), connection, t)
 			if r == nil {
-				return fail(exitAborted, "migration %s has ended as %s and left no report: %s", t.label(), e.State, failure)
+				return fail(exitAborted, "%s %s has ended as %s and left no report: %s", t.kind(), t.label(), e.State, failure)
 			}
 			if err := a.writeReports(*r, page, markdown); err != nil {
 				return err
@@ -53,7 +53,7 @@ still running there is no report yet (exit code 1).`,
 				a.printf("%s", report.Text(*r, a.zone))
 				a.afterReport(*r, t, page)
 			}
-			return silently(view{Execution: e}.code())
+			return silently(view{Execution: e, report: r}.code())
 		},
 	}
 	flags.add(command)
@@ -84,6 +84,9 @@ func (a *app) afterReport(r migration.Report, t target, page string) {
 	switch {
 	case page == "":
 		a.next(t.command("report") + " --html " + r.Plan + ".html")
+	case r.Result == migration.ResultRehearsed:
+		a.printf("\nWrote %s.\n", page)
+		a.next("starter start -f PLAN")
 	case r.Result == migration.ResultCompleted:
 		a.printf("\nWrote %s.\n", page)
 		a.next("point the applications at the target; rotate the OSS key that the target was given")

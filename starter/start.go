@@ -28,14 +28,21 @@ type started struct {
 
 func (a *app) startCommand() *cobra.Command {
 	var file string
-	var printCLI, wait bool
+	var printCLI, wait, rehearse bool
 	command := &cobra.Command{
 		Use:   "start -f PLAN",
 		Short: "Start a migration",
 		Long: `Checks the plan and starts its migration. The workflow id is
 migration/<name of the plan>: while a migration runs, a second one of the same name
-is refused. Nothing on either cluster changes before preflight has passed.`,
+is refused. Nothing on either cluster changes before preflight has passed.
+
+With --rehearse the plan is tried instead (workflow id rehearsal/<name of the plan>):
+the same steps on throw-away indices of the target, without blocking a single write
+to the source. It ends by itself with a report of the frozen window to expect, the
+room that it took and what would have needed attention, and removes what it has
+made. It takes as long and as much room as a baseline and two rounds do.`,
 		Example: `  starter start -f movies.yaml
+  starter start -f movies.yaml --rehearse --wait
   starter start -f movies.yaml --print-cli | sh    # the same with the temporal command line`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -43,6 +50,7 @@ is refused. Nothing on either cluster changes before preflight has passed.`,
 			if err != nil {
 				return err
 			}
+			plan.Rehearsal = plan.Rehearsal || rehearse
 			if printCLI {
 				return a.printCLI(plan)
 			}
@@ -51,6 +59,7 @@ is refused. Nothing on either cluster changes before preflight has passed.`,
 	}
 	command.Flags().StringVarP(&file, "file", "f", "", "plan in YAML or JSON; - for stdin")
 	command.Flags().BoolVar(&printCLI, "print-cli", false, "start nothing; print a shell script that does the same with the temporal command line")
+	command.Flags().BoolVar(&rehearse, "rehearse", false, "try the plan on throw-away indices, block nothing and leave nothing behind")
 	command.Flags().BoolVar(&wait, "wait", false, "watch the migration until it has ended")
 	return command
 }
@@ -65,12 +74,12 @@ func (a *app) start(ctx context.Context, plan migration.Plan, wait bool) error {
 		return err
 	}
 	defer c.Close()
-	t := target{name: plan.Name, id: migration.WorkflowID(plan.Name)}
+	t := ofPlan(plan)
 	run, err := within(ctx, callTimeout, func(ctx context.Context) (client.WorkflowRun, error) {
 		return c.ExecuteWorkflow(ctx, startOptions(plan), migration.WorkflowType, input)
 	})
 	if _, ok := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); ok {
-		exit := fail(exitFailed, "a migration %s is running already (workflow %s); abort it, or give the plan another name", plan.Name, t.id)
+		exit := fail(exitFailed, "a %s %s is running already (workflow %s); abort it, or give the plan another name", t.kind(), plan.Name, t.id)
 		exit.next = t.command("status")
 		return exit
 	}
@@ -91,7 +100,7 @@ func (a *app) start(ctx context.Context, plan migration.Plan, wait bool) error {
 	case a.json():
 		return a.printJSON(result)
 	}
-	a.printf("Started migration %s (workflow %s, run %s).\n\n%s", plan.Name, result.WorkflowID, result.RunID, describePlan(plan))
+	a.printf("Started %s %s (workflow %s, run %s).\n\n%s", t.kind(), plan.Name, result.WorkflowID, result.RunID, describePlan(plan))
 	if wait {
 		a.printf("\n")
 		return a.watch(ctx, c, t, watchOptions{interval: defaultInterval})
@@ -102,7 +111,7 @@ func (a *app) start(ctx context.Context, plan migration.Plan, wait bool) error {
 
 func startOptions(plan migration.Plan) client.StartWorkflowOptions {
 	return client.StartWorkflowOptions{
-		ID:                                       migration.WorkflowID(plan.Name),
+		ID:                                       plan.WorkflowID(),
 		TaskQueue:                                migration.TaskQueue,
 		WorkflowIDReusePolicy:                    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		WorkflowExecutionErrorWhenAlreadyStarted: true,
@@ -116,6 +125,9 @@ func startOptions(plan migration.Plan) client.StartWorkflowOptions {
 func summary(plan migration.Plan) string {
 	const most = 200
 	text := fmt.Sprintf("%s: %s to %s", strings.Join(plan.Indices, ", "), host(plan.Source.Endpoint), host(plan.Target.Endpoint))
+	if plan.Rehearsal {
+		text = "rehearsal of " + text
+	}
 	if len(text) > most {
 		text = strings.ToValidUTF8(text[:most-3], "") + "..."
 	}
@@ -139,11 +151,19 @@ func details(plan migration.Plan) string {
 	}
 	source, destination := plan.Source.Repository, plan.Target.Repository
 	var page strings.Builder
-	fmt.Fprintf(&page, "Migration **%s**: %s\n\n", plan.Name, indices)
+	if plan.Rehearsal {
+		fmt.Fprintf(&page, "Rehearsal of **%s**: %s. It blocks no write, works on throw-away indices and removes what it has made.\n\n", plan.Name, indices)
+	} else {
+		fmt.Fprintf(&page, "Migration **%s**: %s\n\n", plan.Name, indices)
+	}
 	fmt.Fprintf(&page, "| | source | target |\n|---|---|---|\n")
 	fmt.Fprintf(&page, "| cluster | %s | %s |\n", plan.Source.Endpoint, plan.Target.Endpoint)
 	fmt.Fprintf(&page, "| bucket | S3 %s (%s) | OSS %s (%s) |\n", source.Bucket, source.Region, destination.Bucket, destination.Region)
 	fmt.Fprintf(&page, "| folder | %s/ | %s/ |\n\n", source.BasePath, destination.BasePath)
+	if plan.Rehearsal {
+		fmt.Fprintf(&page, "Signals: `abort`, `pause`, `resume`.\n")
+		return page.String()
+	}
 	fmt.Fprintf(&page, "Rounds every %s until the signal `freeze`; writes stay blocked for at most %s without the signal `cutover`. Verified by: %s.\n\n",
 		plan.Rounds.Interval, plan.Freeze.MaxDuration, verification(plan))
 	fmt.Fprintf(&page, "Signals, with or without a payload: %s.\n", requestNames())
@@ -186,7 +206,7 @@ func (a *app) printCLI(plan migration.Plan) error {
 	a.printf("cat > %s.json <<'PLAN'\n%s\nPLAN\n\n%s\n", plan.Name, text, strings.Join(arguments, " \\\n  "))
 	a.printf("\n# With tctl:\n# tctl workflow start --workflow_type %s --taskqueue %s --workflow_id %s --input_file %s.json\n",
 		migration.WorkflowType, options.TaskQueue, options.ID, plan.Name)
-	a.printf("# Next: starter watch %s\n", plan.Name)
+	a.printf("# Next: %s\n", ofPlan(plan).command("watch"))
 	return nil
 }
 

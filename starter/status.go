@@ -56,7 +56,7 @@ func (a *app) statusPage(v view, t target) string {
 			fmt.Fprintf(&page, "\n%s\n%s", title, text)
 		}
 	}
-	fmt.Fprintf(&page, "Migration %s (workflow %s)\n", t.label(), t.id)
+	fmt.Fprintf(&page, "%s (workflow %s)\n", t.title(), t.id)
 	page.WriteString(a.headline(v))
 	if v.Status != nil {
 		section("Needs attention", a.attention(v.Attention))
@@ -66,6 +66,7 @@ func (a *app) statusPage(v view, t target) string {
 	if v.Status == nil {
 		return page.String()
 	}
+	section("Would have needed attention", wouldNeed(v.Rehearsal))
 	section("Rounds", a.rounds(*v.Status))
 	section("Indices", indices(*v.Status))
 	section("Warnings", bullets(v.Warnings))
@@ -116,6 +117,7 @@ func (a *app) headline(v view) string {
 		if s.FrozenUntilMillis > 0 && s.FrozenSinceMillis > 0 {
 			row("Writes:", fmt.Sprintf("blocked since %s; given free again at %s without a cutover", a.ago(s.FrozenSinceMillis), a.ago(s.FrozenUntilMillis)))
 		}
+		rehearsed(s.Rehearsal, row)
 		if s.FrozenWindow != nil {
 			row("Frozen window:", describeWindow(*s.FrozenWindow))
 		}

@@ -19,6 +19,22 @@ type target struct {
 	name, id string
 }
 
+// ofPlan is what a plan is started as.
+func ofPlan(plan migration.Plan) target {
+	if plan.Rehearsal {
+		return byID(plan.WorkflowID())
+	}
+	return target{name: plan.Name, id: plan.WorkflowID()}
+}
+
+// kind is what messages call it.
+func (t target) kind() string {
+	if strings.HasPrefix(t.id, migration.RehearsalWorkflowID("")) {
+		return "rehearsal"
+	}
+	return "migration"
+}
+
 // label is how messages name it.
 func (t target) label() string {
 	if t.name != "" {
@@ -34,6 +50,8 @@ func (t target) command(name string) string {
 	switch {
 	case t.id == migration.WorkflowID(t.name):
 		return "starter " + name + " " + t.name
+	case plainArgument.MatchString(t.id) && t.kind() == "rehearsal":
+		return "starter " + name + " " + t.id
 	case plainArgument.MatchString(t.id):
 		return "starter " + name + " -w " + t.id
 	}
@@ -66,13 +84,13 @@ func (a *app) target(f targetFlags, args []string) (target, error) {
 		if err != nil {
 			return target{}, err
 		}
-		return target{name: plan.Name, id: migration.WorkflowID(plan.Name)}, nil
+		return ofPlan(plan), nil
 	case f.workflowID != "":
 		return byID(f.workflowID), nil
 	case args[0] == "":
 		return target{}, fail(exitUsage, "the plan's name is empty")
 	}
-	if strings.HasPrefix(args[0], migration.WorkflowID("")) {
+	if strings.HasPrefix(args[0], migration.WorkflowID("")) || strings.HasPrefix(args[0], migration.RehearsalWorkflowID("")) {
 		return byID(args[0]), nil
 	}
 	return target{name: args[0], id: migration.WorkflowID(args[0])}, nil

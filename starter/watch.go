@@ -66,6 +66,7 @@ Ctrl-C ends the watch only; the migration goes on.`,
 var phases = []migration.Phase{
 	migration.PhasePreflight, migration.PhasePrepare, migration.PhaseBaseline, migration.PhaseRounds, migration.PhaseReady, migration.PhaseFreeze,
 	migration.PhaseFinalRound, migration.PhaseVerify, migration.PhaseAwaitCutover, migration.PhaseCutover, migration.PhaseThaw, migration.PhaseAborting,
+	migration.PhaseRehearse, migration.PhaseCleanUp,
 }
 
 func phase(name string) (migration.Phase, error) {
@@ -164,11 +165,17 @@ func ended(v view, options watchOptions) bool {
 // farewell says how the watch ended.
 func (a *app) farewell(v view, t target) {
 	if !v.Execution.running() {
-		a.printf("\nMigration %s has ended: %s.\n", t.label(), v.end())
+		a.printf("\n%s has ended: %s.\n", t.title(), v.end())
 		if v.report != nil {
 			for _, index := range v.report.Indices {
 				a.printf("  %s: %s documents at the source, %s on the target, equal: %s\n", index.Name,
-					report.Count(index.SourceDocs), report.Count(index.TargetDocs), equal(&index.Equal))
+					report.Count(index.SourceDocs), report.Count(index.TargetDocs), verdict(index))
+			}
+			if text := table(func(row func(...string)) { rehearsed(v.report.Rehearsal, row) }); text != "" {
+				a.printf("%s", text)
+			}
+			if found(v.report.Rehearsal) {
+				a.printf("\nWould have needed attention\n%s", wouldNeed(v.report.Rehearsal))
 			}
 			if w := v.report.FrozenWindow; w != nil {
 				a.printf("  Frozen window: %s.\n", describeWindow(*w))
@@ -181,9 +188,17 @@ func (a *app) farewell(v view, t target) {
 			a.printf("  Because: %s\n", v.Failure)
 		}
 	} else if v.Attention != nil {
-		a.printf("\nMigration %s needs attention.\n%s", t.label(), a.attention(v.Attention))
+		a.printf("\n%s needs attention.\n%s", t.title(), a.attention(v.Attention))
 	}
 	a.next(v.next(t)...)
+}
+
+// verdict says whether an index is equal.
+func verdict(index migration.IndexResult) string {
+	if index.Moved && !index.Equal {
+		return "the source took writes meanwhile"
+	}
+	return equal(&index.Equal)
 }
 
 // plainScreen prints a line whenever something changes.

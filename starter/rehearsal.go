@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/snapferry/snapferry/internal/report"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// title is how a page about it begins: Migration movies, or Rehearsal movies.
+func (t target) title() string {
+	if name, rehearsal := strings.CutPrefix(t.id, migration.RehearsalWorkflowID("")); rehearsal {
+		return "Rehearsal " + name
+	}
+	return "Migration " + t.label()
+}
+
+// found tells whether a rehearsal found something that would have needed a
+// person, or could not get through.
+func found(r *migration.Rehearsal) bool {
+	return r != nil && (len(r.Attention) > 0 || r.EndedIn != "")
+}
+
+// rehearsed is what a rehearsal has found so far, in rows.
+func rehearsed(r *migration.Rehearsal, row func(...string)) {
+	if r == nil {
+		return
+	}
+	row("Rehearsal:", "no write is blocked, and what it makes is removed")
+	if r.Window != nil {
+		row("Window to expect:", describeWindow(*r.Window))
+	}
+	if f := r.Footprint; f != nil {
+		row("Room:", fmt.Sprintf("%s on the target's disks, %s in S3, %s in OSS", report.Size(f.TargetBytes), report.Size(f.S3Bytes), report.Size(f.OSSBytes)))
+	}
+}
+
+// wouldNeed lists what would have needed attention.
+func wouldNeed(r *migration.Rehearsal) string {
+	if r == nil {
+		return ""
+	}
+	var lines []string
+	for _, attention := range r.Attention {
+		lines = append(lines, describeAttention(attention))
+	}
+	if r.AttentionOmitted > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more", r.AttentionOmitted))
+	}
+	return bullets(lines)
+}
+
+func describeAttention(a migration.Attention) string {
+	return fmt.Sprintf("%s: %s: %s", a.Step, a.Type, strings.ReplaceAll(a.Message, "\n", "\n    "))
+}
