@@ -30,8 +30,17 @@ func Markdown(r migration.Report, zone *time.Location) string {
 	for _, f := range v.Facts {
 		fmt.Fprintf(&out, "- %s: %s\n", f.Label, escape(f.Value))
 	}
+	if len(v.Attention) > 0 {
+		head("Would have needed attention", "step", "type", "what", "what to do")
+		for _, a := range v.Attention {
+			row(a.Step, a.Type, a.Message+a.Times, a.Remedy)
+		}
+		if v.AttentionOmitted > 0 {
+			row("...", fmt.Sprintf("%d more", v.AttentionOmitted), "", "")
+		}
+	}
 	if w := v.Window; w != nil {
-		head("Frozen window: "+w.Took, "part", "took", "share")
+		head(v.WindowTitle+": "+w.Took, "part", "took", "share")
 		for _, p := range w.Parts {
 			row(p.Name, p.Took, fmt.Sprintf("%.0f %%", p.Percent))
 		}

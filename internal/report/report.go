@@ -30,7 +30,12 @@ type view struct {
 	Tone   string
 	Facts  []fact
 	Window *window
-	Rounds []round
+	// WindowTitle and WindowNote say what the window is.
+	WindowTitle, WindowNote string
+	// Attention is what would have needed it in a rehearsal.
+	Attention        []attention
+	AttentionOmitted int
+	Rounds           []round
 	// RoundsOmitted counts those after the baseline that the report doesn't hold,
 	// RoundsLeftOut those in the middle that a short form doesn't list.
 	RoundsOmitted, RoundsLeftOut int
@@ -78,7 +83,10 @@ type decision struct {
 func newView(r migration.Report, zone *time.Location) view {
 	v := view{
 		Title: "Migration " + r.Plan, Warnings: r.Warnings, Remains: r.Remains,
-		Window: newWindow(r.FrozenWindow, zone),
+		Window: newWindow(r.FrozenWindow, zone), WindowTitle: "Frozen window",
+	}
+	if r.FrozenWindow != nil {
+		v.WindowNote = "Writes to the source were blocked from " + v.Window.Started + ". Time spent waiting for people does not count."
 	}
 	v.Outcome, v.Tone = outcome(r)
 	var blobs, bytes, skipped int64
@@ -106,18 +114,24 @@ func newView(r migration.Report, zone *time.Location) view {
 			v.Facts = append(v.Facts, fact{"Writes stood still", Span(blocked) + ", from the block until the target took writes, with the wait for people"})
 		}
 	}
+	if r.Rehearsal != nil {
+		v.rehearsed(r, zone)
+	}
 	if r.Error != "" {
 		v.Facts = append(v.Facts, fact{"Reason", r.Error})
 	}
 	v.Rounds, v.RoundsOmitted = newRounds(r.Rounds, zone), r.RoundsOmitted
 	for _, i := range r.Indices {
 		verdict := "equal"
-		if !i.Equal {
+		switch {
+		case !i.Equal && i.Moved:
+			verdict = "the source took writes meanwhile"
+		case !i.Equal:
 			verdict = "NOT EQUAL"
 		}
 		v.Indices = append(v.Indices, index{
 			Name: i.Name, Source: Count(i.SourceDocs), Target: Count(i.TargetDocs), Verdict: verdict,
-			Checksum: i.Checksum, Equal: i.Equal, Differences: i.Differences,
+			Checksum: i.Checksum, Equal: i.Equal || i.Moved, Differences: i.Differences,
 		})
 	}
 	for _, d := range r.Decisions {
@@ -138,6 +152,8 @@ func outcome(r migration.Report) (sentence, tone string) {
 		}
 	}
 	switch {
+	case r.Rehearsal != nil:
+		return rehearsalOutcome(r)
 	case r.Result == migration.ResultAborted:
 		return "Aborted: the target was not handed over.", "bad"
 	case r.Result != migration.ResultCompleted:

@@ -60,8 +60,52 @@ func aborted() migration.Report {
 	}
 }
 
+func rehearsed() migration.Report {
+	r := completed()
+	r.Result, r.WorkflowID = migration.ResultRehearsed, "rehearsal/movies"
+	r.Rounds[2].Kind = migration.RoundRehearsed
+	window := *r.FrozenWindow
+	window.BlockedMillis = 0
+	r.FrozenWindow, r.Decisions = nil, nil
+	r.Indices[0] = migration.IndexResult{Name: "movies", SourceDocs: 1_500_512, TargetDocs: 1_500_500, Moved: true, Checksum: "9f86d081884c7d65"}
+	r.Rehearsal = &migration.Rehearsal{
+		Window: &window, AfterInterval: &migration.Prediction{Millis: 21_300},
+		Footprint: &migration.Footprint{TargetBytes: 5100 * mib, TargetBytesAfterCutover: 10_200 * mib, S3Bytes: 5300 * mib, S3Objects: 1239, OSSBytes: 5299 * mib, OSSObjects: 1237},
+		Attention: []migration.Attention{
+			{Step: "check clusters, buckets, versions and indices", Type: "PreflightFailed", Message: "index movies exists on the target <already>", Remedy: "mend what is listed, then retry", SinceMillis: begin, Failures: 1},
+			{Step: "restore snapshot movies-r0001-a1 into the target", Type: "RestoreFailed", Message: "shards failed:\n[movies][0]", Remedy: "look at the target's disks", SinceMillis: begin, Failures: 2},
+		},
+		AttentionOmitted: 3,
+	}
+	r.Remains = []string{"S3: 3 objects (700 B) below shop/movies/1a2b/"}
+	return r
+}
+
+func TestHowARehearsalEnded(t *testing.T) {
+	r := rehearsed()
+	sentence, tone := outcome(r)
+	require.Equal(t, "Rehearsed to the end: 5 things would have needed attention.", sentence)
+	require.Equal(t, "warn", tone)
+	r.Rehearsal.Attention, r.Rehearsal.AttentionOmitted = r.Rehearsal.Attention[:1], 0
+	sentence, _ = outcome(r)
+	require.Contains(t, sentence, "one thing would")
+	r.Rehearsal.EndedIn = migration.PhaseBaseline
+	sentence, tone = outcome(r)
+	require.Contains(t, sentence, "could not get past phase baseline")
+	require.Equal(t, "bad", tone)
+	r.Rehearsal = &migration.Rehearsal{}
+	_, tone = outcome(r)
+	require.Equal(t, "good", tone)
+	r.Warnings = []string{"w"}
+	_, tone = outcome(r)
+	require.Equal(t, "warn", tone)
+	r.Result = migration.ResultAborted
+	sentence, _ = outcome(r)
+	require.Contains(t, sentence, "Aborted: the rehearsal")
+}
+
 func TestGolden(t *testing.T) {
-	for name, report := range map[string]migration.Report{"completed": completed(), "aborted": aborted()} {
+	for name, report := range map[string]migration.Report{"completed": completed(), "aborted": aborted(), "rehearsed": rehearsed()} {
 		asJSON, err := JSON(report)
 		require.NoError(t, err)
 		asHTML, err := HTML(report, time.UTC)

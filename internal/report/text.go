@@ -25,8 +25,17 @@ func Text(r migration.Report, zone *time.Location) string {
 			row(f.Label+":", f.Value)
 		}
 	})
+	if len(v.Attention) > 0 {
+		out.WriteString("\nWould have needed attention\n")
+		for _, a := range v.Attention {
+			fmt.Fprintf(&out, "  - %s\n      what to do: %s\n", strings.ReplaceAll(a.Short(), "\n", "\n    "), a.Remedy)
+		}
+		if v.AttentionOmitted > 0 {
+			fmt.Fprintf(&out, "  and %d more\n", v.AttentionOmitted)
+		}
+	}
 	if w := v.Window; w != nil {
-		out.WriteString("\nFrozen window\n")
+		fmt.Fprintf(&out, "\n%s\n", v.WindowTitle)
 		Table(&out, func(row func(...string)) {
 			row("began", w.Started)
 			for _, p := range w.Parts {
