@@ -130,8 +130,12 @@ func describePlan(p migration.Plan) string {
 		row("S3:", fmt.Sprintf("%s/%s/ (%s)", p.Source.Repository.Bucket, p.Source.Repository.BasePath, p.Source.Repository.Region))
 		row("OSS:", fmt.Sprintf("%s/%s/ (%s)", p.Target.Repository.Bucket, p.Target.Repository.BasePath, p.Target.Repository.Region))
 		row("Target:", p.Target.Endpoint)
-		row("Rounds:", "every "+p.Rounds.Interval.String()+", until freeze")
-		row("Freeze:", "for at most "+p.Freeze.MaxDuration.String()+" without a cutover")
+		if p.Rehearsal {
+			row("Rehearsal:", "a baseline and two rounds into throw-away indices; no write is blocked, and what it makes is removed")
+		} else {
+			row("Rounds:", "every "+p.Rounds.Interval.String()+", until freeze")
+			row("Freeze:", "for at most "+p.Freeze.MaxDuration.String()+" without a cutover")
+		}
 		row("Verification:", verification(p))
 	})
 }

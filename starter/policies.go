@@ -151,7 +151,7 @@ func notes(plan migration.Plan) []string {
 		"With fine-grained access control on the source, map the worker's user or role to the roles manage_snapshots and all_access, or to one that may also read and change settings of the indices.",
 		"A resource policy on the domain must not deny the worker, and a domain in a VPC must be reachable from it.",
 		"The policy AliyunOSSFullAccess and a public bucket, which some guides ask for, are not needed.",
-		"oss:DeleteObject is for objects of the copy's own whose checksum turns out wrong. The folders stay after the migration; delete them when you are sure.",
+		"oss:DeleteObject is for objects of the copy's own whose checksum turns out wrong, and for what a rehearsal has copied. A migration's folders stay after the migration; delete them when you are sure.",
 		"Delete the target cluster's key after the migration: whoever may read _snapshot on Elasticsearch 5.x has seen it.",
 	}
 	if source.ServerSideEncryption {

@@ -151,7 +151,7 @@ func (m *run) judgeComparison() error {
 }
 
 // afterInterval predicts the window that begins a whole interval after the last
-// round, at the rate at which the source was written: the longest to expect.
+// round, at the rate at which the source was written.
 func (m *run) afterInterval(measured migration.FrozenWindow) *migration.Prediction {
 	first, last := m.Rounds[0], m.Rounds[len(m.Rounds)-1]
 	span := last.StartTimeMillis - first.StartTimeMillis
