@@ -265,9 +265,10 @@ func (m *run) clean() {
 	m.stopSnapshot()
 	m.putBackThrottles()
 	source, target := m.plan.Source.Repository.Bucket+"/"+run.SourceBasePath()+"/", m.plan.Target.Repository.Bucket+"/"+run.TargetBasePath()+"/"
-	if len(m.Counters)+len(m.Begun) > 0 {
-		deleted := remove[migration.DeletedIndices](m, "delete the throw-away indices", migration.ActivityDeleteRehearsedIndices, m.rehearsedIndices(),
-			"target: the indices "+run.TargetIndex("*")+", blocked for writes; delete them")
+	restored := len(m.Counters)+len(m.Begun) > 0
+	indices := "target: the indices " + run.TargetIndex("*") + ", blocked for writes; delete them"
+	if restored {
+		deleted := remove[migration.DeletedIndices](m, "delete the throw-away indices", migration.ActivityDeleteRehearsedIndices, m.rehearsedIndices(), indices)
 		for _, name := range deleted.Left {
 			m.left("target: index " + name + ", which the rehearsal didn't restore; look at it")
 		}
@@ -287,6 +288,11 @@ func (m *run) clean() {
 	name := run.RepositoryName()
 	remove[any](m, "unregister the repositories", migration.ActivityUnregisterRepositories, run,
 		fmt.Sprintf("either cluster: the registered repository %s, on the target with its OSS key; DELETE _snapshot/%s", name, name))
+	if restored {
+		// A restore that a killed worker had asked for may have come after the first
+		// time. Without the repository none can come any more.
+		remove[migration.DeletedIndices](m, "make sure that the throw-away indices are gone", migration.ActivityDeleteRehearsedIndices, m.rehearsedIndices(), indices)
+	}
 	if began {
 		remove[migration.DeletedCopies](m, "delete the objects in OSS", migration.ActivityDeleteCopies, run,
 			"OSS: the copies below "+target+"; delete that folder")

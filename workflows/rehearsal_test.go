@@ -127,10 +127,10 @@ func TestARehearsalGoesThroughByItself(t *testing.T) {
 	require.True(t, report.Indices[0].Moved, "each look finds more writes")
 	require.Equal(t, []string{"S3: 3 objects (700 B) below from-bucket/snapferry/movies/" + migration.TokenOf("") +
 		"/: what Elasticsearch leaves of a repository without snapshots, and the worker's key can't delete; delete that folder"}, report.Remains)
-	order := w.calls[len(w.calls)-5:]
+	order := w.calls[len(w.calls)-6:]
 	require.Equal(t, []string{
 		migration.ActivityRestoreThrottles, migration.ActivityDeleteRehearsedIndices, migration.ActivityDeleteSnapshots,
-		migration.ActivityUnregisterRepositories, migration.ActivityDeleteCopies,
+		migration.ActivityUnregisterRepositories, migration.ActivityDeleteRehearsedIndices, migration.ActivityDeleteCopies,
 	}, order)
 }
 
@@ -208,7 +208,7 @@ func TestEachActivityOfARehearsalFails(t *testing.T) {
 					require.NotNil(t, report.Rehearsal.Window)
 					require.Contains(t, strings.Join(append(report.Remains, report.Warnings...), "\n"), name+" failed")
 					for _, step := range cleaning {
-						require.Equal(t, 1, count(w.calls, step), "%s is done all the same", step)
+						require.Positive(t, count(w.calls, step), "%s is done all the same", step)
 					}
 					return
 				}
@@ -337,6 +337,18 @@ func TestTheCleaningIsNotStopped(t *testing.T) {
 			w.nothingLeft()
 		})
 	}
+}
+
+// A restore that a killed worker had asked for comes late, when the indices are deleted already: it leaves none.
+func TestALateRestoreLeavesNothing(t *testing.T) {
+	w := newRehearsal(t)
+	w.during(migration.ActivityDeleteSnapshots, 1, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.thrownAway["movies"] = true
+	})
+	w.run()
+	w.rehearsed()
 }
 
 func TestRequestsToARehearsalChangeNothing(t *testing.T) {

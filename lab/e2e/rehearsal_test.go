@@ -1,0 +1,270 @@
+//go:build lab
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/worker"
+
+	"github.com/snapferry/snapferry/internal/osstest"
+	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/lab/rig"
+	"github.com/snapferry/snapferry/migration"
+	"github.com/snapferry/snapferry/workflows"
+)
+
+// compared are the documents of a cluster that a rehearsal must leave byte for byte as they were, so far as JSON has bytes.
+var compared = []string{
+	"/_cluster/settings?flat_settings=true", "/_all/_settings?flat_settings=true&expand_wildcards=all", "/_all/_mapping?expand_wildcards=all",
+	"/_all/_alias?expand_wildcards=all", "/_snapshot", "/_template", "/_cluster/state/blocks",
+}
+
+// theWorld is all that a rehearsal could leave something in.
+type theWorld struct {
+	clusters map[string]map[string]any // by cluster and document
+	oss      []string                  // each object with its ETag
+	uploads  []osstest.Upload
+	s3       []string // keys
+}
+
+func (s *scenario) world() theWorld {
+	s.t.Helper()
+	w := theWorld{clusters: map[string]map[string]any{}}
+	for side, c := range map[string]interface {
+		Do(context.Context, string, string, any, any) error
+	}{"source": shared.Lab.Source.Direct(), "target": shared.Lab.Target.Direct()} {
+		w.clusters[side] = map[string]any{}
+		for _, path := range compared {
+			var document any
+			require.NoError(s.t, c.Do(s.ctx, http.MethodGet, path, nil, &document))
+			if blocks, ok := document.(map[string]any); ok && strings.HasSuffix(path, "/blocks") {
+				document = blocks["blocks"] // the rest tells of the state's version
+			}
+			w.clusters[side][path] = document
+		}
+	}
+	for _, object := range shared.Lab.OSS.Server.Objects(shared.Lab.OSS.Bucket) {
+		w.oss = append(w.oss, object.Key+" "+object.ETag)
+	}
+	w.uploads = shared.Lab.OSS.Server.Uploads(shared.Lab.OSS.Bucket)
+	pages := s3.NewListObjectsV2Paginator(shared.Lab.S3.Client(), &s3.ListObjectsV2Input{Bucket: aws.String(shared.Lab.S3.Bucket)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(s.ctx)
+		require.NoError(s.t, err)
+		for _, object := range page.Contents {
+			w.s3 = append(w.s3, aws.ToString(object.Key))
+		}
+	}
+	return w
+}
+
+// same asserts that a rehearsal has left nothing: only what Elasticsearch leaves of a repository without snapshots may be in S3, and only below
+// the rehearsal's folder.
+func (s *scenario) same(before theWorld) (leftovers []string) {
+	s.t.Helper()
+	after := s.world()
+	for side, documents := range before.clusters {
+		for path, document := range documents {
+			require.Equal(s.t, document, after.clusters[side][path], "%s of the %s", path, side)
+		}
+	}
+	require.Equal(s.t, before.oss, after.oss)
+	require.Equal(s.t, before.uploads, after.uploads)
+	for _, key := range after.s3 {
+		if slices.Contains(before.s3, key) {
+			continue
+		}
+		leftovers = append(leftovers, key)
+		require.True(s.t, strings.HasPrefix(key, "snapferry/"+s.name+"/"), key)
+		name := key[strings.LastIndexByte(key, '/')+1:]
+		require.True(s.t, strings.HasPrefix(name, "index-") || name == "index.latest" || name == "incompatible-snapshots", key)
+	}
+	for _, key := range before.s3 {
+		require.Contains(s.t, after.s3, key)
+	}
+	return leftovers
+}
+
+// newRehearsal is a scenario whose target has an index and an alias in the migration's way, a template and a setting of its own, and whose buckets
+// are not empty.
+func newRehearsal(t *testing.T, name string, documents int) *scenario {
+	s := newScenario(t, name, documents)
+	s.id = migration.RehearsalWorkflowID(name)
+	s.plan.Freeze.HotRound = migration.HotRoundNever // a slow computer would make it run one
+	target := shared.Lab.Target.Direct()
+	require.NoError(t, target.Do(s.ctx, http.MethodPut, "/"+name+"/"+lab.CatalogType+"/theirs", map[string]any{"name": "theirs"}, nil))
+	require.NoError(t, target.Do(s.ctx, http.MethodPut, "/"+name+"/_alias/"+name+"-alias", nil, nil))
+	require.NoError(t, target.Do(s.ctx, http.MethodPut, "/_template/"+name, map[string]any{"template": name + "-never-*", "settings": map[string]any{"number_of_replicas": 0}}, nil))
+	require.NoError(t, target.Do(s.ctx, http.MethodPut, "/_cluster/settings", map[string]any{"transient": map[string]any{"cluster.routing.allocation.node_concurrent_recoveries": 3}}, nil))
+	require.NoError(t, shared.Lab.Source.Direct().Do(s.ctx, http.MethodPut, "/"+name+"/_alias/"+name+"-shop", nil, nil))
+	if err := shared.Lab.OSS.Server.CreateBucket(shared.Lab.OSS.Bucket, osstest.BucketOptions{}); err != nil {
+		t.Logf("the bucket is there already: %v", err)
+	}
+	require.NoError(t, shared.Lab.OSS.Server.Put(shared.Lab.OSS.Bucket, "snapferry/"+name+"/theirs", []byte("somebody's")))
+	_, err := shared.Lab.S3.Client().PutObject(s.ctx, &s3.PutObjectInput{Bucket: aws.String(shared.Lab.S3.Bucket), Key: aws.String("snapferry/" + name + "/theirs"), Body: strings.NewReader("somebody's")})
+	require.NoError(t, err)
+	return s
+}
+
+// written puts a writer on the index and returns when it has brought in the fields that it brings in: they change the mapping.
+func (s *scenario) written() {
+	s.write()
+	require.Eventually(s.t, func() bool { return s.writer.Stats().Acknowledged > 20 }, 30*time.Second, 20*time.Millisecond)
+}
+
+func (s *scenario) rehearse() {
+	s.t.Helper()
+	path, err := shared.Lab.WritePlan(s.plan)
+	require.NoError(s.t, err)
+	out, err := shared.Starter(s.ctx, "start", "-f", path, "--rehearse")
+	require.NoError(s.t, err)
+	require.Zero(s.t, out.Code, out.Stdout+out.Stderr)
+}
+
+// A whole rehearsal while a writer writes: no write is refused, the report says what to expect, and everything is as before.
+func TestARehearsalLeavesEverythingAsItWas(t *testing.T) {
+	s := newRehearsal(t, "rehearsed", 3000)
+	s.written()
+	before := s.world()
+	s.worker()
+	s.rehearse()
+
+	report, err := shared.Report(s.ctx, s.id)
+	require.NoError(t, err)
+	require.NoError(t, s.writer.Stop())
+	leftovers := s.same(before)
+	written, err := s.writer.Verify(s.ctx, shared.Lab.Source.Client())
+	require.NoError(t, err)
+	require.Zero(t, written.Lost)
+	require.Zero(t, s.writer.Stats().Refused, "a write was blocked")
+	require.Positive(t, written.Acknowledged)
+	require.NoError(t, s.put(shared.Lab.Source.Client()), "the source takes writes")
+
+	require.Equal(t, migration.ResultRehearsed, report.Result)
+	require.Empty(t, report.Error)
+	require.Len(t, report.Rounds, 3)
+	r := report.Rehearsal
+	require.NotNil(t, r.Window)
+	require.Positive(t, r.Window.SnapshotMillis)
+	require.Positive(t, r.Window.RestoreMillis)
+	require.Positive(t, r.Window.VerifyMillis)
+	require.NotNil(t, r.AfterInterval)
+	require.NotNil(t, r.Footprint)
+	require.Positive(t, r.Footprint.TargetBytes)
+	require.Positive(t, r.Footprint.S3Bytes)
+	require.InDelta(t, r.Footprint.S3Bytes, r.Footprint.OSSBytes, float64(r.Footprint.S3Bytes)/2, "the copy is as large as the original, but for old roots")
+	require.Len(t, r.Attention, 1, "%+v", r.Attention)
+	require.Contains(t, r.Attention[0].Message, "index rehearsed exists on the target already")
+	require.Len(t, report.Indices, 1)
+	require.Equal(t, len(leftovers) > 0, strings.Contains(strings.Join(report.Remains, "\n"), fmt.Sprintf("S3: %d objects", len(leftovers))), "%v %v", leftovers, report.Remains)
+	for _, round := range report.Rounds {
+		t.Logf("round %+v", round)
+	}
+	t.Logf("it took %d ms; window to expect: %+v; room: %+v; left in S3: %v", report.EndedMillis-report.StartedMillis, *r.Window, *r.Footprint, leftovers)
+
+	out := s.starter(5, "report", s.id)
+	require.Contains(t, out.Stdout, "Rehearsal rehearsed")
+	require.Contains(t, out.Stdout, "Would have needed attention")
+
+	path := filepath.Join(t.TempDir(), "history.json")
+	require.NoError(t, shared.History(s.ctx, s.id, path))
+	replayer := worker.NewWorkflowReplayer()
+	workflows.Register(replayer)
+	require.NoError(t, replayer.ReplayWorkflowHistoryFromJSONFile(nil, path))
+	history, err := os.ReadFile(path)
+	require.NoError(t, err)
+	noSecretIn(t, "the history", string(history))
+	text, err := json.Marshal(report)
+	require.NoError(t, err)
+	noSecretIn(t, "the report", string(text))
+}
+
+func (s *scenario) starter(code int, arguments ...string) rig.Output {
+	s.t.Helper()
+	out, err := shared.Starter(s.ctx, arguments...)
+	require.NoError(s.t, err)
+	require.Equal(s.t, code, out.Code, "starter %v: %s%s", arguments, out.Stdout, out.Stderr)
+	return out
+}
+
+// Without a write the verification counts: everything is equal, as it would be in the frozen window.
+func TestARehearsalOfAnIndexAtRestFindsItEqual(t *testing.T) {
+	s := newRehearsal(t, "atrest", 500)
+	before := s.world()
+	s.worker()
+	s.rehearse()
+	report, err := shared.Report(s.ctx, s.id)
+	require.NoError(t, err)
+	s.same(before)
+	require.True(t, report.Indices[0].Equal, "%+v", report.Indices[0])
+	require.False(t, report.Indices[0].Moved)
+	require.NotEmpty(t, report.Indices[0].Checksum)
+	require.EqualValues(t, 500, report.Indices[0].TargetDocs)
+}
+
+// Its worker is killed at the worst moments, and then it is aborted or cancelled: what it has made is removed all the same.
+func TestARehearsalThatIsStoppedLeavesNothing(t *testing.T) {
+	for _, moment := range []struct {
+		name          string
+		source        bool
+		method, match string
+		cancel        bool
+	}{
+		{"stopregister", false, http.MethodPut, "/_snapshot/snapferry-rehearsal-", false},
+		{"stopsnapshot", true, http.MethodPut, "-r0000-a1", false},
+		{"stoprestore", false, http.MethodPost, "/_restore", true},
+		{"stopdelete", false, http.MethodDelete, "/snapferry-rehearsal-", true},
+	} {
+		t.Run(moment.name, func(t *testing.T) {
+			s := newRehearsal(t, moment.name, 300)
+			s.written()
+			before := s.world()
+			s.worker()
+			faults := &shared.Lab.Target.Front.Faults
+			if moment.source {
+				faults = &shared.Lab.Source.Front.Faults
+			}
+			held := faults.HoldNext(func(r *http.Request) bool {
+				return r.Method == moment.method && strings.Contains(r.URL.Path, moment.match)
+			})
+			s.rehearse()
+			select {
+			case <-held.Arrived():
+			case <-s.ctx.Done():
+				t.Fatalf("no request %s %s came", moment.method, moment.match)
+			}
+			s.replaceWorker()
+			if moment.cancel {
+				require.NoError(t, shared.Client.CancelWorkflow(s.ctx, s.id, ""))
+			} else {
+				s.signal(migration.RequestAbort)
+			}
+			held.Release() // what the dead worker had sent arrives late
+			report, err := shared.Report(s.ctx, s.id)
+			var failure *temporal.ApplicationError
+			var cancelled *temporal.CanceledError
+			require.True(t, errors.As(err, &failure) || errors.As(err, &cancelled), "%v", err)
+			require.Equal(t, migration.ResultAborted, report.Result)
+			require.NoError(t, s.writer.Stop())
+			s.same(before)
+			for _, remains := range report.Remains {
+				require.True(t, strings.HasPrefix(remains, "S3: "), remains)
+			}
+		})
+	}
+}
