@@ -311,7 +311,12 @@ func remove[T any](m *run, step, activity string, request any, otherwise string)
 	return result
 }
 
-func (m *run) left(text string) { m.Rehearsal.Remains = append(m.Rehearsal.Remains, text) }
+// left names something that remains, once.
+func (m *run) left(text string) {
+	if !slices.Contains(m.Rehearsal.Remains, text) {
+		m.Rehearsal.Remains = append(m.Rehearsal.Remains, text)
+	}
+}
 
 // cleaning is for removing what a rehearsal has made: nobody waits for it, a large
 // snapshot takes its time to be deleted, and a cluster that is away may come back.
