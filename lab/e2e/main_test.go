@@ -112,7 +112,7 @@ func newScenario(t *testing.T, name string, documents int) *scenario {
 }
 
 // branches are the scenarios whose histories are worth keeping for replays: one for each way that a migration can take.
-var branches = []string{"whole", "bystarter", "bytemporal", "killcopy", "abortwindow", "cancelwaiting", "deadmansswitch", "missing", "targetwritten", "wrongplan"}
+var branches = []string{"whole", "bystarter", "bytemporal", "killcopy", "abortwindow", "cancelwaiting", "deadmansswitch", "missing", "targetwritten", "wrongplan", "atrest"}
 
 // export writes the history for the replay tests: compact, and without the name of this computer.
 func (s *scenario) export() {

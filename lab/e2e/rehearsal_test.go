@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -92,7 +93,7 @@ func (s *scenario) same(before theWorld) (leftovers []string) {
 		leftovers = append(leftovers, key)
 		require.True(s.t, strings.HasPrefix(key, "snapferry/"+s.name+"/"), key)
 		name := key[strings.LastIndexByte(key, '/')+1:]
-		require.True(s.t, strings.HasPrefix(name, "index-") || name == "index.latest" || name == "incompatible-snapshots", key)
+		require.True(s.t, strings.HasPrefix(name, "index-") || name == "index.latest" || name == "incompatible-snapshots" || name == "index", key) // index is that of 2.x
 	}
 	for _, key := range before.s3 {
 		require.Contains(s.t, after.s3, key)
@@ -109,7 +110,10 @@ func newRehearsal(t *testing.T, name string, documents int) *scenario {
 	target := shared.Lab.Target.Direct()
 	require.NoError(t, target.Do(s.ctx, http.MethodPut, "/"+name+"/"+lab.CatalogType+"/theirs", map[string]any{"name": "theirs"}, nil))
 	require.NoError(t, target.Do(s.ctx, http.MethodPut, "/"+name+"/_alias/"+name+"-alias", nil, nil))
-	require.NoError(t, target.Do(s.ctx, http.MethodPut, "/_template/"+name, map[string]any{"template": name + "-never-*", "settings": map[string]any{"number_of_replicas": 0}}, nil))
+	template := map[string]any{"settings": map[string]any{"number_of_replicas": 0}}
+	if err := target.Do(s.ctx, http.MethodPut, "/_template/"+name, with(template, "index_patterns", []string{name + "-never-*"}), nil); err != nil { // before 6.0
+		require.NoError(t, target.Do(s.ctx, http.MethodPut, "/_template/"+name, with(template, "template", name+"-never-*"), nil))
+	}
 	require.NoError(t, target.Do(s.ctx, http.MethodPut, "/_cluster/settings", map[string]any{"transient": map[string]any{"cluster.routing.allocation.node_concurrent_recoveries": 3}}, nil))
 	require.NoError(t, shared.Lab.Source.Direct().Do(s.ctx, http.MethodPut, "/"+name+"/_alias/"+name+"-shop", nil, nil))
 	if err := shared.Lab.OSS.Server.CreateBucket(shared.Lab.OSS.Bucket, osstest.BucketOptions{}); err != nil {
@@ -119,6 +123,12 @@ func newRehearsal(t *testing.T, name string, documents int) *scenario {
 	_, err := shared.Lab.S3.Client().PutObject(s.ctx, &s3.PutObjectInput{Bucket: aws.String(shared.Lab.S3.Bucket), Key: aws.String("snapferry/" + name + "/theirs"), Body: strings.NewReader("somebody's")})
 	require.NoError(t, err)
 	return s
+}
+
+func with(object map[string]any, name string, value any) map[string]any {
+	object = maps.Clone(object)
+	object[name] = value
+	return object
 }
 
 // written puts a writer on the index and returns when it has brought in the fields that it brings in: they change the mapping.
@@ -265,6 +275,35 @@ func TestARehearsalThatIsStoppedLeavesNothing(t *testing.T) {
 			for _, remains := range report.Remains {
 				require.True(t, strings.HasPrefix(remains, "S3: "), remains)
 			}
+		})
+	}
+}
+
+// From 2.x to 7.x, each with a lab of its own.
+func TestARehearsalBetweenOtherVersions(t *testing.T) {
+	for name, versions := range map[string][2]string{
+		"try2to5": {"2.4.6", "5.5.3"}, "try5to6": {"5.5.2", "6.8.23"}, "try6to7": {"6.8.23", "7.10.2"}, "trywithin7": {"7.10.2", "7.17.28"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := lab.Start(t.Context(), lab.Options{Dir: t.TempDir(), Out: os.Stderr, SourceVersion: versions[0], TargetVersion: versions[1]})
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, l.Close()) })
+			r, err := rig.NewIn(t.Context(), l, bin)
+			require.NoError(t, err)
+			t.Cleanup(r.Close)
+			defer func(usual *rig.Rig) { shared = usual }(shared)
+			shared = r
+
+			s := newRehearsal(t, name, 500)
+			before := s.world()
+			s.worker()
+			s.rehearse()
+			report, err := shared.Report(s.ctx, s.id)
+			require.NoError(t, err)
+			t.Logf("left in S3: %v; %+v", s.same(before), report.Rehearsal)
+			require.Empty(t, report.Error)
+			require.True(t, report.Indices[0].Equal, "%+v", report.Indices[0])
+			require.EqualValues(t, 500, report.Indices[0].TargetDocs)
 		})
 	}
 }
