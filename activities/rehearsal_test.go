@@ -277,3 +277,23 @@ func TestPreflightOfARehearsal(t *testing.T) {
 		require.Zero(t, w.buckets.created)
 	})
 }
+
+// What an activity gives must fit into a payload.
+func TestARehearsalTellsWhatDiffersOfTheFirstIndicesOnly(t *testing.T) {
+	var results []migration.IndexResult
+	metadata := map[string][]string{}
+	for i := range 3 * mostUnequal {
+		name := fmt.Sprint("index-", i)
+		results = append(results, migration.IndexResult{Name: name, Differences: []string{"the mappings differ"}})
+		metadata[name] = []string{"the mappings differ"}
+	}
+	results = append(results, migration.IndexResult{Name: "equal", Equal: true})
+	result := rehearsedResult(results, metadata)
+	require.Len(t, result.Indices, 3*mostUnequal+1)
+	require.Len(t, result.Metadata, mostUnequal)
+	told := 0
+	for _, index := range result.Indices {
+		told += len(index.Differences)
+	}
+	require.Equal(t, mostUnequal, told)
+}

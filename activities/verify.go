@@ -112,19 +112,34 @@ func (v *verifying) run(ctx context.Context) (migration.VerifyResult, error) {
 	if err := group.Wait(); err != nil {
 		return migration.VerifyResult{}, err
 	}
-	result := migration.VerifyResult{Indices: results}
-	if v.in.Plan.Rehearsal {
-		result.Metadata = map[string][]string{}
-		for name, found := range differences {
-			if len(found) > 0 {
-				result.Metadata[name] = few(found)
-			}
-		}
-	}
 	for i := range results {
 		results[i].Differences = few(append(results[i].Differences, differences[results[i].Name]...))
 	}
-	return result, nil
+	if v.in.Plan.Rehearsal {
+		return rehearsedResult(results, differences), nil
+	}
+	return migration.VerifyResult{Indices: results}, nil
+}
+
+// rehearsedResult names what differs in settings and mappings apart, since the
+// source moves on and all else may differ. It says what differs of the first
+// indices only: in a rehearsal it may be all of them.
+func rehearsedResult(results []migration.IndexResult, metadata map[string][]string) migration.VerifyResult {
+	result := migration.VerifyResult{Indices: results, Metadata: map[string][]string{}}
+	told := 0
+	for i, index := range results {
+		switch {
+		case len(index.Differences) == 0:
+		case told == mostUnequal:
+			results[i].Differences = nil
+		default:
+			told++
+			if found := metadata[index.Name]; len(found) > 0 {
+				result.Metadata[index.Name] = few(found)
+			}
+		}
+	}
+	return result
 }
 
 // index compares the documents of one index.

@@ -1,12 +1,29 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
 	"github.com/snapferry/snapferry/internal/report"
 	"github.com/snapferry/snapferry/migration"
 )
+
+// besides refuses to start a plan's rehearsal beside its migration, or the other
+// way round: each would take the other's throttles on the target for what was
+// found there, and put them back for good. A server that doesn't answer this
+// question leaves it open.
+func besides(ctx context.Context, c *connection, plan migration.Plan) error {
+	plan.Rehearsal = !plan.Rehearsal
+	other := ofPlan(plan)
+	e, err := describe(ctx, c, other)
+	if err != nil || !e.running() {
+		return nil
+	}
+	exit := fail(exitFailed, "the %s of this plan is running (workflow %s): both would change the target's throttles; wait for its end, or abort it", other.kind(), other.id)
+	exit.next = other.command("status")
+	return exit
+}
 
 // title is how a page about it begins: Migration movies, or Rehearsal movies.
 func (t target) title() string {

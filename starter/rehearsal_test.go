@@ -103,3 +103,16 @@ func TestReportOfARehearsal(t *testing.T) {
 	fake.report.Rehearsal.EndedIn = migration.PhaseBaseline
 	newConsole(t, fake).run(exitAttention, "report", "rehearsal/movies")
 }
+
+// Both would change the same throttles.
+func TestARehearsalAndItsMigrationDontRunAtOnce(t *testing.T) {
+	_, errs := newConsole(t, newFake(t, moment{status: inRounds(t)})).run(exitFailed, "start", "-f", minimal, "--rehearse")
+	require.Contains(t, errs, "the migration of this plan is running (workflow migration/movies)")
+	require.Contains(t, errs, "Next: starter status movies")
+	_, errs = newConsole(t, aRehearsal(t, moment{status: rehearsing(t)})).run(exitFailed, "start", "-f", minimal)
+	require.Contains(t, errs, "the rehearsal of this plan is running (workflow rehearsal/movies)")
+
+	over := aRehearsal(t, moment{state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED})
+	newConsole(t, over).run(exitOK, "start", "-f", minimal)
+	require.Equal(t, "migration/movies", over.started.ID)
+}

@@ -75,6 +75,9 @@ func (a *app) start(ctx context.Context, plan migration.Plan, wait bool) error {
 	}
 	defer c.Close()
 	t := ofPlan(plan)
+	if err := besides(ctx, c, plan); err != nil {
+		return err
+	}
 	run, err := within(ctx, callTimeout, func(ctx context.Context) (client.WorkflowRun, error) {
 		return c.ExecuteWorkflow(ctx, startOptions(plan), migration.WorkflowType, input)
 	})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/workflow"
 
 	"github.com/snapferry/snapferry/migration"
 )
@@ -418,4 +419,24 @@ func TestVeryMuchAttentionIsCut(t *testing.T) {
 	require.Equal(t, 7, r.AttentionOmitted)
 	require.Equal(t, 2, r.Attention[0].Failures, "the same twice is one")
 	require.Less(t, len(r.Attention[0].Message), longestAttention+10)
+}
+
+// A baseline in very many pages fills a history: the rehearsal goes on in the next run, and forgets nothing.
+func TestARehearsalGoesOnAfterContinueAsNew(t *testing.T) {
+	first := newRehearsal(t)
+	first.env.SetContinueAsNewSuggested(true)
+	first.problems = []string{"index movies exists on the target already"}
+	first.env.ExecuteWorkflow(Migration, inputOf(t, first.plan), nil)
+	var next *workflow.ContinueAsNewError
+	require.ErrorAs(t, first.env.GetWorkflowError(), &next)
+	carried := carriedIn(t, next)
+	require.True(t, carried.Rehearsal.Prepared)
+
+	w := newRehearsal(t)
+	w.registered, w.published, w.generation = true, carried.Published.UUID, carried.Published.Generation
+	w.inS3, w.inOSS, w.thrownAway = first.inS3, true, first.thrownAway
+	w.env.ExecuteWorkflow(Migration, inputOf(t, w.plan), &carried)
+	report := w.rehearsed()
+	require.Len(t, report.Rounds, 3)
+	require.Contains(t, w.attention(report), "index movies exists")
 }
