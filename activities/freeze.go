@@ -72,7 +72,7 @@ func (a *Activities) BlockWrites(ctx context.Context, in migration.IndicesReques
 // far apart: a bulk request that was under way at the block ends within it.
 const (
 	standstillSamples  = 3
-	standstillInterval = 100 * time.Millisecond
+	standstillInterval = 50 * time.Millisecond
 )
 
 // AwaitStandstill returns once the source's write counters stand still and a

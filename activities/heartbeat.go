@@ -159,11 +159,11 @@ func (a *Activities) turns() backoff {
 	return backoff{next: 50 * time.Millisecond, most: 10 * time.Second}
 }
 
-// wait pauses for the interval and lets it grow by a tenth: what ends meanwhile
-// is noticed no later than a tenth of the time that it took.
+// wait pauses for the interval and lets it grow by a twentieth: what ends meanwhile
+// is noticed no later than a twentieth of the time that it took.
 func (a *Activities) wait(ctx context.Context, b *backoff) error {
 	pause := b.next
-	b.next = min(b.next*11/10, b.most)
+	b.next = min(b.next*21/20, b.most)
 	return a.sleep(ctx, pause)
 }
 

@@ -83,12 +83,12 @@ func TestBackoffGrowsToItsMost(t *testing.T) {
 	var pauses []time.Duration
 	a.sleep = func(_ context.Context, d time.Duration) error { pauses = append(pauses, d); return nil }
 	polls := a.polls()
-	for range 60 {
+	for range 120 {
 		require.NoError(t, a.wait(context.Background(), &polls))
 	}
 	require.Equal(t, 50*time.Millisecond, pauses[0])
-	require.Equal(t, 55*time.Millisecond, pauses[1])
-	require.Equal(t, 5*time.Second, pauses[59])
+	require.Equal(t, 52500*time.Microsecond, pauses[1])
+	require.Equal(t, 5*time.Second, pauses[119])
 }
 
 func TestStandingStillForHalfTheHeartbeatTimeout(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/migration"
@@ -40,18 +41,28 @@ type taking struct {
 	// accepted is set once the cluster took the request: from then on an absent
 	// snapshot is not there yet rather than never asked for.
 	accepted bool
-	// mute is set if the service doesn't let us ask for progress.
-	mute bool
+	// mute is set if the service doesn't let us ask for progress, blind if it doesn't
+	// tell what runs.
+	mute, blind bool
+	// looked is when it was asked for progress last.
+	looked time.Time
 }
 
 // patience is how often something that must be there is looked for again before
 // that counts as an error: some seconds at the pace of polls.
-const patience = 28
+const patience = 43
 
 // run looks before it asks and after each lost answer, so it can begin anywhere.
 func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
 	polls, turns, absent := t.polls(), t.turns(), 0
 	for {
+		if t.runs(ctx) {
+			t.progress(ctx)
+			if err := t.wait(ctx, &polls); err != nil {
+				return elastic.SnapshotInfo{}, err
+			}
+			continue
+		}
 		info, err := t.client.Snapshot(ctx, t.repository, t.in.Snapshot)
 		switch elastic.KindOf(err) {
 		case elastic.Missing:
@@ -89,6 +100,20 @@ func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
 	}
 }
 
+// runs tells whether the snapshot is known to run. The cluster's state says so at
+// once, while a look at the snapshot itself has the master read the repository.
+func (t *taking) runs(ctx context.Context) bool {
+	if !t.accepted || t.blind {
+		return false
+	}
+	current, err := t.client.CurrentSnapshots(ctx, t.repository)
+	switch elastic.KindOf(err) {
+	case elastic.NotSupported, elastic.Unauthorized:
+		t.blind = true
+	}
+	return err == nil && slices.ContainsFunc(current, func(s elastic.SnapshotInfo) bool { return s.Name == t.in.Snapshot })
+}
+
 // ask asks for the snapshot and tells whether something else is in its way.
 func (t *taking) ask(ctx context.Context) (waiting bool, err error) {
 	err = t.client.CreateSnapshot(ctx, t.repository, t.in.Snapshot, t.in.Indices)
@@ -122,6 +147,12 @@ func (t *taking) ask(ctx context.Context) (waiting bool, err error) {
 // progress puts what the source tells of its progress into the heartbeat. It
 // decides nothing, so its failures don't matter.
 func (t *taking) progress(ctx context.Context) {
+	const often = 500 * time.Millisecond // heartbeats don't travel more often
+	if now := t.now(); t.looked.IsZero() || now.Sub(t.looked) >= often {
+		t.looked = now
+	} else {
+		return
+	}
 	doing := migration.Progress{Doing: "taking snapshot " + t.in.Snapshot}
 	if !t.mute {
 		status, err := t.client.SnapshotStatus(ctx, t.repository, t.in.Snapshot)

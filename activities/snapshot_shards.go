@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/migration"
@@ -63,7 +64,7 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 // Snapshots that are over before the first look need no following.
 func (a *Activities) follows() backoff {
 	polls := a.polls()
-	polls.next *= 5
+	polls.next = 2 * time.Second
 	return polls
 }
 
