@@ -13,6 +13,10 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
+// ownRepositories is what the names of all migrations' repositories begin with:
+// nothing is scheduled in them.
+const ownRepositories = "snapferry-"
+
 // automaticRepositories are those of the vendors' own snapshots: cs-automated
 // and, for encrypted domains, cs-automated-enc on Amazon (Amazon's documentation
 // of index snapshots), aliyun_auto_snapshot on Alibaba Cloud. Names that go on
@@ -185,7 +189,9 @@ func (s *slot) discover(ctx context.Context) error {
 		case slices.ContainsFunc(automaticRepositories[s.at], func(known string) bool { return strings.HasPrefix(name, known) }):
 			s.automatic = append(s.automatic, &schedule{repository: name})
 		default:
-			s.others = append(s.others, name)
+			if !strings.HasPrefix(name, ownRepositories) { // another migration's schedules nothing
+				s.others = append(s.others, name)
+			}
 		}
 	}
 	return nil
