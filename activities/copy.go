@@ -189,7 +189,7 @@ func (j *copyJob) round(ctx context.Context) error {
 	}
 	if !plan.inline() {
 		j.result.Pages = &migration.CopyPages{
-			Delta: j.delta(plan), Pages: j.pages.cut(plan.sizes), CarriedBlobs: plan.carriedBlobs, CarriedDigest: plan.carriedDigest,
+			Delta: j.delta(plan), Pages: j.pages.cut(plan.sizes, j.request.Plan.Copy.Pages), CarriedBlobs: plan.carriedBlobs, CarriedDigest: plan.carriedDigest,
 		}
 		return nil
 	}

@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -133,6 +134,7 @@ func TestCopyEndsWhenTheWorkerStops(t *testing.T) {
 	w := newCopyWorld(repositorytest.Layout55)
 	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1))
 	stop := make(chan struct{})
+	var once sync.Once
 	c := &Copier{
 		pages:   onePage,
 		source:  func(context.Context, migration.Run) (objectstore.Source, error) { return w.source, nil },
@@ -141,11 +143,7 @@ func TestCopyEndsWhenTheWorkerStops(t *testing.T) {
 	}
 	w.sink.SetHooks(memory.Hooks{Before: func(call memory.Call) error {
 		if call.Op == "Put" {
-			select {
-			case <-stop:
-			default:
-				close(stop)
-			}
+			once.Do(func() { close(stop) })
 			return memory.Failure(objectstore.Transient, call) // and so on for half a minute
 		}
 		return nil

@@ -608,10 +608,14 @@ func TestMirrorFence(t *testing.T) {
 	t.Run("for ever", func(t *testing.T) {
 		w := newMirrorWorld()
 		r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1))
-		var n atomic.Int64
+		var mu sync.Mutex
+		n := 0
 		w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
 			if c.Op == "Put" && strings.HasPrefix(c.Key, "snap-") {
-				w.snapshot(fmt.Sprintf("beside-%d", n.Add(1)))
+				mu.Lock()
+				defer mu.Unlock()
+				n++
+				w.snapshot(fmt.Sprintf("beside-%d", n))
 			}
 			return nil
 		}})

@@ -33,12 +33,20 @@ const (
 	pageBlobs = 2_000
 	pageBytes = 512 << 20
 	mostPages = 200
+	// A page costs its worker a look at its shards' lists of files, and the workflow
+	// six events: smaller ones than these gain nothing.
+	leastPageBlobs = 250
+	leastPageBytes = 128 << 20
+	// pagesForEach is how many pages a delta is cut into for each that may be under
+	// way at once: with one for each, workers would stand idle that find none left,
+	// and all would wait for the slowest at the end.
+	pagesForEach = 4
 )
 
-// cut makes the pages of a delta, from the sizes of each shard's blobs. A large
-// shard is spread over several, small ones share a page; only a blob that is
-// larger than a page makes a larger one.
-func (g paging) cut(sizes map[repository.ShardID][]int64) []migration.CopyPage {
+// cut makes the pages of a delta, from the sizes of each shard's blobs, for so
+// many under way at once. A large shard is spread over several, small ones share
+// a page; only a blob that is larger than a page makes a larger one.
+func (g paging) cut(sizes map[repository.ShardID][]int64, atOnce int) []migration.CopyPage {
 	var count, bytes int64
 	for _, of := range sizes {
 		count += int64(len(of))
@@ -46,6 +54,8 @@ func (g paging) cut(sizes map[repository.ShardID][]int64) []migration.CopyPage {
 			bytes += size
 		}
 	}
+	wanted := int64(max(atOnce, 1)) * pagesForEach
+	g.blobs, g.bytes = min(g.blobs, max(count/wanted+1, leastPageBlobs)), min(g.bytes, max(bytes/wanted+1, leastPageBytes))
 	// Half a page more for each that its last blob leaves unfilled.
 	g.blobs, g.bytes = max(g.blobs, count/g.most+1), max(g.bytes, bytes/g.most*3/2+1)
 	var pages []migration.CopyPage

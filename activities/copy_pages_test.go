@@ -2,6 +2,8 @@ package activities
 
 import (
 	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -34,7 +36,7 @@ func TestPagesHoldEachBlobOnce(t *testing.T) {
 			}
 		}
 		g := paging{blobs: 1 + random.Int64N(100), bytes: 1 + random.Int64N(20_000), most: 1 + random.Int64N(50)}
-		pages := g.cut(sizes)
+		pages := g.cut(sizes, random.IntN(20))
 		require.LessOrEqual(t, int64(len(pages)), 2*g.most+1)
 		next := map[repository.ShardID]int{}
 		for _, page := range pages {
@@ -68,17 +70,20 @@ func TestPagesSpreadAndStayFew(t *testing.T) {
 	for i := range large {
 		large[i] = 1 << 30
 	}
-	require.Len(t, g.cut(map[repository.ShardID][]int64{shard: large}), 200)
+	require.Len(t, g.cut(map[repository.ShardID][]int64{shard: large}, 16), 200)
 	large = make([]int64, 20_000)
 	for i := range large {
 		large[i] = 1 << 30
 	}
-	require.LessOrEqual(t, len(g.cut(map[repository.ShardID][]int64{shard: large})), mostPages)
+	require.LessOrEqual(t, len(g.cut(map[repository.ShardID][]int64{shard: large}, 16)), mostPages)
 	small := map[repository.ShardID][]int64{}
 	for n := range 200 {
 		small[repository.ShardID{IndexID: "i", Number: n}] = make([]int64, 500)
 	}
-	require.Len(t, g.cut(small), 50, "small shards share pages")
+	require.Len(t, g.cut(small, 1), 50, "small shards share pages")
+	require.Len(t, g.cut(small, 16), 64, "each of 16 at once has several in turn")
+	few := map[repository.ShardID][]int64{shard: make([]int64, pageBlobs+1)}
+	require.Len(t, g.cut(few, 16), 9, "pages are never tiny")
 }
 
 // What is lost or replaced in OSS between the pages and the publish stops it, until a
@@ -92,8 +97,11 @@ func TestPagesAreProvenBeforeThePublish(t *testing.T) {
 			w := newCopyWorld(repositorytest.Layout55)
 			w.pages = smallPages
 			r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 2))
+			var mu sync.Mutex // several shards are listed at once
 			harmed := ""
 			w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
+				mu.Lock()
+				defer mu.Unlock()
 				copied := keys(w.sink.Objects())
 				if c.Op == "List" && len(copied) == len(w.Blobs(r0)) && harmed == "" {
 					harmed = copied[len(copied)/2]
@@ -116,12 +124,10 @@ func TestAPageGoesOnWhereItDied(t *testing.T) {
 	w := newCopyWorld(repositorytest.Layout55)
 	w.pages = paging{blobs: 40, bytes: 1 << 30, most: mostPages}
 	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 2), repositorytest.AddSegments("movies", 30, 300))
-	puts := 0
+	var puts atomic.Int64
 	w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
-		if c.Op == "Put" {
-			if puts++; puts == 25 {
-				return memory.Failure(objectstore.Forbidden, c)
-			}
+		if c.Op == "Put" && puts.Add(1) == 25 {
+			return memory.Failure(objectstore.Forbidden, c)
 		}
 		return nil
 	}})
@@ -131,9 +137,12 @@ func TestAPageGoesOnWhereItDied(t *testing.T) {
 	require.Error(t, err)
 	w.sink.SetHooks(memory.Hooks{})
 	stood := w.sink.Objects()
+	var mu sync.Mutex
 	read := map[string]int{}
 	w.source.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
 		if c.Op == "ReadRange" {
+			mu.Lock()
+			defer mu.Unlock()
 			read[c.Key]++
 		}
 		return nil

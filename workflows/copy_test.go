@@ -31,8 +31,8 @@ func TestALargeDeltaIsCarriedInPages(t *testing.T) {
 	w.run()
 	report := w.completed()
 	rounds := len(report.Rounds)
-	require.Equal(t, 40*rounds, count(w.calls, migration.ActivityCopyPage))
-	require.Equal(t, rounds, count(w.calls, migration.ActivityPublishSnapshot))
+	require.Equal(t, 40*rounds, w.called(migration.ActivityCopyPage))
+	require.Equal(t, rounds, w.called(migration.ActivityPublishSnapshot))
 	require.Equal(t, migration.DefaultPages, w.mostInFlight)
 	for _, round := range report.Rounds {
 		require.Equal(t, int64(400), round.BlobsCopied)
@@ -54,7 +54,7 @@ func TestACopyBeginsAgainWhenTheRepositoryMoves(t *testing.T) {
 			w.usualRequests()
 			w.run()
 			report := w.completed()
-			require.Equal(t, len(report.Rounds)+1, count(w.calls, migration.ActivityCopySnapshot))
+			require.Equal(t, len(report.Rounds)+1, w.called(migration.ActivityCopySnapshot))
 			require.Len(t, w.publishes, len(report.Rounds))
 			again := 0
 			for _, r := range w.copies {
@@ -91,7 +91,7 @@ func TestAPageThatFailsEndsTheOthersAndParks(t *testing.T) {
 	w.at(5*time.Minute, migration.RequestRetry)
 	w.env.RegisterDelayedCallback(func() {
 		require.Equal(t, string(migration.ErrorUnauthorized), w.status().Attention.Type)
-		require.LessOrEqual(t, count(w.calls, migration.ActivityCopyPage), migration.DefaultPages+1, "no page begins after the failure")
+		require.LessOrEqual(t, w.called(migration.ActivityCopyPage), migration.DefaultPages+1, "no page begins after the failure")
 		require.Nil(t, w.status().Copy)
 	}, 4*time.Minute)
 	w.usualRequests()
@@ -112,7 +112,7 @@ func TestAPageIsRetriedWithoutAPerson(t *testing.T) {
 	}
 	w.usualRequests()
 	w.run()
-	require.Equal(t, 2*4*len(w.completed().Rounds), count(w.calls, migration.ActivityCopyPage))
+	require.Equal(t, 2*4*len(w.completed().Rounds), w.called(migration.ActivityCopyPage))
 }
 
 func TestAbortAndPauseWhilePagesAreCarried(t *testing.T) {
@@ -121,7 +121,7 @@ func TestAbortAndPauseWhilePagesAreCarried(t *testing.T) {
 	w.during(migration.ActivityCopyPage, 20, func() { w.env.SignalWorkflow(string(migration.RequestAbort), nil) })
 	w.run()
 	w.aborted()
-	require.Zero(t, count(w.calls, migration.ActivityPublishSnapshot))
+	require.Zero(t, w.called(migration.ActivityPublishSnapshot))
 
 	w = newWorld(t)
 	w.inPages(40)
@@ -129,7 +129,7 @@ func TestAbortAndPauseWhilePagesAreCarried(t *testing.T) {
 	w.env.RegisterDelayedCallback(func() {
 		status := w.status()
 		require.True(t, status.Paused)
-		require.LessOrEqual(t, count(w.calls, migration.ActivityCopyPage), 20+migration.DefaultPages)
+		require.LessOrEqual(t, w.called(migration.ActivityCopyPage), 20+migration.DefaultPages)
 		require.Equal(t, 40, status.Copy.PagesTotal)
 		require.Equal(t, int64(status.Copy.PagesDone*10), status.Copy.BlobsDone)
 	}, 3*time.Minute)

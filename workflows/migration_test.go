@@ -127,7 +127,7 @@ func TestCutoverDuringTheWindowWaitsForTheProof(t *testing.T) {
 	w := newWorld(t)
 	w.at(20*time.Minute, migration.RequestFreeze)
 	w.during(migration.ActivityAwaitStandstill, 1, func() { w.env.SignalWorkflow(string(migration.RequestCutover), nil) })
-	w.on[migration.ActivityVerifyTarget] = func(int) error { require.False(t, w.targetWritable); return nil }
+	w.on[migration.ActivityVerifyTarget] = func(int) error { w.change(func() { require.False(t, w.targetWritable) }); return nil }
 	w.run()
 	w.completed()
 }
@@ -184,7 +184,7 @@ func TestPauseHoldsTheNextStepBack(t *testing.T) {
 	w.env.RegisterDelayedCallback(func() {
 		status := w.status()
 		require.True(t, status.Paused)
-		require.Equal(t, 1, count(w.calls, migration.ActivityTakeSnapshot), "no round while paused")
+		require.Equal(t, 1, w.called(migration.ActivityTakeSnapshot), "no round while paused")
 		require.Contains(t, status.Next, "starter resume movies")
 		w.env.SignalWorkflow(string(migration.RequestResume), nil)
 	}, 3*time.Hour)
@@ -242,7 +242,7 @@ func TestActivitiesThatMayPassAreRetriedWithoutAPerson(t *testing.T) {
 	w.usualRequests()
 	w.run()
 	w.completed()
-	require.Greater(t, count(w.calls, migration.ActivityCopySnapshot), 8)
+	require.Greater(t, w.called(migration.ActivityCopySnapshot), 8)
 }
 
 func TestAFailedSnapshotIsTakenAnewUnderTheNextAttempt(t *testing.T) {
@@ -338,7 +338,7 @@ func TestDeadMansSwitch(t *testing.T) {
 			w := newWorld(t)
 			w.at(5*time.Minute, migration.RequestFreeze)
 			w.on[name] = func(int) error {
-				if w.blocked && count(w.calls, migration.ActivityLiftBlock) == 0 {
+				if w.isBlocked() && w.called(migration.ActivityLiftBlock) == 0 {
 					return errors.New("no answer") // retried until the switch
 				}
 				return nil
@@ -362,10 +362,10 @@ func TestIndicesThatAppearWhileTheBlockIsSetAreBlockedToo(t *testing.T) {
 	w.at(5*time.Minute, migration.RequestFreeze)
 	w.at(10*time.Minute, migration.RequestCutover)
 	late := migration.Index{Name: "catalog-2", Shards: 1}
-	w.during(migration.ActivityBlockWrites, 1, func() { w.indices = append(w.indices, late) })
+	w.during(migration.ActivityBlockWrites, 1, func() { w.change(func() { w.indices = append(w.indices, late) }) })
 	w.env.ExecuteWorkflow(Migration, inputOf(t, planJSON), nil)
 	require.NoError(t, w.env.GetWorkflowError())
-	require.Equal(t, 2, count(w.calls, migration.ActivityBlockWrites))
+	require.Equal(t, 2, w.called(migration.ActivityBlockWrites))
 	var report migration.Report
 	require.NoError(t, w.env.GetWorkflowResult(&report))
 	require.Len(t, report.Indices, 3)
@@ -373,7 +373,7 @@ func TestIndicesThatAppearWhileTheBlockIsSetAreBlockedToo(t *testing.T) {
 
 func TestAnIndexThatLeavesTheSourceIsReported(t *testing.T) {
 	w := newWorld(t)
-	w.during(migration.ActivityCopySnapshot, 1, func() { w.indices = w.indices[:1] })
+	w.during(migration.ActivityCopySnapshot, 1, func() { w.change(func() { w.indices = w.indices[:1] }) })
 	w.usualRequests()
 	w.env.ExecuteWorkflow(Migration, inputOf(t, planJSON), nil)
 	require.NoError(t, w.env.GetWorkflowError())
@@ -409,7 +409,7 @@ func TestContinueAsNewCarriesEverything(t *testing.T) {
 	report := second.completed()
 	require.Len(t, report.Rounds, 2)
 	require.Equal(t, "ann", report.Decisions[0].By)
-	require.Zero(t, count(second.calls, migration.ActivityPreflight), "a new run goes on where the last one stood")
+	require.Zero(t, second.called(migration.ActivityPreflight), "a new run goes on where the last one stood")
 }
 
 func TestWebhookGetsTheReportAndCannotHoldTheEndBack(t *testing.T) {

@@ -54,7 +54,7 @@ func TestAnAbortWhileTheThawStopsTheSnapshotStopsItStill(t *testing.T) {
 	w := newWorld(t)
 	w.at(5*time.Minute, migration.RequestFreeze)
 	w.on[migration.ActivityTakeSnapshot] = func(int) error {
-		if w.blocked {
+		if w.isBlocked() {
 			return errors.New("still running")
 		}
 		return nil
@@ -99,7 +99,7 @@ func TestTheSwitchBeforeTheBlockClaimsNoBlock(t *testing.T) {
 	w.run()
 	r := w.aborted()
 	require.NotContains(t, strings.Join(r.Warnings, ""), "00h")
-	require.Zero(t, count(w.calls, migration.ActivityBlockWrites))
+	require.Zero(t, w.called(migration.ActivityBlockWrites))
 	require.NotContains(t, strings.Join(r.Warnings, ""), "writes were blocked for")
 }
 
@@ -161,7 +161,7 @@ func TestTheSourceIsLookedAtAgainBeforeTheCutover(t *testing.T) {
 	w.at(20*time.Minute, migration.RequestFreeze)
 	w.env.RegisterDelayedCallback(func() {
 		require.Equal(t, migration.PhaseAwaitCutover, w.status().Phase)
-		w.calls = nil
+		w.change(func() { w.calls = nil })
 		w.env.SignalWorkflow("cutover", nil)
 	}, 100*time.Minute)
 	w.run()
@@ -173,7 +173,9 @@ func TestAnIndexThatIsCreatedInTheWindowIsCarried(t *testing.T) {
 	w.at(20*time.Minute, migration.RequestFreeze)
 	w.at(25*time.Minute, migration.RequestCutover)
 	w.during(migration.ActivityAwaitStandstill, 1, func() {
-		w.indices = append(w.indices, migration.Index{Name: "catalog-2024.01.02", Shards: 1, Docs: 99})
+		w.change(func() {
+			w.indices = append(w.indices, migration.Index{Name: "catalog-2024.01.02", Shards: 1, Docs: 99})
+		})
 	})
 	w.env.ExecuteWorkflow(Migration, inputOf(t, planJSON), nil)
 	var report migration.Report
@@ -232,7 +234,7 @@ func TestTheThawIsReportedHoweverManyWarningsThereAre(t *testing.T) {
 	for i := range 120 {
 		w.indices = append(w.indices, migration.Index{Name: fmt.Sprintf("catalog-%03d", i), Shards: 1})
 	}
-	w.during(migration.ActivityOpenTarget, 1, func() { w.indices = w.indices[:2] })
+	w.during(migration.ActivityOpenTarget, 1, func() { w.change(func() { w.indices = w.indices[:2] }) })
 	w.at(20*time.Minute, migration.RequestFreeze)
 	w.at(3*time.Hour, migration.RequestAbort)
 	w.run()
@@ -251,7 +253,7 @@ func TestOnlyARoundTakesANewSnapshot(t *testing.T) {
 
 func TestAnIndexThatLeavesJustBeforeTheFreezeIsReported(t *testing.T) {
 	w := newWorld(t)
-	w.during(migration.ActivityOpenTarget, 2, func() { w.indices = w.indices[:1] })
+	w.during(migration.ActivityOpenTarget, 2, func() { w.change(func() { w.indices = w.indices[:1] }) })
 	w.usualRequests()
 	w.env.ExecuteWorkflow(Migration, inputOf(t, planJSON), nil)
 	require.NoError(t, w.env.GetWorkflowError())
@@ -305,7 +307,7 @@ func TestAnErrorInTheCutoverNeverLiftsTheBlock(t *testing.T) {
 		w.at(40*time.Minute, migration.RequestRetry)
 		w.run()
 		w.completed()
-		require.Zero(t, count(w.calls, migration.ActivityLiftBlock))
+		require.Zero(t, w.called(migration.ActivityLiftBlock))
 	}
 }
 
@@ -316,14 +318,14 @@ func TestARetryAfterNoStandstillBlocksAgain(t *testing.T) {
 		if n > 1 {
 			return nil
 		}
-		w.blocked = false // somebody took the block away
+		w.change(func() { w.blocked = false }) // somebody took the block away
 		return temporal.NewApplicationErrorWithOptions("still written", string(migration.ErrorNoStandstill), temporal.ApplicationErrorOptions{NonRetryable: true})
 	}
 	w.at(25*time.Minute, migration.RequestRetry)
 	w.run()
 	w.completed()
-	require.Equal(t, 2, count(w.calls, migration.ActivityBlockWrites))
-	require.Equal(t, 1, count(w.calls, migration.ActivityReadBlocks), "our own block is not taken for one that was found")
+	require.Equal(t, 2, w.called(migration.ActivityBlockWrites))
+	require.Equal(t, 1, w.called(migration.ActivityReadBlocks), "our own block is not taken for one that was found")
 }
 
 func TestAMisspeltSignalIsShown(t *testing.T) {

@@ -63,7 +63,9 @@ func TestAutoMeansWhatCarryingIsPredictedToTake(t *testing.T) {
 func TestThrottlesAreLiftedToMeasureAndForTheWindow(t *testing.T) {
 	w := newWorld(t)
 	var standing []string
-	w.after[migration.ActivityTakeSnapshot] = func(int) { standing = append(standing, string(w.throttles.Snapshot)) }
+	w.after[migration.ActivityTakeSnapshot] = func(int) {
+		w.change(func() { standing = append(standing, string(w.throttles.Snapshot)) })
+	}
 	w.at(16*time.Minute, migration.RequestRound)
 	w.usualRequests()
 	w.run()
@@ -72,13 +74,15 @@ func TestThrottlesAreLiftedToMeasureAndForTheWindow(t *testing.T) {
 	for i, round := range report.Rounds {
 		require.Equal(t, standing[i] == "4gb", round.Lifted)
 	}
-	require.Equal(t, 1, count(w.calls, migration.ActivityReadThrottles))
-	require.Equal(t, 1, count(w.calls, migration.ActivityRestoreThrottles))
+	require.Equal(t, 1, w.called(migration.ActivityReadThrottles))
+	require.Equal(t, 1, w.called(migration.ActivityRestoreThrottles))
 
 	w = newWorld(t)
 	w.with(`"throttles": {"rounds": {"snapshot": "10mb"}, "window": {"snapshot": "keep", "restore": "keep", "recovery": "keep"}}`)
 	standing = nil
-	w.after[migration.ActivityTakeSnapshot] = func(int) { standing = append(standing, string(w.throttles.Snapshot)) }
+	w.after[migration.ActivityTakeSnapshot] = func(int) {
+		w.change(func() { standing = append(standing, string(w.throttles.Snapshot)) })
+	}
 	w.usualRequests()
 	w.run()
 	w.completed()
@@ -94,7 +98,7 @@ func TestThrottlesComeBack(t *testing.T) {
 			w.during(activity, 1, func() { w.env.SignalWorkflow(string(migration.RequestAbort), nil) })
 			w.run()
 			w.aborted()
-			require.Equal(t, 1, count(w.calls, migration.ActivityRestoreThrottles))
+			require.Equal(t, 1, w.called(migration.ActivityRestoreThrottles))
 		})
 		t.Run("cancel in "+activity, func(t *testing.T) {
 			w := newWorld(t)
@@ -145,7 +149,7 @@ func TestTheBlockWaitsForAFreeSlot(t *testing.T) {
 	require.Positive(t, w.slots[0].PredictedWindowMillis)
 	began := report.Decisions[0].AtMillis
 	require.Equal(t, began+time.Hour.Milliseconds(), w.slots[0].DeadlineMillis, "an attempt after a crash does not begin the wait anew")
-	require.Less(t, 0, count(w.calls, migration.ActivityBlockWrites))
+	require.Less(t, 0, w.called(migration.ActivityBlockWrites))
 }
 
 func TestRoundsUntilTheWindowIsShortEnough(t *testing.T) {

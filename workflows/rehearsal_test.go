@@ -108,7 +108,9 @@ func TestARehearsalGoesThroughByItself(t *testing.T) {
 	w := newRehearsal(t)
 	w.written = 5
 	var standing []string
-	w.after[migration.ActivityTakeSnapshot] = func(int) { standing = append(standing, string(w.throttles.Snapshot)) }
+	w.after[migration.ActivityTakeSnapshot] = func(int) {
+		w.change(func() { standing = append(standing, string(w.throttles.Snapshot)) })
+	}
 	began := w.env.Now()
 	w.run()
 	require.Less(t, w.env.Now().Sub(began), time.Minute, "it waits for nobody and for no interval")
@@ -209,7 +211,7 @@ func TestEachActivityOfARehearsalFails(t *testing.T) {
 					require.NotNil(t, report.Rehearsal.Window)
 					require.Contains(t, strings.Join(append(report.Remains, report.Warnings...), "\n"), name+" failed")
 					for _, step := range cleaning {
-						require.Positive(t, count(w.calls, step), "%s is done all the same", step)
+						require.Positive(t, w.called(step), "%s is done all the same", step)
 					}
 					return
 				}
@@ -331,7 +333,7 @@ func TestTheCleaningIsNotStopped(t *testing.T) {
 			require.Equal(t, migration.Ignored, report.Decisions[0].Verdict)
 
 			w = newRehearsal(t)
-			w.on[migration.ActivityDeleteSnapshots] = func(int) error { w.registered = true; return nil } // a second time: the fake insists on it
+			w.on[migration.ActivityDeleteSnapshots] = func(int) error { w.change(func() { w.registered = true }); return nil } // a second time: the fake insists on it
 			w.during(activity, 1, func() { w.env.CancelWorkflow() })
 			w.run()
 			require.Error(t, w.env.GetWorkflowError())
@@ -344,9 +346,7 @@ func TestTheCleaningIsNotStopped(t *testing.T) {
 func TestALateRestoreLeavesNothing(t *testing.T) {
 	w := newRehearsal(t)
 	w.during(migration.ActivityDeleteSnapshots, 1, func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.thrownAway["movies"] = true
+		w.change(func() { w.thrownAway["movies"] = true })
 	})
 	w.run()
 	w.rehearsed()

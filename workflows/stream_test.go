@@ -98,5 +98,5 @@ func TestAnAbortEndsTheStreamToo(t *testing.T) {
 	w.at(time.Minute, migration.RequestAbort)
 	w.run()
 	w.aborted()
-	require.Zero(t, count(w.calls, migration.ActivityRestoreSnapshot))
+	require.Zero(t, w.called(migration.ActivityRestoreSnapshot))
 }

@@ -427,6 +427,24 @@ func (w *world) usualRequests() {
 	w.at(30*time.Minute, migration.RequestCutover)
 }
 
-func count(calls []string, name string) int {
-	return len(slices.DeleteFunc(slices.Clone(calls), func(c string) bool { return c != name }))
+// Hooks run beside other activities: a snapshot's beside those that carry its
+// shards, and one that was given up beside its successors. They look at the world
+// and change it through these.
+
+func (w *world) called(name string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.n[name]
+}
+
+func (w *world) isBlocked() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.blocked
+}
+
+func (w *world) change(do func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	do()
 }
