@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
 
 	"github.com/snapferry/snapferry/migration"
 )
@@ -180,4 +182,24 @@ func TestThePredictionIsShown(t *testing.T) {
 	require.Positive(t, before.DeltaBytes)
 	require.Equal(t, int64(200), report.Rounds[1].Writes, "two indices were written since the baseline's snapshot")
 	require.Equal(t, before.BlockMillis+before.CarryMillis()+before.VerifyMillis, before.Millis)
+}
+
+// The baseline knows of no writes, so what it predicts is no measure of progress:
+// the first round after it never ends the convergence by having grown.
+func TestConvergenceIsJudgedFromTheSecondRoundOn(t *testing.T) {
+	m := &run{plan: migration.Plan{Rounds: migration.Rounds{Until: migration.Until{Window: migration.Duration(time.Minute)}}}}
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestWorkflowEnvironment()
+	env.ExecuteWorkflow(func(ctx workflow.Context) error {
+		m.work, m.root = ctx, ctx
+		for number, seconds := range []int64{60, 300, 290} {
+			round := migration.Round{Number: number, Kind: migration.RoundIncremental, SnapshotMillis: seconds * 1000, RestoreMillis: seconds * 1000,
+				Writes: 1000, BytesCopied: 1 << 30, StartTimeMillis: int64(number+1) * 1000}
+			m.Rounds = append(m.Rounds, round)
+			m.roundEnded(round)
+			require.Equal(t, number == 2, m.CloseEnough, "after round %d: %d ms", number, m.Prediction.Millis)
+		}
+		return nil
+	})
+	require.NoError(t, env.GetWorkflowError())
 }

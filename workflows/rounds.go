@@ -141,8 +141,8 @@ func (m *run) round(kind string) error {
 func (m *run) roundEnded(round migration.Round) {
 	now := workflow.Now(m.work)
 	before := m.Prediction
-	if len(m.Rounds) < 2 {
-		before = nil // that of the baseline alone is no measure of progress
+	if len(m.Rounds) < 3 {
+		before = nil // that of the baseline alone, which knows of no writes, is no measure of progress
 	}
 	m.predict(m.expectedWrites(round, now.UnixMilli()))
 	m.CloseEnough = m.closeEnough(before)
@@ -257,7 +257,7 @@ func (m *run) snapshot(round *migration.Round) (migration.Snapshot, *stream, err
 	m.snapshotting = ""
 	round.UUID = snapshot.UUID
 	round.StartTimeMillis, round.EndTimeMillis = snapshot.StartMillis, snapshot.EndMillis
-	round.BlobsStreamed, round.BytesStreamed = streamed.copied.BlobsCopied, streamed.copied.BytesCopied
+	round.BlobsStreamed, round.BytesStreamed = streamed.carried[snapshot.UUID].BlobsCopied, streamed.carried[snapshot.UUID].BytesCopied
 	return snapshot, streamed, nil
 }
 
@@ -268,7 +268,7 @@ func (m *run) copy(round *migration.Round, snapshot migration.Snapshot, streamed
 	if m.Published != nil {
 		request.BaseUUID, request.BaseGeneration = m.Published.UUID, m.Published.Generation
 	}
-	request.Carried = streamed.carried
+	request.Carried = streamed.carried[snapshot.UUID].Carried
 	watch := m.startWatch()
 	err := m.attemptOr("copy snapshot "+snapshot.Name+" to OSS", newSnapshot, func(ctx workflow.Context) error {
 		copied, err := m.ferry.carry(ctx, request)

@@ -15,16 +15,17 @@ type stream struct {
 	base     string
 	// ctx outlives stop, which ends the looking on: what is being carried when the
 	// snapshot has ended is carried to its end.
-	ctx     workflow.Context
-	stop    func()
-	under   workflow.WaitGroup
-	carried []migration.CarriedShard
-	copied  migration.CopyShardsResult
+	ctx   workflow.Context
+	stop  func()
+	under workflow.WaitGroup
+	// carried is by the snapshot's uuid: one that is lost while it runs is taken
+	// anew under its name, and what was carried of the first is none of the second.
+	carried map[string]migration.CopyShardsResult
 }
 
 // follow begins to carry a snapshot that is about to be taken.
 func (m *run) follow(ctx workflow.Context, snapshot string) *stream {
-	s := &stream{m: m, snapshot: snapshot, ctx: ctx, under: workflow.NewWaitGroup(ctx)}
+	s := &stream{m: m, snapshot: snapshot, ctx: ctx, under: workflow.NewWaitGroup(ctx), carried: map[string]migration.CopyShardsResult{}}
 	if m.Published != nil {
 		s.base = m.Published.UUID
 	}
@@ -54,9 +55,11 @@ func (s *stream) run(ctx workflow.Context) {
 				workflow.GetLogger(ctx).Warn("shards are left to the copy of the whole snapshot", "snapshot", s.snapshot, "error", err)
 				return
 			}
-			s.carried = append(s.carried, copied.Carried...)
-			s.copied.BlobsCopied += copied.BlobsCopied
-			s.copied.BytesCopied += copied.BytesCopied
+			sum := s.carried[done.UUID]
+			sum.Carried = append(sum.Carried, copied.Carried...)
+			sum.BlobsCopied += copied.BlobsCopied
+			sum.BytesCopied += copied.BytesCopied
+			s.carried[done.UUID] = sum
 		})
 	}
 }

@@ -100,3 +100,36 @@ func TestAnAbortEndsTheStreamToo(t *testing.T) {
 	w.aborted()
 	require.Zero(t, w.called(migration.ActivityRestoreSnapshot))
 }
+
+// A snapshot that is lost while it runs is taken anew under its name. What was
+// carried of the first is none of the second.
+func TestShardsOfALostSnapshotDoNotCount(t *testing.T) {
+	w := newWorld(t)
+	carried := make(chan struct{})
+	w.done = func(r migration.ShardsRequest) migration.DoneShards {
+		switch {
+		case r.Snapshot != "movies-r0001-a1":
+		case len(r.Known) == 0:
+			return migration.DoneShards{UUID: "lost", Shards: []migration.SnapshotShard{{Index: "catalog"}, {Index: "movies"}}}
+		case len(r.Known) == 2:
+			return migration.DoneShards{UUID: "uuid-" + r.Snapshot, Shards: []migration.SnapshotShard{{Index: "catalog", Shard: 1}}}
+		}
+		return migration.DoneShards{Ended: true}
+	}
+	w.after[migration.ActivityCopyShards] = func(n int) {
+		if n == 2 {
+			close(carried)
+		}
+	}
+	w.on[migration.ActivityTakeSnapshot] = func(n int) error {
+		if n == 2 {
+			<-carried
+		}
+		return nil
+	}
+	w.usualRequests()
+	w.run()
+	report := w.completed()
+	require.Equal(t, []migration.CarriedShard{{Range: migration.ShardRange{IndexID: "id-catalog", Shard: 1, To: 1}, Digest: 5}}, w.copies[1].Carried)
+	require.Equal(t, int64(1), report.Rounds[1].BlobsStreamed)
+}
