@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -35,7 +36,11 @@ func (c *clusters) get(ctx context.Context, at side, run migration.Run) (*elasti
 			return nil, err
 		}
 	}
-	digest := sha256.Sum256([]byte(password))
+	var hidden []string
+	if at == onTarget {
+		hidden = repositoryKey(run.Plan.Target.Repository)
+	}
+	digest := sha256.Sum256([]byte(password + "\x00" + strings.Join(hidden, "\x00")))
 	key := fmt.Sprintf("%s|%s|%s|%s|%x", endpoint, auth.Type, auth.Region, auth.User, digest)
 
 	c.mu.Lock()
@@ -43,7 +48,7 @@ func (c *clusters) get(ctx context.Context, at side, run migration.Run) (*elasti
 	if client, ok := c.clients[key]; ok {
 		return client, nil
 	}
-	client, err := connect(ctx, endpoint, auth, password)
+	client, err := connect(ctx, endpoint, auth, password, hidden)
 	if err != nil {
 		return nil, err
 	}
@@ -51,8 +56,20 @@ func (c *clusters) get(ctx context.Context, at side, run migration.Run) (*elasti
 	return client, nil
 }
 
-func connect(ctx context.Context, endpoint string, auth migration.Auth, password string) (*elastic.Client, error) {
-	settings := elastic.Config{Endpoint: endpoint}
+// repositoryKey is the key that the target cluster reads OSS with. OSS's refusals
+// quote its id, and the cluster quotes those, to whichever worker asks. One that
+// isn't there can't be hidden; whoever needs it will say so.
+func repositoryKey(r migration.TargetRepository) (parts []string) {
+	for _, ref := range []migration.SecretRef{r.AccessKeyID, r.SecretAccessKey} {
+		if value, err := resolveSecret(ref); err == nil {
+			parts = append(parts, value)
+		}
+	}
+	return parts
+}
+
+func connect(ctx context.Context, endpoint string, auth migration.Auth, password string, hidden []string) (*elastic.Client, error) {
+	settings := elastic.Config{Endpoint: endpoint, Redact: hidden}
 	switch auth.Type {
 	case migration.AuthBasic:
 		settings.Auth = elastic.Basic{User: auth.User, Password: password}

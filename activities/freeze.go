@@ -77,15 +77,16 @@ const (
 
 // AwaitStandstill returns once the source's write counters stand still and a
 // probe of each index is refused; the document counts are those that the target
-// must reach, shard by shard.
-func (a *Activities) AwaitStandstill(ctx context.Context, in migration.IndicesRequest) (migration.ShardDocs, error) {
-	return perform(ctx, a, "waiting for the source's writes to stand still", func(ctx context.Context, p *pulse) (migration.ShardDocs, error) {
+// must reach, shard by shard, and the marks tell later whether anything was
+// written since.
+func (a *Activities) AwaitStandstill(ctx context.Context, in migration.IndicesRequest) (migration.Standstill, error) {
+	return perform(ctx, a, "waiting for the source's writes to stand still", func(ctx context.Context, p *pulse) (still migration.Standstill, err error) {
 		client, err := a.cluster(ctx, onSource, in.Run)
 		if err != nil {
-			return nil, err
+			return still, err
 		}
-		if err := a.standstill(ctx, client, in, p); err != nil {
-			return nil, err
+		if still.Marks, err = a.standstill(ctx, client, in, p); err != nil {
+			return still, err
 		}
 		if err := worst(eachIndex(in.Indices, func(name string) error {
 			blocked, err := client.ProbeWrite(ctx, name, "")
@@ -94,22 +95,32 @@ func (a *Activities) AwaitStandstill(ctx context.Context, in migration.IndicesRe
 			}
 			return err
 		})); err != nil {
-			return nil, err
+			return still, err
 		}
 		if err := client.Refresh(ctx, in.Indices); err != nil {
-			return nil, err
+			return still, err
 		}
-		return shardDocs(ctx, client, in.Indices)
+		still.Docs, err = shardDocs(ctx, client, in.Indices)
+		return still, err
 	})
 }
 
-func (a *Activities) standstill(ctx context.Context, client *elastic.Client, in migration.IndicesRequest, p *pulse) error {
+// mark changes with every write to a shard: with its sequence number, or before
+// 6.0 with its counters, which begin anew when the shard moves.
+func mark(s elastic.ShardCounters) string {
+	if s.SeqNo != nil {
+		return fmt.Sprintf("sequence number %d", s.SeqNo.Max)
+	}
+	return fmt.Sprintf("%d+%d operations on %s", s.IndexTotal, s.DeleteTotal, s.Node)
+}
+
+func (a *Activities) standstill(ctx context.Context, client *elastic.Client, in migration.IndicesRequest, p *pulse) (migration.ShardMarks, error) {
 	deadline := a.now().Add(in.Plan.Freeze.StandstillTimeout.Std())
 	var last []elastic.ShardCounters
 	for equal := 0; ; {
 		counters, err := client.WriteCounters(ctx, in.Indices)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		moving := movement(last, counters)
 		if moving == "" {
@@ -118,17 +129,21 @@ func (a *Activities) standstill(ctx context.Context, client *elastic.Client, in 
 			equal = 0
 		}
 		if equal >= standstillSamples {
-			return nil
+			marks := migration.ShardMarks{}
+			for _, s := range counters { // sorted by index and shard, and none is missing
+				marks[s.Index] = append(marks[s.Index], mark(s))
+			}
+			return marks, nil
 		}
 		if moving != "" && last != nil {
 			p.update(func(progress *migration.Progress) { progress.Waiting = moving })
 			if a.now().After(deadline) {
-				return fail(migration.ErrorNoStandstill, "wait for the writes on %s to stand still: after %s %s", client.Host(), in.Plan.Freeze.StandstillTimeout, moving)
+				return nil, fail(migration.ErrorNoStandstill, "wait for the writes on %s to stand still: after %s %s", client.Host(), in.Plan.Freeze.StandstillTimeout, moving)
 			}
 		}
 		last = counters
 		if err := a.sleep(ctx, standstillInterval); err != nil {
-			return err
+			return nil, err
 		}
 	}
 }
@@ -177,15 +192,13 @@ func (a *Activities) LiftBlock(ctx context.Context, in migration.LiftRequest) er
 		if err != nil {
 			return none{}, err
 		}
-		names, failures := a.lift(ctx, client, in.Found)
-		if len(names) == 0 {
-			return none{}, worst(failures)
-		}
-		present, _, err := client.Present(ctx, names)
+		refused, failures := a.lift(ctx, client, in.Found)
+		present, _, err := client.Present(ctx, slices.Sorted(maps.Keys(in.Found)))
 		if err != nil {
 			return none{}, worst(append(failures, err))
 		}
-		names = slices.Sorted(maps.Keys(present)) // an index that vanished needs no lifting
+		// An index that vanished needs no lifting; what the cluster says of one that it refused is known.
+		names := slices.DeleteFunc(slices.Sorted(maps.Keys(present)), func(name string) bool { return refused[name] })
 		return none{}, worst(append(failures, eachIndex(names, func(name string) error {
 			return a.lifted(ctx, client, present[name], in.Found[name])
 		})...))
@@ -194,8 +207,9 @@ func (a *Activities) LiftBlock(ctx context.Context, in migration.LiftRequest) er
 }
 
 // lift sets the block of each index to what was found: usually nothing, for all
-// of them in one call. It gives the indices that the cluster changed.
-func (a *Activities) lift(ctx context.Context, client *elastic.Client, found migration.Blocks) (done []string, failures []error) {
+// of them in one call. It gives the indices for which that was refused; one that
+// is said to be missing is none of them: lifted looks at all that are there.
+func (a *Activities) lift(ctx context.Context, client *elastic.Client, found migration.Blocks) (refused map[string]bool, failures []error) {
 	var ours, explicit []string
 	for _, name := range slices.Sorted(maps.Keys(found)) {
 		if _, had := found[name][writeBlock]; had {
@@ -205,32 +219,27 @@ func (a *Activities) lift(ctx context.Context, client *elastic.Client, found mig
 		}
 	}
 	var mu sync.Mutex
+	refused = map[string]bool{}
 	each := func(names []string, value func(name string) any) {
 		failures = append(failures, eachIndex(names, func(name string) error {
 			err := client.PutIndexSettings(ctx, []string{name}, map[string]any{writeBlock: value(name)})
-			switch {
-			case elastic.KindOf(err) == elastic.Missing:
-			case err != nil:
-				return err
-			default:
-				mu.Lock()
-				defer mu.Unlock()
-				done = append(done, name)
+			if err == nil || elastic.KindOf(err) == elastic.Missing {
+				return nil
 			}
-			return nil
+			mu.Lock()
+			defer mu.Unlock()
+			refused[name] = true
+			return err
 		})...)
 	}
 	off := unset(ctx, client)
-	if len(ours) > 0 && client.PutIndexSettings(ctx, ours, map[string]any{writeBlock: off}) == nil {
-		done = append(done, ours...)
-	} else {
+	if len(ours) > 0 && client.PutIndexSettings(ctx, ours, map[string]any{writeBlock: off}) != nil {
 		// One that vanished, or that has a read_only block by now, makes the whole
 		// call fail: each for itself then, as many as possible.
 		each(ours, func(string) any { return off })
 	}
 	each(explicit, func(name string) any { return found[name][writeBlock] })
-	slices.Sort(done)
-	return done, failures
+	return refused, failures
 }
 
 // unset is the value that takes a setting away; 2.x can't. A cluster that doesn't

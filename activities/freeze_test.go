@@ -2,10 +2,12 @@ package activities
 
 import (
 	"net/http"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -22,7 +24,7 @@ func TestStandstillWaitsForTheLastWrites(t *testing.T) {
 			require.NoError(t, w.from.Index("movies", "last"))
 		}
 	}
-	docs := must[migration.ShardDocs](w, w.activities.AwaitStandstill, request)
+	docs := must[migration.Standstill](w, w.activities.AwaitStandstill, request).Docs
 	require.Equal(t, int64(4), docs["movies"][0]+docs["movies"][1])
 	require.Equal(t, 2+1+standstillSamples, len(w.from.Requests("GET /*/_stats/docs,indexing,translog")), "equal samples in a row")
 	require.Equal(t, 3, len(docs["catalog"]), "a count for each shard")
@@ -32,6 +34,59 @@ func TestWritesThatNeverStop(t *testing.T) {
 	w := newWorld(t)
 	w.onSleep = func() { require.NoError(t, w.from.Index("movies", "again")) }
 	refused(w, migration.ErrorNoStandstill, w.activities.AwaitStandstill, w.request(), "after 2m", "[movies]", "still takes writes")
+}
+
+// A write that leaves every count as it was changes the mark: the cutover asks for it.
+func TestAMarkChangesWithEveryWrite(t *testing.T) {
+	w := newWorld(t)
+	must[any](w, w.activities.BlockWrites, w.request())
+	before := must[migration.Standstill](w, w.activities.AwaitStandstill, w.request())
+	require.Equal(t, before, must[migration.Standstill](w, w.activities.AwaitStandstill, w.request()))
+	require.NoError(t, clientOf(w, onSource).UnblockWrites(t.Context(), []string{"movies"}))
+	require.NoError(t, w.from.Index("movies", "alien"))
+	must[any](w, w.activities.BlockWrites, w.request())
+	after := must[migration.Standstill](w, w.activities.AwaitStandstill, w.request())
+	require.Equal(t, before.Docs, after.Docs)
+	require.NotEqual(t, before.Marks["movies"], after.Marks["movies"])
+	require.Equal(t, before.Marks["catalog"], after.Marks["catalog"])
+}
+
+func TestASequenceNumberIsTheMarkWhereThereIsOne(t *testing.T) {
+	at := func(node string, operations, sequence int64) elastic.ShardCounters {
+		return elastic.ShardCounters{Node: node, IndexTotal: operations, SeqNo: &elastic.SeqNo{Max: sequence}}
+	}
+	require.Equal(t, mark(at("a", 5, 9)), mark(at("b", 0, 9)), "it moves with the shard")
+	require.NotEqual(t, mark(at("a", 5, 9)), mark(at("a", 5, 10)))
+}
+
+// What stands in front of the cluster says 404 when it has lost it for a moment.
+func TestA404ThatIsNotElasticsearchsLiftsAndStopsNothing(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	var up atomic.Bool
+	lost := func(answer http.ResponseWriter, _ *http.Request) bool {
+		if up.Load() {
+			return false
+		}
+		http.Error(answer, "default backend - 404", http.StatusNotFound)
+		return true
+	}
+	found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
+	must[any](w, w.activities.BlockWrites, w.request())
+	lift := migration.LiftRequest{Run: w.run, Found: found}
+	w.from.On("PUT /*/_settings", 1000, lost)
+	_, err := do[any](w, w.activities.LiftBlock, lift)
+	requireRetryable(t, err)
+	up.Store(true)
+	must[any](w, w.activities.LiftBlock, lift)
+	require.NoError(t, w.from.Index("movies", "x"))
+
+	up.Store(false)
+	w.from.Looks = 1000
+	require.NoError(t, clientOf(w, onSource).CreateSnapshot(t.Context(), w.run.RepositoryName(), "s", []string{"movies"}))
+	w.from.On("GET /_snapshot/*/s", 1000, lost)
+	_, err = do[any](w, w.activities.AbortSnapshot, w.snapshotRequest("s"))
+	requireRetryable(t, err)
 }
 
 // Nobody writes at the moment, but somebody could.

@@ -77,7 +77,7 @@ func described(found []elastic.Index) []migration.Index {
 	indices := make([]migration.Index, len(found))
 	for i, index := range found {
 		indices[i] = migration.Index{
-			Name: index.Name, Shards: index.Shards, Docs: index.PrimaryDocs, Bytes: index.PrimaryBytes, Writes: index.PrimaryWrites,
+			Name: index.Name, UUID: index.UUID, Shards: index.Shards, Docs: index.PrimaryDocs, Bytes: index.PrimaryBytes, Writes: index.PrimaryWrites,
 			Replicas: index.Replicas, RefreshInterval: index.RefreshInterval,
 		}
 	}

@@ -332,3 +332,16 @@ func TestCloseTargetEndsAnAbandonedRestoreThatIsStuck(t *testing.T) {
 	require.Len(t, w.to.Requests("DELETE /*"), 1)
 	must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
 }
+
+// OSS quotes the id of a key that it refuses, and the cluster quotes OSS, to a worker
+// that has never registered the repository too.
+func TestTheRepositorysKeyIsHiddenOnEveryWorker(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	request := w.restoreRequest(w.snapshot("s"))
+	w.activities.cluster = newClusters().get // another process
+	why := "OSSException[The OSS Access Key Id is disabled. [ResponseError]: <Error><OSSAccessKeyId>" + clusterKeyID + "</OSSAccessKeyId></Error>]"
+	w.to.FailShard("movies", why, 5)
+	w.to.FailShard("movies", why, 5)
+	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request)
+}

@@ -18,7 +18,7 @@ func (w *world) frozen() migration.VerifyRequest {
 	w.t.Helper()
 	w.prepared()
 	must[any](w, w.activities.BlockWrites, w.request())
-	docs := must[migration.ShardDocs](w, w.activities.AwaitStandstill, w.request())
+	docs := must[migration.Standstill](w, w.activities.AwaitStandstill, w.request()).Docs
 	opened := w.round("s")
 	return migration.VerifyRequest{Run: w.run, Indices: w.indices(), Frozen: docs, Counters: opened.Counters}
 }

@@ -72,7 +72,9 @@ type PreflightResult struct {
 
 // Index is an index of the source as a round found it.
 type Index struct {
-	Name   string `json:"name"`
+	Name string `json:"name"`
+	// UUID tells an index from another that has its name later.
+	UUID   string `json:"uuid,omitempty"`
 	Shards int    `json:"shards"`
 	// Docs counts live documents of the primaries, Bytes their store.
 	Docs  int64 `json:"docs"`
@@ -320,6 +322,17 @@ type LiftRequest struct {
 
 // ShardDocs are document counts by index and shard.
 type ShardDocs map[string][]int64
+
+// ShardMarks are, by index and shard, texts that change with every write to the
+// shard. They mean nothing but equal or not: where a shard has moved to another
+// node they may differ although nothing was written.
+type ShardMarks map[string][]string
+
+// Standstill is the source once nobody writes to it any more.
+type Standstill struct {
+	Docs  ShardDocs  `json:"docs"`
+	Marks ShardMarks `json:"marks"`
+}
 
 // VerifyRequest asks for the target to be compared with the frozen source.
 type VerifyRequest struct {

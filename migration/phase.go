@@ -100,7 +100,7 @@ func Judge(request Request, phase Phase, paused, needsAttention bool) (Verdict, 
 		return Taken, "the migration stops; if it has blocked writes, that block is lifted"
 	case RequestPause:
 		switch {
-		case phase.Frozen() || phase == PhaseCutover:
+		case phase.Frozen() || phase == PhaseThaw || phase == PhaseCutover:
 			return Ignored, "writes are blocked, a pause would only keep them blocked for longer; abort gives the source free"
 		case paused:
 			return Ignored, "it is paused already"

@@ -17,6 +17,7 @@ func (m *run) freeze() (migration.Phase, error) {
 	if m.window == nil {
 		m.openWindow()
 	}
+	m.window.pass = m.startWatch()
 	for {
 		found, err := m.resolveFrozen("find the plan's indices on the source")
 		if err != nil {
@@ -42,7 +43,7 @@ func (m *run) freeze() (migration.Phase, error) {
 		}
 		m.window.indices = found
 		m.window.frozen = frozen
-		m.window.measured.BlockMillis = m.elapsed(m.window.watch)
+		m.window.measured.BlockMillis = m.elapsed(m.window.pass)
 		return migration.PhaseFinalRound, nil
 	}
 }
@@ -62,11 +63,11 @@ func (m *run) lookAhead() func(step string) ([]migration.Index, error) {
 	}
 }
 
-func (m *run) awaitStandstill(step string) (migration.ShardDocs, error) {
-	var frozen migration.ShardDocs
+func (m *run) awaitStandstill(step string) (migration.Standstill, error) {
+	var frozen migration.Standstill
 	err := m.attemptOr(step, blockAgain, func(ctx workflow.Context) error {
 		var err error
-		frozen, err = call[migration.ShardDocs](ctx, m.paced(pollUntilDone("standstill of "+indexCount(len(m.window.indices)))), migration.ActivityAwaitStandstill,
+		frozen, err = call[migration.Standstill](ctx, m.paced(pollUntilDone("standstill of "+indexCount(len(m.window.indices)))), migration.ActivityAwaitStandstill,
 			migration.IndicesRequest{Run: m.forActivities(), Indices: names(m.window.indices)})
 		return err
 	})
@@ -96,11 +97,17 @@ func (m *run) blockWrites(found []migration.Index) error {
 	return m.block(fresh)
 }
 
-// fresh names the indices that the window has not met before.
+// fresh names the indices that the window has not met before. One that was deleted
+// and made anew under its name is none that it has met.
 func (m *run) fresh(found []migration.Index) []string {
+	met := map[string]string{}
+	for _, index := range m.window.indices {
+		met[index.Name] = index.UUID
+	}
 	var fresh []string
 	for _, index := range found {
-		if _, known := m.window.found[index.Name]; !known {
+		_, known := m.window.found[index.Name]
+		if uuid, blocked := met[index.Name]; !known || blocked && uuid != index.UUID {
 			fresh = append(fresh, index.Name)
 		}
 	}
@@ -141,6 +148,7 @@ func (m *run) block(fresh []string) error {
 	}
 	if m.window.sinceMillis == 0 {
 		m.window.watch = m.startWatch()
+		m.window.pass = m.window.watch
 		m.window.sinceMillis = m.window.watch.beganMillis
 		m.window.measured.StartedMillis = m.window.sinceMillis
 	}
@@ -168,7 +176,7 @@ func (m *run) verify() (migration.Phase, error) {
 	look := m.lookAhead()
 	err := m.attempt("compare the target with the frozen source", func(ctx workflow.Context) error {
 		verified, err := call[migration.VerifyResult](ctx, m.paced(pollUntilDone("verify "+indexCount(len(w.indices)))), migration.ActivityVerifyTarget,
-			migration.VerifyRequest{Run: m.forActivities(), Indices: w.indices, Frozen: w.frozen, Counters: m.Counters})
+			migration.VerifyRequest{Run: m.forActivities(), Indices: w.indices, Frozen: w.frozen.Docs, Counters: m.Counters})
 		if err != nil {
 			verified = verdictOf(err)
 		}
@@ -200,13 +208,39 @@ func (m *run) verify() (migration.Phase, error) {
 
 // sameIndices tells whether the plan's indices are still those that are frozen.
 func (m *run) sameIndices(found []migration.Index) bool {
-	before, after := names(m.window.indices), names(found)
-	if slices.Equal(before, after) {
+	if !m.changed(found) {
 		return true
 	}
-	m.warn(fmt.Sprintf("the plan's indices changed while writes were blocked (%d before, %d after): they were frozen and carried once more", len(before), len(after)))
 	m.window.proven = false
 	return false
+}
+
+// changed tells whether the plan's indices are others than those that are frozen.
+func (m *run) changed(found []migration.Index) bool {
+	before := m.window.indices
+	if slices.EqualFunc(before, found, func(a, b migration.Index) bool { return a.Name == b.Name && a.UUID == b.UUID }) {
+		return false
+	}
+	m.warn(fmt.Sprintf("the plan's indices changed while writes were blocked (%d before, %d after): they were frozen and carried once more", len(before), len(found)))
+	return true
+}
+
+// moved tells whether a step in the frozen window failed because the plan's
+// indices are no longer those that are frozen: the block keeps nobody from
+// deleting an index. No retry of the step would help, and no person is needed.
+func (m *run) moved(cause error) bool {
+	if m.windowContext == nil || len(m.window.indices) == 0 {
+		return false
+	}
+	switch errorType(cause) {
+	case migration.ErrorMissing, migration.ErrorSnapshotFailed, migration.ErrorVerification, migration.ErrorNoStandstill:
+	default:
+		return false
+	}
+	var found []migration.Index
+	ctx := m.windowContext
+	looking := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, m.paced(quickCall("indices "+patterns(m.plan)))), migration.ActivityResolveIndices, m.forActivities())
+	return looking.Get(ctx, &found) == nil && m.changed(found)
 }
 
 // awaitCutover waits for a person, and makes sure that what was proven still
@@ -216,7 +250,10 @@ func (m *run) sameIndices(found []migration.Index) bool {
 // man's switch is off.
 func (m *run) awaitCutover() (migration.Phase, error) {
 	ctx := m.windowContext
-	if err := workflow.Await(ctx, func() bool { return m.window.cutoverRequested }); err != nil {
+	began := workflow.Now(ctx)
+	err := workflow.Await(ctx, func() bool { return m.window.cutoverRequested })
+	m.waitedMillis += workflow.Now(ctx).Sub(began).Milliseconds()
+	if err != nil {
 		return "", err
 	}
 	whole, err := m.confirm()
@@ -242,16 +279,17 @@ func (m *run) confirm() (bool, error) {
 	if err != nil || !m.sameIndices(found) {
 		return false, err
 	}
-	docs, err := m.awaitStandstill("make sure that the source still stands still")
+	now, err := m.awaitStandstill("make sure that the source still stands still")
 	if errors.Is(err, errBlockAgain) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	for _, name := range workflow.DeterministicKeys(docs) {
-		if !slices.Equal(docs[name], m.window.frozen[name]) {
-			m.warn(fmt.Sprintf("index %s changed on the source after it was verified: it was frozen and carried once more", name))
+	for _, name := range workflow.DeterministicKeys(now.Docs) {
+		// An update leaves the number of documents as it is.
+		if !slices.Equal(now.Docs[name], m.window.frozen.Docs[name]) || !slices.Equal(now.Marks[name], m.window.frozen.Marks[name]) {
+			m.warn(fmt.Sprintf("index %s changed on the source after it was verified, or a shard of it moved, after which nobody can tell: it was frozen and carried once more", name))
 			m.window.proven = false
 			return false, nil
 		}
@@ -290,6 +328,7 @@ func (m *run) thaw() (migration.Phase, error) {
 		return "", m.work.Err()
 	}
 	m.window = nil
+	m.AutoSpent = true
 	m.NextRoundMillis = workflow.Now(m.work).Add(m.plan.Rounds.Interval.Std()).UnixMilli()
 	return migration.PhaseRounds, nil
 }

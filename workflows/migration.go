@@ -111,6 +111,8 @@ func (m *run) run(ctx workflow.Context) (migration.Report, error) {
 		switch {
 		case err != nil && m.windowExpired():
 			next = migration.PhaseThaw
+		case errors.Is(err, errBlockAgain):
+			next, m.window.proven = migration.PhaseFreeze, false
 		case err != nil:
 			return m.abort(ctx, err)
 		}

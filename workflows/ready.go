@@ -27,10 +27,22 @@ func (m *run) makeReady() (migration.Phase, error) {
 	if err := m.throttle(liftedWindow); err != nil {
 		return "", err
 	}
+	watch := m.startWatch()
 	if err := m.awaitFreeSlot(); err != nil {
 		return "", err
 	}
 	// What was written while all that went on counts too.
+	if err := m.foresee(); err != nil {
+		return "", err
+	}
+	if m.elapsed(watch) <= m.plan.Freeze.HotRoundAbove.Std().Milliseconds() || m.plan.Freeze.HotRound != migration.HotRoundAuto || !m.wantsHotRound() {
+		return migration.PhaseFreeze, nil
+	}
+	// The slot kept us waiting while writes went on. Once more, and no more than once:
+	// what comes in the way now costs time inside the window.
+	if err := m.round(migration.RoundHot); err != nil {
+		return "", err
+	}
 	return migration.PhaseFreeze, m.foresee()
 }
 
@@ -162,11 +174,11 @@ func (m *run) putBackThrottles() {
 	}
 	failed, done := m.tried("put back the clusters' throttles", migration.ActivityRestoreThrottles,
 		migration.RestoreThrottlesRequest{Run: m.forActivities(), Found: *m.Throttles})
-	if !done {
-		return
-	}
-	m.Lifted = liftedNone
-	if failed {
+	switch {
+	case !done:
+	case !failed:
+		m.Lifted = liftedNone
+	default: // whatever comes next tries again
 		found := *m.Throttles
 		m.warn(fmt.Sprintf("these throttles were found and may not be back: max_snapshot_bytes_per_sec %s on the source's repository, max_restore_bytes_per_sec %s on the target's%s",
 			orElse(found.Snapshot, "unset"), orElse(found.Restore, "unset"), recoveryFound(found.Recovery)))
@@ -226,5 +238,10 @@ func (m *run) closeEnough(before *migration.Prediction) bool {
 	if aim == 0 || len(m.Rounds) < 2 { // the baseline alone tells little
 		return false
 	}
-	return m.Prediction.Millis <= aim || before != nil && m.Prediction.Millis > before.Millis*9/10
+	return m.atAim() || before != nil && m.Prediction.Millis > before.Millis*9/10
+}
+
+// atAim tells whether the predicted window is as short as rounds.until wants it.
+func (m *run) atAim() bool {
+	return m.Prediction.Millis <= m.plan.Rounds.Until.Window.Std().Milliseconds()
 }

@@ -76,7 +76,9 @@ func (m *run) rounds() (migration.Phase, error) {
 	if err := m.throttle(liftedRounds); err != nil {
 		return "", err
 	}
-	if m.CloseEnough && m.plan.Freeze.Auto {
+	// Nobody is asked, so the window must be as short as the plan wants it, and not only
+	// as short as it gets; and nobody came the last time, if there was one.
+	if m.CloseEnough && m.plan.Freeze.Auto && m.atAim() && !m.AutoSpent {
 		m.FreezeRequested = true
 		m.decide(migration.Decision{
 			Request: migration.RequestFreeze, By: "freeze.auto", AtMillis: workflow.Now(m.work).UnixMilli(), Phase: m.Phase, Verdict: migration.Taken,
@@ -182,6 +184,9 @@ func (m *run) carry(round migration.Round) (migration.Round, error) {
 	}
 	closing := m.closeAhead(round.Kind)
 	if err := m.copy(&round, snapshot, streamed); err != nil {
+		if closing != nil {
+			_ = closing.Get(m.context(), nil) // or it might close what the next attempt has restored
+		}
 		return round, err
 	}
 	if err := m.restore(&round, snapshot, closing); err != nil {
@@ -255,6 +260,8 @@ func (m *run) snapshot(round *migration.Round) (migration.Snapshot, *stream, err
 		return snapshot, nil, err
 	}
 	m.snapshotting = ""
+	// Carrying to its end what was streamed is part of the copy.
+	round.CopyMillis = m.elapsed(watch) - round.SnapshotMillis
 	round.UUID = snapshot.UUID
 	round.StartTimeMillis, round.EndTimeMillis = snapshot.StartMillis, snapshot.EndMillis
 	round.BlobsStreamed, round.BytesStreamed = streamed.carried[snapshot.UUID].BlobsCopied, streamed.carried[snapshot.UUID].BytesCopied
@@ -272,7 +279,8 @@ func (m *run) copy(round *migration.Round, snapshot migration.Snapshot, streamed
 	watch := m.startWatch()
 	err := m.attemptOr("copy snapshot "+snapshot.Name+" to OSS", newSnapshot, func(ctx workflow.Context) error {
 		copied, err := m.ferry.carry(ctx, request)
-		request.Again = true
+		// What was carried before is looked at like anything else in OSS from now on.
+		request.Again, request.Carried = true, nil
 		if err != nil {
 			return err
 		}
@@ -282,7 +290,7 @@ func (m *run) copy(round *migration.Round, snapshot migration.Snapshot, streamed
 		round.BlobsSkipped, round.BytesSkipped = copied.BlobsSkipped, copied.BytesSkipped
 		return nil
 	})
-	round.CopyMillis = m.elapsed(watch)
+	round.CopyMillis += m.elapsed(watch)
 	return err
 }
 

@@ -51,6 +51,9 @@ type Carried struct {
 	Window      *migration.FrozenWindow `json:"window,omitempty"`
 	Prediction  *migration.Prediction   `json:"prediction,omitempty"`
 	CloseEnough bool                    `json:"closeEnough,omitempty"`
+	// AutoSpent is set once a window ended without a cutover: from then on only a
+	// person freezes.
+	AutoSpent bool `json:"autoSpent,omitempty"`
 
 	// Rehearsal is nil in a migration.
 	Rehearsal *rehearsal `json:"rehearsal,omitempty"`
@@ -85,13 +88,14 @@ type published struct {
 type window struct {
 	// found are the blocks of the source before ours.
 	found migration.Blocks
-	// indices are those that are blocked, frozen their document counts by shard.
+	// indices are those that are blocked, frozen is what they held once they stood still.
 	indices []migration.Index
-	frozen  migration.ShardDocs
+	frozen  migration.Standstill
 	// sinceMillis is when the block was asked for; 0 before that.
 	sinceMillis int64
 	untilMillis int64
-	watch       stopwatch
+	// watch runs from the block on, pass from where the freeze began last.
+	watch, pass stopwatch
 	measured    migration.FrozenWindow
 	// predicted is what was foreseen right before the block.
 	predicted *migration.Prediction

@@ -14,7 +14,7 @@ import (
 // to the one phase that understands it.
 var (
 	errNewSnapshot = errors.New("the round begins again with a new snapshot")
-	errBlockAgain  = errors.New("the freeze begins again with the block")
+	errBlockAgain  = errors.New("the freeze begins again with the indices and the block")
 )
 
 // attempt runs one step of a phase until it succeeds. What may pass is retried
@@ -39,6 +39,9 @@ func (m *run) attemptOr(step string, instead func(migration.ErrorType) error, ru
 		m.step = ""
 		if err == nil || ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if m.moved(err) {
+			return errBlockAgain
 		}
 		if err := m.park(ctx, step, err, failures); err != nil {
 			return err

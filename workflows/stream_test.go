@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/temporal"
 
 	"github.com/snapferry/snapferry/migration"
 )
@@ -132,4 +133,48 @@ func TestShardsOfALostSnapshotDoNotCount(t *testing.T) {
 	report := w.completed()
 	require.Equal(t, []migration.CarriedShard{{Range: migration.ShardRange{IndexID: "id-catalog", Shard: 1, To: 1}, Digest: 5}}, w.copies[1].Carried)
 	require.Equal(t, int64(1), report.Rounds[1].BlobsStreamed)
+}
+
+// What was carried while the snapshot ran and is found lost in OSS afterwards is not
+// trusted once more: a person's retry carries it again.
+func TestARetriedCopyTrustsNoStream(t *testing.T) {
+	w := newWorld(t)
+	w.streamsOneShard("movies-r0001-a1")
+	w.on[migration.ActivityCopySnapshot] = func(n int) error {
+		if n == 2 {
+			return temporal.NewApplicationErrorWithOptions("the blob is gone", string(migration.ErrorRepository), temporal.ApplicationErrorOptions{NonRetryable: true})
+		}
+		return nil
+	}
+	w.at(16*time.Minute, migration.RequestRetry)
+	w.usualRequests()
+	w.run()
+	w.completed()
+	require.Empty(t, w.copies[1].Carried)
+	require.True(t, w.copies[1].Again)
+}
+
+// streamsOneShard has a shard of that snapshot carried while it runs.
+func (w *world) streamsOneShard(snapshot string) {
+	carried := make(chan struct{})
+	w.done = func(r migration.ShardsRequest) migration.DoneShards {
+		if r.Snapshot != snapshot || len(r.Known) > 0 {
+			return migration.DoneShards{Ended: true}
+		}
+		return migration.DoneShards{UUID: "uuid-" + r.Snapshot, Shards: []migration.SnapshotShard{{Index: "catalog"}}}
+	}
+	w.after[migration.ActivityCopyShards] = func(int) { close(carried) }
+	w.on[migration.ActivityTakeSnapshot] = func(int) error {
+		if w.running(snapshot) {
+			<-carried
+		}
+		return nil
+	}
+}
+
+// running tells whether it is the turn of a snapshot to be taken.
+func (w *world) running(snapshot string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return migration.SnapshotName("movies", len(w.snapshots), 1) == snapshot
 }

@@ -73,6 +73,8 @@ type world struct {
 	problems   []string // that preflight finds and a rehearsal can do without
 	// written is how many operations each index counts between two looks at it.
 	written int64
+	// mark changes with every write to the frozen source.
+	mark string
 }
 
 const planJSON = `{
@@ -187,9 +189,9 @@ func newWorld(t *testing.T) *world {
 		}
 		return nil, nil
 	})
-	register(w, migration.ActivityAwaitStandstill, func(migration.IndicesRequest) (migration.ShardDocs, error) {
+	register(w, migration.ActivityAwaitStandstill, func(migration.IndicesRequest) (migration.Standstill, error) {
 		assert.True(t, w.blocked)
-		return migration.ShardDocs{"movies": {3}}, nil
+		return migration.Standstill{Docs: migration.ShardDocs{"movies": {3}}, Marks: migration.ShardMarks{"movies": {w.mark}}}, nil
 	})
 	register(w, migration.ActivityLiftBlock, func(migration.LiftRequest) (any, error) {
 		assert.False(t, w.targetWritable, "the source is given free although the target takes writes")

@@ -52,6 +52,9 @@ func (e *Error) parse(body []byte) bool {
 		e.Reason = oneLine(text)
 	case json.Unmarshal(parsed.Error, &object) == nil:
 		e.Type, e.Reason = object.Type, oneLine(object.Reason)
+		if object.Type == "" {
+			return false // Elasticsearch names its exceptions, so this is somebody else's object
+		}
 		if index := unquoted(object.Index); index != "" && !strings.Contains(e.Reason, index) {
 			e.Reason += " [" + index + "]"
 		}
@@ -124,8 +127,12 @@ func (e *Error) classify(fromElasticsearch, once bool) Kind {
 		return Unavailable
 	case e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden, e.Status == http.StatusProxyAuthRequired:
 		return Unauthorized
-	case e.Status == http.StatusNotFound:
+	case e.Status == http.StatusNotFound && fromElasticsearch:
 		return Missing
+	case e.Status == http.StatusNotFound:
+		// A load balancer without a cluster behind it for the moment says so too. To take it
+		// for Elasticsearch's own answer would make a block count as lifted that stands.
+		return Internal
 	case e.Status == http.StatusTooManyRequests, e.Status == http.StatusBadGateway, e.Status == http.StatusServiceUnavailable:
 		return Unavailable
 	case e.Status == http.StatusRequestTimeout, e.Status == http.StatusGatewayTimeout:
