@@ -295,8 +295,14 @@ func (j *auditJob) compareRoots() {
 	}
 	if j.request.Snapshot != "" {
 		for _, s := range j.snapshots {
-			if listed, ok := j.to.Snapshot(s.UUID); !ok || listed.Name != s.Name {
+			listed, ok := j.to.Snapshot(s.UUID)
+			switch {
+			case !ok || listed.Name != s.Name:
 				j.problem("%s in OSS doesn't list the snapshot %s [%s]", to, s.Name, s.UUID)
+			case listed.State != s.State:
+				j.problem("%s in OSS says that the snapshot %s [%s] ended %v, in S3 it is %v", to, s.Name, s.UUID, listed.State, s.State)
+			case !maps.Equal(indicesIn(s.root, s.Snapshot), indicesIn(j.to.Root, listed)):
+				j.problem("%s in OSS gives the snapshot %s [%s] other indices than %s in S3, or other ids", to, s.Name, s.UUID, from)
 			}
 		}
 		return
@@ -309,6 +315,15 @@ func (j *auditJob) compareRoots() {
 	case !j.report.RootsEqual:
 		j.problem("%s in OSS is another than in S3", to)
 	}
+}
+
+// indicesIn gives, by name, where a snapshot's indices stand.
+func indicesIn(root *repository.Root, s repository.Snapshot) map[string]string {
+	found := map[string]string{}
+	for _, index := range root.IndicesOf(s.UUID) {
+		found[index.Name] = index.ID + " " + s.IndexMetadataID(index.ID)
+	}
+	return found
 }
 
 func (j *auditJob) problem(format string, args ...any) {

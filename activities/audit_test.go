@@ -3,6 +3,7 @@ package activities
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"hash/crc32"
 	"slices"
 	"strconv"
@@ -460,4 +461,34 @@ func TestAuditReportIsBounded(t *testing.T) {
 	require.Equal(t, report.Missing.Blobs, report.Surplus.Blobs)
 	require.Len(t, report.Surplus.Examples, migration.AuditExamples)
 	require.True(t, slices.IsSortedFunc(report.Missing.Examples, func(a, b migration.AuditFinding) int { return strings.Compare(a.Key, b.Key) }))
+}
+
+// A root in OSS that lists the snapshot and gives it other indices restores something else.
+func TestAuditOfOneSnapshotComparesItsIndices(t *testing.T) {
+	for name, harm := range map[string]func(root map[string]any){
+		"an index is gone": func(root map[string]any) { delete(root["indices"].(map[string]any), "books") },
+		"another id": func(root map[string]any) {
+			root["indices"].(map[string]any)["books"].(map[string]any)["id"] = "AAAAAAAAAAAAAAAAAAAAAA"
+		},
+		"listed as failed": func(root map[string]any) {
+			for _, s := range root["snapshots"].([]any) {
+				s.(map[string]any)["state"] = repository.StateFailed
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, _ := audited(t, repositorytest.Layout55)
+			require.True(t, w.audit(t, "r2", false).Whole)
+			key := repository.RootIndexKey(w.Generation())
+			var root map[string]any
+			require.NoError(t, json.Unmarshal(w.sink.Objects()[key], &root))
+			harm(root)
+			data, err := json.Marshal(root)
+			require.NoError(t, err)
+			w.sink.Store(key, data)
+			report := w.audit(t, "r2", false)
+			require.False(t, report.Whole)
+			require.Contains(t, report.Problems[0], "r2")
+		})
+	}
 }

@@ -50,7 +50,11 @@ func askForBandwidth(ctx context.Context) (int64, error) {
 // the workflow can't be asked, it stays at what was known last: at first the
 // share of as many pages as there may be. The function ends it.
 func (c *Copier) followBandwidth(ctx context.Context, plan migration.Copy) (*transfer.Limit, func()) {
-	limit := transfer.NewLimit(plan.Bandwidth.Bytes() / int64(max(plan.Pages, 1)))
+	var first int64 // 0 is no limit
+	if most := plan.Bandwidth.Bytes(); most > 0 {
+		first = max(most/int64(max(plan.Pages, 1)), 1)
+	}
+	limit := transfer.NewLimit(first)
 	if c.ask == nil {
 		return limit, func() {}
 	}

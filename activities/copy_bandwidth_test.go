@@ -52,3 +52,10 @@ func TestBandwidthFollowsTheWorkflow(t *testing.T) {
 		stop()
 	})
 }
+
+// A limit below the number of pages is none of nothing, which would mean no limit.
+func TestATinyLimitIsOne(t *testing.T) {
+	limit, stop := (&Copier{}).followBandwidth(t.Context(), migration.Copy{Pages: 1000, Bandwidth: 999})
+	defer stop()
+	require.EqualValues(t, 1, limit.BytesPerSecond())
+}

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -449,8 +450,10 @@ func (m *mirror) publishLegacyRoot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Its bytes are the same again when a snapshot was deleted and another taken under its name.
-	if before := m.from.objects[repository.LegacyRootKey]; !bytes.Equal(data, m.from.data) || !info.LastModified.Equal(before.LastModified) {
+	// Its bytes are the same again when a snapshot was deleted and another taken under its name. An object's header tells
+	// seconds, a listing may tell more.
+	before := m.from.objects[repository.LegacyRootKey]
+	if !bytes.Equal(data, m.from.data) || !info.LastModified.Truncate(time.Second).Equal(before.LastModified.Truncate(time.Second)) {
 		return errMoved
 	}
 	if err := m.unlessPublished(ctx); err != nil {

@@ -193,6 +193,14 @@ func (j *copyJob) readSameRoot(ctx context.Context) error {
 	return nil
 }
 
+// digest stands for what the snapshot needs of a shard beyond the base.
+func (d *shardDelta) digest() (sum migration.Digest) {
+	for _, b := range d.blobs {
+		sum += digestOf(b.Key, b.Length, b.Checksum)
+	}
+	return sum
+}
+
 // digestOf stands for a blob as it is in OSS.
 func digestOf(key string, size int64, etag string) migration.Digest {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %s", key, size, etag))

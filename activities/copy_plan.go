@@ -104,6 +104,10 @@ func (p *copyPlan) inline() bool { return p.count <= p.most.blobs && p.bytes <= 
 func (p *copyPlan) add(shard repository.ShardID, d *shardDelta, blobs []transfer.Blob) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.addLocked(shard, d, blobs)
+}
+
+func (p *copyPlan) addLocked(shard repository.ShardID, d *shardDelta, blobs []transfer.Blob) {
 	p.skipped += d.skipped
 	p.skippedSize += d.skippedSize
 	if len(d.blobs) == 0 {

@@ -53,7 +53,7 @@ func (j *copyJob) stream(ctx context.Context, request migration.CopyShardsReques
 	}
 	p := j.newPlan([]string{request.UUID})
 	p.most = paging{blobs: math.MaxInt64, bytes: pageBytes} // a large shard is better carried in pages
-	counts := map[repository.ShardID]int{}
+	deltas := map[repository.ShardID]*shardDelta{}
 	err = inParallel(ctx, j, candidates, func(ctx context.Context, shard repository.ShardID) error {
 		d, err := j.deltaOf(ctx, p, shardTask{shard: shard, snapshots: p.snapshots})
 		if lost, ok := errors.AsType[*transfer.Error](err); ok && lost.Kind == transfer.Vanished {
@@ -71,7 +71,7 @@ func (j *copyJob) stream(ctx context.Context, request migration.CopyShardsReques
 		}
 		j.mu.Lock()
 		defer j.mu.Unlock()
-		counts[shard] = len(d.blobs)
+		deltas[shard] = d
 		return nil
 	})
 	if err != nil {
@@ -80,15 +80,10 @@ func (j *copyJob) stream(ctx context.Context, request migration.CopyShardsReques
 	if err := j.transfer(ctx, p); err != nil {
 		return result, err
 	}
-	sums := map[repository.ShardID]migration.Digest{}
-	for _, b := range p.blobs {
-		sums[repository.Classify(b.Key).Shard] += digestOf(b.Key, b.Size, p.stored[b.Key])
-	}
-	for _, shard := range sortedShards(maps.Keys(counts)) {
-		result.Carried = append(result.Carried, migration.CarriedShard{
-			Range:  migration.ShardRange{IndexID: shard.IndexID, Shard: shard.Number, To: counts[shard]},
-			Digest: sums[shard],
-		})
+	for _, shard := range sortedShards(maps.Keys(deltas)) {
+		if c, ok := p.carriedShard(shard, request.UUID, deltas[shard]); ok {
+			result.Carried = append(result.Carried, c)
+		}
 	}
 	result.BlobsCopied, result.BytesCopied = j.result.BlobsCopied, j.result.BytesCopied
 	return result, nil
@@ -102,12 +97,28 @@ func (p *copyPlan) addIfInline(shard repository.ShardID, d *shardDelta, blobs []
 		bytes += b.Length
 	}
 	p.mu.Lock()
-	fits := p.bytes+bytes <= p.most.bytes
-	p.mu.Unlock()
-	if fits {
-		p.add(shard, d, blobs)
+	defer p.mu.Unlock()
+	if p.bytes+bytes > p.most.bytes {
+		return false
 	}
-	return fits
+	p.addLocked(shard, d, blobs)
+	return true
+}
+
+// carriedShard says of a shard that its delta stands in OSS; not if a blob of it
+// doesn't.
+func (p *copyPlan) carriedShard(shard repository.ShardID, uuid string, d *shardDelta) (migration.CarriedShard, bool) {
+	c := migration.CarriedShard{
+		Range: migration.ShardRange{IndexID: shard.IndexID, Shard: shard.Number, To: len(d.blobs)}, UUID: uuid, Delta: d.digest(),
+	}
+	for _, b := range d.blobs {
+		etag, ok := p.stored[b.Key]
+		if !ok {
+			return c, false
+		}
+		c.Digest += digestOf(b.Key, b.Length, etag)
+	}
+	return c, true
 }
 
 // candidates finds where the shards may stand. An index that is new in the
@@ -161,15 +172,16 @@ func (j *copyJob) foldersBeside(ctx context.Context, known []string) ([]string, 
 	return ids, err
 }
 
-// carried are the shards of the request that count: their delta was taken from
-// the base that the plan has chosen too.
+// carried tells whether the request's word on a shard counts: it is of this very
+// snapshot, and the delta is the one that was carried. A snapshot that was lost and
+// taken anew under its name may need as many blobs of the same names.
 func (j *copyJob) carried(shard repository.ShardID, t shardTask, d *shardDelta) (migration.CarriedShard, bool) {
 	if len(t.snapshots) != 1 || t.snapshots[0] != j.request.Snapshot.UUID || j.base != j.request.BaseUUID || len(d.blobs) == 0 {
 		return migration.CarriedShard{}, false
 	}
 	for _, c := range j.request.Carried {
-		if c.Range.IndexID == shard.IndexID && c.Range.Shard == shard.Number {
-			return c, c.Range.To == len(d.blobs)
+		if c.Range.IndexID == shard.IndexID && c.Range.Shard == shard.Number && c.UUID == j.request.Snapshot.UUID && c.Delta == d.digest() {
+			return c, true
 		}
 	}
 	return migration.CarriedShard{}, false

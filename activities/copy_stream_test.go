@@ -10,6 +10,7 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore/memory"
 	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
+	"github.com/snapferry/snapferry/internal/transfer"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -156,4 +157,93 @@ func TestStreamLeavesWhatItCantFind(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, result.Carried)
 	require.Contains(t, result.Why, "vanished")
+}
+
+// A snapshot that is lost is taken anew under its name, with as many blobs of the
+// same names and lengths. What was carried of the first is none of the second.
+func TestCopyTrustsNoStreamOfALostSnapshot(t *testing.T) {
+	eachLayout(t, func(t *testing.T, w *copyWorld) {
+		w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 1), repositorytest.AddSegments("movies", 2, 500)))
+		before := w.Objects()
+		lost := w.snapshot("r1", repositorytest.Merge("movies"))
+		w.running(t, before)
+		streamed, err := w.stream(t, lost, shardsOf("movies", 1)...)
+		require.NoError(t, err)
+		require.NotEmpty(t, streamed.Carried)
+		w.Delete("r1")
+		again := w.snapshot("r1", repositorytest.Merge("movies"))
+		request := w.request(again)
+		request.Carried = streamed.Carried
+		_, err = w.run(t, request)
+		require.NoError(t, err)
+		w.requirePublished(t, again)
+
+		// Nor if it is said to be of this one.
+		for i := range request.Carried {
+			request.Carried[i].UUID = again
+		}
+		plan := &shardDelta{blobs: []repository.Blob{{Key: "k", Length: 1, Checksum: "other"}}}
+		job := &copyJob{request: request, base: request.BaseUUID}
+		_, ok := job.carried(repository.ShardID{IndexID: request.Carried[0].Range.IndexID}, shardTask{snapshots: []string{again}}, plan)
+		require.False(t, ok)
+	})
+}
+
+// Every round looks at what was carried before, not only the baseline.
+func TestCopyProvesWhatWasStreamed(t *testing.T) {
+	eachLayout(t, func(t *testing.T, w *copyWorld) {
+		w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 1), repositorytest.AddSegments("movies", 2, 500)))
+		published := w.sink.Objects()
+		before := w.Objects()
+		r1 := w.snapshot("r1", repositorytest.AddSegments("movies", 2, 300))
+		w.running(t, before)
+		streamed, err := w.stream(t, r1, shardsOf("movies", 1)...)
+		require.NoError(t, err)
+		w.sync()
+		for key := range w.sink.Objects() {
+			if published[key] == nil && isData(key) {
+				w.sink.Remove(key)
+			}
+		}
+		request := w.request(r1)
+		request.Carried = streamed.Carried
+		_, err = w.run(t, request)
+		requireType(t, migration.ErrorRepository, err)
+		require.EqualValues(t, 0, requireReadable(t, w.sink.Objects()).Generation)
+	})
+}
+
+// Shards are planned side by side: two that fit alone and not together are never
+// both taken for carried.
+func TestWhatIsStreamedAtOnceFitsTogether(t *testing.T) {
+	for range 20_000 {
+		p := (&copyJob{}).newPlan([]string{"u"})
+		p.most = paging{blobs: 1 << 62, bytes: pageBytes}
+		var racing sync.WaitGroup
+		var fits [2]bool
+		start := make(chan struct{})
+		for n := range fits {
+			racing.Go(func() {
+				<-start
+				d := &shardDelta{blobs: []repository.Blob{{Key: "k", Length: pageBytes / 5 * 3}}}
+				fits[n] = p.addIfInline(repository.ShardID{IndexID: "i", Number: n}, d, []transfer.Blob{{Key: "k", Size: pageBytes / 5 * 3}})
+			})
+		}
+		close(start)
+		racing.Wait()
+		require.NotEqual(t, fits[0], fits[1])
+		require.Len(t, p.blobs, 1)
+	}
+}
+
+// A shard of which a blob was not carried after all is none that was.
+func TestAShardThatIsNotAllCarriedIsNone(t *testing.T) {
+	d := &shardDelta{blobs: []repository.Blob{{Key: "a", Length: 1}, {Key: "b", Length: 1}}}
+	p := (&copyJob{}).newPlan([]string{"u"})
+	p.stored = map[string]string{"a": "etag"}
+	_, ok := p.carriedShard(repository.ShardID{IndexID: "i"}, "u", d)
+	require.False(t, ok)
+	p.stored["b"] = "etag"
+	_, ok = p.carriedShard(repository.ShardID{IndexID: "i"}, "u", d)
+	require.True(t, ok)
 }

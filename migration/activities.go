@@ -156,8 +156,13 @@ type CopyShardsRequest struct {
 // CarriedShard is a shard whose delta stands in OSS and is proven. To of its range
 // counts the blobs.
 type CarriedShard struct {
-	Range  ShardRange `json:"range"`
-	Digest Digest     `json:"digest"`
+	Range ShardRange `json:"range"`
+	// UUID is the snapshot's, Delta stands for what it needs of the shard beyond the
+	// base: names, lengths and checksums.
+	UUID  string `json:"uuid"`
+	Delta Digest `json:"delta"`
+	// Digest stands for the blobs as they were left in OSS.
+	Digest Digest `json:"digest"`
 }
 
 // CopyShardsResult is what was carried. Shards that could not be found or have

@@ -200,3 +200,16 @@ func TestCopyWithoutAMigration(t *testing.T) {
 	require.ErrorAs(t, w.env.GetWorkflowError(), &failure)
 	require.Equal(t, string(migration.ErrorUnauthorized), failure.Type())
 }
+
+// An activity begins with the limit that is in force, and not with the plan's.
+func TestAnActivityBeginsWithTheLimitInForce(t *testing.T) {
+	w := newWorld(t)
+	w.env.RegisterDelayedCallback(func() {
+		w.env.SignalWorkflow(migration.Bandwidth, map[string]string{"limit": "30MB/s"})
+	}, 2*time.Minute)
+	w.usualRequests()
+	w.run()
+	w.completed()
+	require.Zero(t, w.copies[0].Plan.Copy.Bandwidth)
+	require.EqualValues(t, 30e6, w.copies[1].Plan.Copy.Bandwidth.Bytes())
+}

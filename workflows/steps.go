@@ -144,7 +144,9 @@ func (m *run) paced(options workflow.ActivityOptions) workflow.ActivityOptions {
 
 // forActivities is what every activity is told of the migration.
 func (m *run) forActivities() migration.Run {
-	return migration.Run{Plan: m.plan, Token: m.Token}
+	plan := m.plan
+	plan.Copy.Bandwidth = m.bandwidth() // an activity begins with the limit that is in force
+	return migration.Run{Plan: plan, Token: m.Token}
 }
 
 // stopwatch measures what the tool takes: time in which a person was waited for

@@ -37,11 +37,15 @@ func (m *run) follow(ctx workflow.Context, snapshot string) *stream {
 
 func (s *stream) run(ctx workflow.Context) {
 	var known []migration.SnapshotShard
+	var uuid string
 	for {
 		done, err := call[migration.DoneShards](ctx, s.m.paced(watchSnapshot("shards of "+s.snapshot)), migration.ActivityAwaitShards,
 			migration.ShardsRequest{Run: s.m.forActivities(), Snapshot: s.snapshot, Known: known})
 		if err != nil || done.Ended || ctx.Err() != nil {
 			return
+		}
+		if done.UUID != uuid { // what was known was another snapshot's
+			known, uuid = nil, done.UUID
 		}
 		known = append(known, done.Shards...)
 		s.under.Add(1)

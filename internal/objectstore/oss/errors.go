@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/xml"
 	"errors"
+	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -37,7 +39,7 @@ func (r *request) wrap(err error) error {
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
-	} else if r.header == nil {
+	} else if _, ok := errors.AsType[net.Error](err); r.header == nil && !ok && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		e.Kind = objectstore.Invalid // the SDK itself refused: nothing was sent
 	}
 	e.RequestID = r.header.Get(oss.HTTPHeaderOssRequestID)

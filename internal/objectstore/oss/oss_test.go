@@ -174,3 +174,20 @@ func TestBadOptions(t *testing.T) {
 		require.Equal(t, objectstore.Invalid, objectstore.KindOf(err), "%s: %v", name, err)
 	}
 }
+
+// An error's own text that breaks off is the network's fault, not the request's.
+func TestAnErrorThatBreaksOffPasses(t *testing.T) {
+	url := serve(t, &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte("<?xml"))
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	})})
+	sink, err := oss.New(oss.Options{Endpoint: url, Bucket: bucket, BasePath: "b", Region: "ap-southeast-1", AccessKeyID: "ak", AccessKeySecret: secret})
+	require.NoError(t, err)
+	_, err = sink.Put(t.Context(), "k", strings.NewReader("hello"), 5, nil)
+	require.Equal(t, objectstore.Transient, objectstore.KindOf(err), "%v", err)
+	_, _, err = sink.Get(t.Context(), "k", 10)
+	require.Equal(t, objectstore.Transient, objectstore.KindOf(err), "%v", err)
+}

@@ -27,6 +27,10 @@ func (s *Sink) ReadRange(ctx context.Context, key, etag string, offset, length i
 	if err != nil {
 		return objectstore.Body{}, r.wrap(err)
 	}
+	if got := r.header.Get("Content-Range"); !objectstore.BeginsAt(got, offset) {
+		_ = opened.Close()
+		return objectstore.Body{}, r.fail(objectstore.Invalid, fmt.Sprintf("asked for bytes from %d on, the answer is of %q", offset, got))
+	}
 	i := info(key, r.header)
 	return objectstore.Body{ReadCloser: &body{ReadCloser: opened, request: r}, ETag: i.ETag, ETagIsMD5: i.ETagIsMD5}, nil
 }

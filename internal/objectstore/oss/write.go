@@ -136,12 +136,16 @@ func (s *Sink) ListParts(ctx context.Context, upload objectstore.Upload) ([]obje
 		if err != nil {
 			return nil, r.wrap(err)
 		}
+		before := marker
 		for _, p := range page.UploadedParts {
 			parts = append(parts, objectstore.Part{Number: p.PartNumber, Size: int64(p.Size), ETag: objectstore.Unquote(p.ETag)})
 			marker = p.PartNumber
 		}
 		if !page.IsTruncated || len(page.UploadedParts) == 0 {
 			return parts, nil
+		}
+		if marker <= before {
+			return nil, r.fail(objectstore.Transient, "the listing of the parts doesn't go on")
 		}
 	}
 }

@@ -121,6 +121,10 @@ func (s *Source) readDirect(ctx context.Context, full, etag string, offset, leng
 	h := response.Header
 	switch status := response.StatusCode; {
 	case status == http.StatusPartialContent, status == http.StatusOK:
+		if err := s.beginsAt(full, h.Get("Content-Range"), offset); err != nil {
+			_ = response.Body.Close()
+			return b, true, err
+		}
 		got := objectstore.Unquote(h.Get("ETag"))
 		customer := h.Get("X-Amz-Server-Side-Encryption-Customer-Algorithm")
 		return objectstore.Body{

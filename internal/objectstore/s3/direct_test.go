@@ -39,7 +39,7 @@ func TestDirect(t *testing.T) {
 			o.Credentials = sdk.NewStaticCredentialsProvider("ak", "s3cr3t", "t0ken")
 			source, err := New(t.Context(), o)
 			require.NoError(t, err)
-			w := &wire{header: http.Header{"Etag": {`"5d41402abc4b2a76b9719d911017c592"`}}}
+			w := &wire{header: http.Header{"Etag": {`"5d41402abc4b2a76b9719d911017c592"`}, "Content-Range": {"bytes 3-7/20"}}}
 			source.direct.client = w
 			read := func() (r *http.Request, isMD5 bool) {
 				body, err := source.ReadRange(t.Context(), "indices/a b+%ü/__0", "abc", 3, 5)

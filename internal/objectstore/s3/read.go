@@ -61,10 +61,16 @@ func (s *Source) pages(ctx context.Context, prefix, delimiter string, each func(
 		in.Delimiter = &delimiter
 	}
 	pages := s3.NewListObjectsV2Paginator(s.client, in, func(o *s3.ListObjectsV2PaginatorOptions) { o.StopOnDuplicateToken = true })
+	last := ""
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
 			return s.wrap(ctx, "ListObjectsV2", full, err)
+		}
+		if token := aws.ToString(page.NextContinuationToken); aws.ToBool(page.IsTruncated) && (token == "" || token == last) {
+			return s.fail(objectstore.Transient, "ListObjectsV2", full, "the listing doesn't say how it goes on")
+		} else {
+			last = token
 		}
 		if !each(page) {
 			return nil
@@ -142,6 +148,9 @@ func (s *Source) Get(ctx context.Context, key string, limit int64) ([]byte, obje
 		return nil, objectstore.Info{}, s.wrap(ctx, "GetObject", full, err)
 	}
 	defer out.Body.Close()
+	if out.ContentLength == nil {
+		return nil, objectstore.Info{}, s.fail(objectstore.Transient, "GetObject", full, "the answer doesn't tell its length, so nothing would show whether it is whole")
+	}
 	etag, size := objectstore.Unquote(aws.ToString(out.ETag)), aws.ToInt64(out.ContentLength)
 	info := objectstore.Info{
 		Object:    objectstore.Object{Key: key, Size: size, ETag: etag, LastModified: aws.ToTime(out.LastModified)},
@@ -181,11 +190,23 @@ func (s *Source) ReadRange(ctx context.Context, key, etag string, offset, length
 	if err != nil {
 		return objectstore.Body{}, s.wrap(ctx, "GetObject", full, err)
 	}
+	if err := s.beginsAt(full, aws.ToString(out.ContentRange), offset); err != nil {
+		_ = out.Body.Close()
+		return objectstore.Body{}, err
+	}
 	got := objectstore.Unquote(aws.ToString(out.ETag))
 	return objectstore.Body{
 		ReadCloser: s.body(ctx, full, out.Body), ETag: got,
 		ETagIsMD5: isMD5(got, out.ServerSideEncryption, out.SSECustomerAlgorithm),
 	}, nil
+}
+
+func (s *Source) beginsAt(full, contentRange string, offset int64) error {
+	if objectstore.BeginsAt(contentRange, offset) {
+		return nil
+	}
+	return s.fail(objectstore.Invalid, "GetObject", full,
+		fmt.Sprintf("asked for bytes from %d on, the answer is of %q: whatever answers for S3 there must know ranges", offset, contentRange))
 }
 
 // quote makes an ETag a header's value; nil for none.

@@ -108,7 +108,8 @@ func TestThrottled(t *testing.T) {
 }
 
 func TestRequest(t *testing.T) {
-	a := &answers{status: 206, header: map[string]string{"ETag": `"5d41402abc4b2a76b9719d911017c592"`, "X-Amz-Server-Side-Encryption": "aws:kms"}, body: "hello"}
+	a := &answers{status: 206, header: map[string]string{"ETag": `"5d41402abc4b2a76b9719d911017c592"`, "X-Amz-Server-Side-Encryption": "aws:kms",
+		"Content-Range": "bytes 3-7/20"}, body: "hello"}
 	source := open(t, serve(t, a))
 	body, err := source.ReadRange(t.Context(), "k", "abc", 3, 5)
 	require.NoError(t, err)
@@ -120,6 +121,7 @@ func TestRequest(t *testing.T) {
 	require.False(t, body.ETagIsMD5, "S3 with KMS writes ETags that are no MD5")
 
 	a.header["X-Amz-Server-Side-Encryption"] = "AES256"
+	a.header["Content-Range"] = "bytes 0-4/20"
 	body, err = source.ReadRange(t.Context(), "k", "", 0, 5)
 	require.NoError(t, err)
 	require.NoError(t, body.Close())
@@ -215,5 +217,52 @@ func TestAHiccupWhileCredentialsAreFetchedPasses(t *testing.T) {
 func TestNobodyThere(t *testing.T) {
 	source := open(t, "http://127.0.0.1:1")
 	_, err := source.Head(t.Context(), "k")
+	require.Equal(t, objectstore.Transient, objectstore.KindOf(err), "%v", err)
+}
+
+// answering is a source that gets the same answer to each request.
+func answering(t *testing.T, answer http.HandlerFunc) *s3.Source {
+	t.Helper()
+	server := httptest.NewServer(answer)
+	t.Cleanup(server.Close)
+	return open(t, server.URL)
+}
+
+// What ignores ranges would give the object's beginning for each of its parts.
+func TestARangeThatIsIgnoredIsRefused(t *testing.T) {
+	source := answering(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"abc-2"`)
+		fmt.Fprint(w, "0123456789")
+	})
+	for range 2 { // by the SDK, and past it
+		body, err := source.ReadRange(t.Context(), "k", "abc-2", 0, 5)
+		require.NoError(t, err)
+		require.NoError(t, body.Close())
+		_, err = source.ReadRange(t.Context(), "k", "abc-2", 5, 5) //nolint:bodyclose // there is none
+		require.Equal(t, objectstore.Invalid, objectstore.KindOf(err), "%v", err)
+	}
+}
+
+func TestAListingThatDoesntSayHowItGoesOnIsNotTheEnd(t *testing.T) {
+	for name, token := range map[string]string{"without a token": "", "always the same": "<NextContinuationToken>x</NextContinuationToken>"} {
+		t.Run(name, func(t *testing.T) {
+			source := answering(t, func(w http.ResponseWriter, _ *http.Request) {
+				fmt.Fprintf(w, `<ListBucketResult><IsTruncated>true</IsTruncated>%s<Contents><Key>snapferry/movies/tok/index-1</Key><Size>3</Size><ETag>"a"</ETag></Contents></ListBucketResult>`, token)
+			})
+			_, err := source.ListFolder(t.Context(), "")
+			require.Equal(t, objectstore.Transient, objectstore.KindOf(err), "%v", err)
+		})
+	}
+}
+
+func TestAnAnswerWithoutItsLengthIsNoEmptyObject(t *testing.T) {
+	source := answering(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("ETag", `"5d41402abc4b2a76b9719d911017c592"`)
+		w.Header().Set("X-Amz-Server-Side-Encryption", "aws:kms")
+		fmt.Fprint(w, "hel")
+		w.(http.Flusher).Flush()
+		fmt.Fprint(w, "lo")
+	})
+	_, _, err := source.Get(t.Context(), "k", 100)
 	require.Equal(t, objectstore.Transient, objectstore.KindOf(err), "%v", err)
 }
