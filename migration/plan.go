@@ -168,7 +168,9 @@ type Freeze struct {
 	// HotRoundAbove is how long carrying what was written since the last round must
 	// be predicted to take for one, with auto.
 	HotRoundAbove Duration `json:"hotRoundAbove,omitempty" min:"1s" example:"10s"`
-	// Auto freezes without a person as soon as rounds.until is reached.
+	// Auto freezes without a person as soon as the predicted window is as short as
+	// rounds.until wants it, and once: after a window without a cutover only a person
+	// does.
 	Auto bool `json:"auto,omitempty" example:"false"`
 }
 

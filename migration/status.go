@@ -40,8 +40,10 @@ type Status struct {
 	// Prediction is what the frozen window would take if it began when the last
 	// round ended, or right before the block.
 	Prediction *Prediction `json:"prediction,omitempty"`
-	// CloseEnough is set when the rounds have reached rounds.until.
+	// CloseEnough is set when the rounds have reached rounds.until, or no longer make
+	// the window shorter. AutoSpent says that freeze.auto has had its window.
 	CloseEnough bool      `json:"closeEnough,omitempty"`
+	AutoSpent   bool      `json:"autoSpent,omitempty"`
 	Bandwidth   *ByteRate `json:"bandwidth,omitempty"`
 	// Rehearsal is what a rehearsal has found so far; nil in a migration.
 	Rehearsal *Rehearsal `json:"rehearsal,omitempty"`

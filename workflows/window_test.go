@@ -106,6 +106,7 @@ func TestAWriteAfterTheVerificationIsCarriedToo(t *testing.T) {
 func TestAutoFreezesOnce(t *testing.T) {
 	w := newWorld(t)
 	w.untilSixtySeconds()
+	w.env.RegisterDelayedCallback(func() { require.Contains(t, closeEnoughText(w.status()), "freezes no more") }, 23*time.Hour)
 	w.at(24*time.Hour, migration.RequestFreeze) // a person may
 	w.at(24*time.Hour+time.Minute, migration.RequestCutover)
 	w.run()
@@ -123,6 +124,7 @@ func TestAutoFreezesOnlyAtItsAim(t *testing.T) {
 		status := w.status()
 		require.Equal(t, migration.PhaseRounds, status.Phase)
 		require.Greater(t, status.Prediction.Millis, time.Minute.Milliseconds())
+		require.Contains(t, closeEnoughText(status), "longer than rounds.until (1m)")
 		w.env.SignalWorkflow(string(migration.RequestAbort), nil)
 	}, 6*time.Hour)
 	w.run()
