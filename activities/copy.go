@@ -49,8 +49,9 @@ type Copier struct {
 
 // NewCopier makes the copy activities for a worker.
 func NewCopier() *Copier {
+	stores := newStores()
 	return &Copier{
-		source: openSource, sink: openSink,
+		source: stores.source, sink: stores.sink,
 		moving:  transfer.Options{Buffers: transfer.DefaultBuffers(), Limits: []*transfer.Limit{{}}, Stats: &transfer.Stats{}},
 		ask:     askForBandwidth,
 		pages:   paging{blobs: pageBlobs, bytes: pageBytes, most: mostPages},

@@ -3,11 +3,14 @@ package activities
 import (
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -50,5 +53,49 @@ func TestStores(t *testing.T) {
 
 	run.Plan.Target.Repository.Writer.AccessKeySecret = "env:OSS_ABSENT"
 	_, err = openSink(t.Context(), run)
+	requireType(t, migration.ErrorSecret, err)
+}
+
+// Copies share the clients and their connections; a key that was replaced is seen, and so are, after a while, the AWS SDK's files.
+func TestStoresAreShared(t *testing.T) {
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	t.Setenv("OSS_ID", "ak")
+	t.Setenv("OSS_SECRET", "sk")
+	now := time.Unix(0, 0)
+	s := newStores()
+	s.now = func() time.Time { return now }
+	run := migration.Run{Token: "tok", Plan: migration.Plan{
+		Source: migration.Source{Repository: migration.SourceRepository{Bucket: "bucket-s3", Region: "eu-west-1", BasePath: "a"}},
+		Target: migration.Target{Repository: migration.TargetRepository{Bucket: "bucket-oss", Region: "ap-southeast-1", BasePath: "a",
+			Writer: migration.TargetWriter{Endpoint: "https://oss.example.com", AccessKeyID: "env:OSS_ID", AccessKeySecret: "env:OSS_SECRET"}}},
+	}}
+	both := func() (objectstore.Source, objectstore.Sink) {
+		source, err := s.source(t.Context(), run)
+		require.NoError(t, err)
+		sink, err := s.sink(t.Context(), run)
+		require.NoError(t, err)
+		return source, sink
+	}
+	source, sink := both()
+	again, andAgain := both()
+	require.Same(t, source, again)
+	require.Same(t, sink, andAgain)
+	t.Setenv("OSS_SECRET", "another")
+	again, andAgain = both()
+	require.Same(t, source, again)
+	require.NotSame(t, sink, andAgain)
+	now = now.Add(keptFor)
+	again, _ = both()
+	require.NotSame(t, source, again)
+	run.Token = "other"
+	_, other := both()
+	require.NotSame(t, andAgain, other)
+	for n := range 2 * mostKept {
+		run.Token = strconv.Itoa(n)
+		both()
+	}
+	require.LessOrEqual(t, len(s.sinks), mostKept)
+	t.Setenv("OSS_SECRET", "")
+	_, err := s.sink(t.Context(), run)
 	requireType(t, migration.ErrorSecret, err)
 }

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -144,8 +145,9 @@ func newBench(ctx context.Context, dir string, out io.Writer, o options) (b *ben
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, set := range allSets {
-		if err := os.RemoveAll(filepath.Join(dir, set)); err != nil {
+	data := dataFolder(dir)
+	for _, left := range []string{filepath.Join(dir, "data"), data} {
+		if err := os.RemoveAll(left); err != nil {
 			return nil, nil, errors.Join(fmt.Errorf("what an earlier run left can't be removed: %w", err), l.Close())
 		}
 	}
@@ -154,13 +156,25 @@ func newBench(ctx context.Context, dir string, out io.Writer, o options) (b *ben
 		return nil, nil, errors.Join(err, l.Close())
 	}
 	b = &bench{
-		dir: dir, out: out, rclone: o.rclone, profile: o.profile, temporal: l.Temporal, client: c, now: time.Now,
+		dir: data, out: out, rclone: o.rclone, profile: o.profile, temporal: l.Temporal, client: c, now: time.Now,
 		report: &Report{Quick: o.quick, Seed: o.seed, CPUs: runtime.NumCPU(), Load: load(), Cases: []Case{}},
 	}
 	return b, func() error {
 		c.Close()
-		return errors.Join(l.Close(), os.RemoveAll(dir))
+		return errors.Join(l.Close(), os.RemoveAll(data), os.RemoveAll(dir))
 	}, nil
+}
+
+// dataFolder is where the servers keep their objects: in memory, where there is enough of it. A file system on a disk takes several
+// times as long for a new file when many were deleted shortly before (ext4: recently_deleted), which would measure who comes first.
+func dataFolder(dir string) string {
+	const inMemory, enough = "/dev/shm", 12 << 30 // the largest set, three times, and what is in the folders of its runs
+	if freeBytes(inMemory) < enough || freeMemory() < enough {
+		return filepath.Join(dir, "data")
+	}
+	// The same for each run in this checkout, so that it removes what one that was killed has left.
+	sum := sha256.Sum256([]byte(dir))
+	return filepath.Join(inMemory, fmt.Sprintf("snapferry-bench-%x", sum[:6]))
 }
 
 // on runs work on a set's data and servers.

@@ -74,3 +74,27 @@ func settle() { syscall.Sync() }
 func endsWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 }
+
+// freeBytes is the room that a file system has; 0 if that can't be told.
+func freeBytes(folder string) int64 {
+	var s syscall.Statfs_t
+	if syscall.Statfs(folder, &s) != nil {
+		return 0
+	}
+	return int64(s.Bavail) * s.Bsize
+}
+
+// freeMemory is what the kernel could give to programs without swapping; 0 if that can't be told.
+func freeMemory() int64 {
+	data, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := bytes.Cut(data, []byte("MemAvailable:"))
+	fields := bytes.Fields(rest)
+	if len(fields) == 0 {
+		return 0
+	}
+	kib, _ := strconv.ParseInt(string(fields[0]), 10, 64) // 0 is what it says then
+	return kib << 10
+}
