@@ -34,18 +34,18 @@ const (
 	pageBytes = 512 << 20
 	mostPages = 200
 	// A page costs its worker a look at its shards' lists of files, and the workflow
-	// six events: smaller ones than these gain nothing.
+	// six events: smaller ones gain nothing.
 	leastPageBlobs = 250
-	leastPageBytes = 128 << 20
-	// pagesForEach is how many pages a delta is cut into for each that may be under
+	// pagesForEach is how many pages many blobs are cut into for each that may be under
 	// way at once: with one for each, workers would stand idle that find none left,
-	// and all would wait for the slowest at the end.
+	// and all would wait for the slowest at the end. Large blobs stay together, for a
+	// worker is fast only with many at once.
 	pagesForEach = 4
 )
 
 // cut makes the pages of a delta, from the sizes of each shard's blobs, for so
 // many under way at once. A large shard is spread over several, small ones share
-// a page; only a blob that is larger than a page makes a larger one.
+// a page, which holds half as much again as the bound and half a blob at most, or one blob.
 func (g paging) cut(sizes map[repository.ShardID][]int64, atOnce int) []migration.CopyPage {
 	var count, bytes int64
 	for _, of := range sizes {
@@ -55,9 +55,13 @@ func (g paging) cut(sizes map[repository.ShardID][]int64, atOnce int) []migratio
 		}
 	}
 	wanted := int64(max(atOnce, 1)) * pagesForEach
-	g.blobs, g.bytes = min(g.blobs, max(count/wanted+1, leastPageBlobs)), min(g.bytes, max(bytes/wanted+1, leastPageBytes))
-	// Half a page more for each that its last blob leaves unfilled.
-	g.blobs, g.bytes = max(g.blobs, count/g.most+1), max(g.bytes, bytes/g.most*3/2+1)
+	g.blobs = min(g.blobs, max(count/wanted+1, leastPageBlobs))
+	g.blobs, g.bytes = max(g.blobs, count/g.most+1), max(g.bytes, bytes/g.most+1)
+	// All of the same size, and no small one at the end that all would wait for.
+	full := g.bytes
+	if n := (bytes + full/2) / full; n > 0 {
+		g.bytes = min(full+full/4, bytes/n+1)
+	}
 	var pages []migration.CopyPage
 	var page migration.CopyPage
 	for _, shard := range sortedShards(maps.Keys(sizes)) {
@@ -69,7 +73,7 @@ func (g paging) cut(sizes map[repository.ShardID][]int64, atOnce int) []migratio
 			r.From = r.To
 		}
 		for i, size := range sizes[shard] {
-			if page.Blobs > 0 && (page.Blobs >= g.blobs || page.Bytes+size > g.bytes) {
+			if page.Blobs > 0 && (page.Blobs >= g.blobs || page.Bytes+size/2 > g.bytes) {
 				end()
 				pages = append(pages, page)
 				page = migration.CopyPage{}
@@ -80,10 +84,25 @@ func (g paging) cut(sizes map[repository.ShardID][]int64, atOnce int) []migratio
 		}
 		end()
 	}
-	if page.Blobs > 0 {
+	if last := len(pages) - 1; last >= 0 && page.Blobs < g.blobs/4 && page.Bytes < g.bytes/4 {
+		pages[last] = joined(pages[last], page)
+	} else if page.Blobs > 0 {
 		pages = append(pages, page)
 	}
 	return pages
+}
+
+// joined is a page with the one that follows it.
+func joined(a, b migration.CopyPage) migration.CopyPage {
+	a.Blobs, a.Bytes = a.Blobs+b.Blobs, a.Bytes+b.Bytes
+	for _, r := range b.Shards {
+		if end := &a.Shards[len(a.Shards)-1]; end.IndexID == r.IndexID && end.Shard == r.Shard && end.To == r.From {
+			end.To = r.To
+		} else {
+			a.Shards = append(a.Shards, r)
+		}
+	}
+	return a
 }
 
 func sortedShards(shards func(func(repository.ShardID) bool)) []repository.ShardID {

@@ -111,6 +111,11 @@ func stop(workers []worker.Worker) {
 	stopping.Wait()
 }
 
+// taskPollers is how many requests for activities wait at the Temporal server per queue. It splits a queue into four partitions, and a
+// task in one that nobody asks waits for seconds until it is passed on, seen on server 1.29: writers may be standing still meanwhile. The
+// client asks the partitions in turn.
+const taskPollers = 8
+
 // heartbeatThrottle is how often a heartbeat goes to Temporal at most. An
 // activity learns of an abort by its heartbeats only, and what one says is what
 // people look at.
@@ -119,6 +124,7 @@ const heartbeatThrottle = 3 * time.Second
 func options(c config, queue string, fatal func(error)) worker.Options {
 	o := worker.Options{
 		MaxConcurrentActivityExecutionSize: c.maxActivities,
+		MaxConcurrentActivityTaskPollers:   taskPollers,
 		WorkerStopTimeout:                  c.stopTimeout,
 		MaxHeartbeatThrottleInterval:       heartbeatThrottle,
 		DefaultHeartbeatThrottleInterval:   heartbeatThrottle,

@@ -50,8 +50,9 @@ func work(ctx context.Context, o workerOptions) (err error) {
 	}
 	defer c.Close()
 
-	const heartbeatThrottle = 3 * time.Second // as the worker command's
-	options := worker.Options{WorkerStopTimeout: 5 * time.Second, MaxHeartbeatThrottleInterval: heartbeatThrottle, DefaultHeartbeatThrottleInterval: heartbeatThrottle}
+	const heartbeatThrottle = 3 * time.Second // this and the pollers as the worker command's
+	const taskPollers = 8
+	options := worker.Options{MaxConcurrentActivityTaskPollers: taskPollers, WorkerStopTimeout: 5 * time.Second, MaxHeartbeatThrottleInterval: heartbeatThrottle, DefaultHeartbeatThrottleInterval: heartbeatThrottle}
 	copying := options
 	copying.MaxConcurrentActivityExecutionSize, copying.DisableWorkflowWorker = maxCopies, true
 	copier := worker.New(c, migration.CopyTaskQueue, copying)

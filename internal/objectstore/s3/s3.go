@@ -2,9 +2,11 @@
 package s3
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"crypto/tls"
+	"net"
 	"net/http"
 	"time"
 
@@ -95,5 +97,24 @@ func httpClient(concurrency int) *awshttp.BuildableClient {
 		t.TLSHandshakeTimeout = connectTimeout
 		t.ResponseHeaderTimeout = readTimeout
 		t.ReadBufferSize = 16 << 10 // more is read at once into the reader's own memory
+		dial := t.DialContext
+		t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			c, err := dial(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return &bufferedConn{Conn: c, buffered: bufio.NewReaderSize(c, recordsAtOnce)}, nil
+		}
 	})
 }
+
+// recordsAtOnce is four of TLS's records. crypto/tls reads each with a call of its own, which costs more than to decrypt it; who asks for
+// as much as this, as bodies without TLS are read, gets it past the buffer.
+const recordsAtOnce = 64 << 10
+
+type bufferedConn struct {
+	net.Conn
+	buffered *bufio.Reader
+}
+
+func (c *bufferedConn) Read(p []byte) (int, error) { return c.buffered.Read(p) }
