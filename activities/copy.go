@@ -252,6 +252,15 @@ func inParallel[T any](ctx context.Context, j *copyJob, items []T, work func(con
 	return context.Cause(ctx)
 }
 
+// together runs a few requests at the same time and ends at the first error.
+func together(ctx context.Context, work ...func(context.Context) error) error {
+	group, working := errgroup.WithContext(ctx)
+	for _, w := range work {
+		group.Go(func() error { return w(working) })
+	}
+	return group.Wait()
+}
+
 // blame finds out what the loss or change of an object in S3 means: if the root
 // has moved on, the copy begins again from the new one; else somebody has taken
 // a snapshot apart.

@@ -222,20 +222,13 @@ type shardDelta struct {
 
 // deltaOf reads the lists of files of a shard, of the snapshots and of the base.
 func (j *copyJob) deltaOf(ctx context.Context, p *copyPlan, t shardTask) (*shardDelta, error) {
-	base, err := j.baseOf(ctx, t.shard)
+	base, lists, err := j.listsOf(ctx, p, t)
 	if err != nil {
 		return nil, err
 	}
 	d, wanted := &shardDelta{}, map[string]repository.Blob{}
-	for _, uuid := range t.snapshots {
-		key, err := repository.ShardSnapshotKey(t.shard, uuid)
-		if err != nil {
-			return nil, err
-		}
-		data, err := j.hold(ctx, p, key)
-		if err != nil {
-			return nil, err
-		}
+	for i, uuid := range t.snapshots {
+		key, data := lists[i].key, lists[i].data
 		files, err := repository.ParseShardSnapshot(data)
 		if err != nil {
 			return nil, j.parse(key, err)
@@ -263,6 +256,35 @@ func (j *copyJob) deltaOf(ctx context.Context, p *copyPlan, t shardTask) (*shard
 	}
 	slices.SortFunc(d.blobs, func(a, b repository.Blob) int { return strings.Compare(a.Key, b.Key) })
 	return d, nil
+}
+
+// filesList is the list of files of one snapshot of a shard, as it stands in S3.
+type filesList struct {
+	key  string
+	data []byte
+}
+
+// listsOf reads the lists of files of a shard's snapshots, and the base's, from
+// both sides at the same time.
+func (j *copyJob) listsOf(ctx context.Context, p *copyPlan, t shardTask) (base *repository.ShardSnapshot, lists []filesList, err error) {
+	lists = make([]filesList, len(t.snapshots))
+	err = together(ctx,
+		func(ctx context.Context) (err error) { base, err = j.baseOf(ctx, t.shard); return err },
+		func(ctx context.Context) error {
+			for i, uuid := range t.snapshots {
+				key, err := repository.ShardSnapshotKey(t.shard, uuid)
+				if err != nil {
+					return err
+				}
+				data, err := j.hold(ctx, p, key)
+				if err != nil {
+					return err
+				}
+				lists[i] = filesList{key, data}
+			}
+			return nil
+		})
+	return base, lists, err
 }
 
 // sameAsBase makes sure that a snapshot and the base mean the same by the names
@@ -298,6 +320,18 @@ func (j *copyJob) sameAsBase(shard repository.ShardID, files, base *repository.S
 }
 
 func (j *copyJob) planShard(ctx context.Context, p *copyPlan, t shardTask) error {
+	if j.again {
+		return j.planDelta(ctx, p, t)
+	}
+	// The first attempt lists nothing but a shard's indices, which needn't wait.
+	listing := t
+	t.listIndex = false
+	return together(ctx,
+		func(ctx context.Context) error { return j.findGeneration(ctx, p, listing) },
+		func(ctx context.Context) error { return j.planDelta(ctx, p, t) })
+}
+
+func (j *copyJob) planDelta(ctx context.Context, p *copyPlan, t shardTask) error {
 	d, err := j.deltaOf(ctx, p, t)
 	if err != nil {
 		return err

@@ -92,38 +92,42 @@ func (j *copyJob) prove(ctx context.Context, p *copyPlan) error {
 	return nil
 }
 
-// publish writes what the data blobs need to be found, from the leaves to the
-// root, each stage whole before the next begins.
+// publish writes what the data blobs need to be found, and then the root, which is
+// the first to name any of it: the stages before have no order among themselves
+// that a reader could see, and writers may be waiting for each turn.
 func (j *copyJob) publish(ctx context.Context, p *copyPlan) error {
 	j.doing("publishing")
 	stages, err := p.metadata(j.from.Root)
 	if err != nil {
 		return err
 	}
+	var before []repository.Object
 	for _, stage := range slices.Sorted(maps.Keys(stages)) {
-		switch stage {
-		case repository.StageRoot:
-			err = j.publishRoot(ctx)
-		case repository.StageLatest:
-			err = j.publishLatest(ctx, j.from.Generation)
-		default:
-			err = inParallel(ctx, j, stages[stage], func(ctx context.Context, o repository.Object) error { return j.publishObject(ctx, p, o) })
-			err = j.blame(ctx, p, err)
-		}
-		if err != nil {
-			return err
+		if stage < repository.StageRoot {
+			before = append(before, stages[stage]...)
 		}
 	}
-	key := repository.RootIndexKey(j.from.Generation)
-	data, _, err := j.mover.ReadBack(ctx, key, metadataLimit)
-	if err != nil {
+	err = inParallel(ctx, j, before, func(ctx context.Context, o repository.Object) error { return j.publishObject(ctx, p, o) })
+	if err := j.blame(ctx, p, err); err != nil {
 		return err
 	}
-	if !bytes.Equal(data, j.from.data) {
-		return j.conflict("%s there was replaced right after it was written", key)
+	if err := j.publishRoot(ctx); err != nil {
+		return err
 	}
-	j.result.Generation = j.from.Generation
-	return nil
+	err = together(ctx,
+		func(ctx context.Context) error { return j.publishLatest(ctx, j.from.Generation) },
+		func(ctx context.Context) error {
+			key := repository.RootIndexKey(j.from.Generation)
+			data, _, err := j.mover.ReadBack(ctx, key, metadataLimit)
+			if err == nil && !bytes.Equal(data, j.from.data) {
+				err = j.conflict("%s there was replaced right after it was written", key)
+			}
+			return err
+		})
+	if err == nil {
+		j.result.Generation = j.from.Generation
+	}
+	return err
 }
 
 // publishObject copies one metadata object. These are small: only those of the
@@ -151,10 +155,8 @@ func (j *copyJob) publishObject(ctx context.Context, p *copyPlan, o repository.O
 // copied must still be what the source has, and nobody else may have published
 // in between.
 func (j *copyJob) publishRoot(ctx context.Context) error {
-	if err := j.fence(ctx); err != nil {
-		return err
-	}
-	if err := j.unlessPublished(ctx, j.from.Generation); err != nil {
+	err := together(ctx, j.fence, func(ctx context.Context) error { return j.unlessPublished(ctx, j.from.Generation) })
+	if err != nil {
 		return err
 	}
 	return j.mover.Write(ctx, repository.RootIndexKey(j.from.Generation), j.from.data, j.from.etag)
