@@ -61,10 +61,12 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 }
 
 // follows is the pace at which the shards of a running snapshot are looked at.
-// Snapshots that are over before the first look need no following.
+// Snapshots that are over before the first look need no following: what there is
+// to gain is the copy of some shards, about a second, and to read them slows down
+// a source whose network or disks are what the snapshot waits for.
 func (a *Activities) follows() backoff {
 	polls := a.polls()
-	polls.next = 2 * time.Second
+	polls.next = 4 * time.Second
 	return polls
 }
 
