@@ -38,7 +38,7 @@ func (m *run) freeze() (migration.Phase, error) {
 		if found, err = look("look for indices that came while the block was set"); err != nil {
 			return "", err
 		}
-		if len(m.fresh(found)) > 0 {
+		if !m.areFrozen(found) {
 			continue
 		}
 		m.window.indices = found
@@ -76,7 +76,7 @@ func (m *run) awaitStandstill(step string) (migration.Standstill, error) {
 
 // openWindow begins a frozen window and arms the dead man's switch.
 func (m *run) openWindow() {
-	w := &window{found: migration.Blocks{}, predicted: m.Prediction}
+	w := &window{found: migration.Blocks{}, uuids: map[string]string{}, predicted: m.Prediction}
 	m.window = w
 	m.windowContext, w.stop = workflow.WithCancel(m.work)
 	limit := m.plan.Freeze.MaxDuration.Std()
@@ -100,14 +100,9 @@ func (m *run) blockWrites(found []migration.Index) error {
 // fresh names the indices that the window has not met before. One that was deleted
 // and made anew under its name is none that it has met.
 func (m *run) fresh(found []migration.Index) []string {
-	met := map[string]string{}
-	for _, index := range m.window.indices {
-		met[index.Name] = index.UUID
-	}
 	var fresh []string
 	for _, index := range found {
-		_, known := m.window.found[index.Name]
-		if uuid, blocked := met[index.Name]; !known || blocked && uuid != index.UUID {
+		if _, known := m.window.found[index.Name]; !known || m.window.uuids[index.Name] != index.UUID {
 			fresh = append(fresh, index.Name)
 		}
 	}
@@ -132,6 +127,11 @@ func (m *run) block(fresh []string) error {
 		err := m.attempt("read the blocks that the source has", func(ctx workflow.Context) error {
 			found, err := call[migration.Blocks](ctx, m.paced(quickCall("blocks of "+indexCount(len(fresh)))), migration.ActivityReadBlocks,
 				migration.IndicesRequest{Run: m.forActivities(), Indices: fresh})
+			if err == nil {
+				for _, index := range m.window.indices {
+					m.window.uuids[index.Name] = index.UUID
+				}
+			}
 			for _, name := range workflow.DeterministicKeys(found) {
 				m.window.found[name] = found[name]
 				for _, block := range workflow.DeterministicKeys(found[name]) {
@@ -217,12 +217,17 @@ func (m *run) sameIndices(found []migration.Index) bool {
 
 // changed tells whether the plan's indices are others than those that are frozen.
 func (m *run) changed(found []migration.Index) bool {
-	before := m.window.indices
-	if slices.EqualFunc(before, found, func(a, b migration.Index) bool { return a.Name == b.Name && a.UUID == b.UUID }) {
+	if m.areFrozen(found) {
 		return false
 	}
-	m.warn(fmt.Sprintf("the plan's indices changed while writes were blocked (%d before, %d after): they were frozen and carried once more", len(before), len(found)))
+	m.warn(fmt.Sprintf("the plan's indices changed while writes were blocked (%d before, %d after): they were frozen and carried once more", len(m.window.indices), len(found)))
 	return true
+}
+
+// areFrozen tells whether these are the very indices that were blocked and stood
+// still.
+func (m *run) areFrozen(found []migration.Index) bool {
+	return slices.EqualFunc(m.window.indices, found, func(a, b migration.Index) bool { return a.Name == b.Name && a.UUID == b.UUID })
 }
 
 // moved tells whether a step in the frozen window failed because the plan's
@@ -276,6 +281,9 @@ func (m *run) awaitCutover() (migration.Phase, error) {
 // verified: the same indices, blocked, with the same documents.
 func (m *run) confirm() (bool, error) {
 	found, err := m.resolveFrozen("look for indices that came or went meanwhile")
+	if errors.Is(err, errBlockAgain) {
+		return false, nil
+	}
 	if err != nil || !m.sameIndices(found) {
 		return false, err
 	}

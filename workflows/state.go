@@ -86,8 +86,10 @@ type published struct {
 // window is the frozen window: from the first look at the source's blocks until
 // the cutover begins or the block is lifted.
 type window struct {
-	// found are the blocks of the source before ours.
+	// found are the blocks of the source before ours, uuids those of the indices that
+	// had them: an index that is made anew has others.
 	found migration.Blocks
+	uuids map[string]string
 	// indices are those that are blocked, frozen is what they held once they stood still.
 	indices []migration.Index
 	frozen  migration.Standstill

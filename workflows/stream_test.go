@@ -14,7 +14,6 @@ import (
 // of the whole is told of them.
 func TestShardsAreCarriedWhileTheSnapshotRuns(t *testing.T) {
 	w := newWorld(t)
-	carried := make(chan struct{})
 	w.done = func(r migration.ShardsRequest) migration.DoneShards {
 		if r.Snapshot != "movies-r0001-a1" {
 			return migration.DoneShards{Ended: true}
@@ -27,17 +26,7 @@ func TestShardsAreCarriedWhileTheSnapshotRuns(t *testing.T) {
 		}
 		return migration.DoneShards{Ended: true}
 	}
-	w.after[migration.ActivityCopyShards] = func(n int) {
-		if n == 2 {
-			close(carried)
-		}
-	}
-	w.on[migration.ActivityTakeSnapshot] = func(n int) error {
-		if n == 2 {
-			<-carried
-		}
-		return nil
-	}
+	w.secondSnapshotOutlasts(2)
 	w.usualRequests()
 	w.run()
 	report := w.completed()
@@ -106,7 +95,6 @@ func TestAnAbortEndsTheStreamToo(t *testing.T) {
 // carried of the first is none of the second.
 func TestShardsOfALostSnapshotDoNotCount(t *testing.T) {
 	w := newWorld(t)
-	carried := make(chan struct{})
 	w.done = func(r migration.ShardsRequest) migration.DoneShards {
 		switch {
 		case r.Snapshot != "movies-r0001-a1":
@@ -117,17 +105,7 @@ func TestShardsOfALostSnapshotDoNotCount(t *testing.T) {
 		}
 		return migration.DoneShards{Ended: true}
 	}
-	w.after[migration.ActivityCopyShards] = func(n int) {
-		if n == 2 {
-			close(carried)
-		}
-	}
-	w.on[migration.ActivityTakeSnapshot] = func(n int) error {
-		if n == 2 {
-			<-carried
-		}
-		return nil
-	}
+	w.secondSnapshotOutlasts(2)
 	w.usualRequests()
 	w.run()
 	report := w.completed()
@@ -139,7 +117,13 @@ func TestShardsOfALostSnapshotDoNotCount(t *testing.T) {
 // trusted once more: a person's retry carries it again.
 func TestARetriedCopyTrustsNoStream(t *testing.T) {
 	w := newWorld(t)
-	w.streamsOneShard("movies-r0001-a1")
+	w.done = func(r migration.ShardsRequest) migration.DoneShards {
+		if r.Snapshot != "movies-r0001-a1" || len(r.Known) > 0 {
+			return migration.DoneShards{Ended: true}
+		}
+		return migration.DoneShards{UUID: "uuid-" + r.Snapshot, Shards: []migration.SnapshotShard{{Index: "catalog"}}}
+	}
+	w.secondSnapshotOutlasts(1)
 	w.on[migration.ActivityCopySnapshot] = func(n int) error {
 		if n == 2 {
 			return temporal.NewApplicationErrorWithOptions("the blob is gone", string(migration.ErrorRepository), temporal.ApplicationErrorOptions{NonRetryable: true})
@@ -154,27 +138,19 @@ func TestARetriedCopyTrustsNoStream(t *testing.T) {
 	require.True(t, w.copies[1].Again)
 }
 
-// streamsOneShard has a shard of that snapshot carried while it runs.
-func (w *world) streamsOneShard(snapshot string) {
+// secondSnapshotOutlasts has the second snapshot run until so many batches of its
+// shards are carried.
+func (w *world) secondSnapshotOutlasts(batches int) {
 	carried := make(chan struct{})
-	w.done = func(r migration.ShardsRequest) migration.DoneShards {
-		if r.Snapshot != snapshot || len(r.Known) > 0 {
-			return migration.DoneShards{Ended: true}
+	w.after[migration.ActivityCopyShards] = func(n int) {
+		if n == batches {
+			close(carried)
 		}
-		return migration.DoneShards{UUID: "uuid-" + r.Snapshot, Shards: []migration.SnapshotShard{{Index: "catalog"}}}
 	}
-	w.after[migration.ActivityCopyShards] = func(int) { close(carried) }
-	w.on[migration.ActivityTakeSnapshot] = func(int) error {
-		if w.running(snapshot) {
+	w.on[migration.ActivityTakeSnapshot] = func(n int) error {
+		if n == 2 {
 			<-carried
 		}
 		return nil
 	}
-}
-
-// running tells whether it is the turn of a snapshot to be taken.
-func (w *world) running(snapshot string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return migration.SnapshotName("movies", len(w.snapshots), 1) == snapshot
 }

@@ -79,6 +79,20 @@ func TestAnIndexThatIsMadeAnewInTheWindowIsBlockedToo(t *testing.T) {
 	require.Equal(t, 2, w.called(migration.ActivityReadBlocks))
 }
 
+// An index that isn't there for a moment comes back with our block, which must not be
+// taken for one that was found: the source would keep it for ever.
+func TestAnIndexThatComesBackKeepsNoBlockOfOurs(t *testing.T) {
+	w := newWorld(t)
+	all := w.indices
+	w.during(migration.ActivityBlockWrites, 1, func() { w.change(func() { w.indices = all[1:] }) })
+	w.during(migration.ActivityTakeSnapshot, 3, func() { w.change(func() { w.indices = all }) })
+	w.at(20*time.Minute, migration.RequestFreeze)
+	w.at(40*time.Minute, migration.RequestCutover)
+	w.run()
+	w.completed()
+	require.Equal(t, 1, w.called(migration.ActivityReadBlocks))
+}
+
 // Between the verification and the cutover, somebody lifts the block, updates a
 // document and sets it again: every count is as it was.
 func TestAWriteAfterTheVerificationIsCarriedToo(t *testing.T) {
