@@ -127,8 +127,8 @@ func (m Measured) line(throttled bool, took func(Round) (bytes, millis int64)) l
 	if len(lifted) == 0 {
 		return fit(all, fastest)
 	}
-	if len(lifted)+len(free) == 1 {
-		fastest = min(fastest, steepestBeside(lifted[0], gentle, throttled))
+	if throttled && len(lifted)+len(free) == 1 {
+		fastest = min(fastest, steepestBeside(lifted[0], gentle))
 	}
 	return fit(append(lifted, free...), fastest)
 }
@@ -138,18 +138,14 @@ func (m Measured) line(throttled bool, took func(Round) (bytes, millis int64)) l
 const liftedGain = 2
 
 // steepestBeside bounds what a byte takes where a single round tells how fast the
-// clusters are: a larger one took as long as it did, throttled or not.
-func steepestBeside(p point, larger []point, throttled bool) float64 {
+// clusters are: a larger one took as long as it did although it was throttled.
+func steepestBeside(p point, larger []point) float64 {
 	steepest := math.Inf(1)
 	for _, other := range larger {
 		if other.bytes < 2*p.bytes {
 			continue
 		}
-		slope := max(other.millis-p.millis, 0) / (other.bytes - p.bytes)
-		if throttled {
-			slope /= liftedGain
-		}
-		steepest = min(steepest, slope)
+		steepest = min(steepest, max(other.millis-p.millis, 0)/(other.bytes-p.bytes)/liftedGain)
 	}
 	return steepest
 }
