@@ -109,7 +109,7 @@ func newWorld(t *testing.T) *world {
 	w.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: migration.WorkflowID("movies"), TaskQueue: migration.TaskQueue})
 	w.env.RegisterWorkflow(Migration)
 	register(w, migration.ActivityPreflight, func(migration.Run) (migration.PreflightResult, error) {
-		return migration.PreflightResult{SourceVersion: "5.5.2", TargetVersion: "5.5.3", Indices: w.indices, Problems: w.problems}, nil
+		return migration.PreflightResult{SourceVersion: "5.5.2", TargetVersion: "5.5.3", Indices: slices.Clone(w.indices), Problems: w.problems}, nil
 	})
 	register(w, migration.ActivityEnsureTargetBucket, func(migration.Run) (any, error) { return nil, nil })
 	register(w, migration.ActivityRegisterRepositories, func(migration.Run) (any, error) { w.registered = true; return nil, nil })
@@ -121,7 +121,7 @@ func newWorld(t *testing.T) *world {
 				w.indices[i].Writes += w.written
 			}
 		}
-		return w.indices, nil
+		return slices.Clone(w.indices), nil // it is encoded when the lock is free again
 	})
 	register(w, migration.ActivityReadThrottles, func(migration.Run) (migration.ThrottlesFound, error) {
 		assert.Zero(t, w.throttles, "our own throttles are taken for what was found")
