@@ -73,14 +73,14 @@ func (f *preflight) everything(ctx context.Context, p *pulse) (migration.Preflig
 	}, nil
 }
 
-// verdict is the type of the error. What credentials or secrets hide may be
-// wrong too, so they come first.
+// verdict is the type of the error. What a worker lacks hides the rest, and what
+// credentials hide may be wrong too, so they come first in this order.
 func (f *preflight) verdict() migration.ErrorType {
 	switch {
-	case f.refusals > 0:
-		return migration.ErrorUnauthorized
 	case f.absent > 0:
 		return migration.ErrorSecret
+	case f.refusals > 0:
+		return migration.ErrorUnauthorized
 	}
 	return migration.ErrorPreflight
 }

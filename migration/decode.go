@@ -96,6 +96,9 @@ func decodeJSON(data []byte) (Plan, error) {
 	problems := checkShape("", tree, reflect.TypeFor[Plan](), reflect.StructField{})
 	// From the tree that was checked, not from the text: what encoding/json does
 	// with duplicates and letter case must not bring in anything else.
+	for _, problem := range problems {
+		drop(tree, problem.Field) // or it would keep all other fields from being judged
+	}
 	checked, err := json.Marshal(tree)
 	if err != nil {
 		return Plan{}, &InvalidPlanError{Problems: []Problem{{Field: "(input)", Message: err.Error(), Remedy: "mend the syntax"}}}
@@ -118,6 +121,23 @@ func decodeJSON(data []byte) (Plan, error) {
 		return Plan{}, &InvalidPlanError{Problems: problems}
 	}
 	return plan, nil
+}
+
+// drop takes a field out of decoded JSON; a list goes as a whole.
+func drop(tree any, path string) {
+	object, ok := tree.(map[string]any)
+	if !ok {
+		return
+	}
+	for name := range object {
+		switch {
+		case name == path || strings.HasPrefix(path, name+"["):
+			delete(object, name)
+			return
+		case strings.HasPrefix(path, name+"."):
+			drop(object[name], path[len(name)+1:])
+		}
+	}
 }
 
 // checkShape compares decoded JSON with a Go type and reports unknown fields,

@@ -1,5 +1,7 @@
 package migration
 
+import "fmt"
+
 // Status is the answer to the status query.
 type Status struct {
 	WorkflowID string `json:"workflowId"`
@@ -114,4 +116,20 @@ type Progress struct {
 	DocsTotal   int64 `json:"docsTotal,omitempty"`
 	// Waiting says what it waits for, if something else is in its way.
 	Waiting string `json:"waiting,omitempty"`
+}
+
+// Convergence says what follows when rounds.until has nothing more to gain; nothing
+// as long as it has.
+func (s Status) Convergence() string {
+	if !s.CloseEnough {
+		return ""
+	}
+	aim := s.Plan.Rounds.Until.Window
+	switch reached := s.Prediction != nil && s.Prediction.Millis <= aim.Std().Milliseconds(); {
+	case !reached:
+		return fmt.Sprintf("The rounds no longer make the window shorter, which is longer than rounds.until (%s): freeze if that is short enough; freeze.auto doesn't", aim)
+	case s.AutoSpent && s.Plan.Freeze.Auto:
+		return "The rounds have come close enough (rounds.until). The last window ended without a cutover, so freeze.auto freezes no more: freeze when somebody is there for the cutover"
+	}
+	return "The rounds have come close enough (rounds.until): freeze now"
 }

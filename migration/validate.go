@@ -97,6 +97,7 @@ func (p Plan) problems() []Problem {
 	c.atMost("freeze.maxDuration", p.Freeze.MaxDuration)
 	c.atMost("freeze.standstillTimeout", p.Freeze.StandstillTimeout)
 	c.atMost("freeze.slotWait", p.Freeze.SlotWait)
+	c.atMost("freeze.hotRoundAbove", p.Freeze.HotRoundAbove)
 	c.checkThrottles(p)
 	if p.Copy.Concurrency > MaxConcurrency {
 		c.add("copy.concurrency", fmt.Sprint(p.Copy.Concurrency), fmt.Sprintf("must be from 1 to %d", MaxConcurrency), fmt.Sprintf("for example concurrency: %d", DefaultConcurrency))
@@ -230,7 +231,10 @@ func validPort(port string) bool {
 }
 
 func (c *checker) checkSecret(field string, ref SecretRef, required bool) {
-	if ref == "" && !required {
+	if ref == "" {
+		if required {
+			c.add(field, "", "is missing", "give a reference to the secret: env:NAME or file:/PATH")
+		}
 		return
 	}
 	if err := ref.Validate(); err != nil {

@@ -122,6 +122,12 @@ func describeWindow(w migration.FrozenWindow) string {
 		report.Span(w.BlockMillis), report.Span(w.SnapshotMillis), report.Span(w.CopyMillis), report.Span(w.RestoreMillis), report.Span(w.VerifyMillis))
 }
 
+func describePrediction(p migration.Prediction) string {
+	return describeWindow(migration.FrozenWindow{
+		Millis: p.Millis, BlockMillis: p.BlockMillis, SnapshotMillis: p.SnapshotMillis, CopyMillis: p.CopyMillis, RestoreMillis: p.RestoreMillis, VerifyMillis: p.VerifyMillis,
+	})
+}
+
 func describeDecision(d migration.Decision) string {
 	text := string(d.Request)
 	if d.By != "" {

@@ -40,8 +40,10 @@ func firstRound() migration.Round {
 
 // inRounds is a migration between two rounds.
 func inRounds(t *testing.T) *migration.Status {
+	plan := moviesPlan(t)
+	plan.Rounds.Until.Window = migration.Duration(time.Minute)
 	return &migration.Status{
-		WorkflowID: "migration/movies", Plan: moviesPlan(t), Phase: migration.PhaseRounds,
+		WorkflowID: "migration/movies", Plan: plan, Phase: migration.PhaseRounds,
 		PhaseSinceMillis: at(70 * time.Minute), StartedMillis: at(90 * time.Minute),
 		Round: 2, RoundsEnded: 2, Rounds: []migration.Round{baselineRound(), firstRound()},
 		NextRoundMillis: at(-5 * time.Minute),
@@ -49,8 +51,9 @@ func inRounds(t *testing.T) *migration.Status {
 			{Name: "movies", Shards: 5, SourceDocs: 1_500_412, SourceBytes: 3 * 1024 * mib, TargetDocs: 1_500_400},
 			{Name: "logs-2026", Shards: 1, SourceDocs: 500_000, SourceBytes: 700 * mib, TargetDocs: -1},
 		},
-		IndicesTotal: 2,
-		WaitsFor:     "the next round, or freeze",
+		IndicesTotal: 2, CloseEnough: true,
+		Prediction: &migration.Prediction{AtMillis: at(70 * time.Minute), Millis: 42_000, BlockMillis: 350, SnapshotMillis: 9_000, CopyMillis: 4_000, RestoreMillis: 8_000, VerifyMillis: 20_650},
+		WaitsFor:   "the next round, or freeze",
 		Next: []string{"starter freeze movies", "temporal workflow signal --workflow-id migration/movies --name freeze",
 			"starter round movies", "temporal workflow signal --workflow-id migration/movies --name round"},
 		Warnings: []string{"index logs-2025 is gone from the source"},

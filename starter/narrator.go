@@ -76,7 +76,9 @@ func (n *narrator) status(s migration.Status, running bool, add func(string, ...
 		if i := len(s.Rounds) - (s.RoundsEnded - n.roundsEnded); i >= 0 {
 			add("%s", describeRound(s.Rounds[i]))
 		}
-		n.roundsEnded++
+		if n.roundsEnded++; n.roundsEnded == s.RoundsEnded && s.Prediction != nil && s.Phase.BeforeFreeze() {
+			add("a window now would take about %s", describePrediction(*s.Prediction))
+		}
 	}
 	for _, note := range s.Notes {
 		if key := noteKey(note); !n.notes[key] {

@@ -22,9 +22,29 @@ func (a *app) planCommand() *cobra.Command {
 		Use:   "plan",
 		Short: "Write and check plans",
 		Long:  "A plan is the one input of a migration: a YAML or JSON file. See docs/plan.md.",
+		Args:  noUnknownCommand,
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+		// A mistyped command's flags are not the mistake to be told of.
+		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
 	}
 	command.AddCommand(a.planExampleCommand(), a.planValidateCommand(), a.planJSONCommand())
 	return command
+}
+
+// noUnknownCommand refuses what is none of a command's subcommands: cobra does so
+// for the root only.
+func noUnknownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("unknown command %q for %q", args[0], c.CommandPath())
+	if c.SuggestionsMinimumDistance == 0 {
+		c.SuggestionsMinimumDistance = 2 // cobra's own
+	}
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		text += "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return errors.New(text)
 }
 
 func (a *app) planExampleCommand() *cobra.Command {
@@ -133,11 +153,25 @@ func describePlan(p migration.Plan) string {
 		if p.Rehearsal {
 			row("Rehearsal:", "a baseline and two rounds into throw-away indices; no write is blocked, and what it makes is removed")
 		} else {
-			row("Rounds:", "every "+p.Rounds.Interval.String()+", until freeze")
-			row("Freeze:", "for at most "+p.Freeze.MaxDuration.String()+" without a cutover")
+			row("Rounds:", roundsText(p))
+			row("Freeze:", freezeText(p)+"; for at most "+p.Freeze.MaxDuration.String()+" without a cutover")
 		}
 		row("Verification:", verification(p))
 	})
+}
+
+func roundsText(p migration.Plan) string {
+	if until := p.Rounds.Until.Window; until > 0 {
+		return fmt.Sprintf("one after the other until the predicted window is at most %s or gets no shorter, then every %s", until, p.Rounds.Interval)
+	}
+	return "every " + p.Rounds.Interval.String()
+}
+
+func freezeText(p migration.Plan) string {
+	if p.Freeze.Auto {
+		return fmt.Sprintf("by itself, once, when the predicted window is at most %s, or by the signal freeze", p.Rounds.Until.Window)
+	}
+	return "by the signal freeze"
 }
 
 func verification(p migration.Plan) string {

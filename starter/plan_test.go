@@ -109,6 +109,7 @@ func TestWrongUsage(t *testing.T) {
 		"accepts at most 1 arg":        {"status", "movies", "books"},
 		"--output yaml is not known":   {"status", "movies", "-o", "yaml"},
 		"unknown command \"x\" for":    {"plan", "example", "x"},
+		`did you mean validate?`:       {"plan", "valdate", "-f", "x"},
 		"--until nap is no phase":      {"watch", "movies", "--until", "nap"},
 		"--interval must be more":      {"watch", "movies", "--interval", "0s"},
 	} {

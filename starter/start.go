@@ -167,8 +167,8 @@ func details(plan migration.Plan) string {
 		fmt.Fprintf(&page, "Signals: `abort`, `pause`, `resume`.\n")
 		return page.String()
 	}
-	fmt.Fprintf(&page, "Rounds every %s until the signal `freeze`; writes stay blocked for at most %s without the signal `cutover`. Verified by: %s.\n\n",
-		plan.Rounds.Interval, plan.Freeze.MaxDuration, verification(plan))
+	fmt.Fprintf(&page, "Rounds %s. Freeze %s; writes stay blocked for at most %s without the signal `cutover`. Verified by: %s.\n\n",
+		roundsText(plan), freezeText(plan), plan.Freeze.MaxDuration, verification(plan))
 	fmt.Fprintf(&page, "Signals, with or without a payload: %s.\n", requestNames())
 	return page.String()
 }
@@ -188,6 +188,10 @@ func (a *app) printCLI(plan migration.Plan) error {
 		return fail(exitFailed, "the plan can't be written as JSON: %w", err)
 	}
 	options := startOptions(plan)
+	inputFile := `"$plan"` // a new one: the script must overwrite none of the user's
+	if a.json() {
+		inputFile = plan.Name + ".json"
+	}
 	arguments := []string{
 		"temporal workflow start",
 		"--type " + migration.WorkflowType,
@@ -196,7 +200,7 @@ func (a *app) printCLI(plan migration.Plan) error {
 		"--id-reuse-policy AllowDuplicate",
 		"--fail-existing",
 		"--static-summary " + quote(options.StaticSummary),
-		"--input-file " + plan.Name + ".json",
+		"--input-file " + inputFile,
 	}
 	for _, setting := range []struct{ flag, value string }{{"--address", a.address}, {"--namespace", a.namespace}, {"--profile", a.profile}} {
 		if setting.value != "" {
@@ -206,9 +210,9 @@ func (a *app) printCLI(plan migration.Plan) error {
 	if a.json() {
 		return a.printJSON(map[string]any{"input": plan, "command": strings.Join(arguments, " ")})
 	}
-	a.printf("cat > %s.json <<'PLAN'\n%s\nPLAN\n\n%s\n", plan.Name, text, strings.Join(arguments, " \\\n  "))
-	a.printf("\n# With tctl:\n# tctl workflow start --workflow_type %s --taskqueue %s --workflow_id %s --input_file %s.json\n",
-		migration.WorkflowType, options.TaskQueue, options.ID, plan.Name)
+	a.printf("plan=$(mktemp)\ncat > \"$plan\" <<'PLAN'\n%s\nPLAN\n\n%s\n", text, strings.Join(arguments, " \\\n  "))
+	a.printf("\n# With tctl:\n# tctl workflow start --workflow_type %s --taskqueue %s --workflow_id %s --input_file %s\n",
+		migration.WorkflowType, options.TaskQueue, options.ID, inputFile)
 	a.printf("# Next: %s\n", ofPlan(plan).command("watch"))
 	return nil
 }

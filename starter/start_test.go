@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -104,12 +105,16 @@ func TestPrintCLI(t *testing.T) {
 	}
 	script := exec.Command(sh, "-eu")
 	script.Dir = t.TempDir()
-	script.Stdin = strings.NewReader("temporal() { cat movies.json; }\n" + out)
+	script.Env = append(os.Environ(), "TMPDIR="+t.TempDir())
+	script.Stdin = strings.NewReader("temporal() { cat \"$plan\"; }\n" + out)
 	printed, err := script.Output()
 	require.NoError(t, err)
 	plan, err := migration.Decode(printed)
 	require.NoError(t, err)
 	require.Equal(t, moviesPlan(t), plan)
+	files, err := os.ReadDir(script.Dir)
+	require.NoError(t, err)
+	require.Empty(t, files, "nothing of the user's is written over")
 
 	out, _ = c.run(exitOK, "start", "-f", minimal, "--print-cli", "-o", "json")
 	require.True(t, json.Valid([]byte(out)))

@@ -117,6 +117,12 @@ func (a *app) headline(v view) string {
 		if s.FrozenUntilMillis > 0 && s.FrozenSinceMillis > 0 {
 			row("Writes:", fmt.Sprintf("blocked since %s; given free again at %s without a cutover", a.ago(s.FrozenSinceMillis), a.ago(s.FrozenUntilMillis)))
 		}
+		if s.Prediction != nil && s.Phase.BeforeFreeze() {
+			row("Window to expect:", describePrediction(*s.Prediction)+", as of "+a.ago(s.Prediction.AtMillis))
+			if text := s.Convergence(); text != "" && s.Phase == migration.PhaseRounds {
+				row("", text)
+			}
+		}
 		rehearsed(s.Rehearsal, row)
 		if s.FrozenWindow != nil {
 			row("Frozen window:", describeWindow(*s.FrozenWindow))

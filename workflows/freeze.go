@@ -13,7 +13,7 @@ import (
 // freeze blocks writes on the source and waits until nothing moves any more. It
 // is entered again if something got past the block.
 func (m *run) freeze() (migration.Phase, error) {
-	m.FreezeRequested, m.RoundRequested = false, false
+	m.FreezeRequested, m.RoundRequested, m.AutoFreeze = false, false, false
 	if m.window == nil {
 		m.openWindow()
 	}

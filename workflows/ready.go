@@ -3,6 +3,7 @@ package workflows
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"go.temporal.io/sdk/workflow"
 
@@ -35,15 +36,29 @@ func (m *run) makeReady() (migration.Phase, error) {
 	if err := m.foresee(); err != nil {
 		return "", err
 	}
-	if m.elapsed(watch) <= m.plan.Freeze.HotRoundAbove.Std().Milliseconds() || m.plan.Freeze.HotRound != migration.HotRoundAuto || !m.wantsHotRound() {
-		return migration.PhaseFreeze, nil
+	if m.elapsed(watch) > m.plan.Freeze.HotRoundAbove.Std().Milliseconds() && m.plan.Freeze.HotRound == migration.HotRoundAuto && m.wantsHotRound() {
+		// The slot kept us waiting while writes went on. Once more, and no more than once:
+		// what comes in the way now costs time inside the window.
+		if err := m.round(migration.RoundHot); err != nil {
+			return "", err
+		}
+		if err := m.foresee(); err != nil {
+			return "", err
+		}
 	}
-	// The slot kept us waiting while writes went on. Once more, and no more than once:
-	// what comes in the way now costs time inside the window.
-	if err := m.round(migration.RoundHot); err != nil {
-		return "", err
+	if m.AutoFreeze && !m.atAim() {
+		return m.notYet()
 	}
-	return migration.PhaseFreeze, m.foresee()
+	return migration.PhaseFreeze, nil
+}
+
+// notYet goes back to the rounds when the window that freeze.auto would begin is no
+// longer as short as the plan wants it: so much was written meanwhile.
+func (m *run) notYet() (migration.Phase, error) {
+	m.warn(fmt.Sprintf("freeze.auto did not freeze: while everything was made ready, the predicted window grew to %s", migration.Duration(m.Prediction.Millis)*migration.Duration(time.Millisecond)))
+	m.AutoFreeze, m.FreezeRequested, m.CloseEnough = false, false, false
+	m.NextRoundMillis = workflow.Now(m.work).UnixMilli()
+	return migration.PhaseRounds, m.throttle(liftedRounds)
 }
 
 // foresee looks at the source and predicts the window that would begin now.

@@ -80,6 +80,9 @@ func (m *run) judge(request migration.Request) (migration.Verdict, string) {
 // it out or remembers it.
 func (m *run) take(ctx workflow.Context, request migration.Request, input migration.RequestInput) string {
 	verdict, why := m.judge(request)
+	if request == migration.RequestFreeze {
+		m.AutoFreeze = false // a person wants it, whatever is predicted
+	}
 	input = input.Shortened()
 	m.decide(migration.Decision{
 		Request: request, By: input.By, Reason: input.Reason,

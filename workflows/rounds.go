@@ -79,7 +79,7 @@ func (m *run) rounds() (migration.Phase, error) {
 	// Nobody is asked, so the window must be as short as the plan wants it, and not only
 	// as short as it gets; and nobody came the last time, if there was one.
 	if m.CloseEnough && m.plan.Freeze.Auto && m.atAim() && !m.AutoSpent {
-		m.FreezeRequested = true
+		m.FreezeRequested, m.AutoFreeze = true, true
 		m.decide(migration.Decision{
 			Request: migration.RequestFreeze, By: "freeze.auto", AtMillis: workflow.Now(m.work).UnixMilli(), Phase: m.Phase, Verdict: migration.Taken,
 			Commentary: "rounds.until is reached",

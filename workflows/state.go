@@ -54,6 +54,9 @@ type Carried struct {
 	// AutoSpent is set once a window ended without a cutover: from then on only a
 	// person freezes.
 	AutoSpent bool `json:"autoSpent,omitempty"`
+	// AutoFreeze says that the freeze which is under way, and has not blocked yet, was
+	// nobody's wish but freeze.auto's.
+	AutoFreeze bool `json:"autoFreeze,omitempty"`
 
 	// Rehearsal is nil in a migration.
 	Rehearsal *rehearsal `json:"rehearsal,omitempty"`

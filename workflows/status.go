@@ -172,7 +172,7 @@ func (m *run) markdown() string {
 			span(p.Millis), span(p.BlockMillis), span(p.SnapshotMillis), span(p.CopyMillis), span(p.RestoreMillis), span(p.VerifyMillis), clock(p.AtMillis))
 	}
 	if status.CloseEnough && status.Phase == migration.PhaseRounds {
-		line("\n%s", closeEnoughText(status))
+		line("\n%s", status.Convergence())
 	}
 	if w := status.FrozenWindow; w != nil {
 		line("\nFrozen window: %s (block %s, snapshot %s, copy %s, restore %s, verification %s)",
@@ -272,16 +272,4 @@ func last[T any](list []T, n int) []T {
 		return list[len(list)-n:]
 	}
 	return list
-}
-
-// closeEnoughText says what follows when rounds.until has nothing more to gain.
-func closeEnoughText(status migration.Status) string {
-	aim := status.Plan.Rounds.Until.Window
-	switch reached := status.Prediction != nil && status.Prediction.Millis <= aim.Std().Milliseconds(); {
-	case !reached:
-		return fmt.Sprintf("The rounds no longer make the window shorter, which is longer than rounds.until (%s): freeze if that is short enough; freeze.auto doesn't", aim)
-	case status.AutoSpent && status.Plan.Freeze.Auto:
-		return "The rounds have come close enough (rounds.until). The last window ended without a cutover, so freeze.auto freezes no more: freeze when somebody is there for the cutover"
-	}
-	return "The rounds have come close enough (rounds.until): freeze now"
 }

@@ -120,7 +120,7 @@ func TestAWriteAfterTheVerificationIsCarriedToo(t *testing.T) {
 func TestAutoFreezesOnce(t *testing.T) {
 	w := newWorld(t)
 	w.untilSixtySeconds()
-	w.env.RegisterDelayedCallback(func() { require.Contains(t, closeEnoughText(w.status()), "freezes no more") }, 23*time.Hour)
+	w.env.RegisterDelayedCallback(func() { require.Contains(t, w.status().Convergence(), "freezes no more") }, 23*time.Hour)
 	w.at(24*time.Hour, migration.RequestFreeze) // a person may
 	w.at(24*time.Hour+time.Minute, migration.RequestCutover)
 	w.run()
@@ -138,7 +138,7 @@ func TestAutoFreezesOnlyAtItsAim(t *testing.T) {
 		status := w.status()
 		require.Equal(t, migration.PhaseRounds, status.Phase)
 		require.Greater(t, status.Prediction.Millis, time.Minute.Milliseconds())
-		require.Contains(t, closeEnoughText(status), "longer than rounds.until (1m)")
+		require.Contains(t, status.Convergence(), "longer than rounds.until (1m)")
 		w.env.SignalWorkflow(string(migration.RequestAbort), nil)
 	}, 6*time.Hour)
 	w.run()
@@ -208,6 +208,37 @@ func TestAHotRoundFollowsALongWaitForTheSlot(t *testing.T) {
 			require.Equal(t, test.hot, hot)
 		})
 	}
+}
+
+// What is written while everything is made ready may make the window longer than the
+// plan wants it: then nobody's wish is no reason to block.
+func TestAutoDoesNotFreezeWhatHasGrownMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	w.untilSixtySeconds()
+	w.withFreeze(`"hotRound": "never"`)
+	w.written = 1
+	w.on[migration.ActivityCopySnapshot] = func(n int) error {
+		if n == 2 {
+			return errors.New("no answer") // or nothing would ever take time
+		}
+		return nil
+	}
+	w.after[migration.ActivityAwaitFreeSlot] = func(n int) {
+		w.change(func() {
+			if w.written = 1; n == 1 {
+				w.written = 1_000_000
+			}
+			require.False(t, w.blocked)
+		})
+	}
+	w.after[migration.ActivityTakeSnapshot] = func(n int) {
+		w.change(func() { w.written = 1 })
+	}
+	w.at(6*time.Hour, migration.RequestAbort)
+	w.run()
+	report := w.aborted()
+	require.Contains(t, strings.Join(report.Warnings, "|"), "freeze.auto did not freeze")
+	require.GreaterOrEqual(t, w.called(migration.ActivityAwaitFreeSlot), 2, "it tries again")
 }
 
 // untilSixtySeconds has rounds follow each other until the window is predicted to

@@ -110,6 +110,9 @@ func newView(r migration.Report, zone *time.Location) view {
 	}
 	if v.Window != nil {
 		v.Facts = append(v.Facts, fact{"Frozen window", v.Window.Took})
+		if r.Prediction != nil && r.Rehearsal == nil {
+			v.Facts = append(v.Facts, fact{"Predicted before it", Span(r.Prediction.Millis)})
+		}
 		if blocked := r.FrozenWindow.BlockedMillis; blocked > 0 {
 			v.Facts = append(v.Facts, fact{"Writes stood still", Span(blocked) + ", from the block until the target took writes, with the wait for people"})
 		}

@@ -41,6 +41,7 @@ func completed() migration.Report {
 			{Name: "movies", SourceDocs: 1_500_500, TargetDocs: 1_500_500, Equal: true, Checksum: "9f86d081884c7d65"},
 			{Name: "catalog", SourceDocs: 500_000, TargetDocs: 500_000, Equal: true, Checksum: "60303ae22b998861"},
 		},
+		Prediction:   &migration.Prediction{Millis: 8_200},
 		FrozenWindow: &migration.FrozenWindow{StartedMillis: begin + 80*minute, Millis: 9450, BlockMillis: 1100, SnapshotMillis: 2100, CopyMillis: 850, RestoreMillis: 3200, VerifyMillis: 2000, BlockedMillis: 10*minute + 9450},
 		Decisions: []migration.Decision{
 			{Request: migration.RequestFreeze, By: "ann", Reason: "tonight", AtMillis: begin + 79*minute, Phase: migration.PhaseRounds, Verdict: migration.Taken, Commentary: "writes are blocked"},

@@ -1,4 +1,5 @@
-cat > movies.json <<'PLAN'
+plan=$(mktemp)
+cat > "$plan" <<'PLAN'
 {
   "name": "movies",
   "source": {
@@ -72,9 +73,9 @@ temporal workflow start \
   --id-reuse-policy AllowDuplicate \
   --fail-existing \
   --static-summary 'movies: search-shop-abc123.ap-southeast-1.es.amazonaws.com to es-sg-abc123.elasticsearch.aliyuncs.com' \
-  --input-file movies.json \
+  --input-file "$plan" \
   --address 'temporal.example.com:7233'
 
 # With tctl:
-# tctl workflow start --workflow_type Migration --taskqueue snapferry --workflow_id migration/movies --input_file movies.json
+# tctl workflow start --workflow_type Migration --taskqueue snapferry --workflow_id migration/movies --input_file "$plan"
 # Next: starter watch movies
