@@ -118,14 +118,14 @@ func TestAPageIsRetriedWithoutAPerson(t *testing.T) {
 func TestAbortAndPauseWhilePagesAreCarried(t *testing.T) {
 	w := newWorld(t)
 	w.inPages(40)
-	w.during(migration.ActivityCopyPage, 20, func() { w.env.SignalWorkflow(string(migration.RequestAbort), nil) })
+	w.afterPages(20, migration.RequestAbort)
 	w.run()
 	w.aborted()
 	require.Zero(t, w.called(migration.ActivityPublishSnapshot))
 
 	w = newWorld(t)
 	w.inPages(40)
-	w.during(migration.ActivityCopyPage, 20, func() { w.env.SignalWorkflow(string(migration.RequestPause), nil) })
+	w.afterPages(20, migration.RequestPause)
 	w.env.RegisterDelayedCallback(func() {
 		status := w.status()
 		require.True(t, status.Paused)
@@ -137,6 +137,22 @@ func TestAbortAndPauseWhilePagesAreCarried(t *testing.T) {
 	w.usualRequests()
 	w.run()
 	w.completed()
+}
+
+// afterPages sends a request during the page of that number; none that begins later
+// ends before the workflow has it.
+func (w *world) afterPages(number int, request migration.Request) {
+	taken := make(chan struct{})
+	w.on[migration.ActivityCopyPage] = func(n int) error {
+		if n > number {
+			<-taken
+		}
+		return nil
+	}
+	w.during(migration.ActivityCopyPage, number, func() {
+		w.env.SignalWorkflow(string(request), nil)
+		w.env.RegisterDelayedCallback(func() { close(taken) }, 0) // behind the signal
+	})
 }
 
 func TestBandwidthIsSharedAndChanged(t *testing.T) {

@@ -413,12 +413,21 @@ var phases = []struct {
 }
 
 // during runs do when the given activity is called for the nth time, while it
-// still runs.
+// still runs: in the workflow's own loop, where alone a query may be asked.
 func (w *world) during(name string, n int, do func()) {
 	w.after[name] = func(call int) {
 		if call == n {
-			do()
+			w.inLoop(do)
 		}
+	}
+}
+
+func (w *world) inLoop(do func()) {
+	done := make(chan struct{})
+	w.env.RegisterDelayedCallback(func() { defer close(done); do() }, 0)
+	select {
+	case <-done:
+	case <-w.t.Context().Done(): // the workflow has ended without this activity
 	}
 }
 
