@@ -1,8 +1,9 @@
 package repository
 
-// Stage is a step of publishing. All objects of a stage must stand in the target repository before the first of the next
-// stage is written: then a reader sees either the repository as it was or the new one whole, whatever dies in between.
-// Elasticsearch writes in the same order (BlobStoreRepository), and a reader starts from the highest root index-N.
+// Stage is a step of publishing. All objects of the stages before StageRoot must stand in the target repository before the
+// root is written, and the root before StageLatest: then a reader, who starts from the highest root index-N, sees either the
+// repository as it was or the new one whole, whatever dies in between. Elasticsearch writes in the order of the stages
+// (BlobStoreRepository); no reader can tell in which order those before the root were.
 type Stage int
 
 // The stages, in order.
