@@ -48,8 +48,9 @@ func (j *copyJob) prove(ctx context.Context, p *copyPlan) error {
 			return j.conflict("the blob %s was never copied", b.Key)
 		}
 	}
+	baseline := j.to.Root == nil
 	var listed []repository.ShardID
-	if j.to.Root == nil {
+	if baseline {
 		for _, t := range p.shards {
 			listed = append(listed, t.shard)
 		}
@@ -72,7 +73,7 @@ func (j *copyJob) prove(ctx context.Context, p *copyPlan) error {
 		return err
 	}
 	for _, b := range p.blobs {
-		if o, ok := inSink[b.Key]; j.to.Root == nil && (!ok || o.Size != b.Size || o.ETag != p.stored[b.Key]) {
+		if o, ok := inSink[b.Key]; baseline && (!ok || o.Size != b.Size || o.ETag != p.stored[b.Key]) {
 			return j.conflict("the blob %s is gone or another since it was copied there", b.Key)
 		}
 	}
@@ -86,7 +87,7 @@ func (j *copyJob) prove(ctx context.Context, p *copyPlan) error {
 			return j.conflict("one of %d blobs, the first of them %s, is gone or another since they were copied there", len(d.blobs), d.blobs[0].Key)
 		}
 	}
-	if j.to.Root == nil {
+	if baseline {
 		j.result.Proven = int64(len(p.blobs)) + p.carriedBlobs
 	}
 	return nil

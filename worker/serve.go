@@ -112,7 +112,7 @@ func stop(workers []worker.Worker) {
 }
 
 // taskPollers is how many requests for activities wait at the Temporal server per queue. It splits a queue into four partitions, and a
-// task in one that nobody asks waits for seconds until it is passed on, seen on server 1.29: writers may be standing still meanwhile. The
+// task in one that nobody asks waits until it is passed on, 1.6 s beside free slots on server 1.29: writers may be standing still meanwhile. The
 // client asks the partitions in turn.
 const taskPollers = 8
 

@@ -230,10 +230,10 @@ func (m *run) areFrozen(found []migration.Index) bool {
 	return slices.EqualFunc(m.window.indices, found, func(a, b migration.Index) bool { return a.Name == b.Name && a.UUID == b.UUID })
 }
 
-// moved tells whether a step in the frozen window failed because the plan's
+// outdated tells whether a step in the frozen window failed because the plan's
 // indices are no longer those that are frozen: the block keeps nobody from
 // deleting an index. No retry of the step would help, and no person is needed.
-func (m *run) moved(cause error) bool {
+func (m *run) outdated(cause error) bool {
 	if m.windowContext == nil || len(m.window.indices) == 0 {
 		return false
 	}
@@ -242,10 +242,8 @@ func (m *run) moved(cause error) bool {
 	default:
 		return false
 	}
-	var found []migration.Index
-	ctx := m.windowContext
-	looking := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, m.paced(quickCall("indices "+patterns(m.plan)))), migration.ActivityResolveIndices, m.forActivities())
-	return looking.Get(ctx, &found) == nil && m.changed(found)
+	found, err := call[[]migration.Index](m.windowContext, m.paced(quickCall("indices "+patterns(m.plan))), migration.ActivityResolveIndices, m.forActivities())
+	return err == nil && m.changed(found)
 }
 
 // awaitCutover waits for a person, and makes sure that what was proven still

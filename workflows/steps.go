@@ -40,7 +40,7 @@ func (m *run) attemptOr(step string, instead func(migration.ErrorType) error, ru
 		if err == nil || ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if m.moved(err) {
+		if m.outdated(err) {
 			return errBlockAgain
 		}
 		if err := m.park(ctx, step, err, failures); err != nil {
