@@ -4,7 +4,10 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o /out/ ./worker ./starter
+# The build context has no Git repository: docker build --build-arg VERSION=$(git describe --tags)
+ARG VERSION=
+RUN CGO_ENABLED=0 go build -trimpath -o /out/ \
+    -ldflags="-s -w -X github.com/snapferry/snapferry/internal/version.release=$VERSION" ./worker ./starter
 
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/

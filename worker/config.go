@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/sdk/contrib/envconfig"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/snapferry/snapferry/internal/version"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -100,6 +101,7 @@ Exit codes: 0 stopped as asked, 1 failure, 2 wrong flags or configuration.`,
   worker --queues ` + migration.CopyTaskQueue + ` --max-copies 4     # copies only, where the bandwidth is
   worker --queues ` + migration.TaskQueue + ` --metrics-addr :9090`,
 		Args:         func(_ *cobra.Command, args []string) error { return noArguments(args) },
+		Version:      version.Get().String(),
 		SilenceUsage: true, SilenceErrors: true,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := fromEnvironment(command.Flags(), environment); err != nil {
@@ -112,6 +114,7 @@ Exit codes: 0 stopped as asked, 1 failure, 2 wrong flags or configuration.`,
 		},
 	}
 	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return wrong("%w; see worker --help", err) })
+	command.SetVersionTemplate("worker {{.Version}}\n")
 	flags := command.Flags()
 	flags.StringVar(&c.address, "address", "", "Temporal's host:port (default: TEMPORAL_ADDRESS, the profile, or localhost:7233)")
 	flags.StringVar(&c.namespace, "namespace", "", "Temporal namespace (default: TEMPORAL_NAMESPACE, the profile, or default)")
@@ -140,7 +143,9 @@ func fromEnvironment(flags *pflag.FlagSet, environment envconfig.EnvLookup) erro
 	var first error
 	flags.VisitAll(func(flag *pflag.Flag) {
 		switch flag.Name {
-		case "address", "namespace", "profile", "help": // Temporal's own variables are for these
+		case "address", "namespace", "profile": // Temporal's own variables are for these
+			return
+		case "help", "version": // asked for, never configured
 			return
 		}
 		name := variablePrefix + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/snapferry/snapferry/activities"
+	"github.com/snapferry/snapferry/internal/version"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -70,7 +71,7 @@ func serve(ctx context.Context, c config) error {
 		return err
 	}
 	o.set("")
-	logger.Info("worker has started", zap.Strings("queues", c.queues), zap.String("address", c.client.HostPort), zap.String("namespace", c.client.Namespace),
+	logger.Info("worker has started", zap.Stringer("version", version.Get()), zap.Strings("queues", c.queues), zap.String("address", c.client.HostPort), zap.String("namespace", c.client.Namespace),
 		zap.Int("maxActivities", c.maxActivities), zap.Int("maxCopies", c.maxCopies), zap.Bool("versioned", c.versioned()))
 
 	var failure error

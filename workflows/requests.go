@@ -6,6 +6,7 @@ import (
 
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/snapferry/snapferry/internal/version"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -13,7 +14,9 @@ import (
 // update. Requests only set fields; the story awaits them.
 func (m *run) listen(ctx workflow.Context) error {
 	err := workflow.SetQueryHandlerWithOptions(ctx, migration.QueryStatus, func() (migration.Status, error) {
-		return m.status(), nil
+		status := m.status()
+		status.Version = version.Short() // of this worker: the next answer may come from another
+		return status, nil
 	}, workflow.QueryHandlerOptions{Description: "Phase, rounds, indices, what it waits for and the command that moves it on."})
 	if err != nil {
 		return err

@@ -18,6 +18,8 @@ import (
 
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 	"github.com/elastic/go-elasticsearch/v7/estransport"
+
+	"github.com/snapferry/snapferry/internal/version"
 )
 
 // Config says where a cluster is and how to speak to it.
@@ -82,7 +84,7 @@ func New(config Config) (*Client, error) {
 	}
 	wire := estransport.Config{
 		URLs:              []*url.URL{endpoint},
-		Header:            http.Header{"User-Agent": {"snapferry"}},
+		Header:            http.Header{"User-Agent": {version.UserAgent()}},
 		DisableRetry:      true, // create and restore aren't repeatable, and 503 may mean "slot taken": the workflow decides
 		DisableMetaHeader: true,
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/internal/version"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -142,4 +143,11 @@ func TestLongListsFitIntoRequestLines(t *testing.T) {
 		rest = rest[len(batch):]
 	}
 	assert.Equal(t, names, seen)
+}
+
+// An operator of the cluster sees which build of snapferry sent a request.
+func TestRequestsNameTheVersion(t *testing.T) {
+	fake, client := newFake(t, "5.5.2", map[string]answer{"PUT /_snapshot/mig": ok(`{"acknowledged":true}`)})
+	require.NoError(t, client.PutRepository(t.Context(), "mig", elastic.Repository{Type: "s3"}))
+	require.Equal(t, version.UserAgent(), fake.last().header.Get("User-Agent"))
 }
