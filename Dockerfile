@@ -1,4 +1,5 @@
-# The worker, small and not root. Built for form: see README.md.
+# A small image with the worker and the starter; it does not run as root.
+# Only its form was checked: see README.md.
 FROM golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
