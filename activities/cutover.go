@@ -119,7 +119,7 @@ func (a *Activities) autoExpand(ctx context.Context, in migration.HandoverReques
 		}
 	}
 	if err != nil {
-		activity.GetLogger(ctx).Warn("the source didn't tell index.auto_expand_replicas; the target's indices get the number of replicas that they had", "error", messageOf(classify(err)))
+		activity.GetLogger(ctx).Warn("the source didn't tell index.auto_expand_replicas; the target's indices get the number of replicas that they had", "error", messageOf(err))
 	}
 	return values
 }

@@ -139,22 +139,24 @@ func canceled(err error) bool {
 	return temporal.IsCanceledError(err) || errors.Is(err, context.Canceled)
 }
 
-// permanent tells whether a classified error ends the activity's retries.
+// permanent tells whether an error, classified or not, ends the activity's retries. nil does not.
 func permanent(err error) bool {
-	classified, ok := errors.AsType[*temporal.ApplicationError](err)
+	classified, ok := errors.AsType[*temporal.ApplicationError](classify(err))
 	return ok && classified.NonRetryable()
 }
 
+// typeOf is the type that an error, classified or not, has for the workflow; empty for nil and for a
+// cancellation.
 func typeOf(err error) migration.ErrorType {
-	if classified, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+	if classified, ok := errors.AsType[*temporal.ApplicationError](classify(err)); ok {
 		return migration.ErrorType(classified.Type())
 	}
 	return ""
 }
 
-// messageOf is an error's sentence, without the type that Temporal adds to it.
+// messageOf is the sentence of an error, classified or not, without the type that Temporal adds to it.
 func messageOf(err error) string {
-	if classified, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+	if classified, ok := errors.AsType[*temporal.ApplicationError](classify(err)); ok {
 		return classified.Message()
 	}
 	return err.Error()

@@ -101,7 +101,7 @@ func (r *restoring) begin(ctx context.Context) error {
 		}
 		err = r.client.Restore(ctx, r.repository, r.in.Snapshot.Name, r.options(wanted))
 		switch elastic.KindOf(err) {
-		case elastic.Unclassified:
+		case elastic.None, elastic.Unclassified:
 			return err
 		case elastic.SlotTaken:
 			freed, freeErr := r.free(ctx)

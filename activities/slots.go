@@ -165,7 +165,7 @@ func (s *slot) look(ctx context.Context, now time.Time, window time.Duration) (f
 }
 
 func (s *slot) unanswered(err error) obstacle {
-	return obstacle{why: fmt.Sprintf("the %s doesn't answer: %s", s.at, messageOf(classify(err)))}
+	return obstacle{why: fmt.Sprintf("the %s doesn't answer: %s", s.at, messageOf(err))}
 }
 
 // discover finds the automatic repositories.
@@ -174,7 +174,7 @@ func (s *slot) discover(ctx context.Context) error {
 		return nil
 	}
 	types, err := s.client.Repositories(ctx)
-	if err != nil && !permanent(classify(err)) {
+	if err != nil && !permanent(err) {
 		return err
 	}
 	s.listed = true
@@ -202,7 +202,7 @@ func (s *slot) discover(ctx context.Context) error {
 func (s *slot) running(ctx context.Context) ([]elastic.RunningSnapshot, error) {
 	if !s.mute {
 		running, err := s.client.RunningSnapshots(ctx)
-		if err == nil || !permanent(classify(err)) {
+		if err == nil || !permanent(err) {
 			return running, err
 		}
 		s.mute = true
@@ -217,7 +217,7 @@ func (s *slot) running(ctx context.Context) ([]elastic.RunningSnapshot, error) {
 		current, err := s.client.CurrentSnapshots(ctx, repository)
 		switch {
 		case elastic.KindOf(err) == elastic.Missing:
-		case err != nil && permanent(classify(err)):
+		case err != nil && permanent(err):
 			s.blind = err.Error()
 		case err != nil:
 			return nil, err
@@ -292,7 +292,7 @@ func (s *schedule) update(ctx context.Context, on *slot, now time.Time, busy boo
 	}
 	snapshots, err := on.client.LatestSnapshots(ctx, s.repository, remembered+1)
 	if err != nil {
-		if s.failures++; s.failures < mostFailures && !permanent(classify(err)) {
+		if s.failures++; s.failures < mostFailures && !permanent(err) {
 			s.listedAt, s.busy = time.Time{}, busy || ended
 			return err
 		}

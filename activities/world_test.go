@@ -18,8 +18,8 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 
-	"github.com/snapferry/snapferry/internal/elastic/elastictest"
 	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/internal/elastic/elastictest"
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/objectstore/memory"
 	"github.com/snapferry/snapferry/migration"

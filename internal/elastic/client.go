@@ -87,7 +87,7 @@ func New(config Config) (*Client, error) {
 		DisableMetaHeader: true,
 	}
 	switch auth := config.Auth.(type) {
-	case nil, None:
+	case nil:
 	case Basic:
 		if auth.User == "" || auth.Password == "" {
 			return nil, errors.New("basic authentication needs both a user and a password")

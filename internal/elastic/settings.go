@@ -127,10 +127,7 @@ func (c *Client) addWriteBlock(ctx context.Context, indices []string) (bool, err
 		err := c.do(ctx, call{operation: "block writes", subject: list(batch), slow: true},
 			esapi.IndicesAddBlockRequest{Index: segments(batch), Block: "write"}, &answer)
 		switch KindOf(err) {
-		case Unclassified:
-			if err != nil {
-				return false, err
-			}
+		case None:
 		case NotSupported, Unauthorized, Invalid, Unavailable, Internal:
 			return false, nil
 		default:
