@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -108,10 +109,7 @@ func shorten(message string) string {
 	if before, _, found := strings.Cut(message, " [ResponseError]:"); found { // OSS's SDK appends the whole answer here
 		message = before
 	}
-	if len(message) > longestMessage {
-		message = strings.ToValidUTF8(message[:longestMessage], "") + " ..."
-	}
-	return message
+	return human.Shorten(message, longestMessage)
 }
 
 // classifyObjectStore takes the failure for its kind and the whole error for

@@ -289,3 +289,8 @@ func clientOf(w *world, at side) *elastic.Client {
 	require.NoError(w.t, err)
 	return client
 }
+
+// removeBlock takes the write block from an index, as somebody else might.
+func removeBlock(w *world, at side, index string) {
+	require.NoError(w.t, clientOf(w, at).PutIndexSettings(w.t.Context(), []string{index}, map[string]any{writeBlock: nil}))
+}

@@ -145,19 +145,6 @@ func (c *Client) addWriteBlock(ctx context.Context, indices []string) (bool, err
 	return true, nil
 }
 
-// UnblockWrites removes index.blocks.write and leaves other blocks alone. To repeat it is harmless.
-func (c *Client) UnblockWrites(ctx context.Context, indices []string) error {
-	version, err := c.Version(ctx)
-	if err != nil {
-		return err
-	}
-	var off any // null removes the setting
-	if version.Major < 5 {
-		off = false // 2.x can't remove one
-	}
-	return c.putSettings(ctx, "unblock writes", indices, map[string]any{writeBlock: off})
-}
-
 // ClusterSettings are a cluster's explicit settings by flat name.
 type ClusterSettings struct {
 	Persistent map[string]string
