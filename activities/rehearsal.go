@@ -114,7 +114,7 @@ func (a *Activities) DeleteRehearsedIndices(ctx context.Context, in migration.Re
 // rehearsedNames are the target's names of all indices that a rehearsal may have
 // restored: also of those that have left the source since.
 func rehearsedNames(in migration.RehearsedIndicesRequest) []string {
-	names := slices.Concat(namesOf(in.Indices), slices.Collect(maps.Keys(in.Expected)), in.Begun)
+	names := slices.Concat(migration.IndexNames(in.Indices), slices.Collect(maps.Keys(in.Expected)), in.Begun)
 	slices.Sort(names)
 	return targetNames(in.Run, slices.Compact(names))
 }
