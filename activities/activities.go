@@ -17,6 +17,7 @@ import (
 
 	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/internal/pause"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -55,7 +56,7 @@ func New() *Activities {
 		http:      &http.Client{Timeout: webhookTimeout},
 		heartbeat: activity.RecordHeartbeat,
 		beat:      time.Second,
-		sleep:     sleep,
+		sleep:     pause.For,
 		now:       time.Now,
 	}
 }

@@ -94,7 +94,8 @@ func (w *mirrorWorld) translator() func(key string) string {
 
 // blobs are those that a snapshot needs, with their lengths.
 func (w *mirrorWorld) blobs(name string) map[string]int64 {
-	s, _ := w.root().ByName(name)
+	snapshots := w.root().Snapshots
+	s := snapshots[slices.IndexFunc(snapshots, func(s repository.Snapshot) bool { return s.Name == name })]
 	translate, blobs := w.translator(), map[string]int64{}
 	for key, length := range w.Blobs(s.UUID) {
 		blobs[translate(key)] = length

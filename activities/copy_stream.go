@@ -26,7 +26,7 @@ func (c *Copier) CopyShards(ctx context.Context, request migration.CopyShardsReq
 		}
 		defer job.close()
 		result, err := job.stream(ctx, request)
-		if _, lost := errors.AsType[*transfer.Error](err); lost || errors.Is(err, errMoved) || permanent(classify(err)) {
+		if _, lost := errors.AsType[*transfer.Error](err); lost || errors.Is(err, errMoved) || permanent(err) {
 			return migration.CopyShardsResult{Why: err.Error()}, nil
 		}
 		return result, err
@@ -134,7 +134,7 @@ func (j *copyJob) candidates(ctx context.Context, shards []migration.SnapshotSha
 				ids[index.Name] = index.ID
 			}
 		}
-	} else if typeOf(classify(err)) != migration.ErrorMissing { // the first snapshot of the repository
+	} else if typeOf(err) != migration.ErrorMissing { // the first snapshot of the repository
 		return nil, err
 	}
 	var strangers []string

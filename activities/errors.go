@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -108,10 +109,7 @@ func shorten(message string) string {
 	if before, _, found := strings.Cut(message, " [ResponseError]:"); found { // OSS's SDK appends the whole answer here
 		message = before
 	}
-	if len(message) > longestMessage {
-		message = strings.ToValidUTF8(message[:longestMessage], "") + " ..."
-	}
-	return message
+	return human.Shorten(message, longestMessage)
 }
 
 // classifyObjectStore takes the failure for its kind and the whole error for
@@ -139,22 +137,24 @@ func canceled(err error) bool {
 	return temporal.IsCanceledError(err) || errors.Is(err, context.Canceled)
 }
 
-// permanent tells whether a classified error ends the activity's retries.
+// permanent tells whether an error, classified or not, ends the activity's retries. nil does not.
 func permanent(err error) bool {
-	classified, ok := errors.AsType[*temporal.ApplicationError](err)
+	classified, ok := errors.AsType[*temporal.ApplicationError](classify(err))
 	return ok && classified.NonRetryable()
 }
 
+// typeOf is the type that an error, classified or not, has for the workflow; empty for nil and for a
+// cancellation.
 func typeOf(err error) migration.ErrorType {
-	if classified, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+	if classified, ok := errors.AsType[*temporal.ApplicationError](classify(err)); ok {
 		return migration.ErrorType(classified.Type())
 	}
 	return ""
 }
 
-// messageOf is an error's sentence, without the type that Temporal adds to it.
+// messageOf is the sentence of an error, classified or not, without the type that Temporal adds to it.
 func messageOf(err error) string {
-	if classified, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+	if classified, ok := errors.AsType[*temporal.ApplicationError](classify(err)); ok {
 		return classified.Message()
 	}
 	return err.Error()

@@ -166,15 +166,3 @@ func (a *Activities) wait(ctx context.Context, b *backoff) error {
 	b.next = min(b.next*21/20, b.most)
 	return a.sleep(ctx, pause)
 }
-
-// sleep is what Activities.sleep does outside tests.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
-}

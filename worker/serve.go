@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/snapferry/snapferry/activities"
+	"github.com/snapferry/snapferry/internal/pause"
 	"github.com/snapferry/snapferry/internal/version"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -42,7 +43,7 @@ func serve(ctx context.Context, c config) error {
 	}
 
 	o.set("waiting for Temporal at " + c.client.HostPort)
-	temporal, err := connect(ctx, c.client, logger, pause)
+	temporal, err := connect(ctx, c.client, logger, pause.For)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil // asked to stop before it began
@@ -195,15 +196,4 @@ func hopeless(err error, options client.Options) error {
 		return wrong("Temporal at %s refuses access to namespace %s: %w; look at TEMPORAL_API_KEY or the client certificate", options.HostPort, options.Namespace, err)
 	}
 	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

@@ -3,13 +3,10 @@ package elastic
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -89,7 +86,7 @@ func New(config Config) (*Client, error) {
 		DisableMetaHeader: true,
 	}
 	switch auth := config.Auth.(type) {
-	case nil, None:
+	case nil:
 	case Basic:
 		if auth.User == "" || auth.Password == "" {
 			return nil, errors.New("basic authentication needs both a user and a password")
@@ -139,20 +136,6 @@ func hostOf(endpoint string) string {
 		return u.Host
 	}
 	return "invalid endpoint"
-}
-
-func newTransport(caCert []byte) (*http.Transport, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
-	transport.MaxIdleConnsPerHost = 16 // polls, unblocking and the slices of a checksum run side by side
-	if caCert != nil {
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(caCert) {
-			return nil, errors.New("the CA certificate isn't PEM")
-		}
-		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	}
-	return transport, nil
 }
 
 // call describes a request for errors and time limits.

@@ -8,6 +8,7 @@ import (
 
 	"go.temporal.io/sdk/client"
 
+	"github.com/snapferry/snapferry/internal/pause"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -125,7 +126,7 @@ func (o *ours) await(ctx context.Context, condition func(migration.Status) bool)
 		case s.Phase.Ended():
 			return s, fmt.Errorf("the migration has ended: %s", s.Phase)
 		}
-		if err := pause(ctx, pollInterval); err != nil {
+		if err := pause.For(ctx, pollInterval); err != nil {
 			return s, fmt.Errorf("the migration still stands in phase %s (%s): %w", s.Phase, s.Step, err)
 		}
 	}

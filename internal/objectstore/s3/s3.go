@@ -83,7 +83,7 @@ func New(ctx context.Context, o Options) (*Source, error) {
 		s.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		s.DisableLogOutputChecksumValidationSkipped = true
 	})
-	direct.credentials = client.Options().Credentials
+	direct.credentials, direct.endpoint = client.Options().Credentials, resolve(ctx, o.Bucket, client.Options())
 	return &Source{base: base, region: o.Region, client: client, direct: direct}, nil
 }
 

@@ -1,4 +1,4 @@
-package clustertest
+package elastictest
 
 import (
 	"net/http"

@@ -1,13 +1,4 @@
-// Package clustertest is an Elasticsearch cluster for tests: an HTTP server that
-// answers like one of version 5.5, as far as snapferry asks, and keeps its
-// indices, repositories and snapshots in memory.
-//
-// It is faithful where a migration could go wrong: an open index refuses a
-// restore, a restore replaces settings and keeps the UUID, a name that isn't
-// there refuses the whole request, a write block answers 403 before anything
-// else is looked at, and there is one slot for snapshots and one for restores.
-// Nothing in it takes time: a snapshot or restore ends after a number of looks.
-package clustertest
+package elastictest
 
 import (
 	"encoding/json"
