@@ -8,6 +8,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -56,7 +57,7 @@ func auditPage(r migration.AuditReport) string {
 	line("\nRoot: %s in S3, %s in OSS.", cmp.Or(r.SourceRoot, "none"), cmp.Or(r.TargetRoot, "none"))
 	line("\n| kind | in S3 | in OSS | needed | proven | missing or different |\n|---|---|---|---|---|---|")
 	for _, c := range r.Classes {
-		line("| %s | %d | %d | %d, %s | %d | %d |", c.Class, c.Source.Blobs, c.Target.Blobs, c.Needed.Blobs, size(c.Needed.Bytes), c.Proven.Blobs, c.Bad)
+		line("| %s | %d | %d | %d, %s | %d | %d |", c.Class, c.Source.Blobs, c.Target.Blobs, c.Needed.Blobs, human.Size(c.Needed.Bytes), c.Proven.Blobs, c.Bad)
 	}
 	for _, kind := range []struct {
 		name     string

@@ -9,6 +9,7 @@ import (
 
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -280,7 +281,7 @@ func (m *run) clean() {
 		const why = "what Elasticsearch leaves of a repository without snapshots, and the worker's key can't delete"
 		switch {
 		case deleted.LeftObjects > 0:
-			m.left(fmt.Sprintf("S3: %d objects (%s) below %s: %s; delete that folder", deleted.LeftObjects, size(deleted.LeftBytes), source, why))
+			m.left(fmt.Sprintf("S3: %d objects (%s) below %s: %s; delete that folder", deleted.LeftObjects, human.Size(deleted.LeftBytes), source, why))
 		case deleted.Unseen != "":
 			m.left(fmt.Sprintf("S3: perhaps some small objects below %s (they can't be listed: %s): %s", source, deleted.Unseen, why))
 		}
@@ -351,10 +352,10 @@ func (m *run) rehearsalPage(r *migration.Rehearsal, line func(string, ...any)) {
 	}
 	if w := r.Window; w != nil {
 		line("\nFrozen window to expect: %s (block %s, snapshot %s, copy %s, restore %s, verification %s)",
-			span(w.Millis), span(w.BlockMillis), span(w.SnapshotMillis), span(w.CopyMillis), span(w.RestoreMillis), span(w.VerifyMillis))
+			human.Span(w.Millis), human.Span(w.BlockMillis), human.Span(w.SnapshotMillis), human.Span(w.CopyMillis), human.Span(w.RestoreMillis), human.Span(w.VerifyMillis))
 	}
 	if f := r.Footprint; f != nil {
-		line("\nIt took %s on the target's disks, %s in S3 and %s in OSS", size(f.TargetBytes), size(f.S3Bytes), size(f.OSSBytes))
+		line("\nIt took %s on the target's disks, %s in S3 and %s in OSS", human.Size(f.TargetBytes), human.Size(f.S3Bytes), human.Size(f.OSSBytes))
 	}
 	if len(r.Attention) == 0 {
 		return

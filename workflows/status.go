@@ -8,6 +8,7 @@ import (
 
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -149,40 +150,40 @@ func (m *run) markdown() string {
 	if status.Rehearsal != nil {
 		line("**A rehearsal**: it blocks no write, works on throw-away indices (%s) and removes what it has made\n", m.forActivities().TargetIndex("*"))
 	}
-	line("**Phase: %s**%s since %s", status.Phase, paused(status.Paused), clock(status.PhaseSinceMillis))
+	line("**Phase: %s**%s since %s", status.Phase, paused(status.Paused), human.Clock(status.PhaseSinceMillis, time.UTC))
 	if status.Step != "" {
 		line("\nNow: %s", status.Step)
 	}
 	if c := status.Copy; c != nil {
-		line("\nCarried: %d of %d pages, %d of %d blobs, %s of %s", c.PagesDone, c.PagesTotal, c.BlobsDone, c.BlobsTotal, size(c.BytesDone), size(c.BytesTotal))
+		line("\nCarried: %d of %d pages, %d of %d blobs, %s of %s", c.PagesDone, c.PagesTotal, c.BlobsDone, c.BlobsTotal, human.Size(c.BytesDone), human.Size(c.BytesTotal))
 	}
 	if status.Bandwidth != nil {
 		line("\nCopies read at most %s together", status.Bandwidth)
 	}
 	if attention := status.Attention; attention != nil {
-		line("\n### Needs attention since %s\n\n%s: **%s**\n\n> %s\n\nWhat to do: %s", clock(attention.SinceMillis), attention.Step, attention.Type,
+		line("\n### Needs attention since %s\n\n%s: **%s**\n\n> %s\n\nWhat to do: %s", human.Clock(attention.SinceMillis, time.UTC), attention.Step, attention.Type,
 			strings.ReplaceAll(attention.Message, "\n", "\n> "), attention.Remedy)
 	}
 	m.rehearsalPage(status.Rehearsal, line)
 	if status.FrozenUntilMillis > 0 && status.FrozenSinceMillis > 0 {
-		line("\nWrites to the source are blocked since %s. Without a cutover they are given free at %s.", clock(status.FrozenSinceMillis), clock(status.FrozenUntilMillis))
+		line("\nWrites to the source are blocked since %s. Without a cutover they are given free at %s.", human.Clock(status.FrozenSinceMillis, time.UTC), human.Clock(status.FrozenUntilMillis, time.UTC))
 	}
 	if p := status.Prediction; p != nil && status.Phase.BeforeFreeze() {
 		line("\nA frozen window would take about %s (block %s, snapshot %s, copy %s, restore %s, verification %s), as of %s",
-			span(p.Millis), span(p.BlockMillis), span(p.SnapshotMillis), span(p.CopyMillis), span(p.RestoreMillis), span(p.VerifyMillis), clock(p.AtMillis))
+			human.Span(p.Millis), human.Span(p.BlockMillis), human.Span(p.SnapshotMillis), human.Span(p.CopyMillis), human.Span(p.RestoreMillis), human.Span(p.VerifyMillis), human.Clock(p.AtMillis, time.UTC))
 	}
 	if status.CloseEnough && status.Phase == migration.PhaseRounds {
 		line("\n%s", status.Convergence())
 	}
 	if w := status.FrozenWindow; w != nil {
 		line("\nFrozen window: %s (block %s, snapshot %s, copy %s, restore %s, verification %s)",
-			span(w.Millis), span(w.BlockMillis), span(w.SnapshotMillis), span(w.CopyMillis), span(w.RestoreMillis), span(w.VerifyMillis))
+			human.Span(w.Millis), human.Span(w.BlockMillis), human.Span(w.SnapshotMillis), human.Span(w.CopyMillis), human.Span(w.RestoreMillis), human.Span(w.VerifyMillis))
 	}
 	if status.WaitsFor != "" {
 		line("\nWaits for %s", status.WaitsFor)
 	}
 	if status.Phase == migration.PhaseRounds && status.NextRoundMillis > 0 && !status.Paused {
-		line("\nNext round: %s", clock(status.NextRoundMillis))
+		line("\nNext round: %s", human.Clock(status.NextRoundMillis, time.UTC))
 	}
 	if len(status.Next) > 0 {
 		line("\n```\n%s\n```", strings.Join(status.Next, "\n"))
@@ -191,7 +192,7 @@ func (m *run) markdown() string {
 		line("\n| round | kind | snapshot | copied | skipped | snapshot | copy | restore | documents |\n|---|---|---|---|---|---|---|---|---|")
 		for _, r := range status.Rounds {
 			line("| %d | %s | %s | %d blobs, %s | %d blobs | %s | %s | %s | %d |", r.Number, r.Kind, r.Snapshot,
-				r.BlobsCopied, size(r.BytesCopied), r.BlobsSkipped, span(r.SnapshotMillis), span(r.CopyMillis), span(r.RestoreMillis), r.Docs)
+				r.BlobsCopied, human.Size(r.BytesCopied), r.BlobsSkipped, human.Span(r.SnapshotMillis), human.Span(r.CopyMillis), human.Span(r.RestoreMillis), r.Docs)
 		}
 	}
 	if len(status.Indices) > 0 {
@@ -207,7 +208,7 @@ func (m *run) markdown() string {
 		line("\n- Warning: %s", warning)
 	}
 	for _, note := range status.Notes {
-		line("\n- %s %s%s: %s, %s", clock(note.AtMillis), note.Request, by(migration.RequestInput{By: note.By, Reason: note.Reason}), note.Verdict, note.Commentary)
+		line("\n- %s %s%s: %s, %s", human.Clock(note.AtMillis, time.UTC), note.Request, by(migration.RequestInput{By: note.By, Reason: note.Reason}), note.Verdict, note.Commentary)
 	}
 	return page.String()
 }
@@ -234,37 +235,6 @@ func verdict(equal *bool) string {
 		return "yes"
 	}
 	return "**no**"
-}
-
-// clock prints epoch milliseconds in UTC: the workflow doesn't know where its
-// reader lives.
-func clock(millis int64) string {
-	return time.UnixMilli(millis).UTC().Format("2006-01-02 15:04:05Z")
-}
-
-// span prints milliseconds to the tenth of a second below a minute, else to the
-// second.
-func span(millis int64) string {
-	d := time.Duration(millis) * time.Millisecond
-	if d < time.Minute {
-		return d.Round(10 * time.Millisecond).String()
-	}
-	return d.Round(time.Second).String()
-}
-
-// size prints bytes in binary units.
-func size(bytes int64) string {
-	const unit = 1024
-	value, units := float64(bytes), []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	i := 0
-	for value >= unit && i < len(units)-1 {
-		value /= unit
-		i++
-	}
-	if i == 0 {
-		return fmt.Sprintf("%d B", bytes)
-	}
-	return fmt.Sprintf("%.1f %s", value, units[i])
 }
 
 func last[T any](list []T, n int) []T {
