@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/snapferry/snapferry/internal/golden"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -84,7 +85,7 @@ func brokenAudit() migration.AuditReport {
 func TestAudit(t *testing.T) {
 	c, fake := newAuditConsole(t, wholeAudit(), moment{status: inRounds(t)})
 	out, errs := c.run(exitOK, "audit", "-f", minimal)
-	golden(t, "audit-whole.txt", out)
+	golden.Equal(t, "testdata/audit-whole.txt", out)
 	require.Empty(t, errs)
 	require.Equal(t, moviesPlan(t), fake.request.Plan)
 	require.Equal(t, migration.TokenOf("run-1"), fake.request.Token, "from the migration's first run")
@@ -98,7 +99,7 @@ func TestAudit(t *testing.T) {
 	// It works as well when nobody answers queries, and after the end.
 	c, fake = newAuditConsole(t, brokenAudit(), moment{state: enums.WORKFLOW_EXECUTION_STATUS_FAILED})
 	out, errs = c.run(exitNotWhole, "audit", "-f", minimal, "--deep", "--snapshot", "movies-r0003-a1", "--token", "abc")
-	golden(t, "audit-broken.txt", out)
+	golden.Equal(t, "testdata/audit-broken.txt", out)
 	require.Empty(t, errs, "the output has said it all")
 	require.Equal(t, migration.AuditRequest{Plan: moviesPlan(t), Token: "abc", Snapshot: "movies-r0003-a1", Deep: true}, fake.request)
 	c.run(exitNotWhole, "audit", "-f", minimal, "-o", "json")

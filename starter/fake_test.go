@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"flag"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -23,19 +21,6 @@ import (
 
 	"github.com/snapferry/snapferry/migration"
 )
-
-var updateGolden = flag.Bool("update", false, "write the golden files anew")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *updateGolden {
-		require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err, "run the test with -update and look at what it writes")
-	require.Equal(t, string(want), got)
-}
 
 // now is the time in all tests.
 var now = time.Date(2026, 3, 2, 22, 30, 0, 0, time.UTC)

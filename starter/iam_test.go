@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/snapferry/snapferry/internal/golden"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -14,10 +15,10 @@ func TestIAM(t *testing.T) {
 	c := newConsole(t, nil)
 	out, errs := c.run(exitOK, "iam", "-f", "examples/plan.yaml")
 	require.Empty(t, errs)
-	golden(t, "iam.txt", out)
+	golden.Equal(t, "testdata/iam.txt", out)
 	out, errs = c.run(exitOK, "iam", "-f", "examples/plan-vpc-useast1.json", "-o", "json")
 	require.Empty(t, errs)
-	golden(t, "iam-vpc.json", out)
+	golden.Equal(t, "testdata/iam-vpc.json", out)
 	require.Contains(t, out, "arn:aws:es:us-east-1:123456789012:domain/shop-orders")
 	require.NotContains(t, out, "oss:PutBucket", "the plan creates no bucket")
 }

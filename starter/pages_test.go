@@ -19,6 +19,7 @@ import (
 	"go.temporal.io/sdk/converter"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/snapferry/snapferry/internal/golden"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -107,7 +108,7 @@ func TestStatusOfACopyInPages(t *testing.T) {
 			c := newConsole(t, newFake(t, test.moment))
 			out, errs := c.run(test.code, "status", "movies")
 			require.Empty(t, errs)
-			golden(t, "status-"+name+".txt", out)
+			golden.Equal(t, "testdata/status-"+name+".txt", out)
 
 			out, _ = c.run(test.code, "status", "movies", "-o", "json")
 			if test.moment.status == nil {
@@ -192,7 +193,7 @@ func TestWatchACopyInPages(t *testing.T) {
 	c.clock()
 	out, errs := c.run(exitOK, "watch", "movies")
 	require.Empty(t, errs)
-	golden(t, "watch-pages.txt", out)
+	golden.Equal(t, "testdata/watch-pages.txt", out)
 }
 
 func TestARateIsThatOfTheLastSeconds(t *testing.T) {

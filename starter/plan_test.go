@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/snapferry/snapferry/internal/golden"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -57,7 +58,7 @@ func TestPlanExample(t *testing.T) {
 func TestPlanValidate(t *testing.T) {
 	c := newConsole(t, nil)
 	out, _ := c.run(exitOK, "plan", "validate", "-f", "examples/plan-minimal.yaml")
-	golden(t, "plan-validate.txt", out)
+	golden.Equal(t, "testdata/plan-validate.txt", out)
 	out, _ = c.run(exitOK, "plan", "validate", "-f", "examples/plan-minimal.yaml", "-o", "json")
 	require.Contains(t, out, `"valid": true`)
 

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/enums/v1"
 
+	"github.com/snapferry/snapferry/internal/golden"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -48,7 +49,7 @@ func TestStartRehearses(t *testing.T) {
 	fake := aRehearsal(t, moment{status: rehearsing(t)})
 	c := newConsole(t, fake)
 	out, _ := c.run(exitOK, "start", "-f", minimal, "--rehearse")
-	golden(t, "start-rehearse.txt", out)
+	golden.Equal(t, "testdata/start-rehearse.txt", out)
 	require.Equal(t, "rehearsal/movies", fake.started.ID)
 	require.True(t, strings.HasPrefix(fake.started.StaticSummary, "rehearsal of "))
 	require.Contains(t, fake.started.StaticDetails, "It blocks no write")
@@ -72,7 +73,7 @@ func TestStartRehearses(t *testing.T) {
 func TestStatusOfARehearsal(t *testing.T) {
 	fake := aRehearsal(t, moment{status: rehearsing(t)})
 	out, _ := newConsole(t, fake).run(exitOK, "status", "rehearsal/movies")
-	golden(t, "status-rehearsal.txt", out)
+	golden.Equal(t, "testdata/status-rehearsal.txt", out)
 	for _, arguments := range [][]string{{"-w", "rehearsal/movies"}, {"-w", "rehearsal/movies", "-o", "json"}} {
 		newConsole(t, fake).run(exitOK, append([]string{"status"}, arguments...)...)
 	}
@@ -86,7 +87,7 @@ func TestWatchOfARehearsal(t *testing.T) {
 	fake := aRehearsal(t, moment{status: before}, moment{status: rehearsing(t)}, moment{state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED})
 	fake.report = rehearsedReport()
 	out, _ := newConsole(t, fake).run(exitAttention, "watch", "rehearsal/movies")
-	golden(t, "watch-rehearsal.txt", out)
+	golden.Equal(t, "testdata/watch-rehearsal.txt", out)
 	require.Equal(t, 1, strings.Count(out, "would have needed attention: "), "once")
 }
 
@@ -96,7 +97,7 @@ func TestReportOfARehearsal(t *testing.T) {
 	out, _ := newConsole(t, fake).run(exitAttention, "report", "rehearsal/movies")
 	require.Contains(t, out, "Rehearsal movies\nRehearsed to the end: one thing would have needed attention.")
 	out, _ = newConsole(t, fake).run(exitAttention, "status", "rehearsal/movies")
-	golden(t, "status-rehearsed.txt", out)
+	golden.Equal(t, "testdata/status-rehearsed.txt", out)
 
 	fake.report.Rehearsal.Attention = nil
 	newConsole(t, fake).run(exitOK, "report", "rehearsal/movies")

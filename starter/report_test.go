@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/snapferry/snapferry/internal/golden"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -19,7 +20,7 @@ func TestReport(t *testing.T) {
 	fake.pollers = nil // a report needs no worker
 	c := newConsole(t, fake)
 	out, _ := c.run(exitOK, "report", "movies")
-	golden(t, "report.txt", out)
+	golden.Equal(t, "testdata/report.txt", out)
 
 	out, _ = c.run(exitOK, "report", "movies", "-o", "json")
 	var report migration.Report

@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 
+	"github.com/snapferry/snapferry/internal/golden"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -23,7 +24,7 @@ func TestStart(t *testing.T) {
 	fake := newFake(t, moment{status: inRounds(t)})
 	c := newConsole(t, fake)
 	out, errs := c.run(exitOK, "start", "-f", minimal)
-	golden(t, "start.txt", out)
+	golden.Equal(t, "testdata/start.txt", out)
 	require.Empty(t, errs)
 	require.Equal(t, "migration/movies", fake.started.ID)
 	require.Equal(t, migration.TaskQueue, fake.started.TaskQueue)
@@ -31,7 +32,7 @@ func TestStart(t *testing.T) {
 	require.Equal(t, enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE, fake.started.WorkflowIDReusePolicy)
 	require.Zero(t, fake.started.WorkflowExecutionTimeout, "a timeout would end the migration without cleaning up")
 	require.LessOrEqual(t, len(fake.started.StaticSummary), 200)
-	golden(t, "details.md", fake.started.StaticDetails)
+	golden.Equal(t, "testdata/details.md", fake.started.StaticDetails)
 
 	// What is sent decodes to the plan, with its defaults.
 	wire, err := json.Marshal(fake.input)
@@ -96,7 +97,7 @@ func TestPrintCLI(t *testing.T) {
 	fake := newFake(t)
 	c := newConsole(t, fake)
 	out, _ := c.run(exitOK, "start", "-f", minimal, "--print-cli", "--address", "temporal.example.com:7233")
-	golden(t, "print-cli.sh", out)
+	golden.Equal(t, "testdata/print-cli.sh", out)
 	require.Nil(t, fake.started)
 
 	sh, err := exec.LookPath("sh")

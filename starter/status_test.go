@@ -9,6 +9,7 @@ import (
 	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/snapferry/snapferry/internal/golden"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -41,7 +42,7 @@ func TestStatus(t *testing.T) {
 			c := newConsole(t, fake)
 			out, errs := c.run(test.code, "status", "movies")
 			require.Empty(t, errs)
-			golden(t, "status-"+name+".txt", out)
+			golden.Equal(t, "testdata/status-"+name+".txt", out)
 			require.Contains(t, out, "\nNext: ", "every output ends with what makes sense now")
 
 			out, _ = c.run(test.code, "status", "movies", "-o", "json")

@@ -15,6 +15,7 @@ import (
 	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/snapferry/snapferry/internal/golden"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -57,7 +58,7 @@ func TestWatchInPlainLines(t *testing.T) {
 	fake.report = completedReport()
 	out, errs := newConsole(t, fake).run(exitOK, "watch", "movies")
 	require.Empty(t, errs)
-	golden(t, "watch.txt", out)
+	golden.Equal(t, "testdata/watch.txt", out)
 }
 
 func TestWatchSaysNothingWhenNothingChanges(t *testing.T) {

@@ -2,19 +2,15 @@ package report
 
 import (
 	"encoding/json"
-	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/snapferry/snapferry/internal/golden"
 	"github.com/snapferry/snapferry/migration"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // begin is a Monday night.
 var begin = time.Date(2026, 3, 2, 22, 0, 0, 0, time.UTC).UnixMilli()
@@ -111,22 +107,11 @@ func TestGolden(t *testing.T) {
 		require.NoError(t, err)
 		asHTML, err := HTML(report, time.UTC)
 		require.NoError(t, err)
-		golden(t, name+".json", asJSON)
-		golden(t, name+".html", asHTML)
-		golden(t, name+".md", []byte(Markdown(report, time.UTC)))
-		golden(t, name+".txt", []byte(Text(report, time.UTC)))
+		golden.Equal(t, "testdata/"+name+".json", asJSON)
+		golden.Equal(t, "testdata/"+name+".html", asHTML)
+		golden.Equal(t, "testdata/"+name+".md", Markdown(report, time.UTC))
+		golden.Equal(t, "testdata/"+name+".txt", Text(report, time.UTC))
 	}
-}
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		require.NoError(t, os.WriteFile(path, got, 0o644))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err, "run the test with -update and look at what it writes")
-	require.Equal(t, string(want), string(got))
 }
 
 func TestThePageNeedsNothingBesideItself(t *testing.T) {

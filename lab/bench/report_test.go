@@ -3,13 +3,14 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/internal/golden"
 )
 
 // tool makes a measured tool of the figures that the targets look at.
@@ -144,27 +145,14 @@ func TestTheReportPrintsAndWrites(t *testing.T) {
 	r.judge()
 	var out bytes.Buffer
 	require.NoError(t, r.print(&out))
-	golden(t, "testdata/table.txt", out.Bytes())
+	golden.Equal(t, "testdata/table.txt", out.Bytes())
 
 	path := filepath.Join(t.TempDir(), "new", "bench.json")
 	require.NoError(t, r.write(path))
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
-	golden(t, "testdata/bench.json", data)
+	golden.Equal(t, "testdata/bench.json", data)
 	var again Report
 	require.NoError(t, json.Unmarshal(data, &again))
 	require.Equal(t, r, again)
-}
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares with a file, or writes it.
-func golden(t *testing.T, path string, got []byte) {
-	t.Helper()
-	if *update {
-		require.NoError(t, os.WriteFile(path, got, 0o644))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, string(want), string(got))
 }

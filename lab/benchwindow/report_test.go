@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"maps"
 	"os"
 	"path/filepath"
@@ -12,9 +11,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-)
 
-var update = flag.Bool("update", false, "write the golden files anew")
+	"github.com/snapferry/snapferry/internal/golden"
+)
 
 // wayOf is a way whose runs took so long.
 func wayOf(windows ...float64) Way {
@@ -127,13 +126,13 @@ func TestReportAsPrinted(t *testing.T) {
 	r.judge()
 	var table bytes.Buffer
 	require.NoError(t, r.print(&table))
-	golden(t, "table.txt", table.Bytes())
+	golden.Equal(t, "testdata/table.txt", table.Bytes())
 
 	path := filepath.Join(t.TempDir(), "folder", "bench-window.json")
 	require.NoError(t, r.write(path))
 	written, err := os.ReadFile(path)
 	require.NoError(t, err)
-	golden(t, "bench-window.json", written)
+	golden.Equal(t, "testdata/bench-window.json", written)
 
 	// The names that were agreed upon.
 	var read struct{ Cases []map[string]json.RawMessage }
@@ -144,16 +143,4 @@ func TestReportAsPrinted(t *testing.T) {
 	var way map[string]json.RawMessage
 	require.NoError(t, json.Unmarshal(read.Cases[0]["ours"], &way))
 	require.Subset(t, slices.Collect(maps.Keys(way)), []string{"windowSeconds", "steps", "elasticsearchSeconds", "predictedSeconds"})
-}
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		require.NoError(t, os.MkdirAll("testdata", 0o755))
-		require.NoError(t, os.WriteFile(path, got, 0o644))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, string(want), string(got), "if that is as it should be: go test ./lab/benchwindow -update")
 }
