@@ -341,35 +341,3 @@ func (m *run) rehearsed(report migration.Report) migration.Report {
 	}
 	return report
 }
-
-// shownAttention is how much of what would have needed attention fits on a page.
-const shownAttention = 10
-
-// rehearsalPage is what the status page says of a rehearsal.
-func (m *run) rehearsalPage(r *migration.Rehearsal, line func(string, ...any)) {
-	if r == nil {
-		return
-	}
-	if w := r.Window; w != nil {
-		line("\nFrozen window to expect: %s (block %s, snapshot %s, copy %s, restore %s, verification %s)",
-			human.Span(w.Millis), human.Span(w.BlockMillis), human.Span(w.SnapshotMillis), human.Span(w.CopyMillis), human.Span(w.RestoreMillis), human.Span(w.VerifyMillis))
-	}
-	if f := r.Footprint; f != nil {
-		line("\nIt took %s on the target's disks, %s in S3 and %s in OSS", human.Size(f.TargetBytes), human.Size(f.S3Bytes), human.Size(f.OSSBytes))
-	}
-	if len(r.Attention) == 0 {
-		return
-	}
-	line("\n### Would have needed attention\n")
-	for _, attention := range last(r.Attention, shownAttention) {
-		const most = 300
-		text := strings.ReplaceAll(attention.Message, "\n", " ")
-		if len(text) > most {
-			text = strings.ToValidUTF8(text[:most], "") + " ..."
-		}
-		line("- %s: **%s**: %s", attention.Step, attention.Type, text)
-	}
-	if more := len(r.Attention) + r.AttentionOmitted - shownAttention; more > 0 {
-		line("\nand %d more", more)
-	}
-}

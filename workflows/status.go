@@ -3,12 +3,10 @@ package workflows
 import (
 	"fmt"
 	"slices"
-	"strings"
-	"time"
 
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/snapferry/snapferry/internal/human"
+	"github.com/snapferry/snapferry/internal/report"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -137,104 +135,7 @@ func (m *run) commands(requests ...migration.Request) []string {
 
 // show puts the status where the Temporal UI shows it: the current details.
 func (m *run) show(ctx workflow.Context) {
-	workflow.SetCurrentDetails(ctx, m.markdown())
-}
-
-// markdown is the status as a page. It holds no relative times: it is only
-// written when something changes.
-func (m *run) markdown() string {
-	status := m.status()
-	var page strings.Builder
-	line := func(format string, args ...any) { page.WriteString(fmt.Sprintf(format+"\n", args...)) }
-
-	if status.Rehearsal != nil {
-		line("**A rehearsal**: it blocks no write, works on throw-away indices (%s) and removes what it has made\n", m.forActivities().TargetIndex("*"))
-	}
-	line("**Phase: %s**%s since %s", status.Phase, paused(status.Paused), human.Clock(status.PhaseSinceMillis, time.UTC))
-	if status.Step != "" {
-		line("\nNow: %s", status.Step)
-	}
-	if c := status.Copy; c != nil {
-		line("\nCarried: %d of %d pages, %d of %d blobs, %s of %s", c.PagesDone, c.PagesTotal, c.BlobsDone, c.BlobsTotal, human.Size(c.BytesDone), human.Size(c.BytesTotal))
-	}
-	if status.Bandwidth != nil {
-		line("\nCopies read at most %s together", status.Bandwidth)
-	}
-	if attention := status.Attention; attention != nil {
-		line("\n### Needs attention since %s\n\n%s: **%s**\n\n> %s\n\nWhat to do: %s", human.Clock(attention.SinceMillis, time.UTC), attention.Step, attention.Type,
-			strings.ReplaceAll(attention.Message, "\n", "\n> "), attention.Remedy)
-	}
-	m.rehearsalPage(status.Rehearsal, line)
-	if status.FrozenUntilMillis > 0 && status.FrozenSinceMillis > 0 {
-		line("\nWrites to the source are blocked since %s. Without a cutover they are given free at %s.", human.Clock(status.FrozenSinceMillis, time.UTC), human.Clock(status.FrozenUntilMillis, time.UTC))
-	}
-	if p := status.Prediction; p != nil && status.Phase.BeforeFreeze() {
-		line("\nA frozen window would take about %s (block %s, snapshot %s, copy %s, restore %s, verification %s), as of %s",
-			human.Span(p.Millis), human.Span(p.BlockMillis), human.Span(p.SnapshotMillis), human.Span(p.CopyMillis), human.Span(p.RestoreMillis), human.Span(p.VerifyMillis), human.Clock(p.AtMillis, time.UTC))
-	}
-	if status.CloseEnough && status.Phase == migration.PhaseRounds {
-		line("\n%s", status.Convergence())
-	}
-	if w := status.FrozenWindow; w != nil {
-		line("\nFrozen window: %s (block %s, snapshot %s, copy %s, restore %s, verification %s)",
-			human.Span(w.Millis), human.Span(w.BlockMillis), human.Span(w.SnapshotMillis), human.Span(w.CopyMillis), human.Span(w.RestoreMillis), human.Span(w.VerifyMillis))
-	}
-	if status.WaitsFor != "" {
-		line("\nWaits for %s", status.WaitsFor)
-	}
-	if status.Phase == migration.PhaseRounds && status.NextRoundMillis > 0 && !status.Paused {
-		line("\nNext round: %s", human.Clock(status.NextRoundMillis, time.UTC))
-	}
-	if len(status.Next) > 0 {
-		line("\n```\n%s\n```", strings.Join(status.Next, "\n"))
-	}
-	if len(status.Rounds) > 0 {
-		line("\n| round | kind | snapshot | copied | skipped | snapshot | copy | restore | documents |\n|---|---|---|---|---|---|---|---|---|")
-		for _, r := range status.Rounds {
-			line("| %d | %s | %s | %d blobs, %s | %d blobs | %s | %s | %s | %d |", r.Number, r.Kind, r.Snapshot,
-				r.BlobsCopied, human.Size(r.BytesCopied), r.BlobsSkipped, human.Span(r.SnapshotMillis), human.Span(r.CopyMillis), human.Span(r.RestoreMillis), r.Docs)
-		}
-	}
-	if len(status.Indices) > 0 {
-		line("\n| index | shards | documents at the source | on the target | equal |\n|---|---|---|---|---|")
-		for _, index := range status.Indices {
-			line("| %s | %d | %d | %s | %s |", index.Name, index.Shards, index.SourceDocs, known(index.TargetDocs), verdict(index.Equal))
-		}
-		if more := status.IndicesTotal - len(status.Indices); more > 0 {
-			line("\nand %d more", more)
-		}
-	}
-	for _, warning := range status.Warnings {
-		line("\n- Warning: %s", warning)
-	}
-	for _, note := range status.Notes {
-		line("\n- %s %s%s: %s, %s", human.Clock(note.AtMillis, time.UTC), note.Request, by(migration.RequestInput{By: note.By, Reason: note.Reason}), note.Verdict, note.Commentary)
-	}
-	return page.String()
-}
-
-func paused(yes bool) string {
-	if yes {
-		return " (paused)"
-	}
-	return ""
-}
-
-func known(docs int64) string {
-	if docs < 0 {
-		return "not yet"
-	}
-	return fmt.Sprint(docs)
-}
-
-func verdict(equal *bool) string {
-	switch {
-	case equal == nil:
-		return ""
-	case *equal:
-		return "yes"
-	}
-	return "**no**"
+	workflow.SetCurrentDetails(ctx, report.StatusPage(m.status(), m.forActivities().TargetIndex("*")))
 }
 
 func last[T any](list []T, n int) []T {
