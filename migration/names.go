@@ -151,6 +151,18 @@ func (in RequestInput) Shortened() RequestInput {
 	return RequestInput{By: shorten(in.By, longestBy), Reason: shorten(in.Reason, longestReason)}
 }
 
+// Byline says who asked and why, to be put behind what was asked for; nothing if neither is known.
+func (in RequestInput) Byline() string {
+	text := ""
+	if in.By != "" {
+		text += " by " + in.By
+	}
+	if in.Reason != "" {
+		text += ": " + in.Reason
+	}
+	return text
+}
+
 // shorten cuts a text to so many bytes, at a character's edge.
 func shorten(text string, most int) string {
 	if len(text) <= most {

@@ -25,6 +25,14 @@ type Prediction struct {
 // CarryMillis is the part that a round before the block takes away.
 func (p Prediction) CarryMillis() int64 { return p.SnapshotMillis + p.CopyMillis + p.RestoreMillis }
 
+// Window is the prediction as the window that would come of it.
+func (p Prediction) Window() FrozenWindow {
+	return FrozenWindow{
+		Millis: p.Millis, BlockMillis: p.BlockMillis, SnapshotMillis: p.SnapshotMillis, CopyMillis: p.CopyMillis,
+		RestoreMillis: p.RestoreMillis, VerifyMillis: p.VerifyMillis,
+	}
+}
+
 // Measured is what a prediction rests on.
 type Measured struct {
 	// Rounds are those that ended, the oldest first.

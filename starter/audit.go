@@ -14,7 +14,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
-	"github.com/snapferry/snapferry/internal/report"
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -178,13 +178,13 @@ func auditText(r migration.AuditReport, audit target) string {
 		row("Verdict:", verdict)
 		row("Folder:", r.Token)
 		row("Root:", fmt.Sprintf("%s in S3, %s in OSS", cmp.Or(r.SourceRoot, "none"), cmp.Or(r.TargetRoot, "none")))
-		snapshots := fmt.Sprintf("%s checked, %s broken", report.Count(int64(r.SnapshotsChecked)), report.Count(int64(r.SnapshotsBroken)))
+		snapshots := fmt.Sprintf("%s checked, %s broken", human.Count(int64(r.SnapshotsChecked)), human.Count(int64(r.SnapshotsBroken)))
 		if r.Snapshot != "" {
 			snapshots += " (only " + r.Snapshot + ")"
 		}
 		row("Snapshots:", snapshots)
 		if r.Deep {
-			row("Read:", report.Size(r.BytesRead)+" from OSS")
+			row("Read:", human.Size(r.BytesRead)+" from OSS")
 		}
 	}))
 	if len(r.Problems) > 0 {
@@ -196,8 +196,8 @@ func auditText(r migration.AuditReport, audit target) string {
 	fmt.Fprintf(&page, "\n%s", table(func(row func(...string)) {
 		row("KIND", "IN S3", "IN OSS", "NEEDED", "PROVEN", "BAD", "NEEDED BYTES")
 		for _, class := range r.Classes {
-			row(class.Class, report.Count(class.Source.Blobs), report.Count(class.Target.Blobs), report.Count(class.Needed.Blobs),
-				report.Count(class.Proven.Blobs), report.Count(class.Bad), report.Size(class.Needed.Bytes))
+			row(class.Class, human.Count(class.Source.Blobs), human.Count(class.Target.Blobs), human.Count(class.Needed.Blobs),
+				human.Count(class.Proven.Blobs), human.Count(class.Bad), human.Size(class.Needed.Bytes))
 		}
 	}))
 	for _, kind := range []struct {
@@ -218,13 +218,13 @@ func findings(name string, f migration.AuditFindings) string {
 	}
 	harmless := ""
 	if f.Harmless > 0 {
-		harmless = fmt.Sprintf(", %s of them harmless", report.Count(f.Harmless))
+		harmless = fmt.Sprintf(", %s of them harmless", human.Count(f.Harmless))
 	}
 	var lines []string
 	for _, finding := range f.Examples {
 		lines = append(lines, finding.Key+": "+finding.Reason)
 	}
-	return fmt.Sprintf("\n%s: %s, %s%s\n%s", name, report.Count(f.Blobs), report.Size(f.Bytes), harmless, bullets(limit(lines, int(f.Blobs))))
+	return fmt.Sprintf("\n%s: %s, %s%s\n%s", name, human.Count(f.Blobs), human.Size(f.Bytes), harmless, bullets(limit(lines, int(f.Blobs))))
 }
 
 // limit cuts a list and says how much is left out.
@@ -233,7 +233,7 @@ func limit(lines []string, total int) []string {
 		lines = lines[:shownFindings:shownFindings]
 	}
 	if more := total - len(lines); more > 0 {
-		lines = append(lines, fmt.Sprintf("... %s more", report.Count(int64(more))))
+		lines = append(lines, fmt.Sprintf("... %s more", human.Count(int64(more))))
 	}
 	return lines
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
-	"github.com/snapferry/snapferry/internal/report"
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -165,7 +165,7 @@ func (b *bars) headlineText() string {
 		parts = append(parts, "next round in "+whole(s.NextRoundMillis-now))
 	}
 	if s.FrozenSinceMillis > 0 && s.Phase.Frozen() {
-		parts = append(parts, "writes blocked for "+report.Span(now-s.FrozenSinceMillis))
+		parts = append(parts, "writes blocked for "+human.Span(now-s.FrozenSinceMillis))
 	}
 	return strings.Join(parts, "  |  ")
 }

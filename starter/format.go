@@ -6,13 +6,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/snapferry/snapferry/internal/report"
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
 func table(fill func(row func(...string))) string {
 	var out bytes.Buffer
-	report.Table(&out, fill)
+	human.Table(&out, fill)
 	return out.String()
 }
 
@@ -36,7 +36,7 @@ func (a *app) ago(millis int64) string {
 }
 
 // whole is a span without fractions of a second: a person reads it once.
-func whole(millis int64) string { return report.Span((millis + 500) / 1000 * 1000) }
+func whole(millis int64) string { return human.Span((millis + 500) / 1000 * 1000) }
 
 // progressText says how far an activity has come.
 func progressText(p *migration.Progress) string {
@@ -52,10 +52,10 @@ func progressText(p *migration.Progress) string {
 			parts = append(parts, print(done)+unit)
 		}
 	}
-	add(p.BlobsDone, p.BlobsTotal, report.Count, " blobs")
-	add(p.BytesDone, p.BytesTotal, report.Size, "")
-	add(int64(p.ShardsDone), int64(p.ShardsTotal), report.Count, " shards")
-	add(p.DocsDone, p.DocsTotal, report.Count, " documents")
+	add(p.BlobsDone, p.BlobsTotal, human.Count, " blobs")
+	add(p.BytesDone, p.BytesTotal, human.Size, "")
+	add(int64(p.ShardsDone), int64(p.ShardsTotal), human.Count, " shards")
+	add(p.DocsDone, p.DocsTotal, human.Count, " documents")
 	text := p.Doing
 	if len(parts) > 0 {
 		text = strings.TrimPrefix(text+": "+strings.Join(parts, ", "), ": ")
@@ -113,13 +113,13 @@ func (a *app) describeActivity(step activity) string {
 
 func describeRound(r migration.Round) string {
 	return fmt.Sprintf("round %d (%s) has ended: %s: %s in %s blobs copied, %s blobs were there already; snapshot %s, copy %s, restore %s; %s documents",
-		r.Number, r.Kind, r.Snapshot, report.Size(r.BytesCopied), report.Count(r.BlobsCopied), report.Count(r.BlobsSkipped),
-		report.Span(r.SnapshotMillis), report.Span(r.CopyMillis), report.Span(r.RestoreMillis), report.Count(r.Docs))
+		r.Number, r.Kind, r.Snapshot, human.Size(r.BytesCopied), human.Count(r.BlobsCopied), human.Count(r.BlobsSkipped),
+		human.Span(r.SnapshotMillis), human.Span(r.CopyMillis), human.Span(r.RestoreMillis), human.Count(r.Docs))
 }
 
 func describeWindow(w migration.FrozenWindow) string {
-	return fmt.Sprintf("%s (block and standstill %s, snapshot %s, copy %s, restore %s, verification %s)", report.Span(w.Millis),
-		report.Span(w.BlockMillis), report.Span(w.SnapshotMillis), report.Span(w.CopyMillis), report.Span(w.RestoreMillis), report.Span(w.VerifyMillis))
+	return fmt.Sprintf("%s (block and standstill %s, snapshot %s, copy %s, restore %s, verification %s)", human.Span(w.Millis),
+		human.Span(w.BlockMillis), human.Span(w.SnapshotMillis), human.Span(w.CopyMillis), human.Span(w.RestoreMillis), human.Span(w.VerifyMillis))
 }
 
 func describePrediction(p migration.Prediction) string {

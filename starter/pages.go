@@ -7,9 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
-	"github.com/snapferry/snapferry/internal/report"
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -133,7 +131,7 @@ func (c *pagedCopy) facts() []string {
 		facts = nil
 	}
 	if c.rate >= 0 {
-		rate := humanize.Bytes(uint64(c.rate)) + "/s" // decimal, as limits are
+		rate := human.DecimalRate(c.rate) // decimal, as limits are
 		if c.limit > 0 {
 			rate += fmt.Sprintf(" (limit %s)", c.limit)
 		}
@@ -145,7 +143,7 @@ func (c *pagedCopy) facts() []string {
 		}
 	}
 	if c.PagesTotal > 0 {
-		facts = append(facts, fmt.Sprintf("%s of %s pages", report.Count(int64(c.PagesDone)), report.Count(int64(c.PagesTotal))))
+		facts = append(facts, fmt.Sprintf("%s of %s pages", human.Count(int64(c.PagesDone)), human.Count(int64(c.PagesTotal))))
 	}
 	if c.BlobsTotal > 0 || c.BlobsDone > 0 {
 		facts = append(facts, progressText(&migration.Progress{BlobsDone: c.BlobsDone, BlobsTotal: c.BlobsTotal}))

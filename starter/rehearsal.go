@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/snapferry/snapferry/internal/report"
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -48,7 +48,7 @@ func rehearsed(r *migration.Rehearsal, row func(...string)) {
 		row("Window to expect:", describeWindow(*r.Window))
 	}
 	if f := r.Footprint; f != nil {
-		row("Room:", fmt.Sprintf("%s on the target's disks, %s in S3, %s in OSS", report.Size(f.TargetBytes), report.Size(f.S3Bytes), report.Size(f.OSSBytes)))
+		row("Room:", fmt.Sprintf("%s on the target's disks, %s in S3, %s in OSS", human.Size(f.TargetBytes), human.Size(f.S3Bytes), human.Size(f.OSSBytes)))
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/snapferry/snapferry/internal/report"
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -181,8 +181,8 @@ func (a *app) rounds(s migration.Status) string {
 		}
 		for _, r := range shown {
 			row(fmt.Sprint(r.Number), r.Kind, a.clock(r.StartTimeMillis),
-				fmt.Sprintf("%s in %s blobs", report.Size(r.BytesCopied), report.Count(r.BlobsCopied)), report.Size(r.BytesSkipped),
-				report.Span(r.SnapshotMillis), report.Span(r.CopyMillis), report.Span(r.RestoreMillis), report.Count(r.Docs))
+				fmt.Sprintf("%s in %s blobs", human.Size(r.BytesCopied), human.Count(r.BlobsCopied)), human.Size(r.BytesSkipped),
+				human.Span(r.SnapshotMillis), human.Span(r.CopyMillis), human.Span(r.RestoreMillis), human.Count(r.Docs))
 		}
 	})
 }
@@ -194,8 +194,8 @@ func indices(s migration.Status) string {
 	return table(func(row func(...string)) {
 		row("INDEX", "SHARDS", "SIZE", "SOURCE DOCUMENTS", "TARGET DOCUMENTS", "EQUAL")
 		for _, index := range s.Indices {
-			row(index.Name, unless0(int64(index.Shards), report.Count), unless0(index.SourceBytes, report.Size),
-				report.Count(index.SourceDocs), restored(index.TargetDocs), equal(index.Equal))
+			row(index.Name, unless0(int64(index.Shards), human.Count), unless0(index.SourceBytes, human.Size),
+				human.Count(index.SourceDocs), restored(index.TargetDocs), equal(index.Equal))
 		}
 		if more := s.IndicesTotal - len(s.Indices); more > 0 {
 			row("...", fmt.Sprintf("%d more", more))
@@ -214,7 +214,7 @@ func restored(docs int64) string {
 	if docs < 0 {
 		return "not restored yet"
 	}
-	return report.Count(docs)
+	return human.Count(docs)
 }
 
 func equal(verdict *bool) string {

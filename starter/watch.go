@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/snapferry/snapferry/internal/report"
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -169,7 +169,7 @@ func (a *app) farewell(v view, t target) {
 		if v.report != nil {
 			for _, index := range v.report.Indices {
 				a.printf("  %s: %s documents at the source, %s on the target, equal: %s\n", index.Name,
-					report.Count(index.SourceDocs), report.Count(index.TargetDocs), verdict(index))
+					human.Count(index.SourceDocs), human.Count(index.TargetDocs), verdict(index))
 			}
 			if text := table(func(row func(...string)) { rehearsed(v.report.Rehearsal, row) }); text != "" {
 				a.printf("%s", text)
@@ -180,7 +180,7 @@ func (a *app) farewell(v view, t target) {
 			if w := v.report.FrozenWindow; w != nil {
 				a.printf("  Frozen window: %s.\n", describeWindow(*w))
 				if w.BlockedMillis > 0 {
-					a.printf("  Writes stood still for %s, from the block until the target took writes.\n", report.Span(w.BlockedMillis))
+					a.printf("  Writes stood still for %s, from the block until the target took writes.\n", human.Span(w.BlockedMillis))
 				}
 			}
 		}

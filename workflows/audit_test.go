@@ -12,6 +12,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 
+	"github.com/snapferry/snapferry/internal/report"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -48,7 +49,7 @@ func TestAuditCompletesWithWhatItFound(t *testing.T) {
 		Classes: []migration.AuditClass{{Class: "data", Bad: 1}},
 		Missing: migration.AuditFindings{Tally: migration.Tally{Blobs: 1, Bytes: 5}, Examples: []migration.AuditFinding{{Key: "indices/x/0/__1", Reason: "it is not in OSS"}}}}
 	failures := 0
-	report, err := runAudit(t, auditInput(t, auditJSON), func(r migration.AuditRequest) (migration.AuditReport, error) {
+	found, err := runAudit(t, auditInput(t, auditJSON), func(r migration.AuditRequest) (migration.AuditReport, error) {
 		require.Equal(t, "movies", r.Plan.Name)
 		require.Equal(t, "snapferry/movies/0f3c9a71", r.Run().SourceBasePath(), "with the plan's defaults")
 		require.Equal(t, "r1", r.Snapshot)
@@ -59,12 +60,12 @@ func TestAuditCompletesWithWhatItFound(t *testing.T) {
 		return want, nil
 	})
 	require.NoError(t, err)
-	require.Equal(t, want, report)
+	require.Equal(t, want, found)
 
-	page := auditPage(report)
+	page := report.AuditPage(found)
 	require.Contains(t, page, "**Not whole**: 1 of 3 snapshots are broken.")
 	require.Contains(t, page, "`indices/x/0/__1`: it is not in OSS")
-	require.Contains(t, auditPage(migration.AuditReport{Whole: true}), "**Whole**")
+	require.Contains(t, report.AuditPage(migration.AuditReport{Whole: true}), "**Whole**")
 }
 
 func TestAuditFailsWithTheReason(t *testing.T) {

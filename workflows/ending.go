@@ -109,7 +109,7 @@ func (m *run) abort(ctx workflow.Context, cause error) (migration.Report, error)
 	case cancelled:
 		report.Error = "cancelled in phase " + string(m.abortedIn)
 	case m.abortRequested != nil:
-		report.Error = "aborted in phase " + string(m.abortedIn) + by(*m.abortRequested)
+		report.Error = "aborted in phase " + string(m.abortedIn) + m.abortRequested.Byline()
 	default:
 		report.Error = cause.Error()
 	}
@@ -152,17 +152,6 @@ func (m *run) letRequestsIn(ctx workflow.Context) {
 	ctx, cancel := workflow.NewDisconnectedContext(ctx)
 	defer cancel()
 	_ = workflow.Await(ctx, func() bool { return done })
-}
-
-func by(input migration.RequestInput) string {
-	text := ""
-	if input.By != "" {
-		text += " by " + input.By
-	}
-	if input.Reason != "" {
-		text += ": " + input.Reason
-	}
-	return text
 }
 
 // summary is the report as things stand.

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -320,7 +322,7 @@ func (m *run) thaw() (migration.Phase, error) {
 	m.closeWindow()
 	if w.sinceMillis > 0 {
 		m.warn(fmt.Sprintf("freeze.maxDuration (%s) passed without a cutover: writes were blocked at %s and are given free again",
-			m.plan.Freeze.MaxDuration, clock(w.sinceMillis)))
+			m.plan.Freeze.MaxDuration, human.Clock(w.sinceMillis, time.UTC)))
 	}
 	if w.cutoverRequested {
 		m.warn("the cutover that was asked for came to nothing: the target was not verified in time")
@@ -350,17 +352,8 @@ func (m *run) liftBlock() error {
 	})
 }
 
-func shardCount(n int) string {
-	if n == 1 {
-		return "1 shard"
-	}
-	return fmt.Sprintf("%d shards", n)
-}
+// shardCount and indexCount name a number of shards or indices in a summary.
 
-// indexCount names a number of indices in a summary.
-func indexCount(n int) string {
-	if n == 1 {
-		return "1 index"
-	}
-	return fmt.Sprintf("%d indices", n)
-}
+func shardCount(n int) string { return human.Things(n, "shard", "shards") }
+
+func indexCount(n int) string { return human.Things(n, "index", "indices") }

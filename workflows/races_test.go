@@ -12,6 +12,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -288,7 +289,7 @@ func TestTheStateStaysSmall(t *testing.T) {
 	m := &run{}
 	for i := range 20_000 {
 		m.ended(migration.Round{Number: i, Kind: migration.RoundIncremental, Snapshot: migration.SnapshotName("movies", i, 1)})
-		m.warn(strings.Repeat("x", 100) + clock(int64(i)*1000))
+		m.warn(strings.Repeat("x", 100) + human.Clock(int64(i)*1000, time.UTC))
 		m.decide(migration.Decision{Request: migration.RequestRound, Reason: strings.Repeat("y", 500), AtMillis: int64(i)})
 	}
 	payload, err := converter.GetDefaultDataConverter().ToPayload(m.Carried)

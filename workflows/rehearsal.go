@@ -9,6 +9,7 @@ import (
 
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -280,7 +281,7 @@ func (m *run) clean() {
 		const why = "what Elasticsearch leaves of a repository without snapshots, and the worker's key can't delete"
 		switch {
 		case deleted.LeftObjects > 0:
-			m.left(fmt.Sprintf("S3: %d objects (%s) below %s: %s; delete that folder", deleted.LeftObjects, size(deleted.LeftBytes), source, why))
+			m.left(fmt.Sprintf("S3: %d objects (%s) below %s: %s; delete that folder", deleted.LeftObjects, human.Size(deleted.LeftBytes), source, why))
 		case deleted.Unseen != "":
 			m.left(fmt.Sprintf("S3: perhaps some small objects below %s (they can't be listed: %s): %s", source, deleted.Unseen, why))
 		}
@@ -339,36 +340,4 @@ func (m *run) rehearsed(report migration.Report) migration.Report {
 		}
 	}
 	return report
-}
-
-// shownAttention is how much of what would have needed attention fits on a page.
-const shownAttention = 10
-
-// rehearsalPage is what the status page says of a rehearsal.
-func (m *run) rehearsalPage(r *migration.Rehearsal, line func(string, ...any)) {
-	if r == nil {
-		return
-	}
-	if w := r.Window; w != nil {
-		line("\nFrozen window to expect: %s (block %s, snapshot %s, copy %s, restore %s, verification %s)",
-			span(w.Millis), span(w.BlockMillis), span(w.SnapshotMillis), span(w.CopyMillis), span(w.RestoreMillis), span(w.VerifyMillis))
-	}
-	if f := r.Footprint; f != nil {
-		line("\nIt took %s on the target's disks, %s in S3 and %s in OSS", size(f.TargetBytes), size(f.S3Bytes), size(f.OSSBytes))
-	}
-	if len(r.Attention) == 0 {
-		return
-	}
-	line("\n### Would have needed attention\n")
-	for _, attention := range last(r.Attention, shownAttention) {
-		const most = 300
-		text := strings.ReplaceAll(attention.Message, "\n", " ")
-		if len(text) > most {
-			text = strings.ToValidUTF8(text[:most], "") + " ..."
-		}
-		line("- %s: **%s**: %s", attention.Step, attention.Type, text)
-	}
-	if more := len(r.Attention) + r.AttentionOmitted - shownAttention; more > 0 {
-		line("\nand %d more", more)
-	}
 }

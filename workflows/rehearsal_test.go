@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/snapferry/snapferry/internal/report"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -399,11 +400,9 @@ func TestTheStatusOfARehearsalSaysSo(t *testing.T) {
 	require.Len(t, seen.Rehearsal.Attention, 1)
 	require.NotNil(t, seen.Rehearsal.Window)
 
-	var page strings.Builder
-	m := &run{Carried: Carried{Token: "t0ken", Rehearsal: &rehearsal{Rehearsal: *seen.Rehearsal}}, plan: seen.Plan}
-	m.rehearsalPage(seen.Rehearsal, func(format string, args ...any) { fmt.Fprintf(&page, format+"\n", args...) })
+	page := report.StatusPage(seen, "snapferry-rehearsal-t0ken-*")
 	for _, says := range []string{"Frozen window to expect", "Would have needed attention", "index movies exists", "1000 B on the target's disks"} {
-		require.Contains(t, page.String(), says)
+		require.Contains(t, page, says)
 	}
 }
 

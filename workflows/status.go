@@ -3,11 +3,10 @@ package workflows
 import (
 	"fmt"
 	"slices"
-	"strings"
-	"time"
 
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/snapferry/snapferry/internal/report"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -136,135 +135,7 @@ func (m *run) commands(requests ...migration.Request) []string {
 
 // show puts the status where the Temporal UI shows it: the current details.
 func (m *run) show(ctx workflow.Context) {
-	workflow.SetCurrentDetails(ctx, m.markdown())
-}
-
-// markdown is the status as a page. It holds no relative times: it is only
-// written when something changes.
-func (m *run) markdown() string {
-	status := m.status()
-	var page strings.Builder
-	line := func(format string, args ...any) { page.WriteString(fmt.Sprintf(format+"\n", args...)) }
-
-	if status.Rehearsal != nil {
-		line("**A rehearsal**: it blocks no write, works on throw-away indices (%s) and removes what it has made\n", m.forActivities().TargetIndex("*"))
-	}
-	line("**Phase: %s**%s since %s", status.Phase, paused(status.Paused), clock(status.PhaseSinceMillis))
-	if status.Step != "" {
-		line("\nNow: %s", status.Step)
-	}
-	if c := status.Copy; c != nil {
-		line("\nCarried: %d of %d pages, %d of %d blobs, %s of %s", c.PagesDone, c.PagesTotal, c.BlobsDone, c.BlobsTotal, size(c.BytesDone), size(c.BytesTotal))
-	}
-	if status.Bandwidth != nil {
-		line("\nCopies read at most %s together", status.Bandwidth)
-	}
-	if attention := status.Attention; attention != nil {
-		line("\n### Needs attention since %s\n\n%s: **%s**\n\n> %s\n\nWhat to do: %s", clock(attention.SinceMillis), attention.Step, attention.Type,
-			strings.ReplaceAll(attention.Message, "\n", "\n> "), attention.Remedy)
-	}
-	m.rehearsalPage(status.Rehearsal, line)
-	if status.FrozenUntilMillis > 0 && status.FrozenSinceMillis > 0 {
-		line("\nWrites to the source are blocked since %s. Without a cutover they are given free at %s.", clock(status.FrozenSinceMillis), clock(status.FrozenUntilMillis))
-	}
-	if p := status.Prediction; p != nil && status.Phase.BeforeFreeze() {
-		line("\nA frozen window would take about %s (block %s, snapshot %s, copy %s, restore %s, verification %s), as of %s",
-			span(p.Millis), span(p.BlockMillis), span(p.SnapshotMillis), span(p.CopyMillis), span(p.RestoreMillis), span(p.VerifyMillis), clock(p.AtMillis))
-	}
-	if status.CloseEnough && status.Phase == migration.PhaseRounds {
-		line("\n%s", status.Convergence())
-	}
-	if w := status.FrozenWindow; w != nil {
-		line("\nFrozen window: %s (block %s, snapshot %s, copy %s, restore %s, verification %s)",
-			span(w.Millis), span(w.BlockMillis), span(w.SnapshotMillis), span(w.CopyMillis), span(w.RestoreMillis), span(w.VerifyMillis))
-	}
-	if status.WaitsFor != "" {
-		line("\nWaits for %s", status.WaitsFor)
-	}
-	if status.Phase == migration.PhaseRounds && status.NextRoundMillis > 0 && !status.Paused {
-		line("\nNext round: %s", clock(status.NextRoundMillis))
-	}
-	if len(status.Next) > 0 {
-		line("\n```\n%s\n```", strings.Join(status.Next, "\n"))
-	}
-	if len(status.Rounds) > 0 {
-		line("\n| round | kind | snapshot | copied | skipped | snapshot | copy | restore | documents |\n|---|---|---|---|---|---|---|---|---|")
-		for _, r := range status.Rounds {
-			line("| %d | %s | %s | %d blobs, %s | %d blobs | %s | %s | %s | %d |", r.Number, r.Kind, r.Snapshot,
-				r.BlobsCopied, size(r.BytesCopied), r.BlobsSkipped, span(r.SnapshotMillis), span(r.CopyMillis), span(r.RestoreMillis), r.Docs)
-		}
-	}
-	if len(status.Indices) > 0 {
-		line("\n| index | shards | documents at the source | on the target | equal |\n|---|---|---|---|---|")
-		for _, index := range status.Indices {
-			line("| %s | %d | %d | %s | %s |", index.Name, index.Shards, index.SourceDocs, known(index.TargetDocs), verdict(index.Equal))
-		}
-		if more := status.IndicesTotal - len(status.Indices); more > 0 {
-			line("\nand %d more", more)
-		}
-	}
-	for _, warning := range status.Warnings {
-		line("\n- Warning: %s", warning)
-	}
-	for _, note := range status.Notes {
-		line("\n- %s %s%s: %s, %s", clock(note.AtMillis), note.Request, by(migration.RequestInput{By: note.By, Reason: note.Reason}), note.Verdict, note.Commentary)
-	}
-	return page.String()
-}
-
-func paused(yes bool) string {
-	if yes {
-		return " (paused)"
-	}
-	return ""
-}
-
-func known(docs int64) string {
-	if docs < 0 {
-		return "not yet"
-	}
-	return fmt.Sprint(docs)
-}
-
-func verdict(equal *bool) string {
-	switch {
-	case equal == nil:
-		return ""
-	case *equal:
-		return "yes"
-	}
-	return "**no**"
-}
-
-// clock prints epoch milliseconds in UTC: the workflow doesn't know where its
-// reader lives.
-func clock(millis int64) string {
-	return time.UnixMilli(millis).UTC().Format("2006-01-02 15:04:05Z")
-}
-
-// span prints milliseconds to the tenth of a second below a minute, else to the
-// second.
-func span(millis int64) string {
-	d := time.Duration(millis) * time.Millisecond
-	if d < time.Minute {
-		return d.Round(10 * time.Millisecond).String()
-	}
-	return d.Round(time.Second).String()
-}
-
-// size prints bytes in binary units.
-func size(bytes int64) string {
-	const unit = 1024
-	value, units := float64(bytes), []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	i := 0
-	for value >= unit && i < len(units)-1 {
-		value /= unit
-		i++
-	}
-	if i == 0 {
-		return fmt.Sprintf("%d B", bytes)
-	}
-	return fmt.Sprintf("%.1f %s", value, units[i])
+	workflow.SetCurrentDetails(ctx, report.StatusPage(m.status(), m.forActivities().TargetIndex("*")))
 }
 
 func last[T any](list []T, n int) []T {

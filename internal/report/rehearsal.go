@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -22,13 +23,13 @@ func (v *view) rehearsed(r migration.Report, zone *time.Location) {
 		v.Facts = append(v.Facts, fact{"Window to expect", v.Window.Took})
 	}
 	if p := found.AfterInterval; p != nil {
-		v.Facts = append(v.Facts, fact{"After a whole interval", Span(p.Millis) + ", predicted for a window that begins a whole rounds.interval after the last round, at the rate of writes that was seen; a hot round makes it shorter"})
+		v.Facts = append(v.Facts, fact{"After a whole interval", human.Span(p.Millis) + ", predicted for a window that begins a whole rounds.interval after the last round, at the rate of writes that was seen; a hot round makes it shorter"})
 	}
 	if f := found.Footprint; f != nil {
 		v.Facts = append(v.Facts,
-			fact{"On the target's disks", fmt.Sprintf("%s, and %s with the source's replicas, after a cutover", Size(f.TargetBytes), Size(f.TargetBytesAfterCutover))},
-			fact{"In S3", fmt.Sprintf("%s in %s objects", Size(f.S3Bytes), Count(f.S3Objects))},
-			fact{"In OSS", fmt.Sprintf("%s in %s objects", Size(f.OSSBytes), Count(f.OSSObjects))})
+			fact{"On the target's disks", fmt.Sprintf("%s, and %s with the source's replicas, after a cutover", human.Size(f.TargetBytes), human.Size(f.TargetBytesAfterCutover))},
+			fact{"In S3", fmt.Sprintf("%s in %s objects", human.Size(f.S3Bytes), human.Count(f.S3Objects))},
+			fact{"In OSS", fmt.Sprintf("%s in %s objects", human.Size(f.OSSBytes), human.Count(f.OSSObjects))})
 	}
 	for _, a := range found.Attention {
 		item := attention{Step: a.Step, Type: a.Type, Message: strings.TrimSpace(a.Message), Remedy: a.Remedy}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -95,26 +96,26 @@ func newView(r migration.Report, zone *time.Location) view {
 	}
 	v.Facts = []fact{
 		{"Workflow", r.WorkflowID},
-		{"Started", Clock(r.StartedMillis, zone)},
-		{"Ended", Clock(r.EndedMillis, zone)},
-		{"Took", Span(r.EndedMillis - r.StartedMillis)},
-		{"Rounds", Count(int64(len(r.Rounds) + r.RoundsOmitted))},
+		{"Started", human.Clock(r.StartedMillis, zone)},
+		{"Ended", human.Clock(r.EndedMillis, zone)},
+		{"Took", human.Span(r.EndedMillis - r.StartedMillis)},
+		{"Rounds", human.Count(int64(len(r.Rounds) + r.RoundsOmitted))},
 	}
 	if len(r.Rounds) > 0 {
-		carried := fmt.Sprintf("%s in %s blobs; %s were there already", Size(bytes), Count(blobs), Size(skipped))
+		carried := fmt.Sprintf("%s in %s blobs; %s were there already", human.Size(bytes), human.Count(blobs), human.Size(skipped))
 		if r.RoundsOmitted > 0 {
 			// The sums can't count what the report leaves out.
-			carried = fmt.Sprintf("more than %s in %s blobs (%d rounds are left out of the report)", Size(bytes), Count(blobs), r.RoundsOmitted)
+			carried = fmt.Sprintf("more than %s in %s blobs (%d rounds are left out of the report)", human.Size(bytes), human.Count(blobs), r.RoundsOmitted)
 		}
 		v.Facts = append(v.Facts, fact{"Carried", carried})
 	}
 	if v.Window != nil {
 		v.Facts = append(v.Facts, fact{"Frozen window", v.Window.Took})
 		if r.Prediction != nil && r.Rehearsal == nil {
-			v.Facts = append(v.Facts, fact{"Predicted before it", Span(r.Prediction.Millis)})
+			v.Facts = append(v.Facts, fact{"Predicted before it", human.Span(r.Prediction.Millis)})
 		}
 		if blocked := r.FrozenWindow.BlockedMillis; blocked > 0 {
-			v.Facts = append(v.Facts, fact{"Writes stood still", Span(blocked) + ", from the block until the target took writes, with the wait for people"})
+			v.Facts = append(v.Facts, fact{"Writes stood still", human.Span(blocked) + ", from the block until the target took writes, with the wait for people"})
 		}
 	}
 	if r.Rehearsal != nil {
@@ -133,13 +134,13 @@ func newView(r migration.Report, zone *time.Location) view {
 			verdict = "NOT EQUAL"
 		}
 		v.Indices = append(v.Indices, index{
-			Name: i.Name, Source: Count(i.SourceDocs), Target: Count(i.TargetDocs), Verdict: verdict,
+			Name: i.Name, Source: human.Count(i.SourceDocs), Target: human.Count(i.TargetDocs), Verdict: verdict,
 			Checksum: i.Checksum, Equal: i.Equal || i.Moved, Differences: i.Differences,
 		})
 	}
 	for _, d := range r.Decisions {
 		v.Decisions = append(v.Decisions, decision{
-			At: Clock(d.AtMillis, zone), Request: string(d.Request), By: d.By, Reason: d.Reason,
+			At: human.Clock(d.AtMillis, zone), Request: string(d.Request), By: d.By, Reason: d.Reason,
 			Phase: string(d.Phase), Verdict: string(d.Verdict), Commentary: d.Commentary,
 		})
 	}
@@ -180,7 +181,7 @@ func newWindow(w *migration.FrozenWindow, zone *time.Location) *window {
 	if w == nil {
 		return nil
 	}
-	result := &window{Started: Clock(w.StartedMillis, zone), Took: Span(w.Millis)}
+	result := &window{Started: human.Clock(w.StartedMillis, zone), Took: human.Span(w.Millis)}
 	for _, p := range []struct {
 		name   string
 		millis int64
@@ -188,7 +189,7 @@ func newWindow(w *migration.FrozenWindow, zone *time.Location) *window {
 		{"block and standstill", w.BlockMillis}, {"snapshot", w.SnapshotMillis}, {"copy", w.CopyMillis},
 		{"restore", w.RestoreMillis}, {"verification", w.VerifyMillis},
 	} {
-		result.Parts = append(result.Parts, part{Name: p.name, Took: Span(p.millis), Percent: percent(p.millis, w.Millis)})
+		result.Parts = append(result.Parts, part{Name: p.name, Took: human.Span(p.millis), Percent: percent(p.millis, w.Millis)})
 	}
 	return result
 }
@@ -201,12 +202,12 @@ func newRounds(rounds []migration.Round, zone *time.Location) []round {
 	var result []round
 	for _, r := range rounds {
 		result = append(result, round{
-			Number: r.Number, Kind: r.Kind, Snapshot: r.Snapshot, Started: Clock(r.StartTimeMillis, zone),
-			Copied:  fmt.Sprintf("%s in %s blobs", Size(r.BytesCopied), Count(r.BlobsCopied)),
-			Skipped: fmt.Sprintf("%s in %s blobs", Size(r.BytesSkipped), Count(r.BlobsSkipped)),
-			Rate:    Rate(r.BytesCopied, r.CopyMillis),
-			Snap:    Span(r.SnapshotMillis), Copy: Span(r.CopyMillis), Restore: Span(r.RestoreMillis),
-			Docs: Count(r.Docs), Percentage: percent(r.BytesCopied, most),
+			Number: r.Number, Kind: r.Kind, Snapshot: r.Snapshot, Started: human.Clock(r.StartTimeMillis, zone),
+			Copied:  fmt.Sprintf("%s in %s blobs", human.Size(r.BytesCopied), human.Count(r.BlobsCopied)),
+			Skipped: fmt.Sprintf("%s in %s blobs", human.Size(r.BytesSkipped), human.Count(r.BlobsSkipped)),
+			Rate:    human.Rate(r.BytesCopied, r.CopyMillis),
+			Snap:    human.Span(r.SnapshotMillis), Copy: human.Span(r.CopyMillis), Restore: human.Span(r.RestoreMillis),
+			Docs: human.Count(r.Docs), Percentage: percent(r.BytesCopied, most),
 		})
 	}
 	return result

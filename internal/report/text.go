@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -20,7 +20,7 @@ func Text(r migration.Report, zone *time.Location) string {
 	v.shorten()
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "%s\n%s\n\n", v.Title, v.Outcome)
-	Table(&out, func(row func(...string)) {
+	human.Table(&out, func(row func(...string)) {
 		for _, f := range v.Facts {
 			row(f.Label+":", f.Value)
 		}
@@ -36,7 +36,7 @@ func Text(r migration.Report, zone *time.Location) string {
 	}
 	if w := v.Window; w != nil {
 		fmt.Fprintf(&out, "\n%s\n", v.WindowTitle)
-		Table(&out, func(row func(...string)) {
+		human.Table(&out, func(row func(...string)) {
 			row("began", w.Started)
 			for _, p := range w.Parts {
 				row(p.Name, p.Took)
@@ -46,7 +46,7 @@ func Text(r migration.Report, zone *time.Location) string {
 	}
 	if len(v.Rounds) > 0 {
 		out.WriteString("\nRounds\n")
-		Table(&out, func(row func(...string)) {
+		human.Table(&out, func(row func(...string)) {
 			row("ROUND", "KIND", "SNAPSHOT", "COPIED", "THERE ALREADY", "SNAPSHOT TOOK", "COPY", "RESTORE", "DOCUMENTS")
 			for i, r := range v.Rounds {
 				if v.RoundsLeftOut > 0 && i == listedRounds/2 {
@@ -61,7 +61,7 @@ func Text(r migration.Report, zone *time.Location) string {
 	}
 	if len(v.Indices) > 0 {
 		out.WriteString("\nIndices\n")
-		Table(&out, func(row func(...string)) {
+		human.Table(&out, func(row func(...string)) {
 			row("INDEX", "SOURCE DOCUMENTS", "TARGET DOCUMENTS", "VERDICT")
 			for _, i := range v.Indices {
 				row(i.Name, i.Source, i.Target, i.Verdict)
@@ -75,7 +75,7 @@ func Text(r migration.Report, zone *time.Location) string {
 	}
 	if len(v.Decisions) > 0 {
 		out.WriteString("\nRequests\n")
-		Table(&out, func(row func(...string)) {
+		human.Table(&out, func(row func(...string)) {
 			row("AT", "REQUEST", "BY", "IN PHASE", "VERDICT", "REASON")
 			for _, d := range v.Decisions {
 				row(d.At, d.Request, d.By, d.Phase, d.Verdict, d.Reason)
@@ -95,17 +95,6 @@ func (v *view) shorten() {
 	}
 	head, tail := v.Rounds[:listedRounds/2], v.Rounds[len(v.Rounds)-listedRounds/2:]
 	v.Rounds = append(append([]round(nil), head...), tail...)
-}
-
-// Table aligns rows of cells and leaves no spaces at their ends.
-func Table(out *bytes.Buffer, fill func(row func(...string))) {
-	var raw bytes.Buffer
-	w := tabwriter.NewWriter(&raw, 0, 0, 2, ' ', 0)
-	fill(func(cells ...string) { fmt.Fprintln(w, "  "+strings.Join(cells, "\t")) })
-	_ = w.Flush() // a buffer takes everything
-	for line := range strings.Lines(raw.String()) {
-		out.WriteString(strings.TrimRight(line, " \n") + "\n")
-	}
 }
 
 func list(out *bytes.Buffer, title string, items []string) {

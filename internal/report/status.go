@@ -1,0 +1,174 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/snapferry/snapferry/internal/human"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// lines collects lines of Markdown.
+type lines struct{ strings.Builder }
+
+func (l *lines) add(format string, args ...any) { l.WriteString(fmt.Sprintf(format+"\n", args...)) }
+
+// StatusPage prints a status as a page for the Temporal UI, in Markdown. It holds no relative times,
+// because it is only written when something changes; clock times are in UTC, because a workflow
+// doesn't know where its reader lives. thrownAway is what a rehearsal's indices are called on the
+// target.
+func StatusPage(s migration.Status, thrownAway string) string {
+	var page lines
+	if s.Rehearsal != nil {
+		page.add("**A rehearsal**: it blocks no write, works on throw-away indices (%s) and removes what it has made\n", thrownAway)
+	}
+	page.now(s)
+	page.attention(s.Attention)
+	page.rehearsal(s.Rehearsal)
+	page.window(s)
+	page.next(s)
+	page.rounds(s.Rounds)
+	page.indices(s)
+	for _, warning := range s.Warnings {
+		page.add("\n- Warning: %s", warning)
+	}
+	for _, note := range s.Notes {
+		by := migration.RequestInput{By: note.By, Reason: note.Reason}.Byline()
+		page.add("\n- %s %s%s: %s, %s", clock(note.AtMillis), note.Request, by, note.Verdict, note.Commentary)
+	}
+	return page.String()
+}
+
+func (l *lines) now(s migration.Status) {
+	paused := ""
+	if s.Paused {
+		paused = " (paused)"
+	}
+	l.add("**Phase: %s**%s since %s", s.Phase, paused, clock(s.PhaseSinceMillis))
+	if s.Step != "" {
+		l.add("\nNow: %s", s.Step)
+	}
+	if c := s.Copy; c != nil {
+		l.add("\nCarried: %d of %d pages, %s of %s blobs, %s of %s", c.PagesDone, c.PagesTotal,
+			human.Count(c.BlobsDone), human.Count(c.BlobsTotal), human.Size(c.BytesDone), human.Size(c.BytesTotal))
+	}
+	if s.Bandwidth != nil {
+		l.add("\nCopies read at most %s together", s.Bandwidth)
+	}
+}
+
+func (l *lines) attention(a *migration.Attention) {
+	if a == nil {
+		return
+	}
+	l.add("\n### Needs attention since %s\n\n%s: **%s**\n\n> %s\n\nWhat to do: %s",
+		clock(a.SinceMillis), a.Step, a.Type, strings.ReplaceAll(a.Message, "\n", "\n> "), a.Remedy)
+}
+
+// shownAttention is how much of what would have needed attention fits on a page.
+const shownAttention = 10
+
+// rehearsal says what a rehearsal has found so far.
+func (l *lines) rehearsal(r *migration.Rehearsal) {
+	if r == nil {
+		return
+	}
+	if r.Window != nil {
+		l.add("\nFrozen window to expect: %s", parts(*r.Window))
+	}
+	if f := r.Footprint; f != nil {
+		l.add("\nIt took %s on the target's disks, %s in S3 and %s in OSS",
+			human.Size(f.TargetBytes), human.Size(f.S3Bytes), human.Size(f.OSSBytes))
+	}
+	if len(r.Attention) == 0 {
+		return
+	}
+	l.add("\n### Would have needed attention\n")
+	for _, attention := range r.Attention[max(0, len(r.Attention)-shownAttention):] {
+		const most = 300
+		text := strings.ReplaceAll(attention.Message, "\n", " ")
+		if len(text) > most {
+			text = strings.ToValidUTF8(text[:most], "") + " ..."
+		}
+		l.add("- %s: **%s**: %s", attention.Step, attention.Type, text)
+	}
+	if more := max(0, len(r.Attention)-shownAttention) + r.AttentionOmitted; more > 0 {
+		l.add("\nand %d more", more)
+	}
+}
+
+// window is about the frozen window: that writes are blocked, what it would take, what it took.
+func (l *lines) window(s migration.Status) {
+	if s.FrozenUntilMillis > 0 && s.FrozenSinceMillis > 0 {
+		l.add("\nWrites to the source are blocked since %s. Without a cutover they are given free at %s.",
+			clock(s.FrozenSinceMillis), clock(s.FrozenUntilMillis))
+	}
+	if p := s.Prediction; p != nil && s.Phase.BeforeFreeze() {
+		l.add("\nA frozen window would take about %s, as of %s", parts(p.Window()), clock(p.AtMillis))
+	}
+	if s.CloseEnough && s.Phase == migration.PhaseRounds {
+		l.add("\n%s", s.Convergence())
+	}
+	if s.FrozenWindow != nil {
+		l.add("\nFrozen window: %s", parts(*s.FrozenWindow))
+	}
+}
+
+// next says what it waits for, and how it goes on.
+func (l *lines) next(s migration.Status) {
+	if s.WaitsFor != "" {
+		l.add("\nWaits for %s", s.WaitsFor)
+	}
+	if s.Phase == migration.PhaseRounds && s.NextRoundMillis > 0 && !s.Paused {
+		l.add("\nNext round: %s", clock(s.NextRoundMillis))
+	}
+	if len(s.Next) > 0 {
+		l.add("\n```\n%s\n```", strings.Join(s.Next, "\n"))
+	}
+}
+
+func (l *lines) rounds(rounds []migration.Round) {
+	if len(rounds) == 0 {
+		return
+	}
+	l.add("\n| round | kind | snapshot | copied | skipped | snapshot | copy | restore | documents |\n|---|---|---|---|---|---|---|---|---|")
+	for _, r := range rounds {
+		l.add("| %d | %s | %s | %s blobs, %s | %s blobs | %s | %s | %s | %s |", r.Number, r.Kind, r.Snapshot,
+			human.Count(r.BlobsCopied), human.Size(r.BytesCopied), human.Count(r.BlobsSkipped),
+			human.Span(r.SnapshotMillis), human.Span(r.CopyMillis), human.Span(r.RestoreMillis), human.Count(r.Docs))
+	}
+}
+
+func (l *lines) indices(s migration.Status) {
+	if len(s.Indices) == 0 {
+		return
+	}
+	l.add("\n| index | shards | documents at the source | on the target | equal |\n|---|---|---|---|---|")
+	for _, index := range s.Indices {
+		docs, equal := "not yet", ""
+		if index.TargetDocs >= 0 {
+			docs = human.Count(index.TargetDocs)
+		}
+		switch {
+		case index.Equal == nil:
+		case *index.Equal:
+			equal = "yes"
+		default:
+			equal = "**no**"
+		}
+		l.add("| %s | %d | %s | %s | %s |", index.Name, index.Shards, human.Count(index.SourceDocs), docs, equal)
+	}
+	if more := s.IndicesTotal - len(s.Indices); more > 0 {
+		l.add("\nand %d more", more)
+	}
+}
+
+// parts prints how long a frozen window takes, and what of it each part takes.
+func parts(w migration.FrozenWindow) string {
+	return fmt.Sprintf("%s (block %s, snapshot %s, copy %s, restore %s, verification %s)",
+		human.Span(w.Millis), human.Span(w.BlockMillis), human.Span(w.SnapshotMillis), human.Span(w.CopyMillis),
+		human.Span(w.RestoreMillis), human.Span(w.VerifyMillis))
+}
+
+func clock(millis int64) string { return human.Clock(millis, time.UTC) }
