@@ -7,8 +7,10 @@ BIN := .lab/bin
 
 # KEEP=1 leaves the demo's parts up, with the Temporal UI to look at.
 KEEP ?=
-# Packages whose lab tests start real components; one after another.
-LAB_TESTS := ./lab/... ./internal/objectstore/s3/... ./activities
+# Packages with tests that start real components, one after another. In those that have other tests, too, their names
+# begin with TestLab: the others are unit tests, and run as such.
+LAB_PACKAGES := ./lab/...
+LAB_TESTS := ./activities ./internal/objectstore/s3 ./internal/osstest
 
 .PHONY: help
 help: ## list the targets
@@ -30,8 +32,9 @@ unit-test: ## the tests that need neither Java nor tools
 	go test -race ./...
 
 .PHONY: lab-test
-lab-test: tools
-	go test -tags lab -count=1 -p 1 -timeout 40m $(LAB_TESTS)
+lab-test: tools ## the tests that start real components
+	go test -tags lab -count=1 -p 1 -timeout 3h $(LAB_PACKAGES)
+	go test -tags lab -count=1 -p 1 -timeout 3h -run '^TestLab' $(LAB_TESTS)
 
 .PHONY: tools
 tools: ## build the Temporal dev server, the S3 server and the Elasticsearch nodes (minutes, the first time)
