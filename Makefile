@@ -7,8 +7,10 @@ BIN := .lab/bin
 
 # KEEP=1: the demo leaves its servers running, with the Temporal UI to look at.
 KEEP ?=
-# Packages whose lab tests start real servers. They run one after another.
-LAB_TESTS := ./lab/... ./internal/objectstore/s3/... ./activities
+# Packages with tests that start real servers, one after another. LAB_TESTS have other tests, too. Of
+# those packages only the tests whose names begin with TestLab run here: the others are unit tests.
+LAB_PACKAGES := ./lab/...
+LAB_TESTS := ./activities ./internal/objectstore/s3 ./internal/osstest
 # The version that the commands print: the nearest tag and the commit. Set it to name a release.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS := $(if $(VERSION),-ldflags '-X github.com/snapferry/snapferry/internal/version.release=$(VERSION)')
@@ -34,7 +36,8 @@ unit-test: ## run the tests that need neither Java nor tools
 
 .PHONY: lab-test
 lab-test: tools ## run the tests on real servers only
-	go test -tags lab -count=1 -p 1 -timeout 40m $(LAB_TESTS)
+	go test -tags lab -count=1 -p 1 -timeout 3h $(LAB_PACKAGES)
+	go test -tags lab -count=1 -p 1 -timeout 3h -run '^TestLab' $(LAB_TESTS)
 
 .PHONY: cover
 cover: ## show how much of each package the unit tests reach, and write .lab/cover.html

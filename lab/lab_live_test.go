@@ -247,7 +247,7 @@ func tryRestarts(t *testing.T, l *Lab) {
 		require.NoError(t, l.Kill(part))
 		require.NoError(t, l.Restart(t.Context(), part))
 	}
-	require.NoError(t, l.Source.Direct().Do(t.Context(), http.MethodGet, "/_cluster/health/movies?wait_for_status=yellow&timeout=20s", nil, nil))
+	require.NoError(t, l.Source.Direct().Do(t.Context(), http.MethodGet, "/_cluster/health/movies?wait_for_status=yellow&timeout=10m", nil, nil))
 	after, err := l.Source.Client().Count(t.Context(), MoviesIndex)
 	require.NoError(t, err)
 	assert.Equal(t, before, after)

@@ -164,15 +164,18 @@ func (d *demo) freeze(ctx context.Context) error {
 	if err := d.rig.Signal(ctx, d.id, migration.RequestFreeze); err != nil {
 		return err
 	}
-	select {
-	case <-d.write.Refused():
-		d.say("the writer's next write was refused: writes are blocked")
-	case <-time.After(2 * time.Minute):
-		return errors.New("two minutes after the freeze no write had been refused")
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if err := d.await(ctx, func(s migration.Status) bool { return s.Phase == migration.PhaseAwaitCutover }); err != nil {
+	told := false
+	if err := d.await(ctx, func(s migration.Status) bool {
+		select {
+		case <-d.write.Refused():
+			if !told {
+				d.say("the writer's next write was refused: writes are blocked")
+			}
+			told = true
+		default:
+		}
+		return s.Phase == migration.PhaseAwaitCutover && told
+	}); err != nil {
 		return err
 	}
 	if err := d.write.Stop(); err != nil {
