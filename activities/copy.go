@@ -11,10 +11,10 @@ import (
 
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/worker"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/sides"
 	"github.com/snapferry/snapferry/internal/transfer"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -28,9 +28,6 @@ const (
 	// source's repository moved on. Only a snapshot or a delete beside ours moves
 	// it, so more than one restart is rare.
 	copyRounds = 5
-	// metadataLimit is the largest object that is read into memory, as large as
-	// package repository takes one.
-	metadataLimit = 256 << 20
 )
 
 // Copier is the step that carries a snapshot from S3 to OSS. It is apart from
@@ -108,21 +105,18 @@ func (c *Copier) job(ctx context.Context, p *pulse, request migration.CopyReques
 			progress.BytesDone += bytes
 		})
 	}
+	mover := transfer.New(source, sink, options)
+	s3, oss := sides.Open(source, sink, mover, options.Retry)
 	return &copyJob{
-		request: request, source: source, sink: sink, mover: transfer.New(source, sink, options), options: options, pages: c.pages,
+		request: request, s3: s3, oss: oss, mover: mover, options: options, pages: c.pages,
 		again: request.Again || activity.GetInfo(ctx).Attempt > 1, pulse: p, copied: map[string]bool{}, close: unfollow,
 	}, nil
 }
 
-// errMoved says that the source's repository isn't what it was when the round
-// began. The copy begins again with what it is now.
-var errMoved = errors.New("the repository in S3 has changed")
-
 // copyJob is one run of CopySnapshot, CopyPage or PublishSnapshot.
 type copyJob struct {
 	request migration.CopyRequest
-	source  objectstore.Source
-	sink    objectstore.Sink
+	s3, oss sides.Store
 	mover   *transfer.Mover
 	options transfer.Options
 	pages   paging
@@ -138,9 +132,11 @@ type copyJob struct {
 	mirrored migration.Tally
 
 	// What a round has found.
-	from sourceRoot
-	to   targetRoot
-	base string // uuid of the snapshot in OSS that the delta is taken from, empty if there is none
+	from sides.Side
+	to   sides.Side
+	// success are the snapshots that must be whole before the root is published.
+	success []repository.Snapshot
+	base    string // uuid of the snapshot in OSS that the delta is taken from, empty if there is none
 	// wanted is what a page belongs to.
 	wanted *migration.CopyDelta
 }
@@ -149,7 +145,7 @@ func (j *copyJob) run(ctx context.Context) (migration.CopyResult, error) {
 	var last error
 	for range copyRounds {
 		err := j.round(ctx)
-		if !errors.Is(err, errMoved) {
+		if !errors.Is(err, sides.ErrMoved) {
 			return j.result, err
 		}
 		last, j.again = err, true
@@ -168,7 +164,7 @@ func (j *copyJob) round(ctx context.Context) error {
 	if published {
 		return j.verifyPublished(ctx)
 	}
-	if j.from.legacy() {
+	if j.from.Legacy() {
 		if err := j.mirror(ctx); err != nil {
 			return err
 		}
@@ -219,7 +215,7 @@ func (j *copyJob) readRoots(ctx context.Context) (published bool, err error) {
 	if j.from, err = j.readSource(ctx); err != nil {
 		return false, err
 	}
-	if j.to.legacy() && !j.from.legacy() {
+	if j.to.Legacy() && !j.from.Legacy() {
 		j.to.Root = nil // Elasticsearch 5 and later reads index-N if there is one
 	}
 	if err := j.usable(ctx); err != nil {
@@ -229,37 +225,6 @@ func (j *copyJob) readRoots(ctx context.Context) (published bool, err error) {
 }
 
 func (j *copyJob) doing(what string) { j.pulse.set(migration.Progress{Doing: what}) }
-
-// retry runs a request on one of the buckets.
-func retry[T any](ctx context.Context, j *copyJob, request func() (T, error)) (T, error) {
-	return transfer.Do(ctx, j.options.Retry, request)
-}
-
-// inParallel runs work on all items, as many at once as the plan allows, and ends at
-// the first error.
-func inParallel[T any](ctx context.Context, j *copyJob, items []T, work func(context.Context, T) error) error {
-	group, working := errgroup.WithContext(ctx)
-	group.SetLimit(j.options.Concurrency)
-	for _, item := range items {
-		if working.Err() != nil {
-			break
-		}
-		group.Go(func() error { return work(working, item) })
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	return context.Cause(ctx)
-}
-
-// together runs a few requests at the same time and ends at the first error.
-func together(ctx context.Context, work ...func(context.Context) error) error {
-	group, working := errgroup.WithContext(ctx)
-	for _, w := range work {
-		group.Go(func() error { return w(working) })
-	}
-	return group.Wait()
-}
 
 // blame finds out what the loss or change of an object in S3 means: if the root
 // has moved on, the copy begins again from the new one; else somebody has taken
@@ -273,11 +238,11 @@ func (j *copyJob) blame(ctx context.Context, p *copyPlan, err error) error {
 		if err := j.readSameRoot(ctx); err != nil {
 			return err
 		}
-	} else if moved := j.fence(ctx); moved != nil {
+	} else if moved := j.from.Unchanged(ctx); moved != nil {
 		return moved
 	}
 	if lost.Kind == transfer.Changed {
-		return fmt.Errorf("%w: %w", errMoved, err)
+		return fmt.Errorf("%w: %w", sides.ErrMoved, err)
 	}
 	return j.damaged(p, lost.Key, "%v, while the repository still lists it", err)
 }

@@ -6,16 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"slices"
 	"strconv"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/sides"
 	"github.com/snapferry/snapferry/internal/transfer"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -52,7 +50,7 @@ type mirror struct {
 
 // mirrorPair is an object of S3 and what stands under its key in OSS.
 type mirrorPair struct {
-	keyPair
+	sides.Pair
 	class repository.Class
 	// needed says that a snapshot can't be published without it.
 	needed bool
@@ -117,51 +115,32 @@ func (m *mirror) chooseNeeds(ctx context.Context) error {
 }
 
 // mirrorAction is what a pass does with an object of S3, at once or by submit.
-type mirrorAction func(p mirrorPair, submit func(work func(context.Context) error))
+type mirrorAction func(p mirrorPair, submit sides.Submit)
 
 // pass goes once through both listings below indices/, some folders at once, and returns when all that was submitted is
 // done. complete makes sure that the listing of S3 has all that is needed.
 func (m *mirror) pass(ctx context.Context, complete bool, act mirrorAction) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	folders, err := m.folders(ctx)
 	if err != nil {
 		return err
 	}
-	work, working := errgroup.WithContext(ctx)
-	work.SetLimit(m.options.Concurrency)
-	submit := func(do func(context.Context) error) { work.Go(func() error { return do(working) }) }
-	walk, walking := errgroup.WithContext(working)
-	walk.SetLimit(min(m.options.Concurrency, mirrorFolders))
-	for _, id := range folders {
-		if walking.Err() != nil {
-			break
-		}
-		walk.Go(func() error {
+	return sides.WalkAndWork(ctx, m.options.Concurrency, func(ctx context.Context, submit sides.Submit) error {
+		return sides.InParallel(ctx, min(m.options.Concurrency, mirrorFolders), folders, func(ctx context.Context, id string) error {
 			f := mirrorFolder{mirror: m, id: id, complete: complete}
-			return f.walk(walking, func(p mirrorPair) { act(p, submit) })
+			return f.walk(ctx, func(p mirrorPair) { act(p, submit) })
 		})
-	}
-	err = walk.Wait()
-	if err != nil {
-		cancel()
-	}
-	// If what was submitted has failed, err is its cancellation.
-	if err := firstReal(err, work.Wait()); err != nil {
-		return err
-	}
-	return context.Cause(ctx)
+	})
 }
 
 // folders are the ids of the indices in S3, and of those that should be there.
 func (m *mirror) folders(ctx context.Context) ([]string, error) {
-	folder, err := retry(ctx, m.copyJob, func() (objectstore.Folder, error) { return m.source.ListFolder(ctx, repository.IndicesPrefix) })
+	listed, _, err := m.s3.Indices(ctx)
 	if err != nil {
 		return nil, err
 	}
 	ids := map[string]bool{}
-	for _, f := range folder.Folders {
-		ids[f[len(repository.IndicesPrefix):len(f)-1]] = true
+	for _, id := range listed {
+		ids[id] = true
 	}
 	for shard := range m.shards {
 		ids[shard.IndexID] = true
@@ -175,23 +154,20 @@ type mirrorFolder struct {
 	id       string
 	complete bool
 
-	shard *repository.ShardID
-	// left are the shards still to come, expected the keys of the present one, with the length that the snapshots say or -1.
-	left     map[repository.ShardID]bool
+	// expected are the keys of the present shard that must come, with the length that the snapshots say or -1.
 	expected map[string]int64
 }
 
 func (f *mirrorFolder) walk(ctx context.Context, act func(mirrorPair)) error {
-	f.left = map[repository.ShardID]bool{}
-	unseen := map[string]bool{}
-	prefix, err := repository.IndexPrefix(f.id)
-	if err != nil {
+	if _, err := repository.IndexPrefix(f.id); err != nil {
 		return nil // no name that Elasticsearch gives: nothing below it is of the repository
 	}
+	var shards []repository.ShardID
+	unseen := map[string]bool{}
 	if f.complete {
 		for shard := range f.shards {
 			if shard.IndexID == f.id {
-				f.left[shard] = true
+				shards = append(shards, shard)
 			}
 		}
 		for key := range f.metadata {
@@ -200,45 +176,38 @@ func (f *mirrorFolder) walk(ctx context.Context, act func(mirrorPair)) error {
 			}
 		}
 	}
-	for pair, err := range f.pairs(ctx, prefix) {
-		if err != nil {
-			return err
+	march := sides.March{Source: f.s3, Target: f.oss, Enter: f.enter, Leave: f.leave, See: func(ctx context.Context, pair sides.Pair, k repository.Key) (err error) {
+		if pair.Source == nil {
+			return nil // deleted at the source, which OSS doesn't follow
 		}
-		if pair.source == nil {
-			continue // deleted at the source, which OSS doesn't follow
-		}
-		k := repository.Classify(pair.key)
-		p := mirrorPair{keyPair: pair, class: k.Class}
+		p := mirrorPair{Pair: pair, class: k.Class}
 		switch k.Class {
 		case repository.ClassData, repository.ClassShardSnapshot, repository.ClassShardIndex:
-			if p.needed, err = f.inShard(ctx, k, pair.source); err != nil {
+			if p.needed, err = f.inShard(k, pair.Source); err != nil {
 				return err
 			}
 		case repository.ClassIndexMetadata:
-			p.needed = f.metadata[pair.key]
-			delete(unseen, pair.key)
+			p.needed = f.metadata[pair.Key]
+			delete(unseen, pair.Key)
 		default:
-			continue // unfinished writes, verification, and what Elasticsearch doesn't write
+			return nil // unfinished writes, verification, and what Elasticsearch doesn't write
 		}
-		if act(p); ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
+		act(p)
+		return context.Cause(ctx)
+	}}
+	if err := march.Index(ctx, f.id, shards); err != nil {
+		return err
 	}
 	for key := range unseen {
 		return notListed(key)
 	}
-	return f.end(ctx)
+	return nil
 }
 
-// inShard tells whether an object of a shard is needed, after it has entered that shard.
-func (f *mirrorFolder) inShard(ctx context.Context, k repository.Key, o *objectstore.Object) (needed bool, err error) {
+// inShard tells whether an object of a shard is needed.
+func (f *mirrorFolder) inShard(k repository.Key, o *objectstore.Object) (needed bool, err error) {
 	if !f.complete {
 		return k.Class == repository.ClassShardSnapshot && slices.Contains(f.shards[k.Shard].snapshots, k.UUID), nil
-	}
-	if f.shard == nil || *f.shard != k.Shard {
-		if err := f.enter(ctx, k.Shard); err != nil {
-			return false, err
-		}
 	}
 	length, needed := f.expected[o.Key]
 	if needed && length >= 0 && length != o.Size {
@@ -248,17 +217,13 @@ func (f *mirrorFolder) inShard(ctx context.Context, k repository.Key, o *objects
 	return needed, nil
 }
 
-// enter leaves the present shard and reads which blobs the snapshots to publish need of another.
+// enter reads which blobs the snapshots to publish need of a shard.
 func (f *mirrorFolder) enter(ctx context.Context, shard repository.ShardID) error {
-	if err := f.leave(); err != nil {
-		return err
-	}
-	f.shard, f.expected = &shard, map[string]int64{}
-	if !f.left[shard] {
+	f.expected = map[string]int64{}
+	t, needed := f.shards[shard]
+	if !f.complete || !needed {
 		return nil
 	}
-	delete(f.left, shard)
-	t := f.shards[shard]
 	d, err := f.deltaOf(ctx, f.plan, t)
 	if err != nil {
 		return err
@@ -276,23 +241,11 @@ func (f *mirrorFolder) enter(ctx context.Context, shard repository.ShardID) erro
 	return nil
 }
 
-func (f *mirrorFolder) leave() error {
+func (f *mirrorFolder) leave(context.Context, repository.ShardID) error {
 	for key := range f.expected {
 		return notListed(key)
 	}
 	return nil
-}
-
-// end comes to the shards of which no key stands in S3.
-func (f *mirrorFolder) end(ctx context.Context) error {
-	for len(f.left) > 0 {
-		for shard := range f.left {
-			if err := f.enter(ctx, shard); err != nil {
-				return err
-			}
-		}
-	}
-	return f.leave()
 }
 
 func notListed(key string) error { return vanished(key, "it is not in the listing of S3") }
@@ -302,22 +255,22 @@ func vanished(key, format string, args ...any) error {
 }
 
 // copyData copies data and puts metadata off.
-func (m *mirror) copyData(p mirrorPair, submit func(func(context.Context) error)) {
+func (m *mirror) copyData(p mirrorPair, submit sides.Submit) {
 	if p.class.Stage() != repository.StageData {
 		m.putOff(p)
 		return
 	}
 	if p.needed {
 		m.mu.Lock()
-		m.needed.Add(p.source.Size)
+		m.needed.Add(p.Source.Size)
 		m.mu.Unlock()
 	}
-	if p.same() {
+	if p.Same() {
 		return
 	}
 	m.pulse.update(func(progress *migration.Progress) {
 		progress.BlobsTotal++
-		progress.BytesTotal += p.source.Size
+		progress.BytesTotal += p.Source.Size
 	})
 	submit(func(ctx context.Context) error {
 		skipped, err := m.carry(ctx, p)
@@ -327,29 +280,23 @@ func (m *mirror) copyData(p mirrorPair, submit func(func(context.Context) error)
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.result.BlobsCopied++
-		m.result.BytesCopied += p.source.Size
+		m.result.BytesCopied += p.Source.Size
 		if p.needed {
-			m.mirrored.Add(p.source.Size)
+			m.mirrored.Add(p.Source.Size)
 		}
 		return nil
 	})
-}
-
-// same tells by the listings that OSS has the very bytes: both ETags are the same MD5. A counter in Elasticsearch 2.x
-// gives names anew, often with the same length, so length and name prove nothing.
-func (p keyPair) same() bool {
-	return p.target != nil && p.source.Size == p.target.Size && objectstore.SameMD5(p.source.ETag, p.target.ETag)
 }
 
 // carry copies an object of S3 unless OSS has a proven copy of it. Its listing may show that; else, as where S3 has got
 // it in parts, the object in OSS tells of which version it is a copy. skipped says that nothing was to be copied, or that an object
 // that nobody needs is gone: the tail of a delete at the source.
 func (j *copyJob) carry(ctx context.Context, p mirrorPair) (skipped bool, err error) {
-	if p.same() {
+	if p.Same() {
 		return true, nil
 	}
-	b := blobOf(p.source)
-	b.Look = p.target != nil && p.target.Size == p.source.Size
+	b := sides.BlobOf(p.Source)
+	b.Look = p.Target != nil && p.Target.Size == p.Source.Size
 	stored, err := j.mover.CopyOne(ctx, b)
 	if lost, ok := errors.AsType[*transfer.Error](err); ok && lost.Kind == transfer.Vanished && !p.needed {
 		return true, nil
@@ -359,7 +306,7 @@ func (j *copyJob) carry(ctx context.Context, p mirrorPair) (skipped bool, err er
 
 // putOff remembers a metadata object that OSS lacks for its stage.
 func (m *mirror) putOff(p mirrorPair) {
-	if p.same() {
+	if p.Same() {
 		return
 	}
 	stage := p.class.Stage()
@@ -380,13 +327,13 @@ func (m *mirror) putOff(p mirrorPair) {
 // copyLater copies the metadata of a stage.
 func (m *mirror) copyLater(ctx context.Context, stage repository.Stage) error {
 	if !m.spilled[stage] {
-		return inParallel(ctx, m.copyJob, m.later[stage], func(ctx context.Context, p mirrorPair) error {
+		return sides.InParallel(ctx, m.options.Concurrency, m.later[stage], func(ctx context.Context, p mirrorPair) error {
 			_, err := m.carry(ctx, p)
 			return err
 		})
 	}
-	return m.pass(ctx, false, func(p mirrorPair, submit func(func(context.Context) error)) {
-		if p.class.Stage() == stage && !p.same() {
+	return m.pass(ctx, false, func(p mirrorPair, submit sides.Submit) {
+		if p.class.Stage() == stage && !p.Same() {
 			submit(func(ctx context.Context) error {
 				_, err := m.carry(ctx, p)
 				return err
@@ -396,20 +343,20 @@ func (m *mirror) copyLater(ctx context.Context, stage repository.Stage) error {
 }
 
 // proveData makes sure that OSS has a proven copy of a data blob that is needed.
-func (m *mirror) proveData(p mirrorPair, submit func(func(context.Context) error)) {
+func (m *mirror) proveData(p mirrorPair, submit sides.Submit) {
 	if p.class.Stage() != repository.StageData || !p.needed {
 		return
 	}
 	submit(func(ctx context.Context) error {
-		ok, err := p.same(), error(nil)
-		if !ok && p.target != nil {
-			_, ok, err = m.mover.Present(ctx, blobOf(p.source))
+		ok, err := p.Same(), error(nil)
+		if !ok && p.Target != nil {
+			_, ok, err = m.mover.Present(ctx, sides.BlobOf(p.Source))
 		}
 		if err != nil {
 			return err
 		}
 		if !ok {
-			return m.conflict("the blob %s is gone or another since it was copied there", p.key)
+			return m.conflict("the blob %s is gone or another since it was copied there", p.Key)
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -429,7 +376,7 @@ func (m *mirror) publishRootFolder(ctx context.Context) error {
 		if group.Stage == repository.StageRoot {
 			continue
 		}
-		if err := inParallel(ctx, m.copyJob, group.Objects, func(ctx context.Context, o repository.Object) error { return m.publishObject(ctx, m.plan, o) }); err != nil {
+		if err := sides.InParallel(ctx, m.options.Concurrency, group.Objects, func(ctx context.Context, o repository.Object) error { return m.publishObject(ctx, m.plan, o) }); err != nil {
 			return err
 		}
 	}
@@ -440,32 +387,32 @@ func (m *mirror) publishRootFolder(ctx context.Context) error {
 // replace a newer one: it looks right before it writes. Should it do so all the same, the next round finds a root that lists
 // less than it should, and publishes anew.
 func (m *mirror) publishLegacyRoot(ctx context.Context) error {
-	if err := m.fence(ctx); err != nil {
+	if err := m.from.Unchanged(ctx); err != nil {
 		return err
 	}
-	data, info, err := m.mover.Read(ctx, repository.LegacyRootKey, metadataLimit)
-	if gone(err) {
-		return errMoved
+	data, info, err := m.s3.Read(ctx, repository.LegacyRootKey)
+	if sides.Gone(err) {
+		return sides.ErrMoved
 	}
 	if err != nil {
 		return err
 	}
 	// Its bytes are the same again when a snapshot was deleted and another taken under its name. An object's header tells
 	// seconds, a listing may tell more.
-	before := m.from.objects[repository.LegacyRootKey]
-	if !bytes.Equal(data, m.from.data) || !info.LastModified.Truncate(time.Second).Equal(before.LastModified.Truncate(time.Second)) {
-		return errMoved
+	before := m.from.Objects[repository.LegacyRootKey]
+	if !bytes.Equal(data, m.from.Data) || !info.LastModified.Truncate(time.Second).Equal(before.LastModified.Truncate(time.Second)) {
+		return sides.ErrMoved
 	}
 	if err := m.unlessPublished(ctx); err != nil {
 		return err
 	}
-	if err := m.mover.Write(ctx, repository.LegacyRootKey, m.from.data, m.from.etag); err != nil {
+	if err := m.mover.Write(ctx, repository.LegacyRootKey, m.from.Data, m.from.ETag); err != nil {
 		return err
 	}
-	if data, _, err = m.mover.ReadBack(ctx, repository.LegacyRootKey, metadataLimit); err != nil {
+	if data, _, err = m.oss.Read(ctx, repository.LegacyRootKey); err != nil {
 		return err
 	}
-	if !bytes.Equal(data, m.from.data) {
+	if !bytes.Equal(data, m.from.Data) {
 		return m.conflict("the root %s there was replaced right after it was written", repository.LegacyRootKey)
 	}
 	m.result.Generation = m.from.Generation
@@ -478,24 +425,10 @@ func (m *mirror) unlessPublished(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if (to.Root == nil) != (m.to.Root == nil) || !bytes.Equal(to.data, m.to.data) {
-		return errMoved // the next round finds out who it was
+	if (to.Root == nil) != (m.to.Root == nil) || !bytes.Equal(to.Data, m.to.Data) {
+		return sides.ErrMoved // the next round finds out who it was
 	}
 	return nil
-}
-
-// legacy tells whether the repository is one of Elasticsearch 2.x.
-func (r sourceRoot) legacy() bool { return r.Root != nil && r.Generation < 0 }
-
-func (r targetRoot) legacy() bool { return r.Root != nil && r.Generation < 0 }
-
-// orLegacy finds the root of Elasticsearch 2.x where there is no index-N: 5.0 and later prefers one, even if the other is
-// there (Elasticsearch 5.5: BlobStoreRepository.getRepositoryData).
-func orLegacy(objects map[string]objectstore.Object, generation int64, found bool) (int64, bool) {
-	if _, legacy := objects[repository.LegacyRootKey]; !found && legacy {
-		return -1, true
-	}
-	return generation, found
 }
 
 // leftByCopy tells whether a small object in OSS was written by a copy, and is what that has written.
@@ -506,17 +439,16 @@ func leftByCopy(info objectstore.Info) bool {
 
 // completed reads what a root of Elasticsearch 2.x leaves to its snapshots' own objects, and gives those in state SUCCESS.
 func (j *copyJob) completed(ctx context.Context, root *repository.Root) ([]repository.Snapshot, error) {
-	infos, err := snapshotInfos(ctx, j, root, func(ctx context.Context, key string, s repository.Snapshot) ([]byte, error) {
-		// Elasticsearch 1.x: snapshot-NAME.
-		if _, old := j.from.objects["snapshot-"+s.Name]; old && j.from.objects[key].Key == "" {
+	infos, err := sides.SnapshotInfos(ctx, j.options.Concurrency, root, func(ctx context.Context, key string, s repository.Snapshot) ([]byte, error) {
+		if j.from.OfElasticsearch1(s, key) {
 			return nil, fail(migration.ErrorRefused, "copy the snapshot %s: the repository in S3 is of Elasticsearch 1.x, whose snapshots only 2.x restores", j.request.Snapshot.Name)
 		}
-		data, _, err := j.mover.Read(ctx, key, metadataLimit)
+		data, _, err := j.s3.Read(ctx, key)
 		return data, err
 	})
 	if err != nil {
-		if wrong, ok := errors.AsType[*snapshotInfoError](err); ok {
-			return nil, j.parse(wrong.key, wrong.err)
+		if wrong, ok := errors.AsType[*sides.InfoError](err); ok {
+			return nil, j.parse(wrong.Key, wrong.Err)
 		}
 		return nil, err
 	}
@@ -524,46 +456,6 @@ func (j *copyJob) completed(ctx context.Context, root *repository.Root) ([]repos
 		return nil, j.parse(repository.RootIndexKey(root.Generation), err)
 	}
 	return root.Successful(), nil
-}
-
-// snapshotInfoError says that a snapshot's own object can't be understood.
-type snapshotInfoError struct {
-	key string
-	err error
-}
-
-func (e *snapshotInfoError) Error() string { return e.key + ": " + e.err.Error() }
-
-func (e *snapshotInfoError) Unwrap() error { return e.err }
-
-// snapshotInfos reads the objects of all snapshots that a root lists. It leaves out those of which read gives nothing.
-func snapshotInfos(ctx context.Context, j *copyJob, root *repository.Root, read func(ctx context.Context, key string, s repository.Snapshot) ([]byte, error)) ([]*repository.SnapshotInfo, error) {
-	infos := make([]*repository.SnapshotInfo, len(root.Snapshots))
-	numbers := make([]int, len(root.Snapshots))
-	for n := range numbers {
-		numbers[n] = n
-	}
-	err := inParallel(ctx, j, numbers, func(ctx context.Context, n int) error {
-		s := root.Snapshots[n]
-		key, err := repository.SnapshotKey(s.UUID)
-		if err != nil {
-			return err
-		}
-		data, err := read(ctx, key, s)
-		if err != nil || data == nil {
-			return err
-		}
-		info, err := repository.ParseSnapshotInfo(data)
-		if err == nil && info.Name != s.Name {
-			err = &repository.FormatError{What: "snapshot info", Reason: fmt.Sprintf("it is that of another snapshot, %q", info.Name)}
-		}
-		if err != nil {
-			return &snapshotInfoError{key, err}
-		}
-		infos[n] = info
-		return nil
-	})
-	return slices.DeleteFunc(infos, func(info *repository.SnapshotInfo) bool { return info == nil }), err
 }
 
 // completeTarget finds out the indices of the snapshot that is asked for from OSS.
@@ -598,9 +490,9 @@ func (j *copyJob) compareLegacyRoots() (published bool, err error) {
 		return false, j.conflict("the root %s of the last round is gone", repository.LegacyRootKey)
 	case j.to.Root == nil:
 		return false, nil
-	case !j.to.legacy():
+	case !j.to.Legacy():
 		return false, j.conflict("index-%d stands there, which S3 doesn't have: a cluster on which the repository isn't readonly has written it", j.to.Generation)
-	case !j.to.ours:
+	case !leftByCopy(j.to.Info):
 		return false, j.conflict("the root %s there was not written by a copy", repository.LegacyRootKey)
 	}
 	if _, ok := j.to.Snapshot(want.UUID); ok {
@@ -622,7 +514,7 @@ func (j *copyJob) compareLegacyRoots() (published bool, err error) {
 // unlisted are the successful snapshots that the root in OSS doesn't list.
 func (j *copyJob) unlisted() []string {
 	var uuids []string
-	for _, s := range j.from.success {
+	for _, s := range j.success {
 		if j.to.Root != nil {
 			if _, ok := j.to.Snapshot(s.UUID); ok {
 				continue
@@ -631,65 +523,4 @@ func (j *copyJob) unlisted() []string {
 		uuids = append(uuids, s.UUID)
 	}
 	return uuids
-}
-
-// ordered lists a prefix and goes on behind the last key when the listing breaks
-// off.
-func (j *copyJob) ordered(ctx context.Context, store objectstore.Reader, prefix string) iter.Seq2[objectstore.Object, error] {
-	return func(yield func(objectstore.Object, error) bool) {
-		last, stopped := "", false
-		_, err := retry(ctx, j, func() (struct{}, error) {
-			for o, err := range store.List(ctx, prefix) {
-				if err != nil {
-					return struct{}{}, err
-				}
-				if o.Key <= last {
-					continue
-				}
-				last = o.Key
-				if stopped = !yield(o, nil); stopped {
-					break
-				}
-			}
-			return struct{}{}, nil
-		})
-		if err != nil && !stopped {
-			yield(objectstore.Object{}, err)
-		}
-	}
-}
-
-// pairs merges the listings of both sides.
-func (j *copyJob) pairs(ctx context.Context, prefix string) iter.Seq2[keyPair, error] {
-	return func(yield func(keyPair, error) bool) {
-		nextSource, stopSource := iter.Pull2(j.ordered(ctx, j.source, prefix))
-		defer stopSource()
-		nextTarget, stopTarget := iter.Pull2(j.ordered(ctx, j.sink, prefix))
-		defer stopTarget()
-		s, sourceErr, more := nextSource()
-		t, targetErr, moreTarget := nextTarget()
-		for more || moreTarget {
-			if err := cmp.Or(sourceErr, targetErr); err != nil {
-				yield(keyPair{}, err)
-				return
-			}
-			source, target := s, t
-			var pair keyPair
-			if more && (!moreTarget || source.Key <= target.Key) {
-				pair.key, pair.source = source.Key, &source
-			}
-			if moreTarget && (!more || target.Key <= source.Key) {
-				pair.key, pair.target = target.Key, &target
-			}
-			if pair.source != nil {
-				s, sourceErr, more = nextSource()
-			}
-			if pair.target != nil {
-				t, targetErr, moreTarget = nextTarget()
-			}
-			if !yield(pair, nil) {
-				return
-			}
-		}
-	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -962,41 +961,4 @@ func TestMirrorOfHostileKeys(t *testing.T) {
 	_, err := w.run(t, w.request(r0))
 	require.NoError(t, err)
 	require.ElementsMatch(t, keys(w.legacyObjects()), keys(w.sink.Objects()))
-}
-
-// A million keys are never in memory: both listings are read in step.
-func TestListingsAreMergedAsTheyCome(t *testing.T) {
-	const keys = 100_000
-	source, sink := &endless{step: 1, keys: keys}, &endless{step: 3, keys: keys}
-	j := &copyJob{source: source, sink: sink}
-	seen, both := 0, 0
-	for pair, err := range j.pairs(t.Context(), "") {
-		require.NoError(t, err)
-		seen++
-		if pair.source != nil && pair.target != nil {
-			both++
-			require.Equal(t, pair.source.Key, pair.target.Key)
-		}
-		require.LessOrEqual(t, source.given, seen+1)
-		require.LessOrEqual(t, sink.given, both+1)
-	}
-	require.Equal(t, keys, seen)
-	require.Equal(t, (keys+2)/3, both)
-}
-
-// endless lists each key whose number is a multiple of its step, and counts those it has given.
-type endless struct {
-	*memory.Store
-	step, keys, given int
-}
-
-func (s *endless) List(_ context.Context, _ string) iter.Seq2[objectstore.Object, error] {
-	return func(yield func(objectstore.Object, error) bool) {
-		for n := 0; n < s.keys; n += s.step {
-			s.given++
-			if !yield(objectstore.Object{Key: fmt.Sprintf("indices/movies/0/__%08d", n)}, nil) {
-				return
-			}
-		}
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/sides"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -18,7 +19,7 @@ func TestCopyNamesThatMeanTwoThings(t *testing.T) {
 	base := files(repository.File{Name: "__1", Length: 5, Checksum: "a"})
 	root, err := repository.ParseRoot(1, []byte(`{"snapshots":[{"name":"s1","uuid":"u1","state":1}],"indices":{}}`))
 	require.NoError(t, err)
-	job := &copyJob{base: "u1", from: sourceRoot{Root: root}, request: migration.CopyRequest{Snapshot: migration.Snapshot{Name: "s2"}}}
+	job := &copyJob{base: "u1", from: sides.Side{Root: root}, request: migration.CopyRequest{Snapshot: migration.Snapshot{Name: "s2"}}}
 	for name, test := range map[string]struct {
 		file repository.File
 		fine bool
@@ -44,7 +45,7 @@ func TestCopyNamesThatMeanTwoThings(t *testing.T) {
 			requireType(t, migration.ErrorSnapshotUnusable, err)
 			require.ErrorContains(t, err, "indices/i/0/__1")
 			require.ErrorContains(t, err, "/s1)")
-			require.ErrorIs(t, (&copyJob{base: "u1"}).sameAsBase(shard, files(test.file), of), errMoved, "a page leaves that to the plan")
+			require.ErrorIs(t, (&copyJob{base: "u1"}).sameAsBase(shard, files(test.file), of), sides.ErrMoved, "a page leaves that to the plan")
 		})
 	}
 }

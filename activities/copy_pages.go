@@ -1,7 +1,6 @@
 package activities
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/sides"
 	"github.com/snapferry/snapferry/internal/transfer"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -64,7 +64,7 @@ func (g paging) cut(sizes map[repository.ShardID][]int64, atOnce int) []migratio
 	}
 	var pages []migration.CopyPage
 	var page migration.CopyPage
-	for _, shard := range sortedShards(maps.Keys(sizes)) {
+	for _, shard := range slices.SortedFunc(maps.Keys(sizes), sides.CompareShards) {
 		r := migration.ShardRange{IndexID: shard.IndexID, Shard: shard.Number}
 		end := func() {
 			if r.To > r.From {
@@ -105,15 +105,9 @@ func joined(a, b migration.CopyPage) migration.CopyPage {
 	return a
 }
 
-func sortedShards(shards func(func(repository.ShardID) bool)) []repository.ShardID {
-	return slices.SortedFunc(shards, func(a, b repository.ShardID) int {
-		return cmp.Or(cmp.Compare(a.IndexID, b.IndexID), cmp.Compare(a.Number, b.Number))
-	})
-}
-
 // delta says what a plan's blobs follow from.
 func (j *copyJob) delta(p *copyPlan) migration.CopyDelta {
-	return migration.CopyDelta{RootGeneration: j.from.Generation, RootETag: j.from.etag, Snapshots: p.snapshots, Base: j.base}
+	return migration.CopyDelta{RootGeneration: j.from.Generation, RootETag: j.from.ETag, Snapshots: p.snapshots, Base: j.base}
 }
 
 // CopyPage carries a page of a snapshot's delta to OSS and proves each of its
@@ -128,7 +122,7 @@ func (c *Copier) CopyPage(ctx context.Context, request migration.PageRequest) (m
 		}
 		defer job.close()
 		result, err := job.page(ctx, request)
-		if errors.Is(err, errMoved) {
+		if errors.Is(err, sides.ErrMoved) {
 			return migration.PageResult{Moved: true}, nil
 		}
 		return result, err
@@ -139,12 +133,12 @@ func (j *copyJob) page(ctx context.Context, request migration.PageRequest) (resu
 	j.base, j.wanted = request.Delta.Base, &request.Delta
 	p := j.newPlan(request.Delta.Snapshots)
 	p.most = paging{blobs: request.Page.Blobs, bytes: request.Page.Bytes}
-	err = inParallel(ctx, j, request.Page.Shards, func(ctx context.Context, r migration.ShardRange) error { return j.planRange(ctx, p, r) })
+	err = sides.InParallel(ctx, j.options.Concurrency, request.Page.Shards, func(ctx context.Context, r migration.ShardRange) error { return j.planRange(ctx, p, r) })
 	if err != nil {
 		return result, j.blame(ctx, p, err)
 	}
 	if int64(len(p.blobs)) != request.Page.Blobs {
-		return result, fmt.Errorf("the page has %d blobs, planned were %d: %w", len(p.blobs), request.Page.Blobs, errMoved)
+		return result, fmt.Errorf("the page has %d blobs, planned were %d: %w", len(p.blobs), request.Page.Blobs, sides.ErrMoved)
 	}
 	if err := j.copyData(ctx, p); err != nil {
 		return result, err
@@ -171,7 +165,7 @@ func (j *copyJob) planRange(ctx context.Context, p *copyPlan, r migration.ShardR
 		return err
 	}
 	if r.To > len(d.blobs) {
-		return fmt.Errorf("the delta of shard %d of %s has %d blobs, planned were %d and more: %w", r.Shard, r.IndexID, len(d.blobs), r.To, errMoved)
+		return fmt.Errorf("the delta of shard %d of %s has %d blobs, planned were %d and more: %w", r.Shard, r.IndexID, len(d.blobs), r.To, sides.ErrMoved)
 	}
 	d.blobs = d.blobs[r.From:r.To]
 	blobs, _, err := j.locate(ctx, t.shard, d.blobs)
@@ -188,7 +182,7 @@ func (j *copyJob) snapshotsOf(ctx context.Context, t shardTask) ([]string, error
 	if err != nil {
 		return nil, err
 	}
-	objects, err := j.list(ctx, j.source, prefix+"snap-")
+	objects, err := j.s3.List(ctx, prefix+"snap-")
 	if err != nil {
 		return nil, err
 	}
@@ -205,8 +199,8 @@ func (j *copyJob) readSameRoot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if from.Generation != j.wanted.RootGeneration || from.etag != j.wanted.RootETag {
-		return errMoved
+	if from.Generation != j.wanted.RootGeneration || from.ETag != j.wanted.RootETag {
+		return sides.ErrMoved
 	}
 	j.from = from
 	return nil
@@ -238,7 +232,7 @@ func (c *Copier) PublishSnapshot(ctx context.Context, request migration.PublishR
 		}
 		defer job.close()
 		err = job.publishPages(ctx, request)
-		if errors.Is(err, errMoved) {
+		if errors.Is(err, sides.ErrMoved) {
 			return migration.CopyResult{Moved: true}, nil
 		}
 		return job.result, err
@@ -258,9 +252,9 @@ func (j *copyJob) publishPages(ctx context.Context, request migration.PublishReq
 		j.result.BlobsSkipped, j.result.BytesSkipped = 0, 0
 		return nil
 	}
-	same := j.from.Generation == request.Delta.RootGeneration && j.from.etag == request.Delta.RootETag
+	same := j.from.Generation == request.Delta.RootGeneration && j.from.ETag == request.Delta.RootETag
 	if !same || !slices.Equal(slices.Sorted(slices.Values(j.missing())), slices.Sorted(slices.Values(request.Delta.Snapshots))) {
-		return errMoved
+		return sides.ErrMoved
 	}
 	j.base = request.Delta.Base
 	p := j.newPlan(request.Delta.Snapshots)
@@ -293,7 +287,7 @@ func (j *copyJob) provePages(ctx context.Context, p *copyPlan, request migration
 	j.doing("proving")
 	var sum migration.Digest
 	var proven int64
-	err := inParallel(ctx, j, p.shards, func(ctx context.Context, t shardTask) error {
+	err := sides.InParallel(ctx, j.options.Concurrency, p.shards, func(ctx context.Context, t shardTask) error {
 		d, err := j.deltaOf(ctx, p, t)
 		if err != nil {
 			return err
@@ -312,10 +306,10 @@ func (j *copyJob) provePages(ctx context.Context, p *copyPlan, request migration
 		return err
 	}
 	if proven != request.Blobs {
-		return fmt.Errorf("the delta has %d blobs, the pages had %d: %w", proven, request.Blobs, errMoved)
+		return fmt.Errorf("the delta has %d blobs, the pages had %d: %w", proven, request.Blobs, sides.ErrMoved)
 	}
 	if sum != request.Digest {
-		if err := inParallel(ctx, j, p.shards, func(ctx context.Context, t shardTask) error { return j.proveEach(ctx, p, t) }); err != nil {
+		if err := sides.InParallel(ctx, j.options.Concurrency, p.shards, func(ctx context.Context, t shardTask) error { return j.proveEach(ctx, p, t) }); err != nil {
 			return err
 		}
 	}
@@ -332,7 +326,7 @@ func (j *copyJob) listedDigest(ctx context.Context, shard repository.ShardID, d 
 	if err != nil {
 		return 0, err
 	}
-	inSink, err := j.list(ctx, j.sink, prefix)
+	inSink, err := j.oss.List(ctx, prefix)
 	if err != nil {
 		return 0, err
 	}
@@ -360,7 +354,7 @@ func (j *copyJob) proveEach(ctx context.Context, p *copyPlan, t shardTask) error
 	if err != nil {
 		return err
 	}
-	return inParallel(ctx, j, blobs, func(ctx context.Context, b transfer.Blob) error {
+	return sides.InParallel(ctx, j.options.Concurrency, blobs, func(ctx context.Context, b transfer.Blob) error {
 		_, ok, err := j.mover.Present(ctx, b)
 		if err == nil && !ok || objectstore.KindOf(err) == objectstore.NotFound {
 			return j.conflict("the blob %s is gone or another since it was copied there", b.Key)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/sides"
 	"github.com/snapferry/snapferry/internal/transfer"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -74,7 +75,7 @@ func (j *copyJob) plan(ctx context.Context) (*copyPlan, error) {
 	if err := j.findShards(ctx, p); err != nil {
 		return nil, j.blame(ctx, p, err)
 	}
-	if err := inParallel(ctx, j, p.shards, func(ctx context.Context, t shardTask) error { return j.planShard(ctx, p, t) }); err != nil {
+	if err := sides.InParallel(ctx, j.options.Concurrency, p.shards, func(ctx context.Context, t shardTask) error { return j.planShard(ctx, p, t) }); err != nil {
 		return nil, j.blame(ctx, p, err)
 	}
 	p.fillGenerations()
@@ -147,7 +148,7 @@ func (j *copyJob) findShards(ctx context.Context, p *copyPlan) error {
 		}
 	}
 	tasks := map[repository.ShardID]shardTask{}
-	err := inParallel(ctx, j, indices, func(ctx context.Context, i indexOf) error {
+	err := sides.InParallel(ctx, j.options.Concurrency, indices, func(ctx context.Context, i indexOf) error {
 		key, err := repository.IndexMetadataKey(i.index.ID, i.snapshot.IndexMetadataID(i.index.ID))
 		if err != nil {
 			return err
@@ -184,7 +185,7 @@ func (j *copyJob) hold(ctx context.Context, p *copyPlan, key string) ([]byte, er
 	if ok {
 		return o.data, nil
 	}
-	data, info, err := j.mover.Read(ctx, key, metadataLimit)
+	data, info, err := j.s3.Read(ctx, key)
 	if err != nil {
 		return nil, err
 	}
@@ -268,7 +269,7 @@ type filesList struct {
 // both sides at the same time.
 func (j *copyJob) listsOf(ctx context.Context, p *copyPlan, t shardTask) (base *repository.ShardSnapshot, lists []filesList, err error) {
 	lists = make([]filesList, len(t.snapshots))
-	err = together(ctx,
+	err = sides.Together(ctx,
 		func(ctx context.Context) (err error) { base, err = j.baseOf(ctx, t.shard); return err },
 		func(ctx context.Context) error {
 			for i, uuid := range t.snapshots {
@@ -309,7 +310,7 @@ func (j *copyJob) sameAsBase(shard repository.ShardID, files, base *repository.S
 			return err
 		}
 		if j.from.Root == nil { // a page: the plan had no such contradiction
-			return fmt.Errorf("the base needs other bytes of the blob %s: %w", key, errMoved)
+			return fmt.Errorf("the base needs other bytes of the blob %s: %w", key, sides.ErrMoved)
 		}
 		s, _ := j.from.Snapshot(j.base)
 		return j.unusable("it needs other bytes of the blob %s than the snapshot %s [%s], which S3 lists as well: the blob was lost there and its name used again. "+
@@ -326,7 +327,7 @@ func (j *copyJob) planShard(ctx context.Context, p *copyPlan, t shardTask) error
 	// The first attempt lists nothing but a shard's indices, which needn't wait.
 	listing := t
 	t.listIndex = false
-	return together(ctx,
+	return sides.Together(ctx,
 		func(ctx context.Context) error { return j.findGeneration(ctx, p, listing) },
 		func(ctx context.Context) error { return j.planDelta(ctx, p, t) })
 }
@@ -365,7 +366,7 @@ func (j *copyJob) findGeneration(ctx context.Context, p *copyPlan, t shardTask) 
 	if err != nil {
 		return err
 	}
-	objects, err := j.list(ctx, j.source, prefix+"index-")
+	objects, err := j.s3.List(ctx, prefix+"index-")
 	if err != nil {
 		return err
 	}
@@ -400,7 +401,7 @@ func (j *copyJob) baseOf(ctx context.Context, shard repository.ShardID) (*reposi
 	if err != nil {
 		return nil, err
 	}
-	data, _, err := j.mover.ReadBack(ctx, key, metadataLimit)
+	data, _, err := j.oss.Read(ctx, key)
 	if objectstore.KindOf(err) == objectstore.NotFound {
 		return nil, nil
 	}
@@ -434,13 +435,13 @@ func (j *copyJob) listBlobs(ctx context.Context, shard repository.ShardID, wante
 	if err != nil {
 		return nil, nil, err
 	}
-	inSource, err := j.list(ctx, j.source, prefix)
+	inSource, err := j.s3.List(ctx, prefix)
 	if err != nil {
 		return nil, nil, err
 	}
 	var inSink map[string]objectstore.Object
 	if j.again {
-		if inSink, err = j.list(ctx, j.sink, prefix); err != nil {
+		if inSink, err = j.oss.List(ctx, prefix); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -457,19 +458,6 @@ func (j *copyJob) listBlobs(ctx context.Context, shard repository.ShardID, wante
 		blobs = append(blobs, transfer.Blob{Key: b.Key, Size: o.Size, ETag: o.ETag, Look: there && old.Size == o.Size})
 	}
 	return blobs, slices.Collect(maps.Keys(inSource)), nil
-}
-
-func (j *copyJob) list(ctx context.Context, store objectstore.Reader, prefix string) (map[string]objectstore.Object, error) {
-	return retry(ctx, j, func() (map[string]objectstore.Object, error) {
-		objects := map[string]objectstore.Object{}
-		for o, err := range store.List(ctx, prefix) {
-			if err != nil {
-				return nil, err
-			}
-			objects[o.Key] = o
-		}
-		return objects, nil
-	})
 }
 
 // fillGenerations puts the shard indices that were found by listing into the

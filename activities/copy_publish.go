@@ -9,6 +9,7 @@ import (
 
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/sides"
 	"github.com/snapferry/snapferry/internal/transfer"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -58,12 +59,12 @@ func (j *copyJob) prove(ctx context.Context, p *copyPlan) error {
 		listed = slices.Collect(maps.Keys(p.carried))
 	}
 	inSink := map[string]objectstore.Object{}
-	err := inParallel(ctx, j, listed, func(ctx context.Context, shard repository.ShardID) error {
+	err := sides.InParallel(ctx, j.options.Concurrency, listed, func(ctx context.Context, shard repository.ShardID) error {
 		prefix, err := repository.ShardPrefix(shard)
 		if err != nil {
 			return err
 		}
-		objects, err := j.list(ctx, j.sink, prefix)
+		objects, err := j.oss.List(ctx, prefix)
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		maps.Copy(inSink, objects)
@@ -108,19 +109,19 @@ func (j *copyJob) publish(ctx context.Context, p *copyPlan) error {
 			before = append(before, stages[stage]...)
 		}
 	}
-	err = inParallel(ctx, j, before, func(ctx context.Context, o repository.Object) error { return j.publishObject(ctx, p, o) })
+	err = sides.InParallel(ctx, j.options.Concurrency, before, func(ctx context.Context, o repository.Object) error { return j.publishObject(ctx, p, o) })
 	if err := j.blame(ctx, p, err); err != nil {
 		return err
 	}
 	if err := j.publishRoot(ctx); err != nil {
 		return err
 	}
-	err = together(ctx,
+	err = sides.Together(ctx,
 		func(ctx context.Context) error { return j.publishLatest(ctx, j.from.Generation) },
 		func(ctx context.Context) error {
 			key := repository.RootIndexKey(j.from.Generation)
-			data, _, err := j.mover.ReadBack(ctx, key, metadataLimit)
-			if err == nil && !bytes.Equal(data, j.from.data) {
+			data, _, err := j.oss.Read(ctx, key)
+			if err == nil && !bytes.Equal(data, j.from.Data) {
 				err = j.conflict("%s there was replaced right after it was written", key)
 			}
 			return err
@@ -138,11 +139,11 @@ func (j *copyJob) publishObject(ctx context.Context, p *copyPlan, o repository.O
 	if held, ok := p.held[o.Key]; ok {
 		return j.mover.Write(ctx, o.Key, held.data, held.etag)
 	}
-	from, to := j.from.objects[o.Key], j.to.objects[o.Key]
+	from, to := j.from.Objects[o.Key], j.to.Objects[o.Key]
 	if from.Size == to.Size && objectstore.SameMD5(from.ETag, to.ETag) {
 		return nil
 	}
-	data, info, err := j.mover.Read(ctx, o.Key, metadataLimit)
+	data, info, err := j.s3.Read(ctx, o.Key)
 	if lost, ok := errors.AsType[*transfer.Error](err); ok && lost.Kind == transfer.Vanished && o.Optional {
 		return nil
 	}
@@ -156,17 +157,17 @@ func (j *copyJob) publishObject(ctx context.Context, p *copyPlan, o repository.O
 // copied must still be what the source has, and nobody else may have published
 // in between.
 func (j *copyJob) publishRoot(ctx context.Context) error {
-	err := together(ctx, j.fence, func(ctx context.Context) error { return j.unlessPublished(ctx, j.from.Generation) })
+	err := sides.Together(ctx, j.from.Unchanged, func(ctx context.Context) error { return j.unlessPublished(ctx, j.from.Generation) })
 	if err != nil {
 		return err
 	}
-	return j.mover.Write(ctx, repository.RootIndexKey(j.from.Generation), j.from.data, j.from.etag)
+	return j.mover.Write(ctx, repository.RootIndexKey(j.from.Generation), j.from.Data, j.from.ETag)
 }
 
 // unlessPublished makes sure that nobody else has published to OSS since the round
 // began, unless that was this very generation.
 func (j *copyJob) unlessPublished(ctx context.Context, generation int64) error {
-	_, highest, found, err := rootFolder(ctx, j, j.sink)
+	_, highest, found, err := j.oss.Highest(ctx)
 	if err != nil {
 		return err
 	}
@@ -175,7 +176,7 @@ func (j *copyJob) unlessPublished(ctx context.Context, generation int64) error {
 		was = j.to.Generation
 	}
 	if found && highest != was && highest != generation || !found && was >= 0 {
-		return errMoved // the next round finds out who it was
+		return sides.ErrMoved // the next round finds out who it was
 	}
 	return nil
 }
@@ -185,7 +186,7 @@ func (j *copyJob) unlessPublished(ctx context.Context, generation int64) error {
 // late must not lead them back to the old one. A newer one that comes right
 // after this look writes its own pointer after this one's.
 func (j *copyJob) publishLatest(ctx context.Context, generation int64) error {
-	_, highest, _, err := rootFolder(ctx, j, j.sink)
+	_, highest, _, err := j.oss.Highest(ctx)
 	if err != nil || highest > generation {
 		return err
 	}
@@ -196,7 +197,7 @@ func (j *copyJob) publishLatest(ctx context.Context, generation int64) error {
 // earlier attempt got lost. What a restore needs must be there.
 func (j *copyJob) verifyPublished(ctx context.Context) error {
 	j.doing("verifying what is published")
-	if j.to.legacy() {
+	if j.to.Legacy() {
 		if err := j.completeTarget(ctx); err != nil {
 			return err
 		}
@@ -220,13 +221,13 @@ func (j *copyJob) verifyPublished(ctx context.Context) error {
 			shards = append(shards, repository.ShardID{IndexID: index.ID, Number: n})
 		}
 	}
-	if err := inParallel(ctx, j, shards, j.verifyShard); err != nil {
+	if err := sides.InParallel(ctx, j.options.Concurrency, shards, j.verifyShard); err != nil {
 		return err
 	}
-	if j.result.Generation = j.to.Generation; j.to.legacy() {
+	if j.result.Generation = j.to.Generation; j.to.Legacy() {
 		return nil // it has no index.latest
 	}
-	latest, _, err := j.mover.ReadBack(ctx, repository.LatestKey, metadataLimit)
+	latest, _, err := j.oss.Read(ctx, repository.LatestKey)
 	if err != nil && objectstore.KindOf(err) != objectstore.NotFound {
 		return err
 	}
@@ -240,7 +241,7 @@ func (j *copyJob) verifyPublished(ctx context.Context) error {
 
 // published reads an object that the published root needs.
 func (j *copyJob) published(ctx context.Context, key string) ([]byte, error) {
-	data, _, err := j.mover.ReadBack(ctx, key, metadataLimit)
+	data, _, err := j.oss.Read(ctx, key)
 	if objectstore.KindOf(err) == objectstore.NotFound {
 		return nil, j.conflict("%s is gone, which %s there needs", key, repository.RootIndexKey(j.to.Generation))
 	}
@@ -268,7 +269,7 @@ func (j *copyJob) verifyShard(ctx context.Context, shard repository.ShardID) err
 	if err != nil {
 		return err
 	}
-	objects, err := j.list(ctx, j.sink, prefix)
+	objects, err := j.oss.List(ctx, prefix)
 	if err != nil {
 		return err
 	}

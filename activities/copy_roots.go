@@ -8,76 +8,32 @@ import (
 
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/repository"
-	"github.com/snapferry/snapferry/internal/transfer"
+	"github.com/snapferry/snapferry/internal/sides"
 	"github.com/snapferry/snapferry/migration"
 )
 
-// sourceRoot is the repository in S3 as a round found it.
-type sourceRoot struct {
-	*repository.Root
-	data    []byte
-	etag    string
-	objects map[string]objectstore.Object // of the root folder
-	success []repository.Snapshot         // those that must be whole before this root is published
-}
-
-// targetRoot is the repository in OSS as a round found it. Root is nil as long
-// as nothing was published.
-type targetRoot struct {
-	*repository.Root
-	data    []byte
-	objects map[string]objectstore.Object
-	// ours says that a copy has written it, not a cluster.
-	ours bool
-}
-
-func rootFolder(ctx context.Context, j *copyJob, store objectstore.Reader) (objects map[string]objectstore.Object, latest int64, found bool, err error) {
-	folder, err := retry(ctx, j, func() (objectstore.Folder, error) { return store.ListFolder(ctx, "") })
-	if err != nil {
-		return nil, 0, false, err
-	}
-	objects = map[string]objectstore.Object{}
-	keys := make([]string, 0, len(folder.Objects))
-	for _, o := range folder.Objects {
-		objects[o.Key] = o
-		keys = append(keys, o.Key)
-	}
-	latest, found = repository.LatestGeneration(keys)
-	return objects, latest, found, nil
-}
-
 // readSource reads the highest root index-N in S3 and keeps its bytes: those
 // are published, whatever stands there by then.
-func (j *copyJob) readSource(ctx context.Context) (from sourceRoot, err error) {
-	objects, generation, found, err := rootFolder(ctx, j, j.source)
+func (j *copyJob) readSource(ctx context.Context) (sides.Side, error) {
+	from, err := j.s3.ReadSide(ctx)
 	if err != nil {
 		return from, err
 	}
-	from.objects = objects
-	if generation, found = orLegacy(objects, generation, found); !found {
+	if !from.Found {
 		return from, fail(migration.ErrorMissing, "copy the snapshot %s: there is no repository below %s in the S3 bucket %s",
 			j.request.Snapshot.Name, j.request.SourceBasePath(), j.request.Plan.Source.Repository.Bucket)
 	}
-	key := repository.RootIndexKey(generation)
-	data, info, err := j.mover.Read(ctx, key, metadataLimit)
-	if lost, ok := errors.AsType[*transfer.Error](err); ok && lost.Kind == transfer.Vanished {
-		return from, errMoved // between the listing and now
+	if _, wrong := errors.AsType[*repository.FormatError](from.Flaw); wrong {
+		return from, fail(migration.ErrorRepository, "copy the snapshot %s: %s in S3 can't be understood: %w", j.request.Snapshot.Name, from.Key(), from.Flaw)
 	}
-	if err != nil {
-		return from, err
-	}
-	from.data, from.etag = data, info.ETag
-	if from.Root, err = repository.ParseRoot(generation, data); err != nil {
-		return from, fail(migration.ErrorRepository, "copy the snapshot %s: %s in S3 can't be understood: %w", j.request.Snapshot.Name, key, err)
-	}
-	return from, nil
+	return from, from.Flaw
 }
 
 // usable makes sure that the root in S3 lists the snapshot as a success, and
 // finds the others that are.
 func (j *copyJob) usable(ctx context.Context) error {
 	var err error
-	if j.from.success, err = j.successful(ctx, j.from.Root); err != nil {
+	if j.success, err = j.successful(ctx, j.from.Root); err != nil {
 		return j.blame(ctx, nil, err)
 	}
 	key, want := repository.RootIndexKey(j.from.Generation), j.request.Snapshot
@@ -85,7 +41,7 @@ func (j *copyJob) usable(ctx context.Context) error {
 	switch {
 	case !ok || listed.Name != want.Name:
 		return j.unusable("%s in S3 doesn't list it [%s]", key, want.UUID)
-	case !slices.ContainsFunc(j.from.success, func(s repository.Snapshot) bool { return s.UUID == want.UUID }):
+	case !slices.ContainsFunc(j.success, func(s repository.Snapshot) bool { return s.UUID == want.UUID }):
 		return j.unusable("its state in %s is %s", key, listed.State)
 	}
 	return nil
@@ -106,7 +62,7 @@ func (j *copyJob) successful(ctx context.Context, root *repository.Root) ([]repo
 		if err != nil {
 			return nil, err
 		}
-		data, _, err := j.mover.Read(ctx, key, metadataLimit)
+		data, _, err := j.s3.Read(ctx, key)
 		if err != nil {
 			return nil, err
 		}
@@ -122,25 +78,18 @@ func (j *copyJob) successful(ctx context.Context, root *repository.Root) ([]repo
 }
 
 // readTarget reads the highest root index-N in OSS.
-func (j *copyJob) readTarget(ctx context.Context) (targetRoot, error) {
-	objects, generation, found, err := rootFolder(ctx, j, j.sink)
-	to := targetRoot{objects: objects}
+func (j *copyJob) readTarget(ctx context.Context) (sides.Side, error) {
+	to, err := j.oss.ReadSide(ctx)
+	if lost, ok := errors.AsType[*objectstore.Error](err); ok && errors.Is(err, sides.ErrMoved) {
+		return to, lost // nothing takes a root of OSS away but somebody else
+	}
 	if err != nil {
 		return to, err
 	}
-	if generation, found = orLegacy(objects, generation, found); !found {
-		return to, nil
+	if _, wrong := errors.AsType[*repository.FormatError](to.Flaw); wrong {
+		return to, j.conflict("%s in OSS can't be understood: %v", to.Key(), to.Flaw)
 	}
-	key := repository.RootIndexKey(generation)
-	var info objectstore.Info
-	if to.data, info, err = j.mover.ReadBack(ctx, key, metadataLimit); err != nil {
-		return to, err
-	}
-	to.ours = leftByCopy(info)
-	if to.Root, err = repository.ParseRoot(generation, to.data); err != nil {
-		return to, j.conflict("%s in OSS can't be understood: %v", key, err)
-	}
-	return to, nil
+	return to, to.Flaw
 }
 
 // conflict says that the repository in OSS isn't what this migration left there.
@@ -153,7 +102,7 @@ func (j *copyJob) conflict(format string, args ...any) error {
 // nothing, and tells whether this snapshot is published already.
 func (j *copyJob) compareRoots() (published bool, err error) {
 	base, want := j.request.BaseUUID, j.request.Snapshot
-	if j.from.legacy() {
+	if j.from.Legacy() {
 		return j.compareLegacyRoots()
 	}
 	if j.to.Root == nil {
@@ -165,7 +114,7 @@ func (j *copyJob) compareRoots() (published bool, err error) {
 	switch n := j.to.Generation; {
 	case n > j.from.Generation:
 		return false, j.conflict("index-%d stands there, which is higher than index-%d in S3", n, j.from.Generation)
-	case n == j.from.Generation && !bytes.Equal(j.to.data, j.from.data):
+	case n == j.from.Generation && !bytes.Equal(j.to.Data, j.from.Data):
 		return false, j.conflict("index-%d there is another than in S3", n)
 	}
 	if s, ok := j.to.Snapshot(want.UUID); ok && s.Name == want.Name {
@@ -218,7 +167,7 @@ func (j *copyJob) chooseBase(ctx context.Context) error {
 	}
 	// The order within a root means nothing (5.5: a hash map's), so the snapshots tell their times.
 	newest := int64(-1)
-	return inParallel(ctx, j, proven, func(ctx context.Context, s repository.Snapshot) error {
+	return sides.InParallel(ctx, j.options.Concurrency, proven, func(ctx context.Context, s repository.Snapshot) error {
 		key, err := repository.SnapshotKey(s.UUID)
 		if err != nil {
 			return err
@@ -244,7 +193,7 @@ func (j *copyJob) chooseBase(ctx context.Context) error {
 // earlier one whose copy was never published.
 func (j *copyJob) missing() []string {
 	var uuids []string
-	for _, s := range j.from.success {
+	for _, s := range j.success {
 		if j.to.Root != nil {
 			if known, ok := j.to.Snapshot(s.UUID); ok && known.State == s.State {
 				continue
@@ -253,18 +202,4 @@ func (j *copyJob) missing() []string {
 		uuids = append(uuids, s.UUID)
 	}
 	return uuids
-}
-
-// fence makes sure that the root in S3 is still the one that the round began
-// with. Elasticsearch changes the root before it removes what the old one needs.
-func (j *copyJob) fence(ctx context.Context) error {
-	objects, generation, found, err := rootFolder(ctx, j, j.source)
-	if err != nil {
-		return err
-	}
-	generation, found = orLegacy(objects, generation, found)
-	if !found || generation != j.from.Generation || objects[repository.RootIndexKey(generation)].ETag != j.from.etag {
-		return errMoved
-	}
-	return nil
 }

@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/sides"
 	"github.com/snapferry/snapferry/internal/transfer"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -26,7 +26,7 @@ func (c *Copier) CopyShards(ctx context.Context, request migration.CopyShardsReq
 		}
 		defer job.close()
 		result, err := job.stream(ctx, request)
-		if _, lost := errors.AsType[*transfer.Error](err); lost || errors.Is(err, errMoved) || permanent(classify(err)) {
+		if _, lost := errors.AsType[*transfer.Error](err); lost || errors.Is(err, sides.ErrMoved) || permanent(classify(err)) {
 			return migration.CopyShardsResult{Why: err.Error()}, nil
 		}
 		return result, err
@@ -54,7 +54,7 @@ func (j *copyJob) stream(ctx context.Context, request migration.CopyShardsReques
 	p := j.newPlan([]string{request.UUID})
 	p.most = paging{blobs: math.MaxInt64, bytes: pageBytes} // a large shard is better carried in pages
 	deltas := map[repository.ShardID]*shardDelta{}
-	err = inParallel(ctx, j, candidates, func(ctx context.Context, shard repository.ShardID) error {
+	err = sides.InParallel(ctx, j.options.Concurrency, candidates, func(ctx context.Context, shard repository.ShardID) error {
 		d, err := j.deltaOf(ctx, p, shardTask{shard: shard, snapshots: p.snapshots})
 		if lost, ok := errors.AsType[*transfer.Error](err); ok && lost.Kind == transfer.Vanished {
 			return nil // the shard is none of this index
@@ -80,7 +80,7 @@ func (j *copyJob) stream(ctx context.Context, request migration.CopyShardsReques
 	if err := j.transfer(ctx, p); err != nil {
 		return result, err
 	}
-	for _, shard := range sortedShards(maps.Keys(deltas)) {
+	for _, shard := range slices.SortedFunc(maps.Keys(deltas), sides.CompareShards) {
 		if c, ok := p.carriedShard(shard, request.UUID, deltas[shard]); ok {
 			result.Carried = append(result.Carried, c)
 		}
@@ -161,15 +161,8 @@ func (j *copyJob) candidates(ctx context.Context, shards []migration.SnapshotSha
 
 // foldersBeside lists the indices' folders without those that are known.
 func (j *copyJob) foldersBeside(ctx context.Context, known []string) ([]string, error) {
-	const indices = "indices/"
-	folder, err := retry(ctx, j, func() (objectstore.Folder, error) { return j.source.ListFolder(ctx, indices) })
-	var ids []string
-	for _, name := range folder.Folders {
-		if id := strings.TrimSuffix(strings.TrimPrefix(name, indices), "/"); !slices.Contains(known, id) {
-			ids = append(ids, id)
-		}
-	}
-	return ids, err
+	ids, _, err := j.s3.Indices(ctx)
+	return slices.DeleteFunc(ids, func(id string) bool { return slices.Contains(known, id) }), err
 }
 
 // carried tells whether the request's word on a shard counts: it is of this very

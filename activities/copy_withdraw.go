@@ -28,7 +28,7 @@ func (j *copyJob) withdraw(ctx context.Context, p *copyPlan) error {
 	if generation <= j.to.Generation { // a delete and a snapshot since have raised it by two
 		return j.conflict("index-%d there lists the snapshot %s, which index-%d in S3 doesn't", j.to.Generation, gone[0].Name, j.from.Generation)
 	}
-	data, err := without(j.to.data, gone)
+	data, err := without(j.to.Data, gone)
 	if err != nil {
 		return j.conflict("index-%d there can't be understood: %v", j.to.Generation, err)
 	}
@@ -42,7 +42,7 @@ func (j *copyJob) withdraw(ctx context.Context, p *copyPlan) error {
 	if err := j.mover.Write(ctx, repository.RootIndexKey(generation), data, ""); err != nil {
 		return err
 	}
-	j.to.Root, j.to.data = root, data
+	j.to = j.to.WithRoot(root, data)
 	return j.publishLatest(ctx, generation)
 }
 
@@ -80,7 +80,7 @@ func (m *mirror) withdraw(ctx context.Context) error {
 	if len(gone) == 0 {
 		return nil
 	}
-	data, err := without(m.to.data, gone)
+	data, err := without(m.to.Data, gone)
 	if err != nil {
 		return m.conflict("the root %s there can't be understood: %v", repository.LegacyRootKey, err)
 	}
@@ -91,10 +91,10 @@ func (m *mirror) withdraw(ctx context.Context) error {
 	if err := m.unlessPublished(ctx); err != nil {
 		return err
 	}
-	if err := m.mover.Write(ctx, repository.LegacyRootKey, data, m.from.etag); err != nil {
+	if err := m.mover.Write(ctx, repository.LegacyRootKey, data, m.from.ETag); err != nil {
 		return err
 	}
-	m.to.Root, m.to.data = root, data
+	m.to = m.to.WithRoot(root, data)
 	return nil
 }
 
