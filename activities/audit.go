@@ -35,7 +35,7 @@ const (
 // sides, or by what the copy has recorded with it; a deep audit reads it. Its
 // size alone proves nothing.
 func (c *Copier) AuditRepositories(ctx context.Context, request migration.AuditRequest) (migration.AuditReport, error) {
-	return perform(ctx, c.beating, "reading both repositories", func(ctx context.Context, p *pulse) (migration.AuditReport, error) {
+	return perform(ctx, c, "reading both repositories", func(ctx context.Context, p *pulse) (migration.AuditReport, error) {
 		run := request.Run()
 		source, err := c.source(ctx, run)
 		if err != nil {

@@ -25,6 +25,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 
+	"github.com/snapferry/snapferry/internal/ferry"
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/lab"
@@ -68,8 +69,8 @@ func TestLabCopyOnNodes(t *testing.T) {
 	} {
 		for _, p := range []struct {
 			name  string
-			pages paging
-		}{{"", onePage}, {" in pages", paging{blobs: 3, bytes: 8 << 20, most: mostPages}}} {
+			pages ferry.Paging
+		}{{"", ferry.DefaultPaging}, {" in pages", ferry.Paging{Blobs: 3, Bytes: 8 << 20, Most: ferry.DefaultPaging.Most}}} {
 			t.Run(scenario.name+p.name, func(t *testing.T) { scenario.test(newNodesWorld(t, l, p.pages)) })
 		}
 	}
@@ -83,7 +84,7 @@ type nodesWorld struct {
 	lab            *lab.Lab
 	source, target *cluster.Client
 	run            migration.Run
-	pages          paging
+	pages          ferry.Paging
 	base           string
 	generation     int64
 	begun          bool // a copy was tried before
@@ -106,7 +107,7 @@ var (
 	dead = osstest.Fail(503, "ServiceUnavailable", "the worker is dead")
 )
 
-func newNodesWorld(t *testing.T, l *lab.Lab, pages paging) *nodesWorld {
+func newNodesWorld(t *testing.T, l *lab.Lab, pages ferry.Paging) *nodesWorld {
 	nodesWorlds++
 	plan := l.Plan(fmt.Sprintf("nodes%d", nodesWorlds))
 	plan.Copy.Concurrency = 4
@@ -308,7 +309,7 @@ func (w *nodesWorld) act(activity string, request, result any) error {
 	return err
 }
 
-func runCopier(pages paging, stop chan struct{}, activity string, request, result any) error {
+func runCopier(pages ferry.Paging, stop chan struct{}, activity string, request, result any) error {
 	c := NewCopier()
 	c.pages = pages
 	var suite testsuite.WorkflowTestSuite
@@ -330,7 +331,7 @@ func (w *nodesWorld) copy(snapshot string) (migration.CopyResult, error) {
 	request := migration.CopyRequest{Run: w.run, Snapshot: migration.Snapshot{Name: snapshot, UUID: w.uuids[snapshot]},
 		BaseUUID: w.base, BaseGeneration: w.generation, Again: w.begun}
 	w.begun = true
-	for range copyRounds {
+	for range ferry.Rounds {
 		var result migration.CopyResult
 		if err := w.act(migration.ActivityCopySnapshot, request, &result); err != nil || result.Pages == nil {
 			return result, err
@@ -630,7 +631,7 @@ func deleteWhileCopying(w *nodesWorld) {
 func deleteBeforePublish(w *nodesWorld) {
 	w.second()
 	var once sync.Once
-	if w.pages == onePage {
+	if w.pages == ferry.DefaultPaging {
 		w.onOSS(writesMetadata, 0, osstest.Hook(func() { once.Do(func() { w.delete("s2") }) }))
 	} else {
 		pages := 0
@@ -777,7 +778,7 @@ type childWork struct {
 // copyProcess runs each activity in a process, which can be killed.
 type copyProcess struct {
 	t     *testing.T
-	pages paging
+	pages ferry.Paging
 	mu    sync.Mutex
 	now   *exec.Cmd
 }
@@ -786,7 +787,7 @@ func (c *copyProcess) run(activity string, request, result any) error {
 	c.t.Helper()
 	body, err := json.Marshal(request)
 	require.NoError(c.t, err)
-	work, err := json.Marshal(childWork{Activity: activity, Blobs: c.pages.blobs, Bytes: c.pages.bytes, Most: c.pages.most, Request: body})
+	work, err := json.Marshal(childWork{Activity: activity, Blobs: c.pages.Blobs, Bytes: c.pages.Bytes, Most: c.pages.Most, Request: body})
 	require.NoError(c.t, err)
 	answer := filepath.Join(c.t.TempDir(), "answer")
 	command := exec.Command(os.Args[0], "-test.run=^TestLabCopyProcess$", "-test.timeout=1m")
@@ -828,7 +829,7 @@ func TestLabCopyProcess(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal(work.Request, request))
 	var result any
-	require.NoError(t, runCopier(paging{blobs: work.Blobs, bytes: work.Bytes, most: work.Most}, make(chan struct{}), work.Activity, request, &result))
+	require.NoError(t, runCopier(ferry.Paging{Blobs: work.Blobs, Bytes: work.Bytes, Most: work.Most}, make(chan struct{}), work.Activity, request, &result))
 	answer, err := json.Marshal(result)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(os.Getenv(childVariable+"_ANSWER"), answer, 0o600))
