@@ -59,7 +59,7 @@ func (w *copyWorld) run(t *testing.T, request migration.CopyRequest) (migration.
 
 func (w *copyWorld) carry(t *testing.T, uuid string) migration.CopyResult {
 	t.Helper()
-	return w.Carry(t, uuid)
+	return w.Copy(t, uuid)
 }
 
 // copier is a worker's, with pauses and pages that suit a test.
@@ -118,7 +118,7 @@ func (w *mirrorWorld) blobs(name string) map[string]int64 { return w.legacy.Lega
 
 func (w *mirrorWorld) carry(t *testing.T, name string) migration.CopyResult {
 	t.Helper()
-	return w.legacy.Carry(t, name)
+	return w.legacy.Copy(t, name)
 }
 
 func runActivity[O, I any](env *testsuite.TestActivityEnvironment, run func(context.Context, I) (O, error), request I) (result O, err error) {

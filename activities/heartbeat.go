@@ -15,7 +15,7 @@ import (
 var errWorkerStopping = errors.New("the worker is stopping")
 
 // errSuspended ends the work of a process that stood still: Temporal may have
-// given the activity to another one meanwhile, and both would be at work.
+// given the activity to another one since then, and both would be at work.
 var errSuspended = errors.New("this worker stood still for so long that another one may have taken over")
 
 const retrySuspended = "Suspended"
@@ -171,7 +171,7 @@ func (a *Activities) turns() backoff {
 	return backoff{next: 50 * time.Millisecond, most: 10 * time.Second}
 }
 
-// wait pauses for the interval and lets it grow by a twentieth: what ends meanwhile
+// wait pauses for the interval and lets it grow by a twentieth: what ends during a pause
 // is noticed no later than a twentieth of the time that it took.
 func (a *Activities) wait(ctx context.Context, b *backoff) error {
 	pause := b.next

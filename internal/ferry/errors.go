@@ -164,7 +164,7 @@ func (j *job) damaged(from sides.Side, p *plan, key string, reason error) error 
 	for i, s := range owners {
 		names[i] = fmt.Sprintf("%s [%s]", s.Name, s.UUID)
 	}
-	return j.unusable("%v. It belongs to another snapshot of the repository, which has to go along: %s. "+
+	return j.unusable("%v. It belongs to another snapshot of the repository, which must be copied as well: %s. "+
 		"Delete that one at the source (DELETE _snapshot/%s/%s), then retry",
 		reason, strings.Join(names, ", "), j.run.RepositoryName(), owners[0].Name)
 }

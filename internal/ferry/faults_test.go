@@ -33,7 +33,7 @@ func crashOnce(t *testing.T, n int, reached bool) (crashed bool) {
 	w := newWorld(sidestest.Layouts[t.Name()[len("TestCopyCrashes/"):]])
 	r0 := w.Take("r0", repositorytest.CreateIndex("movies", 2))
 	if n%2 == 0 { // every other time it is the baseline that dies
-		w.Carry(t, r0)
+		w.Copy(t, r0)
 		r0 = w.Take("r1", repositorytest.AddSegments("movies", 2, 300), repositorytest.CreateIndex("logs", 1))
 	} else {
 		r0 = w.Take("r0-a2", repositorytest.AddSegments("movies", 2, 300))
@@ -50,18 +50,18 @@ func crashOnce(t *testing.T, n int, reached bool) (crashed bool) {
 	if root != nil && root.Generation == w.Generation() {
 		require.True(t, n > 10, "published after %d writes?", n)
 	}
-	w.Carry(t, r0)
+	w.Copy(t, r0)
 	return true
 }
 
 // The same with the source going on: the died attempt's snapshot stays behind
-// and the next one is carried instead.
+// and the next one is copied instead.
 func TestCopyCrashThenNewSnapshot(t *testing.T) {
 	eachLayout(t, func(t *testing.T, _ *world) {
 		layout := sidestest.Layouts[t.Name()[len("TestCopyCrashThenNewSnapshot/"):]]
 		for n := 0; n < 40; n += 3 {
 			w := newWorld(layout)
-			w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
+			w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
 			a1 := w.Take("r1-a1", repositorytest.AddSegments("movies", 2, 300))
 			died := w.CrashAt(n, true)
 			_, err := w.Run(t, w.Request(a1))
@@ -77,7 +77,7 @@ func TestCopyCrashThenNewSnapshot(t *testing.T) {
 			if n%2 == 0 {
 				w.Delete("r1-a1")
 			}
-			w.Carry(t, w.Take("r1-a2", repositorytest.AddSegments("movies", 2, 300)))
+			w.Copy(t, w.Take("r1-a2", repositorytest.AddSegments("movies", 2, 300)))
 		}
 	})
 }
@@ -103,8 +103,8 @@ func TestCopyThroughFaults(t *testing.T) {
 		}
 		w.Source.SetHooks(memory.Hooks{Before: everyFew, Read: damage})
 		w.Sink.SetHooks(memory.Hooks{Before: everyFew, After: everyFew, Write: damage})
-		w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 3), repositorytest.AddSegments("movies", 3, 300)))
-		w.Carry(t, w.Take("r1", repositorytest.AddSegments("movies", 3, 300)))
+		w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 3), repositorytest.AddSegments("movies", 3, 300)))
+		w.Copy(t, w.Take("r1", repositorytest.AddSegments("movies", 3, 300)))
 	})
 }
 
@@ -136,16 +136,16 @@ func TestCopyBaselineIsProven(t *testing.T) {
 // back when a newer snapshot is published already.
 func TestCopyThatComesBackLateLeavesTheNewerPublishAlone(t *testing.T) {
 	eachLayout(t, func(t *testing.T, w *world) {
-		w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 1)))
+		w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 1)))
 		r1 := w.Take("r1", repositorytest.AddSegments("movies", 1, 300))
 		stale := w.Request(r1)
 		var held atomic.Bool
 		var r2 string
 		w.Sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
 			if c.Op == "Put" && c.Key == repository.RootIndexKey(1) && held.CompareAndSwap(false, true) {
-				w.Carry(t, r1) // the attempt that took over
+				w.Copy(t, r1) // the attempt that took over
 				r2 = w.Take("r2", repositorytest.AddSegments("movies", 1, 300))
-				w.Carry(t, r2)
+				w.Copy(t, r2)
 			}
 			return nil
 		}})

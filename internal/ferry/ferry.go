@@ -157,7 +157,7 @@ func (r *round) copyDelta(ctx context.Context) error {
 	if err := r.chooseBase(ctx); err != nil {
 		return err
 	}
-	p, err := r.plan(ctx)
+	p, err := r.makePlan(ctx)
 	if err != nil {
 		return err
 	}

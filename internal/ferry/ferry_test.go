@@ -21,7 +21,7 @@ import (
 func TestCopyRounds(t *testing.T) {
 	eachLayout(t, func(t *testing.T, w *world) {
 		r0 := w.Take("movies-r0000-a1", repositorytest.CreateIndex("movies", 3), repositorytest.CreateIndex("logs", 1), repositorytest.AddSegments("movies", 3, 2000))
-		result := w.Carry(t, r0)
+		result := w.Copy(t, r0)
 		blobs := w.Blobs(r0)
 		require.Equal(t, int64(len(blobs)), result.BlobsCopied)
 		require.Equal(t, int64(len(blobs)), result.Proven, "a baseline is compared with a full listing")
@@ -30,7 +30,7 @@ func TestCopyRounds(t *testing.T) {
 		// Only what is new travels.
 		r1 := w.Take("movies-r0001-a1", repositorytest.AddSegments("movies", 1, 500))
 		writes := sidestest.CountData(w.Sink)
-		result = w.Carry(t, r1)
+		result = w.Copy(t, r1)
 		var added, bytes int64
 		for key, length := range w.Blobs(r1) {
 			if _, old := blobs[key]; !old {
@@ -51,18 +51,18 @@ func TestCopyRounds(t *testing.T) {
 		// Without a change only metadata does.
 		w.Sink.SetHooks(memory.Hooks{})
 		r2 := w.Take("movies-r0002-a1", repositorytest.Merge("logs"), repositorytest.CreateIndex("new", 2))
-		w.Carry(t, r2)
+		w.Copy(t, r2)
 		r3 := w.Take("movies-r0003-a1", repositorytest.DeleteIndex("logs"), repositorytest.CreateIndex("movies", 2))
-		w.Carry(t, r3)
+		w.Copy(t, r3)
 	})
 }
 
 func TestCopyTwice(t *testing.T) {
 	eachLayout(t, func(t *testing.T, w *world) {
-		w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
+		w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
 		r1 := w.Take("r1", repositorytest.AddSegments("movies", 2, 500))
 		request := w.Request(r1)
-		w.Carry(t, r1)
+		w.Copy(t, r1)
 		before := w.Sink.Objects()
 		w.Sink.ResetCounts()
 		result, err := w.Run(t, request)
@@ -89,12 +89,12 @@ func TestCopyTwice(t *testing.T) {
 	})
 }
 
-// The answer of a publish got lost, and another snapshot was taken meanwhile.
+// The answer of a publish got lost, and another snapshot was taken before it is repeated.
 func TestCopyPublishedBeforeTheSourceMovedOn(t *testing.T) {
 	eachLayout(t, func(t *testing.T, w *world) {
 		r0 := w.Take("r0", repositorytest.CreateIndex("movies", 2))
 		request := w.Request(r0)
-		w.Carry(t, r0)
+		w.Copy(t, r0)
 		w.Take("foreign", repositorytest.AddSegments("movies", 1, 100))
 		result, err := w.Run(t, request)
 		require.NoError(t, err)
@@ -106,7 +106,7 @@ func TestCopyPublishedBeforeTheSourceMovedOn(t *testing.T) {
 // delete: same name, same length, other bytes.
 func TestCopyReusedNames(t *testing.T) {
 	w := newWorld(repositorytest.Layout55)
-	w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 1)))
+	w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 1)))
 	a1 := w.Take("r1-a1", repositorytest.AddSegments("movies", 2, 300))
 	old := w.Objects()
 	// The attempt's blobs reach OSS, its publish doesn't.
@@ -130,13 +130,13 @@ func TestCopyReusedNames(t *testing.T) {
 		}
 	}
 	require.NotZero(t, reused, "this test needs names that come back with the same length")
-	w.Carry(t, a2)
+	w.Copy(t, a2)
 }
 
 // The base itself was deleted in S3, and its names are used again.
 func TestCopyAfterTheBaseWasDeleted(t *testing.T) {
 	eachLayout(t, func(t *testing.T, w *world) {
-		w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 2), repositorytest.AddSegments("movies", 2, 300)))
+		w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2), repositorytest.AddSegments("movies", 2, 300)))
 		r0 := w.Base
 		shared := sidestest.Keys(w.Blobs(w.Take("kept", repositorytest.AddSegments("movies", 1, 300))))
 		for key, data := range w.Sink.Objects() {
@@ -147,20 +147,20 @@ func TestCopyAfterTheBaseWasDeleted(t *testing.T) {
 			}
 		}
 		w.Delete("r0")
-		w.Carry(t, w.Take("r1", repositorytest.AddSegments("movies", 3, 300)))
+		w.Copy(t, w.Take("r1", repositorytest.AddSegments("movies", 3, 300)))
 	})
 }
 
 // A snapshot that succeeded and was never copied is listed by the next root: it
-// must be whole as well. Those that failed are listed only.
-func TestCopyCarriesEarlierAttempts(t *testing.T) {
+// must be complete as well. Those that failed are listed only.
+func TestCopyIncludesEarlierAttempts(t *testing.T) {
 	eachLayout(t, func(t *testing.T, w *world) {
 		w.Take("before", repositorytest.CreateIndex("other", 1))
 		w.Take("partial", repositorytest.Outcome(repository.StatePartial), repositorytest.CreateIndex("movies", 2))
-		w.Carry(t, w.Take("r0", repositorytest.DeleteIndex("other")))
+		w.Copy(t, w.Take("r0", repositorytest.DeleteIndex("other")))
 		w.Take("r1-a1", repositorytest.AddSegments("movies", 2, 300))
 		w.Take("failed", repositorytest.Outcome(repository.StateFailed))
-		w.Carry(t, w.Take("r1-a2", repositorytest.Merge("movies"), repositorytest.CreateIndex("movies", 3)))
+		w.Copy(t, w.Take("r1-a2", repositorytest.Merge("movies"), repositorytest.CreateIndex("movies", 3)))
 	})
 }
 
@@ -169,9 +169,9 @@ func TestCopyCarriesEarlierAttempts(t *testing.T) {
 func TestCopyOntoAnUnknownPublish(t *testing.T) {
 	eachLayout(t, func(t *testing.T, w *world) {
 		r0 := w.Take("r0-a1", repositorytest.CreateIndex("movies", 2))
-		w.Carry(t, r0)
+		w.Copy(t, r0)
 		w.Base, w.BaseGeneration = "", -1
-		result := w.Carry(t, w.Take("r0-a2", repositorytest.AddSegments("movies", 1, 300)))
+		result := w.Copy(t, w.Take("r0-a2", repositorytest.AddSegments("movies", 1, 300)))
 		require.GreaterOrEqual(t, result.BlobsSkipped, int64(len(w.Blobs(r0)))-2, "all but the commits of two shards")
 	})
 }
@@ -180,10 +180,10 @@ func TestCopyOntoAnUnknownPublish(t *testing.T) {
 // the workflow knows only the round before.
 func TestCopyOntoAPublishThatTheWorkflowNeverHeardOf(t *testing.T) {
 	eachLayout(t, func(t *testing.T, w *world) {
-		w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
+		w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
 		base, generation := w.Base, w.BaseGeneration
 		final := w.Take("final-a1", repositorytest.AddSegments("movies", 3, 300))
-		w.Carry(t, final)
+		w.Copy(t, final)
 		w.Base, w.BaseGeneration = base, generation
 		r2 := w.Take("r2", repositorytest.AddSegments("movies", 1, 300))
 		var added int64
@@ -194,7 +194,7 @@ func TestCopyOntoAPublishThatTheWorkflowNeverHeardOf(t *testing.T) {
 		}
 		writes := sidestest.CountData(w.Sink)
 		w.Sink.ResetCounts()
-		result := w.Carry(t, r2)
+		result := w.Copy(t, r2)
 		require.Zero(t, w.Sink.Count("Head"), "the delta begins at the newest snapshot, so no blob needs a look")
 		require.Equal(t, added, result.BlobsCopied, "the delta begins at the newest snapshot that OSS has")
 		require.Equal(t, int(added), writes())
@@ -206,7 +206,7 @@ func TestCopyOntoAPublishThatTheWorkflowNeverHeardOf(t *testing.T) {
 func TestCopyWithoutTheBasesList(t *testing.T) {
 	eachLayout(t, func(t *testing.T, w *world) {
 		r0 := w.Take("r0", repositorytest.CreateIndex("movies", 1), repositorytest.AddSegments("movies", 2, 300))
-		w.Carry(t, r0)
+		w.Copy(t, r0)
 		key, err := repository.ShardSnapshotKey(repository.ShardID{IndexID: w.IndexID("movies")}, r0)
 		require.NoError(t, err)
 		lost := w.Sink.Objects()[key]
@@ -311,7 +311,7 @@ func TestCopyConflicts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachLayout(t, func(t *testing.T, w *world) {
-				w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 1)))
+				w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 1)))
 				r1 := w.Take("r1", repositorytest.AddSegments("movies", 1, 200))
 				meddle(w)
 				before := w.Sink.Objects()
@@ -389,7 +389,7 @@ func TestCopyUnusableSnapshots(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachLayout(t, func(t *testing.T, w *world) {
-				w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
+				w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
 				r1 := w.Take("r1", repositorytest.AddSegments("movies", 2, 300))
 				_, err := w.Run(t, meddle(w, r1))
 				requireKind(t, Unusable, err)
@@ -423,7 +423,7 @@ func TestCopyNamesTheOtherSnapshotThatIsDamaged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachLayout(t, func(t *testing.T, w *world) {
-				w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
+				w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
 				other := w.Take("by-hand", repositorytest.AddSegments("movies", 3, 300))
 				ours := w.Take("r1", repositorytest.Merge("movies"))
 				harm(w, other, ours)
@@ -432,16 +432,16 @@ func TestCopyNamesTheOtherSnapshotThatIsDamaged(t *testing.T) {
 				require.ErrorContains(t, err, "by-hand ["+other+"]")
 				require.ErrorContains(t, err, "DELETE _snapshot/"+w.Request(ours).RepositoryName()+"/by-hand")
 
-				// That mends it.
+				// That fixes it.
 				w.Delete("by-hand")
 				w.Sync()
-				w.Carry(t, ours)
+				w.Copy(t, ours)
 			})
 		})
 	}
 }
 
-// A blob that is replaced while it is copied is planned anew.
+// A blob that is replaced while it is copied is planned again.
 func TestCopyChangedBlob(t *testing.T) {
 	w := newWorld(repositorytest.Layout710)
 	r0 := w.Take("r0", repositorytest.CreateIndex("movies", 1), repositorytest.AddSegments("movies", 2, 300))
@@ -453,5 +453,5 @@ func TestCopyChangedBlob(t *testing.T) {
 		}
 		return nil
 	}})
-	w.Carry(t, r0)
+	w.Copy(t, r0)
 }

@@ -21,7 +21,8 @@ func leftByCopy(info objectstore.Info) bool {
 func (r *round) completed(ctx context.Context, root *repository.Root) ([]repository.Snapshot, error) {
 	infos, err := sides.SnapshotInfos(ctx, r.concurrency, root, func(ctx context.Context, key string, s repository.Snapshot) ([]byte, error) {
 		if r.from.OfElasticsearch1(s, key) {
-			return nil, failed(Refused, "copy the snapshot %s: the repository in S3 is of Elasticsearch 1.x, whose snapshots only 2.x restores", r.snapshot.Name)
+			return nil, failed(Refused, "copy the snapshot %s: the repository in S3 is of Elasticsearch 1.x, "+
+				"whose snapshots only 2.x restores", r.snapshot.Name)
 		}
 		data, _, err := r.s3.Read(ctx, key)
 		return data, err
@@ -56,7 +57,7 @@ func (r *round) completeTarget(ctx context.Context) error {
 		err = errors.New("it is that of another snapshot, or of none of the indices")
 	}
 	if err != nil {
-		return r.conflict("%s there can't be understood: %v", key, err)
+		return r.conflict("%s in OSS can't be understood: %v", key, err)
 	}
 	return nil
 }
@@ -71,9 +72,10 @@ func (r *round) compareLegacyRoots() (published bool, err error) {
 	case r.to.Root == nil:
 		return false, nil
 	case !r.to.Legacy():
-		return false, r.conflict("index-%d stands there, which S3 doesn't have: a cluster on which the repository isn't readonly has written it", r.to.Generation)
+		return false, r.conflict("OSS has index-%d, which S3 doesn't have: "+
+			"a cluster on which the repository isn't readonly has written it", r.to.Generation)
 	case !leftByCopy(r.to.Info):
-		return false, r.conflict("the root %s there was not written by a copy", repository.LegacyRootKey)
+		return false, r.conflict("the root %s in OSS was not written by snapferry", repository.LegacyRootKey)
 	}
 	if _, ok := r.to.Snapshot(want.UUID); ok {
 		return true, nil // an earlier attempt, whose answer got lost
@@ -85,7 +87,8 @@ func (r *round) compareLegacyRoots() (published bool, err error) {
 	// build on either, so only somebody else's is a conflict.
 	for _, s := range r.to.Snapshots {
 		if _, ok := r.from.Snapshot(s.UUID); !ok {
-			return false, r.conflict("the root %s there doesn't list the snapshot of the last round, and lists %s, which S3 doesn't have", repository.LegacyRootKey, s.Name)
+			return false, r.conflict("the root %s in OSS lacks the snapshot of the last round. It lists %s, which S3 doesn't have",
+				repository.LegacyRootKey, s.Name)
 		}
 	}
 	return false, nil

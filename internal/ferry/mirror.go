@@ -251,7 +251,7 @@ func (m *mirror) proveData(p mirrorPair, submit sides.Submit) {
 			return err
 		}
 		if !ok {
-			return m.conflict("the blob %s is gone or another since it was copied there", p.Key)
+			return m.conflict("the blob %s was removed or replaced after it was copied", p.Key)
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -271,7 +271,10 @@ func (m *mirror) publishRootFolder(ctx context.Context) error {
 		if group.Stage == repository.StageRoot {
 			continue
 		}
-		if err := sides.InParallel(ctx, m.concurrency, group.Objects, func(ctx context.Context, o repository.Object) error { return m.publishObject(ctx, m.plan, o) }); err != nil {
+		err := sides.InParallel(ctx, m.concurrency, group.Objects, func(ctx context.Context, o repository.Object) error {
+			return m.publishObject(ctx, m.plan, o)
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -308,7 +311,7 @@ func (m *mirror) publishLegacyRoot(ctx context.Context) error {
 		return err
 	}
 	if !bytes.Equal(data, m.from.Data) {
-		return m.conflict("the root %s there was replaced right after it was written", repository.LegacyRootKey)
+		return m.conflict("the root %s in OSS was replaced right after it was written", repository.LegacyRootKey)
 	}
 	m.result.Generation = m.from.Generation
 	return nil

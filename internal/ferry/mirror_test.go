@@ -25,7 +25,7 @@ import (
 func TestMirrorRounds(t *testing.T) {
 	w := newMirrorWorld()
 	r0 := w.Take("movies-r0000-a1", repositorytest.CreateIndex("movies", 12), repositorytest.CreateIndex("logs", 1), repositorytest.AddSegments("movies", 3, 2000))
-	result := w.Carry(t, r0)
+	result := w.Copy(t, r0)
 	blobs := w.LegacyBlobs(r0)
 	var all int64
 	for _, length := range blobs {
@@ -36,7 +36,7 @@ func TestMirrorRounds(t *testing.T) {
 	r1 := w.Take("movies-r0001-a1", repositorytest.AddSegments("movies", 1, 500))
 	writes := sidestest.CountData(w.Sink)
 	w.Sink.ResetCounts()
-	result = w.Carry(t, r1)
+	result = w.Copy(t, r1)
 	var added, bytes, whole int64
 	for key, length := range w.LegacyBlobs(r1) {
 		whole++
@@ -53,8 +53,8 @@ func TestMirrorRounds(t *testing.T) {
 	require.Zero(t, w.Sink.Count("Head"), "ETags that are the same MD5 need no look")
 
 	w.Sink.SetHooks(memory.Hooks{})
-	w.Carry(t, w.Take("movies-r0002-a1", repositorytest.Merge("logs"), repositorytest.CreateIndex("new", 2)))
-	w.Carry(t, w.Take("movies-r0003-a1", repositorytest.DeleteIndex("logs"), repositorytest.CreateIndex("movies", 2)))
+	w.Copy(t, w.Take("movies-r0002-a1", repositorytest.Merge("logs"), repositorytest.CreateIndex("new", 2)))
+	w.Copy(t, w.Take("movies-r0003-a1", repositorytest.DeleteIndex("logs"), repositorytest.CreateIndex("movies", 2)))
 }
 
 // What real nodes of 2.4.6 wrote, before and after a snapshot was deleted whose blobs' names came back.
@@ -130,12 +130,12 @@ func requireRealLegacy(t *testing.T, objects map[string][]byte, name string) *re
 	return root
 }
 
-// Each stage is whole before the next begins, and the root in S3 is read once more right before it is written.
+// Each stage is complete before the next begins, and the root in S3 is read once more right before it is written.
 func TestMirrorOrder(t *testing.T) {
 	for _, held := range []int{0, 3} { // with metadata that is listed once more
 		w := newMirrorWorld()
 		w.world.pages.held = held
-		w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 4), repositorytest.CreateIndex("logs", 2)))
+		w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 4), repositorytest.CreateIndex("logs", 2)))
 		r1 := w.Take("r1", repositorytest.AddSegments("movies", 2, 300), repositorytest.AddSegments("logs", 2, 300))
 		var mu sync.Mutex
 		var calls []memory.Call
@@ -157,7 +157,7 @@ func TestMirrorOrder(t *testing.T) {
 			}
 			return nil
 		}})
-		w.Carry(t, r1)
+		w.Copy(t, r1)
 		last, puts := repository.StageNone, map[repository.Stage]int{}
 		for _, c := range calls {
 			if c.Op == "Put" {
@@ -177,10 +177,10 @@ func TestMirrorOrder(t *testing.T) {
 
 func TestMirrorTwice(t *testing.T) {
 	w := newMirrorWorld()
-	w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
+	w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
 	r1 := w.Take("r1", repositorytest.AddSegments("movies", 2, 500))
 	request := w.Request(r1)
-	w.Carry(t, r1)
+	w.Copy(t, r1)
 	before := w.Sink.Objects()
 	w.Sink.ResetCounts()
 	result, err := w.Run(t, request)
@@ -194,7 +194,7 @@ func TestMirrorTwice(t *testing.T) {
 	w.Sink.Remove(slices.Min(slices.Collect(maps.Keys(w.LegacyBlobs(r1)))))
 	_, err = w.Run(t, request)
 	requireKind(t, Conflict, err)
-	require.ErrorContains(t, err, "which index there needs")
+	require.ErrorContains(t, err, "index there needs it")
 }
 
 // Uploads in parts that a killed attempt has left are ended, once the snapshot is published.
@@ -223,7 +223,7 @@ func mirrorCrash(t *testing.T, n int, reached bool) (crashed bool) {
 	w := newMirrorWorld()
 	name := w.Take("r0", repositorytest.CreateIndex("movies", 2))
 	if n%2 == 0 {
-		w.Carry(t, name)
+		w.Copy(t, name)
 		name = w.Take("r1", repositorytest.AddSegments("movies", 2, 300), repositorytest.CreateIndex("logs", 1))
 	} else {
 		name = w.Take("r0-a2", repositorytest.AddSegments("movies", 2, 300))
@@ -251,7 +251,7 @@ func mirrorCrash(t *testing.T, n int, reached bool) (crashed bool) {
 		}
 	}
 	writes := sidestest.CountData(w.Sink)
-	w.Carry(t, name)
+	w.Copy(t, name)
 	require.Equal(t, lacked, writes(), "n=%d", n)
 	return true
 }
@@ -259,7 +259,7 @@ func mirrorCrash(t *testing.T, n int, reached bool) (crashed bool) {
 func TestMirrorCrashThenNewSnapshot(t *testing.T) {
 	for n := 0; n < 60; n += 3 {
 		w := newMirrorWorld()
-		w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
+		w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
 		a1 := w.Take("r1-a1", repositorytest.AddSegments("movies", 2, 300))
 		died := w.CrashAt(n, true)
 		_, err := w.Run(t, w.Request(a1))
@@ -276,14 +276,14 @@ func TestMirrorCrashThenNewSnapshot(t *testing.T) {
 		if n%2 == 0 {
 			w.Remove(a1) // names come back
 		}
-		w.Carry(t, w.Take("r1-a2", repositorytest.AddSegments("movies", 2, 300)))
+		w.Copy(t, w.Take("r1-a2", repositorytest.AddSegments("movies", 2, 300)))
 	}
 }
 
 // The same name, the same length, other bytes.
 func TestMirrorReusedNames(t *testing.T) {
 	w := newMirrorWorld()
-	w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 1)))
+	w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 1)))
 	a1 := w.Take("r1-a1", repositorytest.AddSegments("movies", 2, 300))
 	old := w.LegacyObjects()
 	w.Sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
@@ -306,7 +306,7 @@ func TestMirrorReusedNames(t *testing.T) {
 		}
 	}
 	require.NotZero(t, reused, "this test needs names that come back with the same length")
-	w.Carry(t, a2)
+	w.Copy(t, a2)
 }
 
 // What each kind of key is skipped for, and that nothing is for its length.
@@ -413,27 +413,27 @@ func TestMirrorLeavesBehind(t *testing.T) {
 // Deletions at the source, of a snapshot or of the base itself, are not followed.
 func TestMirrorAfterADelete(t *testing.T) {
 	w := newMirrorWorld()
-	w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 2), repositorytest.CreateIndex("old", 1), repositorytest.AddSegments("movies", 2, 300)))
-	w.Carry(t, w.Take("r1", repositorytest.DeleteIndex("old"), repositorytest.AddSegments("movies", 1, 300)))
+	w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2), repositorytest.CreateIndex("old", 1), repositorytest.AddSegments("movies", 2, 300)))
+	w.Copy(t, w.Take("r1", repositorytest.DeleteIndex("old"), repositorytest.AddSegments("movies", 1, 300)))
 	before := sidestest.Keys(w.Sink.Objects())
 	w.Remove("r0")
-	w.Carry(t, w.Take("r2", repositorytest.AddSegments("movies", 3, 300)))
+	w.Copy(t, w.Take("r2", repositorytest.AddSegments("movies", 3, 300)))
 	require.Subset(t, sidestest.Keys(w.Sink.Objects()), before)
 	require.Contains(t, w.Sink.Objects(), "indices/old/meta-r0.dat")
 	w.Remove("r2")
 	w.Base = "r1"
-	w.Carry(t, w.Take("r3", repositorytest.Merge("movies"), repositorytest.AddSegments("movies", 3, 300)))
+	w.Copy(t, w.Take("r3", repositorytest.Merge("movies"), repositorytest.AddSegments("movies", 3, 300)))
 }
 
-// A snapshot that succeeded and was never copied is listed by the next root, so it must be whole as well.
-func TestMirrorCarriesEarlierAttempts(t *testing.T) {
+// A snapshot that succeeded and was never copied is listed by the next root, so it must be complete as well.
+func TestMirrorIncludesEarlierAttempts(t *testing.T) {
 	w := newMirrorWorld()
 	w.Take("before", repositorytest.CreateIndex("other", 1))
 	w.Take("partial", repositorytest.Outcome(repository.StatePartial), repositorytest.CreateIndex("movies", 2))
-	w.Carry(t, w.Take("r0", repositorytest.DeleteIndex("other")))
+	w.Copy(t, w.Take("r0", repositorytest.DeleteIndex("other")))
 	w.Take("r1-a1", repositorytest.AddSegments("movies", 2, 300))
 	w.Take("failed", repositorytest.Outcome(repository.StateFailed))
-	w.Carry(t, w.Take("r1-a2", repositorytest.Merge("movies"), repositorytest.CreateIndex("movies", 3)))
+	w.Copy(t, w.Take("r1-a2", repositorytest.Merge("movies"), repositorytest.CreateIndex("movies", 3)))
 }
 
 func TestMirrorFence(t *testing.T) {
@@ -502,17 +502,17 @@ func TestMirrorOfARepositoryThatIsTakenOver(t *testing.T) {
 }
 
 // A snapshot was deleted and another taken under its name: the root has the same bytes and ETag, and is a later one.
-func TestMirrorFenceSeesARootThatWasWrittenAnew(t *testing.T) {
+func TestMirrorFenceSeesARootThatWasWrittenAgain(t *testing.T) {
 	w := newMirrorWorld()
 	r0 := w.Take("r0", repositorytest.CreateIndex("movies", 1))
-	anew := &rewritten{Store: w.Source}
-	_, err := w.world.steps(t, anew).Copy(w.Request(r0))
+	again := &rewritten{Store: w.Source}
+	_, err := w.world.steps(t, again).Copy(w.Request(r0))
 	requireKind(t, Moving, err)
-	require.Equal(t, int64(2*Rounds), anew.reads.Load(), "at the beginning and at the fence of each round")
+	require.Equal(t, int64(2*Rounds), again.reads.Load(), "at the beginning and at the fence of each round")
 	require.NotContains(t, w.Sink.Objects(), repository.LegacyRootKey)
 }
 
-// rewritten is a source whose root is written anew, with the same bytes, before each time that it is read.
+// rewritten is a source whose root is written again, with the same bytes, before each time that it is read.
 type rewritten struct {
 	*memory.Store
 	reads atomic.Int64
@@ -546,7 +546,7 @@ func TestMirrorConflicts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newMirrorWorld()
-			w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 1)))
+			w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 1)))
 			r1 := w.Take("r1", repositorytest.AddSegments("movies", 1, 200))
 			meddle(w)
 			before := w.Sink.Objects()
@@ -591,17 +591,17 @@ func TestMirrorConflictAfterTheCommit(t *testing.T) {
 }
 
 // An attempt that hangs right before it writes the root comes back when a newer one stands there, and replaces it: 2.x has
-// one name for all roots. The next round mends that.
+// one name for all roots. The next round fixes that.
 func TestMirrorAfterALateAttempt(t *testing.T) {
 	w := newMirrorWorld()
-	w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 1)))
+	w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 1)))
 	r1 := w.Take("r1", repositorytest.AddSegments("movies", 1, 300))
 	stale := w.Request(r1)
 	var held atomic.Bool
 	w.Sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
 		if c.Op == "Put" && c.Key == repository.LegacyRootKey && held.CompareAndSwap(false, true) {
-			w.Carry(t, r1) // the attempt that took over
-			w.Carry(t, w.Take("r2", repositorytest.AddSegments("movies", 1, 300)))
+			w.Copy(t, r1) // the attempt that took over
+			w.Copy(t, w.Take("r2", repositorytest.AddSegments("movies", 1, 300)))
 		}
 		return nil
 	}})
@@ -612,15 +612,15 @@ func TestMirrorAfterALateAttempt(t *testing.T) {
 	_, listed := root.Snapshot("r2")
 	require.False(t, listed)
 	require.Equal(t, "r2", w.Base)
-	w.Carry(t, w.Take("r3", repositorytest.AddSegments("movies", 1, 300)))
+	w.Copy(t, w.Take("r3", repositorytest.AddSegments("movies", 1, 300)))
 }
 
 // The baseline was published, but the workflow never heard of it.
 func TestMirrorOntoAnUnknownPublish(t *testing.T) {
 	w := newMirrorWorld()
-	w.Carry(t, w.Take("r0-a1", repositorytest.CreateIndex("movies", 2)))
+	w.Copy(t, w.Take("r0-a1", repositorytest.CreateIndex("movies", 2)))
 	w.Base = ""
-	w.Carry(t, w.Take("r0-a2", repositorytest.AddSegments("movies", 1, 300)))
+	w.Copy(t, w.Take("r0-a2", repositorytest.AddSegments("movies", 1, 300)))
 }
 
 func TestMirrorUnusable(t *testing.T) {
@@ -736,7 +736,7 @@ func TestMirrorWhileOrphansVanish(t *testing.T) {
 	require.Equal(t, int64(len(w.LegacyBlobs(r0))), result.BlobsCopied)
 
 	// One that a snapshot needs may not.
-	w.Carry(t, r0)
+	w.Copy(t, r0)
 	r1 := w.Take("r1", repositorytest.AddSegments("movies", 2, 300))
 	w.Source.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
 		if _, needed := w.LegacyBlobs(r1)[c.Key]; c.Op == "ReadRange" && needed {
@@ -791,8 +791,8 @@ func TestMirrorThroughFaults(t *testing.T) {
 	}
 	w.Source.SetHooks(memory.Hooks{Before: everyFew, Read: damage})
 	w.Sink.SetHooks(memory.Hooks{Before: everyFew, After: everyFew, Write: damage})
-	w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 3), repositorytest.AddSegments("movies", 3, 300)))
-	w.Carry(t, w.Take("r1", repositorytest.AddSegments("movies", 3, 300)))
+	w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 3), repositorytest.AddSegments("movies", 3, 300)))
+	w.Copy(t, w.Take("r1", repositorytest.AddSegments("movies", 3, 300)))
 }
 
 // Whatever keys stand in S3, nothing is written but what Elasticsearch writes below the base path.

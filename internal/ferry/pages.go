@@ -135,7 +135,8 @@ func (g *page) copy(ctx context.Context) (result migration.PageResult, err error
 		return result, g.blame(ctx, p, err)
 	}
 	if int64(len(p.blobs)) != request.Page.Blobs {
-		return result, fmt.Errorf("the page has %d blobs, planned were %d: %w", len(p.blobs), request.Page.Blobs, sides.ErrMoved)
+		return result, fmt.Errorf("the page has %d blobs, planned were %d: %w",
+			len(p.blobs), request.Page.Blobs, sides.ErrMoved)
 	}
 	if err := g.transfer(ctx, p); err != nil {
 		return result, g.blame(ctx, p, err)
@@ -162,7 +163,8 @@ func (g *page) planRange(ctx context.Context, p *plan, r migration.ShardRange) e
 		return err
 	}
 	if r.To > len(d.blobs) {
-		return fmt.Errorf("the delta of shard %d of %s has %d blobs, planned were %d and more: %w", r.Shard, r.IndexID, len(d.blobs), r.To, sides.ErrMoved)
+		return fmt.Errorf("the delta of shard %d of %s has %d blobs, planned were %d and more: %w",
+			r.Shard, r.IndexID, len(d.blobs), r.To, sides.ErrMoved)
 	}
 	d.blobs = d.blobs[r.From:r.To]
 	blobs, _, err := g.locate(ctx, t.shard, d.blobs)

@@ -118,7 +118,7 @@ func TestPagesAreProvenBeforeThePublish(t *testing.T) {
 			require.ErrorContains(t, err, harmed)
 			require.Nil(t, sidestest.RequireReadable(t, w.Sink.Objects()))
 			// A person's retry fixes it.
-			w.Carry(t, r0)
+			w.Copy(t, r0)
 		})
 	}
 }

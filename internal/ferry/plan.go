@@ -67,13 +67,16 @@ type shardTask struct {
 // again when it is published.
 const heldLimit = 32 << 20
 
-// plan finds out which blobs the missing snapshots need beyond the base.
-func (r *round) plan(ctx context.Context) (*plan, error) {
+// makePlan finds out which blobs the missing snapshots need beyond the base.
+func (r *round) makePlan(ctx context.Context) (*plan, error) {
 	p := newPlan(r.paging, r.missing())
 	if err := r.findShards(ctx, p); err != nil {
 		return nil, r.blame(ctx, p, err)
 	}
-	if err := sides.InParallel(ctx, r.concurrency, p.shards, func(ctx context.Context, t shardTask) error { return r.planShard(ctx, p, t) }); err != nil {
+	err := sides.InParallel(ctx, r.concurrency, p.shards, func(ctx context.Context, t shardTask) error {
+		return r.planShard(ctx, p, t)
+	})
+	if err != nil {
 		return nil, r.blame(ctx, p, err)
 	}
 	p.fillGenerations()

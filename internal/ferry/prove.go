@@ -58,7 +58,10 @@ func (r *round) provePages(ctx context.Context, p *plan, request migration.Publi
 		return fmt.Errorf("the delta has %d blobs, the pages had %d: %w", proven, request.Blobs, sides.ErrMoved)
 	}
 	if sum != request.Digest {
-		if err := sides.InParallel(ctx, r.concurrency, p.shards, func(ctx context.Context, t shardTask) error { return r.proveEach(ctx, p, t) }); err != nil {
+		err := sides.InParallel(ctx, r.concurrency, p.shards, func(ctx context.Context, t shardTask) error {
+			return r.proveEach(ctx, p, t)
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -82,7 +85,7 @@ func (r *round) listedDigest(ctx context.Context, shard repository.ShardID, d *s
 	for _, b := range d.blobs {
 		o, ok := inSink[b.Key]
 		if !ok || o.Size != b.Length {
-			return 0, r.conflict("the blob %s is gone or another since it was copied there", b.Key)
+			return 0, r.conflict("the blob %s was removed or replaced after it was copied", b.Key)
 		}
 		sum += digestOf(b.Key, o.Size, o.ETag)
 	}
@@ -106,7 +109,7 @@ func (r *round) proveEach(ctx context.Context, p *plan, t shardTask) error {
 	return sides.InParallel(ctx, r.concurrency, blobs, func(ctx context.Context, b transfer.Blob) error {
 		_, ok, err := r.mover.Present(ctx, b)
 		if err == nil && !ok || objectstore.KindOf(err) == objectstore.NotFound {
-			return r.conflict("the blob %s is gone or another since it was copied there", b.Key)
+			return r.conflict("the blob %s was removed or replaced after it was copied", b.Key)
 		}
 		return err
 	})
@@ -149,7 +152,7 @@ func (r *round) prove(ctx context.Context, p *plan) error {
 	}
 	for _, b := range p.blobs {
 		if o, ok := inSink[b.Key]; baseline && (!ok || o.Size != b.Size || o.ETag != p.stored[b.Key]) {
-			return r.conflict("the blob %s is gone or another since it was copied there", b.Key)
+			return r.conflict("the blob %s was removed or replaced after it was copied", b.Key)
 		}
 	}
 	for _, d := range p.streamed {
@@ -159,7 +162,8 @@ func (r *round) prove(ctx context.Context, p *plan) error {
 			sum += digestOf(b.Key, o.Size, o.ETag)
 		}
 		if sum != d.digest {
-			return r.conflict("one of %d blobs, the first of them %s, is gone or another since they were copied there", len(d.blobs), d.blobs[0].Key)
+			return r.conflict("one of %d blobs, the first of which is %s, was removed or replaced after it was copied",
+				len(d.blobs), d.blobs[0].Key)
 		}
 	}
 	if baseline {
@@ -190,7 +194,7 @@ func (r *round) verifyPublished(ctx context.Context) error {
 		}
 		metadata, err := repository.ParseIndexMetadata(data)
 		if err != nil {
-			return r.conflict("%s there can't be understood: %v", key, err)
+			return r.conflict("%s in OSS can't be understood: %v", key, err)
 		}
 		for n := range metadata.Shards {
 			shards = append(shards, repository.ShardID{IndexID: index.ID, Number: n})
@@ -218,7 +222,7 @@ func (r *round) verifyPublished(ctx context.Context) error {
 func (r *round) published(ctx context.Context, key string) ([]byte, error) {
 	data, _, err := r.oss.Read(ctx, key)
 	if objectstore.KindOf(err) == objectstore.NotFound {
-		return nil, r.conflict("%s is gone, which %s there needs", key, repository.RootIndexKey(r.to.Generation))
+		return nil, r.conflict("%s is gone from OSS, and %s there needs it", key, r.to.Key())
 	}
 	return data, err
 }
@@ -234,7 +238,7 @@ func (r *round) verifyShard(ctx context.Context, shard repository.ShardID) error
 	}
 	files, err := repository.ParseShardSnapshot(data)
 	if err != nil {
-		return r.conflict("%s there can't be understood: %v", key, err)
+		return r.conflict("%s in OSS can't be understood: %v", key, err)
 	}
 	blobs, err := repository.ShardBlobs(shard, files)
 	if err != nil {
@@ -251,7 +255,7 @@ func (r *round) verifyShard(ctx context.Context, shard repository.ShardID) error
 	var bytes int64
 	for _, b := range blobs {
 		if o, ok := objects[b.Key]; !ok || o.Size != b.Length {
-			return r.conflict("the blob %s is gone or another, which %s there needs", b.Key, repository.RootIndexKey(r.to.Generation))
+			return r.conflict("the blob %s is gone from OSS or was replaced, and %s there needs it", b.Key, r.to.Key())
 		}
 		bytes += b.Length
 	}

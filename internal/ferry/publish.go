@@ -54,7 +54,9 @@ func (r *round) publish(ctx context.Context, p *plan) error {
 			before = append(before, stages[stage]...)
 		}
 	}
-	err = sides.InParallel(ctx, r.concurrency, before, func(ctx context.Context, o repository.Object) error { return r.publishObject(ctx, p, o) })
+	err = sides.InParallel(ctx, r.concurrency, before, func(ctx context.Context, o repository.Object) error {
+		return r.publishObject(ctx, p, o)
+	})
 	if err := r.blame(ctx, p, err); err != nil {
 		return err
 	}
@@ -67,7 +69,7 @@ func (r *round) publish(ctx context.Context, p *plan) error {
 			key := repository.RootIndexKey(r.from.Generation)
 			data, _, err := r.oss.Read(ctx, key)
 			if err == nil && !bytes.Equal(data, r.from.Data) {
-				err = r.conflict("%s there was replaced right after it was written", key)
+				err = r.conflict("%s in OSS was replaced right after it was written", key)
 			}
 			return err
 		})

@@ -23,7 +23,8 @@ func (j *job) readSource(ctx context.Context) (sides.Side, error) {
 			j.snapshot.Name, j.run.SourceBasePath(), j.run.Plan.Source.Repository.Bucket)
 	}
 	if _, wrong := errors.AsType[*repository.FormatError](from.Flaw); wrong {
-		return from, failed(Damaged, "copy the snapshot %s: %s in S3 can't be understood: %v", j.snapshot.Name, from.Key(), from.Flaw)
+		return from, failed(Damaged, "copy the snapshot %s: %s in S3 can't be understood: %v",
+			j.snapshot.Name, from.Key(), from.Flaw)
 	}
 	return from, from.Flaw
 }
@@ -100,15 +101,15 @@ func (r *round) compareRoots() (published bool, err error) {
 	}
 	if r.to.Root == nil {
 		if base != "" {
-			return false, r.conflict("the index-%d of the last round is gone", r.request.BaseGeneration)
+			return false, r.conflict("index-%d of the last round is gone", r.request.BaseGeneration)
 		}
 		return false, nil
 	}
 	switch n := r.to.Generation; {
 	case n > r.from.Generation:
-		return false, r.conflict("index-%d stands there, which is higher than index-%d in S3", n, r.from.Generation)
+		return false, r.conflict("index-%d in OSS is higher than index-%d in S3", n, r.from.Generation)
 	case n == r.from.Generation && !bytes.Equal(r.to.Data, r.from.Data):
-		return false, r.conflict("index-%d there is another than in S3", n)
+		return false, r.conflict("index-%d in OSS has other bytes than in S3", n)
 	}
 	if s, ok := r.to.Snapshot(want.UUID); ok && s.Name == want.Name {
 		return true, nil // an earlier attempt, whose answer got lost
@@ -118,7 +119,8 @@ func (r *round) compareRoots() (published bool, err error) {
 		_, kept := r.from.Snapshot(base)
 		withdrawn := !listed && !kept && r.to.Generation > r.request.BaseGeneration
 		if !listed && !withdrawn || r.to.Generation < r.request.BaseGeneration {
-			return false, r.conflict("index-%d there is neither the index-%d of the last round nor a later one of this migration", r.to.Generation, r.request.BaseGeneration)
+			return false, r.conflict("index-%d in OSS is neither index-%d of the last round nor a later root of this migration",
+				r.to.Generation, r.request.BaseGeneration)
 		}
 		if r.to.Generation == r.request.BaseGeneration {
 			return false, nil
@@ -128,7 +130,7 @@ func (r *round) compareRoots() (published bool, err error) {
 	// has all that OSS lists; what somebody else has published it hasn't.
 	for _, s := range r.to.Snapshots {
 		if known, ok := r.from.Snapshot(s.UUID); !ok || known.Name != s.Name {
-			return false, r.conflict("index-%d there lists the snapshot %s, which S3 doesn't have", r.to.Generation, s.Name)
+			return false, r.conflict("index-%d in OSS lists the snapshot %s, which S3 doesn't have", r.to.Generation, s.Name)
 		}
 	}
 	return false, nil
@@ -170,7 +172,7 @@ func (r *round) chooseBase(ctx context.Context) error {
 		}
 		info, err := repository.ParseSnapshotInfo(data)
 		if err != nil {
-			return r.conflict("%s there can't be understood: %v", key, err)
+			return r.conflict("%s in OSS can't be understood: %v", key, err)
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()

@@ -179,7 +179,7 @@ func (l lists) baseOf(ctx context.Context, shard repository.ShardID) (*repositor
 	}
 	base, err := repository.ParseShardSnapshot(data)
 	if err != nil {
-		return nil, l.conflict("%s there can't be understood: %v", key, err)
+		return nil, l.conflict("%s in OSS can't be understood: %v", key, err)
 	}
 	return base, nil
 }

@@ -58,7 +58,8 @@ func (s *stream) copy(ctx context.Context, request migration.CopyShardsRequest) 
 		}
 		// Their blobs' names may be in use again: see withdraw.
 		if gone := deleted(s.from, s.to); len(gone) > 0 {
-			return migration.CopyShardsResult{Why: fmt.Sprintf("OSS lists the snapshot %s, which is deleted in S3", gone[0].Name)}, nil
+			why := fmt.Sprintf("OSS lists the snapshot %s, which is deleted in S3", gone[0].Name)
+			return migration.CopyShardsResult{Why: why}, nil
 		}
 	}
 	// A large shard is better copied in pages.

@@ -48,7 +48,7 @@ func shardsOf(index string, shards int) (all []migration.SnapshotShard) {
 	return all
 }
 
-// What was carried while the snapshot ran isn't written again, in every layout,
+// What was copied while the snapshot ran isn't written again, in every layout,
 // with and without pages, at the baseline and later, and for an index that is new.
 func TestCopyOfAStreamedSnapshot(t *testing.T) {
 	eachLayout(t, func(t *testing.T, w *world) {
@@ -62,7 +62,7 @@ func TestCopyOfAStreamedSnapshot(t *testing.T) {
 			}
 			return nil
 		}})
-		carry := func(name string, shards []migration.SnapshotShard, changes ...repositorytest.Change) {
+		copyRound := func(name string, shards []migration.SnapshotShard, changes ...repositorytest.Change) {
 			before := w.Objects()
 			uuid := w.Take(name, changes...)
 			w.running(t, before)
@@ -84,12 +84,12 @@ func TestCopyOfAStreamedSnapshot(t *testing.T) {
 			require.Equal(t, int64(len(written)), streamed.BlobsCopied+result.BlobsCopied)
 			clear(written)
 		}
-		carry("r0", shardsOf("movies", 2), repositorytest.CreateIndex("movies", 3), repositorytest.AddSegments("movies", 2, 500))
-		carry("r1", append(shardsOf("movies", 1), shardsOf("new", 2)...), repositorytest.AddSegments("movies", 3, 300), repositorytest.CreateIndex("new", 2), repositorytest.AddSegments("new", 2, 300))
+		copyRound("r0", shardsOf("movies", 2), repositorytest.CreateIndex("movies", 3), repositorytest.AddSegments("movies", 2, 500))
+		copyRound("r1", append(shardsOf("movies", 1), shardsOf("new", 2)...), repositorytest.AddSegments("movies", 3, 300), repositorytest.CreateIndex("new", 2), repositorytest.AddSegments("new", 2, 300))
 	})
 }
 
-// Shards that were carried against another base than the copy takes count for
+// Shards that were copied against another base than the copy takes count for
 // nothing, and neither do those whose blobs were lost since.
 func TestCopyTrustsNoStreamThatDoesntFit(t *testing.T) {
 	for name, pages := range map[string]Paging{"in one": onePage, "in pages": smallPages} {
@@ -119,9 +119,9 @@ func TestCopyTrustsNoStreamThatDoesntFit(t *testing.T) {
 // the names of the running snapshot may be theirs.
 func TestStreamOverwritesNothingThatIsPublished(t *testing.T) {
 	w := newWorld(repositorytest.Layout55)
-	w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 1), repositorytest.AddSegments("movies", 2, 500)))
+	w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 1), repositorytest.AddSegments("movies", 2, 500)))
 	r1 := w.Take("r1", repositorytest.AddSegments("movies", 2, 300))
-	w.Carry(t, r1)
+	w.Copy(t, r1)
 	published := w.Sink.Objects()
 	w.Delete("r1")
 	w.Sync()
@@ -154,11 +154,11 @@ func TestStreamLeavesWhatItCantFind(t *testing.T) {
 	require.Contains(t, result.Why, "vanished")
 }
 
-// A snapshot that is lost is taken anew under its name, with as many blobs of the
-// same names and lengths. What was carried of the first is none of the second.
+// A snapshot that is lost is taken again under its name, with as many blobs of the
+// same names and lengths. What was copied of the first is none of the second.
 func TestCopyTrustsNoStreamOfALostSnapshot(t *testing.T) {
 	eachLayout(t, func(t *testing.T, w *world) {
-		w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 1), repositorytest.AddSegments("movies", 2, 500)))
+		w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 1), repositorytest.AddSegments("movies", 2, 500)))
 		before := w.Objects()
 		lost := w.Take("r1", repositorytest.Merge("movies"))
 		w.running(t, before)
@@ -185,10 +185,10 @@ func TestCopyTrustsNoStreamOfALostSnapshot(t *testing.T) {
 	})
 }
 
-// Every round looks at what was carried before, not only the baseline.
+// Every round looks at what was copied before, not only the baseline.
 func TestCopyProvesWhatWasStreamed(t *testing.T) {
 	eachLayout(t, func(t *testing.T, w *world) {
-		w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 1), repositorytest.AddSegments("movies", 2, 500)))
+		w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 1), repositorytest.AddSegments("movies", 2, 500)))
 		published := w.Sink.Objects()
 		before := w.Objects()
 		r1 := w.Take("r1", repositorytest.AddSegments("movies", 2, 300))
@@ -210,7 +210,7 @@ func TestCopyProvesWhatWasStreamed(t *testing.T) {
 }
 
 // Shards are planned side by side: two that fit alone and not together are never
-// both taken for carried.
+// both taken for copied.
 func TestWhatIsStreamedAtOnceFitsTogether(t *testing.T) {
 	for range 20_000 {
 		p := newPlan(Paging{Blobs: 1 << 62, Bytes: pageBytes}, []string{"u"})
@@ -231,7 +231,7 @@ func TestWhatIsStreamedAtOnceFitsTogether(t *testing.T) {
 	}
 }
 
-// A shard of which a blob was not carried after all is none that was.
+// A shard of which a blob was not copied after all is none that was.
 func TestAShardThatIsNotAllCarriedIsNone(t *testing.T) {
 	d := &shardDelta{blobs: []repository.Blob{{Key: "a", Length: 1}, {Key: "b", Length: 1}}}
 	p := newPlan(DefaultPaging, []string{"u"})

@@ -27,15 +27,16 @@ func (r *round) withdraw(ctx context.Context, p *plan) error {
 	r.doing("withdrawing what was deleted")
 	generation := r.from.Generation - 1
 	if generation <= r.to.Generation { // a delete and a snapshot since have raised it by two
-		return r.conflict("index-%d there lists the snapshot %s, which index-%d in S3 doesn't", r.to.Generation, gone[0].Name, r.from.Generation)
+		return r.conflict("index-%d in OSS lists the snapshot %s, and index-%d in S3 doesn't",
+			r.to.Generation, gone[0].Name, r.from.Generation)
 	}
 	data, err := without(r.to.Data, gone)
 	if err != nil {
-		return r.conflict("index-%d there can't be understood: %v", r.to.Generation, err)
+		return r.conflict("index-%d in OSS can't be understood: %v", r.to.Generation, err)
 	}
 	root, err := repository.ParseRoot(generation, data)
 	if err != nil {
-		return r.conflict("index-%d there can't do without the snapshot %s: %v", r.to.Generation, gone[0].Name, err)
+		return r.conflict("index-%d in OSS can't be written without the snapshot %s: %v", r.to.Generation, gone[0].Name, err)
 	}
 	if err := r.unlessPublished(ctx, generation); err != nil {
 		return err
@@ -83,11 +84,12 @@ func (m *mirror) withdraw(ctx context.Context) error {
 	}
 	data, err := without(m.to.Data, gone)
 	if err != nil {
-		return m.conflict("the root %s there can't be understood: %v", repository.LegacyRootKey, err)
+		return m.conflict("%s in OSS can't be understood: %v", repository.LegacyRootKey, err)
 	}
 	root, err := repository.ParseRoot(m.to.Generation, data)
 	if err != nil {
-		return m.conflict("the root %s there can't do without the snapshot %s: %v", repository.LegacyRootKey, gone[0].Name, err)
+		return m.conflict("the root %s in OSS can't be written without the snapshot %s: %v",
+			repository.LegacyRootKey, gone[0].Name, err)
 	}
 	if err := m.unlessPublished(ctx); err != nil {
 		return err

@@ -22,8 +22,8 @@ func TestCopyOverAPublishedSnapshotThatWasDeleted(t *testing.T) {
 				for n := 0; ; n++ {
 					w := newWorld(repositorytest.Layout55)
 					w.pages = pages
-					w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
-					w.Carry(t, w.Take("r1", repositorytest.AddSegments("movies", 2, 300)))
+					w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
+					w.Copy(t, w.Take("r1", repositorytest.AddSegments("movies", 2, 300)))
 					w.Delete("r1")
 					r2 := w.Take("r2", repositorytest.Merge("movies"), repositorytest.AddSegments("movies", 2, 300))
 					died := w.CrashAt(n, reached)
@@ -40,7 +40,7 @@ func TestCopyOverAPublishedSnapshotThatWasDeleted(t *testing.T) {
 						withdrawn++
 						require.Len(t, root.Snapshots, 1)
 					}
-					w.Carry(t, r2)
+					w.Copy(t, r2)
 				}
 			}
 			require.Greater(t, withdrawn, 20)
@@ -53,8 +53,8 @@ func TestMirrorOverAPublishedSnapshotThatWasDeleted(t *testing.T) {
 	for _, reached := range []bool{false, true} {
 		for n := 0; ; n++ {
 			w := newMirrorWorld()
-			w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
-			w.Carry(t, w.Take("r1", repositorytest.AddSegments("movies", 2, 300)))
+			w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
+			w.Copy(t, w.Take("r1", repositorytest.AddSegments("movies", 2, 300)))
 			w.Remove("r1")
 			r2 := w.Take("r2", repositorytest.Merge("movies"), repositorytest.AddSegments("movies", 2, 300))
 			died := w.CrashAt(n, reached)
@@ -70,7 +70,7 @@ func TestMirrorOverAPublishedSnapshotThatWasDeleted(t *testing.T) {
 			if len(root.Snapshots) == 1 {
 				withdrawn++
 			}
-			w.Carry(t, r2)
+			w.Copy(t, r2)
 		}
 	}
 	require.Greater(t, withdrawn, 20)
@@ -85,7 +85,7 @@ func TestCopyWithdrawsNothingThatItDoesNotOverwrite(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := prepare()
-			w.Carry(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
+			w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
 			w.Delete("r0")
 			r1 := w.Take("r1", repositorytest.AddSegments("movies", 1, 300))
 			w.CrashAt(10, true)
@@ -93,7 +93,7 @@ func TestCopyWithdrawsNothingThatItDoesNotOverwrite(t *testing.T) {
 			w.Sink.SetHooks(memory.Hooks{})
 			require.Error(t, err)
 			require.EqualValues(t, 0, sidestest.RequireReadable(t, w.Sink.Objects()).Generation)
-			w.Carry(t, r1)
+			w.Copy(t, r1)
 		})
 	}
 }

@@ -94,8 +94,8 @@ func (w *Legacy) LegacyBlobs(name string) map[string]int64 {
 	return blobs
 }
 
-// Carry copies a snapshot, checks what OSS has then and remembers it as the base of the next.
-func (w *Legacy) Carry(t *testing.T, name string) migration.CopyResult {
+// Copy copies a snapshot, checks what OSS has then and remembers it as the base of the next.
+func (w *Legacy) Copy(t *testing.T, name string) migration.CopyResult {
 	t.Helper()
 	result, err := w.Run(t, w.Request(name))
 	require.NoError(t, err)

@@ -114,8 +114,8 @@ func (w *World) Run(t *testing.T, request migration.CopyRequest) (migration.Copy
 	return migration.CopyResult{}, ErrMoves
 }
 
-// Carry copies a snapshot, checks what OSS has then and remembers it as the base of the next.
-func (w *World) Carry(t *testing.T, uuid string) migration.CopyResult {
+// Copy copies a snapshot, checks what OSS has then and remembers it as the base of the next.
+func (w *World) Copy(t *testing.T, uuid string) migration.CopyResult {
 	t.Helper()
 	result, err := w.Run(t, w.Request(uuid))
 	require.NoError(t, err)
