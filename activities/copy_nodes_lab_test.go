@@ -20,6 +20,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 
+	"github.com/snapferry/snapferry/internal/ferry"
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/lab"
@@ -54,8 +55,8 @@ func TestLabCopyOnNodes(t *testing.T) {
 	} {
 		for _, p := range []struct {
 			name  string
-			pages paging
-		}{{"", onePage}, {" in pages", paging{blobs: 3, bytes: 8 << 20, most: mostPages}}} {
+			pages ferry.Paging
+		}{{"", ferry.DefaultPaging}, {" in pages", ferry.Paging{Blobs: 3, Bytes: 8 << 20, Most: ferry.DefaultPaging.Most}}} {
 			t.Run(scenario.name+p.name, func(t *testing.T) { scenario.test(newNodesWorld(t, l, front, p.pages)) })
 		}
 	}
@@ -70,7 +71,7 @@ type nodesWorld struct {
 	front          *s3Front
 	source, target *cluster.Client
 	run            migration.Run
-	pages          paging
+	pages          ferry.Paging
 	base           string
 	generation     int64
 	begun          bool // a copy was tried before
@@ -90,7 +91,7 @@ const nodesType = "doc"
 // nodesWorlds counts them, so that each has a name of its own.
 var nodesWorlds int
 
-func newNodesWorld(t *testing.T, l *lab.Lab, front *s3Front, pages paging) *nodesWorld {
+func newNodesWorld(t *testing.T, l *lab.Lab, front *s3Front, pages ferry.Paging) *nodesWorld {
 	nodesWorlds++
 	plan := l.Plan(fmt.Sprintf("nodes%d", nodesWorlds))
 	plan.Copy.Concurrency = 4
@@ -260,7 +261,7 @@ func (w *nodesWorld) act(activity string, request, result any) error {
 	return err
 }
 
-func runCopier(pages paging, stop chan struct{}, activity string, request, result any) error {
+func runCopier(pages ferry.Paging, stop chan struct{}, activity string, request, result any) error {
 	c := NewCopier()
 	c.pages = pages
 	var suite testsuite.WorkflowTestSuite
@@ -282,7 +283,7 @@ func (w *nodesWorld) copy(snapshot string) (migration.CopyResult, error) {
 	request := migration.CopyRequest{Run: w.run, Snapshot: migration.Snapshot{Name: snapshot, UUID: w.uuids[snapshot]},
 		BaseUUID: w.base, BaseGeneration: w.generation, Again: w.begun}
 	w.begun = true
-	for range copyRounds {
+	for range ferry.Rounds {
 		var result migration.CopyResult
 		if err := w.act(migration.ActivityCopySnapshot, request, &result); err != nil || result.Pages == nil {
 			return result, err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/snapferry/snapferry/internal/ferry"
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/migration"
@@ -35,7 +36,7 @@ func deleteWhileCopying(w *nodesWorld) {
 func deleteBeforePublish(w *nodesWorld) {
 	w.second()
 	var once sync.Once
-	if w.pages == onePage {
+	if w.pages == ferry.DefaultPaging {
 		w.onOSS(writesMetadata, 0, osstest.Hook(func() { once.Do(func() { w.delete("s2") }) }))
 	} else {
 		pages := 0

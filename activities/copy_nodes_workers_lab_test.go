@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/snapferry/snapferry/internal/ferry"
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
@@ -111,7 +112,7 @@ type childWork struct {
 // copyProcess runs each activity in a process, which can be killed.
 type copyProcess struct {
 	t     *testing.T
-	pages paging
+	pages ferry.Paging
 	mu    sync.Mutex
 	now   *exec.Cmd
 }
@@ -120,7 +121,7 @@ func (c *copyProcess) run(activity string, request, result any) error {
 	c.t.Helper()
 	body, err := json.Marshal(request)
 	require.NoError(c.t, err)
-	work, err := json.Marshal(childWork{Activity: activity, Blobs: c.pages.blobs, Bytes: c.pages.bytes, Most: c.pages.most, Request: body})
+	work, err := json.Marshal(childWork{Activity: activity, Blobs: c.pages.Blobs, Bytes: c.pages.Bytes, Most: c.pages.Most, Request: body})
 	require.NoError(c.t, err)
 	answer := filepath.Join(c.t.TempDir(), "answer")
 	command := exec.Command(os.Args[0], "-test.run=^TestLabCopyProcess$", "-test.timeout="+lab.Patience.String())
@@ -162,7 +163,7 @@ func TestLabCopyProcess(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal(work.Request, request))
 	var result any
-	require.NoError(t, runCopier(paging{blobs: work.Blobs, bytes: work.Bytes, most: work.Most}, make(chan struct{}), work.Activity, request, &result))
+	require.NoError(t, runCopier(ferry.Paging{Blobs: work.Blobs, Bytes: work.Bytes, Most: work.Most}, make(chan struct{}), work.Activity, request, &result))
 	answer, err := json.Marshal(result)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(os.Getenv(childVariable+"_ANSWER"), answer, 0o600))

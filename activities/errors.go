@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/internal/ferry"
 	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/migration"
@@ -26,6 +27,7 @@ const (
 	retryInternal       = "Internal"
 	retryWorkerStopping = "WorkerStopping"
 	retryTimeout        = "Timeout"
+	retrySourceMoves    = "SourceMoves"
 )
 
 // fail makes an error that a retry by itself can't mend. The message is a
@@ -59,6 +61,9 @@ func classify(err error) error {
 	}
 	if classified, ok := errors.AsType[*temporal.ApplicationError](err); ok {
 		return classified
+	}
+	if failure, ok := errors.AsType[*ferry.Error](err); ok {
+		return classifyFerry(failure)
 	}
 	if canceled(err) {
 		return err
@@ -131,6 +136,23 @@ func classifyObjectStore(failure *objectstore.Error, err error) error {
 		return fail(migration.ErrorRefused, "%w", err)
 	}
 	return passing(retryInternal, err.Error(), 0)
+}
+
+// classifyFerry takes what a copy says of the snapshot and of both repositories.
+func classifyFerry(failure *ferry.Error) error {
+	switch failure.Kind {
+	case ferry.Moving:
+		return passing(retrySourceMoves, failure.Message, 0)
+	case ferry.Missing:
+		return fail(migration.ErrorMissing, "%s", failure.Message)
+	case ferry.Unusable:
+		return fail(migration.ErrorSnapshotUnusable, "%s", failure.Message)
+	case ferry.Damaged, ferry.Conflict:
+		return fail(migration.ErrorRepository, "%s", failure.Message)
+	case ferry.Refused:
+		return fail(migration.ErrorRefused, "%s", failure.Message)
+	}
+	return passing(retryInternal, failure.Message, 0)
 }
 
 func canceled(err error) bool {

@@ -96,13 +96,15 @@ func newWorld(t *testing.T) *world {
 		cluster: newClusters().get, buckets: w.buckets, http: &http.Client{Timeout: 5 * time.Second},
 		source: func(context.Context, migration.Run) (objectstore.Source, error) { return w.inS3, nil },
 		sink:   func(context.Context, migration.Run) (objectstore.Sink, error) { return w.inOSS, nil },
-		beat:   time.Millisecond,
-		heartbeat: func(ctx context.Context, details ...any) {
-			activity.RecordHeartbeat(ctx, details...)
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.heartbeats = append(w.heartbeats, details[0].(migration.Progress))
-			w.beaten.Broadcast()
+		heart: heart{
+			beat: time.Millisecond,
+			heartbeat: func(ctx context.Context, details ...any) {
+				activity.RecordHeartbeat(ctx, details...)
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.heartbeats = append(w.heartbeats, details[0].(migration.Progress))
+				w.beaten.Broadcast()
+			},
 		},
 		now: func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return w.clock },
 		sleep: func(ctx context.Context, d time.Duration) error {

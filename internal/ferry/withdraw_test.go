@@ -1,4 +1,4 @@
-package activities
+package ferry
 
 import (
 	"testing"
@@ -8,27 +8,28 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore/memory"
 	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
+	"github.com/snapferry/snapferry/internal/sides/sidestest"
 )
 
 // What is published was deleted at the source, and its names are used again:
 // whatever dies while they are overwritten in OSS, nothing that is listed there
 // is without its bytes.
 func TestCopyOverAPublishedSnapshotThatWasDeleted(t *testing.T) {
-	for name, pages := range map[string]paging{"at once": onePage, "in pages": smallPages} {
+	for name, pages := range map[string]Paging{"at once": onePage, "in pages": smallPages} {
 		t.Run(name, func(t *testing.T) {
 			withdrawn := 0
-			for _, carriedOut := range []bool{false, true} {
+			for _, reached := range []bool{false, true} {
 				for n := 0; ; n++ {
-					w := newCopyWorld(repositorytest.Layout55)
+					w := newWorld(repositorytest.Layout55)
 					w.pages = pages
-					w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2)))
-					w.carry(t, w.snapshot("r1", repositorytest.AddSegments("movies", 2, 300)))
+					w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
+					w.Copy(t, w.Take("r1", repositorytest.AddSegments("movies", 2, 300)))
 					w.Delete("r1")
-					r2 := w.snapshot("r2", repositorytest.Merge("movies"), repositorytest.AddSegments("movies", 2, 300))
-					died := w.crashAt(n, carriedOut)
-					_, err := w.run(t, w.request(r2))
-					w.sink.SetHooks(memory.Hooks{})
-					root := requireReadable(t, w.sink.Objects())
+					r2 := w.Take("r2", repositorytest.Merge("movies"), repositorytest.AddSegments("movies", 2, 300))
+					died := w.CrashAt(n, reached)
+					_, err := w.Run(t, w.Request(r2))
+					w.Sink.SetHooks(memory.Hooks{})
+					root := sidestest.RequireReadable(t, w.Sink.Objects())
 					if !died() {
 						require.NoError(t, err)
 						require.Greater(t, n, 10)
@@ -39,7 +40,7 @@ func TestCopyOverAPublishedSnapshotThatWasDeleted(t *testing.T) {
 						withdrawn++
 						require.Len(t, root.Snapshots, 1)
 					}
-					w.carry(t, r2)
+					w.Copy(t, r2)
 				}
 			}
 			require.Greater(t, withdrawn, 20)
@@ -49,17 +50,17 @@ func TestCopyOverAPublishedSnapshotThatWasDeleted(t *testing.T) {
 
 func TestMirrorOverAPublishedSnapshotThatWasDeleted(t *testing.T) {
 	withdrawn := 0
-	for _, carriedOut := range []bool{false, true} {
+	for _, reached := range []bool{false, true} {
 		for n := 0; ; n++ {
 			w := newMirrorWorld()
-			w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2)))
-			w.carry(t, w.snapshot("r1", repositorytest.AddSegments("movies", 2, 300)))
-			w.delete("r1")
-			r2 := w.snapshot("r2", repositorytest.Merge("movies"), repositorytest.AddSegments("movies", 2, 300))
-			died := w.crashAt(n, carriedOut)
-			_, err := w.run(t, w.request(r2))
-			w.sink.SetHooks(memory.Hooks{})
-			root := requireLegacyReadable(t, w.sink.Objects())
+			w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
+			w.Copy(t, w.Take("r1", repositorytest.AddSegments("movies", 2, 300)))
+			w.Remove("r1")
+			r2 := w.Take("r2", repositorytest.Merge("movies"), repositorytest.AddSegments("movies", 2, 300))
+			died := w.CrashAt(n, reached)
+			_, err := w.Run(t, w.Request(r2))
+			w.Sink.SetHooks(memory.Hooks{})
+			root := sidestest.RequireLegacyReadable(t, w.Sink.Objects())
 			if !died() {
 				require.NoError(t, err)
 				require.Greater(t, n, 10)
@@ -69,7 +70,7 @@ func TestMirrorOverAPublishedSnapshotThatWasDeleted(t *testing.T) {
 			if len(root.Snapshots) == 1 {
 				withdrawn++
 			}
-			w.carry(t, r2)
+			w.Copy(t, r2)
 		}
 	}
 	require.Greater(t, withdrawn, 20)
@@ -78,21 +79,21 @@ func TestMirrorOverAPublishedSnapshotThatWasDeleted(t *testing.T) {
 // Names that are never used again overwrite nothing, so what is published stays
 // until the next root.
 func TestCopyWithdrawsNothingThatItDoesNotOverwrite(t *testing.T) {
-	for name, prepare := range map[string]func() *copyWorld{
-		"blobs named by uuids": func() *copyWorld { return newCopyWorld(repositorytest.Layout710) },
-		"another index":        func() *copyWorld { return newCopyWorld(repositorytest.Layout55) },
+	for name, prepare := range map[string]func() *world{
+		"blobs named by uuids": func() *world { return newWorld(repositorytest.Layout710) },
+		"another index":        func() *world { return newWorld(repositorytest.Layout55) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := prepare()
-			w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2)))
+			w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
 			w.Delete("r0")
-			r1 := w.snapshot("r1", repositorytest.AddSegments("movies", 1, 300))
-			w.crashAt(10, true)
-			_, err := w.run(t, w.request(r1))
-			w.sink.SetHooks(memory.Hooks{})
+			r1 := w.Take("r1", repositorytest.AddSegments("movies", 1, 300))
+			w.CrashAt(10, true)
+			_, err := w.Run(t, w.Request(r1))
+			w.Sink.SetHooks(memory.Hooks{})
 			require.Error(t, err)
-			require.EqualValues(t, 0, requireReadable(t, w.sink.Objects()).Generation)
-			w.carry(t, r1)
+			require.EqualValues(t, 0, sidestest.RequireReadable(t, w.Sink.Objects()).Generation)
+			w.Copy(t, r1)
 		})
 	}
 }

@@ -1,4 +1,4 @@
-package activities
+package ferry
 
 import (
 	"testing"
@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/sides"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -18,7 +19,8 @@ func TestCopyNamesThatMeanTwoThings(t *testing.T) {
 	base := files(repository.File{Name: "__1", Length: 5, Checksum: "a"})
 	root, err := repository.ParseRoot(1, []byte(`{"snapshots":[{"name":"s1","uuid":"u1","state":1}],"indices":{}}`))
 	require.NoError(t, err)
-	job := &copyJob{base: "u1", from: sourceRoot{Root: root}, request: migration.CopyRequest{Snapshot: migration.Snapshot{Name: "s2"}}}
+	shared := lists{job: &job{snapshot: migration.Snapshot{Name: "s2"}}, base: anyBase("u1")}
+	r := &round{lists: shared, from: sides.Side{Root: root}}
 	for name, test := range map[string]struct {
 		file repository.File
 		fine bool
@@ -36,15 +38,17 @@ func TestCopyNamesThatMeanTwoThings(t *testing.T) {
 			if name == "no base there" {
 				of = nil
 			}
-			err := job.sameAsBase(shard, files(test.file), of)
+			err := sameAsBase(shard, files(test.file), of)
 			if test.fine {
 				require.NoError(t, err)
 				return
 			}
-			requireType(t, migration.ErrorSnapshotUnusable, err)
-			require.ErrorContains(t, err, "indices/i/0/__1")
-			require.ErrorContains(t, err, "/s1)")
-			require.ErrorIs(t, (&copyJob{base: "u1"}).sameAsBase(shard, files(test.file), of), errMoved, "a page leaves that to the plan")
+			blamed := r.blame(t.Context(), newPlan(Paging{}, nil), err)
+			requireKind(t, Unusable, blamed)
+			require.ErrorContains(t, blamed, "indices/i/0/__1")
+			require.ErrorContains(t, blamed, "/s1)")
+			g := &page{lists: shared}
+			require.ErrorIs(t, g.blame(t.Context(), newPlan(Paging{}, nil), err), sides.ErrMoved, "a page leaves that to the plan")
 		})
 	}
 }

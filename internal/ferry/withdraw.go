@@ -1,4 +1,4 @@
-package activities
+package ferry
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/sides"
 )
 
 // withdraw has OSS list no snapshot any more that is deleted in S3, before the
@@ -18,44 +19,45 @@ import (
 //
 // The root that it writes is the published one without those snapshots. Its
 // generation is one that S3 has passed already, and below the one to come.
-func (j *copyJob) withdraw(ctx context.Context, p *copyPlan) error {
-	gone := j.overwritten(p)
+func (r *round) withdraw(ctx context.Context, p *plan) error {
+	gone := r.overwritten(p)
 	if len(gone) == 0 {
 		return nil
 	}
-	j.doing("withdrawing what was deleted")
-	generation := j.from.Generation - 1
-	if generation <= j.to.Generation { // a delete and a snapshot since have raised it by two
-		return j.conflict("index-%d there lists the snapshot %s, which index-%d in S3 doesn't", j.to.Generation, gone[0].Name, j.from.Generation)
+	r.doing("withdrawing what was deleted")
+	generation := r.from.Generation - 1
+	if generation <= r.to.Generation { // a delete and a snapshot since have raised it by two
+		return r.conflict("index-%d in OSS lists the snapshot %s, and index-%d in S3 doesn't",
+			r.to.Generation, gone[0].Name, r.from.Generation)
 	}
-	data, err := without(j.to.data, gone)
+	data, err := without(r.to.Data, gone)
 	if err != nil {
-		return j.conflict("index-%d there can't be understood: %v", j.to.Generation, err)
+		return r.conflict("index-%d in OSS can't be understood: %v", r.to.Generation, err)
 	}
 	root, err := repository.ParseRoot(generation, data)
 	if err != nil {
-		return j.conflict("index-%d there can't do without the snapshot %s: %v", j.to.Generation, gone[0].Name, err)
+		return r.conflict("index-%d in OSS can't be written without the snapshot %s: %v", r.to.Generation, gone[0].Name, err)
 	}
-	if err := j.unlessPublished(ctx, generation); err != nil {
+	if err := r.unlessPublished(ctx, generation); err != nil {
 		return err
 	}
-	if err := j.mover.Write(ctx, repository.RootIndexKey(generation), data, ""); err != nil {
+	if err := r.mover.Write(ctx, repository.RootIndexKey(generation), data, ""); err != nil {
 		return err
 	}
-	j.to.Root, j.to.data = root, data
-	return j.publishLatest(ctx, generation)
+	r.to = r.to.WithRoot(root, data)
+	return r.publishLatest(ctx, generation)
 }
 
 // overwritten are the snapshots that OSS lists and S3 doesn't, if the delta may
 // overwrite blobs of any of them: it does so only within an index that they have
 // in common, which keeps its id as long as a snapshot of it is left.
-func (j *copyJob) overwritten(p *copyPlan) []repository.Snapshot {
-	if j.to.Root == nil || len(p.counted) == 0 {
+func (r *round) overwritten(p *plan) []repository.Snapshot {
+	if r.to.Root == nil || len(p.counted) == 0 {
 		return nil
 	}
-	gone := j.deleted()
+	gone := deleted(r.from, r.to)
 	if !slices.ContainsFunc(gone, func(s repository.Snapshot) bool {
-		return slices.ContainsFunc(j.to.IndicesOf(s.UUID), func(i repository.Index) bool { return p.counted[i.ID] })
+		return slices.ContainsFunc(r.to.IndicesOf(s.UUID), func(i repository.Index) bool { return p.counted[i.ID] })
 	}) {
 		return nil
 	}
@@ -63,9 +65,9 @@ func (j *copyJob) overwritten(p *copyPlan) []repository.Snapshot {
 }
 
 // deleted are the snapshots that OSS lists and S3 doesn't.
-func (j *copyJob) deleted() []repository.Snapshot {
-	return slices.DeleteFunc(slices.Clone(j.to.Snapshots), func(s repository.Snapshot) bool {
-		_, ok := j.from.Snapshot(s.UUID)
+func deleted(from, to sides.Side) []repository.Snapshot {
+	return slices.DeleteFunc(slices.Clone(to.Snapshots), func(s repository.Snapshot) bool {
+		_, ok := from.Snapshot(s.UUID)
 		return ok
 	})
 }
@@ -76,25 +78,26 @@ func (m *mirror) withdraw(ctx context.Context) error {
 	if m.to.Root == nil {
 		return nil
 	}
-	gone := m.deleted()
+	gone := deleted(m.from, m.to)
 	if len(gone) == 0 {
 		return nil
 	}
-	data, err := without(m.to.data, gone)
+	data, err := without(m.to.Data, gone)
 	if err != nil {
-		return m.conflict("the root %s there can't be understood: %v", repository.LegacyRootKey, err)
+		return m.conflict("%s in OSS can't be understood: %v", repository.LegacyRootKey, err)
 	}
 	root, err := repository.ParseRoot(m.to.Generation, data)
 	if err != nil {
-		return m.conflict("the root %s there can't do without the snapshot %s: %v", repository.LegacyRootKey, gone[0].Name, err)
+		return m.conflict("the root %s in OSS can't be written without the snapshot %s: %v",
+			repository.LegacyRootKey, gone[0].Name, err)
 	}
 	if err := m.unlessPublished(ctx); err != nil {
 		return err
 	}
-	if err := m.mover.Write(ctx, repository.LegacyRootKey, data, m.from.etag); err != nil {
+	if err := m.mover.Write(ctx, repository.LegacyRootKey, data, m.from.ETag); err != nil {
 		return err
 	}
-	m.to.Root, m.to.data = root, data
+	m.to = m.to.WithRoot(root, data)
 	return nil
 }
 
