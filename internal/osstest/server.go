@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/snapferry/snapferry/internal/sigv4"
 )
 
 // Options say how a server starts. The zero value of each field is usable, but without Keys every request is refused.
@@ -67,8 +69,8 @@ type Server struct {
 	closed  bool
 	observe func(Event)
 
-	tally      tally
-	signatures signatures
+	tally   tally
+	signing sigv4.Keys // of S3's version 4 and of OSS's own
 
 	faults  faults
 	shaper  shaper
