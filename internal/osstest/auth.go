@@ -36,10 +36,11 @@ var signedV1 = func() map[string]bool {
 
 // authenticate verifies the signature and returns the key that made it.
 func (c *call) authenticate() (Key, error) {
-	auth := c.r.Header.Get("Authorization")
+	return c.d.authenticate(c, c.r.Header.Get("Authorization"))
+}
+
+func (c *call) authenticateOSS(auth string) (Key, error) {
 	switch {
-	case c.face == FaceS3:
-		return c.authenticateSigV4(auth)
 	case auth == "":
 		return Key{}, errAccessDenied.because("Anonymous access is forbidden for this operation.")
 	case strings.HasPrefix(auth, "OSS4-HMAC-SHA256 "):

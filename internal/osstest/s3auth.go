@@ -124,7 +124,7 @@ var checksumHeaders = []checksumHeader{
 
 // checksums are those that the request asks to be verified in the S3 face, but Content-MD5: MD5 is computed anyway.
 func (c *call) checksums() []checksum {
-	if c.face != FaceS3 {
+	if c.d.face != FaceS3 {
 		return nil
 	}
 	var all []checksum
@@ -146,7 +146,7 @@ func (c *call) givesDigest() bool {
 	if c.r.Header.Get("Content-Md5") != "" {
 		return true
 	}
-	return c.face == FaceS3 && slices.ContainsFunc(checksumHeaders, func(h checksumHeader) bool { return c.r.Header.Get(h.name) != "" })
+	return c.d.face == FaceS3 && slices.ContainsFunc(checksumHeaders, func(h checksumHeader) bool { return c.r.Header.Get(h.name) != "" })
 }
 
 func hashes(sums []checksum) []hash.Hash {

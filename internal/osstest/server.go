@@ -209,8 +209,8 @@ func (s *Server) SetKeys(keys ...Key) {
 // call is one request on its way through the server.
 type call struct {
 	*Server
-	face      Face
-	stop      func() // ends ctx
+	d         *dialect // of its face
+	stop      func()   // ends ctx
 	ctx       context.Context
 	w         *responder
 	r         *http.Request
@@ -227,39 +227,18 @@ type call struct {
 	began     time.Time
 }
 
-// Face is one of the protocols in front of the store.
-type Face string
-
-// The faces.
-const (
-	FaceOSS Face = "oss"
-	FaceS3  Face = "s3"
-)
-
-// header is what the names of a face's own headers begin with.
-func (f Face) header() string {
-	if f == FaceS3 {
-		return "X-Amz-"
-	}
-	return "X-Oss-"
-}
-
 // own reads one of the face's own headers: "Meta-A" is x-oss-meta-a or x-amz-meta-a.
-func (c *call) own(name string) string { return c.r.Header.Get(c.face.header() + name) }
+func (c *call) own(name string) string { return c.r.Header.Get(c.d.header + name) }
 
 // ServeHTTP answers one request of OSS's protocol.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handle(FaceOSS, w, r) }
 
 func (s *Server) handle(face Face, w http.ResponseWriter, r *http.Request) {
-	c := &call{Server: s, face: face, w: &responder{ResponseWriter: w}, r: r, began: time.Now()}
+	c := &call{Server: s, d: dialects[face], w: &responder{ResponseWriter: w}, r: r, began: time.Now()}
 	c.requestID = s.session + serialHex(s.serial.Add(1))
 	h := c.w.Header()
-	h.Set(face.header()+"Request-Id", c.requestID)
-	if face == FaceOSS {
-		h.Set("Server", "AliyunOSS")
-	} else {
-		h.Set("Server", "AmazonS3")
-	}
+	h.Set(c.d.header+"Request-Id", c.requestID)
+	h.Set("Server", c.d.server)
 	if !s.enter() {
 		c.fail(errClosing)
 		return
