@@ -80,7 +80,7 @@ func (c *call) copyObject() error {
 	return nil
 }
 
-// copyBytes stages a range of an object as if it had been uploaded. One that was put whole keeps its bytes and digests.
+// copyBytes stages a range of an object as if it had been uploaded. One that was put in one request keeps its bytes and digests.
 func (c *call) copyBytes(o *object, offset, n int64) (*staged, error) {
 	if sum, err := hex.DecodeString(o.ETag); offset == 0 && n == o.Size && o.Type == typeNormal && err == nil {
 		st := &staged{path: filepath.Join(c.store.dir, "tmp", randomHex(12)), size: n, md5: [md5.Size]byte(sum), crc: o.CRC64}

@@ -62,7 +62,7 @@ type effect struct {
 	hooks         []func()
 }
 
-// ShortenUpload keeps only the first n bytes of an upload and takes them for the whole: only the size, the ETag or the CRC of the
+// ShortenUpload keeps only the first n bytes of an upload and takes them for all of it: only the size, the ETag or the CRC of the
 // answer tell.
 func ShortenUpload(n int64) Fault { return func(e *effect) { e.shortenUpload = n } }
 

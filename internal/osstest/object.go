@@ -155,7 +155,7 @@ func (c *call) putObject() error {
 	return nil
 }
 
-// object describes a body received whole.
+// object describes a body that was received in one request.
 func (b *bucket) object(key string, body *staged, class string, header map[string]string, now time.Time) *object {
 	return &object{
 		Key: key, Size: body.size, ETag: body.etag(), CRC64: body.crc, Type: typeNormal,

@@ -159,7 +159,7 @@ func (c *call) listingS3(v2 bool) error {
 func (c *call) getObjectS3() error  { return c.objectS3(true) }
 func (c *call) headObjectS3() error { return c.objectS3(false) }
 
-// objectS3 is GetObject or HeadObject: the whole, a range, or the part of a multipart upload that made the object.
+// objectS3 is GetObject or HeadObject: all of it, a range, or the part of a multipart upload that made the object.
 func (c *call) objectS3(body bool) error {
 	o, err := c.find()
 	if err != nil {
@@ -200,7 +200,7 @@ func (c *call) objectS3(body bool) error {
 	return nil
 }
 
-// partOf finds the part that partNumber names. An object that was put whole is its own part 1, without a count (S3: HeadObject).
+// partOf finds the part that partNumber names. An object that was put in one request is its own part 1, without a count (S3: HeadObject).
 func (c *call) partOf(o *object) (start, length int64, partial bool, err error) {
 	number, err := strconv.Atoi(c.query.Get("partNumber"))
 	switch {

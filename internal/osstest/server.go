@@ -44,7 +44,7 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Key is an access key. With a Token it's a temporary one (STS): requests must then carry that x-oss-security-token.
+// Key is an access key. With a Token it's a temporary one (STS): requests must then have that x-oss-security-token.
 type Key struct {
 	ID       string
 	Secret   string

@@ -156,7 +156,7 @@ func TestTheReportPrintsAndWrites(t *testing.T) {
 	require.Equal(t, r, again)
 }
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 // golden compares with a file, or writes it.
 func golden(t *testing.T, path string, got []byte) {

@@ -68,7 +68,7 @@ func work(ctx context.Context, o workerOptions) (err error) {
 	return nil
 }
 
-// copyWorkflowType is the name under which [workflows.Copy] is registered: the step of a migration that carries a snapshot over.
+// copyWorkflowType is the name under which [workflows.Copy] is registered: the step of a migration that copies a snapshot.
 const copyWorkflowType = "Copy"
 
 // startProfiles writes a CPU profile from now to stop, and the heap at its end.
