@@ -277,7 +277,7 @@ func runCopier(pages ferry.Paging, stop chan struct{}, activity string, request,
 	return value.Get(result)
 }
 
-// copy carries a snapshot to OSS as the workflow does, without Temporal's
+// copy copies a snapshot to OSS as the workflow does, without Temporal's
 // retries.
 func (w *nodesWorld) copy(snapshot string) (migration.CopyResult, error) {
 	request := migration.CopyRequest{Run: w.run, Snapshot: migration.Snapshot{Name: snapshot, UUID: w.uuids[snapshot]},
@@ -311,9 +311,9 @@ func (w *nodesWorld) copy(snapshot string) (migration.CopyResult, error) {
 	return migration.CopyResult{}, temporal.NewApplicationError("the source moves on and on", retrySourceMoves)
 }
 
-// carry copies a snapshot, has the target node restore all that it sees then and
+// copyAndRestore copies a snapshot, has the target node restore all that it sees then and
 // remembers the snapshot as the base of the next.
-func (w *nodesWorld) carry(snapshot string) {
+func (w *nodesWorld) copyAndRestore(snapshot string) {
 	w.t.Helper()
 	result, err := w.copy(snapshot)
 	require.NoError(w.t, err)

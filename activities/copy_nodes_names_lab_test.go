@@ -52,7 +52,7 @@ func reuseUnpublished(w *nodesWorld) {
 	for _, key := range w.reused(old) {
 		require.Equal(w.t, old[key], copied[key], "OSS has what the name stood for")
 	}
-	w.carry("s3")
+	w.copyAndRestore("s3")
 	require.Len(w.t, w.seen(), 2)
 }
 
@@ -62,7 +62,7 @@ func reusePublished(w *nodesWorld) {
 	w.first()
 	w.write(2, 30, 300)
 	w.snapshot("s2")
-	w.carry("s2")
+	w.copyAndRestore("s2")
 	old := w.inS3()
 	w.delete("s2")
 	w.write(3, 30, 300)
@@ -73,7 +73,7 @@ func reusePublished(w *nodesWorld) {
 	requireRetryable(w.t, err)
 	w.another()
 	w.t.Logf("after a death in mid-copy the target sees %v", w.requireRestorable())
-	w.carry("s3")
+	w.copyAndRestore("s3")
 	require.Len(w.t, w.seen(), 2)
 }
 
@@ -120,7 +120,7 @@ func abortAfterShards(w *nodesWorld) {
 		}
 	}
 	require.NotZero(w.t, stale, "this test needs names in OSS that stand for what was aborted")
-	w.carry("s3")
+	w.copyAndRestore("s3")
 	require.Len(w.t, w.seen(), 2)
 }
 
@@ -145,7 +145,7 @@ func (w *nodesWorld) awaitStatus(snapshot string, want func(snapshotStatus) bool
 	return found
 }
 
-// copyShard carries what a snapshot that still runs has written of a shard.
+// copyShard copies what a snapshot that still runs has written of a shard.
 func (w *nodesWorld) copyShard(uuid string, n int) {
 	w.t.Helper()
 	objects := w.inS3()

@@ -30,7 +30,7 @@ func deleteWhileCopying(w *nodesWorld) {
 	w.lab.OSS.Server.ClearFaults()
 	w.write(3, 30, 300)
 	w.snapshot("s3")
-	w.carry("s3")
+	w.copyAndRestore("s3")
 }
 
 func deleteBeforePublish(w *nodesWorld) {
@@ -53,7 +53,7 @@ func deleteBeforePublish(w *nodesWorld) {
 	w.lab.OSS.Server.ClearFaults()
 	w.write(3, 30, 300)
 	w.snapshot("s3")
-	w.carry("s3")
+	w.copyAndRestore("s3")
 }
 
 // added are the blobs that only the newest snapshot needs, in the order of their names.
@@ -76,9 +76,9 @@ func vanishedBlob(w *nodesWorld) {
 	lost := w.added()[0]
 	w.removeFromS3(lost)
 	w.requireFails("s2", migration.ErrorSnapshotUnusable, lost)
-	w.snapshot("s3") // the node sees that the blob is gone and writes it anew
+	w.snapshot("s3") // the node sees that the blob is gone and writes it again
 	w.delete("s2")
-	w.carry("s3")
+	w.copyAndRestore("s3")
 }
 
 func blobVanishes(w *nodesWorld) {
@@ -109,7 +109,7 @@ func reuseVanished(w *nodesWorld) {
 	require.Contains(w.t, w.inS3(), newest, "this test needs a name that is used again")
 	w.requireFails("s2", migration.ErrorSnapshotUnusable, newest, "s1")
 	w.delete("s1")
-	w.carry("s2")
+	w.copyAndRestore("s2")
 }
 
 func higherRoot(w *nodesWorld) {
@@ -121,5 +121,5 @@ func higherRoot(w *nodesWorld) {
 	w.requireFails("s2", migration.ErrorRepository, "index-99")
 	require.Equal(w.t, before, w.inOSS(), "nothing may be written")
 	require.NoError(w.t, server.Delete(bucket, key))
-	w.carry("s2")
+	w.copyAndRestore("s2")
 }

@@ -75,7 +75,7 @@ func stopInUpload(w *nodesWorld) {
 	requireRetryable(w.t, err)
 	w.another()
 	require.Equal(w.t, []string{"s1"}, w.requireRestorable())
-	w.carry("s2")
+	w.copyAndRestore("s2")
 }
 
 func killInUpload(w *nodesWorld) {
@@ -96,7 +96,7 @@ func killInUpload(w *nodesWorld) {
 		return strings.HasPrefix(u.Key, w.run.TargetBasePath()+"/")
 	}), "the dead worker leaves its upload behind")
 	require.Equal(w.t, []string{"s1"}, w.requireRestorable())
-	w.carry("s2")
+	w.copyAndRestore("s2")
 }
 
 // childVariable tells a process of this test binary which activity it is to run.

@@ -142,8 +142,8 @@ func requireSame(t *testing.T, want, have []string) {
 	}
 }
 
-// On the versions of the procedure that snapferry replaces: whatever stood there, set by hand or not, stands there again;
-// meanwhile the limits hold, a snapshot that runs is seen and waited for, and automatic ones are found.
+// On the versions of the procedure that snapferry replaces: whatever stood there, set by hand or not, stands there
+// again. In between the limits hold, a snapshot that runs is seen and waited for, and automatic ones are found.
 func TestLabThrottlesAndSlots(t *testing.T) {
 	l, front := useSharedLab(t)
 	r := newLabRig(t, l, front)

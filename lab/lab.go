@@ -273,7 +273,7 @@ func (l *Lab) Run(name string, command []string, env ...string) (*Process, error
 	return p, err
 }
 
-// syncWriter keeps the lines of parallel starts whole.
+// syncWriter keeps the lines of parallel starts apart.
 type syncWriter struct {
 	mu sync.Mutex
 	w  io.Writer

@@ -25,7 +25,7 @@ import (
 	"github.com/snapferry/snapferry/lab/writer"
 )
 
-// helperLab makes the helper of process_test.go a parent with a whole lab.
+// helperLab makes the helper of process_test.go a parent with a complete lab.
 const helperLab = "LAB_TEST_HELPER_LAB"
 
 func init() {
@@ -41,7 +41,7 @@ func init() {
 	}
 }
 
-// TestLab brings the whole lab up once and tries each part.
+// TestLab brings the complete lab up once and tries each part.
 func TestLab(t *testing.T) {
 	require.NoError(t, EnsureTools(t.Context(), t.Output()))
 	dir := t.TempDir()

@@ -17,8 +17,8 @@ import (
 
 	"github.com/snapferry/snapferry/activities"
 	"github.com/snapferry/snapferry/internal/pause"
+	"github.com/snapferry/snapferry/internal/serving"
 	"github.com/snapferry/snapferry/internal/version"
-	"github.com/snapferry/snapferry/migration"
 )
 
 // serve runs the workers until the context ends or one of them fails.
@@ -113,29 +113,9 @@ func stop(workers []worker.Worker) {
 	stopping.Wait()
 }
 
-// taskPollers is how many requests for activities wait at the Temporal server per queue. It splits a queue into four partitions, and a
-// task in one that nobody asks waits until it is passed on, 1.6 s beside free slots on server 1.29: writers may be standing still meanwhile. The
-// client asks the partitions in turn.
-const taskPollers = 8
-
-// heartbeatThrottle is how often a heartbeat goes to Temporal at most. An
-// activity learns of an abort by its heartbeats only, and what one says is what
-// people look at.
-const heartbeatThrottle = 3 * time.Second
-
 func options(c config, queue string, fatal func(error)) worker.Options {
-	o := worker.Options{
-		MaxConcurrentActivityExecutionSize: c.maxActivities,
-		MaxConcurrentActivityTaskPollers:   taskPollers,
-		WorkerStopTimeout:                  c.stopTimeout,
-		MaxHeartbeatThrottleInterval:       heartbeatThrottle,
-		DefaultHeartbeatThrottleInterval:   heartbeatThrottle,
-		OnFatalError:                       fatal,
-	}
-	if queue == migration.CopyTaskQueue {
-		o.MaxConcurrentActivityExecutionSize = c.maxCopies
-		o.DisableWorkflowWorker = true
-	}
+	o := serving.Options(queue, serving.Limits{Activities: c.maxActivities, Copies: c.maxCopies, StopTimeout: c.stopTimeout})
+	o.OnFatalError = fatal
 	if c.versioned() {
 		o.DeploymentOptions = worker.DeploymentOptions{
 			UseVersioning: true,

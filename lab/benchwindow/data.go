@@ -23,7 +23,7 @@ const (
 	deltaLarge = "large"
 )
 
-// size says what is written in a case: first the baseline, then what one round carries, then the delta of the final round.
+// size says what is written in a case: first the baseline, then what one round copies, then the delta of the final round.
 type size struct{ baseline, round, delta int64 }
 
 var sizes = map[string]size{

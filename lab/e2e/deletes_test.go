@@ -16,8 +16,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// At the source somebody deletes the snapshot that is being copied and the one before, which is published: a person is
-// asked, the round is taken anew under names of blobs that come back, and OSS lists what was deleted no more by then.
+// At the source somebody deletes the snapshot that is being copied and the one before, which is published. A person is
+// asked. The round is taken again, under names of blobs that come back, and OSS no longer lists what was deleted.
 func TestSnapshotsAreDeletedInMidCopy(t *testing.T) {
 	t.Parallel()
 	s := newScenario(t, labs.take(t, usual), "deletes", 1000)

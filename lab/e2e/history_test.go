@@ -18,9 +18,9 @@ import (
 	"github.com/snapferry/snapferry/workflows"
 )
 
-// A migration of 100,000 blobs in 200 shards and 20 rounds keeps its histories small. Each round is taken to carry all of it again, which
-// is the most that rounds can do. The clusters are not needed for that, nor is the copy: what it makes of 200 shards of 500 blobs is held
-// by TestPagesSpreadAndStayFew in package activities.
+// A migration of 100,000 blobs in 200 shards and 20 rounds keeps its histories small. Each round is taken to copy all of
+// it again, which is the most that rounds can do. Neither the clusters nor the copy are needed for that: what the copy
+// makes of 200 shards of 500 blobs is held by TestPagesSpreadAndStayFew.
 func TestHistoriesStaySmall(t *testing.T) {
 	const (
 		name      = "longhistory"

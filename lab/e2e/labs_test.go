@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -56,8 +57,13 @@ func newPool(dir, bin string) *pool {
 // take returns a lab between two versions, which is the test's own until it ends.
 func (p *pool) take(t *testing.T, v versions) *rig.Rig {
 	t.Helper()
+	came := time.Now()
 	l, old := p.reserve(v)
-	t.Cleanup(func() { p.giveBack(l) })
+	got := time.Now()
+	t.Cleanup(func() {
+		t.Logf("%.0f s on its lab, after %.0f s of waiting for it", time.Since(got).Seconds(), got.Sub(came).Seconds())
+		p.giveBack(l)
+	})
 	if old != nil {
 		require.NoError(t, old.close())
 	}
@@ -65,6 +71,7 @@ func (p *pool) take(t *testing.T, v versions) *rig.Rig {
 		started, err := p.start(t.Context(), v)
 		require.NoError(t, err)
 		l.rig = started
+		t.Logf("starting the lab took %.0f s", time.Since(got).Seconds())
 	}
 	return l.rig
 }

@@ -18,8 +18,9 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// From Elasticsearch 2.4.6, whose repositories are mirrored: an abort gives the source free, and a migration outlives the worker in mid-copy
-// and a snapshot's deletion at the source, carries objects that S3 has got in parts, and leaves the target as the source was.
+// From Elasticsearch 2.4.6, whose repositories are compared folder by folder: after an abort the source is writable
+// again. A migration outlives the death of the worker in mid-copy and the deletion of a snapshot at the source. It copies
+// objects that S3 has got in parts, and leaves the target as the source was.
 func TestFrom2x(t *testing.T) {
 	t.Parallel()
 	r := labs.take(t, from2to5)

@@ -145,7 +145,7 @@ func (s *scenario) rehearse() {
 	require.Zero(s.t, out.Code, out.Stdout+out.Stderr)
 }
 
-// A whole rehearsal while a writer writes: no write is refused, the report says what to expect, and everything is as before.
+// A complete rehearsal while a writer writes: no write is refused, the report says what to expect, and everything is as before.
 func TestARehearsalLeavesEverythingAsItWas(t *testing.T) {
 	t.Parallel()
 	s := newRehearsal(t, labs.take(t, usual), "rehearsed", 3000)
@@ -228,7 +228,7 @@ func TestARehearsalOfAnIndexAtRestFindsItEqual(t *testing.T) {
 	require.EqualValues(t, 500, report.Indices[0].TargetDocs)
 }
 
-// Its worker is killed at the worst moments, and then it is aborted or cancelled: what it has made is removed all the same.
+// Its worker is killed at the worst moments, and then it is aborted or cancelled: what it has made is removed anyway.
 func TestARehearsalThatIsStoppedLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for _, moment := range []struct {

@@ -84,7 +84,7 @@ func TestDrivenByTheStarter(t *testing.T) {
 	require.Equal(t, "lunch", decision(report, migration.RequestPause).Reason)
 	require.Equal(t, "all equal", decision(report, migration.RequestCutover).Reason)
 
-	// The copy in OSS is whole, until somebody deletes a blob of it.
+	// The copy in OSS is complete, until somebody deletes a blob of it.
 	starter(0, "audit", "-f", path, "--deep")
 	oss := s.lab.OSS.Server
 	for _, object := range oss.Objects(s.lab.OSS.Bucket) {

@@ -1,5 +1,6 @@
-// Package rig runs whole migrations on a lab, with the real worker and starter as processes of their own, for the demo and the
-// end-to-end tests.
+// Package rig runs complete migrations on a lab, for the demo and the end-to-end tests. Worker and starter are the real
+// programs, built from this checkout, in processes of their own: a test can kill a worker, and a starter's exit code is
+// what its users see. A [Rig] also speaks to the lab's Temporal, to await a status and to read a report.
 package rig
 
 import (
