@@ -57,9 +57,9 @@ func TestAHotRoundRunsWhenMuchWasWritten(t *testing.T) {
 func TestAutoMeansWhatCarryingIsPredictedToTake(t *testing.T) {
 	m := &run{plan: migration.Plan{Freeze: migration.Freeze{HotRound: migration.HotRoundAuto, HotRoundAbove: migration.Duration(10 * time.Second)}}}
 	m.Prediction = &migration.Prediction{BlockMillis: 9000, SnapshotMillis: 6000, CopyMillis: 1000, RestoreMillis: 3000, VerifyMillis: 9000}
-	require.False(t, m.wantsHotRound(), "block and verification stay as they are")
+	require.False(t, m.wantsHotRound(m.plan.Freeze), "block and verification stay as they are")
 	m.Prediction.RestoreMillis++
-	require.True(t, m.wantsHotRound())
+	require.True(t, m.wantsHotRound(m.plan.Freeze))
 }
 
 func TestThrottlesAreLiftedToMeasureAndForTheWindow(t *testing.T) {
@@ -196,7 +196,7 @@ func TestConvergenceIsJudgedFromTheSecondRoundOn(t *testing.T) {
 			round := migration.Round{Number: number, Kind: migration.RoundIncremental, SnapshotMillis: seconds * 1000, RestoreMillis: seconds * 1000,
 				Writes: 1000, BytesCopied: 1 << 30, StartTimeMillis: int64(number+1) * 1000}
 			m.Rounds = append(m.Rounds, round)
-			m.roundEnded(round)
+			m.planNextRound()
 			require.Equal(t, number == 2, m.CloseEnough, "after round %d: %d ms", number, m.Prediction.Millis)
 		}
 		return nil

@@ -19,7 +19,7 @@ func (m *run) listen(ctx workflow.Context) error {
 		return err
 	}
 	err = workflow.SetQueryHandlerWithOptions(ctx, migration.QueryBandwidth, func() (int64, error) {
-		return m.ferry.share(m.bandwidth().Bytes()), nil
+		return m.copying.share(m.bandwidth().Bytes()), nil
 	}, workflow.QueryHandlerOptions{Description: "How many bytes per second each copy activity may read now; 0 if there is no limit."})
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (m *run) listenFor(ctx workflow.Context, request migration.Request) error {
 		workflow.UpdateHandlerOptions{
 			Description: request.Description(),
 			Validator: func(migration.RequestInput) error {
-				if verdict, why := m.judge(request); verdict == migration.Ignored {
+				if verdict, why := m.course.judge(request); verdict == migration.Ignored {
 					return errors.New(string(request) + " is not possible now: " + why)
 				}
 				return nil
@@ -69,17 +69,10 @@ var listeningOrder = []migration.Request{
 	migration.RequestFreeze, migration.RequestRound, migration.RequestCutover,
 }
 
-func (m *run) judge(request migration.Request) (migration.Verdict, string) {
-	if m.plan.Rehearsal {
-		return migration.JudgeRehearsal(request, m.Phase, m.Paused)
-	}
-	return migration.Judge(request, m.Phase, m.Paused, m.attention != nil)
-}
-
 // take records a request and, unless it makes no sense in this phase, carries
 // it out or remembers it.
 func (m *run) take(ctx workflow.Context, request migration.Request, input migration.RequestInput) string {
-	verdict, why := m.judge(request)
+	verdict, why := m.course.judge(request)
 	if request == migration.RequestFreeze {
 		m.AutoFreeze = false // a person wants it, whatever is predicted
 	}

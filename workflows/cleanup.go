@@ -1,0 +1,81 @@
+package workflows
+
+import (
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/snapferry/snapferry/internal/human"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// undo removes everything that the rehearsal has made. What can't be removed keeps nothing else from
+// being, and is named in the report. Any of it may be done already, because a cancellation on the way
+// begins it again.
+func (m *rehearsing) undo() {
+	r, run := m.Rehearsal, m.forActivities()
+	r.Remains = nil
+	if !r.Prepared {
+		return
+	}
+	m.stopSnapshot()
+	m.restoreThrottles()
+	restored := m.restoredAny()
+	indices := "target: the indices " + run.TargetIndex("*") + ", blocked for writes; delete them"
+	if restored {
+		deleted := remove[migration.DeletedIndices](m, "delete the throw-away indices", migration.ActivityDeleteRehearsedIndices, m.rehearsedIndices(), indices)
+		for _, name := range deleted.Left {
+			r.addRemains("target: index " + name + ", which the rehearsal didn't restore; look at it")
+		}
+	}
+	began := len(m.Rounds) > 0 || m.Attempt > 0
+	if began {
+		m.deleteSnapshots(run)
+	}
+	name := run.RepositoryName()
+	remove[any](m, "unregister the repositories", migration.ActivityUnregisterRepositories, run,
+		fmt.Sprintf("either cluster: the registered repository %s, on the target with its OSS key; DELETE _snapshot/%s", name, name))
+	if restored {
+		// A restore that a killed worker had asked for may have come after the first time. Without the
+		// repository none can come any more.
+		remove[migration.DeletedIndices](m, "make sure that the throw-away indices are gone", migration.ActivityDeleteRehearsedIndices, m.rehearsedIndices(), indices)
+	}
+	if began {
+		remove[migration.DeletedCopies](m, "delete the objects in OSS", migration.ActivityDeleteCopies, run,
+			"OSS: the copies below "+m.plan.Target.Repository.Bucket+"/"+run.TargetBasePath()+"/; delete that folder")
+	}
+}
+
+func (m *rehearsing) deleteSnapshots(run migration.Run) {
+	folder := m.plan.Source.Repository.Bucket + "/" + run.SourceBasePath() + "/"
+	deleted := remove[migration.DeletedSnapshots](m, "delete the snapshots", migration.ActivityDeleteSnapshots, run,
+		"S3: the snapshots below "+folder+"; delete that folder")
+	const why = "what Elasticsearch leaves of a repository without snapshots, and the worker's key can't delete"
+	switch {
+	case deleted.LeftObjects > 0:
+		m.Rehearsal.addRemains(fmt.Sprintf("S3: %d objects (%s) below %s: %s; delete that folder", deleted.LeftObjects, human.Size(deleted.LeftBytes), folder, why))
+	case deleted.Unseen != "":
+		m.Rehearsal.addRemains(fmt.Sprintf("S3: perhaps some small objects below %s (they can't be listed: %s): %s", folder, deleted.Unseen, why))
+	}
+}
+
+// remove is one step of the cleaning. otherwise says what remains if it fails.
+func remove[T any](m *rehearsing, step, activity string, request any, otherwise string) T {
+	m.step = step
+	m.show(m.work)
+	result, err := call[T](m.work, cleaning(step), activity, request)
+	m.step = ""
+	if err != nil && !m.stopping() {
+		m.Rehearsal.addRemains(otherwise + " (" + shortened(describe(m.work, step, err, 1).Message) + ")")
+	}
+	return result
+}
+
+// cleaning is for removing what a rehearsal has made: nobody waits for it, a large snapshot takes its
+// time to be deleted, and a cluster that is away may come back.
+func cleaning(summary string) workflow.ActivityOptions {
+	options := pollUntilDone(summary)
+	options.ScheduleToCloseTimeout = 2 * time.Hour
+	return options
+}
