@@ -37,6 +37,22 @@ const (
 	ActivityDeleteCopies           = "DeleteCopies"
 )
 
+// ActivityNames lists the names of all activities, for whoever has to know each of them: a worker that
+// must serve them, a test that must not forget one.
+func ActivityNames() []string {
+	return []string{
+		ActivityPreflight, ActivityEnsureTargetBucket, ActivityRegisterRepositories,
+		ActivityUnregisterRepositories, ActivityResolveIndices, ActivityTakeSnapshot,
+		ActivityAbortSnapshot, ActivityCopySnapshot, ActivityAwaitShards, ActivityCopyShards,
+		ActivityCopyPage, ActivityPublishSnapshot, ActivityCloseTarget, ActivityRestoreSnapshot,
+		ActivityOpenTarget, ActivityReadBlocks, ActivityBlockWrites, ActivityAwaitStandstill,
+		ActivityReadThrottles, ActivitySetThrottles, ActivityRestoreThrottles, ActivityAwaitFreeSlot,
+		ActivityLiftBlock, ActivityVerifyTarget, ActivityOpenTargetForWrites, ActivityCallWebhook,
+		ActivityAudit, ActivityMeasureFootprint, ActivityDeleteRehearsedIndices, ActivityDeleteSnapshots,
+		ActivityDeleteCopies,
+	}
+}
+
 // Run is what every activity needs to know of the migration: the plan, and the
 // token that keeps this run's repository apart from every other's.
 type Run struct {

@@ -1,27 +1,19 @@
-// Package report turns the report that a migration ends with into something to
-// read: text for a terminal, Markdown for a ticket, and one HTML page, which
-// needs nothing beside itself, for the record. JSON is the report as it is.
+// Package report makes pages for people. Of the report that a migration ends with it makes text for a
+// terminal, Markdown for a ticket, and one HTML page for the record, which loads nothing and so can be
+// mailed, printed and kept. Of a status and of an audit's report it makes the pages that the Temporal
+// UI shows.
 //
-// All of it is pure: a report and a time zone in, bytes out.
+// All of it is pure: values and a time zone in, text out. So workflow code may call it, and golden files
+// below testdata show what a person sees. Numbers are formatted by package human.
 package report
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
-
-// JSON prints the report as it is, indented.
-func JSON(r migration.Report) ([]byte, error) {
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return nil, err
-	}
-	return append(text, '\n'), nil
-}
 
 // view is a report in words, for all three forms.
 type view struct {

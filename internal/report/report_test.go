@@ -103,11 +103,11 @@ func TestHowARehearsalEnded(t *testing.T) {
 
 func TestGolden(t *testing.T) {
 	for name, report := range map[string]migration.Report{"completed": completed(), "aborted": aborted(), "rehearsed": rehearsed()} {
-		asJSON, err := JSON(report)
+		asJSON, err := json.MarshalIndent(report, "", "  ")
 		require.NoError(t, err)
 		asHTML, err := HTML(report, time.UTC)
 		require.NoError(t, err)
-		golden.Equal(t, "testdata/"+name+".json", asJSON)
+		golden.Equal(t, "testdata/"+name+".json", append(asJSON, '\n'))
 		golden.Equal(t, "testdata/"+name+".html", asHTML)
 		golden.Equal(t, "testdata/"+name+".md", Markdown(report, time.UTC))
 		golden.Equal(t, "testdata/"+name+".txt", Text(report, time.UTC))
@@ -129,7 +129,7 @@ func TestWhatPeopleSayIsNoMarkup(t *testing.T) {
 }
 
 func TestJSONIsTheReportItself(t *testing.T) {
-	text, err := JSON(completed())
+	text, err := json.Marshal(completed())
 	require.NoError(t, err)
 	var back migration.Report
 	require.NoError(t, json.Unmarshal(text, &back))
