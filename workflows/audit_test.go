@@ -55,7 +55,7 @@ func TestAuditCompletesWithWhatItFound(t *testing.T) {
 		require.Equal(t, "r1", r.Snapshot)
 		require.True(t, r.Deep)
 		if failures++; failures < 3 {
-			return migration.AuditReport{}, temporal.NewApplicationError("S3 is busy", "Throttled") // passes by itself
+			return migration.AuditReport{}, temporal.NewApplicationError("S3 is busy", "Throttled") // passes without a person
 		}
 		return want, nil
 	})

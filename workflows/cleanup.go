@@ -22,11 +22,11 @@ func (m *rehearsing) undo() {
 	m.stopSnapshot()
 	m.restoreThrottles()
 	restored := m.restoredAny()
-	indices := "target: the indices " + run.TargetIndex("*") + ", blocked for writes; delete them"
+	indices := "target: the indices " + run.TargetIndex("*") + ", blocked for writes. Delete them."
 	if restored {
 		deleted := remove[migration.DeletedIndices](m, "delete the throw-away indices", migration.ActivityDeleteRehearsedIndices, m.rehearsedIndices(), indices)
 		for _, name := range deleted.Left {
-			r.addRemains("target: index " + name + ", which the rehearsal didn't restore; look at it")
+			r.addRemains("target: index " + name + " has a rehearsal's name, and the rehearsal did not restore it. Check it.")
 		}
 	}
 	began := len(m.Rounds) > 0 || m.Attempt > 0
@@ -35,7 +35,7 @@ func (m *rehearsing) undo() {
 	}
 	name := run.RepositoryName()
 	remove[any](m, "unregister the repositories", migration.ActivityUnregisterRepositories, run,
-		fmt.Sprintf("either cluster: the registered repository %s, on the target with its OSS key; DELETE _snapshot/%s", name, name))
+		fmt.Sprintf("either cluster: the registered repository %s (on the target it holds the OSS key). Send DELETE _snapshot/%s.", name, name))
 	if restored {
 		// A restore that a killed worker had asked for may have come after the first time. Without the
 		// repository none can come any more.
@@ -43,20 +43,20 @@ func (m *rehearsing) undo() {
 	}
 	if began {
 		remove[migration.DeletedCopies](m, "delete the objects in OSS", migration.ActivityDeleteCopies, run,
-			"OSS: the copies below "+m.plan.Target.Repository.Bucket+"/"+run.TargetBasePath()+"/; delete that folder")
+			"OSS: the copies below "+m.plan.Target.Repository.Bucket+"/"+run.TargetBasePath()+"/. Delete that folder.")
 	}
 }
 
 func (m *rehearsing) deleteSnapshots(run migration.Run) {
 	folder := m.plan.Source.Repository.Bucket + "/" + run.SourceBasePath() + "/"
 	deleted := remove[migration.DeletedSnapshots](m, "delete the snapshots", migration.ActivityDeleteSnapshots, run,
-		"S3: the snapshots below "+folder+"; delete that folder")
-	const why = "what Elasticsearch leaves of a repository without snapshots, and the worker's key can't delete"
+		"S3: the snapshots below "+folder+". Delete that folder.")
+	const why = "Elasticsearch leaves them in a repository without snapshots, and the worker's key can't delete them. Delete that folder."
 	switch {
 	case deleted.LeftObjects > 0:
-		m.Rehearsal.addRemains(fmt.Sprintf("S3: %d objects (%s) below %s: %s; delete that folder", deleted.LeftObjects, human.Size(deleted.LeftBytes), folder, why))
+		m.Rehearsal.addRemains(fmt.Sprintf("S3: %d objects (%s) below %s. %s", deleted.LeftObjects, human.Size(deleted.LeftBytes), folder, why))
 	case deleted.Unseen != "":
-		m.Rehearsal.addRemains(fmt.Sprintf("S3: perhaps some small objects below %s (they can't be listed: %s): %s", folder, deleted.Unseen, why))
+		m.Rehearsal.addRemains(fmt.Sprintf("S3: perhaps some small objects below %s (they can't be listed: %s). %s", folder, deleted.Unseen, why))
 	}
 }
 

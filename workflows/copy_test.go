@@ -13,7 +13,7 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// inPages has every copy of a world carried in so many pages of ten blobs.
+// inPages makes every copy of a world in so many pages of ten blobs.
 func (w *world) inPages(pages int) {
 	w.pages = make([]migration.CopyPage, pages)
 	for i := range w.pages {
@@ -171,7 +171,7 @@ func TestBandwidthIsSharedAndChanged(t *testing.T) {
 		require.Contains(t, []int64{160e6, 80e6, 53_333_333, 40e6}, got, "a share of the plan's limit")
 	})
 	w.env.RegisterDelayedCallback(func() {
-		require.Equal(t, int64(160e6), share(w), "nothing is carried: the whole of it")
+		require.Equal(t, int64(160e6), share(w), "nothing is copied: all of it")
 		w.env.SignalWorkflow(migration.Bandwidth, map[string]string{"limit": "30MB/s", "by": "ann"})
 		w.env.SignalWorkflow(migration.Bandwidth, map[string]string{"limit": "fast"})
 		w.env.SignalWorkflow(migration.Bandwidth, nil)

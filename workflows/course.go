@@ -1,7 +1,6 @@
 package workflows
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -82,13 +81,13 @@ func (m migrating) waitsFor() (string, []migration.Request) {
 func (m migrating) slotWait() time.Duration { return m.plan.Freeze.SlotWait.Std() }
 
 func (m migrating) slotTaken(obstacles []string) string {
-	return fmt.Sprintf("writes were blocked although another snapshot may get in the way: %s", strings.Join(obstacles, "; "))
+	return "writes were blocked although another snapshot may delay the final round: " + strings.Join(obstacles, "; ")
 }
 
 func (m migrating) warnings() []string {
 	all := slices.Clone(m.Warnings)
 	if gone := m.leftBehind(m.Indices); gone != "" {
-		all = append(all, "no longer on the source, what was restored stays on the target: "+gone)
+		all = append(all, "these indices are no longer on the source, and stay on the target as they were last restored: "+gone)
 	}
 	return all
 }

@@ -110,8 +110,7 @@ func (m *run) abort(ctx workflow.Context, cause error) (migration.Report, error)
 		temporal.ApplicationErrorOptions{NonRetryable: true, Details: []any{report}})
 }
 
-// stopSnapshot stops the snapshot that may still run on the source. One that
-// has finished stays.
+// stopSnapshot stops the snapshot that may still run on the source. One that has finished stays.
 func (m *run) stopSnapshot() {
 	if m.snapshotting == "" {
 		return
@@ -129,10 +128,9 @@ func (m *run) answerRequests(ctx workflow.Context) {
 	_ = workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
 }
 
-// letRequestsIn lets the listeners take what has arrived with the present
-// workflow task. The main coroutine runs before them, so without this it could
-// end the run, or pass a point of no return, over an abort that is already
-// there. A coroutine that is made now is scheduled after all of them.
+// letRequestsIn lets the listeners take what has arrived with the present workflow task. The main
+// coroutine runs before them, so without this it could end the run, or pass a point of no return, over
+// an abort that is already there. A coroutine that is made now is scheduled after all of them.
 func (m *run) letRequestsIn(ctx workflow.Context) {
 	done := false
 	workflow.GoNamed(ctx, "let requests in", func(workflow.Context) { done = true })
@@ -164,32 +162,36 @@ func (m *run) summary(ctx workflow.Context, result string) migration.Report {
 	return report
 }
 
+// beforeANewOne says what to do with what stands on the target.
+const beforeANewOne = "Delete them before you start a new migration: its preflight refuses indices that exist."
+
 // remains says what is left where.
 func (m *run) remains() []string {
 	run := m.forActivities()
 	source, target := m.plan.Source.Repository, m.plan.Target.Repository
 	var left []string
 	if m.Phase == migration.PhaseCompleted {
-		left = append(left, "source: the indices are still there and blocked for writes (index.blocks.write); delete them when you are sure")
+		left = append(left, "source: the indices are still there, blocked for writes (index.blocks.write). Delete them when you are sure.")
 	} else if m.RestoreInDoubt {
-		left = append(left, "target: the indices are closed or half restored, since a restore was interrupted; delete them, or a new migration's preflight refuses")
+		left = append(left, "target: the indices are closed or partly restored, because a restore was interrupted. "+beforeANewOne)
 	} else if len(m.Rounds) > 0 {
-		left = append(left, "target: the indices as the last round restored them, blocked for writes; delete them, or a new migration's preflight refuses")
+		left = append(left, "target: the indices as the last round restored them, blocked for writes. "+beforeANewOne)
 	}
 	if gone := m.leftBehind(m.Indices); gone != "" {
-		left = append(left, "target: what was restored of indices that have left the source since, blocked for writes: "+gone)
+		left = append(left, "target: indices that are no longer on the source, as they were last restored, blocked for writes: "+gone)
 	}
 	if m.Phase == migration.PhaseAborted && m.window.mayBlock() {
-		left = append(left, "source: our write block is lifted, which was checked; blocks that were there before us are there again")
+		left = append(left, "source: writable again, which was checked. Blocks that were there before are there again.")
 	}
 	if !m.Registered {
 		if m.abortedIn == migration.PhasePrepare {
-			left = append(left, fmt.Sprintf("either cluster: the repository %s may be registered; DELETE _snapshot/%s makes sure that it isn't", run.RepositoryName(), run.RepositoryName()))
+			left = append(left, fmt.Sprintf("either cluster: the repository %s may be registered. "+
+				"To be sure that it isn't, send DELETE _snapshot/%s to both.", run.RepositoryName(), run.RepositoryName()))
 		}
 		return left
 	}
 	if m.Phase == migration.PhaseAborted || m.plan.Cutover.KeepRepositories {
-		left = append(left, fmt.Sprintf("both clusters: the registered repository %s (on the target with its OSS key)", run.RepositoryName()))
+		left = append(left, fmt.Sprintf("both clusters: the registered repository %s (on the target it holds the OSS key)", run.RepositoryName()))
 	}
 	if len(m.Rounds) == 0 && m.Attempt == 0 {
 		return left
@@ -197,7 +199,7 @@ func (m *run) remains() []string {
 	return append(left,
 		fmt.Sprintf("S3: the snapshots below %s/%s/", source.Bucket, run.SourceBasePath()),
 		fmt.Sprintf("OSS: their copy below %s/%s/", target.Bucket, run.TargetBasePath()),
-		"OSS: rotate the key that the target cluster was given to read the bucket")
+		"OSS: rotate the key with which the target cluster reads the bucket")
 }
 
 // verdictOf takes the verdicts out of a failed verification.

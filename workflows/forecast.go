@@ -55,7 +55,7 @@ func (f *forecast) wantsHotRound(freeze migration.Freeze) bool {
 // foresee counts what was written on the source since the last round, and predicts the window that
 // would begin now.
 func (m *run) foresee() error {
-	return m.attemptOptional("see how much was written since the last round", func(ctx workflow.Context) error {
+	return m.attemptOptional("count what was written since the last round", func(ctx workflow.Context) error {
 		found, err := m.resolve(ctx)
 		if err != nil {
 			return err

@@ -42,7 +42,7 @@ func (m *run) freeze() (migration.Phase, error) {
 		if err != nil {
 			return "", err
 		}
-		if found, err = resolved("look for indices that came while the block was set"); err != nil {
+		if found, err = resolved("find indices that were created while the block was set"); err != nil {
 			return "", err
 		}
 		if !w.holds(found) {
@@ -119,6 +119,9 @@ func (m *run) block(indices []migration.Index) error {
 	})
 }
 
+// cameOrWent is the step that finds out whether the plan's indices are still those that are frozen.
+const cameOrWent = "find indices that were created or deleted while writes were blocked"
+
 // finalRound copies what was written since the last round.
 func (m *run) finalRound() (migration.Phase, error) {
 	if err := m.round(migration.RoundFinal); err != nil {
@@ -153,7 +156,7 @@ func (m *run) verify() (migration.Phase, error) {
 			m.warn(index.Name + ": " + difference)
 		}
 	}
-	found, err := resolved("look for indices that came or went meanwhile")
+	found, err := resolved(cameOrWent)
 	if err != nil {
 		return "", err
 	}
@@ -172,7 +175,8 @@ func (m *run) warnIfChanged(found []migration.Index) bool {
 	if m.window.holds(found) {
 		return false
 	}
-	m.warn(fmt.Sprintf("the plan's indices changed while writes were blocked (%d before, %d after): they were frozen and carried once more", len(m.window.indices), len(found)))
+	m.warn(fmt.Sprintf("the plan's indices changed while writes were blocked (%d before, %d after): "+
+		"snapferry froze and copied them again", len(m.window.indices), len(found)))
 	return true
 }
 
@@ -221,14 +225,14 @@ func (m *run) awaitCutover() (migration.Phase, error) {
 // confirm tells whether the source still stands as it stood when it was verified: the same indices,
 // blocked, with the same documents.
 func (m *run) confirm() (bool, error) {
-	found, err := m.resolveFrozen("look for indices that came or went meanwhile")
+	found, err := m.resolveFrozen(cameOrWent)
 	if errors.Is(err, errBlockAgain) {
 		return false, nil
 	}
 	if err != nil || m.warnIfChanged(found) {
 		return false, err
 	}
-	now, err := m.awaitStandstill("make sure that the source still stands still")
+	now, err := m.awaitStandstill("check that nothing was written to the source")
 	if errors.Is(err, errBlockAgain) {
 		return false, nil
 	}
@@ -236,7 +240,8 @@ func (m *run) confirm() (bool, error) {
 		return false, err
 	}
 	if name := m.window.written(now); name != "" {
-		m.warn(fmt.Sprintf("index %s changed on the source after it was verified, or a shard of it moved, after which nobody can tell: it was frozen and carried once more", name))
+		m.warn(fmt.Sprintf("index %s changed on the source after it was verified, or one of its shards moved to another node, "+
+			"which looks the same: snapferry froze and copied it again", name))
 		return false, nil
 	}
 	return true, nil
@@ -247,11 +252,11 @@ func (m *run) thaw() (migration.Phase, error) {
 	w := m.window
 	w.disarm()
 	if w.blocked() {
-		m.warn(fmt.Sprintf("freeze.maxDuration (%s) passed without a cutover: writes were blocked at %s and are given free again",
+		m.warn(fmt.Sprintf("freeze.maxDuration (%s) passed without a cutover: writes were blocked at %s, and snapferry removes the block",
 			m.plan.Freeze.MaxDuration, human.Clock(w.sinceMillis, time.UTC)))
 	}
 	if w.cutoverRequested {
-		m.warn("the cutover that was asked for came to nothing: the target was not verified in time")
+		m.warn("the requested cutover did not happen: the target was not verified in time")
 	}
 	if err := m.removeBlock(); err != nil {
 		return "", err
@@ -273,8 +278,8 @@ func (m *run) removeBlock() error {
 		return nil
 	}
 	found := m.window.found
-	return m.attempt("lift the write block from the source", func(ctx workflow.Context) error {
-		return do(ctx, urgent(quickCall("lift the block of "+indexCount(len(found)))), migration.ActivityLiftBlock,
+	return m.attempt("remove the write block from the source", func(ctx workflow.Context) error {
+		return do(ctx, urgent(quickCall("remove the block of "+indexCount(len(found)))), migration.ActivityLiftBlock,
 			migration.LiftRequest{Run: m.forActivities(), Found: found})
 	})
 }

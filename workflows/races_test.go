@@ -333,7 +333,7 @@ func TestAMisspeltSignalIsShown(t *testing.T) {
 	w := newWorld(t)
 	w.env.RegisterDelayedCallback(func() { w.env.SignalWorkflow("frezee", nil) }, 5*time.Minute)
 	w.env.RegisterDelayedCallback(func() {
-		require.Contains(t, strings.Join(w.status().Warnings, "|"), `a signal "frezee" came`)
+		require.Contains(t, strings.Join(w.status().Warnings, "|"), `does not know the signal "frezee"`)
 	}, 6*time.Minute)
 	w.usualRequests()
 	w.run()

@@ -2,10 +2,10 @@ package workflows
 
 import (
 	"fmt"
-	"time"
 
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -58,9 +58,10 @@ func (m *run) waitedLong(watch stopwatch) bool {
 }
 
 // notYet goes back to the rounds when the window that freeze.auto would begin is no longer as short
-// as the plan wants it, because so much was written while everything was made ready.
+// as the plan wants it, because so much was written before the block.
 func (m *run) notYet() (migration.Phase, error) {
-	m.warn(fmt.Sprintf("freeze.auto did not freeze: while everything was made ready, the predicted window grew to %s", migration.Duration(m.Prediction.Millis)*migration.Duration(time.Millisecond)))
+	m.warn(fmt.Sprintf("freeze.auto did not freeze: the predicted window grew to %s before writes were blocked. Rounds go on.",
+		human.Span(m.Prediction.Millis)))
 	m.AutoFreeze, m.FreezeRequested, m.CloseEnough = false, false, false
 	m.NextRoundMillis = workflow.Now(m.work).UnixMilli()
 	return migration.PhaseRounds, m.throttle(raisedRounds)
@@ -73,7 +74,7 @@ func (m *run) awaitFreeSlot() error {
 		Run: m.forActivities(), PredictedWindowMillis: m.Prediction.Millis,
 		DeadlineMillis: workflow.Now(m.work).Add(m.course.slotWait()).UnixMilli(),
 	}
-	return m.attemptOptional("wait until no other snapshot is in the way", func(ctx workflow.Context) error {
+	return m.attemptOptional("wait until no other snapshot runs or is due", func(ctx workflow.Context) error {
 		slot, err := call[migration.FreeSlot](ctx, pollUntilDone("free snapshot slots"), migration.ActivityAwaitFreeSlot, request)
 		if err != nil {
 			return err

@@ -122,7 +122,7 @@ func TestThrottlesComeBack(t *testing.T) {
 		w.run()
 		w.aborted()
 	})
-	t.Run("they can't be put back", func(t *testing.T) {
+	t.Run("they can't be restored", func(t *testing.T) {
 		w := newWorld(t)
 		w.fails(migration.ActivityRestoreThrottles, 1000, migration.ErrorUnauthorized)
 		w.usualRequests()
@@ -130,7 +130,7 @@ func TestThrottlesComeBack(t *testing.T) {
 		require.NoError(t, w.env.GetWorkflowError())
 		var report migration.Report
 		require.NoError(t, w.env.GetWorkflowResult(&report))
-		require.Contains(t, strings.Join(report.Warnings, "|"), "these throttles were found and may not be back: max_snapshot_bytes_per_sec 20mb on the source's repository, max_restore_bytes_per_sec unset")
+		require.Contains(t, strings.Join(report.Warnings, "|"), "may not be restored. Set them to what was found: max_snapshot_bytes_per_sec 20mb on the source's repository, max_restore_bytes_per_sec unset")
 	})
 }
 
@@ -146,11 +146,11 @@ func TestTheBlockWaitsForAFreeSlot(t *testing.T) {
 	w.usualRequests()
 	w.run()
 	report := w.completed()
-	require.Contains(t, strings.Join(report.Warnings, "|"), "another snapshot may get in the way: cs-automated-1 runs on the source")
+	require.Contains(t, strings.Join(report.Warnings, "|"), "another snapshot may delay the final round: cs-automated-1 runs on the source")
 	require.Len(t, w.slots, 1)
 	require.Positive(t, w.slots[0].PredictedWindowMillis)
 	began := report.Decisions[0].AtMillis
-	require.Equal(t, began+time.Hour.Milliseconds(), w.slots[0].DeadlineMillis, "an attempt after a crash does not begin the wait anew")
+	require.Equal(t, began+time.Hour.Milliseconds(), w.slots[0].DeadlineMillis, "an attempt after a crash does not begin the wait again")
 	require.Less(t, 0, w.called(migration.ActivityBlockWrites))
 }
 

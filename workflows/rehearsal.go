@@ -141,7 +141,8 @@ func (m *rehearsing) waitsFor() (string, []migration.Request) {
 func (m *rehearsing) slotWait() time.Duration { return 0 }
 
 func (m *rehearsing) slotTaken(obstacles []string) string {
-	return fmt.Sprintf("before the block, a migration would wait for %s at most until nothing is in the way: %s", m.plan.Freeze.SlotWait, strings.Join(obstacles, "; "))
+	return fmt.Sprintf("before it blocks writes, a migration would wait up to %s until no other snapshot is in the way: %s",
+		m.plan.Freeze.SlotWait, strings.Join(obstacles, "; "))
 }
 
 func (m *rehearsing) warnings() []string { return slices.Clone(m.Warnings) }
@@ -224,7 +225,7 @@ func (m *rehearsing) compare() error {
 // the others may not. Settings and mappings should be the same in either case.
 func (m *rehearsing) explainDifferences() error {
 	writes := map[string]int64{}
-	err := m.attemptOptional("see which indices took writes meanwhile", func(ctx workflow.Context) error {
+	err := m.attemptOptional("find the indices that were written since their snapshot", func(ctx workflow.Context) error {
 		found, err := m.resolve(ctx)
 		for _, index := range found {
 			writes[index.Name] = index.Writes
@@ -242,15 +243,17 @@ func (m *rehearsing) explainDifferences() error {
 		index.Moved = !there || !known || counted != seen
 		if !index.Equal && !index.Moved {
 			m.Rehearsal.note(now, migration.Attention{Step: compared, Type: string(migration.ErrorVerification),
-				Message: fmt.Sprintf("index %s is not equal, although the source took no write to it since the snapshot: %s", index.Name, strings.Join(index.Differences, "; "))})
+				Message: fmt.Sprintf("index %s is not equal, although nothing was written to it on the source since the snapshot: %s",
+					index.Name, strings.Join(index.Differences, "; "))})
 		}
 		if found := m.metadata[index.Name]; len(found) > 0 {
 			text := index.Name + ": " + strings.Join(found, "; ")
 			if index.Moved {
-				text += " (the source took writes meanwhile, which may be why)"
+				text += " (it was written on the source since the snapshot, which may be the cause)"
 			}
 			m.Rehearsal.note(now, migration.Attention{Step: compared, Type: "Differs", Message: text,
-				Remedy: "it would stop nothing; before the cutover, decide whether the target needs it, and leave out what it must not have with restore.ignoreSettings"})
+				Remedy: "This stops no migration. Before the cutover, decide whether the target needs it. " +
+					"To leave out settings that the target must not have, use restore.ignoreSettings."})
 		}
 	}
 	return nil
@@ -269,8 +272,8 @@ func (m *rehearsing) afterInterval(measured migration.FrozenWindow) *migration.P
 }
 
 func (m *rehearsing) measureFootprint() error {
-	return m.attemptOptional("measure the room that it takes", func(ctx workflow.Context) error {
-		options := pollUntilDone("room of " + indexCount(len(m.Indices)))
+	return m.attemptOptional("measure the space that it takes", func(ctx workflow.Context) error {
+		options := pollUntilDone("space of " + indexCount(len(m.Indices)))
 		footprint, err := call[migration.Footprint](ctx, options, migration.ActivityMeasureFootprint, m.rehearsedIndices())
 		if err == nil {
 			m.Rehearsal.Footprint = &footprint

@@ -9,12 +9,12 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// listen registers the status query and, for each request, a signal and an
-// update. Requests only set fields; the story awaits them.
+// listen registers the status query and, for each request, a signal and an update. Requests only set
+// fields; the story awaits them.
 func (m *run) listen(ctx workflow.Context) error {
 	err := workflow.SetQueryHandlerWithOptions(ctx, migration.QueryStatus, func() (migration.Status, error) {
 		return m.status(), nil
-	}, workflow.QueryHandlerOptions{Description: "Phase, rounds, indices, what it waits for and the command that moves it on."})
+	}, workflow.QueryHandlerOptions{Description: "Phase, rounds, indices, what the migration waits for, and the command that moves it on."})
 	if err != nil {
 		return err
 	}
@@ -61,16 +61,15 @@ func (m *run) listenFor(ctx workflow.Context, request migration.Request) error {
 		})
 }
 
-// listeningOrder is the order in which requests are taken that arrive together,
-// after a time without workers for instance; the SDK doesn't tell which came
-// first. What keeps things safe comes first, and pause after resume.
+// listeningOrder is the order in which requests are taken that arrive together, for example after a
+// time without workers: the SDK doesn't tell which came first. What keeps things safe comes first, and
+// pause after resume.
 var listeningOrder = []migration.Request{
 	migration.RequestAbort, migration.RequestResume, migration.RequestPause, migration.RequestRetry,
 	migration.RequestFreeze, migration.RequestRound, migration.RequestCutover,
 }
 
-// take records a request and, unless it makes no sense in this phase, carries
-// it out or remembers it.
+// take records a request. Unless it makes no sense in this phase, it does what is asked or remembers it.
 func (m *run) take(ctx workflow.Context, request migration.Request, input migration.RequestInput) string {
 	verdict, why := m.course.judge(request)
 	if request == migration.RequestFreeze {
@@ -107,7 +106,7 @@ func (m *run) take(ctx workflow.Context, request migration.Request, input migrat
 	return why
 }
 
-const bandwidthDescription = "Limit what all copies together read from S3, such as {\"limit\": \"50MB/s\"}; \"none\" lifts the limit."
+const bandwidthDescription = `Limit how fast all copies together read from S3, for example {"limit": "50MB/s"}. "none" removes the limit.`
 
 func (m *run) listenForBandwidth(ctx workflow.Context) error {
 	channel := workflow.GetSignalChannelWithOptions(ctx, migration.Bandwidth, workflow.SignalChannelOptions{Description: bandwidthDescription})
@@ -136,7 +135,7 @@ func (m *run) listenForBandwidth(ctx workflow.Context) error {
 
 func (m *run) setBandwidth(ctx workflow.Context, input migration.BandwidthInput) {
 	if input.Problem() != "" {
-		m.warn("a signal " + migration.Bandwidth + " changed nothing: " + input.Problem())
+		m.warn("the signal " + migration.Bandwidth + " changed nothing: " + input.Problem())
 	} else {
 		m.Bandwidth = input.Limit
 		m.decide(migration.Decision{

@@ -54,12 +54,12 @@ func (m *run) status() migration.Status {
 	return status
 }
 
-// unknownSignals tells of signals whose names mean nothing: Temporal accepts
-// them, and whoever misspelt freeze would wait for ever.
+// unknownSignals warns of signals whose names mean nothing: Temporal accepts them, and whoever misspelt
+// freeze would wait for ever.
 func (m *run) unknownSignals() []string {
 	var warnings []string
 	for _, name := range workflow.GetUnhandledSignalNames(m.root) {
-		warnings = append(warnings, fmt.Sprintf("a signal %q came, which means nothing here; known are freeze, cutover, abort, pause, resume, retry, round, bandwidth", name))
+		warnings = append(warnings, fmt.Sprintf("snapferry does not know the signal %q. It knows freeze, cutover, abort, pause, resume, retry, round and bandwidth.", name))
 	}
 	return warnings
 }

@@ -107,7 +107,7 @@ func (m *run) restoreThrottles() {
 	if m.Raised == raisedNone || m.Throttles == nil {
 		return
 	}
-	failed, done := m.tried("put back the clusters' throttles", migration.ActivityRestoreThrottles,
+	failed, done := m.tried("restore the clusters' throttles", migration.ActivityRestoreThrottles,
 		migration.RestoreThrottlesRequest{Run: m.forActivities(), Found: *m.Throttles})
 	switch {
 	case !done:
@@ -115,7 +115,8 @@ func (m *run) restoreThrottles() {
 		m.Raised = raisedNone
 	default: // whatever comes next tries again
 		found := *m.Throttles
-		m.warn(fmt.Sprintf("these throttles were found and may not be back: max_snapshot_bytes_per_sec %s on the source's repository, max_restore_bytes_per_sec %s on the target's%s",
+		m.warn(fmt.Sprintf("the clusters' throttles may not be restored. Set them to what was found: "+
+			"max_snapshot_bytes_per_sec %s on the source's repository, max_restore_bytes_per_sec %s on the target's%s",
 			orUnset(found.Snapshot), orUnset(found.Restore), recoveryFound(found.Recovery)))
 	}
 }

@@ -55,7 +55,7 @@ func openWindow(ctx workflow.Context, limit time.Duration, predicted *migration.
 	w.ctx, w.stop = workflow.WithCancel(ctx)
 	w.untilMillis = workflow.Now(ctx).Add(limit).UnixMilli()
 	workflow.GoNamed(w.ctx, "dead man's switch", func(ctx workflow.Context) {
-		options := workflow.TimerOptions{Summary: "freeze.maxDuration: lift the block without cutover"}
+		options := workflow.TimerOptions{Summary: "freeze.maxDuration: remove the block if nobody sends cutover"}
 		if workflow.NewTimerWithOptions(ctx, limit, options).Get(ctx, nil) == nil {
 			w.overdue = true
 			w.stop()
@@ -101,7 +101,7 @@ func (w *window) remember(found migration.Blocks) (warnings []string) {
 		w.found[name] = found[name]
 		for _, block := range workflow.DeterministicKeys(found[name]) {
 			if found[name][block] == "true" {
-				warnings = append(warnings, fmt.Sprintf("index %s had %s before the freeze; it stays or comes back", name, block))
+				warnings = append(warnings, fmt.Sprintf("index %s had %s before the freeze: snapferry leaves it as it was", name, block))
 			}
 		}
 	}

@@ -194,7 +194,7 @@ func newWorld(t *testing.T) *world {
 		return migration.Standstill{Docs: migration.ShardDocs{"movies": {3}}, Marks: migration.ShardMarks{"movies": {w.mark}}}, nil
 	})
 	register(w, migration.ActivityLiftBlock, func(migration.LiftRequest) (any, error) {
-		assert.False(t, w.targetWritable, "the source is given free although the target takes writes")
+		assert.False(t, w.targetWritable, "the source is writable again although the target takes writes")
 		w.blocked, w.blockedNames = false, nil
 		return nil, nil
 	})
@@ -363,7 +363,7 @@ func (w *world) completed() migration.Report {
 	require.Equal(w.t, migration.ResultCompleted, report.Result)
 	require.True(w.t, w.blocked, "after cutover the source stays blocked")
 	require.True(w.t, w.targetWritable)
-	require.Zero(w.t, w.throttles, "throttles stay lifted")
+	require.Zero(w.t, w.throttles, "throttles stay raised")
 	require.Equal(w.t, migration.RoundBaseline, report.Rounds[0].Kind)
 	require.Equal(w.t, migration.RoundFinal, report.Rounds[len(report.Rounds)-1].Kind)
 	require.Len(w.t, report.Indices, 2)
@@ -385,7 +385,7 @@ func (w *world) aborted() migration.Report {
 // untouched asserts that the source takes writes and the target doesn't.
 func (w *world) untouched() {
 	require.False(w.t, w.blocked, "the source is still blocked")
-	require.Zero(w.t, w.throttles, "throttles stay lifted")
+	require.Zero(w.t, w.throttles, "throttles stay raised")
 	require.False(w.t, w.targetWritable)
 }
 
