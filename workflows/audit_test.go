@@ -63,9 +63,9 @@ func TestAuditCompletesWithWhatItFound(t *testing.T) {
 	require.Equal(t, want, found)
 
 	page := report.AuditPage(found)
-	require.Contains(t, page, "**Not whole**: 1 of 3 snapshots are broken.")
+	require.Contains(t, page, "**Not complete**: 1 of 3 snapshots are broken.")
 	require.Contains(t, page, "`indices/x/0/__1`: it is not in OSS")
-	require.Contains(t, report.AuditPage(migration.AuditReport{Whole: true}), "**Whole**")
+	require.Contains(t, report.AuditPage(migration.AuditReport{Whole: true}), "**Complete**")
 }
 
 func TestAuditFailsWithTheReason(t *testing.T) {

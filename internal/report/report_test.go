@@ -69,8 +69,8 @@ func rehearsed() migration.Report {
 		Window: &window, AfterInterval: &migration.Prediction{Millis: 21_300},
 		Footprint: &migration.Footprint{TargetBytes: 5100 * mib, TargetBytesAfterCutover: 10_200 * mib, S3Bytes: 5300 * mib, S3Objects: 1239, OSSBytes: 5299 * mib, OSSObjects: 1237},
 		Attention: []migration.Attention{
-			{Step: "check clusters, buckets, versions and indices", Type: "PreflightFailed", Message: "index movies exists on the target <already>", Remedy: "mend what is listed, then retry", SinceMillis: begin, Failures: 1},
-			{Step: "restore snapshot movies-r0001-a1 into the target", Type: "RestoreFailed", Message: "shards failed:\n[movies][0]", Remedy: "look at the target's disks", SinceMillis: begin, Failures: 2},
+			{Step: "check clusters, buckets, versions and indices", Type: "PreflightFailed", Message: "index movies exists on the target <already>", Remedy: "Fix what is listed, then rehearse again.", SinceMillis: begin, Failures: 1},
+			{Step: "restore snapshot movies-r0001-a1 into the target", Type: "RestoreFailed", Message: "shards failed:\n[movies][0]", Remedy: "Check the target's disks.", SinceMillis: begin, Failures: 2},
 		},
 		AttentionOmitted: 3,
 	}
