@@ -123,7 +123,7 @@ func TestAWrongConfigurationIsExplained(t *testing.T) {
 		"--queues names no queue":                         {nil, []string{"--queues", ","}},
 		"--max-activities is 1":                           {nil, []string{"--max-activities", "1"}},
 		"--copy-memory much is no size":                   {nil, []string{"--copy-memory", "much"}},
-		"--bandwidth: \"fast\" is no rate":                {nil, []string{"--bandwidth", "fast"}},
+		"--bandwidth: \"fast\" is not a rate":             {nil, []string{"--bandwidth", "fast"}},
 		"--bandwidth: the limit can't be read":            {nil, []string{"--bandwidth", "file:/nowhere/limit"}},
 		"--max-copies is 0":                               {nil, []string{"--max-copies", "0"}},
 		"--stop-timeout is 0s":                            {nil, []string{"--stop-timeout", "0s"}},

@@ -181,7 +181,7 @@ func TestBandwidthIsSharedAndChanged(t *testing.T) {
 		require.Equal(t, int64(30e6), share(w))
 		status := w.status()
 		require.Equal(t, "30MB/s", status.Bandwidth.String())
-		require.Contains(t, fmt.Sprint(status.Warnings), `"fast" is no rate`)
+		require.Contains(t, fmt.Sprint(status.Warnings), `"fast" is not a rate`)
 		require.Contains(t, fmt.Sprint(status.Warnings), "it names no limit")
 		w.env.UpdateWorkflow(migration.Bandwidth, "1", good.callbacks(), map[string]string{"limit": "5MB/s"})
 		w.env.UpdateWorkflow(migration.Bandwidth, "2", bad.callbacks(), "fast")
@@ -191,7 +191,7 @@ func TestBandwidthIsSharedAndChanged(t *testing.T) {
 	w.run()
 	w.completed()
 	require.Contains(t, good.answer.Message, "5MB/s")
-	require.ErrorContains(t, bad.rejected, "is no rate")
+	require.ErrorContains(t, bad.rejected, "is not a rate")
 }
 
 func TestCopyWithoutAMigration(t *testing.T) {

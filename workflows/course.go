@@ -48,6 +48,7 @@ type migrating struct{ *run }
 
 // failed parks until retry or abort.
 func (m migrating) failed(ctx workflow.Context, attention migration.Attention) error {
+	attention.Remedy = migration.ErrorType(attention.Type).RemedyIn(m.Phase)
 	m.attention = &attention
 	workflow.GetLogger(ctx).Warn("needs attention", "step", attention.Step, "type", attention.Type, "error", attention.Message)
 	m.show(ctx)

@@ -43,7 +43,7 @@ func (r *rehearsal) note(now time.Time, attention migration.Attention) {
 		attention.Failures = 1
 	}
 	if attention.Remedy == "" {
-		attention.Remedy = migration.ErrorType(attention.Type).Remedy()
+		attention.Remedy = migration.ErrorType(attention.Type).RehearsalRemedy()
 	}
 	attention.Message = shortened(attention.Message)
 	known := slices.IndexFunc(r.Attention, func(a migration.Attention) bool {

@@ -117,7 +117,6 @@ func describe(ctx workflow.Context, step string, cause error, failures int) migr
 		attention.Type = failure.Type()
 		attention.Message = failure.Message()
 	}
-	attention.Remedy = migration.ErrorType(attention.Type).Remedy()
 	return attention
 }
 
