@@ -64,7 +64,8 @@ func NewAuditInput(request AuditRequest) (AuditInput, error) {
 func (in AuditInput) Request() (AuditRequest, error) {
 	if in.raw == nil {
 		return AuditRequest{}, &InvalidPlanError{Problems: []Problem{{
-			Field: "(input)", Message: "no request was given", Remedy: `pass {"plan": {...}, "token": "0f3c9a71"} as the workflow's one input; starter audit does`,
+			Field: "(input)", Message: "no request was given",
+			Remedy: `pass {"plan": {...}, "token": "0f3c9a71"} as the workflow's one input, as starter audit does`,
 		}}}
 	}
 	return in.request, in.err

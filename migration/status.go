@@ -129,8 +129,8 @@ func (s Status) Convergence() string {
 		return fmt.Sprintf("The rounds no longer make the window shorter, and it is longer than rounds.until (%s). "+
 			"freeze.auto does not freeze. If the window is short enough for you, send freeze.", aim)
 	case s.AutoSpent && s.Plan.Freeze.Auto:
-		return "The predicted window is short enough (rounds.until). The last window ended without a cutover, so freeze.auto freezes no more. " +
-			"Send freeze when somebody is there for the cutover."
+		return "The predicted window is short enough (rounds.until). " +
+			"The last window ended without a cutover, so freeze.auto freezes no more. Send freeze when somebody is there for the cutover."
 	}
 	return "The predicted window is short enough (rounds.until): send freeze now."
 }

@@ -22,10 +22,8 @@ func (m *rehearsing) undo() {
 	m.stopSnapshot()
 	m.restoreThrottles()
 	restored := m.restoredAny()
-	indices := "target: the indices " + run.TargetIndex("*") + ", blocked for writes. Delete them."
 	if restored {
-		deleted := remove[migration.DeletedIndices](m, "delete the throw-away indices", migration.ActivityDeleteRehearsedIndices, m.rehearsedIndices(), indices)
-		for _, name := range deleted.Left {
+		for _, name := range m.deleteIndices("delete the throw-away indices").Left {
 			r.addRemains("target: index " + name + " has a rehearsal's name, and the rehearsal did not restore it. Check it.")
 		}
 	}
@@ -35,11 +33,12 @@ func (m *rehearsing) undo() {
 	}
 	name := run.RepositoryName()
 	remove[any](m, "unregister the repositories", migration.ActivityUnregisterRepositories, run,
-		fmt.Sprintf("either cluster: the registered repository %s (on the target it holds the OSS key). Send DELETE _snapshot/%s.", name, name))
+		fmt.Sprintf("either cluster: the registered repository %s (on the target it holds the OSS key). "+
+			"Send DELETE _snapshot/%s.", name, name))
 	if restored {
 		// A restore that a killed worker had asked for may have come after the first time. Without the
 		// repository none can come any more.
-		remove[migration.DeletedIndices](m, "make sure that the throw-away indices are gone", migration.ActivityDeleteRehearsedIndices, m.rehearsedIndices(), indices)
+		m.deleteIndices("make sure that the throw-away indices are gone")
 	}
 	if began {
 		remove[migration.DeletedCopies](m, "delete the objects in OSS", migration.ActivityDeleteCopies, run,
@@ -47,16 +46,24 @@ func (m *rehearsing) undo() {
 	}
 }
 
+func (m *rehearsing) deleteIndices(step string) migration.DeletedIndices {
+	return remove[migration.DeletedIndices](m, step, migration.ActivityDeleteRehearsedIndices, m.rehearsedIndices(),
+		"target: the indices "+m.forActivities().TargetIndex("*")+", blocked for writes. Delete them.")
+}
+
 func (m *rehearsing) deleteSnapshots(run migration.Run) {
 	folder := m.plan.Source.Repository.Bucket + "/" + run.SourceBasePath() + "/"
 	deleted := remove[migration.DeletedSnapshots](m, "delete the snapshots", migration.ActivityDeleteSnapshots, run,
 		"S3: the snapshots below "+folder+". Delete that folder.")
-	const why = "Elasticsearch leaves them in a repository without snapshots, and the worker's key can't delete them. Delete that folder."
+	const why = "Elasticsearch leaves them in a repository without snapshots, and the worker's key can't delete them. " +
+		"Delete that folder."
 	switch {
 	case deleted.LeftObjects > 0:
-		m.Rehearsal.addRemains(fmt.Sprintf("S3: %d objects (%s) below %s. %s", deleted.LeftObjects, human.Size(deleted.LeftBytes), folder, why))
+		size := human.Size(deleted.LeftBytes)
+		m.Rehearsal.addRemains(fmt.Sprintf("S3: %d objects (%s) below %s. %s", deleted.LeftObjects, size, folder, why))
 	case deleted.Unseen != "":
-		m.Rehearsal.addRemains(fmt.Sprintf("S3: perhaps some small objects below %s (they can't be listed: %s). %s", folder, deleted.Unseen, why))
+		m.Rehearsal.addRemains(fmt.Sprintf("S3: perhaps some small objects below %s (they can't be listed: %s). %s",
+			folder, deleted.Unseen, why))
 	}
 }
 

@@ -171,14 +171,17 @@ func (m *run) remains() []string {
 	source, target := m.plan.Source.Repository, m.plan.Target.Repository
 	var left []string
 	if m.Phase == migration.PhaseCompleted {
-		left = append(left, "source: the indices are still there, blocked for writes (index.blocks.write). Delete them when you are sure.")
+		left = append(left, "source: the indices are still there, blocked for writes (index.blocks.write). "+
+			"Delete them when you are sure.")
 	} else if m.RestoreInDoubt {
-		left = append(left, "target: the indices are closed or partly restored, because a restore was interrupted. "+beforeANewOne)
+		left = append(left,
+			"target: the indices are closed or partly restored, because a restore was interrupted. "+beforeANewOne)
 	} else if len(m.Rounds) > 0 {
 		left = append(left, "target: the indices as the last round restored them, blocked for writes. "+beforeANewOne)
 	}
 	if gone := m.leftBehind(m.Indices); gone != "" {
-		left = append(left, "target: indices that are no longer on the source, as they were last restored, blocked for writes: "+gone)
+		left = append(left,
+			"target: indices that are no longer on the source, as they were last restored, blocked for writes: "+gone)
 	}
 	if m.Phase == migration.PhaseAborted && m.window.mayBlock() {
 		left = append(left, "source: writable again, which was checked. Blocks that were there before are there again.")
@@ -191,7 +194,7 @@ func (m *run) remains() []string {
 		return left
 	}
 	if m.Phase == migration.PhaseAborted || m.plan.Cutover.KeepRepositories {
-		left = append(left, fmt.Sprintf("both clusters: the registered repository %s (on the target it holds the OSS key)", run.RepositoryName()))
+		left = append(left, "both clusters: the registered repository "+run.RepositoryName()+" (on the target it holds the OSS key)")
 	}
 	if len(m.Rounds) == 0 && m.Attempt == 0 {
 		return left

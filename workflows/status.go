@@ -59,7 +59,8 @@ func (m *run) status() migration.Status {
 func (m *run) unknownSignals() []string {
 	var warnings []string
 	for _, name := range workflow.GetUnhandledSignalNames(m.root) {
-		warnings = append(warnings, fmt.Sprintf("snapferry does not know the signal %q. It knows freeze, cutover, abort, pause, resume, retry, round and bandwidth.", name))
+		warnings = append(warnings, fmt.Sprintf("snapferry does not know the signal %q. "+
+			"It knows freeze, cutover, abort, pause, resume, retry, round and bandwidth.", name))
 	}
 	return warnings
 }

@@ -97,7 +97,8 @@ func newView(r migration.Report, zone *time.Location) view {
 		copied := fmt.Sprintf("%s in %s blobs; %s were already there", human.Size(bytes), human.Count(blobs), human.Size(skipped))
 		if r.RoundsOmitted > 0 {
 			// The sums can't count what the report leaves out.
-			copied = fmt.Sprintf("more than %s in %s blobs (the report leaves out %d rounds)", human.Size(bytes), human.Count(blobs), r.RoundsOmitted)
+			copied = fmt.Sprintf("more than %s in %s blobs (the report leaves out %d rounds)",
+				human.Size(bytes), human.Count(blobs), r.RoundsOmitted)
 		}
 		v.Facts = append(v.Facts, fact{"Copied", copied})
 	}
@@ -107,7 +108,8 @@ func newView(r migration.Report, zone *time.Location) view {
 			v.Facts = append(v.Facts, fact{"Predicted before it", human.Span(r.Prediction.Millis)})
 		}
 		if blocked := r.FrozenWindow.BlockedMillis; blocked > 0 {
-			v.Facts = append(v.Facts, fact{"Writes stood still", human.Span(blocked) + ", from the block until the target took writes, including the wait for people"})
+			v.Facts = append(v.Facts, fact{"Writes stood still", human.Span(blocked) +
+				", from the block until the target took writes, including the wait for people"})
 		}
 	}
 	if r.Rehearsal != nil {

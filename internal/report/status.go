@@ -21,7 +21,8 @@ func (l *lines) add(format string, args ...any) { l.WriteString(fmt.Sprintf(form
 func StatusPage(s migration.Status, thrownAway string) string {
 	var page lines
 	if s.Rehearsal != nil {
-		page.add("**A rehearsal**: it blocks no writes, restores into throw-away indices (%s), and removes what it made.\n", thrownAway)
+		page.add("**A rehearsal**: it blocks no writes, restores into throw-away indices (%s), and removes what it made.\n",
+			thrownAway)
 	}
 	page.now(s)
 	page.attention(s.Attention)
@@ -132,7 +133,8 @@ func (l *lines) rounds(rounds []migration.Round) {
 	if len(rounds) == 0 {
 		return
 	}
-	l.add("\n| round | kind | snapshot | copied | there already | snapshot took | copy | restore | documents |\n|---|---|---|---|---|---|---|---|---|")
+	l.add("\n| round | kind | snapshot | copied | there already | snapshot took | copy | restore | documents |")
+	l.add("|---|---|---|---|---|---|---|---|---|")
 	for _, r := range rounds {
 		l.add("| %d | %s | %s | %s blobs, %s | %s blobs | %s | %s | %s | %s |", r.Number, r.Kind, r.Snapshot,
 			human.Count(r.BlobsCopied), human.Size(r.BytesCopied), human.Count(r.BlobsSkipped),
