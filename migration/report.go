@@ -1,6 +1,6 @@
 package migration
 
-// The results that a report can carry.
+// The results that a report can have.
 const (
 	ResultCompleted = "completed"
 	ResultAborted   = "aborted"

@@ -73,7 +73,7 @@ func TestThrottlesOfRoundsAreGivenOnce(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// Workflow state carries what was found, nothing more than there is.
+// Workflow state keeps what was found, nothing more than there is.
 func TestThrottlesFoundAsJSON(t *testing.T) {
 	text, err := json.Marshal(ThrottlesFound{Snapshot: "20mb", Recovery: &RecoveryFound{Persistent: "60mb"}})
 	require.NoError(t, err)

@@ -1,15 +1,16 @@
 // Package workflows holds the workflow Migration: the story of one migration, one method a phase.
 //
-// It reads from top to bottom: Migration in this file, the phases before the freeze in rounds.go and
+// It reads from top to bottom: Migration in migration.go, the phases before the freeze in rounds.go and
 // ready.go, the frozen window in freeze.go, and how it ends in ending.go. A phase is made of steps
 // (steps.go): a step runs activities until it succeeds, and parks for a person when no retry helps.
 // People's requests (requests.go) only set fields, and the story awaits them. What is remembered is in
 // state.go, whose parts have the methods that are about nothing else. A rehearsal goes the same way in
 // throw-away names and without the block; what differs is its course (course.go, rehearsal.go).
 //
-// The package knows the vocabulary of package migration and the Temporal SDK, and nothing of AWS, OSS
-// or Elasticsearch: all of that happens in activities, which it calls by name. A change of the order
-// of its commands breaks migrations that are under way: the histories below testdata/replay hold it.
+// The package knows the Temporal SDK, the vocabulary of package migration and the pages of
+// internal/report. It knows nothing of AWS, OSS or Elasticsearch: all of that happens in activities,
+// which it calls by name. A change of the order of its commands breaks migrations that are under way, so
+// tests replay the recorded histories below testdata/replay.
 package workflows
 
 import (

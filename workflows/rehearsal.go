@@ -28,7 +28,7 @@ type rehearsal struct {
 	Remains []string `json:"remains,omitempty"`
 }
 
-// The most that is carried and reported of what would have needed attention.
+// The most that is kept and reported of what would have needed attention.
 const (
 	maxAttention     = 100
 	longestAttention = 2000

@@ -33,8 +33,8 @@ type Carried struct {
 	Rehearsal *rehearsal `json:"rehearsal,omitempty"`
 }
 
-// A payload may have 2 MiB. What is carried stays far below that even after many weeks: a round
-// takes some 400 bytes, a decision 1 KiB.
+// A payload may have 2 MiB. The state stays far below that even after many weeks: a round takes some
+// 400 bytes, a decision 1 KiB.
 const (
 	maxRounds    = 500
 	maxDecisions = 200

@@ -11,7 +11,7 @@ import (
 )
 
 // While the second snapshot runs, two batches of its shards are copied; the copy
-// of the whole is told of them.
+// of the snapshot is told of them.
 func TestShardsAreCarriedWhileTheSnapshotRuns(t *testing.T) {
 	w := newWorld(t)
 	w.done = func(r migration.ShardsRequest) migration.DoneShards {
@@ -38,7 +38,7 @@ func TestShardsAreCarriedWhileTheSnapshotRuns(t *testing.T) {
 	require.Zero(t, report.Rounds[2].BlobsStreamed)
 }
 
-// What fails in it is left to the copy of the whole snapshot.
+// What fails in it is left to the copy of the snapshot.
 func TestARoundDoesWithoutStreaming(t *testing.T) {
 	for _, name := range []string{migration.ActivityAwaitShards, migration.ActivityCopyShards} {
 		t.Run(name, func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestShardsOfALostSnapshotDoNotCount(t *testing.T) {
 }
 
 // What was copied while the snapshot ran and is found lost in OSS afterwards is not
-// trusted once more: a person's retry carries it again.
+// trusted once more: a person's retry copies it again.
 func TestARetriedCopyTrustsNoStream(t *testing.T) {
 	w := newWorld(t)
 	w.done = func(r migration.ShardsRequest) migration.DoneShards {

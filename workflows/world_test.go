@@ -21,8 +21,23 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// world stands in for both clusters and buckets: it keeps what matters of them
-// and checks at every call what must hold at all times.
+// How a test of the workflow is written:
+//
+//   - w := newWorld(t) makes both clusters and buckets, and a plan with rounds every 15 minutes. Change
+//     w.plan, w.indices, w.pages and so on before the run.
+//   - Say when people send requests: w.at(20*time.Minute, migration.RequestFreeze). Time is skipped, so
+//     hours cost nothing. w.usualRequests() are a freeze and a cutover.
+//   - Say what goes wrong: w.fails(activity, times, type), or a hook in w.on (before a call) or w.after
+//     (after its effect). w.during(activity, n, do) runs do in the workflow's own loop, where alone the
+//     status may be queried. Hooks touch the world only through w.change, w.called and w.isBlocked.
+//   - w.run() runs the workflow to its end. w.completed(), w.aborted() or w.untouched() assert the end;
+//     completed and aborted return the report.
+//
+// Never sleep, and assert no order between activities that run side by side.
+
+// world stands in for both clusters and buckets: it keeps what matters of them and checks at every call
+// what must hold at all times. Among others: the base of a copy is the last published snapshot, only what
+// is published is restored, and nothing is handed over while the source takes writes.
 type world struct {
 	t   *testing.T
 	env *testsuite.TestWorkflowEnvironment
@@ -51,7 +66,7 @@ type world struct {
 	indices                             []migration.Index
 
 	plan string
-	// pages are those of every delta; empty means that one activity carries it.
+	// pages are those of every delta; empty means that one activity copies it.
 	pages []migration.CopyPage
 	// moves says when the nth call of an activity finds the repository changed.
 	moves        func(activity string, n int) bool
@@ -438,7 +453,7 @@ func (w *world) usualRequests() {
 	w.at(30*time.Minute, migration.RequestCutover)
 }
 
-// Hooks run beside other activities: a snapshot's beside those that carry its
+// Hooks run beside other activities: a snapshot's beside those that copy its
 // shards, and one that was given up beside its successors. They look at the world
 // and change it through these.
 
