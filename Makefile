@@ -1,50 +1,80 @@
-# Everything that is done with snapferry's sources. `make` alone lists the targets.
-# Needs Go, a JDK 17 and Maven; everything else is built into .lab/ the first time.
+# Everything that you do with snapferry's sources. `make` alone lists the targets.
+# You need Go, a JDK 17 and Maven. Everything else is built into .lab/ the first time.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .lab/bin
 
-# KEEP=1 leaves the demo's parts up, with the Temporal UI to look at.
+# KEEP=1: the demo leaves its servers running, with the Temporal UI to look at.
 KEEP ?=
-# Packages whose lab tests start real components; one after another.
-LAB_TESTS := ./lab/... ./internal/objectstore/s3/... ./activities
+# Packages with tests that start real servers, one after another. LAB_TESTS have other tests, too. Of
+# those packages only the tests whose names begin with TestLab run here: the others are unit tests.
+LAB_PACKAGES := ./lab/...
+LAB_TESTS := ./activities ./internal/objectstore/s3 ./internal/osstest
+# The version that the commands print: the nearest tag and the commit. Set it to name a release.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS := $(if $(VERSION),-ldflags '-X github.com/snapferry/snapferry/internal/version.release=$(VERSION)')
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 .PHONY: demo
-demo: ## move live indices from a real source to a real target on this computer (KEEP=1 leaves all of it up)
+demo: ## move live indices between real servers on this computer (KEEP=1 leaves them running)
 	go run ./lab/cmd/lab demo $(if $(KEEP),--keep)
 
 .PHONY: lab
-lab: ## bring up the real components and wait, to try things by hand
+lab: ## start the real servers and wait, so that you can try things by hand
 	go run ./lab/cmd/lab up
 
 .PHONY: test
-test: tools unit-test lab-test ## all tests: the unit tests, then those on real components
+test: tools unit-test lab-test ## run all tests: the unit tests, then those on real servers
 
 .PHONY: unit-test
-unit-test: ## the tests that need neither Java nor tools
+unit-test: ## run the tests that need neither Java nor tools
 	go test -race ./...
 
 .PHONY: lab-test
-lab-test: tools
-	go test -tags lab -count=1 -p 1 -timeout 40m $(LAB_TESTS)
+lab-test: tools ## run the tests on real servers only
+	go test -tags lab -count=1 -p 1 -timeout 3h $(LAB_PACKAGES)
+	go test -tags lab -count=1 -p 1 -timeout 3h -run '^TestLab' $(LAB_TESTS)
+
+.PHONY: cover
+cover: ## show how much of each package the unit tests reach, and write .lab/cover.html
+	@mkdir -p .lab
+	go test -coverprofile=.lab/cover.out ./...
+	go tool cover -html=.lab/cover.out -o .lab/cover.html
+	@go tool cover -func=.lab/cover.out | tail -1
+
+.PHONY: golden
+golden: ## write all golden files and docs/plan.schema.json again; review the difference
+	go test -count=1 $$(git grep -l snapferry/internal/golden -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|') -update
+	git diff --stat
+
+# Not straight into workflows/testdata/replay: a history that a release has written must stay there for
+# ever. Copy a new one beside it, under a name of its own.
+HISTORIES ?= .lab/histories
+
+.PHONY: histories
+histories: tools ## record workflow histories for the replay tests into .lab/histories (20 minutes)
+	@mkdir -p $(HISTORIES)
+	go test -tags lab -count=1 -timeout 40m ./lab/e2e -histories $(abspath $(HISTORIES))
 
 .PHONY: tools
-tools: ## build the Temporal dev server, the S3 server and the Elasticsearch nodes (minutes, the first time)
+tools: ## build the Temporal server, the S3 server and the Elasticsearch nodes (minutes, the first time)
 	go run ./lab/cmd/lab tools
 
 .PHONY: build
-build: ## build worker and starter into .lab/bin
-	go build -o $(BIN)/worker ./worker
-	go build -o $(BIN)/starter ./starter
+build: ## build worker and starter into .lab/bin (VERSION=v1.2.3 names the release)
+	go build $(LDFLAGS) -o $(BIN)/worker ./worker
+	go build $(LDFLAGS) -o $(BIN)/starter ./starter
+
+.PHONY: fmt
+fmt: lint-tools ## format the Go code: gofumpt, and lines of at most 120 columns
+	$(BIN)/golangci-lint fmt
 
 .PHONY: lint
-lint: lint-tools ## gofmt, vet, staticcheck and the layers (golangci-lint), and workflowcheck
-	@unformatted=$$(git ls-files '*.go' | xargs gofmt -l); if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+lint: lint-tools ## check form, mistakes and layers: golangci-lint, vet, staticcheck, workflowcheck
 	go vet ./...
 	go vet -tags lab ./...
 	$(BIN)/staticcheck -tags lab ./...
@@ -57,25 +87,25 @@ lint-tools: $(BIN)/lint-tools.stamp
 $(BIN)/lint-tools.stamp: tools/lint/go.mod tools/lint/go.sum
 	@mkdir -p $(BIN)
 	@echo "building golangci-lint, staticcheck and workflowcheck (minutes, the first time) ..."
-	go build -C tools/lint -o $(CURDIR)/$(BIN)/ github.com/golangci/golangci-lint/v2/cmd/golangci-lint go.temporal.io/sdk/contrib/tools/workflowcheck honnef.co/go/tools/cmd/staticcheck
+	go build -C tools/lint -o $(CURDIR)/$(BIN)/ tool
 	@touch $@
 
-# Sets of the benchmarks to run and what else is to be said, such as BENCH='--sets E --profile /tmp/profiles'.
+# More flags for the benchmark, such as BENCH='--sets E --profile /tmp/profiles'.
 BENCH ?=
 
 .PHONY: bench
-bench: bench-tools ## compare the copy with rclone on the same servers: table, and .lab/bench.json (up to 45 minutes)
+bench: bench-tools ## compare the copy with rclone on the same servers: a table, and .lab/bench.json (45 minutes)
 	$(BIN)/bench $(BENCH)
 
 .PHONY: bench-quick
-bench-quick: bench-tools ## two of its cases on a tenth of the data (two minutes)
+bench-quick: bench-tools ## run two cases of the benchmark on a tenth of the data (2 minutes)
 	$(BIN)/bench --quick $(BENCH)
 
-# What else is to be said to the benchmark of the frozen window, such as BENCH_WINDOW='--quick --latencies 20'.
+# More flags for the benchmark of the frozen window, such as BENCH_WINDOW='--quick --latencies 20'.
 BENCH_WINDOW ?=
 
 .PHONY: bench-window
-bench-window: tools bench-tools ## compare the frozen window with a shell script's: table, and .lab/bench-window.json (up to 25 minutes)
+bench-window: tools bench-tools ## compare the frozen window with a shell script's: a table, and .lab/bench-window.json (25 minutes)
 	go build -o $(BIN)/benchwindow ./lab/benchwindow
 	$(BIN)/benchwindow $(BENCH_WINDOW)
 
@@ -90,12 +120,12 @@ $(BIN)/rclone.stamp: tools/rclone/go.mod tools/rclone/go.sum
 	@touch $@
 
 .PHONY: fuzz
-fuzz: ## fuzz the decoders of plans and of the snapshot format, a minute each
+fuzz: ## fuzz the decoders of plans and of the snapshot format, one minute each
 	go test ./migration -fuzz FuzzDecode -fuzztime 1m
 	go test ./internal/repository -fuzz FuzzParseRoot -fuzztime 1m
 	go test ./internal/repository -fuzz FuzzParseShardSnapshot -fuzztime 1m
 	go test ./internal/repository -fuzz FuzzSmile -fuzztime 1m
 
 .PHONY: clean
-clean: ## remove the data of the demo and the lab; tools stay built
+clean: ## remove the data of the demo and the lab; built tools stay
 	rm -rf .lab/demo .lab/up

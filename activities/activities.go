@@ -17,6 +17,7 @@ import (
 
 	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/internal/pause"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -31,15 +32,12 @@ const (
 // Activities are all steps but the copy. The fields are what they need of the
 // world, so that tests can put another in its place.
 type Activities struct {
+	heart
 	cluster func(context.Context, side, migration.Run) (*elastic.Client, error)
 	buckets buckets
 	source  func(context.Context, migration.Run) (objectstore.Source, error)
 	sink    func(context.Context, migration.Run) (objectstore.Sink, error)
 	http    *http.Client
-
-	// heartbeat is called every beat; the SDK sends fewer.
-	heartbeat func(context.Context, ...any)
-	beat      time.Duration
 
 	sleep func(context.Context, time.Duration) error
 	now   func() time.Time
@@ -48,15 +46,14 @@ type Activities struct {
 // New makes the activities for a worker.
 func New() *Activities {
 	return &Activities{
-		cluster:   newClusters().get,
-		buckets:   cloudBuckets{},
-		source:    openSource,
-		sink:      openSink,
-		http:      &http.Client{Timeout: webhookTimeout},
-		heartbeat: activity.RecordHeartbeat,
-		beat:      time.Second,
-		sleep:     sleep,
-		now:       time.Now,
+		heart:   heart{heartbeat: activity.RecordHeartbeat, beat: time.Second},
+		cluster: newClusters().get,
+		buckets: cloudBuckets{},
+		source:  openSource,
+		sink:    openSink,
+		http:    &http.Client{Timeout: webhookTimeout},
+		sleep:   pause.For,
+		now:     time.Now,
 	}
 }
 

@@ -9,10 +9,9 @@ import (
 	"slices"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/sides"
 	"github.com/snapferry/snapferry/internal/transfer"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -36,7 +35,7 @@ const (
 // sides, or by what the copy has recorded with it; a deep audit reads it. Its
 // size alone proves nothing.
 func (c *Copier) AuditRepositories(ctx context.Context, request migration.AuditRequest) (migration.AuditReport, error) {
-	return perform(ctx, c.beating, "reading both repositories", func(ctx context.Context, p *pulse) (migration.AuditReport, error) {
+	return perform(ctx, c, "reading both repositories", func(ctx context.Context, p *pulse) (migration.AuditReport, error) {
 		run := request.Run()
 		source, err := c.source(ctx, run)
 		if err != nil {
@@ -48,17 +47,16 @@ func (c *Copier) AuditRepositories(ctx context.Context, request migration.AuditR
 		}
 		options := c.moving
 		options.Concurrency = max(request.Plan.Copy.Concurrency, 1)
-		listing := options
-		listing.Concurrency = min(options.Concurrency, auditIndices)
 		var report migration.AuditReport
 		for range auditTries {
+			mover := transfer.New(source, sink, options)
+			s3, oss := sides.Open(source, sink, mover, options.Retry)
 			job := &auditJob{
-				request: request, source: source, sink: sink, pulse: p, options: options,
-				mover: transfer.New(source, sink, options), lister: &copyJob{source: source, sink: sink, options: listing},
+				request: request, source: source, sink: sink, s3: s3, oss: oss, mover: mover, pulse: p, options: options,
 				classes: map[repository.Class]*migration.AuditClass{}, broken: map[int]bool{},
 			}
 			report, err = job.run(ctx)
-			if !errors.Is(err, errMoved) {
+			if !errors.Is(err, sides.ErrMoved) {
 				return report, err
 			}
 		}
@@ -74,16 +72,15 @@ type auditJob struct {
 	request migration.AuditRequest
 	source  objectstore.Source
 	sink    objectstore.Sink
+	s3, oss sides.Store
 	mover   *transfer.Mover
 	options transfer.Options
 	pulse   *pulse
-	// lister lends the copy's way to list and to do things side by side.
-	lister *copyJob
 	// check begins what needs requests beside the listings, as many at once as the
 	// plan allows. Its context outlives that of the listing.
-	check func(func(ctx context.Context) error)
+	check sides.Submit
 
-	from, to  auditedRoot
+	from, to  sides.Side
 	snapshots []auditedSnapshot
 	indices   map[string]*auditedIndex
 
@@ -91,17 +88,6 @@ type auditJob struct {
 	report  migration.AuditReport
 	classes map[repository.Class]*migration.AuditClass
 	broken  map[int]bool // by number of the snapshot
-}
-
-// auditedRoot is one side's root. Root is nil if there is none, or none that can
-// be understood.
-type auditedRoot struct {
-	*repository.Root
-	found      bool
-	generation int64 // -1 if there is none, and of the root of 2.x
-	data       []byte
-	etag       string
-	objects    map[string]objectstore.Object
 }
 
 // auditedSnapshot is a successful snapshot that either root lists.
@@ -128,80 +114,43 @@ func (j *auditJob) run(ctx context.Context) (migration.AuditReport, error) {
 	j.pulse.set(migration.Progress{Doing: "comparing"})
 	err := j.compare(ctx)
 	j.conclude()
-	if err == nil {
-		err = j.fence(ctx)
+	for _, side := range []sides.Side{j.from, j.to} {
+		if err == nil {
+			err = side.Unchanged(ctx)
+		}
 	}
 	return j.report, err
 }
 
+// listing is how many folders of indices are looked at side by side.
+func (j *auditJob) listing() int { return min(j.options.Concurrency, auditIndices) }
+
 func (j *auditJob) readRoots(ctx context.Context) (err error) {
-	if j.from, err = j.readRoot(ctx, j.source, j.mover.Read); err != nil {
+	if j.from, err = j.s3.ReadSide(ctx); err != nil {
 		return err
 	}
 	where := fmt.Sprintf("below %s in the S3 bucket %s", j.request.Run().SourceBasePath(), j.request.Plan.Source.Repository.Bucket)
-	if !j.from.found {
+	if !j.from.Found {
 		return fail(migration.ErrorMissing, "audit: there is no repository %s: nothing to compare with", where)
 	}
 	if j.from.Root == nil {
-		return fail(migration.ErrorRepository, "audit: %s %s can't be understood", j.from.key(), where)
+		return fail(migration.ErrorRepository, "audit: %s %s can't be understood", j.from.Key(), where)
 	}
-	if j.to, err = j.readRoot(ctx, j.sink, j.mover.ReadBack); err != nil {
+	if j.to, err = j.oss.ReadSide(ctx); err != nil {
 		return err
 	}
 	return j.completeRoots(ctx, where)
 }
 
-type readWhole func(ctx context.Context, key string, limit int64) ([]byte, objectstore.Info, error)
-
-// readRoot reads the highest root of a side. One that is damaged is none.
-func (j *auditJob) readRoot(ctx context.Context, store objectstore.Reader, read readWhole) (auditedRoot, error) {
-	objects, generation, found, err := rootFolder(ctx, j.lister, store)
-	r := auditedRoot{objects: objects, generation: -1}
-	if err != nil {
-		return r, err
-	}
-	if generation, found = orLegacy(objects, generation, found); !found {
-		return r, nil
-	}
-	r.found, r.generation = true, generation
-	data, info, err := read(ctx, repository.RootIndexKey(generation), metadataLimit)
-	if gone(err) {
-		return r, errMoved // between the listing and now
-	}
-	if err != nil {
-		return r, unlessDamaged(err)
-	}
-	r.data, r.etag = data, info.ETag
-	if root, err := repository.ParseRoot(generation, data); err == nil {
-		r.Root = root
-	}
-	return r, nil
-}
-
-// gone tells whether a read failed because there is no such object.
-func gone(err error) bool {
-	lost, ok := errors.AsType[*transfer.Error](err)
-	return ok && lost.Kind == transfer.Vanished || objectstore.KindOf(err) == objectstore.NotFound
-}
-
-// unlessDamaged keeps an error that says nothing about the object: what can't be
-// read unharmed, or is larger than such an object may be, is a finding instead.
-func unlessDamaged(err error) error {
-	if broken, ok := errors.AsType[*transfer.Error](err); ok && broken.Kind == transfer.Corrupt || objectstore.KindOf(err) == objectstore.Invalid {
-		return nil
-	}
-	return err
-}
-
 // either reads a metadata object from S3, or from OSS if S3 has none. It is nil
 // if neither gives one: then the listings and comparisons tell why.
 func (j *auditJob) either(ctx context.Context, key string) ([]byte, error) {
-	for _, read := range []readWhole{j.mover.Read, j.mover.ReadBack} {
-		data, _, err := read(ctx, key, metadataLimit)
+	for _, store := range []sides.Store{j.s3, j.oss} {
+		data, _, err := store.Read(ctx, key)
 		if err == nil {
 			return data, nil
 		}
-		if !gone(err) && unlessDamaged(err) != nil {
+		if !sides.Gone(err) && !sides.Damaged(err) {
 			return nil, err
 		}
 	}
@@ -233,7 +182,7 @@ func (j *auditJob) chooseSnapshots(ctx context.Context) error {
 		}
 	}
 	if j.request.Snapshot != "" && !asked {
-		return fail(migration.ErrorMissing, "audit: neither %s in S3 nor the root in OSS lists a snapshot %s", j.from.key(), j.request.Snapshot)
+		return fail(migration.ErrorMissing, "audit: neither %s in S3 nor the root in OSS lists a snapshot %s", j.from.Key(), j.request.Snapshot)
 	}
 	j.report.SnapshotsChecked = len(j.snapshots)
 	return j.chooseIndices()
@@ -277,16 +226,16 @@ func (j *auditJob) chooseIndices() error {
 
 // compareRoots says what a cluster that reads OSS finds there.
 func (j *auditJob) compareRoots() {
-	j.report.SourceGeneration, j.report.TargetGeneration = j.from.generation, j.to.generation
-	j.report.SourceRoot = j.from.key()
-	from, to := j.from.key(), "the root"
-	if j.to.found {
-		j.report.TargetRoot = j.to.key()
-		to = j.to.key()
+	j.report.SourceGeneration, j.report.TargetGeneration = j.from.Generation, j.to.Generation
+	j.report.SourceRoot = j.from.Key()
+	from, to := j.from.Key(), "the root"
+	if j.to.Found {
+		j.report.TargetRoot = j.to.Key()
+		to = j.to.Key()
 	}
-	j.report.RootsEqual = j.to.found && from == to && bytes.Equal(j.from.data, j.to.data)
+	j.report.RootsEqual = j.to.Found && from == to && bytes.Equal(j.from.Data, j.to.Data)
 	switch {
-	case !j.to.found:
+	case !j.to.Found:
 		j.problem("there is no root index-N in OSS: nothing was published there")
 		return
 	case j.to.Root == nil:
@@ -308,9 +257,9 @@ func (j *auditJob) compareRoots() {
 		return
 	}
 	switch {
-	case j.to.generation > j.from.generation:
+	case j.to.Generation > j.from.Generation:
 		j.problem("%s stands in OSS, higher than %s in S3: a cluster reads that one", to, from)
-	case j.to.generation < j.from.generation:
+	case j.to.Generation < j.from.Generation:
 		j.problem("%s in OSS is older than %s in S3: what came after it is not published", to, from)
 	case !j.report.RootsEqual:
 		j.problem("%s in OSS is another than in S3", to)
@@ -332,25 +281,10 @@ func (j *auditJob) problem(format string, args ...any) {
 
 // compare goes through both repositories.
 func (j *auditJob) compare(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	checks, working := errgroup.WithContext(ctx)
-	checks.SetLimit(j.options.Concurrency)
-	j.check = func(work func(context.Context) error) { checks.Go(func() error { return work(working) }) }
-	err := j.compareAll(working)
-	if err != nil {
-		cancel()
-	}
-	// If a check has failed, err is its cancellation.
-	return firstReal(err, checks.Wait())
-}
-
-// firstReal prefers an error that says something to the cancellation that followed from it.
-func firstReal(a, b error) error {
-	if a == nil || errors.Is(a, context.Canceled) && b != nil {
-		return b
-	}
-	return a
+	return sides.WalkAndWork(ctx, j.options.Concurrency, func(ctx context.Context, check sides.Submit) error {
+		j.check = check
+		return j.compareAll(ctx)
+	})
 }
 
 func (j *auditJob) compareAll(ctx context.Context) error {
@@ -362,21 +296,21 @@ func (j *auditJob) compareAll(ctx context.Context) error {
 		ids[id] = true
 	}
 	if j.request.Snapshot == "" {
-		for _, store := range []objectstore.Reader{j.source, j.sink} {
-			folder, err := retry(ctx, j.lister, func() (objectstore.Folder, error) { return store.ListFolder(ctx, repository.IndicesPrefix) })
-			if err != nil {
-				return err
-			}
-			for _, f := range folder.Folders {
-				ids[f[len(repository.IndicesPrefix):len(f)-1]] = true
-			}
-			if store == objectstore.Reader(j.sink) {
-				j.foreign(folder.Objects)
-			}
+		inS3, _, err := j.s3.Indices(ctx)
+		if err != nil {
+			return err
 		}
+		inOSS, beside, err := j.oss.Indices(ctx)
+		if err != nil {
+			return err
+		}
+		for _, id := range slices.Concat(inS3, inOSS) {
+			ids[id] = true
+		}
+		j.foreign(beside)
 	}
 	j.pulse.update(func(p *migration.Progress) { p.ShardsTotal = 0 })
-	return inParallel(ctx, j.lister, slices.Sorted(maps.Keys(ids)), j.compareIndex)
+	return sides.InParallel(ctx, j.listing(), slices.Sorted(maps.Keys(ids)), j.compareIndex)
 }
 
 // compareRootFolder compares the objects of the root folder but the root itself.
@@ -385,15 +319,15 @@ func (j *auditJob) compareRootFolder(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	keys := maps.Clone(j.from.objects)
-	maps.Copy(keys, j.to.objects)
+	keys := maps.Clone(j.from.Objects)
+	maps.Copy(keys, j.to.Objects)
 	for key := range needs {
 		keys[key] = objectstore.Object{}
 	}
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		pair := keyPair{key: key, source: object(j.from.objects, key), target: object(j.to.objects, key)}
+		pair := sides.Pair{Key: key, Source: j.from.Object(key), Target: j.to.Object(key)}
 		if n := needs[key]; n != nil {
-			n.keyPair = pair
+			n.Pair = pair
 			if err := j.compareRootObject(ctx, n); err != nil {
 				return err
 			}
@@ -404,7 +338,7 @@ func (j *auditJob) compareRootFolder(ctx context.Context) error {
 	if j.request.Snapshot != "" {
 		return nil
 	}
-	folder, err := retry(ctx, j.lister, func() (objectstore.Folder, error) { return j.sink.ListFolder(ctx, "") })
+	folder, err := j.oss.Folder(ctx, "")
 	if err != nil {
 		return err
 	}
@@ -412,7 +346,7 @@ func (j *auditJob) compareRootFolder(ctx context.Context) error {
 		if name == repository.IndicesPrefix {
 			continue
 		}
-		for o, err := range j.lister.ordered(ctx, j.sink, name) {
+		for o, err := range j.oss.Ordered(ctx, name) {
 			if err != nil {
 				return err
 			}
@@ -465,22 +399,22 @@ func (j *auditJob) compareRootObject(ctx context.Context, n *auditNeed) error {
 	case n.class == repository.ClassRootIndex:
 		j.count(n)
 		switch {
-		case n.target == nil:
+		case n.Target == nil:
 			j.bad(n, missing, "the root that S3 has is not in OSS")
-		case !j.report.RootsEqual && j.to.generation == j.from.generation:
+		case !j.report.RootsEqual && j.to.Generation == j.from.Generation:
 			j.bad(n, different, "its bytes are others than in S3")
 		default:
 			j.proven(n)
 		}
 		return nil
-	case n.class == repository.ClassLatest && n.target != nil:
+	case n.class == repository.ClassLatest && n.Target != nil:
 		// The copy writes it anew: it goes with OSS's root, not with S3's object.
 		j.count(n)
-		data, _, err := j.mover.ReadBack(ctx, n.key, auditSmall)
-		if err != nil && !gone(err) && unlessDamaged(err) != nil {
+		data, _, err := j.mover.ReadBack(ctx, n.Key, auditSmall)
+		if err != nil && !sides.Gone(err) && !sides.Damaged(err) {
 			return err
 		}
-		if bytes.Equal(data, repository.EncodeLatest(j.to.generation)) {
+		if bytes.Equal(data, repository.EncodeLatest(j.to.Generation)) {
 			j.proven(n)
 		} else {
 			j.bad(n, different, "it doesn't name the highest root in OSS")
@@ -488,31 +422,4 @@ func (j *auditJob) compareRootObject(ctx context.Context, n *auditNeed) error {
 		return nil
 	}
 	return j.judge(ctx, n)
-}
-
-// fence makes sure that both roots are those that the audit began with.
-func (j *auditJob) fence(ctx context.Context) error {
-	for _, side := range []struct {
-		store objectstore.Reader
-		was   auditedRoot
-	}{{j.source, j.from}, {j.sink, j.to}} {
-		objects, generation, found, err := rootFolder(ctx, j.lister, side.store)
-		if err != nil {
-			return err
-		}
-		if generation, found = orLegacy(objects, generation, found); !found {
-			generation = -1
-		}
-		if found != side.was.found || generation != side.was.generation || side.was.etag != "" && objects[repository.RootIndexKey(generation)].ETag != side.was.etag {
-			return errMoved
-		}
-	}
-	return nil
-}
-
-func object(objects map[string]objectstore.Object, key string) *objectstore.Object {
-	if o, ok := objects[key]; ok {
-		return &o
-	}
-	return nil
 }

@@ -11,19 +11,13 @@ import (
 
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/repository"
-	"github.com/snapferry/snapferry/internal/transfer"
+	"github.com/snapferry/snapferry/internal/sides"
 	"github.com/snapferry/snapferry/migration"
 )
 
-// keyPair is a key and what stands under it on either side.
-type keyPair struct {
-	key            string
-	source, target *objectstore.Object
-}
-
 // auditNeed is an object that must be in OSS.
 type auditNeed struct {
-	keyPair
+	sides.Pair
 	class repository.Class
 	// length is what the snapshot says, -1 if it doesn't.
 	length int64
@@ -42,15 +36,16 @@ func (j *auditJob) compareIndex(ctx context.Context, id string) error {
 		return err
 	}
 	w := &indexWalk{auditJob: j, needs: needs, shards: shards}
-	for pair, err := range j.lister.pairs(ctx, repository.IndicesPrefix+id+"/") {
-		if err == nil {
-			err = w.see(ctx, pair)
-		}
-		if err != nil {
+	march := sides.March{Source: j.s3, Target: j.oss, Enter: w.enter, See: w.see, Leave: w.leave}
+	if err := march.Index(ctx, id, slices.Collect(maps.Keys(shards))); err != nil {
+		return err
+	}
+	for _, key := range slices.Sorted(maps.Keys(needs)) {
+		if err := j.judge(ctx, needs[key]); err != nil {
 			return err
 		}
 	}
-	return w.end(ctx)
+	return nil
 }
 
 // indexNeeds reads the metadata of an index: which of it is needed, and which
@@ -62,7 +57,7 @@ func (j *auditJob) indexNeeds(ctx context.Context, id string) (map[string]*audit
 		return needs, shards, nil
 	}
 	for key, snapshots := range index.metadata {
-		needs[key] = &auditNeed{keyPair: keyPair{key: key}, class: repository.ClassIndexMetadata, length: -1, snapshots: snapshots}
+		needs[key] = &auditNeed{Pair: sides.Pair{Key: key}, class: repository.ClassIndexMetadata, length: -1, snapshots: snapshots}
 		data, err := j.either(ctx, key)
 		if err != nil {
 			return nil, nil, err
@@ -81,84 +76,39 @@ func (j *auditJob) indexNeeds(ctx context.Context, id string) (map[string]*audit
 	return needs, shards, nil
 }
 
-// indexWalk goes through the keys of an index in their order, one shard after
-// the other.
+// indexWalk is what an audit knows while it goes through an index.
 type indexWalk struct {
 	*auditJob
 	needs  map[string]*auditNeed
-	shards map[repository.ShardID][]int // those still to come
+	shards map[repository.ShardID][]int // the snapshots that need each
 	shard  *auditShard                  // the present one
 }
 
-func (w *indexWalk) see(ctx context.Context, pair keyPair) error {
-	k := repository.Classify(pair.key)
+func (w *indexWalk) enter(ctx context.Context, id repository.ShardID) (err error) {
+	w.shard, err = w.openShard(ctx, id, w.shards[id])
+	return err
+}
+
+func (w *indexWalk) see(_ context.Context, pair sides.Pair, k repository.Key) error {
+	needs := w.needs
 	switch k.Class {
 	case repository.ClassData, repository.ClassShardSnapshot, repository.ClassShardIndex:
-		if w.shard == nil || w.shard.id != k.Shard {
-			if err := w.enter(ctx, k.Shard); err != nil {
-				return err
-			}
-		}
-		if n := w.shard.needs[pair.key]; n != nil {
-			n.keyPair = pair
-			return nil
-		}
-	case repository.ClassIndexMetadata:
-		if n := w.needs[pair.key]; n != nil {
-			n.keyPair = pair
-			return nil
-		}
+		needs = w.shard.needs
 	}
-	if w.request.Snapshot == "" {
+	if n := needs[pair.Key]; n != nil {
+		n.Pair = pair
+	} else if w.request.Snapshot == "" {
 		w.unneeded(pair)
 	}
 	return nil
 }
 
-// enter ends the present shard and begins another.
-func (w *indexWalk) enter(ctx context.Context, id repository.ShardID) error {
-	if err := w.leave(ctx); err != nil {
+func (w *indexWalk) leave(ctx context.Context, _ repository.ShardID) error {
+	if err := w.judgeShard(ctx, w.shard); err != nil {
 		return err
 	}
-	snapshots := w.shards[id]
-	delete(w.shards, id)
-	var err error
-	w.shard, err = w.openShard(ctx, id, snapshots)
-	return err
-}
-
-func (w *indexWalk) leave(ctx context.Context) error {
-	if w.shard == nil {
-		return nil
-	}
-	shard := w.shard
-	w.shard = nil
-	if err := w.judgeShard(ctx, shard); err != nil {
-		return err
-	}
-	if len(shard.needs) > 0 {
+	if len(w.shard.needs) > 0 {
 		w.pulse.update(func(p *migration.Progress) { p.ShardsDone++ })
-	}
-	return nil
-}
-
-// end comes to the shards of which no key stands on either side, and to the
-// metadata.
-func (w *indexWalk) end(ctx context.Context) error {
-	for len(w.shards) > 0 {
-		for id := range w.shards {
-			if err := w.enter(ctx, id); err != nil {
-				return err
-			}
-		}
-	}
-	if err := w.leave(ctx); err != nil {
-		return err
-	}
-	for _, key := range slices.Sorted(maps.Keys(w.needs)) {
-		if err := w.judge(ctx, w.needs[key]); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -178,7 +128,7 @@ func (j *auditJob) openShard(ctx context.Context, id repository.ShardID, snapsho
 		if err != nil {
 			return nil, err
 		}
-		need := &auditNeed{keyPair: keyPair{key: key}, class: repository.ClassShardSnapshot, length: -1, snapshots: []int{n}}
+		need := &auditNeed{Pair: sides.Pair{Key: key}, class: repository.ClassShardSnapshot, length: -1, snapshots: []int{n}}
 		shard.needs[key] = need
 		data, err := j.either(ctx, key)
 		if err != nil {
@@ -216,7 +166,7 @@ func (s *auditShard) add(list *repository.ShardSnapshot, snapshot int) error {
 			}
 			need := s.needs[key]
 			if need == nil {
-				need = &auditNeed{keyPair: keyPair{key: key}, class: repository.ClassData, length: part.Length}
+				need = &auditNeed{Pair: sides.Pair{Key: key}, class: repository.ClassData, length: part.Length}
 				s.needs[key] = need
 			}
 			need.snapshots = append(need.snapshots, snapshot)
@@ -249,9 +199,9 @@ func (j *auditJob) judgeShard(ctx context.Context, shard *auditShard) error {
 // judge decides on one object, if the listings don't do, by a check of its own
 // beside the others.
 func (j *auditJob) judge(ctx context.Context, n *auditNeed) error {
-	if n.optional && n.source == nil {
-		if n.target != nil {
-			j.surplus(n.keyPair, n.class, "S3 has none any more, and no restore reads it", true)
+	if n.optional && n.Source == nil {
+		if n.Target != nil {
+			j.surplus(n.Pair, n.class, "S3 has none any more, and no restore reads it", true)
 		}
 		return nil
 	}
@@ -260,7 +210,7 @@ func (j *auditJob) judge(ctx context.Context, n *auditNeed) error {
 		j.bad(n, kind, reason)
 		return nil
 	}
-	if n.source != nil && objectstore.SameMD5(n.source.ETag, n.target.ETag) {
+	if n.Source != nil && objectstore.SameMD5(n.Source.ETag, n.Target.ETag) {
 		j.proven(n)
 		return nil
 	}
@@ -285,16 +235,16 @@ func (j *auditJob) judge(ctx context.Context, n *auditNeed) error {
 // obvious is what listings and snapshots alone tell.
 func (n *auditNeed) obvious() (findingKind, string) {
 	switch {
-	case n.target == nil && n.source == nil:
+	case n.Target == nil && n.Source == nil:
 		return missing, "neither OSS nor S3 has it"
-	case n.target == nil:
+	case n.Target == nil:
 		return missing, "it is not in OSS"
 	case n.conflict != "":
 		return different, n.conflict
-	case n.length >= 0 && n.target.Size != n.length:
-		return different, fmt.Sprintf("OSS has %d bytes, the snapshot says %d", n.target.Size, n.length)
-	case n.source != nil && n.source.Size != n.target.Size:
-		return different, fmt.Sprintf("OSS has %d bytes, S3 %d", n.target.Size, n.source.Size)
+	case n.length >= 0 && n.Target.Size != n.length:
+		return different, fmt.Sprintf("OSS has %d bytes, the snapshot says %d", n.Target.Size, n.length)
+	case n.Source != nil && n.Source.Size != n.Target.Size:
+		return different, fmt.Sprintf("OSS has %d bytes, S3 %d", n.Target.Size, n.Source.Size)
 	}
 	return 0, ""
 }
@@ -303,24 +253,26 @@ func (n *auditNeed) obvious() (findingKind, string) {
 // the copy has recorded, and small ones by their bytes. The reason is empty if
 // they are the same.
 func (j *auditJob) prove(ctx context.Context, n *auditNeed) (reason string, err error) {
-	if n.source == nil {
+	if n.Source == nil {
 		return "S3 has lost it, so there is nothing to compare it with; --deep compares data with the checksum in the snapshot", nil
 	}
-	_, present, err := j.mover.Present(ctx, blobOf(n.source))
+	_, present, err := j.mover.Present(ctx, sides.BlobOf(n.Source))
 	if err != nil || present {
 		return "", err
 	}
-	if n.source.Size > auditSmall && n.class == repository.ClassData {
-		return fmt.Sprintf("its ETag is %s in S3 and %s in OSS, and nothing recorded there proves that it is the same; --deep reads it", n.source.ETag, n.target.ETag), nil
+	if n.Source.Size > auditSmall && n.class == repository.ClassData {
+		return fmt.Sprintf("its ETag is %s in S3 and %s in OSS, and nothing recorded there proves that it is the same; --deep reads it", n.Source.ETag, n.Target.ETag), nil
 	}
 	var data [2][]byte
-	for i, read := range []readWhole{j.mover.Read, j.mover.ReadBack} {
-		data[i], _, err = read(ctx, n.key, metadataLimit)
-		if gone(err) {
-			return "", errMoved
-		}
-		if err != nil {
-			return fmt.Sprintf("it can't be read: %v", err), unlessDamaged(err)
+	for i, store := range []sides.Store{j.s3, j.oss} {
+		data[i], _, err = store.Read(ctx, n.Key)
+		switch {
+		case sides.Gone(err):
+			return "", sides.ErrMoved
+		case sides.Damaged(err):
+			return fmt.Sprintf("it can't be read: %v", err), nil
+		case err != nil:
+			return "", err
 		}
 	}
 	if !bytes.Equal(data[0], data[1]) {
@@ -329,30 +281,26 @@ func (j *auditJob) prove(ctx context.Context, n *auditNeed) (reason string, err 
 	return "", nil
 }
 
-func blobOf(o *objectstore.Object) transfer.Blob {
-	return transfer.Blob{Key: o.Key, Size: o.Size, ETag: o.ETag}
-}
-
 // unneeded is about an object that no audited snapshot needs.
-func (j *auditJob) unneeded(pair keyPair) {
-	k := repository.Classify(pair.key)
+func (j *auditJob) unneeded(pair sides.Pair) {
+	k := repository.Classify(pair.Key)
 	if k.Class == repository.ClassTemporary {
 		return
 	}
 	j.tally(k.Class, func(c *migration.AuditClass) {
-		if pair.source != nil {
-			c.Source.Add(pair.source.Size)
+		if pair.Source != nil {
+			c.Source.Add(pair.Source.Size)
 		}
-		if pair.target != nil {
-			c.Target.Add(pair.target.Size)
+		if pair.Target != nil {
+			c.Target.Add(pair.Target.Size)
 		}
 	})
-	if pair.target == nil {
+	if pair.Target == nil {
 		return
 	}
-	same := pair.source != nil && pair.source.Size == pair.target.Size && objectstore.SameMD5(pair.source.ETag, pair.target.ETag)
+	same := pair.Same()
 	switch {
-	case k.Class == repository.ClassRootIndex && k.Generation > j.from.generation:
+	case k.Class == repository.ClassRootIndex && k.Generation > j.from.Generation:
 		j.surplus(pair, k.Class, "a cluster reads the highest root, and S3 doesn't have it", false)
 	case k.Class == repository.ClassRootIndex:
 		j.surplus(pair, k.Class, "an older root, which no cluster reads", true)
@@ -370,7 +318,7 @@ func (j *auditJob) unneeded(pair keyPair) {
 // foreign are objects of OSS that stand where Elasticsearch has none.
 func (j *auditJob) foreign(objects []objectstore.Object) {
 	for _, o := range objects {
-		j.unneeded(keyPair{key: o.Key, target: &o})
+		j.unneeded(sides.Pair{Key: o.Key, Target: &o})
 	}
 }
 
@@ -394,11 +342,11 @@ func (j *auditJob) tally(class repository.Class, count func(*migration.AuditClas
 func (j *auditJob) count(n *auditNeed) {
 	j.tally(n.class, func(c *migration.AuditClass) {
 		c.Needed.Add(n.size())
-		if n.source != nil {
-			c.Source.Add(n.source.Size)
+		if n.Source != nil {
+			c.Source.Add(n.Source.Size)
 		}
-		if n.target != nil {
-			c.Target.Add(n.target.Size)
+		if n.Target != nil {
+			c.Target.Add(n.Target.Size)
 		}
 	})
 }
@@ -408,10 +356,10 @@ func (n *auditNeed) size() int64 {
 	switch {
 	case n.length >= 0:
 		return n.length
-	case n.source != nil:
-		return n.source.Size
-	case n.target != nil:
-		return n.target.Size
+	case n.Source != nil:
+		return n.Source.Size
+	case n.Target != nil:
+		return n.Target.Size
 	}
 	return 0
 }
@@ -433,7 +381,7 @@ func (j *auditJob) bad(n *auditNeed, kind findingKind, reason string) {
 		if kind == different {
 			findings = &j.report.Different
 		}
-		add(findings, n.keyPair, n.class, n.size(), reason, harmless)
+		add(findings, n.Pair, n.class, n.size(), reason, harmless)
 		if !harmless {
 			for _, s := range n.snapshots {
 				j.broken[s] = true
@@ -443,10 +391,10 @@ func (j *auditJob) bad(n *auditNeed, kind findingKind, reason string) {
 	j.progress(n)
 }
 
-func (j *auditJob) surplus(pair keyPair, class repository.Class, reason string, harmless bool) {
+func (j *auditJob) surplus(pair sides.Pair, class repository.Class, reason string, harmless bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	add(&j.report.Surplus, pair, class, pair.target.Size, reason, harmless)
+	add(&j.report.Surplus, pair, class, pair.Target.Size, reason, harmless)
 }
 
 func (j *auditJob) progress(n *auditNeed) {
@@ -456,17 +404,17 @@ func (j *auditJob) progress(n *auditNeed) {
 	})
 }
 
-func add(to *migration.AuditFindings, pair keyPair, class repository.Class, size int64, reason string, harmless bool) {
+func add(to *migration.AuditFindings, pair sides.Pair, class repository.Class, size int64, reason string, harmless bool) {
 	to.Add(size)
 	if harmless {
 		to.Harmless++
 	}
-	f := migration.AuditFinding{Key: pair.key, Class: class.String(), Reason: shorten(reason), Harmless: harmless, SourceBytes: -1, TargetBytes: -1}
-	if pair.source != nil {
-		f.SourceBytes = pair.source.Size
+	f := migration.AuditFinding{Key: pair.Key, Class: class.String(), Reason: shorten(reason), Harmless: harmless, SourceBytes: -1, TargetBytes: -1}
+	if pair.Source != nil {
+		f.SourceBytes = pair.Source.Size
 	}
-	if pair.target != nil {
-		f.TargetBytes = pair.target.Size
+	if pair.Target != nil {
+		f.TargetBytes = pair.Target.Size
 	}
 	to.Examples = append(to.Examples, f)
 	if len(to.Examples) > 2*migration.AuditExamples {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/sides"
 	"github.com/snapferry/snapferry/internal/transfer"
 )
 
@@ -80,11 +81,11 @@ func (j *auditJob) conclusion(n *auditNeed, reason, whole string, f repository.F
 	switch {
 	case reason != "":
 		j.bad(n, different, reason)
-	case whole != "" && n.source != nil:
+	case whole != "" && n.Source != nil:
 		j.bad(n, different, whole+"; S3 has the same bytes: the snapshot was damaged before it was copied")
 	case whole != "":
 		j.bad(n, different, whole)
-	case n.source == nil && f.Checksum == "":
+	case n.Source == nil && f.Checksum == "":
 		j.bad(n, different, "S3 has lost it, and the snapshot records no checksum to compare it with")
 	default:
 		j.proven(n)
@@ -101,18 +102,18 @@ func (j *auditJob) read(ctx context.Context, n *auditNeed, sum *luceneSum) (reas
 	if err != nil {
 		return "", err
 	}
-	if err := j.stream(ctx, store, n.target, io.MultiWriter(hashes, sum)); err != nil {
+	if err := j.stream(ctx, store, n.Target, io.MultiWriter(hashes, sum)); err != nil {
 		return "", movedIf(err)
 	}
 	j.mu.Lock()
-	j.report.BytesRead += n.target.Size
+	j.report.BytesRead += n.Target.Size
 	j.mu.Unlock()
-	if n.source == nil || hashes.makes(n.source.ETag) {
+	if n.Source == nil || hashes.makes(n.Source.ETag) {
 		return "", nil
 	}
 	// S3's ETag needn't be made of MD5s: then its bytes tell.
 	source := newETagHashes(0)
-	if err := j.stream(ctx, j.source, n.source, source); err != nil {
+	if err := j.stream(ctx, j.source, n.Source, source); err != nil {
 		return "", movedIf(err)
 	}
 	if source.md5() != hashes.md5() {
@@ -125,7 +126,7 @@ func (j *auditJob) read(ctx context.Context, n *auditNeed, sum *luceneSum) (reas
 // repository that moves.
 func movedIf(err error) error {
 	if kind := objectstore.KindOf(err); kind == objectstore.NotFound || kind == objectstore.Changed {
-		return errMoved
+		return sides.ErrMoved
 	}
 	return err
 }
@@ -161,10 +162,10 @@ func (j *auditJob) stream(ctx context.Context, store ranged, o *objectstore.Obje
 // hashesFor prepares what S3's ETag is made of: the parts of an upload have MD5s of
 // their own.
 func (j *auditJob) hashesFor(ctx context.Context, n *auditNeed) (*etagHashes, error) {
-	if n.source == nil || !strings.Contains(n.source.ETag, "-") {
+	if n.Source == nil || !strings.Contains(n.Source.ETag, "-") {
 		return newETagHashes(0), nil
 	}
-	parts, err := retry(ctx, j.lister, func() (objectstore.Parts, error) { return j.source.Parts(ctx, n.key, n.source.ETag) })
+	parts, err := transfer.Do(ctx, j.options.Retry, func() (objectstore.Parts, error) { return j.source.Parts(ctx, n.Key, n.Source.ETag) })
 	return newETagHashes(parts.PartSize), movedIf(err)
 }
 

@@ -7,62 +7,39 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/testsuite"
 
 	"github.com/snapferry/snapferry/internal/objectstore"
-	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
+	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
 )
 
-// What a worker copies between real protocols a worker finds whole there, shallow and deep, also where S3's objects were
-// uploaded in parts; and an object that was replaced by another of its size it finds.
+// What a worker copies between real protocols a worker finds complete there, shallow and deep, also where S3's objects
+// were uploaded in parts. It finds an object that was replaced by another one of the same size.
 func TestLabAudit(t *testing.T) {
-	t.Setenv("AWS_ACCESS_KEY_ID", "ak")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "sk")
-	t.Setenv("OSS_ID", "ak")
-	t.Setenv("OSS_SECRET", "sk")
-	oss, err := osstest.Start(osstest.Options{Dir: t.TempDir(), Region: "ap-southeast-1", Keys: []osstest.Key{{ID: "ak", Secret: "sk"}}})
-	require.NoError(t, err)
-	defer oss.Close()
-	require.NoError(t, oss.CreateBucket("bucket-oss", osstest.BucketOptions{}))
-	endpoint := startS3(t)
-	run := migration.Run{Token: "tok", Plan: migration.Plan{
-		Copy: migration.Copy{Concurrency: 16},
-		Source: migration.Source{Repository: migration.SourceRepository{Bucket: "bucket-s3", Region: "eu-west-1", BasePath: "ferry/movies",
-			Reader: migration.SourceReader{Endpoint: endpoint, PathStyle: true}}},
-		Target: migration.Target{Repository: migration.TargetRepository{Bucket: "bucket-oss", Region: "ap-southeast-1", BasePath: "ferry/films",
-			Writer: migration.TargetWriter{Endpoint: oss.URL(), AccessKeyID: "env:OSS_ID", AccessKeySecret: "env:OSS_SECRET"}}},
-	}}
-	client := sdk.New(sdk.Options{Region: "eu-west-1", BaseEndpoint: &endpoint, UsePathStyle: true,
-		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired, Credentials: credentials.NewStaticCredentialsProvider("ak", "sk", "")})
-	_, err = client.CreateBucket(t.Context(), &sdk.CreateBucketInput{Bucket: aws.String("bucket-s3"),
-		CreateBucketConfiguration: &types.CreateBucketConfiguration{LocationConstraint: "eu-west-1"}})
-	require.NoError(t, err)
+	l, run := startStores(t)
+	oss, client := l.OSS.Server, storesClient(l)
 
 	cluster := repositorytest.New(1, repositorytest.Options{Compress: true})
 	uuid := cluster.Snapshot("r0", repositorytest.CreateIndex("movies", 2), repositorytest.AddSegments("movies", 20, 5000),
 		repositorytest.AddSegments("movies", 1, 12<<20), repositorytest.AddSegments("movies", 1, 60<<20))
 	for key, data := range cluster.Objects() {
-		upload(t, client, run.SourceBasePath()+"/"+key, data)
+		upload(t, client, l.S3.Bucket, run.SourceBasePath()+"/"+key, data)
 	}
 	copier := NewCopier()
 	environment := func() *testsuite.TestActivityEnvironment {
 		var suite testsuite.WorkflowTestSuite
 		suite.SetLogger(quiet{})
 		env := suite.NewTestActivityEnvironment()
-		env.SetTestTimeout(time.Minute)
+		env.SetTestTimeout(lab.Patience)
 		env.RegisterActivity(copier.CopySnapshot)
 		env.RegisterActivity(copier.AuditRepositories)
 		return env
 	}
-	_, err = environment().ExecuteActivity(copier.CopySnapshot, migration.CopyRequest{Run: run, BaseGeneration: -1, Snapshot: migration.Snapshot{Name: "r0", UUID: uuid}})
+	_, err := environment().ExecuteActivity(copier.CopySnapshot, migration.CopyRequest{Run: run, BaseGeneration: -1, Snapshot: migration.Snapshot{Name: "r0", UUID: uuid}})
 	require.NoError(t, err)
 
 	audit := func(deep bool) migration.AuditReport {

@@ -6,24 +6,22 @@ import (
 	"slices"
 
 	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/sides"
 	"github.com/snapferry/snapferry/migration"
 )
 
 // A repository of Elasticsearch 2.x is audited as any other, once its root is completed: the listings of both sides are
 // merged, and what the snapshots need is held against them.
 
-// key is the root's own key.
-func (r auditedRoot) key() string { return repository.RootIndexKey(r.generation) }
-
 // completeRoots adds to roots of 2.x what they leave to the snapshots' own objects. What can't be read or understood on
 // either side is a problem: nobody can tell then what the snapshot needs.
 func (j *auditJob) completeRoots(ctx context.Context, where string) error {
-	for _, r := range []auditedRoot{j.from, j.to} {
-		if r.Root == nil || r.generation >= 0 {
+	for _, r := range []sides.Side{j.from, j.to} {
+		if !r.Legacy() {
 			continue
 		}
-		infos, err := snapshotInfos(ctx, j.lister, r.Root, func(ctx context.Context, key string, s repository.Snapshot) ([]byte, error) {
-			if _, old := r.objects["snapshot-"+s.Name]; old && r.objects[key].Key == "" {
+		infos, err := sides.SnapshotInfos(ctx, j.listing(), r.Root, func(ctx context.Context, key string, s repository.Snapshot) ([]byte, error) {
+			if r.OfElasticsearch1(s, key) {
 				return nil, fail(migration.ErrorRefused, "audit: the repository %s is of Elasticsearch 1.x, which the copy doesn't know", where)
 			}
 			return j.eitherInfo(ctx, key, s)
@@ -32,7 +30,7 @@ func (j *auditJob) completeRoots(ctx context.Context, where string) error {
 			return err
 		}
 		if err := r.Complete(infos); err != nil {
-			j.problem("what the snapshots of %s need can't be understood: %v", r.key(), err)
+			j.problem("what the snapshots of %s need can't be understood: %v", r.Key(), err)
 		}
 	}
 	return nil

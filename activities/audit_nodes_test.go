@@ -12,8 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/snapferry/snapferry/internal/objectstore/memory"
 	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/repository/repositorytest"
 )
 
 // What real nodes wrote fits the checksums that they recorded, and a byte that
@@ -24,7 +24,7 @@ func TestDeepAuditOfWhatRealNodesWrote(t *testing.T) {
 	require.Greater(t, len(files), 8)
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
-			w := &copyWorld{source: memory.NewSource(), sink: memory.NewSink()}
+			w := newCopyWorld(repositorytest.Layout55)
 			var largest string
 			objects := nodeWritten(t, file)
 			for key, data := range objects {

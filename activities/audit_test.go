@@ -32,7 +32,7 @@ func (w *copyWorld) tryAudit(t *testing.T, snapshot string, deep bool) (migratio
 		sink:   func(context.Context, migration.Run) (objectstore.Sink, error) { return w.sink, nil },
 		moving: transfer.Options{Buffers: transfer.DefaultBuffers(),
 			Retry: transfer.Retry{Attempts: 10, First: time.Microsecond, Most: 10 * time.Microsecond}},
-		beating: &Activities{heartbeat: activity.RecordHeartbeat, beat: time.Hour},
+		heart: heart{heartbeat: activity.RecordHeartbeat, beat: time.Hour},
 	}
 	request := migration.AuditRequest{Plan: w.request("").Plan, Token: "tok", Snapshot: snapshot, Deep: deep}
 	var suite testsuite.WorkflowTestSuite

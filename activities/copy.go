@@ -2,60 +2,40 @@ package activities
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
-	"strings"
-	"sync"
 	"time"
 
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/worker"
-	"golang.org/x/sync/errgroup"
 
+	"github.com/snapferry/snapferry/internal/ferry"
 	"github.com/snapferry/snapferry/internal/objectstore"
-	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/internal/transfer"
 	"github.com/snapferry/snapferry/migration"
 )
 
-// retrySourceMoves is the type of the error when the source's repository
-// changed during each try to copy it.
-const retrySourceMoves = "SourceMoves"
-
-const (
-	// copyRounds is how often a copy begins again within one attempt because the
-	// source's repository moved on. Only a snapshot or a delete beside ours moves
-	// it, so more than one restart is rare.
-	copyRounds = 5
-	// metadataLimit is the largest object that is read into memory, as large as
-	// package repository takes one.
-	metadataLimit = 256 << 20
-)
-
-// Copier is the step that carries a snapshot from S3 to OSS. It is apart from
-// Activities, because copy workers may stand elsewhere and reach no cluster.
+// Copier are the steps that read S3 and OSS and no cluster: the copy, which is package ferry, and the
+// audit. They are apart from [Activities], because copy workers may stand elsewhere.
 type Copier struct {
+	heart
 	source func(context.Context, migration.Run) (objectstore.Source, error)
 	sink   func(context.Context, migration.Run) (objectstore.Sink, error)
 	// moving holds what all copies of the process share, and how they retry.
 	moving transfer.Options
-	pages  paging
+	// pages bounds what is copied without pages; the zero value is ferry's default.
+	pages ferry.Paging
 	// ask tells how many bytes per second an activity may read, by its migration.
 	ask func(context.Context) (int64, error)
-	// beating is what perform needs.
-	beating *Activities
 }
 
 // NewCopier makes the copy activities for a worker.
 func NewCopier() *Copier {
 	stores := newStores()
 	return &Copier{
+		heart:  heart{heartbeat: activity.RecordHeartbeat, beat: time.Second},
 		source: stores.source, sink: stores.sink,
-		moving:  transfer.Options{Buffers: transfer.DefaultBuffers(), Limits: []*transfer.Limit{{}}, Stats: &transfer.Stats{}},
-		ask:     askForBandwidth,
-		pages:   paging{blobs: pageBlobs, bytes: pageBytes, most: mostPages},
-		beating: &Activities{heartbeat: activity.RecordHeartbeat, beat: time.Second},
+		moving: transfer.Options{Buffers: transfer.DefaultBuffers(), Limits: []*transfer.Limit{{}}, Stats: &transfer.Stats{}},
+		ask:    askForBandwidth,
 	}
 }
 
@@ -68,279 +48,79 @@ func (c *Copier) Register(registry worker.ActivityRegistry) {
 	registry.RegisterActivityWithOptions(c.AuditRepositories, activity.RegisterOptions{Name: migration.ActivityAudit})
 }
 
-// CopySnapshot carries a snapshot to OSS and publishes it, if its delta fits a
-// page; else it returns the pages. Until the root index-N is written there,
-// which is the last step but one, a reader of OSS sees the repository as it was;
-// from then on the whole of the new one. It may die and be repeated at any
-// point, and writes nothing twice that is proven.
+// CopySnapshot copies a snapshot to OSS and publishes it, if its delta fits a page; else it returns
+// the pages. See [ferry.Ferry.Copy].
 //
-// It fails with ErrorSnapshotUnusable if the snapshot isn't whole in S3, and
-// with ErrorRepository if somebody else wrote to either repository. Nothing is
-// deleted.
+// It fails with ErrorSnapshotUnusable if the snapshot isn't complete in S3, and with ErrorRepository
+// if somebody else wrote to either repository. Nothing is deleted.
 func (c *Copier) CopySnapshot(ctx context.Context, request migration.CopyRequest) (migration.CopyResult, error) {
-	return perform(ctx, c.beating, "reading the snapshot", func(ctx context.Context, p *pulse) (migration.CopyResult, error) {
-		job, err := c.job(ctx, p, request)
-		if err != nil {
-			return migration.CopyResult{}, err
-		}
-		defer job.close()
-		return job.run(ctx)
+	request.Again = request.Again || repeated(ctx)
+	return withFerry(ctx, c, request.Run, readingSnapshot, func(ctx context.Context, f *ferry.Ferry) (migration.CopyResult, error) {
+		result, err := f.Copy(ctx, request)
+		logSwept(ctx, result.Swept)
+		return result.CopyResult, err
 	})
 }
 
-// job connects to both buckets.
-func (c *Copier) job(ctx context.Context, p *pulse, request migration.CopyRequest) (*copyJob, error) {
-	source, err := c.source(ctx, request.Run)
-	if err != nil {
-		return nil, err
-	}
-	sink, err := c.sink(ctx, request.Run)
-	if err != nil {
-		return nil, err
-	}
-	share, unfollow := c.followBandwidth(ctx, request.Plan.Copy)
-	options := c.moving
-	options.Limits = append(slices.Clone(options.Limits), share)
-	options.Concurrency = max(request.Plan.Copy.Concurrency, 1)
-	options.Progress = func(blobs, bytes int64) {
-		p.update(func(progress *migration.Progress) {
-			progress.BlobsDone += blobs
-			progress.BytesDone += bytes
-		})
-	}
-	return &copyJob{
-		request: request, source: source, sink: sink, mover: transfer.New(source, sink, options), options: options, pages: c.pages,
-		again: request.Again || activity.GetInfo(ctx).Attempt > 1, pulse: p, copied: map[string]bool{}, close: unfollow,
-	}, nil
-}
-
-// errMoved says that the source's repository isn't what it was when the round
-// began. The copy begins again with what it is now.
-var errMoved = errors.New("the repository in S3 has changed")
-
-// copyJob is one run of CopySnapshot, CopyPage or PublishSnapshot.
-type copyJob struct {
-	request migration.CopyRequest
-	source  objectstore.Source
-	sink    objectstore.Sink
-	mover   *transfer.Mover
-	options transfer.Options
-	pages   paging
-	// again says that OSS may have blobs of the delta already.
-	again bool
-	pulse *pulse
-	close func()
-
-	mu     sync.Mutex
-	result migration.CopyResult
-	copied map[string]bool // data blobs that this run has copied, in any round
-	// mirrored are those of them, in a mirrored repository, that the snapshots to publish need.
-	mirrored migration.Tally
-
-	// What a round has found.
-	from sourceRoot
-	to   targetRoot
-	base string // uuid of the snapshot in OSS that the delta is taken from, empty if there is none
-	// wanted is what a page belongs to.
-	wanted *migration.CopyDelta
-}
-
-func (j *copyJob) run(ctx context.Context) (migration.CopyResult, error) {
-	var last error
-	for range copyRounds {
-		err := j.round(ctx)
-		if !errors.Is(err, errMoved) {
-			return j.result, err
+// CopyShards copies shards of a snapshot that still runs. See [ferry.Ferry.Stream]. What fails for
+// good it leaves to the copy of the complete snapshot.
+func (c *Copier) CopyShards(ctx context.Context, request migration.CopyShardsRequest) (migration.CopyShardsResult, error) {
+	return withFerry(ctx, c, request.Run, "reading the shards that are done", func(ctx context.Context, f *ferry.Ferry) (migration.CopyShardsResult, error) {
+		result, err := f.Stream(ctx, request, repeated(ctx))
+		if permanent(classify(err)) {
+			return migration.CopyShardsResult{Why: err.Error()}, nil
 		}
-		last, j.again = err, true
-	}
-	return migration.CopyResult{}, passing(retrySourceMoves, fmt.Sprintf("copy the snapshot %s: %v, %d times", j.request.Snapshot.Name, last, copyRounds), 0)
+		return result, err
+	})
 }
 
-// round copies and publishes the snapshot as the source's root shows it now.
-func (j *copyJob) round(ctx context.Context) error {
-	j.doing("reading the snapshot")
-	j.result = migration.CopyResult{BlobsCopied: j.result.BlobsCopied, BytesCopied: j.result.BytesCopied}
-	published, err := j.readRoots(ctx)
-	if err != nil {
-		return err
-	}
-	if published {
-		return j.verifyPublished(ctx)
-	}
-	if j.from.legacy() {
-		if err := j.mirror(ctx); err != nil {
-			return err
+// CopyPage copies a page of a snapshot's delta. See [ferry.Ferry.Page]. Its errors are those of
+// CopySnapshot.
+func (c *Copier) CopyPage(ctx context.Context, request migration.PageRequest) (migration.PageResult, error) {
+	request.Again = request.Again || repeated(ctx)
+	return withFerry(ctx, c, request.Run, readingSnapshot, func(ctx context.Context, f *ferry.Ferry) (migration.PageResult, error) {
+		return f.Page(ctx, request)
+	})
+}
+
+// PublishSnapshot publishes a snapshot whose pages were all copied. See [ferry.Ferry.Publish]. Its
+// errors are those of CopySnapshot.
+func (c *Copier) PublishSnapshot(ctx context.Context, request migration.PublishRequest) (migration.CopyResult, error) {
+	request.Again = request.Again || repeated(ctx)
+	return withFerry(ctx, c, request.Run, readingSnapshot, func(ctx context.Context, f *ferry.Ferry) (migration.CopyResult, error) {
+		result, err := f.Publish(ctx, request)
+		logSwept(ctx, result.Swept)
+		return result.CopyResult, err
+	})
+}
+
+const readingSnapshot = "reading the snapshot"
+
+// repeated tells whether an earlier attempt of the activity may have left something.
+func repeated(ctx context.Context) bool { return activity.GetInfo(ctx).Attempt > 1 }
+
+// withFerry runs an activity with a ferry between the buckets of a run.
+func withFerry[T any](ctx context.Context, c *Copier, run migration.Run, doing string, work func(context.Context, *ferry.Ferry) (T, error)) (T, error) {
+	return perform(ctx, c, doing, func(ctx context.Context, p *pulse) (none T, err error) {
+		source, err := c.source(ctx, run)
+		if err != nil {
+			return none, err
 		}
-		if j.again {
-			j.sweep(ctx)
+		sink, err := c.sink(ctx, run)
+		if err != nil {
+			return none, err
 		}
-		return nil
-	}
-	if err := j.chooseBase(ctx); err != nil {
-		return err
-	}
-	plan, err := j.plan(ctx)
-	if err != nil {
-		return err
-	}
-	j.result.BlobsSkipped, j.result.BytesSkipped = plan.skipped, plan.skippedSize
-	if err := j.withdraw(ctx, plan); err != nil {
-		return err
-	}
-	if !plan.inline() {
-		j.result.Pages = &migration.CopyPages{
-			Delta: j.delta(plan), Pages: j.pages.cut(plan.sizes, j.request.Plan.Copy.Pages), CarriedBlobs: plan.carriedBlobs, CarriedDigest: plan.carriedDigest,
-		}
-		return nil
-	}
-	if err := j.copyData(ctx, plan); err != nil {
-		return err
-	}
-	if err := j.prove(ctx, plan); err != nil {
-		return err
-	}
-	if err := j.publish(ctx, plan); err != nil {
-		return err
-	}
-	if j.again {
-		j.sweep(ctx)
-	}
-	return nil
+		share, unfollow := c.followBandwidth(ctx, run.Plan.Copy)
+		defer unfollow()
+		moving := c.moving
+		moving.Limits = append(slices.Clone(moving.Limits), share)
+		moving.Concurrency = run.Plan.Copy.Concurrency
+		return work(ctx, ferry.New(ferry.Options{Source: source, Sink: sink, Transfer: moving, Paging: c.pages, Progress: p.update}))
+	})
 }
 
-// readRoots finds out what both repositories are now, and whether the snapshot
-// is published already.
-func (j *copyJob) readRoots(ctx context.Context) (published bool, err error) {
-	// The target first: whatever stands there was published from a source that is at least as new when it is read.
-	if j.to, err = j.readTarget(ctx); err != nil {
-		return false, err
+func logSwept(ctx context.Context, swept ferry.Swept) {
+	if swept.Uploads > 0 || swept.Err != nil {
+		activity.GetLogger(ctx).Info("uploads of earlier attempts were ended", "uploads", swept.Uploads, "error", swept.Err)
 	}
-	if j.from, err = j.readSource(ctx); err != nil {
-		return false, err
-	}
-	if j.to.legacy() && !j.from.legacy() {
-		j.to.Root = nil // Elasticsearch 5 and later reads index-N if there is one
-	}
-	if err := j.usable(ctx); err != nil {
-		return false, err
-	}
-	return j.compareRoots()
-}
-
-func (j *copyJob) doing(what string) { j.pulse.set(migration.Progress{Doing: what}) }
-
-// retry runs a request on one of the buckets.
-func retry[T any](ctx context.Context, j *copyJob, request func() (T, error)) (T, error) {
-	return transfer.Do(ctx, j.options.Retry, request)
-}
-
-// inParallel runs work on all items, as many at once as the plan allows, and ends at
-// the first error.
-func inParallel[T any](ctx context.Context, j *copyJob, items []T, work func(context.Context, T) error) error {
-	group, working := errgroup.WithContext(ctx)
-	group.SetLimit(j.options.Concurrency)
-	for _, item := range items {
-		if working.Err() != nil {
-			break
-		}
-		group.Go(func() error { return work(working, item) })
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	return context.Cause(ctx)
-}
-
-// together runs a few requests at the same time and ends at the first error.
-func together(ctx context.Context, work ...func(context.Context) error) error {
-	group, working := errgroup.WithContext(ctx)
-	for _, w := range work {
-		group.Go(func() error { return w(working) })
-	}
-	return group.Wait()
-}
-
-// blame finds out what the loss or change of an object in S3 means: if the root
-// has moved on, the copy begins again from the new one; else somebody has taken
-// a snapshot apart.
-func (j *copyJob) blame(ctx context.Context, p *copyPlan, err error) error {
-	lost, ok := errors.AsType[*transfer.Error](err)
-	if !ok || lost.Kind == transfer.Corrupt {
-		return err
-	}
-	if j.from.Root == nil { // a page, which needed no root until now
-		if err := j.readSameRoot(ctx); err != nil {
-			return err
-		}
-	} else if moved := j.fence(ctx); moved != nil {
-		return moved
-	}
-	if lost.Kind == transfer.Changed {
-		return fmt.Errorf("%w: %w", errMoved, err)
-	}
-	return j.damaged(p, lost.Key, "%v, while the repository still lists it", err)
-}
-
-// unusable says that the snapshot can't be copied as it stands in S3. Since
-// every successful snapshot of the repository goes along, the one to blame may
-// be another.
-func (j *copyJob) unusable(format string, args ...any) error {
-	return fail(migration.ErrorSnapshotUnusable, "copy the snapshot %s: %s", j.request.Snapshot.Name, fmt.Sprintf(format, args...))
-}
-
-// damaged is unusable for an object that is lost or damaged. If it belongs to
-// another snapshot of the repository, a new one of ours would fail like this one:
-// then the error names the other and what to do about it.
-func (j *copyJob) damaged(p *copyPlan, key, format string, args ...any) error {
-	owners := j.ownersOf(p, key)
-	if len(owners) == 0 || slices.ContainsFunc(owners, func(s repository.Snapshot) bool { return s.UUID == j.request.Snapshot.UUID }) {
-		return j.unusable(format, args...)
-	}
-	names := make([]string, len(owners))
-	for i, s := range owners {
-		names[i] = fmt.Sprintf("%s [%s]", s.Name, s.UUID)
-	}
-	return j.unusable("%s. It belongs to another snapshot of the repository, which has to go along: %s. Delete that one at the source (DELETE _snapshot/%s/%s), then retry",
-		fmt.Sprintf(format, args...), strings.Join(names, ", "), j.request.RepositoryName(), owners[0].Name)
-}
-
-// ownersOf finds the snapshots that need an object, as far as that is known.
-func (j *copyJob) ownersOf(p *copyPlan, key string) []repository.Snapshot {
-	if j.from.Root == nil {
-		return nil
-	}
-	k := repository.Classify(key)
-	needs := func(repository.Snapshot) bool { return false }
-	switch k.Class {
-	case repository.ClassSnapshot, repository.ClassSnapshotMetadata, repository.ClassShardSnapshot:
-		needs = func(s repository.Snapshot) bool { return s.UUID == k.UUID }
-	case repository.ClassIndexMetadata:
-		needs = func(s repository.Snapshot) bool {
-			return slices.ContainsFunc(j.from.IndicesOf(s.UUID), func(i repository.Index) bool {
-				return i.ID == k.Shard.IndexID && s.IndexMetadataID(i.ID) == k.UUID
-			})
-		}
-	case repository.ClassData:
-		needs = func(s repository.Snapshot) bool { return p.lists(s.UUID, k) }
-	}
-	var owners []repository.Snapshot
-	for _, s := range j.from.Snapshots {
-		if needs(s) {
-			owners = append(owners, s)
-		}
-	}
-	return owners
-}
-
-// parse wraps a parser's error: the bytes were proven, so reading them again
-// would not help.
-func (j *copyJob) parse(key string, err error) error {
-	if err == nil {
-		return nil
-	}
-	if _, ok := errors.AsType[*repository.FormatError](err); ok {
-		return j.damaged(nil, key, "%s in S3 can't be understood: %v", key, err)
-	}
-	return err
 }

@@ -4,11 +4,6 @@ package activities
 
 import (
 	"bytes"
-	"net"
-	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,32 +17,15 @@ import (
 
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
+	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
 )
 
 // The copier as a worker has it, between an S3 server and an OSS server that check signatures.
 func TestLabCopy(t *testing.T) {
-	t.Setenv("AWS_ACCESS_KEY_ID", "ak")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "sk")
-	t.Setenv("OSS_ID", "ak")
-	t.Setenv("OSS_SECRET", "sk")
-	oss, err := osstest.Start(osstest.Options{Dir: t.TempDir(), Region: "ap-southeast-1", Keys: []osstest.Key{{ID: "ak", Secret: "sk"}}})
-	require.NoError(t, err)
-	defer oss.Close()
-	require.NoError(t, oss.CreateBucket("bucket-oss", osstest.BucketOptions{}))
-	endpoint := startS3(t)
-	request := migration.CopyRequest{BaseGeneration: -1, Run: migration.Run{Token: "tok", Plan: migration.Plan{
-		Copy: migration.Copy{Concurrency: 16},
-		Source: migration.Source{Repository: migration.SourceRepository{Bucket: "bucket-s3", Region: "eu-west-1", BasePath: "ferry/movies",
-			Reader: migration.SourceReader{Endpoint: endpoint, PathStyle: true}}},
-		Target: migration.Target{Repository: migration.TargetRepository{Bucket: "bucket-oss", Region: "ap-southeast-1", BasePath: "ferry/films",
-			Writer: migration.TargetWriter{Endpoint: oss.URL(), AccessKeyID: "env:OSS_ID", AccessKeySecret: "env:OSS_SECRET"}}},
-	}}}
-	client := sdk.New(sdk.Options{Region: "eu-west-1", BaseEndpoint: &endpoint, UsePathStyle: true,
-		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired, Credentials: credentials.NewStaticCredentialsProvider("ak", "sk", "")})
-	_, err = client.CreateBucket(t.Context(), &sdk.CreateBucketInput{Bucket: aws.String("bucket-s3"),
-		CreateBucketConfiguration: &types.CreateBucketConfiguration{LocationConstraint: "eu-west-1"}})
-	require.NoError(t, err)
+	l, run := startStores(t)
+	request := migration.CopyRequest{BaseGeneration: -1, Run: run}
+	oss, client := l.OSS.Server, storesClient(l)
 
 	cluster := repositorytest.New(1, repositorytest.Options{Compress: true})
 	for _, round := range []struct {
@@ -63,7 +41,7 @@ func TestLabCopy(t *testing.T) {
 		uuid := cluster.Snapshot(round.name, round.changes...)
 		for key, data := range cluster.Objects() {
 			if !bytes.Equal(before[key], data) {
-				upload(t, client, request.SourceBasePath()+"/"+key, data)
+				upload(t, client, l.S3.Bucket, request.SourceBasePath()+"/"+key, data)
 			}
 		}
 		request.Snapshot = migration.Snapshot{Name: round.name, UUID: uuid}
@@ -71,7 +49,7 @@ func TestLabCopy(t *testing.T) {
 		var suite testsuite.WorkflowTestSuite
 		suite.SetLogger(quiet{})
 		env := suite.NewTestActivityEnvironment()
-		env.SetTestTimeout(time.Minute)
+		env.SetTestTimeout(lab.Patience)
 		env.RegisterActivity(copier.CopySnapshot)
 		oss.ResetCounts()
 		began := time.Now()
@@ -82,23 +60,23 @@ func TestLabCopy(t *testing.T) {
 		t.Logf("%s: %+v in %v, OSS was asked %v", round.name, result, time.Since(began).Round(time.Millisecond), oss.Counts())
 
 		objects := map[string][]byte{}
-		for _, o := range oss.Objects("bucket-oss") {
+		for _, o := range oss.Objects(l.OSS.Bucket) {
 			key, ok := strings.CutPrefix(o.Key, request.TargetBasePath()+"/")
 			require.True(t, ok, o.Key)
-			objects[key], err = oss.Read("bucket-oss", o.Key)
+			objects[key], err = oss.Read(l.OSS.Bucket, o.Key)
 			require.NoError(t, err)
 		}
 		root := requireReadable(t, objects)
 		require.Equal(t, cluster.Generation(), root.Generation)
-		require.Empty(t, oss.Uploads("bucket-oss"))
+		require.Empty(t, oss.Uploads(l.OSS.Bucket))
 		request.BaseUUID, request.BaseGeneration = uuid, result.Generation
 	}
 }
 
 // upload puts an object as Elasticsearch does: in parts beyond a size, here 20 MB.
-func upload(t *testing.T, client *sdk.Client, key string, data []byte) {
+func upload(t *testing.T, client *sdk.Client, into, key string, data []byte) {
 	t.Helper()
-	ctx, bucket := t.Context(), aws.String("bucket-s3")
+	ctx, bucket := t.Context(), aws.String(into)
 	const partSize = 20_000_000
 	if len(data) <= partSize {
 		_, err := client.PutObject(ctx, &sdk.PutObjectInput{Bucket: bucket, Key: &key, Body: bytes.NewReader(data)})
@@ -120,32 +98,27 @@ func upload(t *testing.T, client *sdk.Client, key string, data []byte) {
 	require.NoError(t, err)
 }
 
-func startS3(t *testing.T) string {
+// startStores runs an S3 server and an OSS server with a bucket each. The run is that of a migration between them.
+func startStores(t *testing.T) (*lab.Lab, migration.Run) {
 	t.Helper()
-	binary, err := filepath.Abs("../.lab/bin/versitygw")
-	require.NoError(t, err)
-	if _, err := os.Stat(binary); err != nil {
-		t.Skip("the lab's S3 server is not built")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := l.Addr().String()
-	require.NoError(t, l.Close())
-	cmd := exec.Command(binary, "--port", address, "--region", "eu-west-1", "--health", "/health", "--keep-alive", "--quiet",
-		"posix", "--sidecar", t.TempDir(), t.TempDir())
-	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY=ak", "ROOT_SECRET_KEY=sk")
-	cmd.Stderr = os.Stderr
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
+	l, err := lab.Start(t.Context(), lab.Options{
+		Dir: t.TempDir(), Out: t.Output(), Parts: []lab.Part{lab.PartS3, lab.PartOSS}, S3Region: "eu-west-1",
 	})
-	require.Eventually(t, func() bool {
-		answer, err := http.Get("http://" + address + "/health")
-		if err == nil {
-			_ = answer.Body.Close()
-		}
-		return err == nil && answer.StatusCode == http.StatusOK
-	}, 10*time.Second, 20*time.Millisecond)
-	return "http://" + address
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	require.NoError(t, l.OSS.Server.CreateBucket(l.OSS.Bucket, osstest.BucketOptions{}))
+	setEnvironment(t, l)
+	plan := l.Plan("stores")
+	plan.Copy.Concurrency = 16
+	plan.Source.Repository.BasePath, plan.Target.Repository.BasePath = "ferry/movies", "ferry/films"
+	return l, migration.Run{Plan: plan, Token: "tok"}
+}
+
+// storesClient uploads plain bodies, as Elasticsearch's plugin does.
+func storesClient(l *lab.Lab) *sdk.Client {
+	return sdk.New(sdk.Options{
+		Region: l.S3.Region, BaseEndpoint: &l.S3.Endpoint, UsePathStyle: true,
+		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
+		Credentials:                credentials.NewStaticCredentialsProvider(l.S3.AccessKey, l.S3.SecretKey, ""),
+	})
 }

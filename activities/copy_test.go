@@ -1,465 +1,150 @@
 package activities
 
 import (
-	"bytes"
-	"fmt"
-	"regexp"
-	"slices"
+	"context"
 	"sync"
-	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
 
+	"github.com/snapferry/snapferry/internal/ferry"
+	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/objectstore/memory"
 	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
 	"github.com/snapferry/snapferry/migration"
 )
 
-func TestCopyRounds(t *testing.T) {
-	eachLayout(t, func(t *testing.T, w *copyWorld) {
-		r0 := w.snapshot("movies-r0000-a1", repositorytest.CreateIndex("movies", 3), repositorytest.CreateIndex("logs", 1), repositorytest.AddSegments("movies", 3, 2000))
-		result := w.carry(t, r0)
-		blobs := w.Blobs(r0)
-		require.Equal(t, int64(len(blobs)), result.BlobsCopied)
-		require.Equal(t, int64(len(blobs)), result.Proven, "a baseline is compared with a full listing")
-		require.Zero(t, result.BlobsSkipped)
-
-		// Only what is new travels.
-		r1 := w.snapshot("movies-r0001-a1", repositorytest.AddSegments("movies", 1, 500))
-		writes := countData(w.sink)
-		result = w.carry(t, r1)
-		var added, bytes int64
-		for key, length := range w.Blobs(r1) {
-			if _, old := blobs[key]; !old {
-				added++
-				bytes += length
-			}
-		}
-		require.Equal(t, added, result.BlobsCopied)
-		require.Equal(t, bytes, result.BytesCopied)
-		require.Equal(t, int(added), writes())
-		require.Equal(t, int64(len(w.Blobs(r1)))-added, result.BlobsSkipped)
-		if w.pages == onePage {
-			require.Zero(t, result.Proven)
-		} else {
-			require.Equal(t, added, result.Proven)
-		}
-
-		// Without a change only metadata does.
-		w.sink.SetHooks(memory.Hooks{})
-		r2 := w.snapshot("movies-r0002-a1", repositorytest.Merge("logs"), repositorytest.CreateIndex("new", 2))
-		w.carry(t, r2)
-		r3 := w.snapshot("movies-r0003-a1", repositorytest.DeleteIndex("logs"), repositorytest.CreateIndex("movies", 2))
-		w.carry(t, r3)
-	})
-}
-
-func TestCopyTwice(t *testing.T) {
-	eachLayout(t, func(t *testing.T, w *copyWorld) {
-		w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2)))
-		r1 := w.snapshot("r1", repositorytest.AddSegments("movies", 2, 500))
-		request := w.request(r1)
-		w.carry(t, r1)
-		before := w.sink.Objects()
-		w.sink.ResetCounts()
-		result, err := w.run(t, request)
-		require.NoError(t, err)
-		require.Zero(t, w.sink.Count("Put"))
-		require.Equal(t, before, w.sink.Objects())
-		require.Equal(t, w.Generation(), result.Generation)
-		require.Zero(t, result.BlobsCopied)
-		require.Equal(t, int64(len(w.Blobs(r1))), result.Proven)
-
-		// The attempt before may have died between index-N and index.latest.
-		w.sink.Store(repository.LatestKey, repository.EncodeLatest(0))
-		_, err = w.run(t, request)
-		require.NoError(t, err)
-		w.requirePublished(t, r1)
-
-		// It says so if what was published has been taken apart since.
-		for key := range w.Blobs(r1) {
-			w.sink.Remove(key)
-			break
-		}
-		_, err = w.run(t, request)
-		requireType(t, migration.ErrorRepository, err)
-	})
-}
-
-// The answer of a publish got lost, and another snapshot was taken meanwhile.
-func TestCopyPublishedBeforeTheSourceMovedOn(t *testing.T) {
-	eachLayout(t, func(t *testing.T, w *copyWorld) {
-		r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 2))
-		request := w.request(r0)
-		w.carry(t, r0)
-		w.snapshot("foreign", repositorytest.AddSegments("movies", 1, 100))
-		result, err := w.run(t, request)
-		require.NoError(t, err)
-		require.Equal(t, w.generation, result.Generation)
-	})
-}
-
-// Elasticsearch up to 6.x names blobs by a counter that goes back after a
-// delete: same name, same length, other bytes.
-func TestCopyReusedNames(t *testing.T) {
-	w := newCopyWorld(repositorytest.Layout55)
-	w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 1)))
-	a1 := w.snapshot("r1-a1", repositorytest.AddSegments("movies", 2, 300))
-	old := w.Objects()
-	// The attempt's blobs reach OSS, its publish doesn't.
-	w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
-		if c.Op == "Put" && !isData(c.Key) {
-			return errCrash
-		}
-		return nil
-	}})
-	_, err := w.run(t, w.request(a1))
-	require.Error(t, err)
-	w.sink.SetHooks(memory.Hooks{})
-	require.Subset(t, keys(w.sink.Objects()), keys(w.Blobs(a1)))
-	w.Delete("r1-a1")
-	a2 := w.snapshot("r1-a2", repositorytest.Merge("movies"), repositorytest.AddSegments("movies", 2, 300))
-	reused := 0
-	for key, data := range w.Objects() {
-		if before, ok := old[key]; ok && isData(key) && len(before) == len(data) && !bytes.Equal(before, data) {
-			reused++
-			require.Equal(t, before, w.sink.Objects()[key])
-		}
-	}
-	require.NotZero(t, reused, "this test needs names that come back with the same length")
-	w.carry(t, a2)
-}
-
-// The base itself was deleted in S3, and its names are used again.
-func TestCopyAfterTheBaseWasDeleted(t *testing.T) {
-	eachLayout(t, func(t *testing.T, w *copyWorld) {
-		w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2), repositorytest.AddSegments("movies", 2, 300)))
-		r0 := w.base
-		shared := keys(w.Blobs(w.snapshot("kept", repositorytest.AddSegments("movies", 1, 300))))
-		for key, data := range w.sink.Objects() {
-			if slices.Contains(shared, key) && w.Blobs(r0)[key] != 0 {
-				// So does an attempt that died: it used the name again for a snapshot that is deleted by now.
-				w.sink.Store(key, make([]byte, len(data)))
-				break
-			}
-		}
-		w.Delete("r0")
-		w.carry(t, w.snapshot("r1", repositorytest.AddSegments("movies", 3, 300)))
-	})
-}
-
-// A snapshot that succeeded and was never copied is listed by the next root: it
-// must be whole as well. Those that failed are listed only.
-func TestCopyCarriesEarlierAttempts(t *testing.T) {
-	eachLayout(t, func(t *testing.T, w *copyWorld) {
-		w.snapshot("before", repositorytest.CreateIndex("other", 1))
-		w.snapshot("partial", repositorytest.Outcome(repository.StatePartial), repositorytest.CreateIndex("movies", 2))
-		w.carry(t, w.snapshot("r0", repositorytest.DeleteIndex("other")))
-		w.snapshot("r1-a1", repositorytest.AddSegments("movies", 2, 300))
-		w.snapshot("failed", repositorytest.Outcome(repository.StateFailed))
-		w.carry(t, w.snapshot("r1-a2", repositorytest.Merge("movies"), repositorytest.CreateIndex("movies", 3)))
-	})
-}
-
-// The baseline was published, but the workflow never heard of it and took
-// another snapshot.
-func TestCopyOntoAnUnknownPublish(t *testing.T) {
-	eachLayout(t, func(t *testing.T, w *copyWorld) {
-		r0 := w.snapshot("r0-a1", repositorytest.CreateIndex("movies", 2))
-		w.carry(t, r0)
-		w.base, w.generation = "", -1
-		result := w.carry(t, w.snapshot("r0-a2", repositorytest.AddSegments("movies", 1, 300)))
-		require.GreaterOrEqual(t, result.BlobsSkipped, int64(len(w.Blobs(r0)))-2, "all but the commits of two shards")
-	})
-}
-
-// The final round's copy published, then the dead man's switch cancelled it:
-// the workflow knows only the round before.
-func TestCopyOntoAPublishThatTheWorkflowNeverHeardOf(t *testing.T) {
-	eachLayout(t, func(t *testing.T, w *copyWorld) {
-		w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2)))
-		base, generation := w.base, w.generation
-		final := w.snapshot("final-a1", repositorytest.AddSegments("movies", 3, 300))
-		w.carry(t, final)
-		w.base, w.generation = base, generation
-		r2 := w.snapshot("r2", repositorytest.AddSegments("movies", 1, 300))
-		var added int64
-		for key := range w.Blobs(r2) {
-			if _, old := w.Blobs(final)[key]; !old {
-				added++
-			}
-		}
-		writes := countData(w.sink)
-		w.sink.ResetCounts()
-		result := w.carry(t, r2)
-		require.Zero(t, w.sink.Count("Head"), "the delta begins at the newest snapshot, so no blob needs a look")
-		require.Equal(t, added, result.BlobsCopied, "the delta begins at the newest snapshot that OSS has")
-		require.Equal(t, int(added), writes())
-		require.Equal(t, int64(len(w.Blobs(r2)))-added, result.BlobsSkipped)
-	})
-}
-
-// Without the base's list of files the shard is looked through blob by blob.
-func TestCopyWithoutTheBasesList(t *testing.T) {
-	eachLayout(t, func(t *testing.T, w *copyWorld) {
-		r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1), repositorytest.AddSegments("movies", 2, 300))
-		w.carry(t, r0)
-		key, err := repository.ShardSnapshotKey(repository.ShardID{IndexID: w.IndexID("movies")}, r0)
-		require.NoError(t, err)
-		lost := w.sink.Objects()[key]
-		w.sink.Remove(key)
-		r1 := w.snapshot("r1", repositorytest.AddSegments("movies", 1, 300))
-		result, err := w.run(t, w.request(r1))
-		require.NoError(t, err)
-		require.Less(t, result.BlobsCopied, int64(len(w.Blobs(r1))), "those that are there are recognised")
-		w.sink.Store(key, lost)
-		w.requirePublished(t, r1)
-	})
-}
-
-// Roots before 5.3 don't say how a snapshot ended.
-func TestCopyRootWithoutStates(t *testing.T) {
-	w := newCopyWorld(repositorytest.Layout55)
-	w.snapshot("partial", repositorytest.CreateIndex("movies", 2), repositorytest.Outcome(repository.StatePartial))
-	r0 := w.snapshot("r0", repositorytest.AddSegments("movies", 1, 300))
-	key := repository.RootIndexKey(w.Generation())
-	root := regexp.MustCompile(`"state":\d,`).ReplaceAll(w.Objects()[key], nil)
-	require.NotContains(t, string(root), "state")
-	w.source.Store(key, root)
-	_, err := w.run(t, w.request(r0))
-	require.NoError(t, err)
-	published := w.sink.Objects()
-	require.Equal(t, root, published[key])
-	for blob := range w.Blobs(r0) {
-		require.Contains(t, published, blob)
-	}
-}
-
-// The source takes a snapshot, or deletes one, while the copy runs.
-func TestCopyFence(t *testing.T) {
-	for name, meddle := range map[string]func(*copyWorld){
-		"another snapshot": func(w *copyWorld) { w.snapshot("beside", repositorytest.AddSegments("movies", 1, 200)) },
-		"a delete": func(w *copyWorld) {
-			w.Delete("old")
-			w.sync()
-		},
-	} {
+// Through Temporal a snapshot is copied in one activity or in pages, and shards of it while it runs.
+func TestCopyActivities(t *testing.T) {
+	for name, pages := range map[string]ferry.Paging{"in one": {}, "in pages": {Blobs: 3, Bytes: 2000, Most: 200}} {
 		t.Run(name, func(t *testing.T) {
-			eachLayout(t, func(t *testing.T, w *copyWorld) {
-				w.snapshot("old", repositorytest.CreateIndex("movies", 2), repositorytest.AddSegments("movies", 1, 300))
-				r0 := w.snapshot("r0", repositorytest.Merge("movies"), repositorytest.AddSegments("movies", 1, 200))
-				var calls atomic.Int64
-				w.source.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
-					if isData(c.Key) && calls.Add(1) == 5 {
-						meddle(w)
-					}
-					return nil
-				}})
-				result, err := w.run(t, w.request(r0))
-				require.NoError(t, err)
-				w.requirePublished(t, r0)
-				require.Equal(t, w.Generation(), result.Generation)
+			w := newCopyWorld(repositorytest.Layout55)
+			w.pages = pages
+			w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2), repositorytest.AddSegments("movies", 2, 500)))
+			r1 := w.snapshot("r1", repositorytest.AddSegments("movies", 2, 500))
+			request := w.request(r1)
+			env := w.environment(w.copier())
+			streamed, err := runActivity[migration.CopyShardsResult](env, w.copier().CopyShards, migration.CopyShardsRequest{
+				Run: request.Run, Snapshot: "r1", UUID: r1, Base: w.Base, Shards: []migration.SnapshotShard{{Index: "movies"}},
 			})
-		})
-	}
-	t.Run("for ever", func(t *testing.T) {
-		w := newCopyWorld(repositorytest.Layout55)
-		r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1))
-		var mu sync.Mutex
-		n := 0
-		w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
-			if repository.Classify(c.Key).Class == repository.ClassIndexMetadata && c.Op == "Put" {
-				mu.Lock()
-				defer mu.Unlock()
-				n++
-				w.snapshot(fmt.Sprintf("beside-%d", n))
-			}
-			return nil
-		}})
-		_, err := w.run(t, w.request(r0))
-		requireRetryable(t, err)
-		require.ErrorContains(t, err, retrySourceMoves)
-		require.Nil(t, requireReadable(t, w.sink.Objects()), "nothing was published")
-	})
-}
-
-func TestCopyConflicts(t *testing.T) {
-	for name, meddle := range map[string]func(w *copyWorld){
-		"a higher index-N": func(w *copyWorld) { w.sink.Store("index-99", w.Objects()[repository.RootIndexKey(w.Generation())]) },
-		"another index-N": func(w *copyWorld) {
-			w.sink.Store(repository.RootIndexKey(w.Generation()), []byte(`{"snapshots":[],"indices":{}}`))
-		},
-		"no index-N":                         func(w *copyWorld) { w.sink.Remove(repository.RootIndexKey(w.generation)) },
-		"an index-N before the last round's": func(w *copyWorld) { w.generation++ },
-		"a later index-N with a snapshot that S3 doesn't have": func(w *copyWorld) {
-			root := w.Objects()[repository.RootIndexKey(w.Generation())]
-			w.sink.Store(repository.RootIndexKey(w.Generation()), bytes.ReplaceAll(root, []byte(`"r1"`), []byte(`"theirs"`)))
-			w.snapshot("r2")
-		},
-		"an index-N without base": func(w *copyWorld) {
-			w.sink.Store(repository.RootIndexKey(w.generation), []byte(`{"snapshots":[],"indices":{}}`))
-		},
-		"rubbish": func(w *copyWorld) { w.sink.Store(repository.RootIndexKey(w.generation), []byte("{")) },
-		"a foreign repository": func(w *copyWorld) {
-			other := repositorytest.New(7)
-			other.Snapshot("theirs", repositorytest.CreateIndex("x", 1))
-			w.sink.Replace(other.Objects())
-			w.base, w.generation = "", -1
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			eachLayout(t, func(t *testing.T, w *copyWorld) {
-				w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 1)))
-				r1 := w.snapshot("r1", repositorytest.AddSegments("movies", 1, 200))
-				meddle(w)
-				before := w.sink.Objects()
-				_, err := w.run(t, w.request(r1))
-				requireType(t, migration.ErrorRepository, err)
-				require.Equal(t, before, w.sink.Objects(), "nothing may be written")
-			})
+			require.NoError(t, err)
+			require.Empty(t, streamed.Why)
+			require.Len(t, streamed.Carried, 1)
+			result := w.carry(t, r1)
+			require.Equal(t, int64(len(w.Blobs(r1))), result.BlobsCopied+result.BlobsSkipped)
 		})
 	}
 }
 
-// Another root appears in OSS between the check and the commit.
-func TestCopyConflictAtTheLastMoment(t *testing.T) {
+// What fails for good leaves the shards of a running snapshot to the copy; what passes is retried.
+func TestCopyShardsLeavesWhatFailsForGood(t *testing.T) {
 	w := newCopyWorld(repositorytest.Layout55)
 	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1))
-	w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
-		if c.Key == repository.IncompatibleKey && c.Op == "Put" {
-			w.sink.Store("index-7", []byte(`{"snapshots":[],"indices":{}}`))
+	c := w.copier()
+	request := migration.CopyShardsRequest{Run: w.request(r0).Run, Snapshot: "r0", UUID: r0, Shards: []migration.SnapshotShard{{Index: "movies"}}}
+	w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error { return memory.Failure(objectstore.Forbidden, c) }})
+	result, err := runActivity[migration.CopyShardsResult](w.environment(c), c.CopyShards, request)
+	require.NoError(t, err)
+	require.NotEmpty(t, result.Why)
+	w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error { return memory.Failure(objectstore.Transient, c) }})
+	_, err = runActivity[migration.CopyShardsResult](w.environment(c), c.CopyShards, request)
+	requireRetryable(t, err)
+}
+
+// What doesn't pass soon is left to Temporal's retries, and forbidden is not.
+func TestCopyFailures(t *testing.T) {
+	w := newCopyWorld(repositorytest.Layout55)
+	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1))
+	for kind, permanent := range map[objectstore.Kind]migration.ErrorType{
+		objectstore.Throttled: "", objectstore.Transient: "", objectstore.Forbidden: migration.ErrorUnauthorized, objectstore.BucketMissing: migration.ErrorMissing,
+	} {
+		w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error { return memory.Failure(kind, c) }})
+		_, err := w.run(t, w.request(r0))
+		if permanent == "" {
+			requireRetryable(t, err)
+		} else {
+			requireType(t, permanent, err)
 		}
-		return nil
-	}})
-	_, err := w.run(t, w.request(r0))
+	}
+	_, err := newCopyWorld(repositorytest.Layout55).run(t, w.request(r0))
+	requireType(t, migration.ErrorMissing, err)
+}
+
+// A snapshot that isn't complete, and a repository in OSS that somebody else has written, have types of their own.
+func TestCopyFailuresOfRepositories(t *testing.T) {
+	w := newCopyWorld(repositorytest.Layout55)
+	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1))
+	request := w.request(r0)
+	request.Snapshot.UUID = "another"
+	_, err := w.run(t, request)
+	requireType(t, migration.ErrorSnapshotUnusable, err)
+	w.sink.Store("index-99", w.Objects()[repository.RootIndexKey(w.Generation())])
+	_, err = w.run(t, w.request(r0))
 	requireType(t, migration.ErrorRepository, err)
-	require.NotContains(t, w.sink.Objects(), "index-0")
 }
 
-func TestCopyUnusableSnapshots(t *testing.T) {
-	for name, meddle := range map[string]func(w *copyWorld, r1 string) migration.CopyRequest{
-		"a vanished blob": func(w *copyWorld, r1 string) migration.CopyRequest {
-			for key := range w.Blobs(r1) {
-				if _, copied := w.sink.Objects()[key]; !copied {
-					w.source.Remove(key)
-					break
-				}
-			}
-			return w.request(r1)
-		},
-		"a shortened blob": func(w *copyWorld, r1 string) migration.CopyRequest {
-			for key := range w.Blobs(r1) {
-				if _, copied := w.sink.Objects()[key]; !copied {
-					w.source.Store(key, []byte("x"))
-					break
-				}
-			}
-			return w.request(r1)
-		},
-		"a vanished list of files": func(w *copyWorld, r1 string) migration.CopyRequest {
-			key, _ := repository.ShardSnapshotKey(repository.ShardID{IndexID: w.IndexID("movies")}, r1)
-			w.source.Remove(key)
-			return w.request(r1)
-		},
-		"a damaged list of files": func(w *copyWorld, r1 string) migration.CopyRequest {
-			key, _ := repository.ShardSnapshotKey(repository.ShardID{IndexID: w.IndexID("movies")}, r1)
-			w.source.Store(key, []byte("rubbish"))
-			return w.request(r1)
-		},
-		"a vanished root object": func(w *copyWorld, r1 string) migration.CopyRequest {
-			key, _ := repository.SnapshotMetadataKey(r1)
-			w.source.Remove(key)
-			return w.request(r1)
-		},
-		"deleted": func(w *copyWorld, r1 string) migration.CopyRequest {
-			w.Delete("r1")
-			w.sync()
-			return w.request(r1)
-		},
-		"another of its name": func(w *copyWorld, r1 string) migration.CopyRequest {
-			w.Delete("r1")
-			w.snapshot("r1")
-			return w.request(r1)
-		},
-		"partial": func(w *copyWorld, _ string) migration.CopyRequest {
-			return w.request(w.snapshot("r2", repositorytest.Outcome(repository.StatePartial)))
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			eachLayout(t, func(t *testing.T, w *copyWorld) {
-				w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2)))
-				r1 := w.snapshot("r1", repositorytest.AddSegments("movies", 2, 300))
-				_, err := w.run(t, meddle(w, r1))
-				requireType(t, migration.ErrorSnapshotUnusable, err)
-				require.Equal(t, w.generation, requireReadable(t, w.sink.Objects()).Generation)
-			})
-		})
-	}
-}
-
-// What is damaged belongs to another snapshot of the repository: a new one of
-// ours would fail just so, and the person must learn which to delete.
-func TestCopyNamesTheOtherSnapshotThatIsDamaged(t *testing.T) {
-	for name, harm := range map[string]func(w *copyWorld, other, ours string){
-		"a blob": func(w *copyWorld, other, ours string) {
-			for key := range w.Blobs(other) {
-				if _, copied := w.sink.Objects()[key]; !copied && w.Blobs(ours)[key] == 0 {
-					w.source.Remove(key)
-					return
-				}
-			}
-			panic("this test needs a blob that only one snapshot has")
-		},
-		"a list of files": func(w *copyWorld, other, _ string) {
-			key, _ := repository.ShardSnapshotKey(repository.ShardID{IndexID: w.IndexID("movies")}, other)
-			w.source.Store(key, []byte("rubbish"))
-		},
-		"a root object": func(w *copyWorld, other, _ string) {
-			key, _ := repository.SnapshotMetadataKey(other)
-			w.source.Remove(key)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			eachLayout(t, func(t *testing.T, w *copyWorld) {
-				w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2)))
-				other := w.snapshot("by-hand", repositorytest.AddSegments("movies", 3, 300))
-				ours := w.snapshot("r1", repositorytest.Merge("movies"))
-				harm(w, other, ours)
-				_, err := w.run(t, w.request(ours))
-				requireType(t, migration.ErrorSnapshotUnusable, err)
-				require.ErrorContains(t, err, "by-hand ["+other+"]")
-				require.ErrorContains(t, err, "DELETE _snapshot/"+w.request(ours).RepositoryName()+"/by-hand")
-
-				// That mends it.
-				w.Delete("by-hand")
-				w.sync()
-				w.carry(t, ours)
-			})
-		})
-	}
-}
-
-// A blob that is replaced while it is copied is planned anew.
-func TestCopyChangedBlob(t *testing.T) {
-	w := newCopyWorld(repositorytest.Layout710)
-	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1), repositorytest.AddSegments("movies", 2, 300))
-	var once atomic.Bool
-	w.source.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
-		if isData(c.Key) && once.CompareAndSwap(false, true) {
-			data := w.Objects()[c.Key]
-			w.source.StoreEncrypted(c.Key, data) // written again by the master: same bytes, another ETag
+// A second attempt looks what the first one has left in OSS, without being told.
+func TestCopySecondAttemptLooks(t *testing.T) {
+	w := newCopyWorld(repositorytest.Layout55)
+	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 2), repositorytest.AddSegments("movies", 2, 500))
+	var mu sync.Mutex
+	puts := map[string]int{}
+	w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if c.Op != "Put" {
+			return nil
+		}
+		puts[c.Key]++
+		if repository.Classify(c.Key).Class == repository.ClassIndexMetadata && puts[c.Key] == 1 {
+			return &objectstore.Error{Op: "PutObject", Key: c.Key, Message: "who knows"} // ends the attempt
 		}
 		return nil
 	}})
-	w.carry(t, r0)
+	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(quiet{})
+	env := suite.NewTestWorkflowEnvironment()
+	w.copier().Register(env)
+	env.ExecuteWorkflow(func(ctx workflow.Context) error {
+		ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: time.Minute,
+			RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Millisecond, MaximumAttempts: 2}})
+		return workflow.ExecuteActivity(ctx, migration.ActivityCopySnapshot, w.request(r0)).Get(ctx, nil)
+	})
+	require.NoError(t, env.GetWorkflowError())
+	w.RequirePublished(t, r0)
+	require.Equal(t, 2, puts["indices/"+w.IndexID("movies")+"/meta-"+r0+".dat"])
+	for key := range w.Blobs(r0) {
+		require.Equal(t, 1, puts[key], key)
+	}
 }
 
-func keys[V any](m map[string]V) []string {
-	var out []string
-	for key := range m {
-		out = append(out, key)
+func TestCopyEndsWhenTheWorkerStops(t *testing.T) {
+	w := newCopyWorld(repositorytest.Layout55)
+	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1))
+	stop := make(chan struct{})
+	var once sync.Once
+	c := &Copier{
+		heart:  NewCopier().heart,
+		source: func(context.Context, migration.Run) (objectstore.Source, error) { return w.source, nil },
+		sink:   func(context.Context, migration.Run) (objectstore.Sink, error) { return w.sink, nil },
 	}
-	return out
+	w.sink.SetHooks(memory.Hooks{Before: func(call memory.Call) error {
+		if call.Op == "Put" {
+			once.Do(func() { close(stop) })
+			return memory.Failure(objectstore.Transient, call) // and so on for half a minute
+		}
+		return nil
+	}})
+	env := w.environment(c)
+	env.SetWorkerStopChannel(stop)
+	request := w.request(r0)
+	request.Plan.Copy.Concurrency = 1
+	_, err := env.ExecuteActivity(c.CopySnapshot, request)
+	requireRetryable(t, err)
+	require.ErrorContains(t, err, errWorkerStopping.Error())
 }

@@ -22,7 +22,7 @@ func (a *Activities) OpenTargetForWrites(ctx context.Context, in migration.Hando
 		if err != nil {
 			return none{}, err
 		}
-		names := namesOf(in.Indices)
+		names := migration.IndexNames(in.Indices)
 		autoExpand := a.autoExpand(ctx, in)
 		changes, err := changedSince(ctx, client, names, in.Counters, comparison{docs: true, skip: func(index elastic.Index) bool {
 			return handedOver(ctx, index, autoExpand[index.Name])
@@ -113,13 +113,13 @@ func (a *Activities) autoExpand(ctx context.Context, in migration.HandoverReques
 	client, err := a.cluster(ctx, onSource, in.Run)
 	if err == nil {
 		var settings map[string]map[string]string
-		settings, err = client.IndexSettings(ctx, namesOf(in.Indices))
+		settings, err = client.IndexSettings(ctx, migration.IndexNames(in.Indices))
 		for name, index := range settings {
 			values[name] = index["index.auto_expand_replicas"]
 		}
 	}
 	if err != nil {
-		activity.GetLogger(ctx).Warn("the source didn't tell index.auto_expand_replicas; the target's indices get the number of replicas that they had", "error", messageOf(classify(err)))
+		activity.GetLogger(ctx).Warn("the source didn't tell index.auto_expand_replicas; the target's indices get the number of replicas that they had", "error", messageOf(err))
 	}
 	return values
 }

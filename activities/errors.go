@@ -11,6 +11,8 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/internal/ferry"
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -25,6 +27,7 @@ const (
 	retryInternal       = "Internal"
 	retryWorkerStopping = "WorkerStopping"
 	retryTimeout        = "Timeout"
+	retrySourceMoves    = "SourceMoves"
 )
 
 // fail makes an error that a retry by itself can't mend. The message is a
@@ -58,6 +61,9 @@ func classify(err error) error {
 	}
 	if classified, ok := errors.AsType[*temporal.ApplicationError](err); ok {
 		return classified
+	}
+	if failure, ok := errors.AsType[*ferry.Error](err); ok {
+		return classifyFerry(failure)
 	}
 	if canceled(err) {
 		return err
@@ -108,10 +114,7 @@ func shorten(message string) string {
 	if before, _, found := strings.Cut(message, " [ResponseError]:"); found { // OSS's SDK appends the whole answer here
 		message = before
 	}
-	if len(message) > longestMessage {
-		message = strings.ToValidUTF8(message[:longestMessage], "") + " ..."
-	}
-	return message
+	return human.Shorten(message, longestMessage)
 }
 
 // classifyObjectStore takes the failure for its kind and the whole error for
@@ -135,26 +138,45 @@ func classifyObjectStore(failure *objectstore.Error, err error) error {
 	return passing(retryInternal, err.Error(), 0)
 }
 
+// classifyFerry takes what a copy says of the snapshot and of both repositories.
+func classifyFerry(failure *ferry.Error) error {
+	switch failure.Kind {
+	case ferry.Moving:
+		return passing(retrySourceMoves, failure.Message, 0)
+	case ferry.Missing:
+		return fail(migration.ErrorMissing, "%s", failure.Message)
+	case ferry.Unusable:
+		return fail(migration.ErrorSnapshotUnusable, "%s", failure.Message)
+	case ferry.Damaged, ferry.Conflict:
+		return fail(migration.ErrorRepository, "%s", failure.Message)
+	case ferry.Refused:
+		return fail(migration.ErrorRefused, "%s", failure.Message)
+	}
+	return passing(retryInternal, failure.Message, 0)
+}
+
 func canceled(err error) bool {
 	return temporal.IsCanceledError(err) || errors.Is(err, context.Canceled)
 }
 
-// permanent tells whether a classified error ends the activity's retries.
+// permanent tells whether an error, classified or not, ends the activity's retries. nil does not.
 func permanent(err error) bool {
-	classified, ok := errors.AsType[*temporal.ApplicationError](err)
+	classified, ok := errors.AsType[*temporal.ApplicationError](classify(err))
 	return ok && classified.NonRetryable()
 }
 
+// typeOf is the type that an error, classified or not, has for the workflow; empty for nil and for a
+// cancellation.
 func typeOf(err error) migration.ErrorType {
-	if classified, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+	if classified, ok := errors.AsType[*temporal.ApplicationError](classify(err)); ok {
 		return migration.ErrorType(classified.Type())
 	}
 	return ""
 }
 
-// messageOf is an error's sentence, without the type that Temporal adds to it.
+// messageOf is the sentence of an error, classified or not, without the type that Temporal adds to it.
 func messageOf(err error) string {
-	if classified, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+	if classified, ok := errors.AsType[*temporal.ApplicationError](classify(err)); ok {
 		return classified.Message()
 	}
 	return err.Error()

@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/internal/ferry"
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -26,6 +27,7 @@ func TestClassify(t *testing.T) {
 	store := func(kind objectstore.Kind) error {
 		return fmt.Errorf("wrapped: %w", &objectstore.Error{Kind: kind, Op: "GetObject", Bucket: "b", RetryAfter: 7 * time.Second})
 	}
+	copied := func(kind ferry.Kind) error { return &ferry.Error{Kind: kind, Message: "copy the snapshot s: because"} }
 	for _, tt := range []struct {
 		err     error
 		want    string
@@ -49,6 +51,13 @@ func TestClassify(t *testing.T) {
 		{store(objectstore.BucketMissing), string(migration.ErrorMissing), forGood},
 		{store(objectstore.Changed), string(migration.ErrorRepository), forGood},
 		{store(objectstore.Invalid), string(migration.ErrorRefused), forGood},
+		{copied(ferry.Missing), string(migration.ErrorMissing), forGood},
+		{copied(ferry.Unusable), string(migration.ErrorSnapshotUnusable), forGood},
+		{copied(ferry.Damaged), string(migration.ErrorRepository), forGood},
+		{copied(ferry.Conflict), string(migration.ErrorRepository), forGood},
+		{copied(ferry.Refused), string(migration.ErrorRefused), forGood},
+		{copied(ferry.Moving), "SourceMoves", passing},
+		{copied(ferry.Kind(0)), "Internal", passing},
 		{context.DeadlineExceeded, "Timeout", passing},
 		{errors.New("who knows"), "Internal", passing},
 	} {

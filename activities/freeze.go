@@ -304,7 +304,7 @@ func forbidden(blocks map[string]string) bool {
 // all that a retry may mend are gone.
 func worst(failures []error) error {
 	for _, err := range failures {
-		if !permanent(classify(err)) {
+		if !permanent(err) {
 			return err
 		}
 	}

@@ -42,7 +42,7 @@ func TestAMarkChangesWithEveryWrite(t *testing.T) {
 	must[any](w, w.activities.BlockWrites, w.request())
 	before := must[migration.Standstill](w, w.activities.AwaitStandstill, w.request())
 	require.Equal(t, before, must[migration.Standstill](w, w.activities.AwaitStandstill, w.request()))
-	require.NoError(t, clientOf(w, onSource).UnblockWrites(t.Context(), []string{"movies"}))
+	removeBlock(w, onSource, "movies")
 	require.NoError(t, w.from.Index("movies", "alien"))
 	must[any](w, w.activities.BlockWrites, w.request())
 	after := must[migration.Standstill](w, w.activities.AwaitStandstill, w.request())
@@ -93,7 +93,7 @@ func TestA404ThatIsNotElasticsearchsLiftsAndStopsNothing(t *testing.T) {
 func TestBlockThatDoesNotHold(t *testing.T) {
 	w := newWorld(t)
 	must[any](w, w.activities.BlockWrites, w.request())
-	require.NoError(t, clientOf(w, onSource).UnblockWrites(t.Context(), []string{"catalog"}))
+	removeBlock(w, onSource, "catalog")
 	refused(w, migration.ErrorNoStandstill, w.activities.AwaitStandstill, w.request(), "catalog")
 }
 

@@ -15,7 +15,7 @@ import (
 var errWorkerStopping = errors.New("the worker is stopping")
 
 // errSuspended ends the work of a process that stood still: Temporal may have
-// given the activity to another one meanwhile, and both would be at work.
+// given the activity to another one since then, and both would be at work.
 var errSuspended = errors.New("this worker stood still for so long that another one may have taken over")
 
 const retrySuspended = "Suspended"
@@ -53,24 +53,36 @@ func (p *pulse) read() migration.Progress {
 // restart of a node may cause some, a defect would cause them for ever.
 const attemptsOnInternal = 10
 
+// heart records heartbeats. Activities and Copier each have one.
+type heart struct {
+	// heartbeat is called every beat; the SDK sends fewer.
+	heartbeat func(context.Context, ...any)
+	beat      time.Duration
+}
+
+// beating is what perform needs of those whose activities it runs.
+type beating interface {
+	keepBeating(ctx, working context.Context, cancel context.CancelCauseFunc, p *pulse)
+}
+
 // perform runs the work of an activity: it heartbeats, ends the work promptly
 // when the activity is cancelled or the worker stops, and classifies the error.
 // An error without a known meaning becomes permanent at last.
-func perform[T any](ctx context.Context, a *Activities, doing string, work func(context.Context, *pulse) (T, error)) (T, error) {
-	result, err := persist(ctx, a, doing, work)
+func perform[T any](ctx context.Context, b beating, doing string, work func(context.Context, *pulse) (T, error)) (T, error) {
+	result, err := persist(ctx, b, doing, work)
 	return result, showAtLast(ctx, err)
 }
 
 // persist is perform for what must go on trying whatever comes back.
-func persist[T any](ctx context.Context, a *Activities, doing string, work func(context.Context, *pulse) (T, error)) (T, error) {
+func persist[T any](ctx context.Context, b beating, doing string, work func(context.Context, *pulse) (T, error)) (T, error) {
 	working, cancel := context.WithCancelCause(ctx)
 	p := &pulse{progress: migration.Progress{Doing: doing}}
-	var beating sync.WaitGroup
-	beating.Go(func() { a.keepBeating(ctx, working, cancel, p) })
+	var beats sync.WaitGroup
+	beats.Go(func() { b.keepBeating(ctx, working, cancel, p) })
 	result, err := work(working, p)
 	cause := context.Cause(working)
 	cancel(nil)
-	beating.Wait()
+	beats.Wait()
 
 	var none T
 	switch {
@@ -88,8 +100,8 @@ func persist[T any](ctx context.Context, a *Activities, doing string, work func(
 
 // keepBeating heartbeats until the work is done, and ends the work when the
 // worker stops, or was suspended.
-func (a *Activities) keepBeating(ctx, working context.Context, cancel context.CancelCauseFunc, p *pulse) {
-	ticker := time.NewTicker(a.beat)
+func (h *heart) keepBeating(ctx, working context.Context, cancel context.CancelCauseFunc, p *pulse) {
+	ticker := time.NewTicker(h.beat)
 	defer ticker.Stop()
 	watch := standing{limit: activity.GetInfo(ctx).HeartbeatTimeout / 2}
 	for {
@@ -99,7 +111,7 @@ func (a *Activities) keepBeating(ctx, working context.Context, cancel context.Ca
 		}
 		// On the activity's own context: the work's ends with the work, which a
 		// heartbeat on its way would log as a failure.
-		a.heartbeat(ctx, p.read())
+		h.heartbeat(ctx, p.read())
 		select {
 		case <-working.Done():
 			return
@@ -159,22 +171,10 @@ func (a *Activities) turns() backoff {
 	return backoff{next: 50 * time.Millisecond, most: 10 * time.Second}
 }
 
-// wait pauses for the interval and lets it grow by a twentieth: what ends meanwhile
+// wait pauses for the interval and lets it grow by a twentieth: what ends during a pause
 // is noticed no later than a twentieth of the time that it took.
 func (a *Activities) wait(ctx context.Context, b *backoff) error {
 	pause := b.next
 	b.next = min(b.next*21/20, b.most)
 	return a.sleep(ctx, pause)
-}
-
-// sleep is what Activities.sleep does outside tests.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

@@ -94,7 +94,7 @@ func existing(ctx context.Context, client *elastic.Client, names []string) (foun
 	return client.Present(ctx, names)
 }
 
-func namesOf(indices []migration.Index) []string {
+func indexNames(indices []elastic.Index) []string {
 	names := make([]string, len(indices))
 	for i, index := range indices {
 		names[i] = index.Name

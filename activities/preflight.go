@@ -103,7 +103,6 @@ func (f *preflight) problemOfMigration(format string, args ...any) {
 
 // note turns what a retry can't mend into a problem and gives the rest back.
 func (f *preflight) note(err error) error {
-	err = classify(err)
 	if err == nil || !permanent(err) && (f.patient || canceled(err)) {
 		return err
 	}

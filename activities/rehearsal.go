@@ -114,7 +114,7 @@ func (a *Activities) DeleteRehearsedIndices(ctx context.Context, in migration.Re
 // rehearsedNames are the target's names of all indices that a rehearsal may have
 // restored: also of those that have left the source since.
 func rehearsedNames(in migration.RehearsedIndicesRequest) []string {
-	names := slices.Concat(namesOf(in.Indices), slices.Collect(maps.Keys(in.Expected)), in.Begun)
+	names := slices.Concat(migration.IndexNames(in.Indices), slices.Collect(maps.Keys(in.Expected)), in.Begun)
 	slices.Sort(names)
 	return targetNames(in.Run, slices.Compact(names))
 }
@@ -141,7 +141,7 @@ func (a *Activities) DeleteSnapshots(ctx context.Context, run migration.Run) (mi
 			if canceled(err) {
 				return result, err
 			}
-			result.Unseen = messageOf(classify(err))
+			result.Unseen = messageOf(err)
 		}
 		result.LeftObjects, result.LeftBytes = left.objects, left.bytes
 		return result, nil
@@ -167,13 +167,12 @@ func (a *Activities) deleteSnapshots(ctx context.Context, client *elastic.Client
 			continue
 		case elastic.OutcomeUnknown, elastic.SlotTaken:
 			p.update(func(progress *migration.Progress) { progress.Waiting = err.Error() })
-		default:
-			if err != nil {
-				return deleted, err
-			}
+		case elastic.None:
 			deleted++
 			turns = a.turns()
 			continue
+		default:
+			return deleted, err
 		}
 		if err := a.wait(ctx, &turns); err != nil {
 			return deleted, err

@@ -74,7 +74,7 @@ func (r *restoring) visible(ctx context.Context) error {
 		case err == nil && !info.Complete():
 			return fail(migration.ErrorRepository, "look for snapshot %s on %s: the target sees it as %s with %d of %d shards failed", info.Name, r.client.Host(), info.State, info.ShardsFailed, info.ShardsTotal)
 		case err == nil:
-			if missing, _ := differ(r.inSnapshot(namesOf(r.in.Indices)), info.Indices); len(missing) > 0 {
+			if missing, _ := differ(r.inSnapshot(migration.IndexNames(r.in.Indices)), info.Indices); len(missing) > 0 {
 				return fail(migration.ErrorRepository, "look for snapshot %s on %s: %s", info.Name, r.client.Host(), named("it lacks ", missing))
 			}
 			return nil
@@ -101,7 +101,7 @@ func (r *restoring) begin(ctx context.Context) error {
 		}
 		err = r.client.Restore(ctx, r.repository, r.in.Snapshot.Name, r.options(wanted))
 		switch elastic.KindOf(err) {
-		case elastic.Unclassified:
+		case elastic.None, elastic.Unclassified:
 			return err
 		case elastic.SlotTaken:
 			freed, freeErr := r.free(ctx)
@@ -130,7 +130,7 @@ func (r *restoring) begin(ctx context.Context) error {
 // free abandons what an earlier attempt began and lost: before 6.2 a lost shard
 // holds the slot that is waited for, until its index is deleted.
 func (r *restoring) free(ctx context.Context) (freed bool, err error) {
-	copies, err := r.client.Shards(ctx, namesOf(r.in.Indices))
+	copies, err := r.client.Shards(ctx, migration.IndexNames(r.in.Indices))
 	if err != nil {
 		return false, err
 	}
@@ -156,7 +156,7 @@ func (r *restoring) free(ctx context.Context) (freed bool, err error) {
 // handed the index over already and this is a late attempt of an activity that
 // nobody waits for any more.
 func (r *restoring) wanted(ctx context.Context) ([]string, error) {
-	names := namesOf(r.in.Indices)
+	names := migration.IndexNames(r.in.Indices)
 	found, aliases, err := existing(ctx, r.client, names)
 	if err != nil {
 		return nil, err
@@ -330,7 +330,7 @@ func (s shardsState) progress(doing string) migration.Progress {
 }
 
 func (r *restoring) look(ctx context.Context) (shardsState, error) {
-	names := namesOf(r.in.Indices)
+	names := migration.IndexNames(r.in.Indices)
 	// The routing table first: a primary that is started there has its recovery
 	// in the later answer, complete.
 	copies, err := r.client.Shards(ctx, names)

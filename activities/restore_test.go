@@ -246,7 +246,7 @@ func TestTargetThatSomebodyWroteTo(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
 	opened := w.round("s")
-	require.NoError(t, clientOf(w, onTarget).UnblockWrites(t.Context(), []string{"movies"}))
+	removeBlock(w, onTarget, "movies")
 	require.NoError(t, w.to.Index("movies", "alien"))
 
 	request := migration.CloseRequest{Run: w.run, Indices: both2, Expected: opened.Counters}

@@ -82,10 +82,7 @@ func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
 				}
 				continue
 			}
-		case elastic.Unclassified:
-			if err != nil {
-				return info, err
-			}
+		case elastic.None:
 			if info.State != elastic.InProgress {
 				return info, nil
 			}
@@ -138,8 +135,8 @@ func (t *taking) ask(ctx context.Context) (waiting bool, err error) {
 			// awaited: to ask for it again is no use, the next attempt resolves anew.
 			return false, fail(migration.ErrorSnapshotFailed, "%w", err)
 		}
-	case elastic.Unclassified:
-		t.accepted = err == nil
+	case elastic.None:
+		t.accepted = true
 	}
 	return false, err
 }
@@ -251,10 +248,9 @@ func (a *Activities) AbortSnapshot(ctx context.Context, in migration.SnapshotReq
 				p.update(func(progress *migration.Progress) { progress.Waiting = err.Error() })
 			case elastic.Missing:
 				return none{}, nil
+			case elastic.None:
 			default:
-				if err != nil {
-					return none{}, err
-				}
+				return none{}, err
 			}
 			if err := a.wait(ctx, &polls); err != nil {
 				return none{}, err

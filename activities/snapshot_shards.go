@@ -42,10 +42,7 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 			case elastic.NotSupported, elastic.Unauthorized:
 				return migration.DoneShards{Ended: true}, nil // the round does without
 			case elastic.Missing: // it waits for the slot
-			case elastic.Unclassified:
-				if err != nil {
-					return migration.DoneShards{}, err
-				}
+			case elastic.None:
 				if ended(status) {
 					return migration.DoneShards{Ended: true}, nil
 				}

@@ -43,7 +43,7 @@ func openOSS(run migration.Run) (*oss.Sink, error) {
 	return oss.New(o)
 }
 
-// ossOptions resolves the writer's key anew each time, since it may be replaced
+// ossOptions resolves the writer's key again each time, since it may be replaced
 // while a migration runs.
 func ossOptions(run migration.Run) (oss.Options, error) {
 	repository := run.Plan.Target.Repository
@@ -86,11 +86,11 @@ type kept[T any] struct {
 }
 
 const (
-	// keptFor is after how long a client is made anew: the AWS SDK reads its files of
+	// keptFor is after how long a client is made again: the AWS SDK reads its files of
 	// credentials only once.
 	keptFor = 10 * time.Minute
 	// mostKept is beyond what any worker needs at a time. What is dropped closes its
-	// connections by itself when they were idle for a while.
+	// connections automatically when they were idle for a while.
 	mostKept = 32
 	// copiesSharing is how many copies a worker has at once by default. So many share
 	// the connections, each with as many as the plan says.

@@ -124,14 +124,6 @@ func foreign(client *elastic.Client, name string) error {
 	return fail(migration.ErrorRefused, "close index %s on %s: it exists there, but this migration didn't restore it; delete or rename it, since a restore would overwrite it", name, client.Host())
 }
 
-func indexNames(indices []elastic.Index) []string {
-	names := make([]string, len(indices))
-	for i, index := range indices {
-		names[i] = index.Name
-	}
-	return names
-}
-
 func hasOurBlock(index elastic.Index) bool { return index.Blocks[writeBlock] == "true" }
 
 // untouched makes sure that nobody wrote to the open indices since the last

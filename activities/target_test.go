@@ -71,7 +71,7 @@ func TestWritesCountWhileARestoreIsInDoubt(t *testing.T) {
 	request := migration.CloseRequest{Run: w.run, Indices: both2, Expected: w.round("s").Counters, InDoubt: true}
 	require.NoError(t, w.from.Index("movies", "dune"))
 	w.restored(w.snapshot("t"))
-	require.NoError(t, clientOf(w, onTarget).UnblockWrites(t.Context(), []string{"movies"}))
+	removeBlock(w, onTarget, "movies")
 	require.NoError(t, w.to.Index("movies", "written"))
 	refused(w, migration.ErrorTargetWritten, w.activities.CloseTarget, request, "movies (1 operations")
 	require.True(t, w.to.IsOpen("catalog"), "all or nothing")

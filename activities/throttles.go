@@ -42,7 +42,7 @@ func (a *Activities) ReadThrottles(ctx context.Context, run migration.Run) (migr
 			return found, err
 		}
 		settings, err := to.ClusterSettings(ctx)
-		switch err = classify(err); {
+		switch {
 		case permanent(err):
 			found.Warnings = append(found.Warnings, fmt.Sprintf("%s on %s is left alone, since it can't be read: %s", recoveryThrottle, to.Host(), messageOf(err)))
 			return found, nil

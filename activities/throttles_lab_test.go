@@ -3,10 +3,14 @@
 package activities
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,41 +28,55 @@ import (
 type labRig struct {
 	t          *testing.T
 	lab        *lab.Lab
+	front      *s3Front // of the shared lab
 	run        migration.Run
 	activities *Activities
 }
 
-func newLabRig(t *testing.T, options lab.Options) *labRig {
-	options.Dir, options.Out = t.TempDir(), t.Output()
-	options.Parts = []lab.Part{lab.PartS3, lab.PartOSS, lab.PartSource, lab.PartTarget}
-	l, err := lab.Start(t.Context(), options)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, l.Close()) })
-	for _, variable := range l.Environment() {
-		name, value, _ := strings.Cut(variable, "=")
-		t.Setenv(name, value)
-	}
+// newLabRig registers a migration's repositories on a lab.
+func newLabRig(t *testing.T, l *lab.Lab, front *s3Front) *labRig {
+	t.Helper()
+	setEnvironment(t, l)
 	input, err := migration.NewInput(l.Plan("throttled", "films", "fast"))
 	require.NoError(t, err)
 	plan, err := input.Plan()
 	require.NoError(t, err)
-	r := &labRig{t: t, lab: l, run: migration.Run{Plan: plan, Token: "t0ken"}, activities: New()}
+	r := &labRig{t: t, lab: l, front: front, run: migration.Run{Plan: plan, Token: "t0ken"}, activities: New()}
 	labMust[any](r, r.activities.EnsureTargetBucket, r.run)
 	labMust[any](r, r.activities.RegisterRepositories, r.run)
 	return r
 }
 
+// tidy leaves nothing of the test on a lab that is shared.
+func (r *labRig) tidy() {
+	ctx := context.Background()
+	for _, c := range []*cluster.Client{r.lab.Source.Direct(), r.lab.Target.Direct()} {
+		for _, path := range []string{"/films,held,fast?ignore_unavailable=true", "/_snapshot/" + r.run.RepositoryName(), "/_snapshot/cs-automated", "/_snapshot/aliyun_auto_snapshot"} {
+			_ = c.Do(ctx, http.MethodDelete, path, nil, nil)
+		}
+	}
+	for _, kind := range []string{"transient", "persistent"} {
+		_ = r.lab.Target.Direct().Do(ctx, http.MethodPut, "/_cluster/settings", map[string]any{kind: map[string]any{recoveryThrottle: nil}}, nil)
+	}
+}
+
 func labMust[T any](r *labRig, method, in any) T {
+	r.t.Helper()
+	out, err := labTry[T](r, method, in)
+	require.NoError(r.t, err)
+	return out
+}
+
+// labTry runs an activity once.
+func labTry[T any](r *labRig, method, in any) (T, error) {
 	r.t.Helper()
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(quiet{})
 	env := suite.NewTestActivityEnvironment()
-	env.SetTestTimeout(2 * time.Minute)
+	env.SetTestTimeout(lab.Patience)
 	env.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: "under test"})
 	value, err := env.ExecuteActivity("under test", in)
-	out, err := result[T](r.t, value, err)
-	require.NoError(r.t, err)
-	return out
+	return result[T](r.t, value, err)
 }
 
 func (r *labRig) ask(c *cluster.Client, method, path string, body any) string {
@@ -124,10 +142,12 @@ func requireSame(t *testing.T, want, have []string) {
 	}
 }
 
-// On the versions of the procedure that snapferry replaces: whatever stood there, set by hand or not, stands there again;
-// meanwhile the limits hold, a snapshot that runs is seen and waited for, and automatic ones are found.
+// On the versions of the procedure that snapferry replaces: whatever stood there, set by hand or not, stands there
+// again. In between the limits hold, a snapshot that runs is seen and waited for, and automatic ones are found.
 func TestLabThrottlesAndSlots(t *testing.T) {
-	r := newLabRig(t, lab.Options{})
+	l, front := useSharedLab(t)
+	r := newLabRig(t, l, front)
+	t.Cleanup(r.tidy)
 	source, target := r.lab.Source.Direct(), r.lab.Target.Direct()
 	untouched := r.standing()
 	found := labMust[migration.ThrottlesFound](r, r.activities.ReadThrottles, r.run)
@@ -147,31 +167,19 @@ func TestLabThrottlesAndSlots(t *testing.T) {
 	require.Equal(t, migration.ThrottlesFound{Snapshot: "1mb", Restore: "30mb"}, found, "recoveries play no role before 7.9")
 
 	// A snapshot at 1 MB/s, which can't be faster than its bytes allow.
-	for index, documents := range map[string]int{"films": 15_000, "fast": 5000} {
+	for index, documents := range map[string]int{"films": 15_000, "held": 1000, "fast": 5000} {
 		require.NoError(t, lab.LoadCatalog(t.Context(), r.lab.Source.Client(), lab.CatalogOptions{Index: index, Documents: documents, RefreshInterval: "-1"}))
 	}
 	r.ask(source, http.MethodPost, "/_flush?wait_if_ongoing=true", nil)
-	slow := migration.SnapshotRequest{Run: r.run, Snapshot: "slow", Indices: []string{"films"}}
 	name := r.run.RepositoryName()
-	require.NoError(t, r.client(onSource).CreateSnapshot(t.Context(), name, slow.Snapshot, slow.Indices))
-	running, err := r.client(onSource).RunningSnapshots(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, []elastic.RunningSnapshot{{Repository: name, Name: "slow"}}, running)
-	current, err := r.client(onSource).CurrentSnapshots(t.Context(), name)
-	require.NoError(t, err)
-	require.Len(t, current, 1)
-	require.Equal(t, "slow", current[0].Name)
-	require.Equal(t, elastic.SlotTaken, elastic.KindOf(r.client(onSource).ChangeRepository(t.Context(), name, sourceRepository(r.run))), "a repository in use can't be changed")
-	free := labMust[migration.FreeSlot](r, r.activities.AwaitFreeSlot, migration.FreeSlotRequest{Run: r.run, DeadlineMillis: 1})
-	require.False(t, free.Free)
-	require.Contains(t, free.Obstacles[0], "snapshot slow in repository "+name+" runs on the source")
-	r.set(found, migration.Limits{Snapshot: "unlimited", Restore: "unlimited"})
-	taken := labMust[migration.Snapshot](r, r.activities.TakeSnapshot, slow)
+	taken := labMust[migration.Snapshot](r, r.activities.TakeSnapshot, migration.SnapshotRequest{Run: r.run, Snapshot: "slow", Indices: []string{"films"}})
 	status, err := r.client(onSource).SnapshotStatus(t.Context(), name, "slow")
 	require.NoError(t, err)
 	took := time.Duration(taken.EndMillis-taken.StartMillis) * time.Millisecond
 	t.Logf("slow: %d bytes in %v at 1mb", status.BytesTotal, took)
 	require.Greater(t, took, time.Duration(float64(status.BytesTotal)/(1<<20)/2*float64(time.Second)), "the limit that was set by hand held")
+
+	r.whileOneRuns(name, found)
 
 	// Without a limit, there and back again.
 	require.Equal(t, "0", r.settings(source)[snapshotThrottle])
@@ -195,6 +203,51 @@ func TestLabThrottlesAndSlots(t *testing.T) {
 	}
 
 	r.slots()
+}
+
+// whileOneRuns tries what depends on a snapshot that runs, with one that can't end before it is let go. Then the limits
+// are none.
+func (r *labRig) whileOneRuns(name string, found migration.ThrottlesFound) {
+	t := r.t
+	held := migration.SnapshotRequest{Run: r.run, Snapshot: "held", Indices: []string{"held"}}
+	arrived, release := r.front.holdBlobs(t, func(path string) bool { return strings.Contains(path, "/__") })
+	require.NoError(t, r.client(onSource).CreateSnapshot(t.Context(), name, held.Snapshot, held.Indices))
+	<-arrived
+	running, err := r.client(onSource).RunningSnapshots(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []elastic.RunningSnapshot{{Repository: name, Name: "held"}}, running)
+	current, err := r.client(onSource).CurrentSnapshots(t.Context(), name)
+	require.NoError(t, err)
+	require.Len(t, current, 1)
+	require.Equal(t, "held", current[0].Name)
+	require.Equal(t, elastic.SlotTaken, elastic.KindOf(r.client(onSource).ChangeRepository(t.Context(), name, sourceRepository(r.run))), "a repository in use can't be changed")
+	free := labMust[migration.FreeSlot](r, r.activities.AwaitFreeSlot, migration.FreeSlotRequest{Run: r.run, DeadlineMillis: 1})
+	require.False(t, free.Free)
+	require.Contains(t, free.Obstacles[0], "snapshot held in repository "+name+" runs on the source")
+
+	// The limits wait for the end of the snapshot: they are refused at least once.
+	refused := make(chan struct{})
+	once := sync.OnceFunc(func() { close(refused) })
+	stop := r.lab.Source.Front.Observe(func(e lab.Exchange) {
+		if e.Method == http.MethodPut && e.Path == "/_snapshot/"+name && e.Status >= http.StatusBadRequest {
+			once()
+		}
+	})
+	defer stop()
+	set := make(chan error, 1)
+	go func() {
+		result, err := labTry[migration.ThrottlesSet](r, r.activities.SetThrottles, migration.SetThrottlesRequest{
+			Run: r.run, Found: found, Wanted: migration.Limits{Snapshot: "unlimited", Restore: "unlimited"},
+		})
+		if err == nil && len(result.Warnings) > 0 {
+			err = errors.New(strings.Join(result.Warnings, "; "))
+		}
+		set <- err
+	}()
+	<-refused
+	release()
+	require.NoError(t, <-set)
+	labMust[migration.Snapshot](r, r.activities.TakeSnapshot, held)
 }
 
 // slots are free, and then not for long, as the vendors take snapshots of their own every moment.
@@ -233,7 +286,13 @@ func (r *labRig) slots() {
 
 // From 7.9 on the target's own setting limits restores as well.
 func TestLabRecoveryThrottle(t *testing.T) {
-	r := newLabRig(t, lab.Options{SourceVersion: "7.10.2", TargetVersion: "7.17.28"})
+	l, err := lab.Start(t.Context(), lab.Options{
+		Dir: t.TempDir(), Out: os.Stderr, Parts: []lab.Part{lab.PartS3, lab.PartOSS, lab.PartSource, lab.PartTarget},
+		SourceVersion: "7.10.2", TargetVersion: "7.17.28",
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	r := newLabRig(t, l, nil)
 	for _, step := range []struct {
 		byHand string
 		found  migration.RecoveryFound

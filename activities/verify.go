@@ -60,7 +60,7 @@ type verifying struct {
 const indicesAtOnce = 2
 
 func (v *verifying) run(ctx context.Context) (migration.VerifyResult, error) {
-	names := namesOf(v.in.Indices)
+	names := migration.IndexNames(v.in.Indices)
 	onTarget := targetNames(v.in.Run, names)
 	if err := v.to.Refresh(ctx, onTarget); err != nil {
 		return migration.VerifyResult{}, err

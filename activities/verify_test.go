@@ -77,12 +77,12 @@ func TestTargetThatWasWrittenSinceTheRestoreIsNotEqual(t *testing.T) {
 		says  string
 	}{
 		"it was written": {func(w *world) {
-			require.NoError(w.t, clientOf(w, onTarget).UnblockWrites(w.t.Context(), []string{"movies"}))
+			removeBlock(w, onTarget, "movies")
 			require.NoError(w.t, w.to.Index("movies", "alien"))
 			require.NoError(w.t, clientOf(w, onTarget).BlockWrites(w.t.Context(), []string{"movies"}))
 		}, "it took 1 operations"},
 		"it can be written": {func(w *world) {
-			require.NoError(w.t, clientOf(w, onTarget).UnblockWrites(w.t.Context(), []string{"movies"}))
+			removeBlock(w, onTarget, "movies")
 		}, "lacks the write block"},
 		"it is another index": {func(w *world) {
 			require.NoError(w.t, clientOf(w, onTarget).DeleteIndices(w.t.Context(), []string{"movies"}))

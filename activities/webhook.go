@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	build "github.com/snapferry/snapferry/internal/version"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -43,7 +44,7 @@ func (a *Activities) callWebhook(ctx context.Context, in migration.WebhookReques
 		return fail(migration.ErrorWebhook, "the webhook's URL can't be used")
 	}
 	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("User-Agent", "snapferry")
+	request.Header.Set("User-Agent", build.UserAgent())
 	if webhook.Authorization != "" {
 		authorization, err := resolveSecret(webhook.Authorization)
 		if err != nil {

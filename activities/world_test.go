@@ -18,8 +18,8 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 
-	"github.com/snapferry/snapferry/activities/internal/clustertest"
 	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/internal/elastic/elastictest"
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/objectstore/memory"
 	"github.com/snapferry/snapferry/migration"
@@ -40,8 +40,8 @@ const (
 // them. Time passes only in sleeps.
 type world struct {
 	t          *testing.T
-	from, to   *clustertest.Cluster
-	s3, oss    *clustertest.Store
+	from, to   *elastictest.Cluster
+	s3, oss    *elastictest.Store
 	run        migration.Run
 	activities *Activities
 	buckets    *fakeBuckets
@@ -67,14 +67,14 @@ func newWorld(t *testing.T) *world {
 	t.Setenv("TEST_WEBHOOK", webhookSecret)
 
 	w := &world{
-		t: t, s3: clustertest.NewStore(), oss: clustertest.NewStore(), clock: time.Unix(1_700_000_000, 0),
+		t: t, s3: elastictest.NewStore(), oss: elastictest.NewStore(), clock: time.Unix(1_700_000_000, 0),
 		buckets: &fakeBuckets{from: sourceBucket{exists: true, region: "ap-southeast-1"}, to: targetBucket{exists: true, acl: "private", storageClass: "Standard"}},
 		inS3:    memory.NewSource(), inOSS: memory.NewSink(),
 		stop: make(chan struct{}),
 	}
 	w.beaten = sync.NewCond(&w.mu)
 	t.Cleanup(func() { require.NotContains(t, w.log.String(), "planted-", "a secret was logged") })
-	w.from, w.to = clustertest.New(w.s3), clustertest.New(w.oss)
+	w.from, w.to = elastictest.New(w.s3), elastictest.New(w.oss)
 	t.Cleanup(w.from.Close)
 	t.Cleanup(w.to.Close)
 	w.from.User, w.from.Password = "writer", sourcePassword
@@ -96,13 +96,15 @@ func newWorld(t *testing.T) *world {
 		cluster: newClusters().get, buckets: w.buckets, http: &http.Client{Timeout: 5 * time.Second},
 		source: func(context.Context, migration.Run) (objectstore.Source, error) { return w.inS3, nil },
 		sink:   func(context.Context, migration.Run) (objectstore.Sink, error) { return w.inOSS, nil },
-		beat:   time.Millisecond,
-		heartbeat: func(ctx context.Context, details ...any) {
-			activity.RecordHeartbeat(ctx, details...)
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.heartbeats = append(w.heartbeats, details[0].(migration.Progress))
-			w.beaten.Broadcast()
+		heart: heart{
+			beat: time.Millisecond,
+			heartbeat: func(ctx context.Context, details ...any) {
+				activity.RecordHeartbeat(ctx, details...)
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.heartbeats = append(w.heartbeats, details[0].(migration.Progress))
+				w.beaten.Broadcast()
+			},
 		},
 		now: func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return w.clock },
 		sleep: func(ctx context.Context, d time.Duration) error {
@@ -288,4 +290,9 @@ func clientOf(w *world, at side) *elastic.Client {
 	client, err := w.activities.cluster(context.Background(), at, w.run)
 	require.NoError(w.t, err)
 	return client
+}
+
+// removeBlock takes the write block from an index, as somebody else might.
+func removeBlock(w *world, at side, index string) {
+	require.NoError(w.t, clientOf(w, at).PutIndexSettings(w.t.Context(), []string{index}, map[string]any{writeBlock: nil}))
 }

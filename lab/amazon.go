@@ -2,7 +2,6 @@ package lab
 
 import (
 	"bytes"
-	"crypto/hmac"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/snapferry/snapferry/internal/sigv4"
 )
 
 // AmazonOptions describe the domain that an AmazonProxy stands in for.
@@ -42,8 +43,12 @@ type AmazonOptions struct {
 // control, throttling, cs-automated snapshots, a limit on the answer, other forms of authentication.
 type AmazonProxy struct {
 	frontend
-	o AmazonOptions
+	o    AmazonOptions
+	keys sigv4.Keys
 }
+
+// clockSkew is what Amazon's front end of the service es tolerates.
+const clockSkew = 5 * time.Minute
 
 // NewAmazonProxy starts a front end before a node.
 func NewAmazonProxy(o AmazonOptions) (*AmazonProxy, error) {
@@ -84,42 +89,43 @@ func (p *AmazonProxy) authenticate(r *http.Request, body []byte) *refusal {
 		return amazonRefusal(http.StatusForbidden, "User: anonymous is not authorized to perform: es:ESHttp%s on resource: arn:aws:es:%s:%s:domain/%s%s",
 			titled(r.Method), p.o.Region, p.o.Account, p.o.Domain, r.URL.Path)
 	}
-	h, complaint := parseSigV4(authorization)
+	h, complaint := sigv4.Parse(authorization)
 	if complaint != "" {
 		return gatewayRefusal("%s", complaint)
 	}
 	timestamp := r.Header.Get("X-Amz-Date")
-	signed, err := time.Parse(sigV4Time, timestamp)
+	signed, err := time.Parse(sigv4.TimeFormat, timestamp)
 	now := p.o.Now().UTC()
 	switch {
 	case err != nil:
 		return gatewayRefusal("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
-	case !slices.Contains(h.signedHeaders, "host"):
+	case !slices.Contains(h.SignedHeaders, "host"):
 		return gatewayRefusal("'Host' must be a 'SignedHeader' in the AWS Authorization.")
-	case !slices.Contains(h.signedHeaders, "x-amz-date"):
+	case !slices.Contains(h.SignedHeaders, "x-amz-date"):
 		return gatewayRefusal("'X-Amz-Date' must be a 'SignedHeader' in the AWS Authorization.")
-	case h.service != "es":
+	case h.Service != "es":
 		return gatewayRefusal("Credential should be scoped to correct service: 'es'.")
-	case h.region != p.o.Region:
-		return gatewayRefusal("Credential should be scoped to a valid region, not '%s'.", h.region)
-	case h.date != timestamp[:8]:
+	case h.Region != p.o.Region:
+		return gatewayRefusal("Credential should be scoped to a valid region, not '%s'.", h.Region)
+	case h.Date != timestamp[:8]:
 		return gatewayRefusal("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP.")
-	case now.Sub(signed) > sigV4Skew:
+	case now.Sub(signed) > clockSkew:
 		return gatewayRefusal("Signature expired: %s is now earlier than %s (%s - 5 min.)",
-			timestamp, now.Add(-sigV4Skew).Format(sigV4Time), now.Format(sigV4Time))
-	case signed.Sub(now) > sigV4Skew:
+			timestamp, now.Add(-clockSkew).Format(sigv4.TimeFormat), now.Format(sigv4.TimeFormat))
+	case signed.Sub(now) > clockSkew:
 		return gatewayRefusal("Signature not yet current: %s is still later than %s (%s + 5 min.)",
-			timestamp, now.Add(sigV4Skew).Format(sigV4Time), now.Format(sigV4Time))
-	case h.accessKey != p.o.AccessKey:
+			timestamp, now.Add(clockSkew).Format(sigv4.TimeFormat), now.Format(sigv4.TimeFormat))
+	case h.AccessKey != p.o.AccessKey:
 		return gatewayRefusal("The security token included in the request is invalid.")
 	}
-	canonical := canonicalRequest(r, body, h.signedHeaders)
-	stringToSign, want := h.sign(p.o.SecretKey, timestamp, canonical)
-	claimed := r.Header.Get("X-Amz-Content-Sha256")
-	if !hmac.Equal([]byte(want), []byte(h.signature)) || (claimed != "" && claimed != hexSHA256(body)) {
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	hash := sigv4.Hash(body)
+	check := h.Check(&p.keys, p.o.SecretKey, timestamp, r, sigv4.Escape(path, "/"), hash)
+	if claimed := r.Header.Get("X-Amz-Content-Sha256"); !check.Valid || (claimed != "" && claimed != hash) {
 		return gatewayRefusal("The request signature we calculated does not match the signature you provided. "+
 			"Check your AWS Secret Access Key and signing method. Consult the service documentation for details.\n\n"+
-			"The Canonical String for this request should have been\n'%s'\n\nThe String-to-Sign should have been\n'%s'\n", canonical, stringToSign)
+			"The Canonical String for this request should have been\n'%s'\n\nThe String-to-Sign should have been\n'%s'\n",
+			check.CanonicalRequest, check.StringToSign)
 	}
 	return nil
 }

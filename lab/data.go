@@ -68,7 +68,7 @@ type CatalogOptions struct {
 	Documents       int    // default 50,000
 	Shards          int    // default 5
 	Replicas        int    // default 0; anything else leaves a cluster of one node yellow, as it should
-	RefreshInterval string // default 5s, which is not Elasticsearch's default: a migration has to carry it over
+	RefreshInterval string // default 5s, which is not Elasticsearch's default: a migration has to copy it
 	Seed            uint64 // the same seed gives the same documents
 }
 

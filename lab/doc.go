@@ -5,7 +5,7 @@
 // launcher in lab/elasticsearch, whose repository types s3 and oss talk through Amazon's and Alibaba's own SDKs. S3 is versitygw,
 // which checks Signature Version 4. Three things had to be written, because nobody offers them: the OSS server (internal/osstest),
 // the front end that Amazon puts before a domain ([AmazonProxy]: SigV4 for the service es, and Amazon's refusals) and Alibaba's
-// ([AlibabaProxy]: basic authentication). The two front ends carry [Faults], so that a test can lose an answer or hold a request.
+// ([AlibabaProxy]: basic authentication). The two front ends have [Faults], so that a test can lose an answer or hold a request.
 //
 // [Start] brings the parts up side by side, each on a free port of 127.0.0.1, with its data and its log below one run directory, and
 // returns when each of them has answered. [Lab.Close] ends them. Should this process be killed instead, its children still end:

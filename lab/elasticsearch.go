@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"time"
 
 	"github.com/snapferry/snapferry/lab/cluster"
 )
@@ -28,7 +27,7 @@ func newNode(name, version, dir string, t *toolbox, more nodeSettings) *node {
 	n := &node{}
 	port := 0 // the node chooses, and keeps its choice over a restart
 	n.server = server{
-		name: name, limit: 2 * time.Minute,
+		name: name,
 		spec: func() processSpec {
 			java, _ := javaPath() // EnsureTools has seen that it is there
 			args := []string{"-Xms512m", "-Xmx512m", "-Djava.io.tmpdir=" + filepath.Join(dir, "tmp")}

@@ -127,7 +127,7 @@ func (f *frontend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			var cancel context.CancelFunc
 			ctx := r.Context()
 			if rule.held == nil {
-				ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+				ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), Patience)
 				defer cancel()
 			}
 			out = out.WithContext(ctx)

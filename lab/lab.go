@@ -50,6 +50,10 @@ const (
 	readerKeySecret = "lab-oss-cluster-secret-that-must-not-leak"
 )
 
+// Patience bounds a wait for what is certain to come: a node that starts, a migration that ends. It ends what hangs.
+// Nothing that works takes that long, on the slowest computer with the most other things to do.
+const Patience = 20 * time.Minute
+
 // Options choose what Start brings up. Only Dir is required.
 type Options struct {
 	Dir           string    // the run directory: data and logs, a folder a part
@@ -269,7 +273,7 @@ func (l *Lab) Run(name string, command []string, env ...string) (*Process, error
 	return p, err
 }
 
-// syncWriter keeps the lines of parallel starts whole.
+// syncWriter keeps the lines of parallel starts apart.
 type syncWriter struct {
 	mu sync.Mutex
 	w  io.Writer

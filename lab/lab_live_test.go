@@ -25,7 +25,7 @@ import (
 	"github.com/snapferry/snapferry/lab/writer"
 )
 
-// helperLab makes the helper of process_test.go a parent with a whole lab.
+// helperLab makes the helper of process_test.go a parent with a complete lab.
 const helperLab = "LAB_TEST_HELPER_LAB"
 
 func init() {
@@ -41,7 +41,7 @@ func init() {
 	}
 }
 
-// TestLab brings the whole lab up once and tries each part.
+// TestLab brings the complete lab up once and tries each part.
 func TestLab(t *testing.T) {
 	require.NoError(t, EnsureTools(t.Context(), t.Output()))
 	dir := t.TempDir()
@@ -247,7 +247,7 @@ func tryRestarts(t *testing.T, l *Lab) {
 		require.NoError(t, l.Kill(part))
 		require.NoError(t, l.Restart(t.Context(), part))
 	}
-	require.NoError(t, l.Source.Direct().Do(t.Context(), http.MethodGet, "/_cluster/health/movies?wait_for_status=yellow&timeout=20s", nil, nil))
+	require.NoError(t, l.Source.Direct().Do(t.Context(), http.MethodGet, "/_cluster/health/movies?wait_for_status=yellow&timeout=10m", nil, nil))
 	after, err := l.Source.Client().Count(t.Context(), MoviesIndex)
 	require.NoError(t, err)
 	assert.Equal(t, before, after)

@@ -34,7 +34,7 @@ type processSpec struct {
 	name  string
 	path  string
 	args  []string
-	env   []string // the whole environment
+	env   []string // the complete environment
 	dir   string   // holds <name>.log and <name>.pid, and is the working directory
 	grace time.Duration
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -54,7 +53,7 @@ func newVersitygw(dir string, t *toolbox, s *S3) *server {
 	s.Dir = filepath.Join(objects, s.Bucket)
 	port := 0
 	return &server{
-		name: "s3", limit: 30 * time.Second, ports: []*int{&port},
+		name: "s3", ports: []*int{&port},
 		spec: func() processSpec {
 			s.Endpoint = fmt.Sprintf("http://127.0.0.1:%d", port)
 			return processSpec{

@@ -6,14 +6,12 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"time"
 )
 
 // server is one part that runs as a child process. It keeps its ports and its data over a restart.
 type server struct {
 	name  string
-	limit time.Duration // for becoming ready
-	ports []*int        // free ports are chosen for those that are 0
+	ports []*int // free ports are chosen for those that are 0
 	spec  func() processSpec
 	ready func(context.Context, *Process) error
 
@@ -54,7 +52,7 @@ func (s *server) launch(ctx context.Context) error {
 		return err
 	}
 	s.proc = p
-	if err := p.await(ctx, s.limit, func(ctx context.Context) error { return s.ready(ctx, p) }); err != nil {
+	if err := p.await(ctx, Patience, func(ctx context.Context) error { return s.ready(ctx, p) }); err != nil {
 		_ = p.Kill()
 		return err
 	}

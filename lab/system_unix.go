@@ -17,7 +17,7 @@ func tryLock(f *os.File) (bool, error) {
 	return err == nil, err
 }
 
-// ownGroup puts a child and its children into a process group that endGroup ends as a whole.
+// ownGroup puts a child and its children into a process group that endGroup ends.
 func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 func endGroup(p *os.Process) error {

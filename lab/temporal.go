@@ -37,7 +37,7 @@ func newTemporal(dir string, t *toolbox, ui bool, at *Temporal) *server {
 		ports = append(ports, &uiPort)
 	}
 	return &server{
-		name: "temporal", limit: time.Minute, ports: ports,
+		name: "temporal", ports: ports,
 		spec: func() processSpec {
 			at.Address = fmt.Sprintf("127.0.0.1:%d", port)
 			args := []string{"server", "start-dev", "--ip", "127.0.0.1", "--port", strconv.Itoa(port),
@@ -51,7 +51,7 @@ func newTemporal(dir string, t *toolbox, ui bool, at *Temporal) *server {
 			return processSpec{name: "temporal", path: t.temporal().path, dir: dir, args: args, env: plainEnv()}
 		},
 		ready: func(ctx context.Context, _ *Process) error {
-			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+			ctx, cancel := context.WithTimeout(ctx, time.Minute)
 			defer cancel()
 			c, err := at.Dial(ctx)
 			if err != nil {

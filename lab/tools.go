@@ -171,7 +171,7 @@ func (t *toolbox) ensure(ctx context.Context, tools ...tool) error {
 		return err
 	}
 	defer unlock()
-	todo, err := stale() // another process may have built them meanwhile
+	todo, err := stale() // another process may have built them while this one waited
 	if err != nil {
 		return err
 	}
@@ -333,7 +333,7 @@ func (t *toolbox) lock(ctx context.Context) (unlock func(), err error) {
 	}
 }
 
-// runBuild runs a build command and everything it starts as one group, which a cancelled ctx ends as a whole.
+// runBuild runs a build command and everything it starts as one group, which a cancelled ctx ends.
 func runBuild(ctx context.Context, log io.Writer, dir, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log

@@ -22,6 +22,7 @@ import (
 func TestVersions(t *testing.T) {
 	for _, version := range []string{"2.4.6", "5.5.2", "5.5.3", "6.8.23", "7.10.2", "7.17.28"} {
 		t.Run(version, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			withNode(t, dir, version, func(l *Lab, c *cluster.Client) {
 				require.NoError(t, l.OSS.Server.CreateBucket(l.OSS.Bucket, osstest.BucketOptions{}))

@@ -104,6 +104,15 @@ type Index struct {
 	RefreshInterval string `json:"refreshInterval,omitempty"`
 }
 
+// IndexNames are the names of indices, in their order.
+func IndexNames(indices []Index) []string {
+	names := make([]string, len(indices))
+	for i, index := range indices {
+		names[i] = index.Name
+	}
+	return names
+}
+
 // SnapshotRequest asks for one snapshot of exactly these indices.
 type SnapshotRequest struct {
 	Run

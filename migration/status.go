@@ -4,6 +4,8 @@ import "fmt"
 
 // Status is the answer to the status query.
 type Status struct {
+	// Version is that of the worker that answered the query, as its command prints it.
+	Version    string `json:"version,omitempty"`
 	WorkflowID string `json:"workflowId"`
 	Plan       Plan   `json:"plan"`
 	Phase      Phase  `json:"phase"`

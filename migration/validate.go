@@ -109,7 +109,6 @@ func (p Plan) problems() []Problem {
 	if p.Freeze.Auto && p.Rounds.Until.Window == 0 {
 		c.add("freeze.auto", "true", "has nothing to wait for without rounds.until", "add rounds: {until: {window: 60s}}, or freeze by hand")
 	}
-	const mostReplicas = 100
 	if p.Restore.Replicas > mostReplicas {
 		c.add("restore.replicas", fmt.Sprint(p.Restore.Replicas), "is more than any cluster has nodes for", "for example replicas: 0")
 	}
@@ -261,6 +260,9 @@ func (c *checker) checkURL(field, value string, path bool, example string) {
 		c.add(field, value, "has no usable host and port", remedy)
 	}
 }
+
+// mostReplicas is more than any cluster has nodes for.
+const mostReplicas = 100
 
 // longest bounds every duration of a plan: more is a slip of the pen.
 const longest = Duration(30 * 24 * time.Hour)

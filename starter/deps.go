@@ -13,6 +13,8 @@ import (
 	"go.temporal.io/sdk/contrib/envconfig"
 	"go.temporal.io/sdk/converter"
 	"golang.org/x/term"
+
+	"github.com/snapferry/snapferry/internal/pause"
 )
 
 // deps is what the commands need of the world, so that tests can put another in
@@ -55,18 +57,9 @@ func system() deps {
 		},
 		environment: envconfig.EnvLookupOS,
 		now:         time.Now,
-		sleep: func(ctx context.Context, d time.Duration) error {
-			timer := time.NewTimer(d)
-			defer timer.Stop()
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-timer.C:
-				return nil
-			}
-		},
-		zone: time.Local,
-		user: currentUser,
+		sleep:       pause.For,
+		zone:        time.Local,
+		user:        currentUser,
 	}
 }
 

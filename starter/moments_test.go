@@ -43,7 +43,7 @@ func inRounds(t *testing.T) *migration.Status {
 	plan := moviesPlan(t)
 	plan.Rounds.Until.Window = migration.Duration(time.Minute)
 	return &migration.Status{
-		WorkflowID: "migration/movies", Plan: plan, Phase: migration.PhaseRounds,
+		Version: "v1.2.3", WorkflowID: "migration/movies", Plan: plan, Phase: migration.PhaseRounds,
 		PhaseSinceMillis: at(70 * time.Minute), StartedMillis: at(90 * time.Minute),
 		Round: 2, RoundsEnded: 2, Rounds: []migration.Round{baselineRound(), firstRound()},
 		NextRoundMillis: at(-5 * time.Minute),

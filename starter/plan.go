@@ -27,7 +27,7 @@ func (a *app) planCommand() *cobra.Command {
 		// A mistyped command's flags are not the mistake to be told of.
 		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
 	}
-	command.AddCommand(a.planExampleCommand(), a.planValidateCommand(), a.planJSONCommand())
+	command.AddCommand(a.planExampleCommand(), a.planValidateCommand(), a.planJSONCommand(), a.planSchemaCommand())
 	return command
 }
 
@@ -140,6 +140,26 @@ func (a *app) planJSONCommand() *cobra.Command {
 	}
 	command.Flags().StringVarP(&file, "file", "f", "", "plan in YAML or JSON; - for stdin")
 	return command
+}
+
+func (a *app) planSchemaCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "Print the JSON schema of plans, for editors",
+		Long: `Prints the JSON schema of plans. With it, editors complete the fields of a plan and
+show mistakes while you write. The first lines of starter plan example tell the
+editor where the schema is.`,
+		Example: "  starter plan schema > plan.schema.json",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			text, err := migration.Schema()
+			if err != nil {
+				return err
+			}
+			a.printf("%s", text)
+			return nil
+		},
+	}
 }
 
 // describePlan says in a few lines what a plan will do.

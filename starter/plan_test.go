@@ -55,6 +55,17 @@ func TestPlanExample(t *testing.T) {
 	require.Equal(t, "movies", plan.Name)
 }
 
+// It is the schema that editors find in docs/, whatever the form of output.
+func TestPlanSchema(t *testing.T) {
+	want, err := os.ReadFile("../docs/plan.schema.json")
+	require.NoError(t, err)
+	c := newConsole(t, nil)
+	for _, args := range [][]string{{"plan", "schema"}, {"plan", "schema", "-o", "json"}} {
+		out, _ := c.run(exitOK, args...)
+		require.Equal(t, string(want), out)
+	}
+}
+
 func TestPlanValidate(t *testing.T) {
 	c := newConsole(t, nil)
 	out, _ := c.run(exitOK, "plan", "validate", "-f", "examples/plan-minimal.yaml")

@@ -86,7 +86,7 @@ TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_*, or a profile
 	for _, request := range migration.Requests() {
 		root.AddCommand(a.requestCommand(request))
 	}
-	root.AddCommand(a.bandwidthCommand(), a.reportCommand(), a.auditCommand(), a.iamCommand())
+	root.AddCommand(a.bandwidthCommand(), a.reportCommand(), a.auditCommand(), a.iamCommand(), a.versionCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	mark(root, a)
 	return root

@@ -96,6 +96,9 @@ func (a *app) headline(v view) string {
 			row("Phase:", phase+", since "+a.ago(s.PhaseSinceMillis))
 		}
 		row("Started:", a.ago(s.StartedMillis))
+		if s.Version != "" {
+			row("Worker:", "version "+s.Version)
+		}
 		if s.Step != "" {
 			row("Now:", s.Step)
 		}

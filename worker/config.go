@@ -16,6 +16,8 @@ import (
 	"go.temporal.io/sdk/contrib/envconfig"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/snapferry/snapferry/internal/serving"
+	"github.com/snapferry/snapferry/internal/version"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -100,6 +102,7 @@ Exit codes: 0 stopped as asked, 1 failure, 2 wrong flags or configuration.`,
   worker --queues ` + migration.CopyTaskQueue + ` --max-copies 4     # copies only, where the bandwidth is
   worker --queues ` + migration.TaskQueue + ` --metrics-addr :9090`,
 		Args:         func(_ *cobra.Command, args []string) error { return noArguments(args) },
+		Version:      version.Get().String(),
 		SilenceUsage: true, SilenceErrors: true,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := fromEnvironment(command.Flags(), environment); err != nil {
@@ -112,16 +115,17 @@ Exit codes: 0 stopped as asked, 1 failure, 2 wrong flags or configuration.`,
 		},
 	}
 	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return wrong("%w; see worker --help", err) })
+	command.SetVersionTemplate("worker {{.Version}}\n")
 	flags := command.Flags()
 	flags.StringVar(&c.address, "address", "", "Temporal's host:port (default: TEMPORAL_ADDRESS, the profile, or localhost:7233)")
 	flags.StringVar(&c.namespace, "namespace", "", "Temporal namespace (default: TEMPORAL_NAMESPACE, the profile, or default)")
 	flags.StringVar(&c.profile, "profile", "", "profile in the temporal command line's configuration file")
 	flags.StringSliceVar(&c.queues, "queues", []string{migration.TaskQueue, migration.CopyTaskQueue}, "task queues to serve")
-	flags.IntVar(&c.maxActivities, "max-activities", 50, "activities other than copies that run at once")
-	flags.IntVar(&c.maxCopies, "max-copies", 4, "copies that run at once; each carries many objects at once")
+	flags.IntVar(&c.maxActivities, "max-activities", serving.Activities, "activities other than copies that run at once")
+	flags.IntVar(&c.maxCopies, "max-copies", serving.Copies, "copies that run at once; each carries many objects at once")
 	flags.StringVar(&c.copyMemory, "copy-memory", "128MiB", "what all copies together hold of blobs in memory, at most")
 	flags.StringVar(&c.bandwidth, "bandwidth", "", "what all copies of this worker together read from S3, at most, such as 50MB/s, or file:PATH, which is read again every few seconds (default: no limit)")
-	flags.DurationVar(&c.stopTimeout, "stop-timeout", 30*time.Second, "time to finish or hand back work after a signal")
+	flags.DurationVar(&c.stopTimeout, "stop-timeout", serving.StopTimeout, "time to finish or hand back work after a signal")
 	flags.StringVar(&c.metricsAddr, "metrics-addr", "", "serve Prometheus metrics at /metrics, and /healthz, on this host:port (default: off)")
 	flags.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&c.logFormat, "log-format", formatJSON, "json or console")
@@ -140,7 +144,9 @@ func fromEnvironment(flags *pflag.FlagSet, environment envconfig.EnvLookup) erro
 	var first error
 	flags.VisitAll(func(flag *pflag.Flag) {
 		switch flag.Name {
-		case "address", "namespace", "profile", "help": // Temporal's own variables are for these
+		case "address", "namespace", "profile": // Temporal's own variables are for these
+			return
+		case "help", "version": // asked for, never configured
 			return
 		}
 		name := variablePrefix + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))

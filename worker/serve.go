@@ -16,7 +16,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/snapferry/snapferry/activities"
-	"github.com/snapferry/snapferry/migration"
+	"github.com/snapferry/snapferry/internal/pause"
+	"github.com/snapferry/snapferry/internal/serving"
+	"github.com/snapferry/snapferry/internal/version"
 )
 
 // serve runs the workers until the context ends or one of them fails.
@@ -41,7 +43,7 @@ func serve(ctx context.Context, c config) error {
 	}
 
 	o.set("waiting for Temporal at " + c.client.HostPort)
-	temporal, err := connect(ctx, c.client, logger, pause)
+	temporal, err := connect(ctx, c.client, logger, pause.For)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil // asked to stop before it began
@@ -70,7 +72,7 @@ func serve(ctx context.Context, c config) error {
 		return err
 	}
 	o.set("")
-	logger.Info("worker has started", zap.Strings("queues", c.queues), zap.String("address", c.client.HostPort), zap.String("namespace", c.client.Namespace),
+	logger.Info("worker has started", zap.Stringer("version", version.Get()), zap.Strings("queues", c.queues), zap.String("address", c.client.HostPort), zap.String("namespace", c.client.Namespace),
 		zap.Int("maxActivities", c.maxActivities), zap.Int("maxCopies", c.maxCopies), zap.Bool("versioned", c.versioned()))
 
 	var failure error
@@ -111,29 +113,9 @@ func stop(workers []worker.Worker) {
 	stopping.Wait()
 }
 
-// taskPollers is how many requests for activities wait at the Temporal server per queue. It splits a queue into four partitions, and a
-// task in one that nobody asks waits until it is passed on, 1.6 s beside free slots on server 1.29: writers may be standing still meanwhile. The
-// client asks the partitions in turn.
-const taskPollers = 8
-
-// heartbeatThrottle is how often a heartbeat goes to Temporal at most. An
-// activity learns of an abort by its heartbeats only, and what one says is what
-// people look at.
-const heartbeatThrottle = 3 * time.Second
-
 func options(c config, queue string, fatal func(error)) worker.Options {
-	o := worker.Options{
-		MaxConcurrentActivityExecutionSize: c.maxActivities,
-		MaxConcurrentActivityTaskPollers:   taskPollers,
-		WorkerStopTimeout:                  c.stopTimeout,
-		MaxHeartbeatThrottleInterval:       heartbeatThrottle,
-		DefaultHeartbeatThrottleInterval:   heartbeatThrottle,
-		OnFatalError:                       fatal,
-	}
-	if queue == migration.CopyTaskQueue {
-		o.MaxConcurrentActivityExecutionSize = c.maxCopies
-		o.DisableWorkflowWorker = true
-	}
+	o := serving.Options(queue, serving.Limits{Activities: c.maxActivities, Copies: c.maxCopies, StopTimeout: c.stopTimeout})
+	o.OnFatalError = fatal
 	if c.versioned() {
 		o.DeploymentOptions = worker.DeploymentOptions{
 			UseVersioning: true,
@@ -194,15 +176,4 @@ func hopeless(err error, options client.Options) error {
 		return wrong("Temporal at %s refuses access to namespace %s: %w; look at TEMPORAL_API_KEY or the client certificate", options.HostPort, options.Namespace, err)
 	}
 	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

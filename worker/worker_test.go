@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/snapferry/snapferry/activities"
+	"github.com/snapferry/snapferry/internal/version"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -112,6 +113,21 @@ func TestConfiguration(t *testing.T) {
 	require.Equal(t, 3, c.maxCopies, "a flag comes before its variable")
 	require.Equal(t, "other:7233", c.client.HostPort)
 	require.Equal(t, []string{migration.TaskQueue}, c.queues)
+}
+
+// Neither a variable that happens to have the name nor a missing server keeps it from being printed.
+func TestVersion(t *testing.T) {
+	run := func(context.Context, config) error { return errors.New("started") }
+	var out bytes.Buffer
+	command := newCommand(variables{"SNAPFERRY_VERSION": "true"}, run)
+	command.SetOut(&out)
+	command.SetArgs([]string{"--version"})
+	require.NoError(t, command.ExecuteContext(t.Context()))
+	require.Equal(t, "worker "+version.Get().String()+"\n", out.String())
+
+	command = newCommand(variables{"SNAPFERRY_VERSION": "many", "TEMPORAL_CONFIG_FILE": t.TempDir() + "/temporal.toml"}, run)
+	command.SetArgs([]string{})
+	require.ErrorContains(t, command.ExecuteContext(t.Context()), "started", "a version is no setting")
 }
 
 func TestAWrongConfigurationIsExplained(t *testing.T) {

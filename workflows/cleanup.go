@@ -74,7 +74,8 @@ func remove[T any](m *rehearsing, step, activity string, request any, otherwise 
 	result, err := call[T](m.work, cleaning(step), activity, request)
 	m.step = ""
 	if err != nil && !m.stopping() {
-		m.Rehearsal.addRemains(otherwise + " (" + shortened(describe(m.work, step, err, 1).Message) + ")")
+		why := human.Shorten(describe(m.work, step, err, 1).Message, longestAttention)
+		m.Rehearsal.addRemains(otherwise + " (" + why + ")")
 	}
 	return result
 }

@@ -85,7 +85,7 @@ func (m *run) awaitStandstill(step string) (migration.Standstill, error) {
 		var err error
 		options := m.paced(pollUntilDone("standstill of " + indexCount(len(indices))))
 		frozen, err = call[migration.Standstill](ctx, options, migration.ActivityAwaitStandstill,
-			migration.IndicesRequest{Run: m.forActivities(), Indices: names(indices)})
+			migration.IndicesRequest{Run: m.forActivities(), Indices: migration.IndexNames(indices)})
 		return err
 	})
 	return frozen, err
@@ -115,7 +115,7 @@ func (m *run) block(indices []migration.Index) error {
 	w.block(m.startWatch())
 	return m.attempt("block writes on the source", func(ctx workflow.Context) error {
 		return do(ctx, m.paced(quickCall("block "+indexCount(len(indices)))), migration.ActivityBlockWrites,
-			migration.IndicesRequest{Run: m.forActivities(), Indices: names(indices)})
+			migration.IndicesRequest{Run: m.forActivities(), Indices: migration.IndexNames(indices)})
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -45,7 +46,7 @@ func (r *rehearsal) note(now time.Time, attention migration.Attention) {
 	if attention.Remedy == "" {
 		attention.Remedy = migration.ErrorType(attention.Type).RehearsalRemedy()
 	}
-	attention.Message = shortened(attention.Message)
+	attention.Message = human.Shorten(attention.Message, longestAttention)
 	known := slices.IndexFunc(r.Attention, func(a migration.Attention) bool {
 		return a.Step == attention.Step && a.Type == attention.Type && a.Message == attention.Message
 	})
@@ -64,13 +65,6 @@ func (r *rehearsal) addRemains(text string) {
 	if !slices.Contains(r.Remains, text) {
 		r.Remains = append(r.Remains, text)
 	}
-}
-
-func shortened(message string) string {
-	if len(message) > longestAttention {
-		return strings.ToValidUTF8(message[:longestAttention], "") + " ..."
-	}
-	return message
 }
 
 // rehearsing is the course of a rehearsal: the steps of a migration, on throw-away names and without

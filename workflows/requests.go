@@ -6,15 +6,20 @@ import (
 
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/snapferry/snapferry/internal/version"
 	"github.com/snapferry/snapferry/migration"
 )
+
+const statusDescription = "Phase, rounds, indices, what the migration waits for, and the command that moves it on."
 
 // listen registers the status query and, for each request, a signal and an update. Requests only set
 // fields; the story awaits them.
 func (m *run) listen(ctx workflow.Context) error {
 	err := workflow.SetQueryHandlerWithOptions(ctx, migration.QueryStatus, func() (migration.Status, error) {
-		return m.status(), nil
-	}, workflow.QueryHandlerOptions{Description: "Phase, rounds, indices, what the migration waits for, and the command that moves it on."})
+		status := m.status()
+		status.Version = version.Short() // of this worker: the next answer may come from another
+		return status, nil
+	}, workflow.QueryHandlerOptions{Description: statusDescription})
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -201,12 +202,7 @@ func (m *run) startResolving(ctx workflow.Context) workflow.Future {
 
 // patterns shortens the plan's patterns to a summary: Temporal takes 200 bytes.
 func patterns(plan migration.Plan) string {
-	const enough = 150
-	text := strings.Join(plan.Indices, ", ")
-	if len(text) > enough {
-		text = text[:enough] + " ..."
-	}
-	return text
+	return human.Shorten(strings.Join(plan.Indices, ", "), 150)
 }
 
 // takeSnapshot takes the round's snapshot on the source, and copies what is done of it while it runs.
@@ -222,7 +218,7 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, migratio
 		var err error
 		options := m.paced(pollUntilDone("snapshot " + round.Snapshot))
 		snapshot, err = call[migration.Snapshot](ctx, options, migration.ActivityTakeSnapshot,
-			migration.SnapshotRequest{Run: m.forActivities(), Snapshot: round.Snapshot, Indices: names(m.Indices)})
+			migration.SnapshotRequest{Run: m.forActivities(), Snapshot: round.Snapshot, Indices: migration.IndexNames(m.Indices)})
 		round.SnapshotMillis = m.elapsed(watch)
 		return err
 	})
@@ -287,7 +283,7 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 	err = m.attempt("open the target's indices and count", func(ctx workflow.Context) error {
 		options := m.paced(quickCall("open after " + snapshot.Name))
 		opened, err := call[migration.OpenResult](ctx, options, migration.ActivityOpenTarget,
-			migration.IndicesRequest{Run: m.forActivities(), Indices: names(m.Indices)})
+			migration.IndicesRequest{Run: m.forActivities(), Indices: migration.IndexNames(m.Indices)})
 		if err != nil {
 			return err
 		}
@@ -316,7 +312,7 @@ func (m *run) closeAhead(kind string) workflow.Future {
 
 func (m *run) closeRequest() migration.CloseRequest {
 	return migration.CloseRequest{
-		Run: m.forActivities(), Indices: names(m.Indices), Expected: m.Counters, Begun: m.Begun, InDoubt: m.RestoreInDoubt,
+		Run: m.forActivities(), Indices: migration.IndexNames(m.Indices), Expected: m.Counters, Begun: m.Begun, InDoubt: m.RestoreInDoubt,
 	}
 }
 

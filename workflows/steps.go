@@ -158,14 +158,6 @@ func (m *run) elapsed(w stopwatch) int64 {
 	return workflow.Now(m.work).UnixMilli() - w.beganMillis - (m.waitedMillis - w.waitedMillis)
 }
 
-func names(indices []migration.Index) []string {
-	result := make([]string, len(indices))
-	for i, index := range indices {
-		result[i] = index.Name
-	}
-	return result
-}
-
 // shardCount and indexCount name a number of shards or indices in a summary.
 
 func shardCount(n int) string { return human.Things(n, "shard", "shards") }

@@ -253,11 +253,11 @@ func TestProbeWrite(t *testing.T) {
 		blocked                         bool
 		kind                            elastic.Kind
 	}{
-		"writable":          {"5.5.2", `{"a":{"mappings":{"film":{}}}}`, "", "POST /a/film/", missing, false, elastic.Unclassified},
-		"blocked":           {"5.5.2", `{"a":{"mappings":{"film":{}}}}`, "", "POST /a/film/", blocked, true, elastic.Unclassified},
-		"the type given":    {"5.5.2", `{"a":{"mappings":{"film":{},"actor":{}}}}`, "film", "POST /a/film/", missing, false, elastic.Unclassified},
-		"typeless":          {"7.10.2", `{"a":{"mappings":{"properties":{}}}}`, "film", "POST /a/_doc/", missing, false, elastic.Unclassified},
-		"nothing mapped":    {"5.5.2", `{}`, "", "POST /a/doc/", missing, false, elastic.Unclassified},
+		"writable":          {"5.5.2", `{"a":{"mappings":{"film":{}}}}`, "", "POST /a/film/", missing, false, elastic.None},
+		"blocked":           {"5.5.2", `{"a":{"mappings":{"film":{}}}}`, "", "POST /a/film/", blocked, true, elastic.None},
+		"the type given":    {"5.5.2", `{"a":{"mappings":{"film":{},"actor":{}}}}`, "film", "POST /a/film/", missing, false, elastic.None},
+		"typeless":          {"7.10.2", `{"a":{"mappings":{"properties":{}}}}`, "film", "POST /a/_doc/", missing, false, elastic.None},
+		"nothing mapped":    {"5.5.2", `{}`, "", "POST /a/doc/", missing, false, elastic.None},
 		"index gone":        {"5.5.2", `{"a":{"mappings":{"film":{}}}}`, "", "POST /a/film/", answer{404, `{"error":{"type":"index_not_found_exception","reason":"no such index","index":"a"}}`}, false, elastic.Missing},
 		"something written": {"5.5.2", `{"a":{"mappings":{"film":{}}}}`, "", "POST /a/film/", ok(`{"result":"noop"}`), false, elastic.Internal},
 	} {

@@ -7,11 +7,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// Auth says how requests prove who sends them: [None] (or nil), [Basic] or [SigV4].
+// Auth says how requests prove who sends them: [Basic], [SigV4], or nil for no credentials.
 type Auth interface{ auth() }
-
-// None sends no credentials.
-type None struct{}
 
 // Basic sends a user name and password, as Alibaba Cloud Elasticsearch and Amazon's fine-grained access control expect.
 type Basic struct {
@@ -25,7 +22,6 @@ type SigV4 struct {
 	Credentials aws.CredentialsProvider
 }
 
-func (None) auth()  {}
 func (Basic) auth() {}
 func (SigV4) auth() {}
 

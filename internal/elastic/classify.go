@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/snapferry/snapferry/internal/human"
 )
 
 // esError is Elasticsearch's error object since 2.x.
@@ -39,14 +41,14 @@ func answered(status int, body []byte, once bool) *Error {
 func (e *Error) parse(body []byte) bool {
 	var parsed errorBody
 	if json.Unmarshal(body, &parsed) != nil {
-		e.Reason = shorten(strings.TrimSpace(string(body)), maxReason)
+		e.Reason = human.Shorten(strings.TrimSpace(string(body)), maxReason)
 		return strings.HasPrefix(e.Reason, "No handler found for uri") // 5.x says this in plain text
 	}
 	var object esError
 	var text string
 	switch {
 	case len(parsed.Error) == 0:
-		e.Reason = shorten(parsed.Message, maxReason)
+		e.Reason = human.Shorten(parsed.Message, maxReason)
 		return false
 	case json.Unmarshal(parsed.Error, &text) == nil:
 		e.Reason = oneLine(text)
@@ -202,11 +204,4 @@ func unquoted(raw json.RawMessage) string {
 }
 
 // oneLine joins lines, which 2.x has in quantity, and bounds Elasticsearch's own texts.
-func oneLine(s string) string { return shorten(strings.Join(strings.Fields(s), " "), 2000) }
-
-func shorten(s string, limit int) string {
-	if len(s) <= limit {
-		return s
-	}
-	return strings.ToValidUTF8(s[:limit], "") + "..."
-}
+func oneLine(s string) string { return human.Shorten(strings.Join(strings.Fields(s), " "), 2000) }

@@ -3,13 +3,10 @@ package elastic
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -18,6 +15,8 @@ import (
 
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 	"github.com/elastic/go-elasticsearch/v7/estransport"
+
+	"github.com/snapferry/snapferry/internal/version"
 )
 
 // Config says where a cluster is and how to speak to it.
@@ -82,12 +81,12 @@ func New(config Config) (*Client, error) {
 	}
 	wire := estransport.Config{
 		URLs:              []*url.URL{endpoint},
-		Header:            http.Header{"User-Agent": {"snapferry"}},
+		Header:            http.Header{"User-Agent": {version.UserAgent()}},
 		DisableRetry:      true, // create and restore aren't repeatable, and 503 may mean "slot taken": the workflow decides
 		DisableMetaHeader: true,
 	}
 	switch auth := config.Auth.(type) {
-	case nil, None:
+	case nil:
 	case Basic:
 		if auth.User == "" || auth.Password == "" {
 			return nil, errors.New("basic authentication needs both a user and a password")
@@ -137,20 +136,6 @@ func hostOf(endpoint string) string {
 		return u.Host
 	}
 	return "invalid endpoint"
-}
-
-func newTransport(caCert []byte) (*http.Transport, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
-	transport.MaxIdleConnsPerHost = 16 // polls, unblocking and the slices of a checksum run side by side
-	if caCert != nil {
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(caCert) {
-			return nil, errors.New("the CA certificate isn't PEM")
-		}
-		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	}
-	return transport, nil
 }
 
 // call describes a request for errors and time limits.

@@ -11,8 +11,10 @@ import (
 type Kind int
 
 const (
-	// Unclassified is the kind of nil, of a cancelled context and of errors that didn't come from this package.
-	Unclassified Kind = iota
+	// None is the kind of nil: the call succeeded.
+	None Kind = iota
+	// Unclassified is the kind of errors that didn't come from this package, and of a cancelled context.
+	Unclassified
 	// Unavailable: the cluster can't answer now, or its answer was incomplete, and nothing was changed by the call or the
 	// call may be repeated without harm. Remedy: repeat with back-off.
 	Unavailable
@@ -45,8 +47,10 @@ const (
 	Internal
 )
 
-var kindNames = [...]string{"Unclassified", "Unavailable", "OutcomeUnknown", "SlotTaken", "Unauthorized", "NotSupported", "Missing",
-	"AlreadyExists", "Blocked", "Invalid", "Rejected", "Internal"}
+var kindNames = [...]string{
+	"None", "Unclassified", "Unavailable", "OutcomeUnknown", "SlotTaken", "Unauthorized", "NotSupported",
+	"Missing", "AlreadyExists", "Blocked", "Invalid", "Rejected", "Internal",
+}
 
 // String is the constant's name.
 func (k Kind) String() string {
@@ -105,8 +109,11 @@ func (e *Error) Error() string {
 // Unwrap gives the context error behind a timeout (errors.Is(err, context.DeadlineExceeded)), else nil or the network error.
 func (e *Error) Unwrap() error { return e.err }
 
-// KindOf is the kind of the first *Error in err's chain, else [Unclassified].
+// KindOf is the kind of the first *Error in err's chain; [None] for nil, else [Unclassified].
 func KindOf(err error) Kind {
+	if err == nil {
+		return None
+	}
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind
 	}

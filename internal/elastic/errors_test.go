@@ -172,7 +172,7 @@ func TestCancellationIsPassedThrough(t *testing.T) {
 }
 
 func TestKindOfForeignErrors(t *testing.T) {
-	assert.Equal(t, elastic.Unclassified, elastic.KindOf(nil))
+	assert.Equal(t, elastic.None, elastic.KindOf(nil))
 	assert.Equal(t, elastic.Unclassified, elastic.KindOf(errors.New("x")))
 	assert.Equal(t, "SlotTaken", elastic.SlotTaken.String())
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+
+	"github.com/snapferry/snapferry/internal/human"
 )
 
 var segmentEscaper = strings.NewReplacer(
@@ -67,5 +69,5 @@ func oneName(what, name string) error {
 }
 
 func list(names []string) string {
-	return shorten(strings.Join(names, ","), 200)
+	return human.Shorten(strings.Join(names, ","), 200)
 }

@@ -46,10 +46,8 @@ func (c *Client) ProbeWrite(ctx context.Context, index, docType string) (blocked
 		if e, ok := errors.AsType[*Error](err); ok && e.Type == "document_missing_exception" {
 			return false, nil
 		}
-	case Unclassified:
-		if err == nil {
-			return false, c.fail(what, Internal, "the update of a document that can't exist succeeded")
-		}
+	case None:
+		return false, c.fail(what, Internal, "the update of a document that can't exist succeeded")
 	}
 	return false, err
 }

@@ -134,25 +134,3 @@ func (c *Client) DeleteRepository(ctx context.Context, name string) error {
 	}
 	return err
 }
-
-// VerifyRepository has every node access the repository and gives the names of those that could, in no order; none at
-// all for a read-only repository on 5.x, which isn't checked. Errors as for PutRepository.
-func (c *Client) VerifyRepository(ctx context.Context, name string) ([]string, error) {
-	what := call{operation: "verify repository", subject: name, slow: true}
-	if err := oneName("repository", name); err != nil {
-		return nil, c.fail(what, Invalid, err.Error())
-	}
-	var answer struct {
-		Nodes map[string]struct {
-			Name string `json:"name"`
-		} `json:"nodes"`
-	}
-	if err := c.do(ctx, what, esapi.SnapshotVerifyRepositoryRequest{Repository: segment(name)}, &answer); err != nil {
-		return nil, err
-	}
-	var nodes []string
-	for _, node := range answer.Nodes {
-		nodes = append(nodes, node.Name)
-	}
-	return nodes, nil
-}

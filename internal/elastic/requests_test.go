@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/internal/version"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -57,8 +58,12 @@ func TestRequestsAsTheyTravel(t *testing.T) {
 			`{"acknowledged":true,"shards_acknowledged":true,"indices":[{"name":"a","blocked":true}]}`, "PUT /a/_block/write", ""},
 		"block, 7.10 incomplete": {"7.10.2", func(c *elastic.Client) error { return c.BlockWrites(ctx, []string{"a"}) },
 			`{"acknowledged":true,"shards_acknowledged":true,"indices":[{"name":"a","blocked":false}]}`, "PUT /a/_settings", `{"index.blocks.write":true}`},
-		"unblock":             {"5.5.2", func(c *elastic.Client) error { return c.UnblockWrites(ctx, []string{"a"}) }, `{"acknowledged":true}`, "PUT /a/_settings", `{"index.blocks.write":null}`},
-		"unblock, 2.x":        {"2.4.6", func(c *elastic.Client) error { return c.UnblockWrites(ctx, []string{"a"}) }, `{"acknowledged":true}`, "PUT /a/_settings", `{"index.blocks.write":false}`},
+		"unblock": {"5.5.2", func(c *elastic.Client) error {
+			return c.PutIndexSettings(ctx, []string{"a"}, map[string]any{"index.blocks.write": nil})
+		}, `{"acknowledged":true}`, "PUT /a/_settings", `{"index.blocks.write":null}`},
+		"unblock, 2.x": {"2.4.6", func(c *elastic.Client) error {
+			return c.PutIndexSettings(ctx, []string{"a"}, map[string]any{"index.blocks.write": false})
+		}, `{"acknowledged":true}`, "PUT /a/_settings", `{"index.blocks.write":false}`},
 		"cluster settings":    {"5.5.2", func(c *elastic.Client) error { _, err := c.ClusterSettings(ctx); return err }, `{}`, "GET /_cluster/settings?flat_settings=true", ""},
 		"put cluster setting": {"5.5.2", func(c *elastic.Client) error { return c.PutClusterSettings(ctx, nil, map[string]any{"a.b": nil}) }, `{"acknowledged":true}`, "PUT /_cluster/settings", `{"transient":{"a.b":null}}`},
 		"refresh":             {"5.5.2", func(c *elastic.Client) error { return c.Refresh(ctx, []string{"a"}) }, `{"_shards":{"total":2,"successful":1,"failed":0}}`, "POST /a/_refresh", ""},
@@ -142,4 +147,11 @@ func TestLongListsFitIntoRequestLines(t *testing.T) {
 		rest = rest[len(batch):]
 	}
 	assert.Equal(t, names, seen)
+}
+
+// An operator of the cluster sees which build of snapferry sent a request.
+func TestRequestsNameTheVersion(t *testing.T) {
+	fake, client := newFake(t, "5.5.2", map[string]answer{"PUT /_snapshot/mig": ok(`{"acknowledged":true}`)})
+	require.NoError(t, client.PutRepository(t.Context(), "mig", elastic.Repository{Type: "s3"}))
+	require.Equal(t, version.UserAgent(), fake.last().header.Get("User-Agent"))
 }

@@ -20,7 +20,7 @@ func TestNoSecretGetsOut(t *testing.T) {
 		`"caused_by":{"type":"y","reason":"settings security_token=planted-token, secret_access_key: unknownSecret99"}}},"status":500}`}
 	listing := ok(`{"oss_ro":{"type":"oss","settings":{"bucket":"b","access_key_id":"unknownSecret99","secret_access_key":"planted/secret+key","client":{"security_token":"planted-token"}}}}`)
 	fake, _ := newFake(t, "5.5.3", map[string]answer{
-		"PUT /_snapshot/oss_ro": quote, "POST /_snapshot/oss_ro/_verify": quote, "GET /_snapshot/oss_ro": listing,
+		"PUT /_snapshot/oss_ro": quote, "GET /_snapshot/oss_ro/_all": quote, "GET /_snapshot/oss_ro": listing,
 		"GET /_snapshot/oss_ro/s1": ok(`{"snapshots":[{"snapshot":"s1","state":"PARTIAL","failures":[{"index":"a","shard_id":1,"reason":"key LTAIplantedkey denied"}]}]}`),
 	})
 	config := elastic.Config{Endpoint: fake.URL, Auth: elastic.Basic{User: "elastic", Password: "pass-w0rd"}, Redact: []string{"PLANTED-extra"}}
@@ -44,7 +44,7 @@ func TestNoSecretGetsOut(t *testing.T) {
 	assert.ErrorContains(t, err, "failed to create repository")
 	failure, _ := errors.AsType[*elastic.Error](err)
 	see(err, *failure)
-	_, err = client.VerifyRepository(t.Context(), "oss_ro")
+	_, err = client.Snapshots(t.Context(), "oss_ro")
 	see(err)
 	repository, err := client.GetRepository(t.Context(), "oss_ro")
 	require.NoError(t, err)

@@ -10,13 +10,11 @@ import (
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 )
 
-// Snapshot states. Only Success is complete.
+// The two states of a snapshot that decide something: one still runs, the other is complete. PARTIAL,
+// FAILED and INCOMPATIBLE (too old for this cluster) are neither.
 const (
-	InProgress   = "IN_PROGRESS"
-	Success      = "SUCCESS"
-	Partial      = "PARTIAL"
-	Failed       = "FAILED"
-	Incompatible = "INCOMPATIBLE" // too old for this cluster
+	InProgress = "IN_PROGRESS"
+	Success    = "SUCCESS"
 )
 
 // SnapshotInfo is the record of one snapshot.

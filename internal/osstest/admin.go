@@ -153,7 +153,7 @@ func (a *Admin) Report(ctx context.Context) (r Report, err error) {
 	return r, err
 }
 
-// Reset starts counting anew.
+// Reset starts counting from 0 again.
 func (a *Admin) Reset(ctx context.Context) error {
 	return a.call(ctx, http.MethodPost, "/reset", nil, nil)
 }

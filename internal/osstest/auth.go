@@ -11,8 +11,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
+
+	"github.com/snapferry/snapferry/internal/sigv4"
 )
 
 // maxSkew is how far a request's clock may be off (OSS: RequestTimeTooSkewed).
@@ -35,10 +36,11 @@ var signedV1 = func() map[string]bool {
 
 // authenticate verifies the signature and returns the key that made it.
 func (c *call) authenticate() (Key, error) {
-	auth := c.r.Header.Get("Authorization")
+	return c.d.authenticate(c, c.r.Header.Get("Authorization"))
+}
+
+func (c *call) authenticateOSS(auth string) (Key, error) {
 	switch {
-	case c.face == FaceS3:
-		return c.authenticateSigV4(auth)
 	case auth == "":
 		return Key{}, errAccessDenied.because("Anonymous access is forbidden for this operation.")
 	case strings.HasPrefix(auth, "OSS4-HMAC-SHA256 "):
@@ -92,7 +94,7 @@ func (c *call) requestTime() (time.Time, string, error) {
 	return time.Time{}, "", errAccessDenied.because("OSS authentication requires a valid Date.")
 }
 
-const timeV4 = "20060102T150405Z"
+const timeV4 = sigv4.TimeFormat
 
 func (c *call) authenticateV1(auth string) (Key, error) {
 	id, signature, ok := strings.Cut(auth, ":")
@@ -220,41 +222,10 @@ func (c *call) authenticateV4(auth string) (Key, error) {
 	sum := sha256.Sum256([]byte(canonical))
 	text := strings.Join([]string{"OSS4-HMAC-SHA256", sentText, strings.Join(scope[1:], "/"), hex.EncodeToString(sum[:])}, "\n")
 	given, _ := hex.DecodeString(fields["Signature"])
-	if !hmac.Equal(c.signatures.sign("aliyun_v4"+key.Secret, scope[1:], text), given) {
+	if !hmac.Equal(c.signing.Sign("aliyun_v4"+key.Secret, scope[1:], text), given) {
 		return Key{}, mismatch(id, fields["Signature"], text).with("CanonicalRequest", canonical)
 	}
 	return key, c.checkClock(sent)
-}
-
-// signatures makes V4 signatures, of OSS or S3. It keeps the day's keys, which take four times the work of a signature.
-type signatures struct {
-	mu   sync.Mutex
-	keys map[string][]byte // by secret and scope
-}
-
-// sign derives the day's key from the secret, step by step along the scope, and signs the text with it.
-func (s *signatures) sign(secret string, scope []string, text string) []byte {
-	name := secret + "\n" + strings.Join(scope, "/")
-	s.mu.Lock()
-	key, ok := s.keys[name]
-	if !ok {
-		key = []byte(secret)
-		for _, step := range scope {
-			key = hmacSHA256(key, step)
-		}
-		if s.keys == nil || len(s.keys) > 1000 { // a new day, or somebody who tries
-			s.keys = map[string][]byte{}
-		}
-		s.keys[name] = key
-	}
-	s.mu.Unlock()
-	return hmacSHA256(key, text)
-}
-
-func hmacSHA256(key []byte, text string) []byte {
-	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte(text))
-	return mac.Sum(nil)
 }
 
 func (c *call) canonicalRequestV4(additional string) string {
@@ -276,11 +247,11 @@ func (c *call) canonicalRequestV4(additional string) string {
 	if c.bucket != "" {
 		path += c.bucket + "/" + c.key
 	}
-	b.WriteString(c.r.Method + "\n" + strings.ReplaceAll(escape(path), "%2F", "/") + "\n" + canonicalQuery(c.query) + "\n")
+	b.WriteString(c.r.Method + "\n" + sigv4.Escape(path, "/") + "\n" + canonicalQuery(c.query) + "\n")
 	c.writeHeaders(&b, named)
 	payload := c.r.Header.Get("X-Oss-Content-Sha256")
 	if payload == "" {
-		payload = "UNSIGNED-PAYLOAD"
+		payload = sigv4.Unsigned
 	}
 	b.WriteString("\n" + strings.Join(extra, ";") + "\n" + payload)
 	return b.String()
@@ -305,7 +276,7 @@ func canonicalQuery(query url.Values) string {
 }
 
 // escape is RFC 3986: everything but letters, digits and -_.~
-func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
+func escape(s string) string { return sigv4.Escape(s, "") }
 
 func sortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))

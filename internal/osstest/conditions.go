@@ -17,7 +17,7 @@ func (c *call) rangeOf(size int64) (start, length int64, partial bool, err error
 	if !ok {
 		return 0, size, false, nil
 	}
-	standard := c.face == FaceS3 || c.own("Range-Behavior") == "standard"
+	standard := c.d.face == FaceS3 || c.own("Range-Behavior") == "standard"
 	first, last, ok := parseRange(text)
 	if !ok {
 		return 0, size, false, nil

@@ -22,7 +22,7 @@ func (c *call) copySource() (*object, error) {
 		return nil, errInvalidArgument.with("ArgumentName", "copy-source")
 	}
 	name, key, ok := strings.Cut(source, "/")
-	if !ok || !validKey(key) && !(c.face == FaceS3 && validKeyS3(key)) {
+	if !ok || !validKey(key) && !c.d.validKey(key) {
 		return nil, errInvalidArgument.with("ArgumentName", "copy-source").with("ArgumentValue", source)
 	}
 	b, err := c.store.bucket(name)
@@ -33,9 +33,9 @@ func (c *call) copySource() (*object, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.conditions(c.r.Header, c.face.header()+"Copy-Source-", c.face == FaceS3); err != nil {
+	if err := o.conditions(c.r.Header, c.d.header+"Copy-Source-", c.d.face == FaceS3); err != nil {
 		o.release()
-		if c.face == FaceS3 && errors.Is(err, errNotModified) {
+		if c.d.face == FaceS3 && errors.Is(err, errNotModified) {
 			return nil, errPrecondition
 		}
 		return nil, err
@@ -73,14 +73,14 @@ func (c *call) copyObject() error {
 	}
 	defer body.discard()
 	o := b.object(c.key, body, class, header, c.second())
-	if err := b.publish(o, body, c.forbidsOverwrite()); err != nil {
+	if err := b.publish(o, body, c.d.forbidsOverwrite(c)); err != nil {
 		return err
 	}
 	c.copied("CopyObjectResult", o.ETag, o.CRC64, o.Modified)
 	return nil
 }
 
-// copyBytes stages a range of an object as if it had been uploaded. One that was put whole keeps its bytes and digests.
+// copyBytes stages a range of an object as if it had been uploaded. One that was put in one request keeps its bytes and digests.
 func (c *call) copyBytes(o *object, offset, n int64) (*staged, error) {
 	if sum, err := hex.DecodeString(o.ETag); offset == 0 && n == o.Size && o.Type == typeNormal && err == nil {
 		st := &staged{path: filepath.Join(c.store.dir, "tmp", randomHex(12)), size: n, md5: [md5.Size]byte(sum), crc: o.CRC64}
@@ -96,9 +96,9 @@ func (c *call) copyBytes(o *object, offset, n int64) (*staged, error) {
 func (c *call) copied(name, etag string, crc uint64, modified time.Time) {
 	c.digests(etag, crc)
 	var d document
-	d.root(name, c.face)
+	d.root(name, c.d)
 	d.element("LastModified", stamp(modified))
-	d.element("ETag", c.face.quoted(etag))
+	d.element("ETag", c.d.etag(etag))
 	d.close(name)
 	c.reply(http.StatusOK, &d)
 }

@@ -84,9 +84,7 @@ func (c *call) fail(err error) {
 	if !errors.As(err, &e) {
 		e = &apiError{status: 500, code: "InternalError", message: "osstest: " + err.Error()}
 	}
-	if c.face == FaceS3 {
-		e = e.inS3()
-	}
+	e = c.d.word(e)
 	c.code = e.code
 	h := c.w.Header()
 	for _, name := range []string{"ETag", "Content-Range", "X-Oss-Hash-Crc64ecma"} {
@@ -109,19 +107,19 @@ func (c *call) fail(err error) {
 	for _, f := range e.details {
 		d.element(f[0], f[1])
 	}
-	if e.ec != "" && c.face == FaceOSS {
+	if e.ec != "" && c.d.face == FaceOSS {
 		d.element("EC", e.ec)
 		h.Set("X-Oss-Ec", e.ec)
 	}
 	d.close("Error")
-	if e.delay > 0 && c.face == FaceOSS {
+	if e.delay > 0 && c.d.face == FaceOSS {
 		h.Set("X-Oss-Qos-Delay-Time", strconv.FormatInt(e.delay.Milliseconds(), 10))
 	}
-	if seconds := e.retryAfter(); seconds != "" && c.face == FaceS3 {
+	if seconds := e.retryAfter(); seconds != "" && c.d.face == FaceS3 {
 		h.Set("Retry-After", seconds)
 	}
 	if c.r.Method == http.MethodHead {
-		if c.face == FaceOSS {
+		if c.d.face == FaceOSS {
 			h.Set("X-Oss-Err", base64.StdEncoding.EncodeToString(d.Bytes()))
 		}
 		h.Set("Content-Length", "0")

@@ -62,7 +62,7 @@ type effect struct {
 	hooks         []func()
 }
 
-// ShortenUpload keeps only the first n bytes of an upload and takes them for the whole: only the size, the ETag or the CRC of the
+// ShortenUpload keeps only the first n bytes of an upload and takes them for all of it: only the size, the ETag or the CRC of the
 // answer tell.
 func ShortenUpload(n int64) Fault { return func(e *effect) { e.shortenUpload = n } }
 
@@ -199,7 +199,7 @@ func (f *faults) take(c Call) effect {
 }
 
 func (c *call) describe() Call {
-	return Call{Face: c.face, AccessKey: claimedKey(c.r.Header.Get("Authorization")), Op: c.op.name, Bucket: c.bucket, Key: c.key, Header: c.r.Header}
+	return Call{Face: c.d.face, AccessKey: claimedKey(c.r.Header.Get("Authorization")), Op: c.op.name, Bucket: c.bucket, Key: c.key, Header: c.r.Header}
 }
 
 // claimedKey finds the access key in "OSS ID:...", "OSS4-HMAC-SHA256 Credential=ID/..." and "AWS4-HMAC-SHA256 Credential=ID/...".

@@ -153,12 +153,16 @@ func TestSlowCompleteOutlivesItsClient(t *testing.T) {
 	require.NoError(t, err)
 	parts := upload(t, b, up, noise(10), 10)
 	ctx, cancel := context.WithCancel(t.Context())
-	srv.Inject(osstest.Rule{Match: osstest.Op("CompleteMultipartUpload"), Fault: func() osstest.Fault {
-		cancelOnce := sync.OnceFunc(cancel)
-		return osstest.Faults(osstest.SlowComplete(time.Hour), osstest.Hook(cancelOnce))
-	}()})
-	_, err = b.CompleteMultipartUpload(up, parts, oss.WithContext(ctx))
-	require.ErrorIs(t, err, context.Canceled)
+	srv.Inject(osstest.Rule{Match: osstest.Op("CompleteMultipartUpload"), Fault: osstest.SlowComplete(time.Hour)})
+	completed := make(chan error, 1)
+	go func() {
+		_, err := b.CompleteMultipartUpload(up, parts, oss.WithContext(ctx))
+		completed <- err
+	}()
+	// The client goes once the server has all of the request: one that was cut short is not carried out.
+	require.Eventually(t, func() bool { return srv.Injected()[osstest.FaultSlowComplete] == 1 }, 20*time.Minute, time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-completed, context.Canceled)
 	assert.Empty(t, srv.Objects("bkt"))
 	require.NoError(t, srv.Close()) // ends the hour
 	assert.Len(t, srv.Objects("bkt"), 1)

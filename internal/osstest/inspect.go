@@ -23,7 +23,7 @@ type Event struct {
 
 func (s *Server) finish(c *call) {
 	e := Event{
-		Face: c.face, Op: c.op.name, Bucket: c.bucket, Key: c.key, AccessKey: c.access, Status: c.w.status, Code: c.code,
+		Face: c.d.face, Op: c.op.name, Bucket: c.bucket, Key: c.key, AccessKey: c.access, Status: c.w.status, Code: c.code,
 		BytesIn: c.body.n, BytesOut: c.w.bytes, Took: time.Since(c.began),
 	}
 	s.tally.add(e)

@@ -12,7 +12,7 @@ import (
 type Limits struct {
 	// Bandwidth is the bytes per second of all bodies, both directions together, that all connections share: as OSS caps an account.
 	Bandwidth int64 `json:"bandwidth,omitempty"`
-	// RequestBandwidth is the bytes per second of each body by itself: what one connection over a long way gives.
+	// RequestBandwidth is the bytes per second of each body alone: what one connection over a long way gives.
 	RequestBandwidth int64 `json:"requestBandwidth,omitempty"`
 	// Latency is waited before a request is done and so before the first byte of its answer: a round trip.
 	Latency time.Duration `json:"latency,omitempty"`
@@ -37,7 +37,7 @@ func (s *Server) SetLimits(accessKey string, l Limits) {
 	s.shaper.change(accessKey, func(old *Limits) { *old = l })
 }
 
-// SetBandwidth caps the bytes per second of all bodies, both directions together; 0 lifts it. It applies to requests that begin
+// SetBandwidth caps the bytes per second of all bodies, both directions together; 0 removes the cap. It applies to requests that begin
 // afterwards.
 func (s *Server) SetBandwidth(bytesPerSecond int64) { s.SetKeyBandwidth("", bytesPerSecond) }
 

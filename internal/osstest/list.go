@@ -179,12 +179,12 @@ func (c *call) listParts() error {
 	truncated := len(parts) > limit
 	parts = parts[:min(limit, len(parts))]
 	var d document
-	d.root("ListPartsResult", c.face)
+	d.root("ListPartsResult", c.d)
 	c.encodingType(&d)
 	d.element("Bucket", c.bucket)
 	d.element("Key", encode(c.key))
 	d.element("UploadId", u.ID)
-	d.element("StorageClass", c.face.storageClass(u.StorageClass))
+	d.element("StorageClass", c.d.storageClass(u.StorageClass))
 	d.number("PartNumberMarker", int64(marker))
 	if len(parts) > 0 {
 		d.number("NextPartNumberMarker", int64(parts[len(parts)-1].Number))
@@ -195,8 +195,8 @@ func (c *call) listParts() error {
 		d.open("Part")
 		d.number("PartNumber", int64(p.Number))
 		d.element("LastModified", stamp(p.Modified))
-		d.element("ETag", c.face.quoted(p.ETag))
-		if c.face == FaceOSS {
+		d.element("ETag", c.d.etag(p.ETag))
+		if c.d.face == FaceOSS {
 			d.element("HashCrc64ecma", strconv.FormatUint(p.CRC64, 10))
 		}
 		d.number("Size", p.Size)
@@ -251,7 +251,7 @@ func (c *call) listUploads() error {
 			lastKey, lastID = u.Key, u.ID
 		}
 	}
-	d.root("ListMultipartUploadsResult", c.face)
+	d.root("ListMultipartUploadsResult", c.d)
 	c.encodingType(&d)
 	d.element("Bucket", c.bucket)
 	d.element("KeyMarker", encode(keyMarker))
@@ -268,7 +268,7 @@ func (c *call) listUploads() error {
 		d.open("Upload")
 		d.element("Key", encode(u.Key))
 		d.element("UploadId", u.ID)
-		d.element("StorageClass", c.face.storageClass(u.StorageClass))
+		d.element("StorageClass", c.d.storageClass(u.StorageClass))
 		d.element("Initiated", stamp(u.Initiated))
 		d.close("Upload")
 	}

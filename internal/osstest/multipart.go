@@ -55,11 +55,11 @@ func (c *call) initiateUpload() error {
 		ID: strings.ToUpper(randomHex(16)), Key: c.key, Initiated: c.second(),
 		StorageClass: cmp.Or(class, b.StorageClass), Header: header, parts: map[int]part{},
 	}
-	if err := b.begin(u, c.forbidsOverwrite()); err != nil {
+	if err := b.begin(u, c.d.forbidsOverwrite(c)); err != nil {
 		return err
 	}
 	var d document
-	d.root("InitiateMultipartUploadResult", c.face)
+	d.root("InitiateMultipartUploadResult", c.d)
 	c.encodingType(&d)
 	d.element("Bucket", c.bucket)
 	d.element("Key", encode(c.key))
@@ -210,20 +210,20 @@ func (c *call) completeUpload() error {
 		c.injected(FaultSlowComplete)
 		c.waitRegardless(c.effect.slowComplete)
 	}
-	o, err := b.complete(c.key, c.query.Get("uploadId"), wanted, c.forbidsOverwrite(), c.second(), c.face)
+	o, err := b.complete(c.key, c.query.Get("uploadId"), wanted, c.d.forbidsOverwrite(c), c.second(), c.d)
 	if err != nil {
 		return err
 	}
-	if c.face == FaceOSS {
+	if c.d.face == FaceOSS {
 		c.digests(o.ETag, o.CRC64)
 	}
 	var d document
-	d.root("CompleteMultipartUploadResult", c.face)
+	d.root("CompleteMultipartUploadResult", c.d)
 	c.encodingType(&d)
 	d.element("Location", c.scheme()+"://"+c.r.Host+"/"+c.bucket+"/"+escape(c.key))
 	d.element("Bucket", c.bucket)
 	d.element("Key", encode(c.key))
-	d.element("ETag", c.face.quoted(o.ETag))
+	d.element("ETag", c.d.etag(o.ETag))
 	d.close("CompleteMultipartUploadResult")
 	c.reply(http.StatusOK, &d)
 	return nil
@@ -248,7 +248,7 @@ func (c *call) wantedParts() ([]wantedPart, error) {
 		Part    []wantedPart
 	}
 	err := c.readXML(&body)
-	if c.face == FaceOSS && strings.EqualFold(c.own("Complete-All"), "yes") {
+	if c.d.face == FaceOSS && strings.EqualFold(c.own("Complete-All"), "yes") {
 		if err == nil {
 			return nil, errInvalidArgument.because("A body isn't allowed with x-oss-complete-all.")
 		}
@@ -269,11 +269,7 @@ func (c *call) wantedParts() ([]wantedPart, error) {
 }
 
 // complete turns an upload into an object. The parts' files become the object's: nothing is copied or hashed again.
-func (b *bucket) complete(key, id string, wanted []wantedPart, forbidOverwrite bool, now time.Time, face Face) (*object, error) {
-	minSize := int64(minPartSize)
-	if face == FaceS3 {
-		minSize = minPartSizeS3
-	}
+func (b *bucket) complete(key, id string, wanted []wantedPart, forbidOverwrite bool, now time.Time, of *dialect) (*object, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	u, err := b.upload(key, id)
@@ -295,11 +291,11 @@ func (b *bucket) complete(key, id string, wanted []wantedPart, forbidOverwrite b
 		if !ok || !strings.EqualFold(strings.Trim(w.ETag, `"`), p.ETag) {
 			return nil, errInvalidPart.with("UploadId", id).with("PartNumber", strconv.Itoa(w.PartNumber))
 		}
-		if i < len(wanted)-1 && p.Size < minSize {
+		if i < len(wanted)-1 && p.Size < of.minPartSize {
 			return nil, errTooSmall.with("ProposedSize", strconv.FormatInt(p.Size, 10)).
-				with("MinSizeAllowed", strconv.FormatInt(minSize, 10)).with("PartNumber", strconv.Itoa(p.Number)).with("ETag", p.ETag)
+				with("MinSizeAllowed", strconv.FormatInt(of.minPartSize, 10)).with("PartNumber", strconv.Itoa(p.Number)).with("ETag", p.ETag)
 		}
-		tags.Write(face.tag(p.ETag))
+		tags.Write(of.tag(p.ETag))
 		o.CRC64 = combineCRC64(o.CRC64, p.CRC64, p.Size)
 		o.Size += p.Size
 		o.Files = append(o.Files, p.File)

@@ -41,20 +41,13 @@ func (c *call) readBody() (*staged, error) {
 		return nil, err
 	case want != nil && !bytes.Equal(want, st.md5[:]):
 		st.discard()
-		return nil, c.badDigest()
+		return nil, c.d.badDigest(c)
 	}
 	if err := verify(sums); err != nil {
 		st.discard()
 		return nil, err
 	}
 	return st, nil
-}
-
-func (c *call) badDigest() error {
-	if c.face == FaceS3 {
-		return errBadDigest
-	}
-	return errInvalidDigest.with("Content-MD5", c.r.Header.Get("Content-Md5"))
 }
 
 // contentMD5 is the digest that the client gives, nil if none.
@@ -85,7 +78,7 @@ func (c *call) readXML(v any) error {
 	}
 	if want != nil {
 		if sum := md5.Sum(data); !bytes.Equal(want, sum[:]) {
-			return c.badDigest()
+			return c.d.badDigest(c)
 		}
 	}
 	sums := c.checksums()
@@ -108,18 +101,14 @@ var keptHeaders = []string{"Cache-Control", "Content-Disposition", "Content-Enco
 
 // attributes are the request's headers that become part of the object.
 func (c *call) attributes() (header map[string]string, class string, err error) {
-	fallback := "application/octet-stream"
-	if c.face == FaceS3 {
-		fallback = "binary/octet-stream" // S3: PutObject
-	}
-	header = map[string]string{"Content-Type": cmp.Or(c.r.Header.Get("Content-Type"), fallback)}
+	header = map[string]string{"Content-Type": cmp.Or(c.r.Header.Get("Content-Type"), c.d.contentType)}
 	for _, name := range keptHeaders {
 		if v := c.r.Header.Get(name); v != "" {
 			header[name] = v
 		}
 	}
 	for name, values := range c.r.Header {
-		if meta, ok := strings.CutPrefix(name, c.face.header()+"Meta-"); ok {
+		if meta, ok := strings.CutPrefix(name, c.d.header+"Meta-"); ok {
 			header["X-Oss-Meta-"+meta] = values[0]
 		}
 	}
@@ -128,23 +117,16 @@ func (c *call) attributes() (header map[string]string, class string, err error) 
 	} else if sse != "" {
 		return nil, "", errNotImplemented.because("osstest knows no server-side encryption but AES256, not %s.", sse)
 	}
-	if c.face == FaceS3 {
-		header = intern(header)
-		class, err = storageClassS3(c.own("Storage-Class"))
-		return header, class, err
-	}
-	header, class = intern(header), c.own("Storage-Class")
-	if class != "" && !slices.Contains(storageClasses, class) {
-		return nil, "", errInvalidArgument.with("ArgumentName", "x-oss-storage-class").with("ArgumentValue", class)
-	}
-	return header, class, nil
+	class, err = c.d.readClass(c.own("Storage-Class"))
+	return intern(header), class, err
 }
 
-func (c *call) forbidsOverwrite() bool {
-	if c.face == FaceS3 {
-		return c.r.Header.Get("If-None-Match") == "*"
+// storageClass reads a class that a request names.
+func storageClass(class string) (string, error) {
+	if class != "" && !slices.Contains(storageClasses, class) {
+		return "", errInvalidArgument.with("ArgumentName", "x-oss-storage-class").with("ArgumentValue", class)
 	}
-	return strings.EqualFold(c.own("Forbid-Overwrite"), "true")
+	return class, nil
 }
 
 // second is the server's time in the resolution of OSS's Last-Modified.
@@ -165,7 +147,7 @@ func (c *call) putObject() error {
 	}
 	defer body.discard()
 	o := b.object(c.key, body, class, header, c.second())
-	if err := b.publish(o, body, c.forbidsOverwrite()); err != nil {
+	if err := b.publish(o, body, c.d.forbidsOverwrite(c)); err != nil {
 		return err
 	}
 	c.digests(o.ETag, o.CRC64)
@@ -173,7 +155,7 @@ func (c *call) putObject() error {
 	return nil
 }
 
-// object describes a body received whole.
+// object describes a body that was received in one request.
 func (b *bucket) object(key string, body *staged, class string, header map[string]string, now time.Time) *object {
 	return &object{
 		Key: key, Size: body.size, ETag: body.etag(), CRC64: body.crc, Type: typeNormal,
@@ -183,8 +165,8 @@ func (b *bucket) object(key string, body *staged, class string, header map[strin
 
 // digests tells the client what arrived.
 func (c *call) digests(etag string, crc uint64) {
-	c.w.Header().Set("ETag", c.face.quoted(etag))
-	if c.face == FaceS3 {
+	c.w.Header().Set("ETag", c.d.etag(etag))
+	if c.d.face == FaceS3 {
 		return
 	}
 	if c.effect.wrongCRC {
@@ -320,10 +302,10 @@ func (c *call) deleteObjects() error {
 		return errMalformedXML
 	}
 	var d document
-	d.root("DeleteResult", c.face)
+	d.root("DeleteResult", c.d)
 	c.encodingType(&d)
 	for _, o := range body.Object {
-		if !validKey(o.Key) && !(c.face == FaceS3 && validKeyS3(o.Key)) {
+		if !validKey(o.Key) && !c.d.validKey(o.Key) {
 			return errObjectName.with("ObjectName", o.Key)
 		}
 		if err := b.remove(o.Key); err != nil {
@@ -337,7 +319,7 @@ func (c *call) deleteObjects() error {
 		d.close("Deleted")
 	}
 	d.close("DeleteResult")
-	if body.Quiet && c.face == FaceOSS {
+	if body.Quiet && c.d.face == FaceOSS {
 		c.reply(http.StatusOK, nil)
 	} else {
 		c.reply(http.StatusOK, &d)

@@ -16,9 +16,9 @@ import (
 	"github.com/snapferry/snapferry/internal/osstest"
 )
 
-// rclone writes, compares, copies and deletes through the S3 face, with and without TLS: small objects, objects in parts that are read
-// in several streams, and copies inside the server.
-func TestRclone(t *testing.T) {
+// rclone writes, compares, copies and deletes through the S3 face, with and without TLS: small objects, objects in parts
+// that are read in several streams, and copies inside the server.
+func TestLabRclone(t *testing.T) {
 	binary, err := filepath.Abs("../../.lab/bin/rclone")
 	require.NoError(t, err)
 	if _, err := os.Stat(binary); err != nil {

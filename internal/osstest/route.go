@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// operation is one call of OSS's API. Its name is OSS's own.
+// operation is one call of the API. Its name is the face's own.
 type operation struct {
 	name    string
 	writes  bool
@@ -26,7 +26,7 @@ func (c *call) locate() error {
 	}
 	c.query = query
 	path := strings.TrimPrefix(c.r.URL.EscapedPath(), "/")
-	if c.face == FaceOSS {
+	if c.d.face == FaceOSS {
 		c.bucket = bucketOfHost(c.r.Host, c.domains)
 	}
 	if c.bucket == "" {
@@ -35,21 +35,17 @@ func (c *call) locate() error {
 	if c.key, err = url.PathUnescape(path); err != nil {
 		return errObjectName
 	}
-	service, bucket, object, valid := c.serviceOperation, c.bucketOperation, c.objectOperation, validKey
-	if c.face == FaceS3 {
-		service, bucket, object, valid = c.serviceOperationS3, c.bucketOperationS3, c.objectOperationS3, validKeyS3
-	}
 	switch {
 	case c.bucket == "":
-		c.op = service()
+		c.op = c.serviceOperation()
 	case !validBucketName(c.bucket):
 		return errBucketName.with("BucketName", c.bucket)
 	case c.key == "":
-		c.op = bucket()
-	case !valid(c.key):
+		c.op = c.bucketOperation()
+	case !c.d.validKey(c.key):
 		return errObjectName.with("ObjectName", c.key)
 	default:
-		c.op = object()
+		c.op = c.objectOperation()
 	}
 	return nil
 }
@@ -87,7 +83,16 @@ var unknown = strings.Fields(`accessmonitor append asyncFetch callback cloudboxe
 	style styleName symlink tagging transferAcceleration udf versionId versioning versions vod website worm wormExtend wormId
 	x-oss-async-process x-oss-process x-oss-signature x-oss-signature-version Signature Expires OSSAccessKeyId`)
 
-func (c *call) unknownQuery() (operation, bool) { return c.refuses(unknown) }
+// unknownRequest refuses the sub-resources that OSS's face doesn't serve. An object has no ACL here.
+func (c *call) unknownRequest() (operation, bool) {
+	if op, refused := c.refuses(unknown); refused {
+		return op, true
+	}
+	if c.key != "" && c.query.Has("acl") {
+		return operation{name: "Unknown", refusal: errNotImplemented.with("SubResource", "acl")}, true
+	}
+	return operation{}, false
+}
 
 func (c *call) refuses(subResources []string) (operation, bool) {
 	if len(c.query) == 0 {
@@ -102,70 +107,71 @@ func (c *call) refuses(subResources []string) (operation, bool) {
 }
 
 func (c *call) serviceOperation() operation {
-	if op, ok := c.unknownQuery(); ok {
+	if op, refused := c.d.refusal(c); refused {
 		return op
 	}
 	if c.r.Method == http.MethodGet {
-		return operation{name: "ListBuckets", serve: (*call).listBuckets}
+		return operation{name: "ListBuckets", serve: c.d.listBuckets}
 	}
 	return c.op
 }
 
 func (c *call) bucketOperation() operation {
-	if op, ok := c.unknownQuery(); ok {
+	if op, refused := c.d.refusal(c); refused {
 		return op
 	}
-	has := c.query.Has
+	has, ofOSS := c.query.Has, c.d.face == FaceOSS
 	switch c.r.Method {
+	case http.MethodHead:
+		if !ofOSS {
+			return operation{name: "HeadBucket", serve: (*call).headBucketS3}
+		}
 	case http.MethodGet:
 		switch {
-		case has("acl"):
+		case ofOSS && has("acl"):
 			return operation{name: "GetBucketAcl", serve: (*call).getBucketACL}
-		case has("bucketInfo"):
+		case ofOSS && has("bucketInfo"):
 			return operation{name: "GetBucketInfo", serve: (*call).getBucketInfo}
 		case has("location"):
-			return operation{name: "GetBucketLocation", serve: (*call).getBucketLocation}
+			return operation{name: "GetBucketLocation", serve: c.d.location}
 		case has("uploads"):
 			return operation{name: "ListMultipartUploads", serve: (*call).listUploads}
 		case c.query.Get("list-type") == "2":
-			return operation{name: "ListObjectsV2", serve: (*call).listObjectsV2}
+			return operation{name: "ListObjectsV2", serve: c.d.listV2}
 		}
-		return operation{name: "ListObjects", serve: (*call).listObjects}
+		return operation{name: "ListObjects", serve: c.d.list}
 	case http.MethodPut:
-		if has("acl") {
+		if ofOSS && has("acl") {
 			return operation{name: "PutBucketAcl", writes: true, serve: (*call).putBucketACL}
 		}
-		return operation{name: "PutBucket", writes: true, serve: (*call).putBucket}
+		return operation{name: c.d.createBucket, writes: true, serve: c.d.newBucket}
 	case http.MethodDelete:
 		return operation{name: "DeleteBucket", writes: true, serve: (*call).deleteBucket}
 	case http.MethodPost:
 		if has("delete") {
-			return operation{name: "DeleteMultipleObjects", writes: true, serve: (*call).deleteObjects}
+			return operation{name: c.d.deleteObjects, writes: true, serve: (*call).deleteObjects}
 		}
 	}
 	return c.op
 }
 
 func (c *call) objectOperation() operation {
-	if op, ok := c.unknownQuery(); ok {
+	if op, refused := c.d.refusal(c); refused {
 		return op
 	}
-	if c.query.Has("acl") {
-		return operation{name: "Unknown", refusal: errNotImplemented.with("SubResource", "acl")}
-	}
 	has := c.query.Has
-	copies := c.r.Header.Get("X-Oss-Copy-Source") != ""
+	copies := c.own("Copy-Source") != ""
 	switch c.r.Method {
 	case http.MethodGet:
 		if has("uploadId") {
 			return operation{name: "ListParts", serve: (*call).listParts}
 		}
-		return operation{name: "GetObject", serve: (*call).getObject}
+		return operation{name: "GetObject", serve: c.d.get}
 	case http.MethodHead:
-		if has("objectMeta") {
-			return operation{name: "GetObjectMeta", serve: (*call).headObject}
+		if c.d.face == FaceOSS && has("objectMeta") {
+			return operation{name: "GetObjectMeta", serve: c.d.head}
 		}
-		return operation{name: "HeadObject", serve: (*call).headObject}
+		return operation{name: "HeadObject", serve: c.d.head}
 	case http.MethodPut:
 		switch {
 		case has("uploadId") && copies:
@@ -178,7 +184,7 @@ func (c *call) objectOperation() operation {
 		return operation{name: "PutObject", writes: true, serve: (*call).putObject}
 	case http.MethodPost:
 		if has("uploads") {
-			return operation{name: "InitiateMultipartUpload", writes: true, serve: (*call).initiateUpload}
+			return operation{name: c.d.createUpload, writes: true, serve: (*call).initiateUpload}
 		}
 		if has("uploadId") {
 			return operation{name: "CompleteMultipartUpload", writes: true, serve: (*call).completeUpload}

@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/hex"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -123,32 +122,6 @@ func selfSigned(addr net.Addr, now time.Time) (tls.Certificate, []byte, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: leafKey}, bundle, nil
 }
 
-// quoted is an ETag as the face writes it: S3 in lower case, OSS in upper case.
-func (f Face) quoted(etag string) string {
-	if f == FaceS3 {
-		return `"` + strings.ToLower(etag) + `"`
-	}
-	return `"` + etag + `"`
-}
-
-// tag is what a part's ETag adds to the digest that becomes the ETag of the whole.
-func (f Face) tag(etag string) []byte {
-	if f == FaceS3 {
-		if sum, err := hex.DecodeString(etag); err == nil {
-			return sum
-		}
-	}
-	return []byte(etag)
-}
-
-// storageClass names a storage class as the face does.
-func (f Face) storageClass(class string) string {
-	if f == FaceS3 {
-		return classesS3[class]
-	}
-	return class
-}
-
 // classesS3 are OSS's storage classes by the nearest names of S3.
 var classesS3 = map[string]string{
 	"Standard": "STANDARD", "IA": "STANDARD_IA", "Archive": "GLACIER", "ColdArchive": "GLACIER", "DeepColdArchive": "DEEP_ARCHIVE",
@@ -198,84 +171,4 @@ func (c *call) unknownRequestS3() (operation, bool) {
 		return operation{}, false
 	}
 	return operation{name: "Unknown", refusal: errNotImplemented.with("Header", "x-amz-acl")}, true
-}
-
-func (c *call) serviceOperationS3() operation {
-	if op, ok := c.unknownRequestS3(); ok {
-		return op
-	}
-	if c.r.Method == http.MethodGet {
-		return operation{name: "ListBuckets", serve: (*call).listBucketsS3}
-	}
-	return c.op
-}
-
-func (c *call) bucketOperationS3() operation {
-	if op, ok := c.unknownRequestS3(); ok {
-		return op
-	}
-	has := c.query.Has
-	switch c.r.Method {
-	case http.MethodHead:
-		return operation{name: "HeadBucket", serve: (*call).headBucketS3}
-	case http.MethodGet:
-		switch {
-		case has("location"):
-			return operation{name: "GetBucketLocation", serve: (*call).getBucketLocationS3}
-		case has("uploads"):
-			return operation{name: "ListMultipartUploads", serve: (*call).listUploads}
-		case c.query.Get("list-type") == "2":
-			return operation{name: "ListObjectsV2", serve: (*call).listObjectsV2S3}
-		}
-		return operation{name: "ListObjects", serve: (*call).listObjectsS3}
-	case http.MethodPut:
-		return operation{name: "CreateBucket", writes: true, serve: (*call).createBucketS3}
-	case http.MethodDelete:
-		return operation{name: "DeleteBucket", writes: true, serve: (*call).deleteBucket}
-	case http.MethodPost:
-		if has("delete") {
-			return operation{name: "DeleteObjects", writes: true, serve: (*call).deleteObjects}
-		}
-	}
-	return c.op
-}
-
-func (c *call) objectOperationS3() operation {
-	if op, ok := c.unknownRequestS3(); ok {
-		return op
-	}
-	has := c.query.Has
-	copies := c.own("Copy-Source") != ""
-	switch c.r.Method {
-	case http.MethodGet:
-		if has("uploadId") {
-			return operation{name: "ListParts", serve: (*call).listParts}
-		}
-		return operation{name: "GetObject", serve: (*call).getObjectS3}
-	case http.MethodHead:
-		return operation{name: "HeadObject", serve: (*call).headObjectS3}
-	case http.MethodPut:
-		switch {
-		case has("uploadId") && copies:
-			return operation{name: "UploadPartCopy", writes: true, serve: (*call).uploadPartCopy}
-		case has("uploadId"):
-			return operation{name: "UploadPart", writes: true, serve: (*call).uploadPart}
-		case copies:
-			return operation{name: "CopyObject", writes: true, serve: (*call).copyObject}
-		}
-		return operation{name: "PutObject", writes: true, serve: (*call).putObject}
-	case http.MethodPost:
-		if has("uploads") {
-			return operation{name: "CreateMultipartUpload", writes: true, serve: (*call).initiateUpload}
-		}
-		if has("uploadId") {
-			return operation{name: "CompleteMultipartUpload", writes: true, serve: (*call).completeUpload}
-		}
-	case http.MethodDelete:
-		if has("uploadId") {
-			return operation{name: "AbortMultipartUpload", writes: true, serve: (*call).abortUpload}
-		}
-		return operation{name: "DeleteObject", writes: true, serve: (*call).deleteObject}
-	}
-	return c.op
 }

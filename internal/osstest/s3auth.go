@@ -2,7 +2,6 @@ package osstest
 
 import (
 	"bytes"
-	"crypto/hmac"
 	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/base64"
@@ -11,79 +10,61 @@ import (
 	"hash/crc32"
 	"hash/crc64"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/snapferry/snapferry/internal/sigv4"
 )
 
-// This file verifies Signature Version 4 as S3 wants it ("Create a signed AWS API request"), from the request on the wire and
-// without the SDK's signer: the two agree only if both follow the description.
-
-const (
-	sigV4Algorithm  = "AWS4-HMAC-SHA256"
-	unsignedPayload = "UNSIGNED-PAYLOAD"
-)
-
-// authenticateSigV4 reads "AWS4-HMAC-SHA256 Credential=ID/DAY/REGION/s3/aws4_request, SignedHeaders=a;b, Signature=HEX".
+// authenticateSigV4 checks a request's Signature Version 4 as S3 wants it.
 func (c *call) authenticateSigV4(auth string) (Key, error) {
 	if auth == "" {
 		return Key{}, errAccessDenied.because("Access Denied")
 	}
-	rest, ok := strings.CutPrefix(auth, sigV4Algorithm+" ")
-	if !ok {
+	if !strings.HasPrefix(auth, sigv4.Algorithm+" ") {
 		return Key{}, errInvalidRequest.because("The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")
 	}
-	fields := map[string]string{}
-	for f := range strings.SplitSeq(rest, ",") {
-		name, value, _ := strings.Cut(strings.TrimSpace(f), "=")
-		fields[name] = value
-	}
-	scope := strings.Split(fields["Credential"], "/")
-	if len(scope) != 5 || scope[3] != "s3" || scope[4] != "aws4_request" || fields["Signature"] == "" || fields["SignedHeaders"] == "" {
+	a, complaint := sigv4.Parse(auth)
+	if complaint != "" || a.Service != "s3" {
 		return Key{}, errAuthorization.because("The authorization header is malformed; it needs Credential=ID/DAY/REGION/s3/aws4_request, SignedHeaders and Signature.")
 	}
-	id, day, region := scope[0], scope[1], scope[2]
-	if c.s3.region != "" && region != c.s3.region {
-		return Key{}, errAuthorization.because("The authorization header is malformed; the region '%s' is wrong; expecting '%s'", region, c.s3.region).
+	if c.s3.region != "" && a.Region != c.s3.region {
+		return Key{}, errAuthorization.because("The authorization header is malformed; the region '%s' is wrong; expecting '%s'", a.Region, c.s3.region).
 			with("Region", c.s3.region)
 	}
-	key, err := c.lookUp(id)
+	key, err := c.lookUp(a.AccessKey)
 	if err != nil {
 		return Key{}, err
 	}
 	date := c.own("Date")
 	sent, err := http.ParseTime(c.r.Header.Get("Date"))
 	if date != "" {
-		sent, err = time.Parse(timeV4, date)
+		sent, err = time.Parse(sigv4.TimeFormat, date)
 	} else if err == nil {
-		date = sent.UTC().Format(timeV4)
+		date = sent.UTC().Format(sigv4.TimeFormat)
 	}
 	if err != nil {
 		return Key{}, errAccessDenied.because("AWS authentication requires a valid Date or x-amz-date header")
 	}
-	if day != sent.UTC().Format("20060102") {
-		return Key{}, errAuthorization.because("The authorization header is malformed; its date %s isn't that of the request, %s.", day, date)
+	if a.Date != sent.UTC().Format("20060102") {
+		return Key{}, errAuthorization.because("The authorization header is malformed; its date %s isn't that of the request, %s.", a.Date, date)
 	}
 	payload := c.own("Content-Sha256")
 	if payload == "" {
 		return Key{}, errInvalidRequest.because("Missing required header for this request: x-amz-content-sha256")
 	}
-	if sum, err := hex.DecodeString(payload); payload != unsignedPayload && (err != nil || len(sum) != sha256.Size) {
+	if sum, err := hex.DecodeString(payload); payload != sigv4.Unsigned && (err != nil || len(sum) != sha256.Size) {
 		return Key{}, errInvalidArgument.because("x-amz-content-sha256 must be UNSIGNED-PAYLOAD or a valid sha256 value.")
 	}
-	signed := strings.Split(fields["SignedHeaders"], ";")
-	if name := c.unsignedHeader(signed); name != "" {
+	if name := c.unsignedHeader(a.SignedHeaders); name != "" {
 		return Key{}, errAccessDenied.because("There were headers present in the request which were not signed").with("HeadersNotSigned", name)
 	}
-	canonical := c.canonicalRequestS3(signed, payload)
-	sum := sha256.Sum256([]byte(canonical))
-	text := strings.Join([]string{sigV4Algorithm, date, strings.Join(scope[1:], "/"), hex.EncodeToString(sum[:])}, "\n")
-	given, _ := hex.DecodeString(fields["Signature"])
-	if !hmac.Equal(c.signatures.sign("AWS4"+key.Secret, scope[1:], text), given) {
-		return Key{}, errSignature.with("AWSAccessKeyId", id).with("SignatureProvided", fields["Signature"]).with("StringToSign", text).
-			with("CanonicalRequest", canonical)
+	check := a.Check(&c.signing, key.Secret, date, c.r, c.pathS3(), payload)
+	if !check.Valid {
+		return Key{}, errSignature.with("AWSAccessKeyId", a.AccessKey).with("SignatureProvided", a.Signature).
+			with("StringToSign", check.StringToSign).with("CanonicalRequest", check.CanonicalRequest)
 	}
 	return key, c.checkClock(sent)
 }
@@ -103,7 +84,8 @@ func (c *call) unsignedHeader(signed []string) string {
 	return ""
 }
 
-func (c *call) canonicalRequestS3(signed []string, payload string) string {
+// pathS3 is the path as the client must have signed it.
+func (c *call) pathS3() string {
 	path := "/"
 	if c.bucket != "" {
 		path += c.bucket
@@ -111,36 +93,7 @@ func (c *call) canonicalRequestS3(signed []string, payload string) string {
 			path += "/" + c.key
 		}
 	}
-	var b strings.Builder
-	b.WriteString(c.r.Method + "\n" + strings.ReplaceAll(escape(path), "%2F", "/") + "\n" + canonicalQueryS3(c.query) + "\n")
-	for _, name := range signed {
-		value := c.headerValue(name)
-		if strings.Contains(value, "  ") {
-			value = strings.Join(strings.Fields(value), " ")
-		}
-		b.WriteString(name + ":" + value + "\n")
-	}
-	b.WriteString("\n" + strings.Join(signed, ";") + "\n" + payload)
-	return b.String()
-}
-
-// canonicalQueryS3 is sorted by the escaped pairs, and each has a "=".
-func canonicalQueryS3(query url.Values) string {
-	pairs := make([]string, 0, len(query))
-	for name, values := range query {
-		for _, value := range values {
-			pairs = append(pairs, escape(name)+"="+escape(value))
-		}
-	}
-	slices.SortFunc(pairs, func(a, b string) int {
-		nameA, valueA, _ := strings.Cut(a, "=")
-		nameB, valueB, _ := strings.Cut(b, "=")
-		if nameA != nameB {
-			return strings.Compare(nameA, nameB)
-		}
-		return strings.Compare(valueA, valueB)
-	})
-	return strings.Join(pairs, "&")
+	return sigv4.Escape(path, "/")
 }
 
 // checksum is a digest that the client gave beforehand.
@@ -171,7 +124,7 @@ var checksumHeaders = []checksumHeader{
 
 // checksums are those that the request asks to be verified in the S3 face, but Content-MD5: MD5 is computed anyway.
 func (c *call) checksums() []checksum {
-	if c.face != FaceS3 {
+	if c.d.face != FaceS3 {
 		return nil
 	}
 	var all []checksum
@@ -181,7 +134,7 @@ func (c *call) checksums() []checksum {
 			all = append(all, checksum{h.new(), want, errBadDigest.because("The %s you specified did not match what we received.", strings.ToLower(h.name))})
 		}
 	}
-	if payload := c.own("Content-Sha256"); payload != unsignedPayload {
+	if payload := c.own("Content-Sha256"); payload != sigv4.Unsigned {
 		want, _ := hex.DecodeString(payload)
 		all = append(all, checksum{sha256.New(), want, errPayloadHash})
 	}
@@ -193,7 +146,7 @@ func (c *call) givesDigest() bool {
 	if c.r.Header.Get("Content-Md5") != "" {
 		return true
 	}
-	return c.face == FaceS3 && slices.ContainsFunc(checksumHeaders, func(h checksumHeader) bool { return c.r.Header.Get(h.name) != "" })
+	return c.d.face == FaceS3 && slices.ContainsFunc(checksumHeaders, func(h checksumHeader) bool { return c.r.Header.Get(h.name) != "" })
 }
 
 func hashes(sums []checksum) []hash.Hash {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 )
@@ -19,7 +18,7 @@ func (c *call) listBucketsS3() error {
 	}
 	c.store.mu.RUnlock()
 	var d document
-	d.root("ListAllMyBucketsResult", c.face)
+	d.root("ListAllMyBucketsResult", c.d)
 	d.owner()
 	d.open("Buckets")
 	for _, b := range found {
@@ -49,7 +48,7 @@ func (c *call) getBucketLocationS3() error {
 		return err
 	}
 	var d document
-	d.root("LocationConstraint", c.face)
+	d.root("LocationConstraint", c.d)
 	if c.s3.says != "us-east-1" {
 		_ = xml.EscapeText(&d, []byte(c.s3.says))
 	}
@@ -112,7 +111,7 @@ func (c *call) listingS3(v2 bool) error {
 		p = b.list(prefix, delimiter, after, limit)
 	}
 	var d document
-	d.root("ListBucketResult", c.face)
+	d.root("ListBucketResult", c.d)
 	d.element("Name", c.bucket)
 	d.element("Prefix", encode(prefix))
 	if delimiter != "" {
@@ -143,12 +142,12 @@ func (c *call) listingS3(v2 bool) error {
 		d.open("Contents")
 		d.element("Key", encode(o.Key))
 		d.element("LastModified", stamp(o.Modified))
-		d.element("ETag", c.face.quoted(o.ETag))
+		d.element("ETag", c.d.etag(o.ETag))
 		d.number("Size", o.Size)
 		if owner {
 			d.owner()
 		}
-		d.element("StorageClass", c.face.storageClass(o.StorageClass))
+		d.element("StorageClass", c.d.storageClass(o.StorageClass))
 		d.close("Contents")
 	}
 	d.commonPrefixes(p.prefixes, encode)
@@ -160,7 +159,7 @@ func (c *call) listingS3(v2 bool) error {
 func (c *call) getObjectS3() error  { return c.objectS3(true) }
 func (c *call) headObjectS3() error { return c.objectS3(false) }
 
-// objectS3 is GetObject or HeadObject: the whole, a range, or the part of a multipart upload that made the object.
+// objectS3 is GetObject or HeadObject: all of it, a range, or the part of a multipart upload that made the object.
 func (c *call) objectS3(body bool) error {
 	o, err := c.find()
 	if err != nil {
@@ -172,7 +171,7 @@ func (c *call) objectS3(body bool) error {
 	}
 	h := c.w.Header()
 	if err := o.conditions(c.r.Header, "", true); err != nil {
-		h.Set("ETag", c.face.quoted(o.ETag))
+		h.Set("ETag", c.d.etag(o.ETag))
 		return err
 	}
 	var (
@@ -201,7 +200,7 @@ func (c *call) objectS3(body bool) error {
 	return nil
 }
 
-// partOf finds the part that partNumber names. An object that was put whole is its own part 1, without a count (S3: HeadObject).
+// partOf finds the part that partNumber names. An object that was put in one request is its own part 1, without a count (S3: HeadObject).
 func (c *call) partOf(o *object) (start, length int64, partial bool, err error) {
 	number, err := strconv.Atoi(c.query.Get("partNumber"))
 	switch {
@@ -231,9 +230,9 @@ func (c *call) describeObjectS3(o *object) {
 		h.Set(name, value)
 	}
 	h.Set("Accept-Ranges", "bytes")
-	h.Set("ETag", c.face.quoted(o.ETag))
+	h.Set("ETag", c.d.etag(o.ETag))
 	h.Set("Last-Modified", o.Modified.UTC().Format(http.TimeFormat))
-	if class := c.face.storageClass(o.StorageClass); class != "STANDARD" {
+	if class := c.d.storageClass(o.StorageClass); class != "STANDARD" {
 		h.Set("X-Amz-Storage-Class", class)
 	}
 	for name := range c.query {
@@ -242,6 +241,3 @@ func (c *call) describeObjectS3(o *object) {
 		}
 	}
 }
-
-// escapeS3 escapes keys in listings as S3 does: a slash stays.
-func escapeS3(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "%2F", "/") }

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/snapferry/snapferry/internal/sigv4"
 )
 
 // Options say how a server starts. The zero value of each field is usable, but without Keys every request is refused.
@@ -42,7 +44,7 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Key is an access key. With a Token it's a temporary one (STS): requests must then carry that x-oss-security-token.
+// Key is an access key. With a Token it's a temporary one (STS): requests must then have that x-oss-security-token.
 type Key struct {
 	ID       string
 	Secret   string
@@ -67,8 +69,8 @@ type Server struct {
 	closed  bool
 	observe func(Event)
 
-	tally      tally
-	signatures signatures
+	tally   tally
+	signing sigv4.Keys // of S3's version 4 and of OSS's own
 
 	faults  faults
 	shaper  shaper
@@ -207,8 +209,8 @@ func (s *Server) SetKeys(keys ...Key) {
 // call is one request on its way through the server.
 type call struct {
 	*Server
-	face      Face
-	stop      func() // ends ctx
+	d         *dialect // of its face
+	stop      func()   // ends ctx
 	ctx       context.Context
 	w         *responder
 	r         *http.Request
@@ -225,39 +227,18 @@ type call struct {
 	began     time.Time
 }
 
-// Face is one of the protocols in front of the store.
-type Face string
-
-// The faces.
-const (
-	FaceOSS Face = "oss"
-	FaceS3  Face = "s3"
-)
-
-// header is what the names of a face's own headers begin with.
-func (f Face) header() string {
-	if f == FaceS3 {
-		return "X-Amz-"
-	}
-	return "X-Oss-"
-}
-
 // own reads one of the face's own headers: "Meta-A" is x-oss-meta-a or x-amz-meta-a.
-func (c *call) own(name string) string { return c.r.Header.Get(c.face.header() + name) }
+func (c *call) own(name string) string { return c.r.Header.Get(c.d.header + name) }
 
 // ServeHTTP answers one request of OSS's protocol.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handle(FaceOSS, w, r) }
 
 func (s *Server) handle(face Face, w http.ResponseWriter, r *http.Request) {
-	c := &call{Server: s, face: face, w: &responder{ResponseWriter: w}, r: r, began: time.Now()}
+	c := &call{Server: s, d: dialects[face], w: &responder{ResponseWriter: w}, r: r, began: time.Now()}
 	c.requestID = s.session + serialHex(s.serial.Add(1))
 	h := c.w.Header()
-	h.Set(face.header()+"Request-Id", c.requestID)
-	if face == FaceOSS {
-		h.Set("Server", "AliyunOSS")
-	} else {
-		h.Set("Server", "AmazonS3")
-	}
+	h.Set(c.d.header+"Request-Id", c.requestID)
+	h.Set("Server", c.d.server)
 	if !s.enter() {
 		c.fail(errClosing)
 		return

@@ -102,7 +102,7 @@ func (s *Server) Counts() map[string]int64 {
 	return all
 }
 
-// ResetCounts starts counting anew, requests and faults.
+// ResetCounts starts counting from 0 again, requests and faults.
 func (s *Server) ResetCounts() {
 	s.tally.mu.Lock()
 	defer s.tally.mu.Unlock()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/xml"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 )
@@ -26,13 +25,7 @@ func (d *document) tag(opening, name string) {
 }
 
 // root opens the outermost element, which S3 puts into a namespace.
-func (d *document) root(name string, face Face) {
-	d.open(name)
-	if face == FaceS3 {
-		d.Truncate(d.Len() - 1)
-		d.WriteString(` xmlns="http://s3.amazonaws.com/doc/2006-03-01/">`)
-	}
-}
+func (d *document) root(name string, of *dialect) { d.open(name + of.namespace) }
 
 func (d *document) close(name string) { d.tag("</", name) }
 
@@ -71,17 +64,13 @@ const ownerID = "1305433695150000"
 // stamp is how OSS writes times in XML; it knows whole seconds only.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
-// encoder returns how keys travel in an answer: as they are, or escaped when the request asks with encoding-type=url. "+" must
-// become %2B and a space may become "+", since clients read them with a query unescape.
+// encoder returns how keys travel in an answer: as they are, or escaped when the request asks with encoding-type=url.
 func (c *call) encoder() (func(string) string, error) {
 	switch c.query.Get("encoding-type") {
 	case "":
 		return func(s string) string { return s }, nil
 	case "url":
-		if c.face == FaceS3 {
-			return escapeS3, nil
-		}
-		return url.QueryEscape, nil
+		return c.d.escape, nil
 	}
 	return nil, errInvalidArgument.because("Invalid Encoding Method specified in Request").
 		with("ArgumentName", "encoding-type").with("ArgumentValue", c.query.Get("encoding-type"))

@@ -88,10 +88,7 @@ func (l *lines) rehearsal(r *migration.Rehearsal) {
 	l.add("\n### Would have needed attention\n")
 	for _, attention := range r.Attention[max(0, len(r.Attention)-shownAttention):] {
 		const most = 300
-		text := strings.ReplaceAll(attention.Message, "\n", " ")
-		if len(text) > most {
-			text = strings.ToValidUTF8(text[:most], "") + " ..."
-		}
+		text := human.Shorten(strings.ReplaceAll(attention.Message, "\n", " "), most)
 		l.add("- %s: **%s**: %s", attention.Step, attention.Type, text)
 	}
 	if more := max(0, len(r.Attention)-shownAttention) + r.AttentionOmitted; more > 0 {

@@ -8,7 +8,7 @@
 // between two of them, follow from reading a handful of small objects; no bucket has to be listed.
 //
 //	index-N                                  root: snapshots, indices, states (ParseRoot)
-//	index.latest                             N in 8 bytes (ParseLatest)
+//	index.latest                             N in 8 bytes (EncodeLatest)
 //	incompatible-snapshots                   5.2 to 7.5
 //	snap-<uuid>.dat, meta-<uuid>.dat         one pair per snapshot (ParseSnapshotInfo)
 //	indices/<id>/meta-<uuid>.dat             settings and mappings of an index (ParseIndexMetadata)

@@ -5,20 +5,8 @@ import (
 	"strings"
 )
 
-// ParseLatest reads index.latest: the generation of the newest root index, 8 bytes, big endian. Only readers that can't
-// list trust it (Elasticsearch: BlobStoreRepository.latestIndexBlobId); others use LatestGeneration.
-func ParseLatest(data []byte) (int64, error) {
-	if len(data) != 8 {
-		return 0, malformed(LatestKey, "it has %d bytes, not 8", len(data))
-	}
-	n := int64(binary.BigEndian.Uint64(data))
-	if n < 0 {
-		return 0, malformed(LatestKey, "its generation %d is negative", n)
-	}
-	return n, nil
-}
-
-// EncodeLatest is the content of index.latest for a generation.
+// EncodeLatest is the content of index.latest for a generation: 8 bytes, big endian. Only readers that
+// can't list trust it (Elasticsearch: BlobStoreRepository.latestIndexBlobId); others use LatestGeneration.
 func EncodeLatest(generation int64) []byte {
 	return binary.BigEndian.AppendUint64(nil, uint64(generation))
 }

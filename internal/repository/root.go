@@ -75,13 +75,8 @@ type Index struct {
 }
 
 // Snapshot finds a snapshot by its uuid.
-func (r *Root) Snapshot(uuid string) (Snapshot, bool) { return r.find(r.byUUID, uuid) }
-
-// ByName finds a snapshot by its name.
-func (r *Root) ByName(name string) (Snapshot, bool) { return r.find(r.byName, name) }
-
-func (r *Root) find(in map[string]int, key string) (Snapshot, bool) {
-	i, ok := in[key]
+func (r *Root) Snapshot(uuid string) (Snapshot, bool) {
+	i, ok := r.byUUID[uuid]
 	if !ok {
 		return Snapshot{}, false
 	}

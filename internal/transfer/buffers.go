@@ -76,13 +76,6 @@ func DefaultBuffers() *Buffers {
 	return b
 }
 
-// InUse is how many bytes are handed out at the moment.
-func (b *Buffers) InUse() int64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.inUse
-}
-
 // get waits for a slab and gives n bytes of it, at most a block; the function gives it back.
 func (b *Buffers) get(ctx context.Context, n int64) ([]byte, func(), error) {
 	if n == 0 {

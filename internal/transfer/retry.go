@@ -9,6 +9,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/internal/pause"
 )
 
 // Retry is how often and how fast a request is tried again. The OSS SDK retries nothing by itself, and what an SDK does
@@ -76,25 +77,21 @@ func (t *tries) again(ctx context.Context, err error) error {
 	if within <= 0 {
 		within = defaultWithin
 	}
-	pause := t.pauses.NextBackOff()
+	wait := t.pauses.NextBackOff()
 	if wish > 0 {
 		wish = min(wish, longestWish)
-		pause = wish + rand.N(wish/4+1) // all workers are told the same: spread their return
+		wait = wish + rand.N(wish/4+1) // all workers are told the same: spread their return
 	}
-	if t.failures >= attempts || time.Since(t.since)+pause > within {
+	if t.failures >= attempts || time.Since(t.since)+wait > within {
 		return err
 	}
 	if t.stats != nil {
 		t.stats.Retries.Add(1)
 	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
+	if pause.For(ctx, wait) != nil {
 		return context.Cause(ctx)
 	}
+	return nil
 }
 
 // forget begins to count anew, when there was progress.

@@ -23,7 +23,7 @@ const (
 	mib = 1 << 20
 )
 
-// The sets, whole and, for quick runs, a tenth of them. Each is a valid repository of Elasticsearch 5.5.
+// The sets, complete and, for quick runs, a tenth of them. Each is a valid repository of Elasticsearch 5.5.
 func setA(tenth bool) shape {
 	s := shape{indices: 20, shards: 5, perShard: 200, sizes: repositorytest.FixedSize(4 * kib)} // 20,000 x 4 KiB
 	if tenth {
@@ -115,7 +115,7 @@ func (d *dataset) indices() []string {
 	return names
 }
 
-// first takes the snapshot of the whole set.
+// first takes the snapshot of the complete set.
 func (d *dataset) first() {
 	var changes []repositorytest.Change
 	for _, name := range d.indices() {

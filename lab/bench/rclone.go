@@ -30,7 +30,7 @@ func (st *stage) rcloneEnvironment() []string {
 // own lets a copy send.
 const parallel = migration.DefaultConcurrency / 2
 
-// startRclone starts a copy of the whole repository into a folder of the sink.
+// startRclone starts a copy of the complete repository into a folder of the sink.
 func (st *stage) startRclone(path, basePath string) (*process, error) {
 	return start(filepath.Join(st.dir, "rclone.log"), st.rcloneEnvironment(), path,
 		"copy", "src:"+sourceBucket+"/"+sourceBase, "dst:"+sinkBucket+"/"+basePath,

@@ -53,7 +53,7 @@ type Case struct {
 	Tools     []Tool `json:"tools"`
 }
 
-// Work is what there is to carry in a case.
+// Work is what there is to copy in a case.
 type Work struct {
 	Objects  int64 `json:"objects"`  // that the sink lacks, metadata included
 	Bytes    int64 `json:"bytes"`    // of those
@@ -208,7 +208,7 @@ func (r *Report) find(set, scenario string, latency int, tls bool) (c Case, ours
 	return Case{}, Tool{}, Tool{}, false
 }
 
-// peakLimitMiB is what a whole worker may take at most.
+// peakLimitMiB is what a worker may take at most.
 const peakLimitMiB = 250
 
 // judge fills in the targets that the cases can answer. A case in which one of the tools failed answers none.

@@ -195,7 +195,7 @@ func spoil(rate float64, kinds ...string) []osstest.FaultSpec {
 	return specs
 }
 
-// reset lets the servers count anew, under other conditions.
+// reset lets the servers count from 0 again, under other conditions.
 func (st *stage) reset(ctx context.Context, c conditions) error {
 	source := spoil(c.faultRate, osstest.FaultThrottle, osstest.FaultResetDownload, osstest.FaultTruncateDownload, osstest.FaultCorruptDownload)
 	sink := spoil(c.faultRate, osstest.FaultThrottle, osstest.FaultResetUpload, osstest.FaultShortenUpload, osstest.FaultCorruptUpload, osstest.FaultLoseAnswer)

@@ -7,11 +7,11 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
+	"github.com/snapferry/snapferry/lab"
 )
 
 // The servers and the workers are this program again.
@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 
 // Everything that the benchmarks do but rclone, on next to nothing.
 func TestLabBench(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
 	defer cancel()
 	b, end, err := newBench(ctx, t.TempDir(), t.Output(), options{seed: 7})
 	require.NoError(t, err)
@@ -74,7 +74,7 @@ func TestLabBench(t *testing.T) {
 
 // What verify is for: it finds what a tool left out or spoilt.
 func TestLabVerifyFindsWhatIsWrong(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
 	defer cancel()
 	data := newDataset(1, shape{indices: 1, shards: 1, perShard: 3, sizes: repositorytest.FixedSize(100)})
 	data.first()

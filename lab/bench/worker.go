@@ -9,7 +9,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/pprof"
-	"time"
 
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
@@ -17,6 +16,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/snapferry/snapferry/activities"
+	"github.com/snapferry/snapferry/internal/serving"
 	"github.com/snapferry/snapferry/migration"
 	"github.com/snapferry/snapferry/workflows"
 )
@@ -29,10 +29,7 @@ type workerOptions struct {
 	profile            string // folder for CPU and heap profiles
 }
 
-// maxCopies is the worker command's default.
-const maxCopies = 4
-
-// work runs a worker as the worker command does, without its metrics, until ctx ends.
+// work runs a worker with the worker command's own options, without its metrics, until ctx ends.
 func work(ctx context.Context, o workerOptions) (err error) {
 	if o.profile != "" {
 		stop, failure := startProfiles(o.profile)
@@ -50,16 +47,11 @@ func work(ctx context.Context, o workerOptions) (err error) {
 	}
 	defer c.Close()
 
-	const heartbeatThrottle = 3 * time.Second // this and the pollers as the worker command's
-	const taskPollers = 8
-	options := worker.Options{MaxConcurrentActivityTaskPollers: taskPollers, WorkerStopTimeout: 5 * time.Second, MaxHeartbeatThrottleInterval: heartbeatThrottle, DefaultHeartbeatThrottleInterval: heartbeatThrottle}
-	copying := options
-	copying.MaxConcurrentActivityExecutionSize, copying.DisableWorkflowWorker = maxCopies, true
-	copier := worker.New(c, migration.CopyTaskQueue, copying)
+	copier := worker.New(c, migration.CopyTaskQueue, serving.Options(migration.CopyTaskQueue, serving.Defaults()))
 	activities.NewCopier().Register(copier)
 	workers := []worker.Worker{copier}
 	if !o.copiesOnly {
-		story := worker.New(c, migration.TaskQueue, options)
+		story := worker.New(c, migration.TaskQueue, serving.Options(migration.TaskQueue, serving.Defaults()))
 		story.RegisterWorkflowWithOptions(workflows.Copy, workflow.RegisterOptions{Name: copyWorkflowType})
 		workers = append(workers, story)
 	}
@@ -76,7 +68,7 @@ func work(ctx context.Context, o workerOptions) (err error) {
 	return nil
 }
 
-// copyWorkflowType is the name under which [workflows.Copy] is registered: the step of a migration that carries a snapshot over.
+// copyWorkflowType is the name under which [workflows.Copy] is registered: the step of a migration that copies a snapshot.
 const copyWorkflowType = "Copy"
 
 // startProfiles writes a CPU profile from now to stop, and the heap at its end.

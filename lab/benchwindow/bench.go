@@ -37,14 +37,14 @@ type run struct {
 	steps     map[string]float64
 	own       own
 	predicted float64 // -1 without a prediction
-	delta     int64   // bytes carried, if known
+	delta     int64   // bytes copied, if known
 	timeline  []Span
 }
 
-// way is one way to carry the indices.
+// way is one way to copy the indices.
 type way interface {
-	start(context.Context) error // register, and carry the baseline
-	round(context.Context) error // carry what was written since
+	start(context.Context) error // register, and copy the baseline
+	round(context.Context) error // copy what was written since
 	ready(context.Context) error // what is done before the window
 	final(context.Context) (run, error)
 }
@@ -197,8 +197,8 @@ func (b *bench) one(ctx context.Context, delta string, latencyMS int) error {
 // runLimit ends a run that hangs.
 const runLimit = 10 * time.Minute
 
-// turn makes indices, lets each way carry baseline and round, writes the delta, and lets each way carry the final round, another one
-// first each time. All carry the same documents from the same indices; the scripts restore under names of their own.
+// turn makes indices, lets each way copy baseline and round, writes the delta, and lets each way copy the final round, another one
+// first each time. All copy the same documents from the same indices; the scripts restore under names of their own.
 func (b *bench) turn(ctx context.Context, turn int, delta string, latencyMS int, runs map[string][]run) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, runLimit, fmt.Errorf("a run took more than %s", runLimit))
 	defer cancel()
@@ -211,7 +211,7 @@ func (b *bench) turn(ctx context.Context, turn int, delta string, latencyMS int,
 	ways := []namedWay{{wayOurs, &ours{b: b, name: name, stock: data}}}
 	if b.rclone != "" {
 		ways = append(ways, namedWay{wayScript, &script{b: b, name: "throttled", stock: data}},
-			namedWay{wayUnthrottled, &script{b: b, name: "unthrottled", stock: data, lifted: true}})
+			namedWay{wayUnthrottled, &script{b: b, name: "unthrottled", stock: data, raised: true}})
 	}
 	size, began := sizes[delta], time.Now()
 	var writing time.Duration

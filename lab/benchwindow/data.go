@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/snapferry/snapferry/internal/pause"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/lab/cluster"
 )
@@ -22,7 +23,7 @@ const (
 	deltaLarge = "large"
 )
 
-// size says what is written in a case: first the baseline, then what one round carries, then the delta of the final round.
+// size says what is written in a case: first the baseline, then what one round copies, then the delta of the final round.
 type size struct{ baseline, round, delta int64 }
 
 var sizes = map[string]size{
@@ -134,7 +135,7 @@ func (s *stock) rest(ctx context.Context) error {
 			if stats.All.Primaries.Merges.Current == 0 {
 				break
 			}
-			if err := pause(ctx, 200*time.Millisecond); err != nil {
+			if err := pause.For(ctx, 200*time.Millisecond); err != nil {
 				return err
 			}
 		}
@@ -150,16 +151,4 @@ func (s *stock) rest(ctx context.Context) error {
 // unblock lets the source take writes again.
 func (s *stock) unblock(ctx context.Context) error {
 	return s.source.Do(ctx, http.MethodPut, "/"+s.names()+"/_settings", map[string]any{"index.blocks.write": nil}, nil)
-}
-
-// pause waits, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
 }

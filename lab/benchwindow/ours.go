@@ -8,10 +8,11 @@ import (
 
 	"go.temporal.io/sdk/client"
 
+	"github.com/snapferry/snapferry/internal/pause"
 	"github.com/snapferry/snapferry/migration"
 )
 
-// ours carries rounds with a migration: a real plan, worker and workflow. It has all throttles as a plan has them that says nothing of
+// ours copies rounds with a migration: a real plan, worker and workflow. It has all throttles as a plan has them that says nothing of
 // them, and compares as the script does, without checksums.
 type ours struct {
 	b          *bench
@@ -27,7 +28,7 @@ func (o *ours) start(ctx context.Context) error {
 	o.plan = o.b.lab.Plan(o.name, o.stock.indices...)
 	o.plan.Rounds.Interval = migration.Duration(24 * time.Hour) // each round is asked for
 	o.plan.Verify.Checksum = migration.ChecksumNone
-	o.plan.Freeze.HotRound = migration.HotRoundNever // it would carry the delta before the window, and the script has none
+	o.plan.Freeze.HotRound = migration.HotRoundNever // it would copy the delta before the window, and the script has none
 	input, err := migration.NewInput(o.plan)
 	if err != nil {
 		return err
@@ -125,7 +126,7 @@ func (o *ours) await(ctx context.Context, condition func(migration.Status) bool)
 		case s.Phase.Ended():
 			return s, fmt.Errorf("the migration has ended: %s", s.Phase)
 		}
-		if err := pause(ctx, pollInterval); err != nil {
+		if err := pause.For(ctx, pollInterval); err != nil {
 			return s, fmt.Errorf("the migration still stands in phase %s (%s): %w", s.Phase, s.Step, err)
 		}
 	}

@@ -36,7 +36,7 @@ type Report struct {
 type Case struct {
 	Delta             string `json:"delta"`
 	LatencyMS         int    `json:"latencyMs"`  // before each answer of S3 and OSS, for everyone
-	DeltaBytes        int64  `json:"deltaBytes"` // that the final round carried
+	DeltaBytes        int64  `json:"deltaBytes"` // that the final round copied
 	Ours              Way    `json:"ours"`
 	Script            Way    `json:"script"`
 	ScriptUnthrottled Way    `json:"scriptUnthrottled"`

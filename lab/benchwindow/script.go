@@ -18,14 +18,14 @@ import (
 //go:embed migrate.sh
 var migrateScript []byte
 
-// The limits of the script without throttles: more than the computer carries.
+// The limits of the script without throttles: more than the computer can do.
 const unthrottled = "4gb"
 
-// script carries rounds with migrate.sh.
+// script copies rounds with migrate.sh.
 type script struct {
 	b      *bench
 	name   string // of the repository, the base path and, before the indices' names, on the target
-	lifted bool   // the throttles, before the window
+	raised bool   // the throttles, before the window
 	stock  *stock
 	number int // of the next snapshot
 }
@@ -37,7 +37,7 @@ func (s *script) restored() string {
 	return s.prefix() + strings.ReplaceAll(s.stock.names(), ",", ","+s.prefix())
 }
 
-// start registers the repositories and carries the baseline, without throttles: what comes before the window isn't compared.
+// start registers the repositories and copies the baseline, without throttles: what comes before the window isn't compared.
 func (s *script) start(ctx context.Context) error {
 	if _, err := s.run(ctx, unthrottled, "register"); err != nil {
 		return err
@@ -53,7 +53,7 @@ func (s *script) round(ctx context.Context) error {
 // ready sets the limits that hold in the window.
 func (s *script) ready(ctx context.Context) error {
 	rate := ""
-	if s.lifted {
+	if s.raised {
 		rate = unthrottled
 	}
 	_, err := s.run(ctx, rate, "register")

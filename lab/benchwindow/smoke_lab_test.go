@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -17,7 +16,7 @@ import (
 
 // One case on next to nothing, so that the benchmark doesn't rot. Where rclone isn't built, the scripts are left out.
 func TestLabWindow(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
 	defer cancel()
 	root, err := lab.Root()
 	require.NoError(t, err)
@@ -59,7 +58,9 @@ func TestLabWindow(t *testing.T) {
 		require.LessOrEqual(t, float64(s.AtMS)/1000, c.Ours.WindowSeconds)
 		if s.Activity == migration.ActivityTakeSnapshot || s.Activity == migration.ActivityRestoreSnapshot {
 			require.Greater(t, s.Own.AfterMS, int64(0), "%s can't end before Elasticsearch does", s.Activity)
-			require.Less(t, s.Own.AfterMS, s.RanMS)
+			if s.Attempts == 1 { // another attempt finds what the one before has begun
+				require.Less(t, s.Own.AfterMS, s.RanMS)
+			}
 		}
 	}
 	for _, name := range []string{"BlockWrites", "AwaitStandstill", "TakeSnapshot", "CopySnapshot", "RestoreSnapshot", "VerifyTarget"} {

@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// Client is a cluster at an address. HTTP signs or authenticates; the address itself carries no secrets.
+// Client is a cluster at an address. HTTP signs or authenticates; the address has no secrets in it.
 type Client struct {
 	URL  string // http://HOST:PORT
 	HTTP *http.Client

@@ -1,5 +1,5 @@
-// Package demo runs a whole migration on a lab, as a person would see it: two indices, one of them written to all the time, through
-// baseline, incremental rounds, freeze and cutover, and then asks the writer what was lost.
+// Package demo runs a complete migration on a lab, as a person would see it: two indices, one of them written to all the
+// time, through baseline, incremental rounds, freeze and cutover. Then it asks the writer what was lost.
 package demo
 
 import (
@@ -136,7 +136,7 @@ func (d *demo) await(ctx context.Context, condition func(migration.Status) bool)
 		d.step = s.Step
 		for ; d.told < s.RoundsEnded; d.told++ {
 			r := s.Rounds[len(s.Rounds)-s.RoundsEnded+d.told]
-			d.say("round %d (%s) carried %s: %d blobs and %s copied, %d blobs there already; %d documents on the target",
+			d.say("round %d (%s) copied %s: %d blobs and %s copied, %d blobs there already; %d documents on the target",
 				r.Number, r.Kind, r.Snapshot, r.BlobsCopied, humanize.IBytes(uint64(r.BytesCopied)), r.BlobsSkipped, r.Docs)
 		}
 		return condition(s)
@@ -164,15 +164,18 @@ func (d *demo) freeze(ctx context.Context) error {
 	if err := d.rig.Signal(ctx, d.id, migration.RequestFreeze); err != nil {
 		return err
 	}
-	select {
-	case <-d.write.Refused():
-		d.say("the writer's next write was refused: writes are blocked")
-	case <-time.After(2 * time.Minute):
-		return errors.New("two minutes after the freeze no write had been refused")
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if err := d.await(ctx, func(s migration.Status) bool { return s.Phase == migration.PhaseAwaitCutover }); err != nil {
+	told := false
+	if err := d.await(ctx, func(s migration.Status) bool {
+		select {
+		case <-d.write.Refused():
+			if !told {
+				d.say("the writer's next write was refused: writes are blocked")
+			}
+			told = true
+		default:
+		}
+		return s.Phase == migration.PhaseAwaitCutover && told
+	}); err != nil {
 		return err
 	}
 	if err := d.write.Stop(); err != nil {

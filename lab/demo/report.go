@@ -49,9 +49,9 @@ func (r Report) check() error {
 	case r.Result != migration.ResultCompleted:
 		return fmt.Errorf("the migration ended as %s", r.Result)
 	case len(r.Rounds) < 4:
-		return fmt.Errorf("%d rounds were carried, at least 4 were to be", len(r.Rounds))
+		return fmt.Errorf("the migration ran %d rounds, at least 4 were expected", len(r.Rounds))
 	case r.AcknowledgedWrites < leastWrites:
-		return fmt.Errorf("only %d writes were acknowledged, at least %d were to be", r.AcknowledgedWrites, leastWrites)
+		return fmt.Errorf("only %d writes were acknowledged, at least %d were expected", r.AcknowledgedWrites, leastWrites)
 	case r.LostWrites > 0:
 		return fmt.Errorf("%d acknowledged writes are lost", r.LostWrites)
 	case r.FrozenWindow == nil:

@@ -16,10 +16,11 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// At the source somebody deletes the snapshot that is being copied and the one before, which is published: a person is
-// asked, the round is taken anew under names of blobs that come back, and OSS lists what was deleted no more by then.
+// At the source somebody deletes the snapshot that is being copied and the one before, which is published. A person is
+// asked. The round is taken again, under names of blobs that come back, and OSS no longer lists what was deleted.
 func TestSnapshotsAreDeletedInMidCopy(t *testing.T) {
-	s := newScenario(t, "deletes", 1000)
+	t.Parallel()
+	s := newScenario(t, labs.take(t, usual), "deletes", 1000)
 	s.write()
 	s.worker()
 	s.start()
@@ -27,7 +28,7 @@ func TestSnapshotsAreDeletedInMidCopy(t *testing.T) {
 
 	// Blobs may travel while the snapshot still runs, which the delete would abort; the lists of files follow when it has ended.
 	deleted := make(chan []string, 1)
-	shared.Lab.OSS.Server.Inject(osstest.Rule{Times: 1, Match: func(c osstest.Call) bool {
+	s.lab.OSS.Server.Inject(osstest.Rule{Times: 1, Match: func(c osstest.Call) bool {
 		return c.Op == "PutObject" && strings.Contains(c.Key, "/indices/") && strings.Contains(c.Key, "/snap-")
 	},
 		Fault: osstest.Hook(func() { deleted <- s.deleteNewest(2) })})
@@ -42,14 +43,14 @@ func TestSnapshotsAreDeletedInMidCopy(t *testing.T) {
 
 	// Each root lists more than the one before, but for the one that was published last without what was deleted.
 	lists := map[string]int{}
-	for _, o := range shared.Lab.OSS.Server.Objects(shared.Lab.OSS.Bucket) {
+	for _, o := range s.lab.OSS.Server.Objects(s.lab.OSS.Bucket) {
 		below, ours := strings.CutPrefix(o.Key, "snapferry/"+s.name+"/")
 		_, key, _ := strings.Cut(below, "/") // behind the run's token
 		k := repository.Classify(key)
 		if !ours || k.Class != repository.ClassRootIndex {
 			continue
 		}
-		data, err := shared.Lab.OSS.Server.Read(shared.Lab.OSS.Bucket, o.Key)
+		data, err := s.lab.OSS.Server.Read(s.lab.OSS.Bucket, o.Key)
 		require.NoError(t, err)
 		root, err := repository.ParseRoot(k.Generation, data)
 		require.NoError(t, err)
@@ -66,7 +67,7 @@ func TestSnapshotsAreDeletedInMidCopy(t *testing.T) {
 
 // deleteNewest deletes snapshots at the source and names them, the oldest first; fewer if the node refuses.
 func (s *scenario) deleteNewest(n int) (deleted []string) {
-	direct := shared.Lab.Source.Direct()
+	direct := s.lab.Source.Direct()
 	var repositories map[string]any
 	if direct.Do(s.ctx, http.MethodGet, "/_snapshot", nil, &repositories) != nil {
 		return nil

@@ -7,20 +7,20 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 
+	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
 	"github.com/snapferry/snapferry/workflows"
 )
 
-// A migration of 100,000 blobs in 200 shards and 20 rounds keeps its histories small. Each round is taken to carry all of it again, which
-// is the most that rounds can do. The clusters are not needed for that, nor is the copy: what it makes of 200 shards of 500 blobs is held
-// by TestPagesSpreadAndStayFew in package activities.
+// A migration of 100,000 blobs in 200 shards and 20 rounds keeps its histories small. Each round is taken to copy all of
+// it again, which is the most that rounds can do. Neither the clusters nor the copy are needed for that: what the copy
+// makes of 200 shards of 500 blobs is held by TestPagesSpreadAndStayFew.
 func TestHistoriesStaySmall(t *testing.T) {
 	const (
 		name      = "longhistory"
@@ -31,7 +31,9 @@ func TestHistoriesStaySmall(t *testing.T) {
 		mostEvent = 5000
 		mostBytes = 5 << 20
 	)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	t.Parallel()
+	on := labs.take(t, usual)
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
 	defer cancel()
 	found := make([]migration.Index, indices)
 	counters := migration.WriteCounters{}
@@ -47,8 +49,8 @@ func TestHistoriesStaySmall(t *testing.T) {
 	}
 
 	options := worker.Options{Identity: name, MaxConcurrentActivityExecutionSize: 20}
-	all := worker.New(shared.Client, migration.TaskQueue, options)
-	copies := worker.New(shared.Client, migration.CopyTaskQueue, options)
+	all := worker.New(on.Client, migration.TaskQueue, options)
+	copies := worker.New(on.Client, migration.CopyTaskQueue, options)
 	workflows.Register(all)
 	generation := int64(0)
 	taken, ended := 0, make(chan struct{}) // snapshots; those of the baseline and of all rounds are restored
@@ -74,7 +76,7 @@ func TestHistoriesStaySmall(t *testing.T) {
 			request = migration.RequestPause
 			close(ended)
 		}
-		err := shared.Client.SignalWorkflow(ctx, migration.WorkflowID(name), "", string(request), nil)
+		err := on.Client.SignalWorkflow(ctx, migration.WorkflowID(name), "", string(request), nil)
 		return migration.Snapshot{Name: r.Snapshot, UUID: fmt.Sprintf("%022d", taken), StartMillis: 1e12, EndMillis: 1e12, Shards: indices * shards}, err
 	})
 	serve(copies, migration.ActivityCopySnapshot, func(_ context.Context, r migration.CopyRequest) (migration.CopyResult, error) {
@@ -100,11 +102,11 @@ func TestHistoriesStaySmall(t *testing.T) {
 	require.NoError(t, copies.Start())
 	defer copies.Stop()
 
-	started, err := shared.Client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: migration.WorkflowID(name), TaskQueue: migration.TaskQueue},
-		migration.WorkflowType, shared.Lab.Plan(name, "catalog-*"))
+	started, err := on.Client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: migration.WorkflowID(name), TaskQueue: migration.TaskQueue},
+		migration.WorkflowType, on.Lab.Plan(name, "catalog-*"))
 	require.NoError(t, err)
 	defer func() {
-		_ = shared.Client.TerminateWorkflow(context.WithoutCancel(ctx), started.GetID(), "", "the test has ended")
+		_ = on.Client.TerminateWorkflow(context.WithoutCancel(ctx), started.GetID(), "", "the test has ended")
 	}()
 	select {
 	case <-ended:
@@ -115,14 +117,14 @@ func TestHistoriesStaySmall(t *testing.T) {
 	seen := 0
 	for next := started.GetRunID(); next != ""; seen++ {
 		run := next
-		described, err := shared.Client.DescribeWorkflowExecution(ctx, started.GetID(), run)
+		described, err := on.Client.DescribeWorkflowExecution(ctx, started.GetID(), run)
 		require.NoError(t, err)
 		info := described.GetWorkflowExecutionInfo()
 		t.Logf("run %d: %d events, %d bytes", seen+1, info.GetHistoryLength(), info.GetHistorySizeBytes())
 		require.Less(t, info.GetHistoryLength(), int64(mostEvent))
 		require.Less(t, info.GetHistorySizeBytes(), int64(mostBytes))
 		next = ""
-		history := shared.Client.GetWorkflowHistory(ctx, started.GetID(), run, false, 0)
+		history := on.Client.GetWorkflowHistory(ctx, started.GetID(), run, false, 0)
 		for history.HasNext() {
 			event, err := history.Next()
 			require.NoError(t, err)

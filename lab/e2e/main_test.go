@@ -1,6 +1,7 @@
 //go:build lab
 
-// Package e2e runs whole migrations on real Elasticsearch nodes, S3, OSS's protocol and Temporal, and does to them what nights do.
+// Package e2e runs complete migrations on real Elasticsearch nodes, S3, OSS's protocol and Temporal, and does to them
+// what happens at night: workers are killed, answers are lost, snapshots and blobs disappear.
 package e2e
 
 import (
@@ -28,18 +29,14 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// shared is the lab of all tests of this package: starting one takes seconds, and migrations don't get in each other's way as long as
-// they have indices of their own and run one after another.
-var shared *rig.Rig
-
-// bin holds the programs of this run.
-var bin string
+// labs are those that the tests run on.
+var labs *pool
 
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
 
-func run(m *testing.M) int {
+func run(m *testing.M) (code int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	dir, err := os.MkdirTemp("", "snapferry-e2e-")
@@ -47,27 +44,27 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	l, err := lab.Start(ctx, lab.Options{Dir: dir, Out: os.Stderr})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "the lab can't start:", err)
-		return 1
-	}
-	defer l.Close()
-	if bin, err = os.MkdirTemp("", "snapferry-bin-"); err != nil {
+	bin := filepath.Join(dir, "bin")
+	if err := rig.Build(ctx, bin); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(bin)
-	if shared, err = rig.NewIn(ctx, l, bin); err != nil {
+	flag.Parse()
+	// Most tests wait for a lab, and one that waits must not keep another from running.
+	if err := flag.Set("test.parallel", "1000"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer shared.Close()
-	code := m.Run()
+	labs = newPool(dir, bin)
+	code = m.Run()
+	if err := labs.close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
 	if code == 0 {
 		_ = os.RemoveAll(dir)
 	} else {
-		fmt.Fprintln(os.Stderr, "data and logs of the lab:", dir)
+		fmt.Fprintln(os.Stderr, "data and logs of the labs:", dir)
 	}
 	return code
 }
@@ -79,6 +76,8 @@ var histories = flag.String("histories", "", "folder to export the history of ea
 type scenario struct {
 	t      *testing.T
 	ctx    context.Context
+	rig    *rig.Rig
+	lab    *lab.Lab
 	name   string
 	index  string
 	plan   migration.Plan
@@ -89,21 +88,22 @@ type scenario struct {
 	workers []*lab.Process
 }
 
-// newScenario loads an index of the given name and size, puts a writer on it and makes a plan. Names the migration after the index.
-func newScenario(t *testing.T, name string, documents int) *scenario {
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+// newScenario loads an index of the given name and size into a lab's source and makes a plan. The migration is named
+// after the index.
+func newScenario(t *testing.T, r *rig.Rig, name string, documents int) *scenario {
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
 	t.Cleanup(cancel)
-	s := &scenario{t: t, ctx: ctx, name: name, index: name, id: migration.WorkflowID(name)}
-	require.NoError(t, lab.LoadCatalog(ctx, shared.Lab.Source.Direct(), lab.CatalogOptions{Index: name, Documents: documents, Shards: 3}))
-	s.plan = shared.Lab.Plan(name, name)
-	s.plan.Rounds.Interval = migration.Duration(2 * time.Second)
+	s := &scenario{t: t, ctx: ctx, rig: r, lab: r.Lab, name: name, index: name, id: migration.WorkflowID(name)}
+	require.NoError(t, lab.LoadCatalog(ctx, s.lab.Source.Direct(), lab.CatalogOptions{Index: name, Documents: documents, Shards: 3}))
+	s.plan = s.lab.Plan(name, name)
+	s.plan.Rounds.Interval = migration.Duration(time.Second)
 	t.Cleanup(func() {
 		s.export()
-		shared.Lab.OSS.Server.ClearFaults()
-		shared.Lab.Source.Front.Faults.Clear()
-		shared.Lab.Target.Front.Faults.Clear()
+		s.lab.OSS.Server.ClearFaults()
+		s.lab.Source.Front.Faults.Clear()
+		s.lab.Target.Front.Faults.Clear()
 		// A migration that a failed test leaves behind would hold the snapshot slots of the next one's clusters.
-		_ = shared.Client.TerminateWorkflow(context.Background(), s.id, "", "the test has ended")
+		_ = s.rig.Client.TerminateWorkflow(context.Background(), s.id, "", "the test has ended")
 		for _, worker := range s.workers {
 			_ = worker.Stop()
 		}
@@ -120,7 +120,7 @@ func (s *scenario) export() {
 		return
 	}
 	path := filepath.Join(*histories, s.name+".json")
-	require.NoError(s.t, shared.History(context.Background(), s.id, path))
+	require.NoError(s.t, s.rig.History(context.Background(), s.id, path))
 	text, err := os.ReadFile(path)
 	require.NoError(s.t, err)
 	text = regexp.MustCompile(`"identity": *"[^"]*"`).ReplaceAll(text, []byte(`"identity":"worker"`))
@@ -129,20 +129,34 @@ func (s *scenario) export() {
 	require.NoError(s.t, os.WriteFile(path, append(compact.Bytes(), '\n'), 0o644))
 }
 
-// write puts a writer on the index for as long as the test runs.
+// noRoundBesides has no round run but those that are asked for. On a slow computer one more would come before the
+// freeze, too: that is left out.
+func (s *scenario) noRoundBesides() {
+	s.plan.Rounds.Interval = migration.Duration(time.Hour)
+	s.plan.Freeze.HotRound = migration.HotRoundNever
+}
+
+// write puts a writer on the index for as long as the test runs. It returns when a write has been acknowledged.
 func (s *scenario) write() {
 	const seed = 7
 	s.t.Logf("the writer's seed is %d", seed)
-	w, err := writer.Start(writer.Options{Source: shared.Lab.Source.Client(), Index: s.index, Type: lab.CatalogType, Seed: seed, Rate: 100})
+	w, err := writer.Start(writer.Options{Source: s.lab.Source.Client(), Index: s.index, Type: lab.CatalogType, Seed: seed, Rate: 100})
 	require.NoError(s.t, err)
 	s.writer = w
 	s.t.Cleanup(func() { _ = w.Stop() })
+	s.awaitWrites(1)
+}
+
+// awaitWrites waits until so many writes are acknowledged.
+func (s *scenario) awaitWrites(n int64) {
+	s.t.Helper()
+	require.Eventually(s.t, func() bool { return s.writer.Stats().Acknowledged >= n }, lab.Patience, 10*time.Millisecond)
 }
 
 func (s *scenario) worker() *lab.Process {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	worker, err := shared.Worker(fmt.Sprintf("worker-%s-%d", s.name, len(s.workers)+1))
+	worker, err := s.rig.Worker(fmt.Sprintf("worker-%s-%d", s.name, len(s.workers)+1))
 	require.NoError(s.t, err)
 	s.workers = append(s.workers, worker)
 	return worker
@@ -158,22 +172,32 @@ func (s *scenario) replaceWorker() {
 }
 
 func (s *scenario) start() {
-	_, err := shared.Start(s.ctx, s.plan)
+	_, err := s.rig.Start(s.ctx, s.plan)
 	require.NoError(s.t, err)
 }
 
 func (s *scenario) signal(request migration.Request) {
-	require.NoError(s.t, shared.Signal(s.ctx, s.id, request))
+	require.NoError(s.t, s.rig.Signal(s.ctx, s.id, request))
 }
 
 func (s *scenario) await(condition func(migration.Status) bool) migration.Status {
-	status, err := shared.Await(s.ctx, s.id, condition)
+	status, err := s.rig.Await(s.ctx, s.id, condition)
 	require.NoError(s.t, err)
 	return status
 }
 
 func (s *scenario) awaitPhase(phase migration.Phase) migration.Status {
 	return s.await(func(status migration.Status) bool { return status.Phase == phase })
+}
+
+// awaitHeld waits until a request is being held.
+func (s *scenario) awaitHeld(held *lab.Fault) {
+	s.t.Helper()
+	select {
+	case <-held.Arrived():
+	case <-s.ctx.Done():
+		s.t.Fatal("the request that is to be held never came")
+	}
 }
 
 func (s *scenario) awaitAttention() migration.Attention {
@@ -190,29 +214,31 @@ func (s *scenario) finish() migration.Report {
 
 // completed waits for the end and proves that nothing is lost.
 func (s *scenario) completed() migration.Report {
-	report, err := shared.Report(s.ctx, s.id)
+	report, err := s.rig.Report(s.ctx, s.id)
 	require.NoError(s.t, err)
 	require.Equal(s.t, migration.ResultCompleted, report.Result)
-	require.Len(s.t, report.Indices, 1)
-	require.True(s.t, report.Indices[0].Equal, "%+v", report.Indices[0])
-	require.NotEmpty(s.t, report.Indices[0].Checksum)
+	require.Len(s.t, report.Indices, len(s.plan.Indices))
+	for _, index := range report.Indices {
+		require.True(s.t, index.Equal, "%+v", index)
+		require.NotEmpty(s.t, index.Checksum)
+	}
 	require.NotNil(s.t, report.FrozenWindow)
 	if s.writer != nil {
 		require.NoError(s.t, s.writer.Stop())
-		found, err := s.writer.Verify(s.ctx, shared.Lab.Target.Client())
+		found, err := s.writer.Verify(s.ctx, s.lab.Target.Client())
 		require.NoError(s.t, err)
 		require.Zero(s.t, found.Lost, "%v", found.Details)
 		require.Positive(s.t, found.Acknowledged)
 		s.t.Logf("%d acknowledged writes to %d documents, none lost", found.Acknowledged, found.Documents)
 	}
-	require.NoError(s.t, s.put(shared.Lab.Target.Client()), "the target takes writes")
-	require.ErrorContains(s.t, s.put(shared.Lab.Source.Client()), "cluster_block_exception", "the source stays blocked")
+	require.NoError(s.t, s.put(s.lab.Target.Client()), "the target takes writes")
+	require.ErrorContains(s.t, s.put(s.lab.Source.Client()), "cluster_block_exception", "the source stays blocked")
 	if s.plan.Cutover.KeepRepositories {
 		return report
 	}
 	for side, c := range map[string]interface {
 		Do(context.Context, string, string, any, any) error
-	}{"source": shared.Lab.Source.Direct(), "target": shared.Lab.Target.Direct()} {
+	}{"source": s.lab.Source.Direct(), "target": s.lab.Target.Direct()} {
 		var repositories map[string]any
 		require.NoError(s.t, c.Do(s.ctx, http.MethodGet, "/_snapshot", nil, &repositories))
 		for name := range repositories {
@@ -230,9 +256,9 @@ func (s *scenario) put(c interface {
 }
 
 // noSecretIn fails if a text holds one of the lab's secrets.
-func noSecretIn(t *testing.T, what, text string) {
-	t.Helper()
-	for _, secret := range []string{lab.AWSSecretKey, lab.TargetPassword, shared.Lab.OSS.CopierKey.Secret, shared.Lab.OSS.ClusterKey.Secret} {
-		require.NotContains(t, text, secret, "a secret stands in %s", what)
+func (s *scenario) noSecretIn(what, text string) {
+	s.t.Helper()
+	for _, secret := range []string{lab.AWSSecretKey, lab.TargetPassword, s.lab.OSS.CopierKey.Secret, s.lab.OSS.ClusterKey.Secret} {
+		require.NotContains(s.t, text, secret, "a secret stands in %s", what)
 	}
 }

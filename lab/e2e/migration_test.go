@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,51 +18,133 @@ import (
 	"go.temporal.io/sdk/worker"
 
 	"github.com/snapferry/snapferry/internal/osstest"
+	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
 	"github.com/snapferry/snapferry/workflows"
 )
 
-// A whole migration; afterwards no secret stands in its history, in any log or in the report, and its history replays.
+// A complete migration of an index that is written to and of one that stands still. What the first round has copied of
+// the latter is never copied again. Afterwards no secret stands in its history, in any log or in the report, and its
+// history replays.
 func TestAWholeMigration(t *testing.T) {
-	s := newScenario(t, "whole", 3000)
+	t.Parallel()
+	s := newScenario(t, labs.take(t, usual), "whole", 3000)
+	const still = "whole-still"
+	require.NoError(t, lab.LoadCatalog(s.ctx, s.lab.Source.Direct(), lab.CatalogOptions{Index: still, Documents: 1000, Shards: 2}))
+	s.plan.Indices = append(s.plan.Indices, still)
 	s.write()
 	s.worker()
 	s.start()
+	s.await(func(status migration.Status) bool { return status.RoundsEnded >= 1 })
+	written := s.recordWrites()
 	s.await(func(status migration.Status) bool { return status.RoundsEnded >= 3 })
 	report := s.finish()
 	require.GreaterOrEqual(t, len(report.Rounds), 4)
-	require.Positive(t, report.Rounds[0].BlobsCopied)
-	last := report.Rounds[len(report.Rounds)-1]
-	require.Positive(t, last.BlobsSkipped, "the last round carries only what is new")
+	first, last := report.Rounds[0], report.Rounds[len(report.Rounds)-1]
+	before := s.blobsOf(still, 2, first.UUID)
+	require.NotEmpty(t, before)
+	require.GreaterOrEqual(t, first.BlobsCopied, int64(len(before)))
+	again := written()
+	kept := 0
+	for _, key := range s.blobsOf(still, 2, last.UUID) {
+		if slices.Contains(before, key) {
+			kept++
+		}
+	}
+	for _, key := range before {
+		require.NotContains(t, again, key, "no file of an index that stands still is copied twice")
+	}
+	require.Positive(t, kept)
+	require.GreaterOrEqual(t, last.BlobsSkipped, int64(kept), "the last round skips what the first one has copied")
 
 	path := filepath.Join(t.TempDir(), "history.json")
-	require.NoError(t, shared.History(s.ctx, s.id, path))
+	require.NoError(t, s.rig.History(s.ctx, s.id, path))
 	replayer := worker.NewWorkflowReplayer()
 	workflows.Register(replayer)
 	require.NoError(t, replayer.ReplayWorkflowHistoryFromJSONFile(nil, path))
 
 	history, err := os.ReadFile(path)
 	require.NoError(t, err)
-	noSecretIn(t, "the history", string(history))
+	s.noSecretIn("the history", string(history))
 	text, err := json.Marshal(report)
 	require.NoError(t, err)
-	noSecretIn(t, "the report", string(text))
-	logs, err := filepath.Glob(filepath.Join(shared.Lab.Dir, "run", "*.log"))
+	s.noSecretIn("the report", string(text))
+	own, err := os.ReadFile(s.workers[0].LogPath)
 	require.NoError(t, err)
-	require.NotEmpty(t, logs)
+	require.NotEmpty(t, own)
+	logs, err := filepath.Glob(filepath.Join(s.lab.Dir, "run", "*.log")) // of earlier tests on this lab, too
+	require.NoError(t, err)
+	require.Contains(t, logs, s.workers[0].LogPath)
 	for _, log := range logs {
 		text, err := os.ReadFile(log)
 		require.NoError(t, err)
-		require.NotEmpty(t, text)
-		noSecretIn(t, log, string(text))
+		s.noSecretIn(log, string(text))
 	}
+}
+
+// recordWrites notes the keys of what is written to OSS from now on.
+func (s *scenario) recordWrites() (written func() []string) {
+	var mu sync.Mutex
+	var keys []string
+	s.lab.OSS.Server.Inject(osstest.Rule{Match: func(c osstest.Call) bool {
+		if slices.Contains([]string{"PutObject", "InitiateMultipartUpload"}, c.Op) {
+			mu.Lock()
+			defer mu.Unlock()
+			keys = append(keys, c.Key)
+		}
+		return false
+	}})
+	return func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(keys)
+	}
+}
+
+// blobsOf lists the data blobs in OSS that a snapshot needs of an index.
+func (s *scenario) blobsOf(index string, shards int, uuid string) (blobs []string) {
+	s.t.Helper()
+	server, bucket := s.lab.OSS.Server, s.lab.OSS.Bucket
+	base, names := "", []string{}
+	for _, o := range server.Objects(bucket) {
+		below, ours := strings.CutPrefix(o.Key, "snapferry/"+s.name+"/")
+		token, key, _ := strings.Cut(below, "/")
+		if ours {
+			base, names = "snapferry/"+s.name+"/"+token+"/", append(names, key)
+		}
+	}
+	read := func(key string) []byte {
+		data, err := server.Read(bucket, base+key)
+		require.NoError(s.t, err)
+		return data
+	}
+	generation, ok := repository.LatestGeneration(names)
+	require.True(s.t, ok)
+	root, err := repository.ParseRoot(generation, read(repository.RootIndexKey(generation)))
+	require.NoError(s.t, err)
+	at := slices.IndexFunc(root.Indices, func(i repository.Index) bool { return i.Name == index })
+	require.GreaterOrEqual(s.t, at, 0)
+	for number := range shards {
+		shard := repository.ShardID{IndexID: root.Indices[at].ID, Number: number}
+		key, err := repository.ShardSnapshotKey(shard, uuid)
+		require.NoError(s.t, err)
+		files, err := repository.ParseShardSnapshot(read(key))
+		require.NoError(s.t, err)
+		needed, err := repository.ShardBlobs(shard, files)
+		require.NoError(s.t, err)
+		for _, blob := range needed {
+			blobs = append(blobs, base+blob.Key)
+		}
+	}
+	return blobs
 }
 
 // The cutover leaves the target's index as the source's was: replicas, refresh interval, aliases, mappings, no block.
 func TestTheTargetIsAsTheSourceWas(t *testing.T) {
-	s := newScenario(t, "settings", 300)
-	direct := shared.Lab.Source.Direct()
+	t.Parallel()
+	s := newScenario(t, labs.take(t, usual), "settings", 300)
+	direct := s.lab.Source.Direct()
 	require.NoError(t, direct.Do(s.ctx, http.MethodPut, "/settings/_settings", map[string]any{"index": map[string]any{"number_of_replicas": 2, "refresh_interval": "17s"}}, nil))
 	require.NoError(t, direct.Do(s.ctx, http.MethodPut, "/settings/_alias/shop", nil, nil))
 	s.worker()
@@ -68,7 +152,7 @@ func TestTheTargetIsAsTheSourceWas(t *testing.T) {
 	s.await(func(status migration.Status) bool { return status.RoundsEnded >= 1 })
 	s.finish()
 
-	target := shared.Lab.Target.Direct()
+	target := s.lab.Target.Direct()
 	var settings map[string]struct {
 		Settings struct {
 			Index map[string]any `json:"index"`
@@ -91,14 +175,15 @@ func TestTheTargetIsAsTheSourceWas(t *testing.T) {
 
 // A worker that is killed in the middle of the copy: another one finishes it.
 func TestTheWorkerIsKilledInMidCopy(t *testing.T) {
-	s := newScenario(t, "killcopy", 3000)
+	t.Parallel()
+	s := newScenario(t, labs.take(t, usual), "killcopy", 3000)
 	s.write()
 	s.worker()
 	reached := make(chan struct{})
 	release := make(chan struct{})
 	data := func(c osstest.Call) bool { return c.Op == "PutObject" && strings.Contains(c.Key, "/__") }
 	puts := 0
-	shared.Lab.OSS.Server.Inject(osstest.Rule{Match: func(c osstest.Call) bool {
+	s.lab.OSS.Server.Inject(osstest.Rule{Match: func(c osstest.Call) bool {
 		if !data(c) {
 			return false
 		}
@@ -120,6 +205,7 @@ func TestTheWorkerIsKilledInMidCopy(t *testing.T) {
 // A worker that is killed at each of the moments in which the clusters are made ready, or the source is being frozen or is frozen. However it
 // went, the throttles are those of the window as long as it lasts, and afterwards those that were found.
 func TestTheWorkerIsKilledInTheFrozenWindow(t *testing.T) {
+	t.Parallel()
 	for _, moment := range []struct {
 		name          string
 		source        bool
@@ -133,8 +219,9 @@ func TestTheWorkerIsKilledInTheFrozenWindow(t *testing.T) {
 		{"killverify", true, http.MethodPost, "/_search"},
 	} {
 		t.Run(moment.name, func(t *testing.T) {
-			s := newScenario(t, moment.name, 1000)
-			s.plan.Rounds.Interval = migration.Duration(time.Hour)
+			t.Parallel()
+			s := newScenario(t, labs.take(t, usual), moment.name, 1000)
+			s.noRoundBesides()
 			s.plan.Source.Repository.Settings = map[string]any{"max_snapshot_bytes_per_sec": "30mb"}
 			s.plan.Cutover.KeepRepositories = true
 			s.write()
@@ -142,19 +229,15 @@ func TestTheWorkerIsKilledInTheFrozenWindow(t *testing.T) {
 			s.start()
 			s.await(func(status migration.Status) bool { return status.RoundsEnded >= 1 })
 			s.requireThrottles("30mb", "")
-			faults := &shared.Lab.Target.Front.Faults
+			faults := &s.lab.Target.Front.Faults
 			if moment.source {
-				faults = &shared.Lab.Source.Front.Faults
+				faults = &s.lab.Source.Front.Faults
 			}
 			held := faults.HoldNext(func(r *http.Request) bool {
 				return r.Method == moment.method && strings.Contains(r.URL.Path, moment.match) && !strings.Contains(r.URL.Path, lab.CatalogType)
 			})
 			s.signal(migration.RequestFreeze)
-			select {
-			case <-held.Arrived():
-			case <-s.ctx.Done():
-				t.Fatalf("no request %s %s came", moment.method, moment.match)
-			}
+			s.awaitHeld(held)
 			s.replaceWorker()
 			held.Release() // what the dead worker had sent arrives late
 			s.awaitPhase(migration.PhaseAwaitCutover)
@@ -182,16 +265,17 @@ func (s *scenario) requireThrottles(snapshot, restore string) {
 		}
 		return ""
 	}
-	require.Equal(s.t, snapshot, setting(shared.Lab.Source.Direct(), "max_snapshot_bytes_per_sec"))
-	require.Equal(s.t, restore, setting(shared.Lab.Target.Direct(), "max_restore_bytes_per_sec"))
+	require.Equal(s.t, snapshot, setting(s.lab.Source.Direct(), "max_snapshot_bytes_per_sec"))
+	require.Equal(s.t, restore, setting(s.lab.Target.Direct(), "max_restore_bytes_per_sec"))
 }
 
 // The answers to requests that must not be repeated blindly are lost, as Amazon's front end does with 504.
 func TestAnswersAreLost(t *testing.T) {
-	s := newScenario(t, "lostanswers", 1000)
+	t.Parallel()
+	s := newScenario(t, labs.take(t, usual), "lostanswers", 1000)
 	s.write()
 	s.worker()
-	source, target := &shared.Lab.Source.Front.Faults, &shared.Lab.Target.Front.Faults
+	source, target := &s.lab.Source.Front.Faults, &s.lab.Target.Front.Faults
 	lost := []*lab.Fault{
 		source.LoseNext(2, lab.Requests(http.MethodPut, "/_snapshot/snapferry-lostanswers-"), http.StatusGatewayTimeout),
 		target.LoseNext(1, lab.Requests(http.MethodPost, "/_restore"), http.StatusGatewayTimeout),
@@ -208,12 +292,13 @@ func TestAnswersAreLost(t *testing.T) {
 
 // OSS throttles, breaks connections and damages what it is sent.
 func TestOSSMisbehaves(t *testing.T) {
-	s := newScenario(t, "badoss", 3000)
+	t.Parallel()
+	s := newScenario(t, labs.take(t, usual), "badoss", 3000)
 	s.write()
 	s.worker()
 	puts := osstest.Ops("PutObject")
 	for _, fault := range []osstest.Fault{osstest.Throttle(50 * time.Millisecond), osstest.ResetUpload(100), osstest.WrongCRC(), osstest.LoseAnswer()} {
-		shared.Lab.OSS.Server.Inject(osstest.Rule{Match: puts, Rate: 0.03, Fault: fault})
+		s.lab.OSS.Server.Inject(osstest.Rule{Match: puts, Rate: 0.03, Fault: fault})
 	}
 	s.start()
 	s.await(func(status migration.Status) bool { return status.RoundsEnded >= 2 })
@@ -222,15 +307,16 @@ func TestOSSMisbehaves(t *testing.T) {
 
 // Temporal's server is killed and comes back.
 func TestTemporalIsKilled(t *testing.T) {
-	s := newScenario(t, "killtemporal", 1000)
+	t.Parallel()
+	s := newScenario(t, labs.take(t, usual), "killtemporal", 1000)
 	s.write()
 	s.worker()
 	s.start()
 	s.await(func(status migration.Status) bool { return status.RoundsEnded >= 1 })
 	s.signal(migration.RequestFreeze)
 	s.await(func(status migration.Status) bool { return status.Phase.Frozen() })
-	require.NoError(t, shared.Lab.Kill(lab.PartTemporal))
-	require.NoError(t, shared.Lab.Restart(s.ctx, lab.PartTemporal))
+	require.NoError(t, s.lab.Kill(lab.PartTemporal))
+	require.NoError(t, s.lab.Restart(s.ctx, lab.PartTemporal))
 	s.awaitPhase(migration.PhaseAwaitCutover)
 	s.signal(migration.RequestCutover)
 	s.completed()

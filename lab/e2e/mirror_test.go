@@ -6,52 +6,43 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/internal/transfer"
 	"github.com/snapferry/snapferry/lab"
-	"github.com/snapferry/snapferry/lab/rig"
 	"github.com/snapferry/snapferry/migration"
 )
 
-// From Elasticsearch 2.4.6, whose repositories are mirrored: an abort gives the source free, and a migration outlives the worker in mid-copy
-// and a snapshot's deletion at the source, carries objects that S3 has got in parts, and leaves the target as the source was.
+// From Elasticsearch 2.4.6, whose repositories are compared folder by folder: after an abort the source is writable
+// again. A migration outlives the death of the worker in mid-copy and the deletion of a snapshot at the source. It copies
+// objects that S3 has got in parts, and leaves the target as the source was.
 func TestFrom2x(t *testing.T) {
-	l, err := lab.Start(t.Context(), lab.Options{Dir: t.TempDir(), Out: os.Stderr, SourceVersion: "2.4.6", TargetVersion: "5.5.3"})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, l.Close()) })
-	r, err := rig.New(t.Context(), l)
-	require.NoError(t, err)
-	t.Cleanup(r.Close)
-	defer func(usual *rig.Rig) { shared = usual }(shared)
-	shared = r
-
+	t.Parallel()
+	r := labs.take(t, from2to5)
 	t.Run("abort", func(t *testing.T) {
-		s := newScenario(t, "abort2x", 200)
+		s := newScenario(t, r, "abort2x", 200)
 		s.worker()
 		s.start()
 		s.await(func(status migration.Status) bool { return status.RoundsEnded >= 1 })
 		s.signal(migration.RequestFreeze)
 		s.awaitPhase(migration.PhaseAwaitCutover)
-		require.ErrorContains(t, s.put(shared.Lab.Source.Client()), "cluster_block_exception")
+		require.ErrorContains(t, s.put(s.lab.Source.Client()), "cluster_block_exception")
 		s.signal(migration.RequestAbort)
-		_, err := shared.Report(s.ctx, s.id)
+		_, err := s.rig.Report(s.ctx, s.id)
 		require.Error(t, err)
-		require.NoError(t, s.put(shared.Lab.Source.Client()), "the source takes writes again")
+		require.NoError(t, s.put(s.lab.Source.Client()), "the source takes writes again")
 	})
-	t.Run("whole", wholeFrom2x)
+	t.Run("whole", func(t *testing.T) { wholeFrom2x(newScenario(t, r, "mirror2x", 2000)) })
 }
 
-func wholeFrom2x(t *testing.T) {
-	s := newScenario(t, "mirror2x", 2000)
-	direct := shared.Lab.Source.Direct()
+func wholeFrom2x(s *scenario) {
+	t := s.t
+	direct := s.lab.Source.Direct()
 	require.NoError(t, direct.Do(s.ctx, http.MethodPut, "/mirror2x/_settings", map[string]any{"index": map[string]any{"number_of_replicas": 1, "refresh_interval": "17s"}}, nil))
 	require.NoError(t, direct.Do(s.ctx, http.MethodPut, "/mirror2x/_alias/shop", nil, nil))
 	// One segment of several times 5 MB, beyond which S3 gets it in parts.
@@ -68,14 +59,14 @@ func wholeFrom2x(t *testing.T) {
 	s.worker()
 	reached, release := make(chan struct{}), make(chan struct{})
 	puts := 0
-	shared.Lab.OSS.Server.Inject(osstest.Rule{Match: func(c osstest.Call) bool {
+	s.lab.OSS.Server.Inject(osstest.Rule{Match: func(c osstest.Call) bool {
 		if c.Op != "PutObject" || !strings.Contains(c.Key, "/__") {
 			return false
 		}
 		puts++
 		return puts == 3
 	}, Times: 1, Fault: osstest.Hook(func() { close(reached); <-release })})
-	s.plan.Rounds.Interval = migration.Duration(time.Hour) // rounds come when they are asked for
+	s.noRoundBesides()
 	s.start()
 	select {
 	case <-reached:
@@ -108,32 +99,32 @@ func wholeFrom2x(t *testing.T) {
 		require.Contains(t, warning, "automatic snapshots", "the lab's clusters take none")
 	}
 
-	target := shared.Lab.Target.Direct()
+	target := s.lab.Target.Direct()
 	var atSource, atTarget map[string]any
 	require.NoError(t, direct.Do(s.ctx, http.MethodGet, "/mirror2x/_alias", nil, &atSource))
 	require.NoError(t, target.Do(s.ctx, http.MethodGet, "/mirror2x/_alias", nil, &atTarget))
 	require.Equal(t, atSource, atTarget)
 	parted := 0
-	for _, o := range shared.Lab.OSS.Server.Objects(shared.Lab.OSS.Bucket) {
+	for _, o := range s.lab.OSS.Server.Objects(s.lab.OSS.Bucket) {
 		if strings.HasPrefix(o.Key, "snapferry/mirror2x/") && strings.Contains(o.Meta[transfer.MetadataETag], "-") {
 			parted++
 		}
 	}
 	require.Positive(t, parted, "no object came in parts")
 
-	path := filepath.Join(shared.Lab.Dir, s.name+".yaml")
-	out, err := shared.Starter(s.ctx, "audit", "-f", path, "--deep")
+	path := filepath.Join(s.lab.Dir, s.name+".yaml")
+	out, err := s.rig.Starter(s.ctx, "audit", "-f", path, "--deep")
 	require.NoError(t, err)
 	require.Zero(t, out.Code, out.Stdout+out.Stderr)
 	t.Log(out.Stdout)
 	// Until somebody deletes a blob of it.
-	for _, o := range shared.Lab.OSS.Server.Objects(shared.Lab.OSS.Bucket) {
+	for _, o := range s.lab.OSS.Server.Objects(s.lab.OSS.Bucket) {
 		if strings.HasPrefix(o.Key, "snapferry/mirror2x/") && strings.Contains(o.Key, "/__") && o.Size > 1<<20 {
-			require.NoError(t, shared.Lab.OSS.Server.Delete(shared.Lab.OSS.Bucket, o.Key))
+			require.NoError(t, s.lab.OSS.Server.Delete(s.lab.OSS.Bucket, o.Key))
 			break
 		}
 	}
-	out, err = shared.Starter(s.ctx, "audit", "-f", path)
+	out, err = s.rig.Starter(s.ctx, "audit", "-f", path)
 	require.NoError(t, err)
 	require.Equal(t, 7, out.Code)
 	require.Contains(t, out.Stdout, "Missing: 1")

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -48,7 +47,7 @@ func (s *scenario) world() theWorld {
 	w := theWorld{clusters: map[string]map[string]any{}}
 	for side, c := range map[string]interface {
 		Do(context.Context, string, string, any, any) error
-	}{"source": shared.Lab.Source.Direct(), "target": shared.Lab.Target.Direct()} {
+	}{"source": s.lab.Source.Direct(), "target": s.lab.Target.Direct()} {
 		w.clusters[side] = map[string]any{}
 		for _, path := range compared {
 			var document any
@@ -59,11 +58,11 @@ func (s *scenario) world() theWorld {
 			w.clusters[side][path] = document
 		}
 	}
-	for _, object := range shared.Lab.OSS.Server.Objects(shared.Lab.OSS.Bucket) {
+	for _, object := range s.lab.OSS.Server.Objects(s.lab.OSS.Bucket) {
 		w.oss = append(w.oss, object.Key+" "+object.ETag)
 	}
-	w.uploads = shared.Lab.OSS.Server.Uploads(shared.Lab.OSS.Bucket)
-	pages := s3.NewListObjectsV2Paginator(shared.Lab.S3.Client(), &s3.ListObjectsV2Input{Bucket: aws.String(shared.Lab.S3.Bucket)})
+	w.uploads = s.lab.OSS.Server.Uploads(s.lab.OSS.Bucket)
+	pages := s3.NewListObjectsV2Paginator(s.lab.S3.Client(), &s3.ListObjectsV2Input{Bucket: aws.String(s.lab.S3.Bucket)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(s.ctx)
 		require.NoError(s.t, err)
@@ -103,11 +102,11 @@ func (s *scenario) same(before theWorld) (leftovers []string) {
 
 // newRehearsal is a scenario whose target has an index and an alias in the migration's way, a template and a setting of its own, and whose buckets
 // are not empty.
-func newRehearsal(t *testing.T, name string, documents int) *scenario {
-	s := newScenario(t, name, documents)
+func newRehearsal(t *testing.T, r *rig.Rig, name string, documents int) *scenario {
+	s := newScenario(t, r, name, documents)
 	s.id = migration.RehearsalWorkflowID(name)
 	s.plan.Freeze.HotRound = migration.HotRoundNever // a slow computer would make it run one
-	target := shared.Lab.Target.Direct()
+	target := s.lab.Target.Direct()
 	require.NoError(t, target.Do(s.ctx, http.MethodPut, "/"+name+"/"+lab.CatalogType+"/theirs", map[string]any{"name": "theirs"}, nil))
 	require.NoError(t, target.Do(s.ctx, http.MethodPut, "/"+name+"/_alias/"+name+"-alias", nil, nil))
 	template := map[string]any{"settings": map[string]any{"number_of_replicas": 0}}
@@ -115,12 +114,12 @@ func newRehearsal(t *testing.T, name string, documents int) *scenario {
 		require.NoError(t, target.Do(s.ctx, http.MethodPut, "/_template/"+name, with(template, "template", name+"-never-*"), nil))
 	}
 	require.NoError(t, target.Do(s.ctx, http.MethodPut, "/_cluster/settings", map[string]any{"transient": map[string]any{"cluster.routing.allocation.node_concurrent_recoveries": 3}}, nil))
-	require.NoError(t, shared.Lab.Source.Direct().Do(s.ctx, http.MethodPut, "/"+name+"/_alias/"+name+"-shop", nil, nil))
-	if err := shared.Lab.OSS.Server.CreateBucket(shared.Lab.OSS.Bucket, osstest.BucketOptions{}); err != nil {
+	require.NoError(t, s.lab.Source.Direct().Do(s.ctx, http.MethodPut, "/"+name+"/_alias/"+name+"-shop", nil, nil))
+	if err := s.lab.OSS.Server.CreateBucket(s.lab.OSS.Bucket, osstest.BucketOptions{}); err != nil {
 		t.Logf("the bucket is there already: %v", err)
 	}
-	require.NoError(t, shared.Lab.OSS.Server.Put(shared.Lab.OSS.Bucket, "snapferry/"+name+"/theirs", []byte("somebody's")))
-	_, err := shared.Lab.S3.Client().PutObject(s.ctx, &s3.PutObjectInput{Bucket: aws.String(shared.Lab.S3.Bucket), Key: aws.String("snapferry/" + name + "/theirs"), Body: strings.NewReader("somebody's")})
+	require.NoError(t, s.lab.OSS.Server.Put(s.lab.OSS.Bucket, "snapferry/"+name+"/theirs", []byte("somebody's")))
+	_, err := s.lab.S3.Client().PutObject(s.ctx, &s3.PutObjectInput{Bucket: aws.String(s.lab.S3.Bucket), Key: aws.String("snapferry/" + name + "/theirs"), Body: strings.NewReader("somebody's")})
 	require.NoError(t, err)
 	return s
 }
@@ -134,36 +133,37 @@ func with(object map[string]any, name string, value any) map[string]any {
 // written puts a writer on the index and returns when it has brought in the fields that it brings in: they change the mapping.
 func (s *scenario) written() {
 	s.write()
-	require.Eventually(s.t, func() bool { return s.writer.Stats().Acknowledged > 20 }, 30*time.Second, 20*time.Millisecond)
+	s.awaitWrites(20)
 }
 
 func (s *scenario) rehearse() {
 	s.t.Helper()
-	path, err := shared.Lab.WritePlan(s.plan)
+	path, err := s.lab.WritePlan(s.plan)
 	require.NoError(s.t, err)
-	out, err := shared.Starter(s.ctx, "start", "-f", path, "--rehearse")
+	out, err := s.rig.Starter(s.ctx, "start", "-f", path, "--rehearse")
 	require.NoError(s.t, err)
 	require.Zero(s.t, out.Code, out.Stdout+out.Stderr)
 }
 
-// A whole rehearsal while a writer writes: no write is refused, the report says what to expect, and everything is as before.
+// A complete rehearsal while a writer writes: no write is refused, the report says what to expect, and everything is as before.
 func TestARehearsalLeavesEverythingAsItWas(t *testing.T) {
-	s := newRehearsal(t, "rehearsed", 3000)
+	t.Parallel()
+	s := newRehearsal(t, labs.take(t, usual), "rehearsed", 3000)
 	s.written()
 	before := s.world()
 	s.worker()
 	s.rehearse()
 
-	report, err := shared.Report(s.ctx, s.id)
+	report, err := s.rig.Report(s.ctx, s.id)
 	require.NoError(t, err)
 	require.NoError(t, s.writer.Stop())
 	leftovers := s.same(before)
-	written, err := s.writer.Verify(s.ctx, shared.Lab.Source.Client())
+	written, err := s.writer.Verify(s.ctx, s.lab.Source.Client())
 	require.NoError(t, err)
 	require.Zero(t, written.Lost)
 	require.Zero(t, s.writer.Stats().Refused, "a write was blocked")
 	require.Positive(t, written.Acknowledged)
-	require.NoError(t, s.put(shared.Lab.Source.Client()), "the source takes writes")
+	require.NoError(t, s.put(s.lab.Source.Client()), "the source takes writes")
 
 	require.Equal(t, migration.ResultRehearsed, report.Result)
 	require.Empty(t, report.Error)
@@ -192,21 +192,21 @@ func TestARehearsalLeavesEverythingAsItWas(t *testing.T) {
 	require.Contains(t, out.Stdout, "Would have needed attention")
 
 	path := filepath.Join(t.TempDir(), "history.json")
-	require.NoError(t, shared.History(s.ctx, s.id, path))
+	require.NoError(t, s.rig.History(s.ctx, s.id, path))
 	replayer := worker.NewWorkflowReplayer()
 	workflows.Register(replayer)
 	require.NoError(t, replayer.ReplayWorkflowHistoryFromJSONFile(nil, path))
 	history, err := os.ReadFile(path)
 	require.NoError(t, err)
-	noSecretIn(t, "the history", string(history))
+	s.noSecretIn("the history", string(history))
 	text, err := json.Marshal(report)
 	require.NoError(t, err)
-	noSecretIn(t, "the report", string(text))
+	s.noSecretIn("the report", string(text))
 }
 
 func (s *scenario) starter(code int, arguments ...string) rig.Output {
 	s.t.Helper()
-	out, err := shared.Starter(s.ctx, arguments...)
+	out, err := s.rig.Starter(s.ctx, arguments...)
 	require.NoError(s.t, err)
 	require.Equal(s.t, code, out.Code, "starter %v: %s%s", arguments, out.Stdout, out.Stderr)
 	return out
@@ -214,11 +214,12 @@ func (s *scenario) starter(code int, arguments ...string) rig.Output {
 
 // Without a write the verification counts: everything is equal, as it would be in the frozen window.
 func TestARehearsalOfAnIndexAtRestFindsItEqual(t *testing.T) {
-	s := newRehearsal(t, "atrest", 500)
+	t.Parallel()
+	s := newRehearsal(t, labs.take(t, usual), "atrest", 500)
 	before := s.world()
 	s.worker()
 	s.rehearse()
-	report, err := shared.Report(s.ctx, s.id)
+	report, err := s.rig.Report(s.ctx, s.id)
 	require.NoError(t, err)
 	s.same(before)
 	require.True(t, report.Indices[0].Equal, "%+v", report.Indices[0])
@@ -227,8 +228,9 @@ func TestARehearsalOfAnIndexAtRestFindsItEqual(t *testing.T) {
 	require.EqualValues(t, 500, report.Indices[0].TargetDocs)
 }
 
-// Its worker is killed at the worst moments, and then it is aborted or cancelled: what it has made is removed all the same.
+// Its worker is killed at the worst moments, and then it is aborted or cancelled: what it has made is removed anyway.
 func TestARehearsalThatIsStoppedLeavesNothing(t *testing.T) {
+	t.Parallel()
 	for _, moment := range []struct {
 		name          string
 		source        bool
@@ -241,31 +243,28 @@ func TestARehearsalThatIsStoppedLeavesNothing(t *testing.T) {
 		{"stopdelete", false, http.MethodDelete, "/snapferry-rehearsal-", true},
 	} {
 		t.Run(moment.name, func(t *testing.T) {
-			s := newRehearsal(t, moment.name, 300)
+			t.Parallel()
+			s := newRehearsal(t, labs.take(t, usual), moment.name, 300)
 			s.written()
 			before := s.world()
 			s.worker()
-			faults := &shared.Lab.Target.Front.Faults
+			faults := &s.lab.Target.Front.Faults
 			if moment.source {
-				faults = &shared.Lab.Source.Front.Faults
+				faults = &s.lab.Source.Front.Faults
 			}
 			held := faults.HoldNext(func(r *http.Request) bool {
 				return r.Method == moment.method && strings.Contains(r.URL.Path, moment.match)
 			})
 			s.rehearse()
-			select {
-			case <-held.Arrived():
-			case <-s.ctx.Done():
-				t.Fatalf("no request %s %s came", moment.method, moment.match)
-			}
+			s.awaitHeld(held)
 			s.replaceWorker()
 			if moment.cancel {
-				require.NoError(t, shared.Client.CancelWorkflow(s.ctx, s.id, ""))
+				require.NoError(t, s.rig.Client.CancelWorkflow(s.ctx, s.id, ""))
 			} else {
 				s.signal(migration.RequestAbort)
 			}
 			held.Release() // what the dead worker had sent arrives late
-			report, err := shared.Report(s.ctx, s.id)
+			report, err := s.rig.Report(s.ctx, s.id)
 			var failure *temporal.ApplicationError
 			var cancelled *temporal.CanceledError
 			require.True(t, errors.As(err, &failure) || errors.As(err, &cancelled), "%v", err)
@@ -279,26 +278,19 @@ func TestARehearsalThatIsStoppedLeavesNothing(t *testing.T) {
 	}
 }
 
-// From 2.x to 7.x, each with a lab of its own.
+// From 2.x to 7.x.
 func TestARehearsalBetweenOtherVersions(t *testing.T) {
-	for name, versions := range map[string][2]string{
-		"try2to5": {"2.4.6", "5.5.3"}, "try5to6": {"5.5.2", "6.8.23"}, "try6to7": {"6.8.23", "7.10.2"}, "trywithin7": {"7.10.2", "7.17.28"},
+	t.Parallel()
+	for name, between := range map[string]versions{
+		"try2to5": from2to5, "try5to6": from5to6, "try6to7": from6to7, "trywithin7": within7,
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, err := lab.Start(t.Context(), lab.Options{Dir: t.TempDir(), Out: os.Stderr, SourceVersion: versions[0], TargetVersion: versions[1]})
-			require.NoError(t, err)
-			t.Cleanup(func() { require.NoError(t, l.Close()) })
-			r, err := rig.NewIn(t.Context(), l, bin)
-			require.NoError(t, err)
-			t.Cleanup(r.Close)
-			defer func(usual *rig.Rig) { shared = usual }(shared)
-			shared = r
-
-			s := newRehearsal(t, name, 500)
+			t.Parallel()
+			s := newRehearsal(t, labs.take(t, between), name, 500)
 			before := s.world()
 			s.worker()
 			s.rehearse()
-			report, err := shared.Report(s.ctx, s.id)
+			report, err := s.rig.Report(s.ctx, s.id)
 			require.NoError(t, err)
 			t.Logf("left in S3: %v; %+v", s.same(before), report.Rehearsal)
 			require.Empty(t, report.Error)

@@ -5,6 +5,7 @@ package e2e
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -22,7 +23,8 @@ import (
 
 // Started by Temporal's own command line with a JSON plan, moved on by bare signals.
 func TestStartedByTheTemporalCommandLine(t *testing.T) {
-	s := newScenario(t, "bytemporal", 500)
+	t.Parallel()
+	s := newScenario(t, labs.take(t, usual), "bytemporal", 500)
 	s.write()
 	s.worker()
 	text, err := json.Marshal(s.plan)
@@ -39,7 +41,7 @@ func TestStartedByTheTemporalCommandLine(t *testing.T) {
 }
 
 func (s *scenario) temporal(arguments ...string) string {
-	out, err := shared.TemporalCLI(s.ctx, arguments...)
+	out, err := s.rig.TemporalCLI(s.ctx, arguments...)
 	require.NoError(s.t, err)
 	require.Zero(s.t, out.Code, out.Stderr)
 	return out.Stdout
@@ -47,13 +49,14 @@ func (s *scenario) temporal(arguments ...string) string {
 
 // The starter's commands, from start to report.
 func TestDrivenByTheStarter(t *testing.T) {
-	s := newScenario(t, "bystarter", 500)
+	t.Parallel()
+	s := newScenario(t, labs.take(t, usual), "bystarter", 500)
 	s.worker()
-	path, err := shared.Lab.WritePlan(s.plan)
+	path, err := s.lab.WritePlan(s.plan)
 	require.NoError(t, err)
 	starter := func(code int, arguments ...string) rig.Output {
 		t.Helper()
-		out, err := shared.Starter(s.ctx, arguments...)
+		out, err := s.rig.Starter(s.ctx, arguments...)
 		require.NoError(t, err)
 		require.Equal(t, code, out.Code, "starter %v: %s%s", arguments, out.Stdout, out.Stderr)
 		return out
@@ -81,12 +84,12 @@ func TestDrivenByTheStarter(t *testing.T) {
 	require.Equal(t, "lunch", decision(report, migration.RequestPause).Reason)
 	require.Equal(t, "all equal", decision(report, migration.RequestCutover).Reason)
 
-	// The copy in OSS is whole, until somebody deletes a blob of it.
+	// The copy in OSS is complete, until somebody deletes a blob of it.
 	starter(0, "audit", "-f", path, "--deep")
-	oss := shared.Lab.OSS.Server
-	for _, object := range oss.Objects(shared.Lab.OSS.Bucket) {
+	oss := s.lab.OSS.Server
+	for _, object := range oss.Objects(s.lab.OSS.Bucket) {
 		if strings.HasPrefix(object.Key, "snapferry/"+s.name+"/") && strings.Contains(object.Key, "/__") {
-			require.NoError(t, oss.Delete(shared.Lab.OSS.Bucket, object.Key))
+			require.NoError(t, oss.Delete(s.lab.OSS.Bucket, object.Key))
 			break
 		}
 	}
@@ -104,17 +107,18 @@ func decision(report migration.Report, request migration.Request) migration.Deci
 
 // A plan that is wrong is refused before anything starts by the starter, and by the workflow for whoever comes past it.
 func TestAWrongPlan(t *testing.T) {
-	s := newScenario(t, "wrongplan", 10)
+	t.Parallel()
+	s := newScenario(t, labs.take(t, usual), "wrongplan", 10)
 	s.worker()
 	path := filepath.Join(t.TempDir(), "plan.json")
 	require.NoError(t, os.WriteFile(path, []byte(`{"name": "wrongplan", "indexes": ["a"]}`), 0o644))
-	out, err := shared.Starter(s.ctx, "start", "-f", path)
+	out, err := s.rig.Starter(s.ctx, "start", "-f", path)
 	require.NoError(t, err)
 	require.Equal(t, 2, out.Code)
 	require.Contains(t, out.Stderr, "indexes is not a field of a plan; did you mean indices?")
 
 	s.temporal("workflow", "start", "--type", migration.WorkflowType, "--task-queue", migration.TaskQueue, "--workflow-id", s.id, "--input-file", path)
-	_, err = shared.Report(s.ctx, s.id)
+	_, err = s.rig.Report(s.ctx, s.id)
 	var failure *temporal.ApplicationError
 	require.True(t, errors.As(err, &failure), "%v", err)
 	require.Equal(t, string(migration.ErrorInvalidPlan), failure.Type())
@@ -123,23 +127,25 @@ func TestAWrongPlan(t *testing.T) {
 
 // An index that is not there stops the migration before it begins; once it is there, retry goes on.
 func TestAMissingIndex(t *testing.T) {
-	s := newScenario(t, "missing", 100)
+	t.Parallel()
+	s := newScenario(t, labs.take(t, usual), "missing", 100)
 	s.plan.Indices = []string{"missing", "missing-later"}
 	s.worker()
 	s.start()
 	attention := s.awaitAttention()
 	require.Equal(t, string(migration.ErrorPreflight), attention.Type)
 	require.Contains(t, attention.Message, "missing-later")
-	require.NoError(t, lab.LoadCatalog(s.ctx, shared.Lab.Source.Direct(), lab.CatalogOptions{Index: "missing-later", Documents: 5, Shards: 1}))
+	require.NoError(t, lab.LoadCatalog(s.ctx, s.lab.Source.Direct(), lab.CatalogOptions{Index: "missing-later", Documents: 5, Shards: 1}))
 	s.signal(migration.RequestRetry)
 	s.await(func(status migration.Status) bool { return status.RoundsEnded >= 1 })
 	s.signal(migration.RequestAbort)
-	_, err := shared.Report(s.ctx, s.id)
+	_, err := s.rig.Report(s.ctx, s.id)
 	require.ErrorContains(t, err, "aborted")
 }
 
 // A key that OSS does not know, for the worker and for the cluster: both are found before anything is copied, and neither secret is told.
 func TestABadKey(t *testing.T) {
+	t.Parallel()
 	for name, spoil := range map[string]func(*migration.Plan){
 		"badwriter":  func(p *migration.Plan) { p.Target.Repository.Writer.AccessKeySecret = "env:LAB_TARGET_PASSWORD" },
 		"badreader":  func(p *migration.Plan) { p.Target.Repository.SecretAccessKey = "env:LAB_TARGET_PASSWORD" },
@@ -147,84 +153,117 @@ func TestABadKey(t *testing.T) {
 		"badcluster": func(p *migration.Plan) { p.Target.Auth.Password = "env:LAB_OSS_ACCESS_KEY_SECRET" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScenario(t, name, 10)
+			t.Parallel()
+			s := newScenario(t, labs.take(t, usual), name, 10)
 			spoil(&s.plan)
 			s.worker()
 			s.start()
 			attention := s.awaitAttention()
 			require.Contains(t, []string{string(migration.ErrorUnauthorized), string(migration.ErrorPreflight), string(migration.ErrorSecret), string(migration.ErrorRefused), string(migration.ErrorRepository)}, attention.Type, attention.Message)
-			noSecretIn(t, "the attention", attention.Message)
-			out, err := shared.Starter(s.ctx, "status", name)
+			s.noSecretIn("the attention", attention.Message)
+			out, err := s.rig.Starter(s.ctx, "status", name)
 			require.NoError(t, err)
 			require.Equal(t, 5, out.Code, "the exit code says that it needs attention: %s", out.Stdout)
-			noSecretIn(t, "the status", out.Stdout+out.Stderr)
+			s.noSecretIn("the status", out.Stdout+out.Stderr)
 			s.signal(migration.RequestAbort)
-			_, err = shared.Report(s.ctx, s.id)
+			_, err = s.rig.Report(s.ctx, s.id)
 			require.ErrorContains(t, err, "aborted")
 			path := filepath.Join(t.TempDir(), "history.json")
-			require.NoError(t, shared.History(s.ctx, s.id, path))
+			require.NoError(t, s.rig.History(s.ctx, s.id, path))
 			history, err := os.ReadFile(path)
 			require.NoError(t, err)
-			noSecretIn(t, "the history", string(history))
+			s.noSecretIn("the history", string(history))
 		})
 	}
 }
 
-// An aborted migration gives the source free: after the freeze, in mid-window, and by cancellation.
+// After an abort the source is writable again: after the freeze, in mid-window, and by cancellation.
 func TestAnAbortedMigrationGivesTheSourceFree(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(*scenario){
 		"abortwaiting": func(s *scenario) {
+			s.signal(migration.RequestFreeze)
 			s.awaitPhase(migration.PhaseAwaitCutover)
 			s.signal(migration.RequestAbort)
 		},
 		"abortafterkill": func(s *scenario) {
+			s.signal(migration.RequestFreeze)
 			s.awaitPhase(migration.PhaseAwaitCutover)
 			s.requireThrottles("4gb", "4gb")
 			s.signal(migration.RequestAbort)
 			s.replaceWorker()
 		},
-		"abortwindow": func(s *scenario) {
-			s.await(func(status migration.Status) bool { return status.Phase == migration.PhaseFinalRound })
+		"abortwindow": func(s *scenario) { // the final round stands still until it has the abort
+			held := s.lab.Source.Front.HoldNext(lab.Requests(http.MethodPut, "/"+s.name+"-r"))
+			s.signal(migration.RequestFreeze)
+			s.awaitHeld(held)
+			s.awaitPhase(migration.PhaseFinalRound)
 			s.signal(migration.RequestAbort)
+			held.Release()
 		},
 		"cancelwaiting": func(s *scenario) {
+			s.signal(migration.RequestFreeze)
 			s.awaitPhase(migration.PhaseAwaitCutover)
-			require.NoError(s.t, shared.Client.CancelWorkflow(s.ctx, s.id, ""))
-		},
-		"deadmansswitch": func(s *scenario) { // the dead man's switch
-			s.await(func(status migration.Status) bool { return status.Phase == migration.PhaseAwaitCutover })
-			s.await(func(status migration.Status) bool { return status.Phase == migration.PhaseRounds })
-			require.NoError(s.t, s.put(shared.Lab.Source.Client()), "the switch gave the source free")
-			s.signal(migration.RequestAbort)
+			require.NoError(s.t, s.rig.Client.CancelWorkflow(s.ctx, s.id, ""))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScenario(t, name, 500)
-			s.plan.Freeze = migration.Freeze{MaxDuration: migration.Duration(15 * time.Second), StandstillTimeout: migration.Duration(5 * time.Second)}
-			s.worker()
-			s.start()
-			s.await(func(status migration.Status) bool { return status.RoundsEnded >= 1 })
-			s.signal(migration.RequestFreeze)
-			end(s)
-			report, err := shared.Report(s.ctx, s.id)
-			require.Error(t, err)
-			require.Equal(t, migration.ResultAborted, report.Result)
-			require.NotEmpty(t, report.Remains)
-			require.NoError(t, s.put(shared.Lab.Source.Client()), "the source takes writes again")
-			require.ErrorContains(t, s.put(shared.Lab.Target.Client()), "cluster_block_exception", "the target is not open for writes")
-			s.requireThrottles("", "")
+			t.Parallel()
+			newScenario(t, labs.take(t, usual), name, 500).abortAfter(end)
 		})
 	}
+	t.Run("deadmansswitch", func(t *testing.T) {
+		t.Parallel()
+		r := labs.take(t, usual)
+		// The limit must be longer than the way to the wait for cutover, and how long that takes here nobody knows.
+		name := "deadmansswitch"
+		for limit := 15 * time.Second; ; limit *= 2 {
+			s := newScenario(t, r, name, 500)
+			s.plan.Freeze.MaxDuration = migration.Duration(limit)
+			waited := false
+			s.abortAfter(func(s *scenario) {
+				s.signal(migration.RequestFreeze)
+				s.await(func(status migration.Status) bool {
+					waited = waited || status.Phase == migration.PhaseAwaitCutover
+					return status.Phase == migration.PhaseRounds && !status.FreezeRequested
+				})
+				require.NoError(t, s.put(s.lab.Source.Client()), "the switch has made the source writable again")
+				s.signal(migration.RequestAbort)
+			})
+			if waited {
+				return
+			}
+			t.Logf("the target was not verified within %s", limit)
+			name = fmt.Sprintf("deadmansswitch-%s", 2*limit)
+		}
+	})
+}
+
+// abortAfter runs a migration up to its first round, lets it be ended and looks at what is left.
+func (s *scenario) abortAfter(end func(*scenario)) {
+	s.noRoundBesides()
+	s.worker()
+	s.start()
+	s.await(func(status migration.Status) bool { return status.RoundsEnded >= 1 })
+	end(s)
+	report, err := s.rig.Report(s.ctx, s.id)
+	require.Error(s.t, err)
+	require.Equal(s.t, migration.ResultAborted, report.Result)
+	require.NotEmpty(s.t, report.Remains)
+	require.NoError(s.t, s.put(s.lab.Source.Client()), "the source takes writes again")
+	require.ErrorContains(s.t, s.put(s.lab.Target.Client()), "cluster_block_exception", "the target is not open for writes")
+	s.requireThrottles("", "")
 }
 
 // Somebody writes to the target: the next round must not throw that away without asking.
 func TestWritesToTheTargetAreNoticed(t *testing.T) {
-	s := newScenario(t, "targetwritten", 200)
-	s.plan.Rounds.Interval = migration.Duration(time.Hour)
+	t.Parallel()
+	s := newScenario(t, labs.take(t, usual), "targetwritten", 200)
+	s.noRoundBesides()
 	s.worker()
 	s.start()
 	s.await(func(status migration.Status) bool { return status.RoundsEnded >= 1 })
-	target := shared.Lab.Target.Direct()
+	target := s.lab.Target.Direct()
 	require.NoError(t, target.Do(s.ctx, http.MethodPut, "/targetwritten/_settings", map[string]any{"index.blocks.write": nil}, nil))
 	require.NoError(t, s.put(target))
 	s.signal(migration.RequestRound)

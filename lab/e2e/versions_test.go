@@ -6,38 +6,36 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/snapferry/snapferry/lab"
-	"github.com/snapferry/snapferry/lab/rig"
 	"github.com/snapferry/snapferry/migration"
 )
 
-// Whole migrations between other versions than those of all other tests: one major up at a time, as Elasticsearch demands, and
-// within 7.x. Each has a lab of its own. Afterwards every byte in OSS is compared.
+// The other versions: one major up at a time, as Elasticsearch demands, and within 7.x.
+var (
+	from2to5 = versions{"2.4.6", "5.5.3"}
+	from5to6 = versions{"5.5.2", "6.8.23"}
+	from6to7 = versions{"6.8.23", "7.10.2"}
+	within7  = versions{"7.10.2", "7.17.28"}
+)
+
+// Complete migrations between other versions than the usual ones. Afterwards every byte in OSS is compared.
 func TestOtherVersions(t *testing.T) {
-	for name, versions := range map[string][2]string{
-		"from2to5": {"2.4.6", "5.5.3"}, "from5to6": {"5.5.2", "6.8.23"}, "from6to7": {"6.8.23", "7.10.2"}, "within7": {"7.10.2", "7.17.28"},
+	t.Parallel()
+	for name, between := range map[string]versions{
+		"from2to5": from2to5, "from5to6": from5to6, "from6to7": from6to7, "within7": within7,
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, err := lab.Start(t.Context(), lab.Options{Dir: t.TempDir(), Out: os.Stderr, SourceVersion: versions[0], TargetVersion: versions[1]})
-			require.NoError(t, err)
-			t.Cleanup(func() { require.NoError(t, l.Close()) })
-			r, err := rig.NewIn(t.Context(), l, bin)
-			require.NoError(t, err)
-			t.Cleanup(r.Close)
-			defer func(usual *rig.Rig) { shared = usual }(shared)
-			shared = r
-
-			s := newScenario(t, name, 1000)
+			t.Parallel()
+			s := newScenario(t, labs.take(t, between), name, 1000)
 			s.write()
 			s.worker()
 			s.start()
 			s.await(func(status migration.Status) bool { return status.RoundsEnded >= 3 })
 			s.finish()
-			out, err := shared.Starter(s.ctx, "audit", "-f", filepath.Join(l.Dir, name+".yaml"), "--deep")
+			out, err := s.rig.Starter(s.ctx, "audit", "-f", filepath.Join(s.lab.Dir, name+".yaml"), "--deep")
 			require.NoError(t, err)
 			require.Zero(t, out.Code, out.Stdout+out.Stderr)
 			require.Contains(t, out.Stdout, "whole")
@@ -47,17 +45,15 @@ func TestOtherVersions(t *testing.T) {
 
 // What Elasticsearch can't restore is refused before anything is done, with the rule.
 func TestVersionsThatDontGoTogether(t *testing.T) {
-	l, err := lab.Start(t.Context(), lab.Options{Dir: t.TempDir(), Out: os.Stderr, TargetVersion: "7.10.2"})
+	t.Parallel()
+	s := newScenario(t, labs.take(t, usual), "from5to7", 10)
+	later, err := lab.Start(s.ctx, lab.Options{
+		Dir: t.TempDir(), Out: os.Stderr, Parts: []lab.Part{lab.PartTarget}, TargetVersion: "7.10.2",
+	})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, l.Close()) })
-	r, err := rig.NewIn(t.Context(), l, bin)
-	require.NoError(t, err)
-	t.Cleanup(r.Close)
-	defer func(usual *rig.Rig) { shared = usual }(shared)
-	shared = r
-
-	s := newScenario(t, "from5to7", 10)
-	s.plan.Rounds.Interval = migration.Duration(time.Hour)
+	t.Cleanup(func() { require.NoError(t, later.Close()) })
+	s.plan.Target.Endpoint = later.Target.Endpoint
+	s.noRoundBesides()
 	s.worker()
 	s.start()
 	attention := s.awaitAttention()
@@ -65,6 +61,6 @@ func TestVersionsThatDontGoTogether(t *testing.T) {
 	require.Contains(t, attention.Message, "from5to7")
 	require.Contains(t, attention.Message, "5.5.2")
 	s.signal(migration.RequestAbort)
-	_, err = shared.Report(s.ctx, s.id)
+	_, err = s.rig.Report(s.ctx, s.id)
 	require.ErrorContains(t, err, "aborted")
 }

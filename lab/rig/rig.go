@@ -1,5 +1,6 @@
-// Package rig runs whole migrations on a lab, with the real worker and starter as processes of their own, for the demo and the
-// end-to-end tests.
+// Package rig runs complete migrations on a lab, for the demo and the end-to-end tests. Worker and starter are the real
+// programs, built from this checkout, in processes of their own: a test can kill a worker, and a starter's exit code is
+// what its users see. A [Rig] also speaks to the lab's Temporal, to await a status and to read a report.
 package rig
 
 import (
@@ -34,20 +35,30 @@ func New(ctx context.Context, l *lab.Lab) (*Rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	return NewIn(ctx, l, filepath.Join(root, ".lab", "bin"))
+	bin := filepath.Join(root, ".lab", "bin")
+	if err := Build(ctx, bin); err != nil {
+		return nil, err
+	}
+	return Connect(ctx, l, bin)
 }
 
-// NewIn is New with another folder for the programs: two tests of different checkouts must not run each other's.
-func NewIn(ctx context.Context, l *lab.Lab, bin string) (*Rig, error) {
+// Build builds the worker and the starter into a folder. Tests have one of their own: two checkouts must not run each
+// other's programs.
+func Build(ctx context.Context, bin string) error {
 	root, err := lab.Root()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	build := exec.CommandContext(ctx, "go", "build", "-o", bin+string(filepath.Separator), "./worker", "./starter")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("worker and starter can't be built: %w\n%s", err, out)
+		return fmt.Errorf("worker and starter can't be built: %w\n%s", err, out)
 	}
+	return nil
+}
+
+// Connect connects to the lab's Temporal, for programs that Build has built into bin.
+func Connect(ctx context.Context, l *lab.Lab, bin string) (*Rig, error) {
 	c, err := l.Temporal.Dial(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("the lab's Temporal at %s does not answer: %w", l.Temporal.Address, err)
@@ -148,11 +159,6 @@ func (r *Rig) Await(ctx context.Context, workflowID string, condition func(migra
 		case <-ticker.C:
 		}
 	}
-}
-
-// AwaitPhase waits for a phase.
-func (r *Rig) AwaitPhase(ctx context.Context, workflowID string, phase migration.Phase) (migration.Status, error) {
-	return r.Await(ctx, workflowID, func(s migration.Status) bool { return s.Phase == phase })
 }
 
 // Report waits for a migration's end. An aborted or cancelled one gives its report as well as the error.

@@ -148,7 +148,7 @@ func judge(a *attempt, status int, version int64, reason string) outcome {
 	return outcome{result: unanswered, reason: fmt.Sprintf("HTTP %d: %s", status, reason)}
 }
 
-// failed judges a request that got no usable answer as a whole.
+// failed judges a write of a request that got no usable answer.
 func failed(a *attempt, err error) outcome {
 	var status *cluster.StatusError
 	if errors.As(err, &status) {

@@ -134,8 +134,11 @@ func (f *fake) apply(kind, id string, source map[string]any) map[string]any {
 	return map[string]any{"_id": id, "status": 200, "_version": d.version}
 }
 
+// patience ends what hangs: no computer is so busy that what comes takes so long.
+const patience = 20 * time.Minute
+
 func start(t *testing.T, source *cluster.Client, o Options) *Writer {
-	o.Source, o.Index = source, "catalog"
+	o.Source, o.Index, o.Timeout = source, "catalog", patience
 	if o.Rate == 0 {
 		o.Rate = 1e6
 	}
@@ -146,7 +149,7 @@ func start(t *testing.T, source *cluster.Client, o Options) *Writer {
 }
 
 func acknowledgedAtLeast(t *testing.T, w *Writer, n int64) {
-	require.Eventually(t, func() bool { return w.Stats().Acknowledged >= n }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return w.Stats().Acknowledged >= n }, patience, time.Millisecond)
 }
 
 func TestEveryAcknowledgedWriteIsFoundWhereItWasWritten(t *testing.T) {
@@ -214,7 +217,7 @@ func TestARefusalIsNotedAndWritingGoesOnAfterIt(t *testing.T) {
 	f.mu.Unlock()
 	select {
 	case <-w.Refused():
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("no write was refused")
 	}
 	w.Pause()
@@ -242,7 +245,7 @@ func TestAnUnansweredWriteCountsNeitherWay(t *testing.T) {
 	f.losing = 5
 	f.mu.Unlock()
 	w.Resume()
-	require.Eventually(t, func() bool { return w.Stats().Unanswered >= 5 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return w.Stats().Unanswered >= 5 }, patience, time.Millisecond)
 	require.NoError(t, w.Stop())
 
 	result, err := w.Verify(t.Context(), source)

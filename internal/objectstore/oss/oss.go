@@ -11,6 +11,7 @@ import (
 	"github.com/aliyun/aliyun-oss-go-sdk/oss"
 
 	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/internal/version"
 )
 
 // Options say where the bucket is and who writes it.
@@ -62,7 +63,7 @@ func New(o Options) (*Sink, error) {
 		oss.HTTPClient(httpClient(o.Concurrency, o.roots)),
 		// The transfer compares what the service says it has stored with what was read; a hash here would be the second one.
 		oss.EnableCRC(false), oss.EnableMD5(false),
-		oss.UserAgent("snapferry"),
+		oss.UserAgent(version.UserAgent()),
 	}
 	if o.SecurityToken != "" {
 		options = append(options, oss.SecurityToken(o.SecurityToken))

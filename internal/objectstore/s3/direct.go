@@ -14,95 +14,127 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	smithyauth "github.com/aws/smithy-go/auth"
 	"github.com/aws/smithy-go/encoding/httpbinding"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/snapferry/snapferry/internal/objectstore"
 )
 
-// direct sends ranged GETs past the SDK's stack of middleware, which costs more CPU than all the rest of copying a small blob. Nothing is
-// guessed: endpoint, path, region and headers are those of the first GET that the SDK itself has sent with success, the signature is
-// the SDK's signer's, the connections are the SDK's. What isn't a plain success or a plain error of the object goes through the SDK, which
-// knows about clocks that are wrong, redirects, and credentials that are missing.
+// direct sends ranged GETs past the SDK's stack of middleware, which costs more CPU than everything else
+// in the copy of a small blob.
+//
+// Nothing is guessed. The SDK's own resolver gives endpoint, path and region, its signer signs, and its
+// connections are used. direct waits until the SDK has read a range with success. Whatever is not a plain
+// success, or a plain error of the object, goes through the SDK: it knows about wrong clocks, redirects
+// and missing credentials.
 type direct struct {
 	client      aws.HTTPClient
 	signer      *v4.Signer
 	credentials aws.CredentialsProvider
-	learned     atomic.Pointer[example]
+	endpoint    *endpoint // nil if only the SDK can read this bucket
+	// userAgent is that of the first range that the SDK has read with success; nil before.
+	userAgent atomic.Pointer[string]
 }
 
-// example is what a GetObject of the SDK has in common with the next one.
-type example struct {
-	scheme, host string
-	prefix       string // of the escaped path, before the key
-	region       string // for the signature
-	payload      string // X-Amz-Content-Sha256
-	userAgent    string
+// endpoint is where the objects of a bucket stand.
+type endpoint struct {
+	scheme, host  string
+	path, rawPath string // before the key: plain, and escaped
+	signingName   string
+	signingRegion string
 }
+
+// noPayload is the SHA-256 of an empty body, as the SDK sends it with a GET.
+const noPayload = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 func newDirect(client aws.HTTPClient) *direct {
 	return &direct{client: client, signer: v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })}
 }
 
-type learnKey struct{}
-
-// learning marks a GetObject of the SDK, on the full key, as an example.
-func learning(ctx context.Context, full string) context.Context {
-	return context.WithValue(ctx, learnKey{}, full)
-}
-
 // Do implements aws.HTTPClient for the SDK.
 func (d *direct) Do(r *http.Request) (*http.Response, error) {
 	response, err := d.client.Do(r)
-	if err == nil && response.StatusCode == http.StatusPartialContent && d.learned.Load() == nil {
-		if full, ok := r.Context().Value(learnKey{}).(string); ok {
-			d.learned.Store(learn(r, full))
-		}
+	if err == nil && r.Method == http.MethodGet && response.StatusCode == http.StatusPartialContent && d.userAgent.Load() == nil {
+		userAgent := r.Header.Get("User-Agent")
+		d.userAgent.Store(&userAgent)
 	}
 	return response, err
 }
 
-// learn gives nil for a request that isn't signed in the usual way (S3 Express, multi-region access points).
-func learn(r *http.Request, full string) *example {
-	prefix, ok := strings.CutSuffix(r.URL.EscapedPath(), httpbinding.EscapePath(full, false))
-	credential, isV4 := strings.CutPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 Credential=")
-	scope := strings.Split(credential, "/") // key, date, region, service, aws4_request and the rest
-	if !ok || !isV4 || len(scope) < 5 || scope[3] != "s3" || r.Header.Get("X-Amz-S3session-Token") != "" {
+// resolve asks the SDK's resolver for the endpoint of a bucket, as the SDK itself does for each request.
+// It gives nil where requests are not signed in the usual way (S3 Express, multi-region access points, no
+// credentials), and where the resolver refuses: then the SDK says why.
+func resolve(ctx context.Context, bucket string, o s3.Options) *endpoint {
+	if o.Credentials == nil {
 		return nil
 	}
-	return &example{scheme: r.URL.Scheme, host: r.URL.Host, prefix: prefix, region: scope[2], payload: r.Header.Get("X-Amz-Content-Sha256"),
-		userAgent: r.Header.Get("User-Agent")}
+	found, err := s3.NewDefaultEndpointResolverV2().ResolveEndpoint(ctx, s3.EndpointParameters{
+		Bucket:                         &bucket,
+		Region:                         &o.Region,
+		UseFIPS:                        aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
+		UseDualStack:                   aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
+		Endpoint:                       o.BaseEndpoint,
+		ForcePathStyle:                 aws.Bool(o.UsePathStyle),
+		Accelerate:                     aws.Bool(o.UseAccelerate),
+		DisableMultiRegionAccessPoints: aws.Bool(o.DisableMultiRegionAccessPoints),
+		UseArnRegion:                   aws.Bool(o.UseARNRegion),
+		DisableS3ExpressSessionAuth:    o.DisableS3ExpressSessionAuth,
+	})
+	if err != nil || len(found.Headers) > 0 {
+		return nil
+	}
+	schemes, _ := smithyauth.GetAuthOptions(&found.Properties)
+	for _, scheme := range schemes {
+		if scheme.SchemeID != "sigv4" { // as the resolver's rules name it
+			continue
+		}
+		name, _ := smithyhttp.GetSigV4SigningName(&scheme.SignerProperties)
+		region, _ := smithyhttp.GetSigV4SigningRegion(&scheme.SignerProperties)
+		if name != "s3" || region == "" {
+			return nil
+		}
+		return &endpoint{
+			scheme: found.URI.Scheme, host: found.URI.Host, signingName: name, signingRegion: region,
+			path: beforeKey(found.URI.Path), rawPath: beforeKey(found.URI.EscapedPath()),
+		}
+	}
+	return nil
 }
+
+// beforeKey is the path of an endpoint as the SDK puts it in front of a key.
+func beforeKey(path string) string { return strings.TrimSuffix(smithyhttp.JoinPath(path, "/k"), "k") }
 
 // get reads a range. ok is false if the SDK has to do it.
 func (d *direct) get(ctx context.Context, full, etag string, offset, length int64) (response *http.Response, ok bool, err error) {
-	like := d.learned.Load()
-	if like == nil {
+	at, userAgent := d.endpoint, d.userAgent.Load()
+	if at == nil || userAgent == nil {
 		return nil, false, nil
 	}
 	credentials, err := d.credentials.Retrieve(ctx)
 	if err != nil {
 		return nil, false, nil //nolint:nilerr // the SDK will say it better
 	}
-	escaped := like.prefix + httpbinding.EscapePath(full, false)
-	path, err := url.PathUnescape(escaped)
-	if err != nil {
-		return nil, false, nil //nolint:nilerr // can't be: it was escaped here
-	}
 	r := (&http.Request{
-		Method: http.MethodGet, URL: &url.URL{Scheme: like.scheme, Host: like.host, Path: path, RawPath: escaped}, Host: like.host,
+		Method: http.MethodGet,
+		URL: &url.URL{
+			Scheme: at.scheme, Host: at.host, Path: at.path + full, RawPath: at.rawPath + httpbinding.EscapePath(full, false),
+		},
+		Host:  at.host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{
 			"Range":                {"bytes=" + strconv.FormatInt(offset, 10) + "-" + strconv.FormatInt(offset+length-1, 10)},
-			"User-Agent":           {like.userAgent},
+			"User-Agent":           {*userAgent},
 			"Accept-Encoding":      {"identity"}, // or net/http would ask for gzip, and unpack it
-			"X-Amz-Content-Sha256": {like.payload},
+			"X-Amz-Content-Sha256": {noPayload},
 		},
 	}).WithContext(ctx)
 	if etag != "" {
 		r.Header["If-Match"] = []string{`"` + etag + `"`}
 	}
-	if err := d.signer.SignHTTP(ctx, credentials, r, like.payload, "s3", like.region, time.Now()); err != nil {
+	if err := d.signer.SignHTTP(ctx, credentials, r, noPayload, at.signingName, at.signingRegion, time.Now()); err != nil {
 		return nil, false, nil //nolint:nilerr // the SDK will say it better
 	}
 	response, err = d.client.Do(r)

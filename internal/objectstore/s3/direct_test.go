@@ -6,7 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/stretchr/testify/require"
 )
 
@@ -77,28 +79,20 @@ func TestDirect(t *testing.T) {
 	}
 }
 
-// A request that isn't signed in the usual way is no example.
-func TestLearn(t *testing.T) {
-	request := func(change func(*http.Request)) *http.Request {
-		r, err := http.NewRequest(http.MethodGet, "https://shop-es.s3.example.com/base/k?x-id=GetObject", http.NoBody)
-		require.NoError(t, err)
-		r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=ak/20261123/eu-west-1/s3/aws4_request, SignedHeaders=host, Signature=0")
-		change(r)
-		return r
+// A bucket that isn't read by requests signed in the usual way is left to the SDK.
+func TestResolve(t *testing.T) {
+	const express, accessPoint = "shop--euw1-az1--x-s3", "arn:aws:s3::123456789012:accesspoint/mfzwi23gnjvgw.mrap"
+	key := sdk.NewStaticCredentialsProvider("ak", "s3cr3t", "")
+	resolved := func(bucket string, o s3.Options) *endpoint {
+		o.Region = "eu-west-1"
+		return resolve(t.Context(), bucket, o)
 	}
-	require.Equal(t, &example{scheme: "https", host: "shop-es.s3.example.com", prefix: "/", region: "eu-west-1"},
-		learn(request(func(*http.Request) {}), "base/k"))
-	for name, change := range map[string]func(*http.Request){
-		"another signature": func(r *http.Request) {
-			r.Header.Set("Authorization", "AWS4-ECDSA-P256-SHA256 Credential=ak/20261123/s3/aws4_request")
-		},
-		"another service": func(r *http.Request) {
-			r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=ak/20261123/eu-west-1/s3express/aws4_request, SignedHeaders=host")
-		},
-		"a session":   func(r *http.Request) { r.Header.Set("X-Amz-S3session-Token", "t") },
-		"not signed":  func(r *http.Request) { r.Header.Del("Authorization") },
-		"another key": func(r *http.Request) { r.URL.Path = "/base/other" },
-	} {
-		require.Nil(t, learn(request(change), "base/k"), name)
-	}
+	require.Equal(t, &endpoint{scheme: "https", host: "shop-es.s3.eu-west-1.amazonaws.com", path: "/", rawPath: "/", signingName: "s3", signingRegion: "eu-west-1"},
+		resolved("shop-es", s3.Options{Credentials: key}))
+	require.Equal(t, &endpoint{scheme: "http", host: "s3.example.com", path: "/a/shop.es/", rawPath: "/a/shop.es/", signingName: "s3", signingRegion: "eu-west-1"},
+		resolved("shop.es", s3.Options{Credentials: key, UsePathStyle: true, BaseEndpoint: aws.String("http://s3.example.com/a/")}))
+	require.Nil(t, resolved(accessPoint, s3.Options{Credentials: key}), "another signature")
+	require.Nil(t, resolved(express, s3.Options{Credentials: key}), "another service, and a session")
+	require.Nil(t, resolved("shop-es", s3.Options{}), "not signed")
+	require.Nil(t, resolved("a/b", s3.Options{Credentials: key, UsePathStyle: true, EndpointOptions: s3.EndpointResolverOptions{UseFIPSEndpoint: aws.FIPSEndpointStateEnabled}, BaseEndpoint: aws.String("http://s3.example.com")}), "refused by the resolver")
 }

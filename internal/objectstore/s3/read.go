@@ -183,7 +183,7 @@ func (s *Source) ReadRange(ctx context.Context, key, etag string, offset, length
 	if body, ok, err := s.readDirect(ctx, full, etag, offset, length); ok {
 		return body, err
 	}
-	out, err := s.client.GetObject(learning(ctx, full), &s3.GetObjectInput{
+	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{
 		Bucket: aws.String(s.base.Bucket()), Key: &full, IfMatch: quote(etag),
 		Range: aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+length-1)),
 	})

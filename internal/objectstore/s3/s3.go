@@ -11,11 +11,14 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/internal/version"
 )
 
 // Options say where the bucket is and how it is read.
@@ -60,6 +63,7 @@ func New(ctx context.Context, o Options) (*Source, error) {
 	}
 	options := []func(*config.LoadOptions) error{
 		config.WithRegion(o.Region), config.WithHTTPClient(httpClient(o.Concurrency)), config.WithRetryMaxAttempts(cmp.Or(o.Attempts, attempts)),
+		config.WithAPIOptions([]func(*middleware.Stack) error{awsmiddleware.AddUserAgentKeyValue("snapferry", version.Short())}),
 	}
 	if o.Credentials != nil {
 		options = append(options, config.WithCredentialsProvider(o.Credentials))
@@ -79,7 +83,7 @@ func New(ctx context.Context, o Options) (*Source, error) {
 		s.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		s.DisableLogOutputChecksumValidationSkipped = true
 	})
-	direct.credentials = client.Options().Credentials
+	direct.credentials, direct.endpoint = client.Options().Credentials, resolve(ctx, o.Bucket, client.Options())
 	return &Source{base: base, region: o.Region, client: client, direct: direct}, nil
 }
 

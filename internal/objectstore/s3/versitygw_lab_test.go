@@ -5,13 +5,7 @@ package s3_test
 import (
 	"bytes"
 	"context"
-	"net"
-	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -22,49 +16,26 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/objectstore/objectstoretest"
 	"github.com/snapferry/snapferry/internal/objectstore/s3"
+	"github.com/snapferry/snapferry/lab"
 )
 
-// startVersity runs an S3 server that checks SigV4 and gives its endpoint.
-func startVersity(t *testing.T) string {
-	t.Helper()
-	binary, err := filepath.Abs("../../../.lab/bin/versitygw")
+// The source as a worker has it, on an S3 server that checks signatures.
+func TestLabVersity(t *testing.T) {
+	l, err := lab.Start(t.Context(), lab.Options{Dir: t.TempDir(), Out: t.Output(), Parts: []lab.Part{lab.PartS3}})
 	require.NoError(t, err)
-	if _, err := os.Stat(binary); err != nil {
-		t.Skip("the lab's S3 server is not built")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := l.Addr().String()
-	require.NoError(t, l.Close())
-	cmd := exec.Command(binary, "--port", address, "--region", "ap-southeast-1", "--health", "/health", "--keep-alive", "--quiet",
-		"posix", "--sidecar", t.TempDir(), t.TempDir())
-	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY=ak", "ROOT_SECRET_KEY="+secret)
-	cmd.Stderr = os.Stderr
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	require.Eventually(t, func() bool {
-		answer, err := http.Get("http://" + address + "/health")
-		if err == nil {
-			_ = answer.Body.Close()
-		}
-		return err == nil && answer.StatusCode == http.StatusOK
-	}, 10*time.Second, 20*time.Millisecond)
-	return "http://" + address
-}
-
-func TestVersity(t *testing.T) {
-	endpoint := startVersity(t)
-	client := sdk.New(sdk.Options{Region: "ap-southeast-1", BaseEndpoint: &endpoint, UsePathStyle: true,
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	endpoint := l.S3.Endpoint
+	keys := credentials.NewStaticCredentialsProvider(l.S3.AccessKey, l.S3.SecretKey, "")
+	withKeys := func(o *s3.Options) { o.Credentials = keys }
+	client := sdk.New(sdk.Options{
+		Region: l.S3.Region, BaseEndpoint: &endpoint, UsePathStyle: true, Credentials: keys,
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
-		Credentials:                credentials.NewStaticCredentialsProvider("ak", secret, "")})
+	})
 	bucket, ctx := aws.String("shop-es"), t.Context()
 	const base = "snapferry/movies/tok"
 
-	source := open(t, endpoint)
-	_, err := source.CheckBucket(ctx)
+	source := open(t, endpoint, withKeys)
+	_, err = source.CheckBucket(ctx)
 	require.Equal(t, objectstore.BucketMissing, objectstore.KindOf(err), "%v", err)
 	_, err = client.CreateBucket(ctx, &sdk.CreateBucketInput{Bucket: bucket, CreateBucketConfiguration: &types.CreateBucketConfiguration{
 		LocationConstraint: "ap-southeast-1"}})
@@ -73,7 +44,7 @@ func TestVersity(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, s3.BucketInfo{Region: "ap-southeast-1"}, info)
 	_, err = open(t, endpoint, func(o *s3.Options) {
-		o.Credentials = credentials.NewStaticCredentialsProvider("ak", "wrong", "")
+		o.Credentials = credentials.NewStaticCredentialsProvider(l.S3.AccessKey, "wrong", "")
 	}).CheckBucket(ctx)
 	require.Equal(t, objectstore.Forbidden, objectstore.KindOf(err), "%v", err)
 

@@ -14,7 +14,7 @@ func demoCommand() *cobra.Command {
 	var documents int
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Run a whole migration: baseline, rounds, freeze, cutover, and the proof that no write was lost",
+		Short: "Run a complete migration: baseline, rounds, freeze, cutover, and the proof that no write was lost",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			root, err := lab.Root()

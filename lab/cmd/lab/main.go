@@ -74,7 +74,7 @@ func upCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "", "run directory (default .lab/up in the repository)")
-	cmd.Flags().BoolVar(&keep, "keep-data", false, "go on with the data of the last run instead of starting anew")
+	cmd.Flags().BoolVar(&keep, "keep-data", false, "go on with the data of the last run instead of an empty lab")
 	cmd.Flags().BoolVar(&empty, "empty", false, "don't load the indices movies and catalog")
 	return cmd
 }

@@ -3,17 +3,12 @@ package io.snapferry.lab;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
-import java.nio.file.NoSuchFileException;
-import java.util.HashMap;
-import java.util.List;
 import java.util.Map;
 
 import org.elasticsearch.common.blobstore.BlobContainer;
 import org.elasticsearch.common.blobstore.BlobMetaData;
 import org.elasticsearch.common.blobstore.BlobPath;
 import org.elasticsearch.common.blobstore.BlobStore;
-import org.elasticsearch.common.blobstore.BlobStoreException;
-import org.elasticsearch.common.blobstore.support.AbstractBlobContainer;
 import org.elasticsearch.common.blobstore.support.PlainBlobMetaData;
 import org.elasticsearch.common.bytes.BytesReference;
 
@@ -51,46 +46,21 @@ final class LabBlobStore implements BlobStore {
         return joined.isEmpty() ? "" : joined + "/";
     }
 
-    private final class Container extends AbstractBlobContainer {
-
-        private final String folder;
+    private final class Container extends FolderContainer {
 
         Container(BlobPath path) {
-            super(path);
-            this.folder = folder(path);
-        }
-
-        @Override
-        public boolean blobExists(String name) {
-            try {
-                return store.exists(folder + name);
-            } catch (IOException e) {
-                throw new BlobStoreException("could not tell whether the blob [" + name + "] exists", e);
-            }
-        }
-
-        @Override
-        public InputStream readBlob(String name) throws IOException {
-            return store.read(folder + name);
+            super(LabBlobStore.this.store, path, folder(path));
         }
 
         /** Overwrites, as Amazon's plugin of this line does: the list of snapshots has one name only. */
         @Override
         public void writeBlob(String name, InputStream blob, long length) throws IOException {
-            store.write(folder + name, blob, length);
+            writeBlob(name, blob, length, false);
         }
 
         @Override
         public void writeBlob(String name, BytesReference blob) throws IOException {
-            store.write(folder + name, blob.streamInput(), blob.length());
-        }
-
-        @Override
-        public void deleteBlob(String name) throws IOException {
-            if (!store.exists(folder + name)) {
-                throw new NoSuchFileException(folder + name);
-            }
-            store.delete(List.of(folder + name));
+            writeBlob(name, blob.streamInput(), blob.length());
         }
 
         @Override
@@ -100,20 +70,7 @@ final class LabBlobStore implements BlobStore {
 
         @Override
         public Map<String, BlobMetaData> listBlobsByPrefix(String prefix) throws IOException {
-            Map<String, BlobMetaData> blobs = new HashMap<>();
-            store.list(folder + prefix).forEach((key, length) -> {
-                String name = key.substring(folder.length());
-                if (name.indexOf('/') < 0) {
-                    blobs.put(name, new PlainBlobMetaData(name, length));
-                }
-            });
-            return blobs;
-        }
-
-        @Override
-        public void move(String source, String target) throws IOException {
-            store.copy(folder + source, folder + target);
-            store.delete(List.of(folder + source));
+            return list(prefix, false, PlainBlobMetaData::new);
         }
     }
 }

@@ -2,18 +2,12 @@ package io.snapferry.lab;
 
 import java.io.IOException;
 import java.io.InputStream;
-import java.nio.file.FileAlreadyExistsException;
-import java.nio.file.NoSuchFileException;
-import java.util.HashMap;
-import java.util.List;
 import java.util.Map;
 
 import org.elasticsearch.common.blobstore.BlobContainer;
 import org.elasticsearch.common.blobstore.BlobMetaData;
 import org.elasticsearch.common.blobstore.BlobPath;
 import org.elasticsearch.common.blobstore.BlobStore;
-import org.elasticsearch.common.blobstore.BlobStoreException;
-import org.elasticsearch.common.blobstore.support.AbstractBlobContainer;
 import org.elasticsearch.common.blobstore.support.PlainBlobMetaData;
 
 /** Maps Elasticsearch 5.5's blob containers, which are folders, onto the keys of one bucket. */
@@ -40,43 +34,22 @@ final class LabBlobStore implements BlobStore {
         store.close();
     }
 
-    private final class Container extends AbstractBlobContainer {
-
-        /** Empty, or ends with a slash. */
-        private final String folder;
+    private final class Container extends FolderContainer {
 
         Container(BlobPath path) {
-            super(path);
-            this.folder = path.buildAsString();
-        }
-
-        @Override
-        public boolean blobExists(String name) {
-            try {
-                return store.exists(folder + name);
-            } catch (IOException e) {
-                throw new BlobStoreException("could not tell whether the blob [" + name + "] exists", e);
-            }
-        }
-
-        @Override
-        public InputStream readBlob(String name) throws IOException {
-            return store.read(folder + name);
+            super(LabBlobStore.this.store, path, path.buildAsString());
         }
 
         /** Refuses to overwrite, as both vendors' plugins of this line do. */
         @Override
         public void writeBlob(String name, InputStream blob, long length) throws IOException {
-            refuseToReplace(name);
-            store.write(folder + name, blob, length);
+            writeBlob(name, blob, length, true);
         }
 
         @Override
-        public void deleteBlob(String name) throws IOException {
-            if (!store.exists(folder + name)) {
-                throw new NoSuchFileException(folder + name);
-            }
-            store.delete(List.of(folder + name));
+        public void move(String source, String target) throws IOException {
+            refuseToReplace(target);
+            super.move(source, target);
         }
 
         @Override
@@ -86,26 +59,7 @@ final class LabBlobStore implements BlobStore {
 
         @Override
         public Map<String, BlobMetaData> listBlobsByPrefix(String prefix) throws IOException {
-            Map<String, BlobMetaData> blobs = new HashMap<>();
-            store.list(folder + prefix).forEach((key, length) -> {
-                String name = key.substring(folder.length());
-                blobs.put(name, new PlainBlobMetaData(name, length));
-            });
-            return blobs;
-        }
-
-        /** Neither store can rename. Elasticsearch 5.5 writes index-N under a temporary name and moves it, so this is in daily use. */
-        @Override
-        public void move(String source, String target) throws IOException {
-            refuseToReplace(target);
-            store.copy(folder + source, folder + target);
-            store.delete(List.of(folder + source));
-        }
-
-        private void refuseToReplace(String name) throws IOException {
-            if (store.exists(folder + name)) {
-                throw new FileAlreadyExistsException(folder + name);
-            }
+            return list(prefix, true, PlainBlobMetaData::new);
         }
     }
 }

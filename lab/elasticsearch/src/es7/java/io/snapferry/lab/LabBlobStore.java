@@ -2,8 +2,6 @@ package io.snapferry.lab;
 
 import java.io.IOException;
 import java.io.InputStream;
-import java.nio.file.FileAlreadyExistsException;
-import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SortedMap;
@@ -13,7 +11,6 @@ import org.elasticsearch.common.blobstore.BlobMetadata;
 import org.elasticsearch.common.blobstore.BlobPath;
 import org.elasticsearch.common.blobstore.BlobStore;
 import org.elasticsearch.common.blobstore.DeleteResult;
-import org.elasticsearch.common.blobstore.support.AbstractBlobContainer;
 import org.elasticsearch.common.blobstore.support.PlainBlobMetadata;
 
 /** Maps Elasticsearch 7.10's blob containers, which are folders, onto the keys of one bucket. */
@@ -34,38 +31,16 @@ final class LabBlobStore implements BlobStore {
     @Override
     public void close() {}
 
-    private final class Container extends AbstractBlobContainer {
-
-        /** Empty, or ends with a slash. */
-        private final String folder;
+    private final class Container extends FolderContainer {
 
         Container(BlobPath path) {
-            super(path);
-            this.folder = path.buildAsString();
-        }
-
-        @Override
-        public boolean blobExists(String name) throws IOException {
-            return store.exists(folder + name);
-        }
-
-        @Override
-        public InputStream readBlob(String name) throws IOException {
-            return store.read(folder + name);
+            super(LabBlobStore.this.store, path, path.buildAsString());
         }
 
         /** Only restores of searchable snapshots, which the lab has not, read from the middle of a blob. */
         @Override
         public InputStream readBlob(String name, long position, long length) {
-            throw new UnsupportedOperationException("the lab reads whole blobs only");
-        }
-
-        @Override
-        public void writeBlob(String name, InputStream blob, long length, boolean failIfExists) throws IOException {
-            if (failIfExists && store.exists(folder + name)) {
-                throw new FileAlreadyExistsException(folder + name);
-            }
-            store.write(folder + name, blob, length);
+            throw new UnsupportedOperationException("the lab reads complete blobs only");
         }
 
         /** Every write to an object store is atomic. */
@@ -93,27 +68,12 @@ final class LabBlobStore implements BlobStore {
 
         @Override
         public Map<String, BlobMetadata> listBlobsByPrefix(String prefix) throws IOException {
-            Map<String, BlobMetadata> blobs = new HashMap<>();
-            store.list(folder + prefix).forEach((key, length) -> {
-                String name = key.substring(folder.length());
-                if (name.indexOf('/') < 0) {
-                    blobs.put(name, new PlainBlobMetadata(name, length));
-                }
-            });
-            return blobs;
+            return list(prefix, false, PlainBlobMetadata::new);
         }
 
         @Override
         public Map<String, BlobContainer> children() throws IOException {
-            Map<String, BlobContainer> children = new HashMap<>();
-            for (String key : store.list(folder).keySet()) {
-                int slash = key.indexOf('/', folder.length());
-                if (slash >= 0) {
-                    String name = key.substring(folder.length(), slash);
-                    children.computeIfAbsent(name, child -> new Container(path().add(child)));
-                }
-            }
-            return children;
+            return folders(LabBlobStore.this::blobContainer);
         }
     }
 }

@@ -5,9 +5,7 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
-import java.nio.file.FileAlreadyExistsException;
 import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
@@ -18,7 +16,6 @@ import org.elasticsearch.common.blobstore.BlobMetadata;
 import org.elasticsearch.common.blobstore.BlobPath;
 import org.elasticsearch.common.blobstore.BlobStore;
 import org.elasticsearch.common.blobstore.DeleteResult;
-import org.elasticsearch.common.blobstore.support.AbstractBlobContainer;
 import org.elasticsearch.common.blobstore.support.PlainBlobMetadata;
 import org.elasticsearch.common.bytes.BytesReference;
 import org.elasticsearch.core.CheckedConsumer;
@@ -41,38 +38,16 @@ final class LabBlobStore implements BlobStore {
     @Override
     public void close() {}
 
-    private final class Container extends AbstractBlobContainer {
-
-        /** Empty, or ends with a slash. */
-        private final String folder;
+    private final class Container extends FolderContainer {
 
         Container(BlobPath path) {
-            super(path);
-            this.folder = path.buildAsString();
-        }
-
-        @Override
-        public boolean blobExists(String name) throws IOException {
-            return store.exists(folder + name);
-        }
-
-        @Override
-        public InputStream readBlob(String name) throws IOException {
-            return store.read(folder + name);
+            super(LabBlobStore.this.store, path, path.buildAsString());
         }
 
         /** Only restores of searchable snapshots, which the lab has not, read from the middle of a blob. */
         @Override
         public InputStream readBlob(String name, long position, long length) {
-            throw new UnsupportedOperationException("the lab reads whole blobs only");
-        }
-
-        @Override
-        public void writeBlob(String name, InputStream blob, long length, boolean failIfExists) throws IOException {
-            if (failIfExists && store.exists(folder + name)) {
-                throw new FileAlreadyExistsException(folder + name);
-            }
-            store.write(folder + name, blob, length);
+            throw new UnsupportedOperationException("the lab reads complete blobs only");
         }
 
         /** An object store wants to know the length first, so what is written piece by piece is collected in memory. */
@@ -111,27 +86,12 @@ final class LabBlobStore implements BlobStore {
 
         @Override
         public Map<String, BlobMetadata> listBlobsByPrefix(String prefix) throws IOException {
-            Map<String, BlobMetadata> blobs = new HashMap<>();
-            store.list(folder + prefix).forEach((key, length) -> {
-                String name = key.substring(folder.length());
-                if (name.indexOf('/') < 0) {
-                    blobs.put(name, new PlainBlobMetadata(name, length));
-                }
-            });
-            return blobs;
+            return list(prefix, false, PlainBlobMetadata::new);
         }
 
         @Override
         public Map<String, BlobContainer> children() throws IOException {
-            Map<String, BlobContainer> children = new HashMap<>();
-            for (String key : store.list(folder).keySet()) {
-                int slash = key.indexOf('/', folder.length());
-                if (slash >= 0) {
-                    String name = key.substring(folder.length(), slash);
-                    children.computeIfAbsent(name, child -> new Container(path().add(child)));
-                }
-            }
-            return children;
+            return folders(LabBlobStore.this::blobContainer);
         }
     }
 }

@@ -7,7 +7,7 @@ import java.util.Collection;
 import java.util.SortedMap;
 
 /**
- * One bucket, as a repository needs it. Keys are whole: the repository's base path is part of them.
+ * One bucket, as a repository needs it. Keys are complete: the repository's base path is part of them.
  * Knows nothing of Elasticsearch, so that one implementation serves every version line.
  */
 interface ObjectStore extends Closeable {

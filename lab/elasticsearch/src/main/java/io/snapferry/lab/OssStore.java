@@ -21,7 +21,7 @@ import com.aliyun.oss.model.OSSObjectSummary;
 import com.aliyun.oss.model.ObjectListing;
 import com.aliyun.oss.model.ObjectMetadata;
 
-/** A bucket reached through Alibaba's client, which checks the CRC64 of what it reads by itself. */
+/** A bucket reached through Alibaba's client, which checks the CRC64 of what it reads. */
 final class OssStore implements ObjectStore {
 
     /** OSS takes at most this many keys in one DeleteMultipleObjects and gives at most this many in one listing. */

@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.net.URI;
 import java.nio.file.NoSuchFileException;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
@@ -44,6 +45,8 @@ final class S3Store implements ObjectStore {
 
     /** S3 takes at most this many keys in one DeleteObjects. */
     private static final int DELETE_BATCH = 1000;
+    /** A test may hold a request back, and a busy computer is slow. */
+    private static final Duration PATIENCE = Duration.ofMinutes(20);
     private static final String CONTENT_TYPE = "application/octet-stream";
 
     private final S3Client client;
@@ -66,7 +69,7 @@ final class S3Store implements ObjectStore {
                 .build())
             .requestChecksumCalculation(RequestChecksumCalculation.WHEN_REQUIRED)
             .responseChecksumValidation(ResponseChecksumValidation.WHEN_REQUIRED)
-            .httpClientBuilder(UrlConnectionHttpClient.builder())
+            .httpClientBuilder(UrlConnectionHttpClient.builder().connectionTimeout(PATIENCE).socketTimeout(PATIENCE))
             .build();
     }
 

@@ -1,0 +1,188 @@
+package elastic
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/elastic/go-elasticsearch/v7/esapi"
+)
+
+// ShardCounters are the counters of one started primary. Totals start again at 0 when the shard is allocated anew or moves,
+// so only figures of equal Index, Shard and Node compare.
+type ShardCounters struct {
+	Index string
+	Shard int
+	Node  string // id
+
+	IndexTotal, DeleteTotal     int64 // operations since the shard started
+	IndexCurrent, DeleteCurrent int64 // operations under way
+	Docs, DocsDeleted           int64 // Lucene documents, nested ones included
+	TranslogOperations          int64
+	SeqNo                       *SeqNo // nil before 6.0
+}
+
+// SeqNo are a shard's sequence numbers. All three are equal when no write is under way.
+type SeqNo struct {
+	Max    int64 `json:"max_seq_no"`
+	Local  int64 `json:"local_checkpoint"`
+	Global int64 `json:"global_checkpoint"`
+}
+
+// Settled tells whether no write is under way on the shard now. It takes a second, equal sample to know that none came.
+func (s ShardCounters) Settled() bool {
+	return s.IndexCurrent == 0 && s.DeleteCurrent == 0 && (s.SeqNo == nil || s.SeqNo.Max == s.SeqNo.Local && s.SeqNo.Local == s.SeqNo.Global)
+}
+
+// SameAs tells whether no write has come between two samples of one shard: equal totals on the same node.
+func (s ShardCounters) SameAs(other ShardCounters) bool {
+	return s.Index == other.Index && s.Shard == other.Shard && s.Node == other.Node &&
+		s.IndexTotal == other.IndexTotal && s.DeleteTotal == other.DeleteTotal &&
+		(s.SeqNo == nil) == (other.SeqNo == nil) && (s.SeqNo == nil || s.SeqNo.Max == other.SeqNo.Max)
+}
+
+// WriteCounters gives the counters of every primary of every index named, sorted by index and shard. If one primary didn't
+// answer it's an error of kind [Unavailable] that names it: a proof can't rest on half the shards.
+func (c *Client) WriteCounters(ctx context.Context, indices []string) ([]ShardCounters, error) {
+	return c.primaryStats(ctx, "read write counters", indices, []string{"docs", "indexing", "translog"})
+}
+
+// ShardDocs is the number of documents of one primary.
+type ShardDocs struct {
+	Index string
+	Shard int
+	Docs  int64 // Lucene documents, nested ones included, as of the last refresh
+	// Deleted documents still in segments; equal on both clusters only until one merges.
+	Deleted int64
+}
+
+// DocCounts gives the document count of every primary, sorted by index and shard; refresh first. Errors as for WriteCounters.
+func (c *Client) DocCounts(ctx context.Context, indices []string) ([]ShardDocs, error) {
+	counters, err := c.primaryStats(ctx, "read document counts", indices, []string{"docs"})
+	if err != nil {
+		return nil, err
+	}
+	docs := make([]ShardDocs, len(counters))
+	for i, s := range counters {
+		docs[i] = ShardDocs{s.Index, s.Shard, s.Docs, s.DocsDeleted}
+	}
+	return docs, nil
+}
+
+type shardStats struct {
+	Routing struct {
+		State   string `json:"state"`
+		Primary bool   `json:"primary"`
+		Node    string `json:"node"`
+	} `json:"routing"`
+	Docs struct {
+		Count   int64 `json:"count"`
+		Deleted int64 `json:"deleted"`
+	} `json:"docs"`
+	Indexing struct {
+		IndexTotal    int64 `json:"index_total"`
+		IndexCurrent  int64 `json:"index_current"`
+		DeleteTotal   int64 `json:"delete_total"`
+		DeleteCurrent int64 `json:"delete_current"`
+	} `json:"indexing"`
+	Translog struct {
+		Operations int64 `json:"operations"`
+	} `json:"translog"`
+	SeqNo *SeqNo `json:"seq_no"`
+}
+
+func (c *Client) primaryStats(ctx context.Context, operation string, indices, metrics []string) ([]ShardCounters, error) {
+	if err := c.named(operation, indices); err != nil {
+		return nil, err
+	}
+	settings, err := c.settings(ctx, call{operation: operation, subject: list(indices)}, indices, "")
+	if err != nil {
+		return nil, err
+	}
+	var all []ShardCounters
+	for _, batch := range batches(indices) {
+		var answer struct {
+			Shards  shardsHeader `json:"_shards"`
+			Indices map[string]struct {
+				Shards map[string][]shardStats `json:"shards"`
+			} `json:"indices"`
+		}
+		what := call{operation: operation, subject: list(batch)}
+		if err := c.do(ctx, what, esapi.IndicesStatsRequest{Index: segments(batch), Metric: metrics, Level: "shards"}, &answer); err != nil {
+			return nil, err
+		}
+		if answer.Shards.Failed > 0 {
+			return nil, c.fail(what, Unavailable, answer.Shards.failure())
+		}
+		for index, found := range answer.Indices {
+			for number, copies := range found.Shards {
+				shard, err := strconv.Atoi(number)
+				if err != nil {
+					return nil, c.fail(what, Internal, "shard "+number+" isn't a number")
+				}
+				for _, s := range copies {
+					// A copy that relocates shows twice: the new place is INITIALIZING and doesn't count yet.
+					if s.Routing.Primary && s.Routing.State != "INITIALIZING" {
+						all = append(all, newCounters(index, shard, s))
+					}
+				}
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b ShardCounters) int { return compareShards(a.Index, b.Index, a.Shard, b.Shard, true, true) })
+	if absent := absentPrimaries(settings, all); absent != "" {
+		return nil, c.fail(call{operation: operation, subject: list(indices)}, Unavailable, "no answer from "+absent)
+	}
+	return all, nil
+}
+
+func newCounters(index string, shard int, s shardStats) ShardCounters {
+	return ShardCounters{Index: index, Shard: shard, Node: s.Routing.Node,
+		IndexTotal: s.Indexing.IndexTotal, DeleteTotal: s.Indexing.DeleteTotal,
+		IndexCurrent: s.Indexing.IndexCurrent, DeleteCurrent: s.Indexing.DeleteCurrent,
+		Docs: s.Docs.Count, DocsDeleted: s.Docs.Deleted, TranslogOperations: s.Translog.Operations, SeqNo: s.SeqNo}
+}
+
+// absentPrimaries names the primaries that the settings promise and the counters lack.
+func absentPrimaries(settings map[string]map[string]string, found []ShardCounters) string {
+	type key struct {
+		index string
+		shard int
+	}
+	seen := map[key]bool{}
+	for _, s := range found {
+		seen[key{s.Index, s.Shard}] = true
+	}
+	var absent []string
+	for index, values := range settings {
+		shards, _ := strconv.Atoi(values["index.number_of_shards"])
+		for shard := range shards {
+			if !seen[key{index, shard}] {
+				absent = append(absent, fmt.Sprintf("[%s][%d]", index, shard))
+			}
+		}
+	}
+	slices.Sort(absent)
+	return list(absent)
+}
+
+// Count gives the number of documents that searches see, nested ones not counted; refresh first. [Unavailable] if a shard
+// didn't answer.
+func (c *Client) Count(ctx context.Context, index string) (int64, error) {
+	if err := c.named("count documents", []string{index}); err != nil {
+		return 0, err
+	}
+	var answer struct {
+		Count  int64        `json:"count"`
+		Shards shardsHeader `json:"_shards"`
+	}
+	what := call{operation: "count documents", subject: index, slow: true}
+	if err := c.do(ctx, what, esapi.CountRequest{Index: []string{segment(index)}}, &answer); err != nil {
+		return 0, err
+	}
+	if answer.Shards.Successful < answer.Shards.Total {
+		return 0, c.fail(what, Unavailable, answer.Shards.failure())
+	}
+	return answer.Count, nil
+}

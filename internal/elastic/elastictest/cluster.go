@@ -1,0 +1,238 @@
+package elastictest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Cluster is one cluster. Its exported fields are set before the first request.
+type Cluster struct {
+	URL string
+	// Version is what the cluster says of itself, 5.5.2 by default.
+	Version string
+	// User and Password are asked for if given.
+	User, Password string
+	// Looks is how often a snapshot or restore is seen at work before it is done.
+	Looks int
+	// Done tells which shards of a running snapshot have reached the stage DONE; none
+	// if it is nil.
+	Done func(index string, shard int) bool
+	// Free is the room on the only node, in bytes; of Total.
+	Free, Total int64
+
+	mu           sync.Mutex
+	server       *httptest.Server
+	indices      map[string]*index
+	repositories map[string]*repository
+	store        *Store
+	scrolls      map[string]*scroll
+	hooks        []*hook
+	requests     []string
+	bodies       []string
+	lastID       int
+	restoring    string                       // the restore that holds the slot
+	automatic    int                          // looks for which the vendor's own snapshot holds the slot
+	settings     map[string]map[string]string // the cluster's own, persistent and transient
+}
+
+// New starts a cluster on a store of snapshots. Close it.
+func New(store *Store) *Cluster {
+	c := &Cluster{
+		Version: "5.5.2", Free: 900 << 30, Total: 1000 << 30,
+		indices: map[string]*index{}, repositories: map[string]*repository{}, store: store, scrolls: map[string]*scroll{},
+		settings: map[string]map[string]string{"persistent": {}, "transient": {}},
+	}
+	c.server = httptest.NewServer(c)
+	c.URL = c.server.URL
+	return c
+}
+
+// Close stops the server.
+func (c *Cluster) Close() { c.server.Close() }
+
+type hook struct {
+	pattern string
+	times   int
+	do      func(http.ResponseWriter, *http.Request) bool
+}
+
+// On has the next requests that match (method and path, with * and ?, such as
+// "PUT /_snapshot/*/movies-*") handled by do, which returns true if it answered.
+func (c *Cluster) On(pattern string, times int, do func(http.ResponseWriter, *http.Request) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hooks = append(c.hooks, &hook{pattern, times, do})
+}
+
+// Refuse answers the next requests that match with an Elasticsearch error.
+func (c *Cluster) Refuse(pattern string, times, status int, exception, reason string) {
+	c.On(pattern, times, func(w http.ResponseWriter, _ *http.Request) bool {
+		write(w, &failure{status, exception, reason})
+		return true
+	})
+}
+
+// Lose carries out the next requests that match and loses their answers.
+func (c *Cluster) Lose(pattern string, times int) {
+	c.On(pattern, times, func(_ http.ResponseWriter, r *http.Request) bool {
+		c.answer(r)
+		panic(http.ErrAbortHandler)
+	})
+}
+
+// During runs something just before the next request that matches.
+func (c *Cluster) During(pattern string, do func()) {
+	c.On(pattern, 1, func(http.ResponseWriter, *http.Request) bool { do(); return false })
+}
+
+// Requests lists method and path of what was asked and matches the pattern.
+func (c *Cluster) Requests(pattern string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var matching []string
+	for _, request := range c.requests {
+		if ok, _ := path.Match(pattern, request); ok {
+			matching = append(matching, request)
+		}
+	}
+	return matching
+}
+
+// Bodies lists the bodies of what was asked and matches the pattern.
+func (c *Cluster) Bodies(pattern string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var matching []string
+	for i, request := range c.requests {
+		if ok, _ := path.Match(pattern, request); ok {
+			matching = append(matching, c.bodies[i])
+		}
+	}
+	return matching
+}
+
+// HoldSlot has a snapshot of the vendor's own run for as many attempts at a
+// snapshot.
+func (c *Cluster) HoldSlot(attempts int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.automatic = attempts
+}
+
+func (c *Cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body := readBody(r)
+	request := r.Method + " " + r.URL.Path
+	c.mu.Lock()
+	c.requests = append(c.requests, request)
+	c.bodies = append(c.bodies, body)
+	var do func(http.ResponseWriter, *http.Request) bool
+	for _, h := range c.hooks {
+		if ok, _ := path.Match(h.pattern, request); ok && h.times > 0 {
+			h.times--
+			do = h.do
+			break
+		}
+	}
+	c.mu.Unlock()
+	if do != nil && do(w, r) {
+		return
+	}
+	write(w, c.answer(r))
+}
+
+// failure is an answer that refuses.
+type failure struct {
+	status            int
+	exception, reason string
+}
+
+func (f *failure) Error() string { return f.reason }
+
+func refuse(status int, exception, format string, args ...any) *failure {
+	return &failure{status, exception, fmt.Sprintf(format, args...)}
+}
+
+func write(w http.ResponseWriter, answer any) {
+	w.Header().Set("Content-Type", "application/json")
+	if f, ok := answer.(*failure); ok {
+		cause := map[string]any{"type": f.exception, "reason": f.reason}
+		w.WriteHeader(f.status)
+		answer = map[string]any{"error": map[string]any{"root_cause": []any{cause}, "type": f.exception, "reason": f.reason}, "status": f.status}
+	}
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+var acknowledged = map[string]any{"acknowledged": true}
+
+// answer carries out a request. Its result is JSON or a *failure.
+func (c *Cluster) answer(r *http.Request) any {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if user, password, _ := r.BasicAuth(); c.Password != "" && (user != c.User || password != c.Password) {
+		return refuse(http.StatusUnauthorized, "security_exception", "failed to authenticate user [%s]", user)
+	}
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	switch {
+	case r.URL.Path == "/":
+		return map[string]any{
+			"name": "node-1", "cluster_name": "test", "cluster_uuid": "cluster",
+			"version": map[string]any{"number": c.Version}, "tagline": "You Know, for Search",
+		}
+	case parts[0] == "_snapshot":
+		return c.answerSnapshot(r, parts[1:])
+	case parts[0] == "_cluster":
+		return c.answerCluster(r, parts[1:])
+	case parts[0] == "_nodes":
+		return map[string]any{"nodes": map[string]any{"n1": map[string]any{
+			"roles": []string{"master", "data"},
+			"fs":    map[string]any{"total": map[string]any{"total_in_bytes": c.Total, "free_in_bytes": c.Free, "available_in_bytes": c.Free}},
+		}}}
+	case parts[0] == "_search":
+		return c.answerScroll(r)
+	case len(parts) == 1 && r.Method == http.MethodDelete:
+		return c.deleteIndices(parts[0])
+	case len(parts) >= 2:
+		return c.answerIndex(r, parts[0], parts[1:])
+	}
+	return refuse(http.StatusBadRequest, "illegal_argument_exception", "no handler found for uri [%s] and method [%s]", r.URL.Path, r.Method)
+}
+
+func (c *Cluster) id(kind string) string {
+	c.lastID++
+	return fmt.Sprintf("%s-%d", kind, c.lastID)
+}
+
+// World is everything that the cluster holds, as text, to compare.
+func (c *Cluster) World() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var b strings.Builder
+	for _, name := range sortedKeys(c.indices) {
+		x := c.indices[name]
+		fmt.Fprintf(&b, "index %s %s open=%v settings=%v aliases=%v\n", name, x.uuid, x.open, x.settings, sortedKeys(x.aliases))
+		for number, s := range x.shards {
+			fmt.Fprintf(&b, "  shard %d %s from %s/%s: %v\n", number, s.state, s.repository, s.snapshot, s.docs)
+		}
+	}
+	for _, name := range sortedKeys(c.repositories) {
+		fmt.Fprintf(&b, "repository %s %v\n", name, c.repositories[name])
+	}
+	fmt.Fprintf(&b, "settings %v\n", c.settings)
+	b.WriteString(c.store.world())
+	return b.String()
+}
+
+func sortedKeys[T any](m map[string]T) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,27 @@
+// Package elastictest is an Elasticsearch cluster for tests, in the manner of net/http/httptest: an HTTP
+// server that answers as version 5.5 does, as far as snapferry asks. It keeps its indices,
+// repositories and snapshots in memory.
+//
+// It is faithful where a migration could go wrong:
+//
+//   - a restore refuses an open index, replaces the settings, and keeps the UUID
+//   - one name that does not exist refuses the complete request
+//   - a write block answers 403 before anything else is checked
+//   - there is one slot for snapshots and one for restores
+//
+// Nothing in it takes time: a snapshot or a restore ends after a number of requests that look at it
+// ([Cluster].Looks).
+//
+//	store := elastictest.NewStore()
+//	cluster := elastictest.New(store)
+//	defer cluster.Close()
+//	client, err := elastic.New(elastic.Config{Endpoint: cluster.URL})
+//
+// A test refuses, loses or watches requests with [Cluster.Refuse], [Cluster.Lose] and [Cluster.On], and
+// acts between two of them with [Cluster.During]. It looks behind the server with
+// [Cluster.Requests] and [Cluster.Bodies]. Two clusters share a [Store], or [Store.Copy] copies what one
+// has published to the other's.
+//
+// It does not cover relocation, several nodes, versions after 5.5, or queries other than the scroll
+// of a checksum. It keeps no blobs: package repositorytest builds those.
+package elastictest

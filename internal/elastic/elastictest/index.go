@@ -1,0 +1,351 @@
+package elastictest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"maps"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+)
+
+// Doc is a document.
+type Doc struct {
+	Type, ID, Routing string
+	Version           int64
+}
+
+type index struct {
+	name, uuid string
+	open       bool
+	settings   map[string]string
+	types      []string
+	aliases    map[string]bool
+	shards     []*shard
+}
+
+type shard struct {
+	docs                     map[string]Doc
+	indexTotal, deleteTotal  int64
+	state                    string // STARTED, INITIALIZING, UNASSIGNED
+	looks                    int    // until a restore of it is done
+	why                      string // of a shard that failed
+	attempts                 int    // that failed
+	repository, snapshot     string // that it was restored from
+	bytesReused, bytesCopied int64
+}
+
+// docBytes is what a document takes on disk, for sizes.
+const docBytes = 100
+
+// Create makes an index, open and empty. Settings are by flat name.
+func (c *Cluster) Create(name string, shards int, settings map[string]string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	x := &index{name: name, uuid: c.id("index"), open: true, types: []string{"doc"}, aliases: map[string]bool{}, settings: map[string]string{
+		"index.number_of_shards": strconv.Itoa(shards), "index.number_of_replicas": "1", "index.version.created": "5050299",
+		"index.provided_name": name, "index.creation_date": "1",
+	}}
+	x.settings["index.uuid"] = x.uuid
+	maps.Copy(x.settings, settings)
+	for range shards {
+		x.shards = append(x.shards, &shard{docs: map[string]Doc{}, state: "STARTED"})
+	}
+	c.indices[name] = x
+}
+
+// SetTypes gives an index other mapping types, AddAlias an alias.
+func (c *Cluster) SetTypes(name string, types ...string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.indices[name].types = types
+}
+
+// AddAlias gives an index an alias.
+func (c *Cluster) AddAlias(name, alias string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.indices[name].aliases[alias] = true
+}
+
+// Index writes documents, one for each id, as an application would; an error
+// means that a block refused it.
+func (c *Cluster) Index(name string, ids ...string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	x := c.indices[name]
+	if x.blocksWrites() {
+		return errBlocked(name)
+	}
+	for _, id := range ids {
+		s := x.shardOf(id)
+		s.docs[id] = Doc{Type: x.types[0], ID: id, Version: s.docs[id].Version + 1}
+		s.indexTotal++
+	}
+	return nil
+}
+
+// Smuggle changes a document's version without any counter noticing.
+func (c *Cluster) Smuggle(name, id string, version int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.indices[name].shardOf(id)
+	if version == 0 {
+		delete(s.docs, id)
+		return
+	}
+	s.docs[id] = Doc{Type: "doc", ID: id, Version: version}
+}
+
+// Setting is an index's setting, "" if not set.
+func (c *Cluster) Setting(name, setting string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.indices[name].settings[setting]
+}
+
+// Has tells whether there is an index of that name.
+func (c *Cluster) Has(name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.indices[name] != nil
+}
+
+// IsOpen tells whether the index is there and open.
+func (c *Cluster) IsOpen(name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.indices[name] != nil && c.indices[name].open
+}
+
+// SetOpen opens or closes an index.
+func (c *Cluster) SetOpen(name string, open bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.indices[name].open = open
+}
+
+// LosePrimary takes away the primary of an index's first shard.
+func (c *Cluster) LosePrimary(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.indices[name].shards[0].state = "UNASSIGNED"
+}
+
+// RestartNode has every shard recover from its own disk.
+func (c *Cluster) RestartNode() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, x := range c.indices {
+		for _, s := range x.shards {
+			s.repository, s.snapshot, s.indexTotal, s.deleteTotal = "", "", 0, 0
+		}
+	}
+}
+
+func (x *index) shardOf(id string) *shard {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(id))
+	return x.shards[int(h.Sum32())%len(x.shards)]
+}
+
+func (x *index) blocksWrites() bool {
+	return x.settings["index.blocks.write"] == "true" || x.settings["index.blocks.read_only"] == "true"
+}
+
+func (x *index) docs() (count int64) {
+	for _, s := range x.shards {
+		count += int64(len(s.docs))
+	}
+	return count
+}
+
+func errBlocked(name string) *failure {
+	return refuse(http.StatusForbidden, "cluster_block_exception", "blocked by: [FORBIDDEN/8/index write (api)]; [%s]", name)
+}
+
+func errNoIndex(name string) *failure {
+	return refuse(http.StatusNotFound, "index_not_found_exception", "no such index [%s]", name)
+}
+
+// resolve expands names, aliases and patterns as Elasticsearch does: an absent
+// concrete name refuses the whole request.
+func (c *Cluster) resolve(expression string) ([]*index, *failure) {
+	var found []*index
+	seen := map[string]bool{}
+	add := func(x *index) {
+		if !seen[x.name] {
+			seen[x.name] = true
+			found = append(found, x)
+		}
+	}
+	for _, name := range strings.Split(expression, ",") {
+		before := len(found)
+		for _, candidate := range sortedKeys(c.indices) {
+			x := c.indices[candidate]
+			matched, _ := path.Match(name, candidate)
+			if name == "_all" || matched || x.aliases[name] {
+				add(x)
+			}
+		}
+		if len(found) == before && !seen[name] && !strings.Contains(name, "*") && name != "_all" {
+			return nil, errNoIndex(name)
+		}
+	}
+	return found, nil
+}
+
+// present is resolve with ignore_unavailable: absent names stand for nothing.
+func (c *Cluster) present(expression string) []*index {
+	var names []string
+	for _, name := range strings.Split(expression, ",") {
+		if _, absent := c.resolve(name); absent == nil {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	found, _ := c.resolve(strings.Join(names, ","))
+	return found
+}
+
+func readBody(r *http.Request) string {
+	content, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(content))
+	return string(content)
+}
+
+func decode(r *http.Request, out any) { _ = json.NewDecoder(r.Body).Decode(out) }
+
+// answerIndex is for everything below /{index}/.
+func (c *Cluster) answerIndex(r *http.Request, expression string, rest []string) any {
+	if rest[len(rest)-1] == "_update" {
+		return c.probe(expression, rest)
+	}
+	found, absent := c.resolve(expression)
+	if absent != nil && r.URL.Query().Get("ignore_unavailable") == "true" {
+		found, absent = c.present(expression), nil
+	}
+	if absent != nil {
+		return absent
+	}
+	switch operation := r.Method + " " + rest[0]; operation {
+	case "GET _settings":
+		return byIndex(found, func(x *index) any { return map[string]any{"settings": x.settings} })
+	case "PUT _settings":
+		return c.putSettings(r, found)
+	case "GET _mapping":
+		return byIndex(found, func(x *index) any {
+			types := map[string]any{}
+			for _, name := range x.types {
+				types[name] = map[string]any{"properties": map[string]any{"title": map[string]any{"type": "text"}}}
+			}
+			return map[string]any{"mappings": types}
+		})
+	case "GET _alias":
+		return byIndex(found, func(x *index) any {
+			aliases := map[string]any{}
+			for name := range x.aliases {
+				aliases[name] = map[string]any{}
+			}
+			return map[string]any{"aliases": aliases}
+		})
+	case "POST _close":
+		return c.closeIndices(found)
+	case "POST _open":
+		for _, x := range found {
+			x.open = true
+		}
+		return acknowledged
+	}
+	for _, x := range found {
+		if !x.open {
+			return refuse(http.StatusBadRequest, "index_closed_exception", "closed [%s]", x.name)
+		}
+	}
+	switch rest[0] {
+	case "_stats":
+		return c.stats(found)
+	case "_recovery":
+		return c.recovery(found)
+	case "_refresh":
+		return map[string]any{"_shards": map[string]any{"total": 1, "successful": 1, "failed": 0}}
+	case "_count":
+		return map[string]any{"count": found[0].docs(), "_shards": map[string]any{"total": len(found[0].shards), "successful": len(found[0].shards), "failed": 0}}
+	case "_search":
+		return c.search(r, found[0])
+	}
+	return refuse(http.StatusBadRequest, "illegal_argument_exception", "no handler found for uri [%s] and method [%s]", r.URL.Path, r.Method)
+}
+
+func byIndex(found []*index, describe func(*index) any) map[string]any {
+	all := map[string]any{}
+	for _, x := range found {
+		all[x.name] = describe(x)
+	}
+	return all
+}
+
+func (c *Cluster) putSettings(r *http.Request, found []*index) any {
+	var settings map[string]any
+	decode(r, &settings)
+	for _, x := range found {
+		if x.settings["index.blocks.read_only"] == "true" && settings["index.blocks.read_only"] == nil {
+			return refuse(http.StatusForbidden, "cluster_block_exception", "blocked by: [FORBIDDEN/5/index read-only (api)]; [%s]", x.name)
+		}
+	}
+	for _, x := range found {
+		for name, value := range settings {
+			if value == nil {
+				delete(x.settings, name)
+			} else {
+				x.settings[name] = fmt.Sprint(value)
+			}
+		}
+	}
+	return acknowledged
+}
+
+func (c *Cluster) closeIndices(found []*index) any {
+	for _, x := range found {
+		for _, s := range x.shards {
+			if s.state != "STARTED" && s.snapshot != "" && c.restoring != "" {
+				s.advance()
+				c.endRestore()
+				return refuse(http.StatusBadRequest, "illegal_argument_exception", "Cannot close indices that are being restored: [[%s]]", x.name)
+			}
+		}
+	}
+	for _, x := range found {
+		x.open = false
+	}
+	return acknowledged
+}
+
+func (c *Cluster) deleteIndices(expression string) any {
+	for _, name := range strings.Split(expression, ",") {
+		delete(c.indices, name)
+	}
+	c.endRestore()
+	return acknowledged
+}
+
+// probe is an update of a document that doesn't exist, the only write that
+// snapferry sends.
+func (c *Cluster) probe(name string, rest []string) any {
+	x := c.indices[name]
+	switch {
+	case x == nil:
+		return errNoIndex(name)
+	case !x.open:
+		return refuse(http.StatusBadRequest, "index_closed_exception", "closed [%s]", name)
+	case x.blocksWrites():
+		return errBlocked(name)
+	}
+	return refuse(http.StatusNotFound, "document_missing_exception", "[%s][%s]: document missing", rest[0], rest[1])
+}

@@ -1,0 +1,153 @@
+package elastictest
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+func (c *Cluster) restore(r *http.Request, repoName string, repo *repository, name string) any {
+	var body struct {
+		Indices        string         `json:"indices"`
+		IncludeAliases bool           `json:"include_aliases"`
+		IndexSettings  map[string]any `json:"index_settings"`
+		Ignore         []string       `json:"ignore_index_settings"`
+		Pattern        string         `json:"rename_pattern"`
+		Replacement    string         `json:"rename_replacement"`
+	}
+	decode(r, &body)
+	renamed := func(saved string) string { // Java's replaceAll: $1 is what Go writes ${1}
+		if body.Pattern == "" {
+			return saved
+		}
+		return regexp.MustCompile(body.Pattern).ReplaceAllString(saved, strings.ReplaceAll(body.Replacement, "$1", "${1}"))
+	}
+	snap := c.store.find(repo.folder(), name)
+	if snap == nil {
+		return refuse(http.StatusInternalServerError, "snapshot_restore_exception", "[%s:%s] snapshot does not exist", repoName, name)
+	}
+	if c.restoring != "" {
+		return refuse(http.StatusServiceUnavailable, "concurrent_snapshot_execution_exception", "[%s:%s] Restore process is already running in this cluster", repoName, name)
+	}
+	wanted := strings.Split(body.Indices, ",")
+	for _, want := range wanted {
+		if snap.indices[want] == nil {
+			return errNoIndex(want)
+		}
+		if x := c.indices[renamed(want)]; x != nil && x.open {
+			return refuse(http.StatusInternalServerError, "snapshot_restore_exception", "[%s:%s] cannot restore index [%s] because it's open", repoName, name, want)
+		}
+	}
+	for _, want := range wanted {
+		c.restoreIndex(renamed(want), snap.indices[want], repoName, name, body.IncludeAliases, body.IndexSettings, body.Ignore)
+	}
+	c.restoring = name
+	c.endRestore()
+	return accepted
+}
+
+func (c *Cluster) restoreIndex(as string, saved *index, repo, snap string, aliases bool, settings map[string]any, ignore []string) {
+	x, exists := c.indices[as]
+	if !exists {
+		x = &index{name: as, uuid: c.id("index"), aliases: map[string]bool{}}
+		c.indices[as] = x
+	}
+	before := x.shards
+	x.open, x.types, x.shards = true, saved.types, nil
+	x.settings = map[string]string{}
+	for name, value := range saved.settings {
+		if !slices.ContainsFunc(ignore, func(pattern string) bool { ok, _ := path.Match(pattern, name); return ok }) {
+			x.settings[name] = value
+		}
+	}
+	for name, value := range settings {
+		x.settings[name] = fmt.Sprint(value)
+	}
+	x.settings["index.uuid"] = x.uuid
+	if aliases {
+		x.aliases = maps.Clone(saved.aliases)
+	}
+	for number, s := range saved.shards {
+		restored := &shard{docs: maps.Clone(s.docs), state: "INITIALIZING", looks: c.Looks, repository: repo, snapshot: snap}
+		for id := range s.docs {
+			if number < len(before) && before[number].docs[id] == s.docs[id] {
+				restored.bytesReused += docBytes
+			} else {
+				restored.bytesCopied += docBytes
+			}
+		}
+		if c.Looks == 0 {
+			restored.state = "STARTED"
+		}
+		x.shards = append(x.shards, restored)
+	}
+}
+
+// FailShard has the restore of an index's first shard fail for a reason, as
+// soon as it runs, after so many attempts.
+func (c *Cluster) FailShard(name, why string, attempts int) {
+	c.On("POST /_snapshot/*/*/_restore", 1, func(w http.ResponseWriter, r *http.Request) bool {
+		answer := c.answer(r)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if x := c.indices[name]; x != nil {
+			x.shards[0].state, x.shards[0].why, x.shards[0].attempts = "UNASSIGNED", why, attempts
+			c.restoring = x.shards[0].snapshot // as 5.x does: until the index is deleted
+		}
+		write(w, answer)
+		return true
+	})
+}
+
+// endRestore frees the slot once every shard is started.
+func (c *Cluster) endRestore() {
+	for _, x := range c.indices {
+		for _, s := range x.shards {
+			if s.snapshot != "" && s.state != "STARTED" {
+				return
+			}
+		}
+	}
+	c.restoring = ""
+}
+
+// advance is what time would do to the restore of a shard.
+func (s *shard) advance() {
+	if s.looks--; s.looks <= 0 && s.state == "INITIALIZING" {
+		s.state = "STARTED"
+	}
+}
+
+func (c *Cluster) recovery(found []*index) any {
+	all := map[string]any{}
+	for _, x := range found {
+		var rows []any
+		for number, s := range x.shards {
+			if s.state == "UNASSIGNED" {
+				continue // a failed shard is in no recovery
+			}
+			row := map[string]any{"id": number, "primary": true, "stage": "DONE", "type": "EXISTING_STORE"}
+			if s.snapshot != "" {
+				row["type"] = "SNAPSHOT"
+				row["source"] = map[string]any{"repository": s.repository, "snapshot": s.snapshot}
+				row["index"] = map[string]any{"size": map[string]any{
+					"total_in_bytes": s.bytesReused + s.bytesCopied, "reused_in_bytes": s.bytesReused, "recovered_in_bytes": s.bytesCopied,
+				}}
+				if s.state == "INITIALIZING" {
+					row["stage"] = "INDEX"
+					s.advance() // so that the next look sees it done
+				}
+			}
+			rows = append(rows, row)
+		}
+		if len(rows) > 0 {
+			all[x.name] = map[string]any{"shards": rows}
+		}
+	}
+	c.endRestore()
+	return all
+}

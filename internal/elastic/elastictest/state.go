@@ -1,0 +1,93 @@
+package elastictest
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+func (c *Cluster) stats(found []*index) any {
+	indices, failed := map[string]any{}, 0
+	for _, x := range found {
+		shards := map[string]any{}
+		for number, s := range x.shards {
+			if s.state != "STARTED" {
+				continue
+			}
+			shards[strconv.Itoa(number)] = []any{map[string]any{
+				"routing":  map[string]any{"state": "STARTED", "primary": true, "node": "n1"},
+				"docs":     map[string]any{"count": len(s.docs), "deleted": 0},
+				"indexing": map[string]any{"index_total": s.indexTotal, "delete_total": s.deleteTotal, "index_current": 0, "delete_current": 0},
+				"translog": map[string]any{"operations": 0},
+			}}
+		}
+		indices[x.name] = map[string]any{
+			"primaries": map[string]any{"docs": map[string]any{"count": x.docs()}, "store": map[string]any{"size_in_bytes": x.docs() * docBytes}},
+			"shards":    shards,
+		}
+	}
+	return map[string]any{"_shards": map[string]any{"total": 1, "successful": 1, "failed": failed}, "indices": indices}
+}
+
+func (c *Cluster) answerCluster(r *http.Request, rest []string) any {
+	if rest[0] == "settings" {
+		return c.clusterSettings(r)
+	}
+	names := "_all"
+	if len(rest) > 1 {
+		names = rest[len(rest)-1]
+	}
+	if rest[0] == "health" {
+		return c.health(names)
+	}
+	found := map[string]any{}
+	for _, name := range strings.Split(names, ",") {
+		x := c.indices[name]
+		if x == nil {
+			continue // the cluster state is lenient
+		}
+		if rest[1] == "metadata" {
+			found[name] = map[string]any{"state": map[bool]string{true: "open", false: "close"}[x.open]}
+		} else if x.open {
+			found[name] = map[string]any{"shards": routing(x)}
+		}
+	}
+	return map[string]any{rest[1]: map[string]any{"indices": found}}
+}
+
+func (c *Cluster) health(names string) any {
+	indices, worst := map[string]any{}, "green"
+	for _, name := range strings.Split(names, ",") {
+		x := c.indices[name]
+		if x == nil || !x.open {
+			continue
+		}
+		status := "green"
+		for _, s := range x.shards {
+			if s.state != "STARTED" {
+				status, worst = "red", "red"
+			}
+		}
+		indices[name] = map[string]any{"status": status}
+	}
+	return map[string]any{"status": worst, "number_of_data_nodes": 1, "indices": indices}
+}
+
+func routing(x *index) map[string]any {
+	shards := map[string]any{}
+	for number, s := range x.shards {
+		row := map[string]any{"state": s.state, "primary": true, "shard": number}
+		if s.state != "UNASSIGNED" {
+			row["node"] = "n1"
+		}
+		if s.state != "STARTED" {
+			row["recovery_source"] = map[string]any{"type": "SNAPSHOT", "repository": s.repository, "snapshot": s.snapshot}
+			row["unassigned_info"] = map[string]any{"reason": "NEW_INDEX_RESTORED"}
+		}
+		if s.why != "" {
+			row["unassigned_info"] = map[string]any{"reason": "ALLOCATION_FAILED", "failed_attempts": s.attempts, "details": s.why, "allocation_status": "deciders_no"}
+		}
+		shards[strconv.Itoa(number)] = []any{row}
+	}
+	return shards
+}

@@ -1,0 +1,38 @@
+package elastic
+
+import (
+	"context"
+
+	"github.com/elastic/go-elasticsearch/v7/esapi"
+)
+
+// Refresh makes all writes up to now visible to searches and counts.
+func (c *Client) Refresh(ctx context.Context, indices []string) error {
+	return c.broadcast(ctx, "refresh", indices, func(batch []string) esapi.Request { return esapi.IndicesRefreshRequest{Index: batch} })
+}
+
+// Flush commits all writes to disk. A snapshot does so itself; beforehand it makes the snapshot's start quicker.
+func (c *Client) Flush(ctx context.Context, indices []string) error {
+	return c.broadcast(ctx, "flush", indices, func(batch []string) esapi.Request {
+		return esapi.IndicesFlushRequest{Index: batch, WaitIfOngoing: ptr(true)}
+	})
+}
+
+func (c *Client) broadcast(ctx context.Context, operation string, indices []string, request func([]string) esapi.Request) error {
+	if err := c.named(operation, indices); err != nil {
+		return err
+	}
+	for _, batch := range batches(indices) {
+		var answer struct {
+			Shards shardsHeader `json:"_shards"`
+		}
+		what := call{operation: operation, subject: list(batch), slow: true}
+		if err := c.do(ctx, what, request(segments(batch)), &answer); err != nil {
+			return err
+		}
+		if answer.Shards.Failed > 0 {
+			return c.fail(what, Unavailable, answer.Shards.failure())
+		}
+	}
+	return nil
+}

@@ -1,0 +1,63 @@
+package elastic
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+func newTransport(caCert []byte) (*http.Transport, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	transport.MaxIdleConnsPerHost = 16 // polls, unblocking and the slices of a checksum run side by side
+	if caCert != nil {
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(caCert) {
+			return nil, errors.New("the CA certificate isn't PEM")
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	}
+	return transport, nil
+}
+
+// transportError is a request without a complete answer. It also hides a bare io.EOF from estransport, which would repeat
+// the request even with retries disabled.
+type transportError struct {
+	err     error
+	sent    bool // some of the request may have reached the server
+	refused bool // the request couldn't be signed
+}
+
+func (e *transportError) Error() string { return e.err.Error() }
+func (e *transportError) Unwrap() error { return e.err }
+
+// tracker finds out whether a failed request can have reached the server.
+type tracker struct{ next http.RoundTripper }
+
+func (t tracker) RoundTrip(request *http.Request) (*http.Response, error) {
+	var dialled, written atomic.Bool
+	request = request.Clone(httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{
+		GetConn:      func(string) { dialled.Store(true) },
+		WroteHeaders: func() { written.Store(true) },
+	}))
+	// ELASTIC_CLIENT_APIVERSIONING in the environment makes estransport ask for a media type unknown before 7.11.
+	for _, name := range []string{"Accept", "Content-Type"} {
+		if strings.Contains(request.Header.Get(name), "vnd.elasticsearch") {
+			request.Header.Set(name, "application/json")
+		}
+	}
+	response, err := t.next.RoundTrip(request)
+	if err == nil {
+		return response, nil
+	}
+	if failure, ok := errors.AsType[*transportError](err); ok {
+		return nil, failure
+	}
+	return nil, &transportError{err: err, sent: written.Load() || !dialled.Load()}
+}

@@ -1,0 +1,54 @@
+package ferry
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/sides"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// Two snapshots that S3 lists can't both be right about the bytes behind a name.
+func TestCopyNamesThatMeanTwoThings(t *testing.T) {
+	shard := repository.ShardID{IndexID: "i"}
+	files := func(f repository.File) *repository.ShardSnapshot {
+		return &repository.ShardSnapshot{Files: []repository.File{{Name: "__0", Length: 7, Checksum: "x"}, f}}
+	}
+	base := files(repository.File{Name: "__1", Length: 5, Checksum: "a"})
+	root, err := repository.ParseRoot(1, []byte(`{"snapshots":[{"name":"s1","uuid":"u1","state":1}],"indices":{}}`))
+	require.NoError(t, err)
+	shared := lists{job: &job{snapshot: migration.Snapshot{Name: "s2"}}, base: anyBase("u1")}
+	r := &round{lists: shared, from: sides.Side{Root: root}}
+	for name, test := range map[string]struct {
+		file repository.File
+		fine bool
+	}{
+		"the same":      {repository.File{Name: "__1", Length: 5, Checksum: "a"}, true},
+		"another name":  {repository.File{Name: "__2", Length: 5, Checksum: "b"}, true},
+		"no checksum":   {repository.File{Name: "__1", Length: 5}, true},
+		"other bytes":   {repository.File{Name: "__1", Length: 5, Checksum: "b"}, false},
+		"more bytes":    {repository.File{Name: "__1", Length: 6, Checksum: "a"}, false},
+		"in the lists":  {repository.File{Name: "v__1", Length: 5, Checksum: "b"}, true},
+		"no base there": {repository.File{Name: "__1", Length: 5, Checksum: "b"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			of := base
+			if name == "no base there" {
+				of = nil
+			}
+			err := sameAsBase(shard, files(test.file), of)
+			if test.fine {
+				require.NoError(t, err)
+				return
+			}
+			blamed := r.blame(t.Context(), newPlan(Paging{}, nil), err)
+			requireKind(t, Unusable, blamed)
+			require.ErrorContains(t, blamed, "indices/i/0/__1")
+			require.ErrorContains(t, blamed, "/s1)")
+			g := &page{lists: shared}
+			require.ErrorIs(t, g.blame(t.Context(), newPlan(Paging{}, nil), err), sides.ErrMoved, "a page leaves that to the plan")
+		})
+	}
+}

@@ -1,0 +1,56 @@
+// Package serving says how a worker serves the two task queues: how much it does at once, how it polls, how often it
+// tells of its progress and how long it takes to stop. The worker command and the benchmark both take it from here, so
+// that what is measured is what runs.
+package serving
+
+import (
+	"time"
+
+	"go.temporal.io/sdk/worker"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// The defaults of the worker command.
+const (
+	Activities  = 50
+	Copies      = 4
+	StopTimeout = 30 * time.Second
+)
+
+// taskPollers is how many requests for activities wait at the Temporal server per queue. It splits a queue into four
+// partitions, and a task in one that nobody asks waits until it is passed on, 1.6 s beside free slots on server 1.29:
+// writers may be standing still that long. The client asks the partitions in turn.
+const taskPollers = 8
+
+// heartbeatThrottle is how often a heartbeat goes to Temporal at most. An activity learns of an abort by its heartbeats
+// only, and what one says is what people look at.
+const heartbeatThrottle = 3 * time.Second
+
+// Limits are what a person may choose.
+type Limits struct {
+	Activities  int // other than copies, that run at once
+	Copies      int // that run at once
+	StopTimeout time.Duration
+}
+
+// Defaults are the limits of a worker command without flags.
+func Defaults() Limits {
+	return Limits{Activities: Activities, Copies: Copies, StopTimeout: StopTimeout}
+}
+
+// Options are those of a worker on one of the queues. The queue of copies has no workflows.
+func Options(queue string, l Limits) worker.Options {
+	o := worker.Options{
+		MaxConcurrentActivityExecutionSize: l.Activities,
+		MaxConcurrentActivityTaskPollers:   taskPollers,
+		WorkerStopTimeout:                  l.StopTimeout,
+		MaxHeartbeatThrottleInterval:       heartbeatThrottle,
+		DefaultHeartbeatThrottleInterval:   heartbeatThrottle,
+	}
+	if queue == migration.CopyTaskQueue {
+		o.MaxConcurrentActivityExecutionSize = l.Copies
+		o.DisableWorkflowWorker = true
+	}
+	return o
+}

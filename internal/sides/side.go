@@ -1,0 +1,117 @@
+package sides
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/transfer"
+)
+
+// ErrMoved says that a repository isn't what it was when it was read. Who rests on it begins again
+// with what the repository is now.
+var ErrMoved = errors.New("the repository has changed")
+
+// Side is a repository as it stood on one side when it was read.
+type Side struct {
+	// Root is nil if there is none, or if it can't be understood: then Flaw says why.
+	*repository.Root
+	// Found says that there is a root.
+	Found bool
+	// Generation is the N of the root index-N: -1 if there is no root, and for the root of
+	// Elasticsearch 2.x.
+	Generation int64
+	// Data are the root's bytes, ETag names their version.
+	Data []byte
+	ETag string
+	// Info describes the root's object.
+	Info objectstore.Info
+	// Objects are those of the root folder, by key.
+	Objects map[string]objectstore.Object
+	// Flaw says why a root that is there can't be read: it is a *repository.FormatError, or what
+	// [Damaged] recognises.
+	Flaw error
+
+	store Store
+}
+
+// ReadSide reads the root folder and the highest root in it. A root that is damaged is a Flaw, not an
+// error. The error is [ErrMoved] if the root vanished after it was listed.
+func (s Store) ReadSide(ctx context.Context) (Side, error) {
+	side := Side{Generation: -1, store: s}
+	objects, generation, found, err := s.Highest(ctx)
+	if err != nil {
+		return side, err
+	}
+	side.Objects = objects
+	if generation, found = orLegacy(objects, generation, found); !found {
+		return side, nil
+	}
+	side.Found, side.Generation = true, generation
+	side.ETag = objects[side.Key()].ETag
+	data, info, err := s.Read(ctx, side.Key())
+	switch {
+	case Gone(err):
+		return side, fmt.Errorf("%w: %w", ErrMoved, err)
+	case Damaged(err):
+		side.Flaw = err
+		return side, nil
+	case err != nil:
+		return side, err
+	}
+	side.Data, side.Info, side.ETag = data, info, info.ETag
+	if root, err := repository.ParseRoot(generation, data); err != nil {
+		side.Flaw = err
+	} else {
+		side.Root = root
+	}
+	return side, nil
+}
+
+// Key is the root's own key.
+func (s Side) Key() string { return repository.RootIndexKey(s.Generation) }
+
+// Object is an object of the root folder; nil if there is none under the key.
+func (s Side) Object(key string) *objectstore.Object {
+	if o, ok := s.Objects[key]; ok {
+		return &o
+	}
+	return nil
+}
+
+// WithRoot is the side after another root was written there.
+func (s Side) WithRoot(root *repository.Root, data []byte) Side {
+	s.Root, s.Found, s.Generation, s.Data, s.ETag, s.Info, s.Flaw = root, true, root.Generation, data, "", objectstore.Info{}, nil
+	return s
+}
+
+// Unchanged makes sure that the highest root is still the one that was read; else the error is
+// [ErrMoved].
+func (s Side) Unchanged(ctx context.Context) error {
+	objects, generation, found, err := s.store.Highest(ctx)
+	if err != nil {
+		return err
+	}
+	if generation, found = orLegacy(objects, generation, found); !found {
+		generation = -1
+	}
+	if found != s.Found || generation != s.Generation || found && objects[s.Key()].ETag != s.ETag {
+		return ErrMoved
+	}
+	return nil
+}
+
+// Gone tells whether a read failed because there is no such object.
+func Gone(err error) bool {
+	lost, ok := errors.AsType[*transfer.Error](err)
+	return ok && lost.Kind == transfer.Vanished || objectstore.KindOf(err) == objectstore.NotFound
+}
+
+// Damaged tells whether a read failed because of the object itself: it can't be read unharmed, or is
+// larger than such an object may be.
+func Damaged(err error) bool {
+	broken, ok := errors.AsType[*transfer.Error](err)
+	return ok && broken.Kind == transfer.Corrupt || objectstore.KindOf(err) == objectstore.Invalid
+}
