@@ -37,6 +37,22 @@ const (
 	ActivityDeleteCopies           = "DeleteCopies"
 )
 
+// ActivityNames lists the names of all activities, for whoever has to know each of them: a worker that
+// must serve them, a test that must not forget one.
+func ActivityNames() []string {
+	return []string{
+		ActivityPreflight, ActivityEnsureTargetBucket, ActivityRegisterRepositories,
+		ActivityUnregisterRepositories, ActivityResolveIndices, ActivityTakeSnapshot,
+		ActivityAbortSnapshot, ActivityCopySnapshot, ActivityAwaitShards, ActivityCopyShards,
+		ActivityCopyPage, ActivityPublishSnapshot, ActivityCloseTarget, ActivityRestoreSnapshot,
+		ActivityOpenTarget, ActivityReadBlocks, ActivityBlockWrites, ActivityAwaitStandstill,
+		ActivityReadThrottles, ActivitySetThrottles, ActivityRestoreThrottles, ActivityAwaitFreeSlot,
+		ActivityLiftBlock, ActivityVerifyTarget, ActivityOpenTargetForWrites, ActivityCallWebhook,
+		ActivityAudit, ActivityMeasureFootprint, ActivityDeleteRehearsedIndices, ActivityDeleteSnapshots,
+		ActivityDeleteCopies,
+	}
+}
+
 // Run is what every activity needs to know of the migration: the plan, and the
 // token that keeps this run's repository apart from every other's.
 type Run struct {
@@ -65,8 +81,8 @@ type PreflightResult struct {
 	TargetVersion string   `json:"targetVersion"`
 	Indices       []Index  `json:"indices"`
 	Warnings      []string `json:"warnings,omitempty"`
-	// Problems are those that would keep the plan's migration from being carried
-	// out and that a rehearsal can do without; of a migration, they are the error.
+	// Problems are those that would stop the plan's migration and that a rehearsal can do without. In a
+	// migration they are the error.
 	Problems []string `json:"problems,omitempty"`
 }
 
@@ -114,7 +130,7 @@ type Snapshot struct {
 	Shards      int    `json:"shards"`
 }
 
-// CopyRequest asks for a snapshot to be carried to OSS and published.
+// CopyRequest asks for a snapshot to be copied to OSS and published.
 type CopyRequest struct {
 	Run
 	Snapshot Snapshot `json:"snapshot"`
@@ -123,11 +139,10 @@ type CopyRequest struct {
 	// Elasticsearch 2.x has -1 always.
 	BaseUUID       string `json:"baseUuid,omitempty"`
 	BaseGeneration int64  `json:"baseGeneration"`
-	// Again says that an earlier attempt may have carried some of it, so that it
-	// pays to look what is there.
+	// Again says that an earlier attempt may have copied some of it, so that it pays to check what is
+	// there.
 	Again bool `json:"again,omitempty"`
-	// Carried are the shards whose delta to BaseUUID was carried while the snapshot
-	// still ran.
+	// Carried are the shards whose delta to BaseUUID was copied while the snapshot still ran.
 	Carried []CarriedShard `json:"carried,omitempty"`
 }
 
@@ -153,7 +168,7 @@ type DoneShards struct {
 	Ended  bool            `json:"ended,omitempty"`
 }
 
-// CopyShardsRequest asks for shards of a running snapshot to be carried.
+// CopyShardsRequest asks for shards of a running snapshot to be copied.
 type CopyShardsRequest struct {
 	Run
 	Snapshot string          `json:"snapshot"`
@@ -162,7 +177,7 @@ type CopyShardsRequest struct {
 	Shards   []SnapshotShard `json:"shards"`
 }
 
-// CarriedShard is a shard whose delta stands in OSS and is proven. To of its range
+// CarriedShard is a shard whose delta was copied to OSS and is proven. To of its range
 // counts the blobs.
 type CarriedShard struct {
 	Range ShardRange `json:"range"`
@@ -174,18 +189,18 @@ type CarriedShard struct {
 	Digest Digest `json:"digest"`
 }
 
-// CopyShardsResult is what was carried. Shards that could not be found or have
-// changed meanwhile are left out: the copy of the whole snapshot sees to them.
+// CopyShardsResult is what was copied. Shards that could not be found, or that have changed, are left out: the
+// copy of the snapshot copies them.
 type CopyShardsResult struct {
 	Carried     []CarriedShard `json:"carried,omitempty"`
 	BlobsCopied int64          `json:"blobsCopied"`
 	BytesCopied int64          `json:"bytesCopied"`
-	// Why says what kept shards from being carried, for people.
+	// Why says what kept shards from being copied, for people.
 	Why string `json:"why,omitempty"`
 }
 
 // CopyResult is what a copy did. If it names pages, the delta was too large for
-// one activity: they are carried by CopyPage, and then PublishSnapshot
+// one activity: they are copied by CopyPage, and then PublishSnapshot
 // publishes. Else the snapshot is published when it returns.
 type CopyResult struct {
 	// Generation is the N of the root index-N that was published, -1 for the root
@@ -198,8 +213,8 @@ type CopyResult struct {
 	// Proven counts the blobs of the snapshot that were checked in a full listing
 	// of OSS; 0 if the delta alone was proved.
 	Proven int64 `json:"proven"`
-	// Moved says that the repository in S3 changed meanwhile, so that nothing was
-	// published and the copy begins again.
+	// Moved says that the repository in S3 changed during the copy, so that nothing was published and the
+	// copy begins again.
 	Moved bool       `json:"moved,omitempty"`
 	Pages *CopyPages `json:"pages,omitempty"`
 }
@@ -208,7 +223,7 @@ type CopyResult struct {
 type CopyPages struct {
 	Delta CopyDelta  `json:"delta"`
 	Pages []CopyPage `json:"pages"`
-	// CarriedBlobs and CarriedDigest sum up the carried shards that count: the
+	// CarriedBlobs and CarriedDigest sum up the shards that were copied while the snapshot ran and that count: the
 	// pages don't hold them.
 	CarriedBlobs  int64  `json:"carriedBlobs,omitempty"`
 	CarriedDigest Digest `json:"carriedDigest"`
@@ -221,20 +236,20 @@ type CopyDelta struct {
 	// the delta was found.
 	RootGeneration int64  `json:"rootGeneration"`
 	RootETag       string `json:"rootEtag"`
-	// Snapshots are the uuids of those to make whole; Base is the one that is
-	// whole in OSS, empty if there is none.
+	// Snapshots are the uuids of those to complete in OSS. Base is the one that is complete there, empty if
+	// there is none.
 	Snapshots []string `json:"snapshots"`
 	Base      string   `json:"base,omitempty"`
 }
 
-// CopyPage is a part of a delta that one activity carries.
+// CopyPage is a part of a delta that one activity copies.
 type CopyPage struct {
 	Shards []ShardRange `json:"shards"`
 	Blobs  int64        `json:"blobs"`
 	Bytes  int64        `json:"bytes"`
 }
 
-// PageRequest asks for a page to be carried. Again as in CopyRequest.
+// PageRequest asks for a page to be copied. Again as in CopyRequest.
 type PageRequest struct {
 	Run
 	Snapshot Snapshot  `json:"snapshot"`
@@ -255,7 +270,7 @@ type PageResult struct {
 	Moved  bool   `json:"moved,omitempty"`
 }
 
-// PublishRequest asks for a snapshot to be published whose pages are carried.
+// PublishRequest asks for a snapshot to be published whose pages are copied.
 type PublishRequest struct {
 	CopyRequest
 	Delta CopyDelta `json:"delta"`
@@ -328,7 +343,7 @@ type IndicesRequest struct {
 // setting name. An index without any has an empty entry.
 type Blocks map[string]map[string]string
 
-// LiftRequest asks for the blocks of the source to become again what they were.
+// LiftRequest asks for our write block to be removed from the source, so that its blocks are what they were.
 type LiftRequest struct {
 	Run
 	Found Blocks `json:"found"`
@@ -373,7 +388,7 @@ type HandoverRequest struct {
 	Run
 	Indices []Index `json:"indices"`
 	// Counters are the target's after the last restore: other ones, found before
-	// the block is lifted, mean that what was verified has changed.
+	// the block is removed, mean that what was verified has changed.
 	Counters WriteCounters `json:"counters,omitempty"`
 }
 

@@ -32,8 +32,7 @@ type AuditRequest struct {
 	Plan Plan `json:"plan" required:"true"`
 	// Token names the migration's run, as the last part of both folders.
 	Token string `json:"token" required:"true" example:"0f3c9a71"`
-	// Snapshot is the name or uuid of the only snapshot to look at; empty for the
-	// whole repository.
+	// Snapshot is the name or uuid of the only snapshot to check; empty for the complete repository.
 	Snapshot string `json:"snapshot,omitempty" example:"movies-r0003-a1"`
 	// Deep reads every byte that is needed in OSS.
 	Deep bool `json:"deep,omitempty" example:"true"`
@@ -44,8 +43,8 @@ func (r AuditRequest) Run() Run { return Run{Plan: r.Plan, Token: r.Token} }
 
 var auditToken = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-// AuditInput is an AuditRequest as it arrived. As Input does, it decodes from
-// any JSON whatever, and Request says what was wrong.
+// AuditInput is an AuditRequest as it arrived. Like Input, it decodes from any JSON, and Request says
+// what was wrong.
 type AuditInput struct {
 	raw     json.RawMessage
 	request AuditRequest
@@ -65,7 +64,8 @@ func NewAuditInput(request AuditRequest) (AuditInput, error) {
 func (in AuditInput) Request() (AuditRequest, error) {
 	if in.raw == nil {
 		return AuditRequest{}, &InvalidPlanError{Problems: []Problem{{
-			Field: "(input)", Message: "no request was given", Remedy: `pass {"plan": {...}, "token": "0f3c9a71"} as the workflow's one input; starter audit does`,
+			Field: "(input)", Message: "no request was given",
+			Remedy: `pass {"plan": {...}, "token": "0f3c9a71"} as the workflow's one input, as starter audit does`,
 		}}}
 	}
 	return in.request, in.err
@@ -100,7 +100,7 @@ func readAudit(data []byte) (AuditRequest, error) {
 	}
 	tree, err := readTree(data)
 	if err != nil {
-		return invalid(Problem{Field: "(input)", Message: err.Error(), Remedy: "mend the syntax"})
+		return invalid(Problem{Field: "(input)", Message: err.Error(), Remedy: "fix the syntax"})
 	}
 	if problems := checkShape("", tree, reflect.TypeFor[AuditRequest](), reflect.StructField{}); len(problems) > 0 {
 		for i, p := range problems {
@@ -112,11 +112,11 @@ func readAudit(data []byte) (AuditRequest, error) {
 	}
 	checked, err := json.Marshal(tree)
 	if err != nil {
-		return invalid(Problem{Field: "(input)", Message: err.Error(), Remedy: "mend the syntax"})
+		return invalid(Problem{Field: "(input)", Message: err.Error(), Remedy: "fix the syntax"})
 	}
 	var request AuditRequest
 	if err := json.Unmarshal(checked, &request); err != nil {
-		return invalid(Problem{Field: "(input)", Message: err.Error(), Remedy: "mend the field"})
+		return invalid(Problem{Field: "(input)", Message: err.Error(), Remedy: "fix the field"})
 	}
 	request.Plan = request.Plan.withDefaults()
 	problems := request.Plan.problems()
@@ -140,16 +140,15 @@ const (
 
 // AuditReport is what an audit has found.
 type AuditReport struct {
-	// Whole means: every blob that a successful snapshot needs stands in OSS,
-	// proven to be the same as in S3, and a cluster that reads OSS finds the root
-	// that S3 has. With AuditRequest.Snapshot it is about that snapshot only.
+	// Whole means complete: every blob that a successful snapshot needs is in OSS, proven to be the same
+	// as in S3, and a cluster that reads OSS finds the root that S3 has. With AuditRequest.Snapshot it is
+	// about that snapshot only.
 	Whole    bool   `json:"whole"`
 	Plan     string `json:"plan"`
 	Token    string `json:"token"`
 	Snapshot string `json:"snapshot,omitempty"`
 	Deep     bool   `json:"deep,omitempty"`
-	// Problems are sentences about the repository as a whole, each of which alone
-	// means that it isn't whole.
+	// Problems are sentences about the repository itself. Each alone means that it isn't complete.
 	Problems []string `json:"problems,omitempty"`
 
 	// SourceRoot and TargetRoot name the roots in S3 and OSS: index-N with the
@@ -161,7 +160,7 @@ type AuditReport struct {
 	SourceGeneration int64 `json:"sourceGeneration"`
 	TargetGeneration int64 `json:"targetGeneration"`
 	RootsEqual       bool  `json:"rootsEqual"`
-	// SnapshotsChecked counts the successful snapshots that were looked at. Broken
+	// SnapshotsChecked counts the successful snapshots that were checked. Broken
 	// names those that can't be trusted, at most AuditSnapshots of them.
 	SnapshotsChecked int      `json:"snapshotsChecked"`
 	SnapshotsBroken  int      `json:"snapshotsBroken"`
@@ -222,5 +221,5 @@ type AuditFinding struct {
 	TargetBytes int64 `json:"targetBytes"`
 }
 
-// Harmful tells how many of the findings keep the repository from being whole.
+// Harmful counts the findings that keep the repository from being complete.
 func (f AuditFindings) Harmful() int64 { return f.Blobs - f.Harmless }

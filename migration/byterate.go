@@ -26,7 +26,7 @@ func ParseByteRate(text string) (ByteRate, error) {
 	if text == "none" {
 		return 0, nil
 	}
-	wrong := fmt.Errorf("%.100q is no rate: write a number with a unit, such as \"50MB/s\" or \"100MiB/s\", or \"none\"", text)
+	wrong := fmt.Errorf("%.100q is not a rate: write a number with a unit, such as \"50MB/s\" or \"100MiB/s\", or \"none\"", text)
 	m := rateText.FindStringSubmatch(text)
 	if m == nil {
 		return 0, wrong
@@ -68,7 +68,7 @@ func (r ByteRate) MarshalJSON() ([]byte, error) { return []byte(strconv.Quote(r.
 func (r *ByteRate) UnmarshalJSON(data []byte) error {
 	var text string
 	if err := json.Unmarshal(data, &text); err != nil {
-		return fmt.Errorf("%.100s is no rate: write a string with a unit, such as \"50MB/s\"", data)
+		return fmt.Errorf("%.100s is not a rate: write a string with a unit, such as \"50MB/s\"", data)
 	}
 	parsed, err := ParseByteRate(text)
 	*r = parsed

@@ -29,7 +29,7 @@ func TestRate(t *testing.T) {
 	require.Equal(t, "1536KiB/s", migration.ByteRate(1536<<10).String())
 	for _, text := range []string{"", "50", "50MB", "50MBit/s", "0MB/s", "-1MB/s", "1.5MB/s", "50 MB", "1234567890B/s", "MB/s"} {
 		_, err := migration.ParseByteRate(text)
-		require.ErrorContains(t, err, "is no rate", text)
+		require.ErrorContains(t, err, "is not a rate", text)
 		require.ErrorContains(t, err, "50MB/s", text)
 	}
 	require.Error(t, new(migration.ByteRate).UnmarshalJSON([]byte("50")))
@@ -48,7 +48,7 @@ func TestBandwidthInput(t *testing.T) {
 	require.Empty(t, read(`"none"`).Problem())
 	require.Contains(t, migration.BandwidthInput{}.Problem(), "names no limit")
 	for text, problem := range map[string]string{
-		`"fast"`: "is no rate", `50`: "cannot unmarshal", `{"limit": "fast"}`: "is no rate", `{"limt": "50MB/s"}`: "unknown field", `{}`: "names no limit", `{"by": "ann"}`: "names no limit",
+		`"fast"`: "is not a rate", `50`: "cannot unmarshal", `{"limit": "fast"}`: "is not a rate", `{"limt": "50MB/s"}`: "unknown field", `{}`: "names no limit", `{"by": "ann"}`: "names no limit",
 		`null`: "names no limit", `[]`: "cannot unmarshal",
 	} {
 		in := read(text)

@@ -49,3 +49,19 @@ func TestEveryErrorTypeHasARemedy(t *testing.T) {
 	}
 	require.NotEmpty(t, ErrorRefused.Remedy())
 }
+
+// A remedy that the phase refuses would send a person the wrong way in the worst moment.
+func TestARemedyNamesOnlyWhatThePhaseAllows(t *testing.T) {
+	for errorType := range remedies {
+		require.Equal(t, errorType.Remedy(), errorType.RemedyIn(PhaseRounds))
+		for _, phase := range []Phase{PhaseCutover, PhaseAborting} {
+			text := errorType.RemedyIn(phase)
+			require.NotContains(t, text, "abort", "%s in %s", errorType, phase)
+			require.Contains(t, text, "send retry")
+		}
+		require.NotContains(t, errorType.RehearsalRemedy(), "retry", "a rehearsal waits for nobody")
+	}
+	require.Contains(t, ErrorVerification.RemedyIn(PhaseVerify), "An abort removes the write block")
+	require.Contains(t, ErrorTargetWritten.RemedyIn(PhaseFinalRound), "the next restore overwrites it")
+	require.Contains(t, ErrorTargetWritten.RemedyIn(PhaseCutover), "it stays")
+}

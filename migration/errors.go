@@ -1,12 +1,13 @@
 package migration
 
-// ErrorType is the type of a Temporal application error. Activities end with
-// one of these when a retry by itself can't mend what went wrong; everything
-// else they leave to Temporal's retries.
+import "strings"
+
+// ErrorType is the type of a Temporal application error. Activities end with one of these when no
+// retry of Temporal's fixes what went wrong; everything else they leave to Temporal's retries.
 type ErrorType string
 
-// The error types. ErrorInvalidPlan and ErrorAborted end the workflow, every
-// other one parks it until retry or abort.
+// The error types. ErrorInvalidPlan and ErrorAborted end the workflow, every other one parks it until
+// retry or abort.
 const (
 	ErrorInvalidPlan ErrorType = "InvalidPlan"
 	ErrorAborted     ErrorType = "Aborted"
@@ -21,14 +22,14 @@ const (
 	ErrorRefused ErrorType = "Refused"
 	// ErrorMissing: an index, bucket, repository or snapshot is not there.
 	ErrorMissing ErrorType = "Missing"
-	// ErrorSnapshotFailed: the snapshot ended PARTIAL or FAILED, or covers other
-	// indices than it should. The next attempt takes a new one.
+	// ErrorSnapshotFailed: the snapshot ended PARTIAL or FAILED, or covers other indices than it
+	// should. The next attempt takes a new one.
 	ErrorSnapshotFailed ErrorType = "SnapshotFailed"
-	// ErrorSnapshotUnusable: the snapshot was whole and is not any more (deleted,
-	// or blobs of it vanished). The next attempt takes a new one.
+	// ErrorSnapshotUnusable: the snapshot was complete and is not any more, because it was deleted or
+	// blobs of it vanished. The next attempt takes a new one.
 	ErrorSnapshotUnusable ErrorType = "SnapshotUnusable"
-	// ErrorRepository: the repository in OSS is not what the migration left there,
-	// or the one in S3 holds what no repository should.
+	// ErrorRepository: the repository in OSS is not what the migration left there, or the one in S3
+	// holds what no repository should.
 	ErrorRepository ErrorType = "RepositoryConflict"
 	// ErrorTargetWritten: somebody wrote to the target's indices.
 	ErrorTargetWritten ErrorType = "TargetWritten"
@@ -42,39 +43,90 @@ const (
 	ErrorWebhook ErrorType = "WebhookRefused"
 )
 
-// TakesNewSnapshot tells whether a retry after this error begins with a new
-// snapshot instead of with the step that failed.
+// TakesNewSnapshot tells whether a retry after this error begins with a new snapshot instead of with
+// the step that failed.
 func (t ErrorType) TakesNewSnapshot() bool {
 	return t == ErrorSnapshotFailed || t == ErrorSnapshotUnusable
 }
 
-// Remedy says what a person can do before retry.
-func (t ErrorType) Remedy() string {
-	switch t {
-	case ErrorPreflight:
-		return "mend what is listed, then retry; to change the plan, abort and start again"
-	case ErrorUnauthorized:
-		return "mend the credentials or permissions (`starter iam` prints the policies that are needed), then retry"
-	case ErrorSecret:
-		return "set the environment variable or file for every worker, restart the workers if need be, then retry"
-	case ErrorMissing:
-		return "bring back what is missing, then retry; to migrate other indices, abort and start again with another plan"
-	case ErrorSnapshotFailed:
-		return "look at the source cluster's health and at the shards that are named; retry takes a new snapshot"
-	case ErrorSnapshotUnusable:
-		return "make sure that nobody else deletes snapshots of this repository or objects below its base path; retry takes a new snapshot"
-	case ErrorRepository:
-		return "find out who else writes below this base path; abort and start again gets a fresh one"
-	case ErrorTargetWritten:
-		return "stop whatever writes to the target, then retry, which accepts what was written: before the cutover the next restore throws it away, during the cutover it stays"
-	case ErrorRestoreFailed:
-		return "look at the target's disks, health and the reason given; retry restores the failed indices anew"
-	case ErrorNoStandstill:
-		return "find out what still writes to the source; retry waits again, abort lifts the block"
-	case ErrorVerification:
-		return "compare the indices that are named; retry verifies again, abort lifts the block from the source"
-	case ErrorWebhook:
-		return "mend the webhook's receiver, then retry"
+// remedy is what helps against an error, in sentences: fix is what to do first, retry what to send then,
+// and abort what an abort offers instead.
+type remedy struct{ fix, retry, abort string }
+
+var remedies = map[ErrorType]remedy{
+	ErrorPreflight: {
+		"Fix what is listed.", "Then send retry.", "To change the plan, abort and start again.",
+	},
+	ErrorUnauthorized: {
+		"Fix the credentials or permissions (`starter iam` prints the policies that are needed).",
+		"Then send retry.", "",
+	},
+	ErrorSecret: {
+		"Set the environment variable or file for every worker. Restart the workers if necessary.",
+		"Then send retry.", "",
+	},
+	ErrorMissing: {
+		"Bring back what is missing.", "Then send retry.",
+		"To migrate other indices, abort and start again with another plan.",
+	},
+	ErrorSnapshotFailed: {
+		"Check the health of the source cluster and the shards that are named.",
+		"Then send retry, which takes a new snapshot.", "",
+	},
+	ErrorSnapshotUnusable: {
+		"Make sure that nobody else deletes snapshots of this repository or objects below its base path.",
+		"Then send retry, which takes a new snapshot.", "",
+	},
+	ErrorRepository: {
+		"Find out who else writes below this base path, and stop it.", "Then send retry.",
+		"If it fails again, abort and start again: a new migration has a base path of its own.",
+	},
+	ErrorTargetWritten: {
+		"Stop whatever writes to the target.",
+		"Then send retry, which accepts what was written: the next restore overwrites it.", "",
+	},
+	ErrorRestoreFailed: {
+		"Check the target's disks and health, and the reason that is given.",
+		"Then send retry, which restores the failed indices again.", "",
+	},
+	ErrorNoStandstill: {
+		"Find out what still writes to the source, and stop it.", "Then send retry, which waits again.",
+		"An abort removes the block.",
+	},
+	ErrorVerification: {
+		"Compare the indices that are named.", "Then send retry, which verifies again.",
+		"An abort removes the write block from the source.",
+	},
+	ErrorWebhook: {"Fix the receiver of the webhook.", "Then send retry.", ""},
+}
+
+func (t ErrorType) remedy() remedy {
+	if known, ok := remedies[t]; ok {
+		return known
 	}
-	return "mend the cause, then retry; abort ends the migration"
+	return remedy{"Fix the cause.", "Then send retry.", "An abort ends the migration."}
+}
+
+// Remedy says what a person can do in a phase that can be aborted.
+func (t ErrorType) Remedy() string { return t.remedy().in(PhaseRounds) }
+
+// RemedyIn says what a person can do in a phase, and names only what that phase allows.
+func (t ErrorType) RemedyIn(phase Phase) string {
+	r := t.remedy()
+	if t == ErrorTargetWritten && phase == PhaseCutover {
+		r.retry = "Then send retry, which accepts what was written: it stays."
+	}
+	return r.in(phase)
+}
+
+// RehearsalRemedy says what a person can do after a rehearsal, in which nothing waits for retry.
+func (t ErrorType) RehearsalRemedy() string {
+	return t.remedy().fix + " Then rehearse again."
+}
+
+func (r remedy) in(phase Phase) string {
+	if !phase.CanAbort() {
+		r.abort = ""
+	}
+	return strings.TrimSpace(r.fix + " " + r.retry + " " + r.abort)
 }

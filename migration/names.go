@@ -11,11 +11,10 @@ import (
 const WorkflowType = "Migration"
 
 const (
-	// TaskQueue carries the workflow and every activity but the copies.
+	// TaskQueue has the workflow and every activity but the copies.
 	TaskQueue = "snapferry"
-	// CopyTaskQueue carries the copy activities, so that copy workers can be
-	// many and stand where the bandwidth is, and so that a copy never keeps an
-	// unblock waiting for a slot.
+	// CopyTaskQueue has the copy activities. So copy workers can be many and stand where the bandwidth
+	// is, and a copy never keeps the removal of a block waiting for a slot.
 	CopyTaskQueue = "snapferry-copy"
 )
 
@@ -40,7 +39,7 @@ const Bandwidth = "bandwidth"
 // BandwidthInput says how much all copy activities together may read, and who
 // asked for it. The text of a rate alone, such as "50MB/s", is legal too.
 type BandwidthInput struct {
-	// Limit is needed: a signal without payload must not lift a limit.
+	// Limit is needed: a signal without payload must not remove a limit.
 	Limit  *ByteRate `json:"limit"`
 	By     string    `json:"by,omitempty"`
 	Reason string    `json:"reason,omitempty"`
@@ -51,7 +50,7 @@ type BandwidthInput struct {
 // Problem is what is wrong with the input, which then changes nothing.
 func (in BandwidthInput) Problem() string {
 	if in.problem == "" && in.Limit == nil {
-		return `it names no limit: send {"limit": "50MB/s"}, or "none" as the limit`
+		return `it names no limit: send {"limit": "50MB/s"}, or "none" to remove the limit`
 	}
 	return in.problem
 }
@@ -102,11 +101,11 @@ func Requests() []Request {
 func (r Request) Description() string {
 	switch r {
 	case RequestFreeze:
-		return "Block writes on the source, carry the last delta over and verify the target."
+		return "Block writes on the source, copy what was written last, and verify the target."
 	case RequestCutover:
-		return "Hand over: make the verified target writable. The source stays blocked; there is no way back."
+		return "Hand over: make the verified target writable. The source stays blocked. There is no way back."
 	case RequestAbort:
-		return "Stop, lift the write block from the source and report what remains where."
+		return "Stop, remove the write block from the source, and report what remains where."
 	case RequestPause:
 		return "Start no further step until resume. Not possible while writes are blocked."
 	case RequestResume:
@@ -126,10 +125,9 @@ type RequestInput struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// UnmarshalJSON takes whatever a person typed into the payload: the documented
-// object, or anything else as the reason. A payload that fails to decode would
-// be dropped by the SDK with nothing but a worker's log line, and a freeze or an
-// abort must not get lost for a missing brace's sake.
+// UnmarshalJSON takes whatever a person typed into the payload: the documented object, or anything else
+// as the reason. The SDK would drop a payload that fails to decode, with nothing but a line in a worker's
+// log, and a freeze or an abort must not get lost because a brace is missing.
 func (in *RequestInput) UnmarshalJSON(data []byte) error {
 	type plain RequestInput
 	*in = RequestInput{}
@@ -145,7 +143,7 @@ func (in *RequestInput) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// Shortened cuts what people wrote to what a status can carry.
+// Shortened cuts what people wrote to what a status can hold.
 func (in RequestInput) Shortened() RequestInput {
 	const longestBy, longestReason = 100, 500
 	return RequestInput{By: shorten(in.By, longestBy), Reason: shorten(in.Reason, longestReason)}

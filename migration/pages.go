@@ -26,7 +26,7 @@ func (r ShardRange) MarshalText() ([]byte, error) {
 func (r *ShardRange) UnmarshalText(text []byte) error {
 	m := shardRange.FindSubmatch(text)
 	if m == nil {
-		return fmt.Errorf("%.100q is no range of a shard's blobs such as gCFnl0ZYR4KbKGLA22rnjw/3:0-500", text)
+		return fmt.Errorf("%.100q is not a range of a shard's blobs such as gCFnl0ZYR4KbKGLA22rnjw/3:0-500", text)
 	}
 	r.IndexID = string(m[1])
 	for i, n := range []*int{&r.Shard, &r.From, &r.To} {
@@ -47,7 +47,7 @@ func (d Digest) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%016x",
 func (d *Digest) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(string(text), 16, 64)
 	if err != nil || len(text) != 16 {
-		return fmt.Errorf("%.100q is no digest of 16 hexadecimal digits", text)
+		return fmt.Errorf("%.100q is not a digest of 16 hexadecimal digits", text)
 	}
 	*d = Digest(n)
 	return nil
@@ -64,7 +64,7 @@ var snapshotShard = regexp.MustCompile(`^([^/]+)/([0-9]{1,9})$`)
 func (s *SnapshotShard) UnmarshalText(text []byte) error {
 	m := snapshotShard.FindSubmatch(text)
 	if m == nil {
-		return fmt.Errorf("%.100q is no shard of an index such as movies/3", text)
+		return fmt.Errorf("%.100q is not a shard of an index such as movies/3", text)
 	}
 	s.Index = string(m[1])
 	s.Shard, _ = strconv.Atoi(string(m[2])) // nine digits

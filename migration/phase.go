@@ -3,9 +3,8 @@ package migration
 // Phase is where a migration stands.
 type Phase string
 
-// The phases in their usual order. In makeReady, which freeze leads to, writes
-// are not blocked yet. When freeze.maxDuration passes without a
-// cutover, thaw lifts the block and leads back to rounds.
+// The phases in their usual order. In makeReady, which freeze leads to, writes are not blocked yet. When
+// freeze.maxDuration passes without a cutover, thaw removes the block and leads back to rounds.
 const (
 	PhasePreflight    Phase = "preflight"
 	PhasePrepare      Phase = "prepare"
@@ -19,17 +18,16 @@ const (
 	PhaseCutover      Phase = "cutover"
 	PhaseThaw         Phase = "thaw"
 	PhaseAborting     Phase = "aborting"
-	// PhaseRehearse and PhaseCleanUp are a rehearsal's: after makeReady it does
-	// what a migration does in the frozen window, while writes go on, and then
-	// removes all that it has made.
+	// PhaseRehearse and PhaseCleanUp are a rehearsal's. After makeReady it does what a migration does in
+	// the frozen window, while writes go on. Then it removes all that it has made.
 	PhaseRehearse  Phase = "rehearse"
 	PhaseCleanUp   Phase = "cleanUp"
 	PhaseCompleted Phase = "completed"
 	PhaseAborted   Phase = "aborted"
 )
 
-// Frozen tells whether writes to the source are blocked by us in this phase and
-// could be given free again: the frozen window and the wait for cutover.
+// Frozen tells whether in this phase we block writes to the source and could still remove the block: the
+// frozen window and the wait for cutover.
 func (p Phase) Frozen() bool {
 	switch p {
 	case PhaseFreeze, PhaseFinalRound, PhaseVerify, PhaseAwaitCutover:
@@ -41,8 +39,7 @@ func (p Phase) Frozen() bool {
 // Ended tells whether the migration is over.
 func (p Phase) Ended() bool { return p == PhaseCompleted || p == PhaseAborted }
 
-// BeforeFreeze tells whether the source takes writes and a freeze can still
-// come.
+// BeforeFreeze tells whether a freeze can still come. The source takes writes, or will again soon (thaw).
 func (p Phase) BeforeFreeze() bool {
 	switch p {
 	case PhasePreflight, PhasePrepare, PhaseBaseline, PhaseRounds, PhaseReady, PhaseThaw:
@@ -56,9 +53,8 @@ func (p Phase) CanAbort() bool {
 	return p != PhaseCutover && p != PhaseAborting && !p.Ended()
 }
 
-// Judge says what a request means in a phase: taken now, remembered for later,
-// or of no use, with a sentence for the person who sent it. It is the one place
-// that decides, for signals and updates alike.
+// Judge says what a request means in a phase: taken now, remembered for later, or ignored, with a
+// sentence for the person who sent it. It is the one place that decides, for signals and updates alike.
 func Judge(request Request, phase Phase, paused, needsAttention bool) (Verdict, string) {
 	if phase.Ended() {
 		return Ignored, "the migration has ended (" + string(phase) + ")"
@@ -70,40 +66,46 @@ func Judge(request Request, phase Phase, paused, needsAttention bool) (Verdict, 
 	case RequestFreeze:
 		switch {
 		case phase == PhaseRounds && paused:
-			return Remembered, "writes are blocked after resume"
+			return Remembered, "snapferry blocks writes after resume"
 		case phase == PhaseRounds:
-			return Taken, "writes are blocked as soon as the round in progress, if any, has ended"
+			return Taken, "snapferry blocks writes as soon as the round in progress, if any, has ended"
 		case phase == PhaseThaw:
-			return Remembered, "writes are blocked again once the block of the last freeze is lifted"
+			return Remembered, "snapferry blocks writes again once the block of the last freeze is removed"
 		case phase == PhaseReady:
-			return Ignored, "the clusters are made ready for the block already"
+			return Ignored, "snapferry is already preparing the block"
 		case phase.BeforeFreeze():
-			return Remembered, "writes are blocked once the baseline is restored"
+			return Remembered, "snapferry blocks writes once the baseline is restored"
 		case phase.Frozen():
-			return Ignored, "writes are blocked already"
+			return Ignored, "writes are already blocked"
 		}
 		return Ignored, "the cutover has begun: writes to the source stay blocked"
 	case RequestCutover:
 		switch {
 		case phase == PhaseAwaitCutover:
-			return Taken, "the source is looked at once more, then the target is opened for writes: wait for the phase completed before anything is pointed at it"
+			return Taken, "snapferry checks the source once more, then makes the target writable. " +
+				"Wait for the phase completed before you point applications at the target"
 		case phase.Frozen():
-			return Remembered, "the target is handed over once it is verified"
+			return Remembered, "snapferry hands over as soon as the target is verified"
 		case phase.BeforeFreeze():
-			return Ignored, "cutover needs a verified target: freeze first"
+			return Ignored, "cutover needs a verified target: send freeze first"
 		}
-		return Ignored, "the cutover has begun already"
+		return Ignored, "the cutover has already begun"
 	case RequestAbort:
 		if phase == PhaseCutover {
-			return Ignored, "the cutover has begun: two writable clusters would be worse than none, so nothing gives the source free from here on"
+			return Ignored, "the cutover has begun, and snapferry never makes the source writable again: " +
+				"two writable clusters would lose data"
 		}
-		return Taken, "the migration stops; if it has blocked writes, that block is lifted"
+		return Taken, "the migration stops. If it has blocked writes, it removes the block"
 	case RequestPause:
 		switch {
-		case phase.Frozen() || phase == PhaseThaw || phase == PhaseCutover:
-			return Ignored, "writes are blocked, a pause would only keep them blocked for longer; abort gives the source free"
+		case phase.Frozen():
+			return Ignored, "a pause would only keep writes blocked for longer. To make the source writable again, send abort"
+		case phase == PhaseThaw:
+			return Ignored, "snapferry is removing the write block: a pause would only keep writes blocked for longer"
+		case phase == PhaseCutover:
+			return Ignored, "the cutover has begun: a pause would only keep writes blocked for longer"
 		case paused:
-			return Ignored, "it is paused already"
+			return Ignored, "it is already paused"
 		}
 		return Taken, "no further step starts until resume"
 	case RequestResume:
@@ -123,9 +125,9 @@ func Judge(request Request, phase Phase, paused, needsAttention bool) (Verdict, 
 		case phase == PhaseRounds:
 			return Taken, "a round starts now, or once the round in progress has ended"
 		case phase == PhaseThaw:
-			return Remembered, "a round starts once the block is lifted"
+			return Remembered, "a round starts once the block is removed"
 		case phase == PhaseReady:
-			return Ignored, "rounds have ended: the clusters are made ready for the block"
+			return Ignored, "rounds have ended: snapferry is preparing the block"
 		case phase.BeforeFreeze():
 			return Remembered, "a round starts once the baseline is restored"
 		}

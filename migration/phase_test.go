@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The whole table: what becomes of each request in each phase.
+// The complete table: what becomes of each request in each phase.
 func TestJudge(t *testing.T) {
 	const (
 		T = Taken

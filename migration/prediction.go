@@ -9,11 +9,11 @@ import (
 type Prediction struct {
 	// AtMillis is the epoch time for which it holds.
 	AtMillis int64 `json:"atMillis"`
-	// Writes is how many operations the last round lacks, DeltaBytes what carrying
-	// them probably comes to.
+	// Writes is how many operations the last round lacks, DeltaBytes how much has probably to be copied for
+	// them.
 	Writes     int64 `json:"writes"`
 	DeltaBytes int64 `json:"deltaBytes"`
-	// Millis is the whole window, as in FrozenWindow.
+	// Millis is the complete window, as in FrozenWindow.
 	Millis         int64 `json:"millis"`
 	BlockMillis    int64 `json:"blockMillis"`
 	SnapshotMillis int64 `json:"snapshotMillis"`
@@ -51,8 +51,8 @@ const (
 	docsPerMilli      = 40 // read and compared on both clusters
 )
 
-// Predict says what a window will take in which so many operations have to be
-// carried. It knows as much as the rounds have shown: without any, nothing.
+// Predict says what a window will take in which so many operations have to be copied. It knows as much
+// as the rounds have shown: without any, nothing.
 func (m Measured) Predict(writes int64) Prediction {
 	p := Prediction{Writes: writes, DeltaBytes: m.deltaBytes(writes)}
 	time := func(throttled bool, took func(Round) (bytes, millis int64)) int64 {
@@ -103,18 +103,18 @@ func (l line) at(bytes int64) int64 { return int64(math.Round(l.fixed + l.perByt
 
 type point struct{ bytes, millis float64 }
 
-// throttleFree is so little that no throttle slows it down noticeably: 40 MB/s
-// carry it in a tenth of a second.
+// throttleFree is so little that no throttle slows it down noticeably: at 40 MB/s it takes a tenth of a
+// second.
 const throttleFree = 4 << 20
 
 // line fits one part's times. Only rounds with the window's throttles tell how
 // fast the clusters are in it; of the others, the smallest tell what the part
-// takes whatever it carries. Without any with the window's throttles all rounds
+// takes whatever its size. Without any with the window's throttles all rounds
 // are taken as they are, which predicts too much rather than too little. No byte
-// takes longer than it did in the round that was fastest as a whole. throttled says
-// that Elasticsearch's throttles slow the part down where they are not lifted.
+// takes longer than it did in the round that was fastest. throttled says
+// that Elasticsearch's throttles slow the part down where they are not raised.
 func (m Measured) line(throttled bool, took func(Round) (bytes, millis int64)) line {
-	var lifted, free, gentle, all []point
+	var raised, free, gentle, all []point
 	fastest := math.Inf(1)
 	for _, r := range m.Rounds {
 		bytes, millis := took(r)
@@ -125,25 +125,25 @@ func (m Measured) line(throttled bool, took func(Round) (bytes, millis int64)) l
 		}
 		switch {
 		case r.Lifted:
-			lifted = append(lifted, p)
+			raised = append(raised, p)
 		case bytes <= throttleFree && r.Kind != RoundBaseline:
 			free = append(free, p)
 		default:
 			gentle = append(gentle, p)
 		}
 	}
-	if len(lifted) == 0 {
+	if len(raised) == 0 {
 		return fit(all, fastest)
 	}
-	if throttled && len(lifted)+len(free) == 1 {
-		fastest = min(fastest, steepestBeside(lifted[0], gentle))
+	if throttled && len(raised)+len(free) == 1 {
+		fastest = min(fastest, steepestBeside(raised[0], gentle))
 	}
-	return fit(append(lifted, free...), fastest)
+	return fit(append(raised, free...), fastest)
 }
 
-// liftedGain is how many times as fast a throttled part is at least without its
+// raisedGain is how many times as fast a throttled part is at least without its
 // throttle. On 5.5.2 a snapshot was 6 times as fast, a restore 14 times.
-const liftedGain = 2
+const raisedGain = 2
 
 // steepestBeside bounds what a byte takes where a single round tells how fast the
 // clusters are: a larger one took as long as it did although it was throttled.
@@ -153,7 +153,7 @@ func steepestBeside(p point, larger []point) float64 {
 		if other.bytes < 2*p.bytes {
 			continue
 		}
-		steepest = min(steepest, max(other.millis-p.millis, 0)/(other.bytes-p.bytes)/liftedGain)
+		steepest = min(steepest, max(other.millis-p.millis, 0)/(other.bytes-p.bytes)/raisedGain)
 	}
 	return steepest
 }

@@ -56,15 +56,15 @@ func (p Plan) RestoresAliases() bool { return !p.Rehearsal && !p.Restore.Exclude
 
 // Rehearsal is what a rehearsal has found.
 type Rehearsal struct {
-	// Window is the frozen window to expect: what a migration would do while writes
-	// are blocked was done while they went on, and measured. Only BlockMillis is
-	// reckoned. Nil if the rehearsal didn't come so far.
+	// Window is the frozen window to expect: what a migration would do while writes are blocked was done
+	// while they went on, and measured. Only BlockMillis is an estimate. Nil if the rehearsal didn't come
+	// so far.
 	Window *FrozenWindow `json:"window,omitempty"`
-	// AfterInterval is what a window will probably take that begins a whole
-	// rounds.interval after the last round, at the rate at which the source was
-	// written; nil if that isn't known. A hot round makes it shorter.
+	// AfterInterval is what a window will probably take that begins one rounds.interval after the last
+	// round, at the rate at which the source was written; nil if that isn't known. A hot round makes it
+	// shorter.
 	AfterInterval *Prediction `json:"afterInterval,omitempty"`
-	// Footprint is the room that it took; nil if it didn't come so far.
+	// Footprint is the space that it took; nil if it didn't come so far.
 	Footprint *Footprint `json:"footprint,omitempty"`
 	// Attention is what would have needed a person's attention in a migration, in
 	// the order in which it came up; AttentionOmitted counts what was left out of
@@ -75,7 +75,7 @@ type Rehearsal struct {
 	EndedIn Phase `json:"endedIn,omitempty"`
 }
 
-// Footprint is the room that a migration takes, in bytes, beside the source.
+// Footprint is the space that a migration takes, in bytes, beside the source.
 type Footprint struct {
 	// TargetBytes is what the indices take on the target's disks with the plan's
 	// restore.replicas, TargetBytesAfterCutover with the source's replicas.
@@ -123,8 +123,7 @@ type RehearsedIndicesRequest struct {
 	Begun    []string      `json:"begun,omitempty"`
 }
 
-// JudgeRehearsal is Judge for a rehearsal: it freezes nothing, hands nothing over
-// and waits for nobody.
+// JudgeRehearsal is Judge for a rehearsal: it freezes nothing, hands nothing over and waits for nobody.
 func JudgeRehearsal(request Request, phase Phase, paused bool) (Verdict, string) {
 	switch {
 	case phase.Ended():
@@ -132,20 +131,20 @@ func JudgeRehearsal(request Request, phase Phase, paused bool) (Verdict, string)
 	case phase == PhaseAborting:
 		return Ignored, "the rehearsal is being aborted"
 	case phase == PhaseCleanUp:
-		return Ignored, "the rehearsal is over and only removes what it has made"
+		return Ignored, "the rehearsal is over: it only removes what it has made"
 	}
 	switch request {
 	case RequestFreeze, RequestCutover:
-		return Ignored, "this is a rehearsal: it blocks nothing and hands nothing over, and ends by itself"
+		return Ignored, "this is a rehearsal: it blocks nothing, hands nothing over, and ends automatically"
 	case RequestRound:
-		return Ignored, "this is a rehearsal: it runs the rounds that it needs by itself"
+		return Ignored, "this is a rehearsal: it runs the rounds that it needs automatically"
 	case RequestRetry:
-		return Ignored, "this is a rehearsal: nothing waits for a person, it only notes what would have needed attention"
+		return Ignored, "this is a rehearsal: it waits for nobody, and only reports what would have needed attention"
 	case RequestAbort:
 		return Taken, "the rehearsal stops and removes what it has made"
 	case RequestPause:
 		if paused {
-			return Ignored, "it is paused already"
+			return Ignored, "it is already paused"
 		}
 		return Taken, "no further step starts until resume"
 	case RequestResume:

@@ -1,14 +1,13 @@
 package migration
 
-// The results that a report can carry.
+// The results that a report can have.
 const (
 	ResultCompleted = "completed"
 	ResultAborted   = "aborted"
 	ResultRehearsed = "rehearsed"
 )
 
-// Report is the workflow's result: what was carried, how long writes stood
-// still, and the proof.
+// Report is the workflow's result: what was copied, how long writes stood still, and the proof.
 type Report struct {
 	Result     string `json:"result"`
 	WorkflowID string `json:"workflowId"`
@@ -62,8 +61,7 @@ type Round struct {
 	EndTimeMillis   int64  `json:"endTimeMillis"`
 	BlobsCopied     int64  `json:"blobsCopied"`
 	BytesCopied     int64  `json:"bytesCopied"`
-	// BlobsStreamed and BytesStreamed are those of them that were carried while the
-	// snapshot still ran.
+	// BlobsStreamed and BytesStreamed are those of them that were copied while the snapshot still ran.
 	BlobsStreamed int64 `json:"blobsStreamed,omitempty"`
 	BytesStreamed int64 `json:"bytesStreamed,omitempty"`
 	// BlobsSkipped and BytesSkipped are those of the snapshot that the target
@@ -76,8 +74,8 @@ type Round struct {
 	SnapshotMillis int64 `json:"snapshotMillis"`
 	CopyMillis     int64 `json:"copyMillis"`
 	RestoreMillis  int64 `json:"restoreMillis"`
-	// BytesRestored and BytesReused split what the target's shards hold by
-	// whether the restore carried it or found it there.
+	// BytesRestored and BytesReused split what the target's shards hold by whether the restore read it
+	// from the repository or found it there.
 	BytesRestored int64 `json:"bytesRestored"`
 	BytesReused   int64 `json:"bytesReused"`
 	Docs          int64 `json:"docs"`
@@ -85,7 +83,7 @@ type Round struct {
 	// Writes counts the operations on the source between the last round's
 	// snapshot and this one.
 	Writes int64 `json:"writes"`
-	// Lifted says that the clusters' throttles were those of the window.
+	// Lifted says that the clusters' throttles were raised to those of the window.
 	Lifted bool `json:"lifted,omitempty"`
 }
 

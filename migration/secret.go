@@ -1,7 +1,7 @@
 package migration
 
 import (
-	"fmt"
+	"errors"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -25,5 +25,6 @@ func (r SecretRef) Validate() error {
 	case found && kind == "file" && filepath.IsAbs(rest):
 		return nil
 	}
-	return fmt.Errorf("must be a reference to a secret, not the secret itself: env:NAME (an environment variable of the worker) or file:/PATH (an absolute path that the worker can read)")
+	return errors.New("must be a reference to a secret, not the secret itself: " +
+		"env:NAME (an environment variable of the worker) or file:/PATH (an absolute path that the worker can read)")
 }

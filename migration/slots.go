@@ -2,8 +2,7 @@ package migration
 
 import "time"
 
-// DefaultSlotWait is the interval of Amazon's automatic snapshots: whatever one
-// of them stands in the way of, it doesn't for longer.
+// DefaultSlotWait is the interval of Amazon's automatic snapshots: none of them is in the way for longer.
 const DefaultSlotWait = Duration(time.Hour)
 
 // FreeSlotRequest asks for a moment in which no snapshot runs on either cluster,
@@ -14,12 +13,12 @@ type FreeSlotRequest struct {
 	// nothing but that no snapshot runs or is due now.
 	PredictedWindowMillis int64 `json:"predictedWindowMillis"`
 	// DeadlineMillis is the epoch time at which the wait ends; an attempt after a
-	// crash must not begin it anew. 0 is the plan's freeze.slotWait after the
+	// crash must not begin it again. 0 is the plan's freeze.slotWait after the
 	// attempt began.
 	DeadlineMillis int64 `json:"deadlineMillis,omitempty"`
 }
 
-// FreeSlot is what the clusters' snapshot slots looked like in the end.
+// FreeSlot is what was seen of the clusters' snapshot slots in the end.
 type FreeSlot struct {
 	// Free tells that the predicted window fits. Otherwise Obstacles say, in
 	// sentences, what stands in the way: the deadline passed, or no wait would help.
@@ -33,8 +32,7 @@ type FreeSlot struct {
 	Warnings []string `json:"warnings,omitempty"`
 }
 
-// AutomaticSnapshots are those that a vendor takes by itself, as far as their
-// start times tell.
+// AutomaticSnapshots are those that a vendor takes automatically, as far as their start times tell.
 type AutomaticSnapshots struct {
 	// Cluster is source or target.
 	Cluster    string `json:"cluster"`

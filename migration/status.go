@@ -21,14 +21,14 @@ type Status struct {
 	Round       int     `json:"round"`
 	RoundsEnded int     `json:"roundsEnded"`
 	Rounds      []Round `json:"rounds,omitempty"`
-	// NextRoundMillis is the epoch time at which the next round starts by itself.
+	// NextRoundMillis is the epoch time at which the next round starts automatically.
 	NextRoundMillis int64 `json:"nextRoundMillis,omitempty"`
 	// Indices are those of the newest round, at most StatusIndices of them;
 	// IndicesTotal counts all.
 	Indices      []IndexStatus `json:"indices,omitempty"`
 	IndicesTotal int           `json:"indicesTotal"`
-	// FrozenSinceMillis is the epoch time of the write block, FrozenUntilMillis
-	// that at which the dead man's switch lifts it.
+	// FrozenSinceMillis is the epoch time of the write block, FrozenUntilMillis that at which the dead
+	// man's switch removes it.
 	FrozenSinceMillis int64         `json:"frozenSinceMillis,omitempty"`
 	FrozenUntilMillis int64         `json:"frozenUntilMillis,omitempty"`
 	FrozenWindow      *FrozenWindow `json:"frozenWindow,omitempty"`
@@ -38,8 +38,8 @@ type Status struct {
 	CutoverRequested bool `json:"cutoverRequested,omitempty"`
 	// Attention is set while the migration waits for retry or abort.
 	Attention *Attention `json:"attention,omitempty"`
-	// Copy is set while a delta is carried in pages. Bandwidth is the limit on all
-	// copies, if it is another than the plan's.
+	// Copy is set while a delta is copied in pages. Bandwidth is the limit on all copies, if it is another
+	// than the plan's.
 	Copy *CopyProgress `json:"copy,omitempty"`
 	// Prediction is what the frozen window would take if it began when the last
 	// round ended, or right before the block.
@@ -77,7 +77,7 @@ type IndexStatus struct {
 	Equal      *bool `json:"equal,omitempty"`
 }
 
-// Attention is a failure that no retry by itself can mend.
+// Attention is a failure that no retry of Temporal's fixes: a person is needed.
 type Attention struct {
 	// Step is the step that failed, in words; Type is the error's class.
 	Step string `json:"step"`
@@ -120,8 +120,7 @@ type Progress struct {
 	Waiting string `json:"waiting,omitempty"`
 }
 
-// Convergence says what follows when rounds.until has nothing more to gain; nothing
-// as long as it has.
+// Convergence says what to do when rounds.until has nothing more to gain; nothing as long as it has.
 func (s Status) Convergence() string {
 	if !s.CloseEnough {
 		return ""
@@ -129,9 +128,11 @@ func (s Status) Convergence() string {
 	aim := s.Plan.Rounds.Until.Window
 	switch reached := s.Prediction != nil && s.Prediction.Millis <= aim.Std().Milliseconds(); {
 	case !reached:
-		return fmt.Sprintf("The rounds no longer make the window shorter, which is longer than rounds.until (%s): freeze if that is short enough; freeze.auto doesn't", aim)
+		return fmt.Sprintf("The rounds no longer make the window shorter, and it is longer than rounds.until (%s). "+
+			"freeze.auto does not freeze. If the window is short enough for you, send freeze.", aim)
 	case s.AutoSpent && s.Plan.Freeze.Auto:
-		return "The rounds have come close enough (rounds.until). The last window ended without a cutover, so freeze.auto freezes no more: freeze when somebody is there for the cutover"
+		return "The predicted window is short enough (rounds.until). " +
+			"The last window ended without a cutover, so freeze.auto freezes no more. Send freeze when somebody is there for the cutover."
 	}
-	return "The rounds have come close enough (rounds.until): freeze now"
+	return "The predicted window is short enough (rounds.until): send freeze now."
 }

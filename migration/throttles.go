@@ -40,7 +40,7 @@ const (
 	ThrottleKeep Throttle = "keep"
 	// ThrottleUnlimited takes the limit away.
 	ThrottleUnlimited Throttle = "unlimited"
-	// DefaultWindowThrottle is more than any node's disks and network carry. With it
+	// DefaultWindowThrottle is more than any node's disks and network can do. With it
 	// 5.5.2 took a snapshot of 375 MB in 1.7 s instead of 9.8 s, and 5.5.3 restored
 	// it in 0.7 s instead of 9.6 s.
 	DefaultWindowThrottle Throttle = "4gb"
@@ -107,7 +107,7 @@ func (c *checker) checkThrottles(plan Plan) {
 	} {
 		other, twice := given.settings[given.setting]
 		if _, set := given.throttle.Setting(); set && twice {
-			c.add(given.field, string(given.throttle), fmt.Sprintf("is given as %s.%s (%v) as well", given.where, given.setting, other), "remove one of the two")
+			c.add(given.field, string(given.throttle), fmt.Sprintf("is also set by %s.%s (%v)", given.where, given.setting, other), "remove one of the two")
 		}
 	}
 }
@@ -118,18 +118,18 @@ func (c *checker) checkLimits(field string, limits Limits) {
 		value Throttle
 	}{{"snapshot", limits.Snapshot}, {"restore", limits.Restore}, {"recovery", limits.Recovery}} {
 		number, ok := limit.value.bytes()
-		switch remedy := fmt.Sprintf("for example %s: 40mb; or keep, which leaves what stands on the cluster, or unlimited", limit.name); {
+		switch remedy := fmt.Sprintf("for example %s: 40mb, or keep (what is set on the cluster stays), or unlimited", limit.name); {
 		case limit.value == "", limit.value == ThrottleKeep, limit.value == ThrottleUnlimited:
 		case !ok:
-			c.add(field+"."+limit.name, string(limit.value), "is no number of bytes per second with a unit", remedy)
+			c.add(field+"."+limit.name, string(limit.value), "is not a number of bytes per second with a unit", remedy)
 		case number < slowestThrottle || number > fastestThrottle:
 			c.add(field+"."+limit.name, string(limit.value), "must be from 1mb to 1tb", remedy)
 		}
 	}
 }
 
-// ThrottlesFound is what stood on the clusters before snapferry changed it. It
-// is read once and then carried along: a later look would find our own values.
+// ThrottlesFound is what stood on the clusters before snapferry changed it. It is read once and then
+// kept: whoever reads later finds our own values.
 type ThrottlesFound struct {
 	// Snapshot is max_snapshot_bytes_per_sec of the repository on the source,
 	// Restore max_restore_bytes_per_sec of that on the target, each as the cluster
@@ -145,7 +145,7 @@ type ThrottlesFound struct {
 
 // RecoveryFound is indices.recovery.max_bytes_per_sec among the cluster's
 // settings; empty where it wasn't set. Only the transient one is ever changed: it
-// goes before the persistent one, and is gone by itself after a full restart.
+// goes before the persistent one, and disappears with a full restart.
 type RecoveryFound struct {
 	Transient  string `json:"transient,omitempty"`
 	Persistent string `json:"persistent,omitempty"`
@@ -164,7 +164,7 @@ type ThrottlesSet struct {
 	Warnings []string `json:"warnings,omitempty"`
 }
 
-// RestoreThrottlesRequest asks for what was found to be put back.
+// RestoreThrottlesRequest asks for what was found to be restored.
 type RestoreThrottlesRequest struct {
 	Run
 	Found ThrottlesFound `json:"found"`

@@ -41,7 +41,7 @@ func TestThrottleAsASetting(t *testing.T) {
 }
 
 func TestThrottlesThatAreRefused(t *testing.T) {
-	const noRate = ") is no number of bytes per second with a unit; for example snapshot: 40mb; or keep, which leaves what stands on the cluster, or unlimited"
+	const noRate = ") is not a number of bytes per second with a unit; for example snapshot: 40mb, or keep (what is set on the cluster stays), or unlimited"
 	for plan, says := range map[string]string{
 		"throttles: {window: {snapshot: 40}}":                    "throttles.window.snapshot (40) must be a string; for example snapshot: 40mb",
 		"throttles: {window: {snapshot: \"0\"}}":                 "throttles.window.snapshot (0" + noRate,
@@ -54,7 +54,7 @@ func TestThrottlesThatAreRefused(t *testing.T) {
 		"throttles: {round: {snapshot: 40mb}}":                   "throttles.round is not a field of a plan; did you mean throttles.rounds?",
 		"freeze: {slotWait: 100ms}":                              `freeze.slotWait ("100ms") must be at least 1s; for example slotWait: 1h`,
 		"freeze: {slotWait: 1000h}":                              "freeze.slotWait (1000h) must be at most 720h",
-		"throttles: {window: {restore: fast, snapshot: faster}}": "throttles.window.restore (fast) is no number of bytes per second",
+		"throttles: {window: {restore: fast, snapshot: faster}}": "throttles.window.restore (fast) is not a number of bytes per second",
 	} {
 		t.Run(plan, func(t *testing.T) {
 			_, err := Decode([]byte(wholePlan + plan))
@@ -68,12 +68,12 @@ func TestThrottlesOfRoundsAreGivenOnce(t *testing.T) {
 	registered := strings.Replace(wholePlan, "    roleArn:", "    settings: {max_snapshot_bytes_per_sec: 80mb}\n    roleArn:", 1)
 	require.NotEqual(t, wholePlan, registered)
 	_, err := Decode([]byte(registered + "throttles: {rounds: {snapshot: 20mb}}"))
-	require.ErrorContains(t, err, "throttles.rounds.snapshot (20mb) is given as source.repository.settings.max_snapshot_bytes_per_sec (80mb) as well; remove one of the two")
+	require.ErrorContains(t, err, "throttles.rounds.snapshot (20mb) is also set by source.repository.settings.max_snapshot_bytes_per_sec (80mb); remove one of the two")
 	_, err = Decode([]byte(registered + "throttles: {rounds: {snapshot: keep, restore: 20mb}, window: {snapshot: 100mb}}"))
 	require.NoError(t, err)
 }
 
-// Workflow state carries what was found, nothing more than there is.
+// Workflow state keeps what was found, nothing more than there is.
 func TestThrottlesFoundAsJSON(t *testing.T) {
 	text, err := json.Marshal(ThrottlesFound{Snapshot: "20mb", Recovery: &RecoveryFound{Persistent: "60mb"}})
 	require.NoError(t, err)

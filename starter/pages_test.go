@@ -310,7 +310,7 @@ func TestABandwidthThatIsNone(t *testing.T) {
 		require.Empty(t, fake.updates)
 	}
 	_, errs := newConsole(t, newFake(t)).run(exitUsage, "bandwidth", "movies", "50MB")
-	require.Contains(t, errs, `the last argument is the limit: "50MB" is no rate`)
+	require.Contains(t, errs, `the last argument is the limit: "50MB" is not a rate`)
 	_, errs = newConsole(t, newFake(t)).run(exitNotFound, "bandwidth", "movies", "50MB/s")
 	require.Contains(t, errs, "there is no migration movies")
 	ended := newFake(t, moment{state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED})

@@ -8,9 +8,9 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// Audit compares the repository in OSS with the one in S3 and writes nothing. It
-// completes with what it found, whole or not; it fails with InvalidPlan, or
-// with the reason why the repositories can't be read.
+// Audit compares the repository in OSS with the one in S3 and writes nothing. It completes with what it
+// found, complete or not. It fails with InvalidPlan, or with the reason why the repositories can't be
+// read.
 func Audit(ctx workflow.Context, input migration.AuditInput) (migration.AuditReport, error) {
 	request, err := input.Request()
 	if err != nil {

@@ -55,7 +55,7 @@ func TestAuditCompletesWithWhatItFound(t *testing.T) {
 		require.Equal(t, "r1", r.Snapshot)
 		require.True(t, r.Deep)
 		if failures++; failures < 3 {
-			return migration.AuditReport{}, temporal.NewApplicationError("S3 is busy", "Throttled") // passes by itself
+			return migration.AuditReport{}, temporal.NewApplicationError("S3 is busy", "Throttled") // passes without a person
 		}
 		return want, nil
 	})
@@ -63,9 +63,9 @@ func TestAuditCompletesWithWhatItFound(t *testing.T) {
 	require.Equal(t, want, found)
 
 	page := report.AuditPage(found)
-	require.Contains(t, page, "**Not whole**: 1 of 3 snapshots are broken.")
+	require.Contains(t, page, "**Not complete**: 1 of 3 snapshots are broken.")
 	require.Contains(t, page, "`indices/x/0/__1`: it is not in OSS")
-	require.Contains(t, report.AuditPage(migration.AuditReport{Whole: true}), "**Whole**")
+	require.Contains(t, report.AuditPage(migration.AuditReport{Whole: true}), "**Complete**")
 }
 
 func TestAuditFailsWithTheReason(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// inPages has every copy of a world carried in so many pages of ten blobs.
+// inPages makes every copy of a world in so many pages of ten blobs.
 func (w *world) inPages(pages int) {
 	w.pages = make([]migration.CopyPage, pages)
 	for i := range w.pages {
@@ -171,7 +171,7 @@ func TestBandwidthIsSharedAndChanged(t *testing.T) {
 		require.Contains(t, []int64{160e6, 80e6, 53_333_333, 40e6}, got, "a share of the plan's limit")
 	})
 	w.env.RegisterDelayedCallback(func() {
-		require.Equal(t, int64(160e6), share(w), "nothing is carried: the whole of it")
+		require.Equal(t, int64(160e6), share(w), "nothing is copied: all of it")
 		w.env.SignalWorkflow(migration.Bandwidth, map[string]string{"limit": "30MB/s", "by": "ann"})
 		w.env.SignalWorkflow(migration.Bandwidth, map[string]string{"limit": "fast"})
 		w.env.SignalWorkflow(migration.Bandwidth, nil)
@@ -181,7 +181,7 @@ func TestBandwidthIsSharedAndChanged(t *testing.T) {
 		require.Equal(t, int64(30e6), share(w))
 		status := w.status()
 		require.Equal(t, "30MB/s", status.Bandwidth.String())
-		require.Contains(t, fmt.Sprint(status.Warnings), `"fast" is no rate`)
+		require.Contains(t, fmt.Sprint(status.Warnings), `"fast" is not a rate`)
 		require.Contains(t, fmt.Sprint(status.Warnings), "it names no limit")
 		w.env.UpdateWorkflow(migration.Bandwidth, "1", good.callbacks(), map[string]string{"limit": "5MB/s"})
 		w.env.UpdateWorkflow(migration.Bandwidth, "2", bad.callbacks(), "fast")
@@ -191,7 +191,7 @@ func TestBandwidthIsSharedAndChanged(t *testing.T) {
 	w.run()
 	w.completed()
 	require.Contains(t, good.answer.Message, "5MB/s")
-	require.ErrorContains(t, bad.rejected, "is no rate")
+	require.ErrorContains(t, bad.rejected, "is not a rate")
 }
 
 func TestCopyWithoutAMigration(t *testing.T) {

@@ -10,13 +10,14 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// cutover hands over. It can't be aborted or cancelled: from here on the source
-// stays blocked whatever happens.
+// cutover hands over. It can't be aborted or cancelled: from here on the source stays blocked
+// whatever happens.
 func (m *run) cutover(ctx workflow.Context) (migration.Phase, error) {
 	m.work, m.stopWork = workflow.NewDisconnectedContext(ctx)
 	request := migration.HandoverRequest{Run: m.forActivities(), Indices: m.window.indices, Counters: m.Counters}
 	err := m.attempt("make the target writable", func(ctx workflow.Context) error {
-		err := do(ctx, urgent(quickCall("hand over "+indexCount(len(m.window.indices)))), migration.ActivityOpenTargetForWrites, request)
+		options := urgent(quickCall("hand over " + indexCount(len(request.Indices))))
+		err := do(ctx, options, migration.ActivityOpenTargetForWrites, request)
 		if errorType(err) == migration.ErrorTargetWritten {
 			request.Counters = nil // only retry begins another attempt: a person accepts what was written
 		}
@@ -26,10 +27,11 @@ func (m *run) cutover(ctx workflow.Context) (migration.Phase, error) {
 		return "", err
 	}
 	m.window.measured.BlockedMillis = workflow.Now(m.work).UnixMilli() - m.window.sinceMillis
-	m.putBackThrottles()
+	m.restoreThrottles()
 	report := m.summary(m.work, migration.ResultCompleted)
 	if m.plan.Cutover.Webhook.URL != "" {
-		m.try("call the webhook", migration.ActivityCallWebhook, migration.WebhookRequest{Run: m.forActivities(), Report: report})
+		m.try("call the webhook", migration.ActivityCallWebhook,
+			migration.WebhookRequest{Run: m.forActivities(), Report: report})
 	}
 	if !m.plan.Cutover.KeepRepositories {
 		m.try("unregister the repositories", migration.ActivityUnregisterRepositories, m.forActivities())
@@ -37,9 +39,9 @@ func (m *run) cutover(ctx workflow.Context) (migration.Phase, error) {
 	return migration.PhaseCompleted, nil
 }
 
-// try does what should be done but must not keep what comes after it from being
-// done: a failure becomes a warning in the report. It tells whether there is
-// nothing left to try, which a cancellation on the way leaves open.
+// try does what should be done but must not keep what comes after it from being done: a failure
+// becomes a warning in the report. It tells whether it is finished. False also means that a
+// cancellation interrupted it.
 func (m *run) try(step, activity string, request any) bool {
 	_, done := m.tried(step, activity, request)
 	return done
@@ -55,7 +57,7 @@ func (m *run) tried(step, activity string, request any) (failed, done bool) {
 		return true, false
 	}
 	if err != nil {
-		m.warn(fmt.Sprintf("could not %s: %s", step, m.describe(m.work, step, err, 1).Message))
+		m.warn(fmt.Sprintf("could not %s: %s", step, describe(m.work, step, err, 1).Message))
 	}
 	return err != nil, true
 }
@@ -63,48 +65,35 @@ func (m *run) tried(step, activity string, request any) (failed, done bool) {
 // finish ends a completed migration.
 func (m *run) finish(ctx workflow.Context) (migration.Report, error) {
 	report := m.summary(ctx, migration.ResultCompleted)
-	if m.Rehearsal != nil {
-		report = m.rehearsed(m.summary(ctx, migration.ResultRehearsed))
-	} else {
-		report.Remains = m.remains()
-	}
-	m.settle(ctx)
+	m.course.complete(&report)
+	m.answerRequests(ctx)
 	return report, nil
 }
 
-// abort stops the migration: first the source takes writes again, then a
-// snapshot that still runs is stopped. Cancellation comes here as well.
+// abort stops the migration: first the source takes writes again, then a snapshot that still runs is
+// stopped. Cancellation comes here as well.
 func (m *run) abort(ctx workflow.Context, cause error) (migration.Report, error) {
 	if m.Phase == migration.PhaseCutover {
-		// Can't be. If it is all the same, the workflow stands still here until its
-		// code is mended, which is better than two writable clusters.
+		// This can't happen. If it does anyway, the workflow stands still here until its code is fixed:
+		// two writable clusters would lose data.
 		panic(fmt.Sprintf("an abort during the cutover: %v", cause))
 	}
 	cancelled := m.abortRequested == nil && ctx.Err() != nil
 	m.work, m.stopWork = workflow.NewDisconnectedContext(ctx)
-	m.windowContext = nil
-	if m.window != nil {
-		m.window.stop()
-	}
+	m.window.disarm()
 	m.Paused = false
 	m.abortedIn = m.Phase
 	m.enter(m.work, migration.PhaseAborting)
 
-	if err := m.liftBlock(); err != nil {
+	if err := m.removeBlock(); err != nil {
 		return migration.Report{}, err // can't be: nothing cancels this context
 	}
 	m.stopSnapshot()
-	m.putBackThrottles()
-	if m.Rehearsal != nil {
-		m.clean()
-	}
+	m.restoreThrottles()
+	m.course.undo()
 	m.enter(m.work, migration.PhaseAborted)
 	report := m.summary(m.work, migration.ResultAborted)
-	if m.Rehearsal != nil {
-		report = m.rehearsed(report)
-	} else {
-		report.Remains = m.remains()
-	}
+	m.course.complete(&report)
 	switch {
 	case cancelled:
 		report.Error = "cancelled in phase " + string(m.abortedIn)
@@ -113,7 +102,7 @@ func (m *run) abort(ctx workflow.Context, cause error) (migration.Report, error)
 	default:
 		report.Error = cause.Error()
 	}
-	m.settle(m.work)
+	m.answerRequests(m.work)
 	if cancelled {
 		return report, temporal.NewCanceledError(report)
 	}
@@ -121,8 +110,7 @@ func (m *run) abort(ctx workflow.Context, cause error) (migration.Report, error)
 		temporal.ApplicationErrorOptions{NonRetryable: true, Details: []any{report}})
 }
 
-// stopSnapshot stops the snapshot that may still run on the source. One that
-// has finished stays.
+// stopSnapshot stops the snapshot that may still run on the source. One that has finished stays.
 func (m *run) stopSnapshot() {
 	if m.snapshotting == "" {
 		return
@@ -133,18 +121,16 @@ func (m *run) stopSnapshot() {
 	}
 }
 
-// settle lets requests in that have arrived and updates answer, before this run
-// closes.
-func (m *run) settle(ctx workflow.Context) {
+// answerRequests lets requests in that have arrived and updates answer, before this run closes.
+func (m *run) answerRequests(ctx workflow.Context) {
 	m.letRequestsIn(ctx)
 	m.show(ctx)
 	_ = workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
 }
 
-// letRequestsIn lets the listeners take what has arrived with the present
-// workflow task. The main coroutine runs before them, so without this it could
-// end the run, or pass a point of no return, over an abort that is already
-// there. A coroutine that is made now is scheduled after all of them.
+// letRequestsIn lets the listeners take what has arrived with the present workflow task. The main
+// coroutine runs before them, so without this it could end the run, or pass a point of no return, over
+// an abort that is already there. A coroutine that is made now is scheduled after all of them.
 func (m *run) letRequestsIn(ctx workflow.Context) {
 	done := false
 	workflow.GoNamed(ctx, "let requests in", func(workflow.Context) { done = true })
@@ -165,18 +151,19 @@ func (m *run) summary(ctx workflow.Context, result string) migration.Report {
 		Rounds:        m.Rounds,
 		RoundsOmitted: m.RoundsOmitted,
 		Decisions:     m.Decisions,
-		Warnings:      m.warnings(),
+		Warnings:      m.course.warnings(),
 	}
-	if m.window != nil {
+	if m.frozen() {
 		report.Indices = m.window.verified
-		if m.window.proven {
-			measured := m.window.measured
-			report.FrozenWindow = &measured
+		if report.FrozenWindow = m.window.result(); report.FrozenWindow != nil {
 			report.Prediction = m.window.predicted
 		}
 	}
 	return report
 }
+
+// beforeANewOne says what to do with what stands on the target.
+const beforeANewOne = "Delete them before you start a new migration: its preflight refuses indices that exist."
 
 // remains says what is left where.
 func (m *run) remains() []string {
@@ -184,26 +171,30 @@ func (m *run) remains() []string {
 	source, target := m.plan.Source.Repository, m.plan.Target.Repository
 	var left []string
 	if m.Phase == migration.PhaseCompleted {
-		left = append(left, "source: the indices are still there and blocked for writes (index.blocks.write); delete them when you are sure")
+		left = append(left, "source: the indices are still there, blocked for writes (index.blocks.write). "+
+			"Delete them when you are sure.")
 	} else if m.RestoreInDoubt {
-		left = append(left, "target: the indices are closed or half restored, since a restore was interrupted; delete them, or a new migration's preflight refuses")
+		left = append(left,
+			"target: the indices are closed or partly restored, because a restore was interrupted. "+beforeANewOne)
 	} else if len(m.Rounds) > 0 {
-		left = append(left, "target: the indices as the last round restored them, blocked for writes; delete them, or a new migration's preflight refuses")
+		left = append(left, "target: the indices as the last round restored them, blocked for writes. "+beforeANewOne)
 	}
-	if gone := m.leftBehind(); gone != "" {
-		left = append(left, "target: what was restored of indices that have left the source since, blocked for writes: "+gone)
+	if gone := m.leftBehind(m.Indices); gone != "" {
+		left = append(left,
+			"target: indices that are no longer on the source, as they were last restored, blocked for writes: "+gone)
 	}
-	if m.Phase == migration.PhaseAborted && m.window != nil && len(m.window.found) > 0 {
-		left = append(left, "source: our write block is lifted, which was checked; blocks that were there before us are there again")
+	if m.Phase == migration.PhaseAborted && m.window.mayBlock() {
+		left = append(left, "source: writable again, which was checked. Blocks that were there before are there again.")
 	}
 	if !m.Registered {
 		if m.abortedIn == migration.PhasePrepare {
-			left = append(left, fmt.Sprintf("either cluster: the repository %s may be registered; DELETE _snapshot/%s makes sure that it isn't", run.RepositoryName(), run.RepositoryName()))
+			left = append(left, fmt.Sprintf("either cluster: the repository %s may be registered. "+
+				"To be sure that it isn't, send DELETE _snapshot/%s to both.", run.RepositoryName(), run.RepositoryName()))
 		}
 		return left
 	}
 	if m.Phase == migration.PhaseAborted || m.plan.Cutover.KeepRepositories {
-		left = append(left, fmt.Sprintf("both clusters: the registered repository %s (on the target with its OSS key)", run.RepositoryName()))
+		left = append(left, "both clusters: the registered repository "+run.RepositoryName()+" (on the target it holds the OSS key)")
 	}
 	if len(m.Rounds) == 0 && m.Attempt == 0 {
 		return left
@@ -211,7 +202,7 @@ func (m *run) remains() []string {
 	return append(left,
 		fmt.Sprintf("S3: the snapshots below %s/%s/", source.Bucket, run.SourceBasePath()),
 		fmt.Sprintf("OSS: their copy below %s/%s/", target.Bucket, run.TargetBasePath()),
-		"OSS: rotate the key that the target cluster was given to read the bucket")
+		"OSS: rotate the key with which the target cluster reads the bucket")
 }
 
 // verdictOf takes the verdicts out of a failed verification.

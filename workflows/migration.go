@@ -1,9 +1,16 @@
-// Package workflows holds the workflow Migration: the story of one migration,
-// one method a phase.
+// Package workflows holds the workflow Migration: the story of one migration, one method a phase.
 //
-// It knows the vocabulary of package migration and the Temporal SDK, and
-// nothing of AWS, OSS or Elasticsearch: all of that happens in activities,
-// which it calls by name.
+// It reads from top to bottom: Migration in migration.go, the phases before the freeze in rounds.go and
+// ready.go, the frozen window in freeze.go, and how it ends in ending.go. A phase is made of steps
+// (steps.go): a step runs activities until it succeeds, and parks for a person when no retry helps.
+// People's requests (requests.go) only set fields, and the story awaits them. What is remembered is in
+// state.go, whose parts have the methods that are about nothing else. A rehearsal goes the same way in
+// throw-away names and without the block; what differs is its course (course.go, rehearsal.go).
+//
+// The package knows the Temporal SDK, the vocabulary of package migration and the pages of
+// internal/report. It knows nothing of AWS, OSS or Elasticsearch: all of that happens in activities,
+// which it calls by name. A change of the order of its commands breaks migrations that are under way, so
+// tests replay the recorded histories below testdata/replay.
 package workflows
 
 import (
@@ -27,11 +34,10 @@ func Register(registry Registry) {
 	registry.RegisterWorkflowWithOptions(Audit, workflow.RegisterOptions{Name: migration.AuditWorkflowType})
 }
 
-// Migration moves the plan's indices from the source to the target. It ends
-// with a report once a person has sent cutover, fails with InvalidPlan or
-// Aborted (whose details hold the report), and is cancelled like any workflow,
-// which does the same as abort. A plan that is only rehearsed blocks nothing and
-// ends by itself. carried is nil but after continue-as-new.
+// Migration moves the plan's indices from the source to the target. It ends with a report once a
+// person has sent cutover. It fails with InvalidPlan or Aborted, whose details hold the report. It is
+// cancelled like any workflow, which does the same as abort. A plan that is only rehearsed blocks
+// nothing and ends automatically. carried is nil but after continue-as-new.
 func Migration(ctx workflow.Context, input migration.Input, carried *Carried) (migration.Report, error) {
 	m := newRun(ctx, carried)
 	if err := m.listen(ctx); err != nil {
@@ -43,9 +49,7 @@ func Migration(ctx workflow.Context, input migration.Input, carried *Carried) (m
 			temporal.ApplicationErrorOptions{NonRetryable: true})
 	}
 	m.plan, m.input = plan, input
-	if plan.Rehearsal && m.Rehearsal == nil {
-		m.Rehearsal = &rehearsal{}
-	}
+	m.setCourse()
 	return m.run(ctx)
 }
 
@@ -55,30 +59,25 @@ type run struct {
 	plan       migration.Plan
 	input      migration.Input
 	workflowID string
+	course     course
 
-	// root is the workflow's own context, for what is asked of it outside its
-	// coroutines.
+	// root is the workflow's own context, for what is asked of it outside its coroutines.
 	root workflow.Context
-	// work is cancelled by abort and by cancellation, which ends the step in
-	// progress.
+	// work is cancelled by abort and by cancellation, which ends the step in progress.
 	work           workflow.Context
 	stopWork       func()
 	abortRequested *migration.RequestInput
 
 	step      string
 	attention *migration.Attention
-	ferry     ferry
-	// waitedMillis is how long people were waited for in this run: by attention
-	// and by pause.
+	copying   copying
+	// waitedMillis is how long people were waited for in this run: by attention and by pause.
 	waitedMillis int64
 	// snapshotting is the snapshot that may be running on the source.
 	snapshotting string
-	window       *window
-	// windowContext is cancelled by the dead man's switch; nil outside the window.
-	windowContext workflow.Context
-	abortedIn     migration.Phase
-	// metadata is what differs in settings and mappings, by index; of a rehearsal.
-	metadata map[string][]string
+	// window is nil outside the frozen window.
+	window    *window
+	abortedIn migration.Phase
 }
 
 func newRun(ctx workflow.Context, carried *Carried) *run {
@@ -95,8 +94,9 @@ func newRun(ctx workflow.Context, carried *Carried) *run {
 			PhaseSinceMillis: now,
 		}
 	}
+	m.setCourse()
 	m.work, m.stopWork = workflow.WithCancel(ctx)
-	m.ferry = ferry{options: m.paced, nextPage: func(ctx workflow.Context) error {
+	m.copying = copying{options: m.paced, nextPage: func(ctx workflow.Context) error {
 		m.show(ctx)
 		return m.awaitResume(ctx)
 	}}
@@ -107,12 +107,12 @@ func newRun(ctx workflow.Context, carried *Carried) *run {
 func (m *run) run(ctx workflow.Context) (migration.Report, error) {
 	for !m.Phase.Ended() {
 		m.show(ctx)
-		next, err := m.perform(ctx)
+		next, err := m.course.perform(ctx)
 		switch {
-		case err != nil && m.windowExpired():
+		case err != nil && m.window.expired() && !m.stopping():
 			next = migration.PhaseThaw
 		case errors.Is(err, errBlockAgain):
-			next, m.window.proven = migration.PhaseFreeze, false
+			next = migration.PhaseFreeze
 		case err != nil:
 			return m.abort(ctx, err)
 		}
@@ -124,11 +124,8 @@ func (m *run) run(ctx workflow.Context) (migration.Report, error) {
 	return m.finish(ctx)
 }
 
-// perform carries out the present phase and says which comes next.
-func (m *run) perform(ctx workflow.Context) (migration.Phase, error) {
-	if m.Rehearsal != nil {
-		return m.rehearse()
-	}
+// perform carries out the present phase of a migration and says which comes next.
+func (m migrating) perform(ctx workflow.Context) (migration.Phase, error) {
 	switch m.Phase {
 	case migration.PhasePreflight:
 		return m.preflight()
@@ -167,8 +164,8 @@ func (m *run) enter(ctx workflow.Context, next migration.Phase) {
 	m.step = ""
 }
 
-// mustContinueAsNew tells whether the history is long enough for a new one.
-// Only between rounds, when nothing is under way.
+// mustContinueAsNew tells whether the history is long enough for a new one. It only is between
+// rounds, when nothing is under way.
 func (m *run) mustContinueAsNew(ctx workflow.Context) bool {
 	if m.Phase != migration.PhaseRounds || m.stopping() {
 		return false
@@ -177,17 +174,16 @@ func (m *run) mustContinueAsNew(ctx workflow.Context) bool {
 	return info.GetContinueAsNewSuggested() || info.GetCurrentHistoryLength() > maxHistoryLength
 }
 
-// maxHistoryLength keeps a run's history far below Temporal's limit of 51,200
-// events and quick to replay; a round takes about 40.
+// maxHistoryLength keeps a run's history far below Temporal's limit of 51,200 events and quick to
+// replay; a round takes about 40.
 const maxHistoryLength = 3000
 
 func (m *run) continueAsNew(ctx workflow.Context) (migration.Report, error) {
-	// Requests that have arrived and that nobody has looked at yet would be lost
-	// with this run.
+	// Requests that have arrived and that nobody has taken yet would be lost with this run.
 	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
 		return m.abort(ctx, err)
 	}
-	m.settle(ctx)
+	m.answerRequests(ctx)
 	if m.stopping() {
 		return m.abort(ctx, m.work.Err())
 	}

@@ -3,6 +3,7 @@ package workflows
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -159,8 +160,10 @@ func TestAbortStopsTheRunningSnapshotAfterLiftingTheBlock(t *testing.T) {
 	w.during(migration.ActivityTakeSnapshot, 3, func() { w.env.SignalWorkflow(string(migration.RequestAbort), nil) })
 	w.run()
 	w.aborted()
-	n := len(w.calls)
-	require.Equal(t, []string{migration.ActivityLiftBlock, migration.ActivityAbortSnapshot, migration.ActivityRestoreThrottles}, w.calls[n-3:])
+	// Nobody waits for what watches the snapshot: it may begin after all of these.
+	calls := slices.DeleteFunc(slices.Clone(w.calls), func(name string) bool { return name == migration.ActivityAwaitShards })
+	n := len(calls)
+	require.Equal(t, []string{migration.ActivityLiftBlock, migration.ActivityAbortSnapshot, migration.ActivityRestoreThrottles}, calls[n-3:])
 }
 
 func TestAbortGoesOnWhenLiftingFails(t *testing.T) {
@@ -315,7 +318,7 @@ func TestVerificationThatFailsShowsTheVerdicts(t *testing.T) {
 	require.Less(t, window.Millis, (2 * time.Minute).Milliseconds(), "the wait for a person is no part of the window")
 }
 
-// The dead man's switch: without a cutover the block is lifted after
+// The dead man's switch: without a cutover the block is removed after
 // freeze.maxDuration, whatever the window is busy with, and rounds go on.
 func TestDeadMansSwitch(t *testing.T) {
 	t.Run("while it waits for cutover", func(t *testing.T) {
@@ -380,7 +383,7 @@ func TestAnIndexThatLeavesTheSourceIsReported(t *testing.T) {
 	var report migration.Report
 	require.NoError(t, w.env.GetWorkflowResult(&report))
 	require.Len(t, report.Warnings, 1)
-	require.Contains(t, report.Warnings[0], "no longer on the source, what was restored stays on the target: movies")
+	require.Contains(t, report.Warnings[0], "no longer on the source, and stay on the target as they were last restored: movies")
 }
 
 func TestContinueAsNewCarriesEverything(t *testing.T) {

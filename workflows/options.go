@@ -9,11 +9,10 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// The presets of activity options. All wait for a cancelled activity to end
-// before the workflow goes on: a block that is set by a late attempt after the
-// abort has lifted it would leave the source blocked for ever. None bounds the
-// number of attempts: what may pass is retried for as long as it takes, what
-// can't pass ends the attempt with a non-retryable error.
+// The presets of activity options. All wait for a cancelled activity to end before the workflow goes on:
+// a block that a late attempt sets after the abort has removed it would leave the source blocked for
+// ever. None bounds the number of attempts: what may pass is retried for as long as it takes, what can't
+// pass ends the attempt with a non-retryable error.
 
 // quickCall is for a few requests to a cluster: two minutes per attempt are
 // several times what a busy master takes. Every activity heartbeats each second,
@@ -44,8 +43,7 @@ func copyActivity(summary string) workflow.ActivityOptions {
 	return options
 }
 
-// watchSnapshot is for looking on: nobody waits for its end, and it is given up
-// at once.
+// watchSnapshot is for watching only: nobody waits for its end, and it is given up at once.
 func watchSnapshot(summary string) workflow.ActivityOptions {
 	options := pollUntilDone(summary)
 	options.WaitForCancellation = false

@@ -288,7 +288,7 @@ func TestTwoCancelsWhileTheBlockIsLifted(t *testing.T) {
 func TestTheStateStaysSmall(t *testing.T) {
 	m := &run{}
 	for i := range 20_000 {
-		m.ended(migration.Round{Number: i, Kind: migration.RoundIncremental, Snapshot: migration.SnapshotName("movies", i, 1)})
+		m.endRound(migration.Round{Number: i, Kind: migration.RoundIncremental, Snapshot: migration.SnapshotName("movies", i, 1)})
 		m.warn(strings.Repeat("x", 100) + human.Clock(int64(i)*1000, time.UTC))
 		m.decide(migration.Decision{Request: migration.RequestRound, Reason: strings.Repeat("y", 500), AtMillis: int64(i)})
 	}
@@ -333,7 +333,7 @@ func TestAMisspeltSignalIsShown(t *testing.T) {
 	w := newWorld(t)
 	w.env.RegisterDelayedCallback(func() { w.env.SignalWorkflow("frezee", nil) }, 5*time.Minute)
 	w.env.RegisterDelayedCallback(func() {
-		require.Contains(t, strings.Join(w.status().Warnings, "|"), `a signal "frezee" came`)
+		require.Contains(t, strings.Join(w.status().Warnings, "|"), `does not know the signal "frezee"`)
 	}, 6*time.Minute)
 	w.usualRequests()
 	w.run()

@@ -57,9 +57,9 @@ func TestAHotRoundRunsWhenMuchWasWritten(t *testing.T) {
 func TestAutoMeansWhatCarryingIsPredictedToTake(t *testing.T) {
 	m := &run{plan: migration.Plan{Freeze: migration.Freeze{HotRound: migration.HotRoundAuto, HotRoundAbove: migration.Duration(10 * time.Second)}}}
 	m.Prediction = &migration.Prediction{BlockMillis: 9000, SnapshotMillis: 6000, CopyMillis: 1000, RestoreMillis: 3000, VerifyMillis: 9000}
-	require.False(t, m.wantsHotRound(), "block and verification stay as they are")
+	require.False(t, m.wantsHotRound(m.plan.Freeze), "block and verification stay as they are")
 	m.Prediction.RestoreMillis++
-	require.True(t, m.wantsHotRound())
+	require.True(t, m.wantsHotRound(m.plan.Freeze))
 }
 
 func TestThrottlesAreLiftedToMeasureAndForTheWindow(t *testing.T) {
@@ -122,7 +122,7 @@ func TestThrottlesComeBack(t *testing.T) {
 		w.run()
 		w.aborted()
 	})
-	t.Run("they can't be put back", func(t *testing.T) {
+	t.Run("they can't be restored", func(t *testing.T) {
 		w := newWorld(t)
 		w.fails(migration.ActivityRestoreThrottles, 1000, migration.ErrorUnauthorized)
 		w.usualRequests()
@@ -130,7 +130,7 @@ func TestThrottlesComeBack(t *testing.T) {
 		require.NoError(t, w.env.GetWorkflowError())
 		var report migration.Report
 		require.NoError(t, w.env.GetWorkflowResult(&report))
-		require.Contains(t, strings.Join(report.Warnings, "|"), "these throttles were found and may not be back: max_snapshot_bytes_per_sec 20mb on the source's repository, max_restore_bytes_per_sec unset")
+		require.Contains(t, strings.Join(report.Warnings, "|"), "may not be restored. Set them to what was found: max_snapshot_bytes_per_sec 20mb on the source's repository, max_restore_bytes_per_sec unset")
 	})
 }
 
@@ -146,11 +146,11 @@ func TestTheBlockWaitsForAFreeSlot(t *testing.T) {
 	w.usualRequests()
 	w.run()
 	report := w.completed()
-	require.Contains(t, strings.Join(report.Warnings, "|"), "another snapshot may get in the way: cs-automated-1 runs on the source")
+	require.Contains(t, strings.Join(report.Warnings, "|"), "another snapshot may delay the final round: cs-automated-1 runs on the source")
 	require.Len(t, w.slots, 1)
 	require.Positive(t, w.slots[0].PredictedWindowMillis)
 	began := report.Decisions[0].AtMillis
-	require.Equal(t, began+time.Hour.Milliseconds(), w.slots[0].DeadlineMillis, "an attempt after a crash does not begin the wait anew")
+	require.Equal(t, began+time.Hour.Milliseconds(), w.slots[0].DeadlineMillis, "an attempt after a crash does not begin the wait again")
 	require.Less(t, 0, w.called(migration.ActivityBlockWrites))
 }
 
@@ -196,7 +196,7 @@ func TestConvergenceIsJudgedFromTheSecondRoundOn(t *testing.T) {
 			round := migration.Round{Number: number, Kind: migration.RoundIncremental, SnapshotMillis: seconds * 1000, RestoreMillis: seconds * 1000,
 				Writes: 1000, BytesCopied: 1 << 30, StartTimeMillis: int64(number+1) * 1000}
 			m.Rounds = append(m.Rounds, round)
-			m.roundEnded(round)
+			m.planNextRound()
 			require.Equal(t, number == 2, m.CloseEnough, "after round %d: %d ms", number, m.Prediction.Millis)
 		}
 		return nil

@@ -130,7 +130,7 @@ func TestARehearsalGoesThroughByItself(t *testing.T) {
 	require.Len(t, report.Indices, 2)
 	require.True(t, report.Indices[0].Moved, "each look finds more writes")
 	require.Equal(t, []string{"S3: 3 objects (700 B) below from-bucket/snapferry/movies/" + migration.TokenOf("") +
-		"/: what Elasticsearch leaves of a repository without snapshots, and the worker's key can't delete; delete that folder"}, report.Remains)
+		"/. Elasticsearch leaves them in a repository without snapshots, and the worker's key can't delete them. Delete that folder."}, report.Remains)
 	order := w.calls[len(w.calls)-6:]
 	require.Equal(t, []string{
 		migration.ActivityRestoreThrottles, migration.ActivityDeleteRehearsedIndices, migration.ActivityDeleteSnapshots,
@@ -160,12 +160,12 @@ func TestARehearsalTellsWhatAMigrationWouldStumbleOver(t *testing.T) {
 	text := w.attention(report)
 	for _, says := range []string{
 		"PreflightFailed: index movies exists", "PreflightFailed: catalog is an alias", "Differs: movies: setting index.codec",
-		"VerificationFailed: index catalog is not equal, although the source took no write to it since the snapshot: shard 0",
+		"VerificationFailed: index catalog is not equal, although nothing was written to it on the source since the snapshot: shard 0",
 	} {
 		require.Contains(t, text, says)
 	}
-	require.NotContains(t, text, "meanwhile")
-	require.Contains(t, strings.Join(report.Warnings, "|"), "a migration would wait for 1h at most until nothing is in the way: cs-automated-1 runs on the source")
+	require.NotContains(t, text, "may be the cause")
+	require.Contains(t, strings.Join(report.Warnings, "|"), "a migration would wait up to 1h until no other snapshot is in the way: cs-automated-1 runs on the source")
 	require.NotContains(t, strings.Join(report.Warnings, "|"), "writes were blocked")
 }
 
@@ -177,7 +177,7 @@ func TestARehearsalDoesNotMindThatTheSourceMovesOn(t *testing.T) {
 	w.verified.Metadata = map[string][]string{"movies": {"the mappings differ"}}
 	w.run()
 	report := w.rehearsed()
-	require.Equal(t, "Differs: movies: the mappings differ (the source took writes meanwhile, which may be why)", w.attention(report))
+	require.Equal(t, "Differs: movies: the mappings differ (it was written on the source since the snapshot, which may be the cause)", w.attention(report))
 	require.False(t, report.Indices[1].Equal)
 	require.True(t, report.Indices[1].Moved)
 }
@@ -202,7 +202,7 @@ func TestEachActivityOfARehearsalFails(t *testing.T) {
 				w.failsFrom(name, call, migration.ErrorRefused)
 				w.run()
 				if name == migration.ActivityAwaitShards || name == migration.ActivityCopyShards {
-					require.Empty(t, w.rehearsed().Rehearsal.Attention, "what isn't carried early is carried later")
+					require.Empty(t, w.rehearsed().Rehearsal.Attention, "what isn't copied early is copied later")
 					return
 				}
 				if slices.Contains(cleaning, name) {
@@ -212,7 +212,7 @@ func TestEachActivityOfARehearsalFails(t *testing.T) {
 					require.NotNil(t, report.Rehearsal.Window)
 					require.Contains(t, strings.Join(append(report.Remains, report.Warnings...), "\n"), name+" failed")
 					for _, step := range cleaning {
-						require.Positive(t, w.called(step), "%s is done all the same", step)
+						require.Positive(t, w.called(step), "%s is done anyway", step)
 					}
 					return
 				}
@@ -249,7 +249,7 @@ func (w *world) failsFrom(name string, first int, errorType migration.ErrorType)
 	}
 }
 
-// What a person's retry would mend is tried once more, and no more than once.
+// What a person's retry would fix is tried once more, and no more than once.
 func TestARehearsalTriesOnceMore(t *testing.T) {
 	for _, tt := range []struct {
 		activity string
@@ -320,7 +320,7 @@ func TestAbortAndCancelOfARehearsalLeaveNothing(t *testing.T) {
 	}
 }
 
-// A cancellation while it removes what it has made begins that anew; an abort says that there is nothing to abort.
+// A cancellation while it removes what it has made begins that again; an abort says that there is nothing to abort.
 func TestTheCleaningIsNotStopped(t *testing.T) {
 	for _, activity := range []string{
 		migration.ActivityRestoreThrottles, migration.ActivityDeleteRehearsedIndices, migration.ActivityDeleteSnapshots,

@@ -10,19 +10,21 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// listen registers the status query and, for each request, a signal and an
-// update. Requests only set fields; the story awaits them.
+const statusDescription = "Phase, rounds, indices, what the migration waits for, and the command that moves it on."
+
+// listen registers the status query and, for each request, a signal and an update. Requests only set
+// fields; the story awaits them.
 func (m *run) listen(ctx workflow.Context) error {
 	err := workflow.SetQueryHandlerWithOptions(ctx, migration.QueryStatus, func() (migration.Status, error) {
 		status := m.status()
 		status.Version = version.Short() // of this worker: the next answer may come from another
 		return status, nil
-	}, workflow.QueryHandlerOptions{Description: "Phase, rounds, indices, what it waits for and the command that moves it on."})
+	}, workflow.QueryHandlerOptions{Description: statusDescription})
 	if err != nil {
 		return err
 	}
 	err = workflow.SetQueryHandlerWithOptions(ctx, migration.QueryBandwidth, func() (int64, error) {
-		return m.ferry.share(m.bandwidth().Bytes()), nil
+		return m.copying.share(m.bandwidth().Bytes()), nil
 	}, workflow.QueryHandlerOptions{Description: "How many bytes per second each copy activity may read now; 0 if there is no limit."})
 	if err != nil {
 		return err
@@ -56,7 +58,7 @@ func (m *run) listenFor(ctx workflow.Context, request migration.Request) error {
 		workflow.UpdateHandlerOptions{
 			Description: request.Description(),
 			Validator: func(migration.RequestInput) error {
-				if verdict, why := m.judge(request); verdict == migration.Ignored {
+				if verdict, why := m.course.judge(request); verdict == migration.Ignored {
 					return errors.New(string(request) + " is not possible now: " + why)
 				}
 				return nil
@@ -64,25 +66,17 @@ func (m *run) listenFor(ctx workflow.Context, request migration.Request) error {
 		})
 }
 
-// listeningOrder is the order in which requests are taken that arrive together,
-// after a time without workers for instance; the SDK doesn't tell which came
-// first. What keeps things safe comes first, and pause after resume.
+// listeningOrder is the order in which requests are taken that arrive together, for example after a
+// time without workers: the SDK doesn't tell which came first. What keeps things safe comes first, and
+// pause after resume.
 var listeningOrder = []migration.Request{
 	migration.RequestAbort, migration.RequestResume, migration.RequestPause, migration.RequestRetry,
 	migration.RequestFreeze, migration.RequestRound, migration.RequestCutover,
 }
 
-func (m *run) judge(request migration.Request) (migration.Verdict, string) {
-	if m.plan.Rehearsal {
-		return migration.JudgeRehearsal(request, m.Phase, m.Paused)
-	}
-	return migration.Judge(request, m.Phase, m.Paused, m.attention != nil)
-}
-
-// take records a request and, unless it makes no sense in this phase, carries
-// it out or remembers it.
+// take records a request. Unless it makes no sense in this phase, it does what is asked or remembers it.
 func (m *run) take(ctx workflow.Context, request migration.Request, input migration.RequestInput) string {
-	verdict, why := m.judge(request)
+	verdict, why := m.course.judge(request)
 	if request == migration.RequestFreeze {
 		m.AutoFreeze = false // a person wants it, whatever is predicted
 	}
@@ -117,7 +111,7 @@ func (m *run) take(ctx workflow.Context, request migration.Request, input migrat
 	return why
 }
 
-const bandwidthDescription = "Limit what all copies together read from S3, such as {\"limit\": \"50MB/s\"}; \"none\" lifts the limit."
+const bandwidthDescription = `Limit how fast all copies together read from S3, for example {"limit": "50MB/s"}. "none" removes the limit.`
 
 func (m *run) listenForBandwidth(ctx workflow.Context) error {
 	channel := workflow.GetSignalChannelWithOptions(ctx, migration.Bandwidth, workflow.SignalChannelOptions{Description: bandwidthDescription})
@@ -146,7 +140,7 @@ func (m *run) listenForBandwidth(ctx workflow.Context) error {
 
 func (m *run) setBandwidth(ctx workflow.Context, input migration.BandwidthInput) {
 	if input.Problem() != "" {
-		m.warn("a signal " + migration.Bandwidth + " changed nothing: " + input.Problem())
+		m.warn("the signal " + migration.Bandwidth + " changed nothing: " + input.Problem())
 	} else {
 		m.Bandwidth = input.Limit
 		m.decide(migration.Decision{

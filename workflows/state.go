@@ -1,84 +1,160 @@
 package workflows
 
 import (
+	"slices"
+	"strings"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
-// Carried is the whole state of a migration that outlives a run: it goes from
-// run to run with continue-as-new, and is the workflow's optional second
-// argument. Whoever starts a migration leaves it out.
+// Carried is the complete state of a migration that outlives a run: continue-as-new hands it from
+// run to run, as the workflow's optional second argument. Whoever starts a migration leaves it out.
+//
+// It is composed of parts, each with the methods that touch nothing but itself. In JSON the fields
+// of all parts stand side by side, so a field may move from part to part.
 type Carried struct {
 	Token            string          `json:"token"`
 	StartedMillis    int64           `json:"startedMillis"`
 	Phase            migration.Phase `json:"phase"`
 	PhaseSinceMillis int64           `json:"phaseSinceMillis"`
 
-	// Rounds are those that ended: the baseline and the newest; RoundsOmitted
-	// counts those between that are no longer kept. RoundNumber is that of the next one, Attempt
-	// counts the snapshots that were begun for it.
+	roundLog
+	sourceState
+	targetState
+	throttling
+	forecast
+	wishes
+	journal
+
+	// Rehearsal is nil in a migration.
+	Rehearsal *rehearsal `json:"rehearsal,omitempty"`
+}
+
+// A payload may have 2 MiB. The state stays far below that even after many weeks: a round takes some
+// 400 bytes, a decision 1 KiB.
+const (
+	maxRounds    = 500
+	maxDecisions = 200
+	maxWarnings  = 100
+)
+
+// roundLog is what the rounds did, and which one comes next.
+type roundLog struct {
+	// Rounds are those that ended: the baseline and the newest. RoundsOmitted counts those between
+	// that are no longer kept. RoundNumber is that of the next round, Attempt counts the snapshots
+	// that were begun for it.
 	Rounds          []migration.Round `json:"rounds,omitempty"`
 	RoundsOmitted   int               `json:"roundsOmitted,omitempty"`
 	RoundNumber     int               `json:"roundNumber"`
 	Attempt         int               `json:"attempt"`
 	NextRoundMillis int64             `json:"nextRoundMillis,omitempty"`
+}
 
+// endRound keeps a round's numbers: the baseline's and those of the newest.
+func (l *roundLog) endRound(round migration.Round) {
+	if len(l.Rounds) == maxRounds {
+		l.Rounds = slices.Delete(slices.Clone(l.Rounds), 1, 2)
+		l.RoundsOmitted++
+	}
+	l.Rounds = append(l.Rounds, round)
+	l.RoundNumber++
+	l.Attempt = 0
+}
+
+func (l *roundLog) lastRound() migration.Round { return l.Rounds[len(l.Rounds)-1] }
+
+// ranRaised tells whether a round has run with the window's throttles.
+func (l *roundLog) ranRaised() bool {
+	return slices.ContainsFunc(l.Rounds, func(r migration.Round) bool { return r.Lifted })
+}
+
+// expectedWrites is how many operations have probably been written since the last round's snapshot
+// began, at the rate of the time before it.
+func (l *roundLog) expectedWrites(nowMillis int64) int64 {
+	if len(l.Rounds) < 2 {
+		return 0
+	}
+	round, before := l.lastRound(), l.Rounds[len(l.Rounds)-2]
+	span := round.StartTimeMillis - before.StartTimeMillis
+	if span <= 0 {
+		return round.Writes
+	}
+	return int64(float64(round.Writes) * float64(nowMillis-round.StartTimeMillis) / float64(span))
+}
+
+// usualWrites is how many operations are probably written in so much time, at the rate of all
+// rounds; false if they say nothing about it.
+func (l *roundLog) usualWrites(millis int64) (int64, bool) {
+	span := l.lastRound().StartTimeMillis - l.Rounds[0].StartTimeMillis
+	if span <= 0 {
+		return 0, false
+	}
+	var writes int64
+	for _, round := range l.Rounds[1:] {
+		writes += round.Writes
+	}
+	return int64(float64(writes) / float64(span) * float64(millis)), true
+}
+
+// sourceState is what is known of the source.
+type sourceState struct {
+	// Indices are those that the newest round resolved.
+	Indices []migration.Index `json:"indices,omitempty"`
+	// SeenWrites are the operations that each index had counted when the last round's snapshot began.
+	SeenWrites map[string]int64 `json:"seenWrites,omitempty"`
+}
+
+// countedWrites are the operations that each index has counted by now.
+func (s *sourceState) countedWrites() map[string]int64 {
+	counted := map[string]int64{}
+	for _, index := range s.Indices {
+		counted[index.Name] = index.Writes
+	}
+	return counted
+}
+
+// writesSince counts the operations that the last round's snapshot lacks. A counter that has gone
+// back began again, with its shard.
+func (s *sourceState) writesSince(found []migration.Index) int64 {
+	var writes int64
+	for _, index := range found {
+		seen, known := s.SeenWrites[index.Name]
+		switch {
+		case !known:
+			writes += max(index.Writes, index.Docs)
+		case index.Writes >= seen:
+			writes += index.Writes - seen
+		default:
+			writes += index.Writes
+		}
+	}
+	return writes
+}
+
+func (s *sourceState) sourceDocs() int64 {
+	var docs int64
+	for _, index := range s.Indices {
+		docs += index.Docs
+	}
+	return docs
+}
+
+// targetState is what the migration has made on the target.
+type targetState struct {
 	// Published is the snapshot of the last publish that succeeded.
 	Published *published `json:"published,omitempty"`
 	// Registered is set once both repositories are registered.
 	Registered bool `json:"registered,omitempty"`
-	// Indices are those that the newest round resolved.
-	Indices []migration.Index `json:"indices,omitempty"`
-	// Counters are the target's write counters after the last restore. While
-	// RestoreInDoubt a restore was begun and its end was not seen, so that they
-	// mean nothing.
+	// Counters are the target's write counters after the last restore. While RestoreInDoubt a restore
+	// was begun and its end was not seen, so that they mean nothing.
 	Counters       migration.WriteCounters `json:"counters,omitempty"`
 	RestoreInDoubt bool                    `json:"restoreInDoubt,omitempty"`
 	// Begun are indices whose first restore was begun and not seen to end.
 	Begun []string `json:"begun,omitempty"`
-
-	// Bandwidth is the limit on all copies, if it is another than the plan's.
-	Bandwidth *migration.ByteRate `json:"bandwidth,omitempty"`
-
-	// Throttles are those that stood on the clusters before we changed any; nil as
-	// long as we haven't. Lifted tells which of the plan's may stand there now.
-	Throttles *migration.ThrottlesFound `json:"throttles,omitempty"`
-	Lifted    lifted                    `json:"lifted,omitempty"`
-
-	// SeenWrites are the operations that each index had counted when the last
-	// round's snapshot began.
-	SeenWrites map[string]int64 `json:"seenWrites,omitempty"`
-	// Window is the last frozen window that came to its verification.
-	Window      *migration.FrozenWindow `json:"window,omitempty"`
-	Prediction  *migration.Prediction   `json:"prediction,omitempty"`
-	CloseEnough bool                    `json:"closeEnough,omitempty"`
-	// AutoSpent is set once a window ended without a cutover: from then on only a
-	// person freezes.
-	AutoSpent bool `json:"autoSpent,omitempty"`
-	// AutoFreeze says that the freeze which is under way, and has not blocked yet, was
-	// nobody's wish but freeze.auto's.
-	AutoFreeze bool `json:"autoFreeze,omitempty"`
-
-	// Rehearsal is nil in a migration.
-	Rehearsal *rehearsal `json:"rehearsal,omitempty"`
-
-	Paused          bool `json:"paused,omitempty"`
-	FreezeRequested bool `json:"freezeRequested,omitempty"`
-	RoundRequested  bool `json:"roundRequested,omitempty"`
-
-	Decisions        []migration.Decision `json:"decisions,omitempty"`
-	DecisionsOmitted int                  `json:"decisionsOmitted,omitempty"`
-	Warnings         []string             `json:"warnings,omitempty"`
-	WarningsOmitted  int                  `json:"warningsOmitted,omitempty"`
 }
-
-// lifted is one of the plan's sets of throttles.
-type lifted string
-
-const (
-	liftedNone   lifted = ""
-	liftedRounds lifted = "rounds"
-	liftedWindow lifted = "window"
-)
 
 // published names what the target's repository shows.
 type published struct {
@@ -86,38 +162,120 @@ type published struct {
 	Generation int64  `json:"generation"`
 }
 
-// window is the frozen window: from the first look at the source's blocks until
-// the cutover begins or the block is lifted.
-type window struct {
-	// found are the blocks of the source before ours, uuids those of the indices that
-	// had them: an index that is made anew has others.
-	found migration.Blocks
-	uuids map[string]string
-	// indices are those that are blocked, frozen is what they held once they stood still.
-	indices []migration.Index
-	frozen  migration.Standstill
-	// sinceMillis is when the block was asked for; 0 before that.
-	sinceMillis int64
-	untilMillis int64
-	// watch runs from the block on, pass from where the freeze began last.
-	watch, pass stopwatch
-	measured    migration.FrozenWindow
-	// predicted is what was foreseen right before the block.
-	predicted *migration.Prediction
-	verified  []migration.IndexResult
-	// proven is set once the target was found equal; measured is complete then.
-	proven           bool
-	cutoverRequested bool
-	// expired is set by the dead man's switch.
-	expired bool
-	stop    func()
+// base is the snapshot that the next copy builds on: empty and -1 at the baseline.
+func (t *targetState) base() published {
+	if t.Published == nil {
+		return published{Generation: -1}
+	}
+	return *t.Published
 }
 
-// The most that is carried, so that a migration of many weeks stays far below
-// Temporal's limit of 2 MiB for a payload: some 400 bytes a round, 1 KiB a
-// decision.
-const (
-	maxRounds    = 500
-	maxDecisions = 200
-	maxWarnings  = 100
-)
+// beginRestore remembers, before anything is restored, that the target is no longer what the
+// counters say, and which indices were absent until now: closing the target made sure of that.
+func (t *targetState) beginRestore(indices []migration.Index) {
+	t.RestoreInDoubt = true
+	for _, index := range indices {
+		if _, restored := t.Counters[index.Name]; !restored {
+			t.Begun = append(t.Begun, index.Name)
+		}
+	}
+	slices.Sort(t.Begun)
+	t.Begun = slices.Compact(t.Begun)
+}
+
+func (t *targetState) endRestore() { t.RestoreInDoubt, t.Begun = false, nil }
+
+// keepCounters remembers the target's counters after a restore. Those of indices that have left the
+// source stay as they were.
+func (t *targetState) keepCounters(counters migration.WriteCounters) {
+	if t.Counters == nil {
+		t.Counters = migration.WriteCounters{}
+	}
+	for _, name := range workflow.DeterministicKeys(counters) {
+		t.Counters[name] = counters[name]
+	}
+}
+
+// restoredAny tells whether anything of ours may stand on the target.
+func (t *targetState) restoredAny() bool { return len(t.Counters)+len(t.Begun) > 0 }
+
+func (t *targetState) targetDocs(indices []migration.Index) int64 {
+	var docs int64
+	for _, index := range indices {
+		docs += t.Counters[index.Name].Docs
+	}
+	return docs
+}
+
+// leftBehind names the indices that were restored and are not among these, which the source has;
+// nothing if there are none.
+func (t *targetState) leftBehind(indices []migration.Index) string {
+	present := map[string]bool{}
+	for _, index := range indices {
+		present[index.Name] = true
+	}
+	var gone []string
+	for _, name := range workflow.DeterministicKeys(t.Counters) {
+		if !present[name] {
+			gone = append(gone, name)
+		}
+	}
+	const enough = 10
+	if len(gone) > enough {
+		return strings.Join(gone[:enough], ", ") + " and " + human.Count(int64(len(gone)-enough)) + " more"
+	}
+	return strings.Join(gone, ", ")
+}
+
+// wishes are what people, or the plan, want to happen and what hasn't happened yet.
+type wishes struct {
+	Paused          bool `json:"paused,omitempty"`
+	FreezeRequested bool `json:"freezeRequested,omitempty"`
+	RoundRequested  bool `json:"roundRequested,omitempty"`
+	// AutoFreeze says that the freeze which is under way, and has not blocked yet, was nobody's wish
+	// but freeze.auto's.
+	AutoFreeze bool `json:"autoFreeze,omitempty"`
+	// Bandwidth is the limit on all copies, if it is another than the plan's.
+	Bandwidth *migration.ByteRate `json:"bandwidth,omitempty"`
+}
+
+// freezeOrRound tells whether somebody wants the wait for the next round to end.
+func (w *wishes) freezeOrRound() bool { return w.FreezeRequested || w.RoundRequested }
+
+// journal is what a report tells of the way: what people decided and what was found.
+type journal struct {
+	Decisions        []migration.Decision `json:"decisions,omitempty"`
+	DecisionsOmitted int                  `json:"decisionsOmitted,omitempty"`
+	Warnings         []string             `json:"warnings,omitempty"`
+	WarningsOmitted  int                  `json:"warningsOmitted,omitempty"`
+}
+
+// warn keeps a finding that stops nothing, once. When there are too many, the oldest give way.
+func (j *journal) warn(text string) {
+	if slices.Contains(j.Warnings, text) {
+		return
+	}
+	if len(j.Warnings) == maxWarnings {
+		j.Warnings = j.Warnings[1:]
+		j.WarningsOmitted++
+	}
+	j.Warnings = append(j.Warnings, text)
+}
+
+func (j *journal) warnAll(warnings []string) {
+	for _, warning := range warnings {
+		j.warn(warning)
+	}
+}
+
+// decide records a request. When there are too many, the oldest that were ignored give way first:
+// what people decided must stay known.
+func (j *journal) decide(decision migration.Decision) {
+	if len(j.Decisions) == maxDecisions {
+		ignored := func(d migration.Decision) bool { return d.Verdict == migration.Ignored }
+		oldest := max(0, slices.IndexFunc(j.Decisions, ignored))
+		j.Decisions = slices.Delete(slices.Clone(j.Decisions), oldest, oldest+1)
+		j.DecisionsOmitted++
+	}
+	j.Decisions = append(j.Decisions, decision)
+}

@@ -2,7 +2,6 @@ package workflows
 
 import (
 	"fmt"
-	"slices"
 
 	"go.temporal.io/sdk/workflow"
 
@@ -30,47 +29,38 @@ func (m *run) status() migration.Status {
 		Prediction:       m.Prediction,
 		CloseEnough:      m.CloseEnough,
 		AutoSpent:        m.AutoSpent,
-		Warnings:         last(append(m.warnings(), m.unknownSignals()...), migration.StatusNotes),
+		Warnings:         last(append(m.course.warnings(), m.unknownSignals()...), migration.StatusNotes),
 		Notes:            last(m.Decisions, migration.StatusNotes),
 	}
-	if m.ferry.progress != nil {
-		progress := *m.ferry.progress
+	if m.copying.progress != nil {
+		progress := *m.copying.progress
 		status.Copy = &progress
 	}
-	if m.Rehearsal != nil {
-		found := m.Rehearsal.Rehearsal
-		found.Attention = slices.Clone(found.Attention)
-		status.Rehearsal = &found
-	} else if m.Phase == migration.PhaseRounds {
-		status.NextRoundMillis = m.NextRoundMillis
-	}
-	for i, index := range m.Indices {
-		if i == migration.StatusIndices {
-			break
-		}
+	for _, index := range m.Indices[:min(len(m.Indices), migration.StatusIndices)] {
 		status.Indices = append(status.Indices, m.indexStatus(index))
 	}
-	if w := m.window; w != nil {
+	if w := m.window; m.frozen() {
 		status.CutoverRequested = w.cutoverRequested
 		status.FrozenSinceMillis = w.sinceMillis
 		if m.Phase.Frozen() {
 			status.FrozenUntilMillis = w.untilMillis
 		}
-		if w.proven {
-			measured := w.measured
-			status.FrozenWindow = &measured
-		}
+		status.FrozenWindow = w.result()
 	}
-	status.WaitsFor, status.Next = m.waitsFor()
+	m.course.addTo(&status)
+	var requests []migration.Request
+	status.WaitsFor, requests = m.course.waitsFor()
+	status.Next = m.commands(requests)
 	return status
 }
 
-// unknownSignals tells of signals whose names mean nothing: Temporal accepts
-// them, and whoever misspelt freeze would wait for ever.
+// unknownSignals warns of signals whose names mean nothing: Temporal accepts them, and whoever misspelt
+// freeze would wait for ever.
 func (m *run) unknownSignals() []string {
 	var warnings []string
 	for _, name := range workflow.GetUnhandledSignalNames(m.root) {
-		warnings = append(warnings, fmt.Sprintf("a signal %q came, which means nothing here; known are freeze, cutover, abort, pause, resume, retry, round, bandwidth", name))
+		warnings = append(warnings, fmt.Sprintf("snapferry does not know the signal %q. "+
+			"It knows freeze, cutover, abort, pause, resume, retry, round and bandwidth.", name))
 	}
 	return warnings
 }
@@ -82,44 +72,16 @@ func (m *run) indexStatus(index migration.Index) migration.IndexStatus {
 	if counter, restored := m.Counters[index.Name]; restored {
 		status.TargetDocs = counter.Docs
 	}
-	if m.window == nil {
-		return status
-	}
-	for _, verdict := range m.window.verified {
-		if verdict.Name == index.Name {
-			equal := verdict.Equal
-			status.Equal = &equal
-			status.SourceDocs, status.TargetDocs = verdict.SourceDocs, verdict.TargetDocs
-		}
+	if verdict, verified := m.window.verdict(index.Name); verified {
+		status.Equal = &verdict.Equal
+		status.SourceDocs, status.TargetDocs = verdict.SourceDocs, verdict.TargetDocs
 	}
 	return status
 }
 
-// waitsFor says what a person can do, with the exact commands: ours, and
-// Temporal's own for whoever has only that at hand.
-func (m *run) waitsFor() (string, []string) {
-	switch {
-	case m.Rehearsal != nil && m.Paused:
-		return "resume", m.commands(migration.RequestResume)
-	case m.Rehearsal != nil:
-		return "", nil
-	case m.attention != nil && !m.Phase.CanAbort():
-		return "a person: " + m.attention.Step + " needs attention", m.commands(migration.RequestRetry)
-	case m.attention != nil:
-		return "a person: " + m.attention.Step + " needs attention", m.commands(migration.RequestRetry, migration.RequestAbort)
-	case m.Paused && m.Phase.BeforeFreeze():
-		return "resume", m.commands(migration.RequestResume)
-	case m.Phase == migration.PhaseAwaitCutover:
-		return "cutover: the target is verified, writes to the source are blocked", m.commands(migration.RequestCutover, migration.RequestAbort)
-	case m.Phase == migration.PhaseRounds && m.step == "":
-		return "the next round, or freeze", m.commands(migration.RequestFreeze, migration.RequestRound)
-	case m.Phase == migration.PhaseRounds && !m.FreezeRequested:
-		return "", m.commands(migration.RequestFreeze)
-	}
-	return "", nil
-}
-
-func (m *run) commands(requests ...migration.Request) []string {
+// commands are what a person can type to send one of these requests: ours, and Temporal's own for
+// whoever has only that at hand.
+func (m *run) commands(requests []migration.Request) []string {
 	var commands []string
 	name := m.plan.Name
 	if m.workflowID != migration.WorkflowID(name) { // started elsewhere under another id

@@ -10,8 +10,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// While the second snapshot runs, two batches of its shards are carried; the copy
-// of the whole is told of them.
+// While the second snapshot runs, two batches of its shards are copied; the copy
+// of the snapshot is told of them.
 func TestShardsAreCarriedWhileTheSnapshotRuns(t *testing.T) {
 	w := newWorld(t)
 	w.done = func(r migration.ShardsRequest) migration.DoneShards {
@@ -38,7 +38,7 @@ func TestShardsAreCarriedWhileTheSnapshotRuns(t *testing.T) {
 	require.Zero(t, report.Rounds[2].BlobsStreamed)
 }
 
-// What fails in it is left to the copy of the whole snapshot.
+// What fails in it is left to the copy of the snapshot.
 func TestARoundDoesWithoutStreaming(t *testing.T) {
 	for _, name := range []string{migration.ActivityAwaitShards, migration.ActivityCopyShards} {
 		t.Run(name, func(t *testing.T) {
@@ -91,8 +91,8 @@ func TestAnAbortEndsTheStreamToo(t *testing.T) {
 	require.Zero(t, w.called(migration.ActivityRestoreSnapshot))
 }
 
-// A snapshot that is lost while it runs is taken anew under its name. What was
-// carried of the first is none of the second.
+// A snapshot that is lost while it runs is taken again under its name. What was
+// copied of the first is none of the second.
 func TestShardsOfALostSnapshotDoNotCount(t *testing.T) {
 	w := newWorld(t)
 	w.done = func(r migration.ShardsRequest) migration.DoneShards {
@@ -113,8 +113,8 @@ func TestShardsOfALostSnapshotDoNotCount(t *testing.T) {
 	require.Equal(t, int64(1), report.Rounds[1].BlobsStreamed)
 }
 
-// What was carried while the snapshot ran and is found lost in OSS afterwards is not
-// trusted once more: a person's retry carries it again.
+// What was copied while the snapshot ran and is found lost in OSS afterwards is not
+// trusted once more: a person's retry copies it again.
 func TestARetriedCopyTrustsNoStream(t *testing.T) {
 	w := newWorld(t)
 	w.done = func(r migration.ShardsRequest) migration.DoneShards {
@@ -141,15 +141,15 @@ func TestARetriedCopyTrustsNoStream(t *testing.T) {
 // secondSnapshotOutlasts has the second snapshot run until so many batches of its
 // shards are carried.
 func (w *world) secondSnapshotOutlasts(batches int) {
-	carried := make(chan struct{})
+	copied := make(chan struct{})
 	w.after[migration.ActivityCopyShards] = func(n int) {
 		if n == batches {
-			close(carried)
+			close(copied)
 		}
 	}
 	w.on[migration.ActivityTakeSnapshot] = func(n int) error {
 		if n == 2 {
-			<-carried
+			<-copied
 		}
 		return nil
 	}

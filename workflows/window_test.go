@@ -61,7 +61,7 @@ func TestWhatFailsForGoodInTheWindowParksStill(t *testing.T) {
 	w.completed()
 }
 
-// An index that was deleted and made anew has its name and not our block.
+// An index that was deleted and created again has its name and not our block.
 func TestAnIndexThatIsMadeAnewInTheWindowIsBlockedToo(t *testing.T) {
 	w := newWorld(t)
 	w.indices[0].UUID = "first"
@@ -93,7 +93,7 @@ func TestAnIndexThatComesBackKeepsNoBlockOfOurs(t *testing.T) {
 	require.Equal(t, 1, w.called(migration.ActivityReadBlocks))
 }
 
-// Between the verification and the cutover, somebody lifts the block, updates a
+// Between the verification and the cutover, somebody removes the block, updates a
 // document and sets it again: every count is as it was.
 func TestAWriteAfterTheVerificationIsCarriedToo(t *testing.T) {
 	w := newWorld(t)
@@ -146,7 +146,7 @@ func TestAutoFreezesOnlyAtItsAim(t *testing.T) {
 	require.Zero(t, w.called(migration.ActivityBlockWrites))
 }
 
-// The block is lifted by the dead man's switch, whoever pauses.
+// The block is removed by the dead man's switch, whoever pauses.
 func TestAPauseKeepsNoBlock(t *testing.T) {
 	w := newWorld(t)
 	w.fails(migration.ActivityLiftBlock, 1, migration.ErrorUnauthorized)
@@ -171,7 +171,7 @@ func TestThrottlesAreTriedAgain(t *testing.T) {
 }
 
 // While the free slot was waited for, writes went on: what they make carrying take
-// is carried before the block.
+// is copied before the block.
 func TestAHotRoundFollowsALongWaitForTheSlot(t *testing.T) {
 	for name, test := range map[string]struct {
 		failures int // of the look, each of which is followed by a pause

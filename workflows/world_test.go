@@ -21,8 +21,23 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// world stands in for both clusters and buckets: it keeps what matters of them
-// and checks at every call what must hold at all times.
+// How a test of the workflow is written:
+//
+//   - w := newWorld(t) makes both clusters and buckets, and a plan with rounds every 15 minutes. Change
+//     w.plan, w.indices, w.pages and so on before the run.
+//   - Say when people send requests: w.at(20*time.Minute, migration.RequestFreeze). Time is skipped, so
+//     hours cost nothing. w.usualRequests() are a freeze and a cutover.
+//   - Say what goes wrong: w.fails(activity, times, type), or a hook in w.on (before a call) or w.after
+//     (after its effect). w.during(activity, n, do) runs do in the workflow's own loop, where alone the
+//     status may be queried. Hooks touch the world only through w.change, w.called and w.isBlocked.
+//   - w.run() runs the workflow to its end. w.completed(), w.aborted() or w.untouched() assert the end;
+//     completed and aborted return the report.
+//
+// Never sleep, and assert no order between activities that run side by side.
+
+// world stands in for both clusters and buckets: it keeps what matters of them and checks at every call
+// what must hold at all times. Among others: the base of a copy is the last published snapshot, only what
+// is published is restored, and nothing is handed over while the source takes writes.
 type world struct {
 	t   *testing.T
 	env *testsuite.TestWorkflowEnvironment
@@ -51,7 +66,7 @@ type world struct {
 	indices                             []migration.Index
 
 	plan string
-	// pages are those of every delta; empty means that one activity carries it.
+	// pages are those of every delta; empty means that one activity copies it.
 	pages []migration.CopyPage
 	// moves says when the nth call of an activity finds the repository changed.
 	moves        func(activity string, n int) bool
@@ -194,7 +209,7 @@ func newWorld(t *testing.T) *world {
 		return migration.Standstill{Docs: migration.ShardDocs{"movies": {3}}, Marks: migration.ShardMarks{"movies": {w.mark}}}, nil
 	})
 	register(w, migration.ActivityLiftBlock, func(migration.LiftRequest) (any, error) {
-		assert.False(t, w.targetWritable, "the source is given free although the target takes writes")
+		assert.False(t, w.targetWritable, "the source is writable again although the target takes writes")
 		w.blocked, w.blockedNames = false, nil
 		return nil, nil
 	})
@@ -363,7 +378,7 @@ func (w *world) completed() migration.Report {
 	require.Equal(w.t, migration.ResultCompleted, report.Result)
 	require.True(w.t, w.blocked, "after cutover the source stays blocked")
 	require.True(w.t, w.targetWritable)
-	require.Zero(w.t, w.throttles, "throttles stay lifted")
+	require.Zero(w.t, w.throttles, "throttles stay raised")
 	require.Equal(w.t, migration.RoundBaseline, report.Rounds[0].Kind)
 	require.Equal(w.t, migration.RoundFinal, report.Rounds[len(report.Rounds)-1].Kind)
 	require.Len(w.t, report.Indices, 2)
@@ -385,7 +400,7 @@ func (w *world) aborted() migration.Report {
 // untouched asserts that the source takes writes and the target doesn't.
 func (w *world) untouched() {
 	require.False(w.t, w.blocked, "the source is still blocked")
-	require.Zero(w.t, w.throttles, "throttles stay lifted")
+	require.Zero(w.t, w.throttles, "throttles stay raised")
 	require.False(w.t, w.targetWritable)
 }
 
@@ -438,7 +453,7 @@ func (w *world) usualRequests() {
 	w.at(30*time.Minute, migration.RequestCutover)
 }
 
-// Hooks run beside other activities: a snapshot's beside those that carry its
+// Hooks run beside other activities: a snapshot's beside those that copy its
 // shards, and one that was given up beside its successors. They look at the world
 // and change it through these.
 

@@ -14,9 +14,9 @@ const shownFindings = 10
 func AuditPage(r migration.AuditReport) string {
 	var page lines
 	if r.Whole {
-		page.add("**Whole**: OSS has everything that %d snapshots need, and it is what S3 has.", r.SnapshotsChecked)
+		page.add("**Complete**: OSS holds everything that %d snapshots need, equal to S3.", r.SnapshotsChecked)
 	} else {
-		page.add("**Not whole**: %d of %d snapshots are broken.", r.SnapshotsBroken, r.SnapshotsChecked)
+		page.add("**Not complete**: %d of %d snapshots are broken.", r.SnapshotsBroken, r.SnapshotsChecked)
 	}
 	for _, problem := range r.Problems {
 		page.add("\n- %s", problem)

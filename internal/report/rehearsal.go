@@ -17,17 +17,20 @@ func (v *view) rehearsed(r migration.Report, zone *time.Location) {
 	found := r.Rehearsal
 	v.Title = "Rehearsal " + r.Plan
 	v.Window, v.WindowTitle = newWindow(found.Window, zone), "Frozen window to expect"
-	v.WindowNote = "Nothing was blocked: this was measured while writes went on, with what had been written since the round before. " +
-		"Only the time for block and standstill is reckoned."
+	v.WindowNote = "Nothing was blocked. This was measured while writes went on, " +
+		"on what was written since the round before. Only the time for block and standstill is an estimate."
 	if v.Window != nil {
 		v.Facts = append(v.Facts, fact{"Window to expect", v.Window.Took})
 	}
 	if p := found.AfterInterval; p != nil {
-		v.Facts = append(v.Facts, fact{"After a whole interval", human.Span(p.Millis) + ", predicted for a window that begins a whole rounds.interval after the last round, at the rate of writes that was seen; a hot round makes it shorter"})
+		v.Facts = append(v.Facts, fact{"After a full interval", human.Span(p.Millis) +
+			", predicted for a window that begins one rounds.interval after the last round, at the write rate that was seen. " +
+			"A hot round makes it shorter."})
 	}
 	if f := found.Footprint; f != nil {
 		v.Facts = append(v.Facts,
-			fact{"On the target's disks", fmt.Sprintf("%s, and %s with the source's replicas, after a cutover", human.Size(f.TargetBytes), human.Size(f.TargetBytesAfterCutover))},
+			fact{"On the target's disks", fmt.Sprintf("%s; after a cutover, with the source's replicas, %s",
+				human.Size(f.TargetBytes), human.Size(f.TargetBytesAfterCutover))},
 			fact{"In S3", fmt.Sprintf("%s in %s objects", human.Size(f.S3Bytes), human.Count(f.S3Objects))},
 			fact{"In OSS", fmt.Sprintf("%s in %s objects", human.Size(f.OSSBytes), human.Count(f.OSSObjects))})
 	}
@@ -52,7 +55,8 @@ func rehearsalOutcome(r migration.Report) (sentence, tone string) {
 	case r.Result == migration.ResultAborted:
 		return "Aborted: the rehearsal was stopped before its end.", "bad"
 	case found.EndedIn != "":
-		return fmt.Sprintf("The rehearsal could not get past phase %s: mend what is listed and rehearse again.", found.EndedIn), "bad"
+		const text = "The rehearsal could not get past phase %s. Fix what is listed, then rehearse again."
+		return fmt.Sprintf(text, found.EndedIn), "bad"
 	case len(found.Attention) > 0:
 		return fmt.Sprintf("Rehearsed to the end: %s would have needed attention.", times), "warn"
 	case len(r.Warnings) > 0:

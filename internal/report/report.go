@@ -1,27 +1,19 @@
-// Package report turns the report that a migration ends with into something to
-// read: text for a terminal, Markdown for a ticket, and one HTML page, which
-// needs nothing beside itself, for the record. JSON is the report as it is.
+// Package report makes pages for people. Of the report that a migration ends with it makes text for a
+// terminal, Markdown for a ticket, and one HTML page for the record, which loads nothing and so can be
+// mailed, printed and kept. Of a status and of an audit's report it makes the pages that the Temporal
+// UI shows.
 //
-// All of it is pure: a report and a time zone in, bytes out.
+// All of it is pure: values and a time zone in, text out. So workflow code may call it, and golden files
+// below testdata show what a person sees. Numbers are formatted by package human.
 package report
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
-
-// JSON prints the report as it is, indented.
-func JSON(r migration.Report) ([]byte, error) {
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return nil, err
-	}
-	return append(text, '\n'), nil
-}
 
 // view is a report in words, for all three forms.
 type view struct {
@@ -56,7 +48,7 @@ type window struct {
 
 type part struct {
 	Name, Took string
-	// Percent of the whole window.
+	// Percent of the window.
 	Percent float64
 }
 
@@ -87,7 +79,7 @@ func newView(r migration.Report, zone *time.Location) view {
 		Window: newWindow(r.FrozenWindow, zone), WindowTitle: "Frozen window",
 	}
 	if r.FrozenWindow != nil {
-		v.WindowNote = "Writes to the source were blocked from " + v.Window.Started + ". Time spent waiting for people does not count."
+		v.WindowNote = "Writes to the source were blocked from " + v.Window.Started + ". The wait for people does not count."
 	}
 	v.Outcome, v.Tone = outcome(r)
 	var blobs, bytes, skipped int64
@@ -102,12 +94,13 @@ func newView(r migration.Report, zone *time.Location) view {
 		{"Rounds", human.Count(int64(len(r.Rounds) + r.RoundsOmitted))},
 	}
 	if len(r.Rounds) > 0 {
-		carried := fmt.Sprintf("%s in %s blobs; %s were there already", human.Size(bytes), human.Count(blobs), human.Size(skipped))
+		copied := fmt.Sprintf("%s in %s blobs; %s were already there", human.Size(bytes), human.Count(blobs), human.Size(skipped))
 		if r.RoundsOmitted > 0 {
 			// The sums can't count what the report leaves out.
-			carried = fmt.Sprintf("more than %s in %s blobs (%d rounds are left out of the report)", human.Size(bytes), human.Count(blobs), r.RoundsOmitted)
+			copied = fmt.Sprintf("more than %s in %s blobs (the report leaves out %d rounds)",
+				human.Size(bytes), human.Count(blobs), r.RoundsOmitted)
 		}
-		v.Facts = append(v.Facts, fact{"Carried", carried})
+		v.Facts = append(v.Facts, fact{"Copied", copied})
 	}
 	if v.Window != nil {
 		v.Facts = append(v.Facts, fact{"Frozen window", v.Window.Took})
@@ -115,7 +108,8 @@ func newView(r migration.Report, zone *time.Location) view {
 			v.Facts = append(v.Facts, fact{"Predicted before it", human.Span(r.Prediction.Millis)})
 		}
 		if blocked := r.FrozenWindow.BlockedMillis; blocked > 0 {
-			v.Facts = append(v.Facts, fact{"Writes stood still", human.Span(blocked) + ", from the block until the target took writes, with the wait for people"})
+			v.Facts = append(v.Facts, fact{"Writes stood still", human.Span(blocked) +
+				", from the block until the target took writes, including the wait for people"})
 		}
 	}
 	if r.Rehearsal != nil {
@@ -129,7 +123,7 @@ func newView(r migration.Report, zone *time.Location) view {
 		verdict := "equal"
 		switch {
 		case !i.Equal && i.Moved:
-			verdict = "the source took writes meanwhile"
+			verdict = "written since its snapshot"
 		case !i.Equal:
 			verdict = "NOT EQUAL"
 		}
@@ -213,9 +207,9 @@ func newRounds(rounds []migration.Round, zone *time.Location) []round {
 	return result
 }
 
-func percent(part, whole int64) float64 {
-	if whole <= 0 {
+func percent(part, total int64) float64 {
+	if total <= 0 {
 		return 0
 	}
-	return float64(int(1000*float64(part)/float64(whole))) / 10
+	return float64(int(1000*float64(part)/float64(total))) / 10
 }

@@ -69,8 +69,8 @@ func rehearsed() migration.Report {
 		Window: &window, AfterInterval: &migration.Prediction{Millis: 21_300},
 		Footprint: &migration.Footprint{TargetBytes: 5100 * mib, TargetBytesAfterCutover: 10_200 * mib, S3Bytes: 5300 * mib, S3Objects: 1239, OSSBytes: 5299 * mib, OSSObjects: 1237},
 		Attention: []migration.Attention{
-			{Step: "check clusters, buckets, versions and indices", Type: "PreflightFailed", Message: "index movies exists on the target <already>", Remedy: "mend what is listed, then retry", SinceMillis: begin, Failures: 1},
-			{Step: "restore snapshot movies-r0001-a1 into the target", Type: "RestoreFailed", Message: "shards failed:\n[movies][0]", Remedy: "look at the target's disks", SinceMillis: begin, Failures: 2},
+			{Step: "check clusters, buckets, versions and indices", Type: "PreflightFailed", Message: "index movies exists on the target <already>", Remedy: "Fix what is listed, then rehearse again.", SinceMillis: begin, Failures: 1},
+			{Step: "restore snapshot movies-r0001-a1 into the target", Type: "RestoreFailed", Message: "shards failed:\n[movies][0]", Remedy: "Check the target's disks.", SinceMillis: begin, Failures: 2},
 		},
 		AttentionOmitted: 3,
 	}
@@ -103,11 +103,11 @@ func TestHowARehearsalEnded(t *testing.T) {
 
 func TestGolden(t *testing.T) {
 	for name, report := range map[string]migration.Report{"completed": completed(), "aborted": aborted(), "rehearsed": rehearsed()} {
-		asJSON, err := JSON(report)
+		asJSON, err := json.MarshalIndent(report, "", "  ")
 		require.NoError(t, err)
 		asHTML, err := HTML(report, time.UTC)
 		require.NoError(t, err)
-		golden.Equal(t, "testdata/"+name+".json", asJSON)
+		golden.Equal(t, "testdata/"+name+".json", append(asJSON, '\n'))
 		golden.Equal(t, "testdata/"+name+".html", asHTML)
 		golden.Equal(t, "testdata/"+name+".md", Markdown(report, time.UTC))
 		golden.Equal(t, "testdata/"+name+".txt", Text(report, time.UTC))
@@ -129,7 +129,7 @@ func TestWhatPeopleSayIsNoMarkup(t *testing.T) {
 }
 
 func TestJSONIsTheReportItself(t *testing.T) {
-	text, err := JSON(completed())
+	text, err := json.Marshal(completed())
 	require.NoError(t, err)
 	var back migration.Report
 	require.NoError(t, json.Unmarshal(text, &back))

@@ -21,7 +21,8 @@ func (l *lines) add(format string, args ...any) { l.WriteString(fmt.Sprintf(form
 func StatusPage(s migration.Status, thrownAway string) string {
 	var page lines
 	if s.Rehearsal != nil {
-		page.add("**A rehearsal**: it blocks no write, works on throw-away indices (%s) and removes what it has made\n", thrownAway)
+		page.add("**A rehearsal**: it blocks no writes, restores into throw-away indices (%s), and removes what it made.\n",
+			thrownAway)
 	}
 	page.now(s)
 	page.attention(s.Attention)
@@ -50,11 +51,11 @@ func (l *lines) now(s migration.Status) {
 		l.add("\nNow: %s", s.Step)
 	}
 	if c := s.Copy; c != nil {
-		l.add("\nCarried: %d of %d pages, %s of %s blobs, %s of %s", c.PagesDone, c.PagesTotal,
+		l.add("\nCopied: %d of %d pages, %s of %s blobs, %s of %s", c.PagesDone, c.PagesTotal,
 			human.Count(c.BlobsDone), human.Count(c.BlobsTotal), human.Size(c.BytesDone), human.Size(c.BytesTotal))
 	}
 	if s.Bandwidth != nil {
-		l.add("\nCopies read at most %s together", s.Bandwidth)
+		l.add("\nAll copies together read at most %s.", s.Bandwidth)
 	}
 }
 
@@ -78,7 +79,7 @@ func (l *lines) rehearsal(r *migration.Rehearsal) {
 		l.add("\nFrozen window to expect: %s", parts(*r.Window))
 	}
 	if f := r.Footprint; f != nil {
-		l.add("\nIt took %s on the target's disks, %s in S3 and %s in OSS",
+		l.add("\nThe rehearsal took %s on the target's disks, %s in S3 and %s in OSS.",
 			human.Size(f.TargetBytes), human.Size(f.S3Bytes), human.Size(f.OSSBytes))
 	}
 	if len(r.Attention) == 0 {
@@ -87,10 +88,7 @@ func (l *lines) rehearsal(r *migration.Rehearsal) {
 	l.add("\n### Would have needed attention\n")
 	for _, attention := range r.Attention[max(0, len(r.Attention)-shownAttention):] {
 		const most = 300
-		text := strings.ReplaceAll(attention.Message, "\n", " ")
-		if len(text) > most {
-			text = strings.ToValidUTF8(text[:most], "") + " ..."
-		}
+		text := human.Shorten(strings.ReplaceAll(attention.Message, "\n", " "), most)
 		l.add("- %s: **%s**: %s", attention.Step, attention.Type, text)
 	}
 	if more := max(0, len(r.Attention)-shownAttention) + r.AttentionOmitted; more > 0 {
@@ -101,11 +99,11 @@ func (l *lines) rehearsal(r *migration.Rehearsal) {
 // window is about the frozen window: that writes are blocked, what it would take, what it took.
 func (l *lines) window(s migration.Status) {
 	if s.FrozenUntilMillis > 0 && s.FrozenSinceMillis > 0 {
-		l.add("\nWrites to the source are blocked since %s. Without a cutover they are given free at %s.",
+		l.add("\nWrites to the source are blocked since %s. If nobody sends cutover, snapferry removes the block at %s.",
 			clock(s.FrozenSinceMillis), clock(s.FrozenUntilMillis))
 	}
 	if p := s.Prediction; p != nil && s.Phase.BeforeFreeze() {
-		l.add("\nA frozen window would take about %s, as of %s", parts(p.Window()), clock(p.AtMillis))
+		l.add("\nA frozen window would take about %s. Predicted at %s.", parts(p.Window()), clock(p.AtMillis))
 	}
 	if s.CloseEnough && s.Phase == migration.PhaseRounds {
 		l.add("\n%s", s.Convergence())
@@ -132,7 +130,8 @@ func (l *lines) rounds(rounds []migration.Round) {
 	if len(rounds) == 0 {
 		return
 	}
-	l.add("\n| round | kind | snapshot | copied | skipped | snapshot | copy | restore | documents |\n|---|---|---|---|---|---|---|---|---|")
+	l.add("\n| round | kind | snapshot | copied | there already | snapshot took | copy | restore | documents |")
+	l.add("|---|---|---|---|---|---|---|---|---|")
 	for _, r := range rounds {
 		l.add("| %d | %s | %s | %s blobs, %s | %s blobs | %s | %s | %s | %s |", r.Number, r.Kind, r.Snapshot,
 			human.Count(r.BlobsCopied), human.Size(r.BytesCopied), human.Count(r.BlobsSkipped),
@@ -144,7 +143,7 @@ func (l *lines) indices(s migration.Status) {
 	if len(s.Indices) == 0 {
 		return
 	}
-	l.add("\n| index | shards | documents at the source | on the target | equal |\n|---|---|---|---|---|")
+	l.add("\n| index | shards | documents on the source | on the target | equal |\n|---|---|---|---|---|")
 	for _, index := range s.Indices {
 		docs, equal := "not yet", ""
 		if index.TargetDocs >= 0 {

@@ -1,0 +1,154 @@
+package workflows
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// window is the frozen window: from the first look at the source's blocks until the block is removed
+// or the migration has ended. How far it has come is asked in these ways; each answers for no window
+// (nil) as well:
+//
+//   - run.frozen: there is a window. Writes are blocked or will be with the next requests.
+//   - armed: the dead man's switch may still end it. The cutover, thaw and an abort disarm it.
+//   - mayBlock: a block of ours may stand on the source, and has to be removed unless the cutover begins.
+//   - blocked: the block has been asked for.
+//   - proven: the target was found equal, and nothing has made that doubtful since.
+//   - expired: the dead man's switch has ended it.
+type window struct {
+	// ctx is that of the steps in the window; nil once it is disarmed. stop cancels it.
+	ctx  workflow.Context
+	stop func()
+
+	// found are the blocks of the source before ours. uuids are those of the indices that had them: an
+	// index that was deleted and created again has another one.
+	found migration.Blocks
+	uuids map[string]string
+	// indices are those that are blocked, frozen is what they held once they stood still.
+	indices []migration.Index
+	frozen  migration.Standstill
+	// sinceMillis is when the block was asked for; 0 before that. untilMillis is when the dead man's
+	// switch ends the window.
+	sinceMillis int64
+	untilMillis int64
+	// watch runs from the block on, pass from where the freeze began last.
+	watch, pass stopwatch
+	measured    migration.FrozenWindow
+	// predicted is what was foreseen right before the block.
+	predicted *migration.Prediction
+	verified  []migration.IndexResult
+	// proven is set once the target was found equal; measured is complete then.
+	proven           bool
+	cutoverRequested bool
+	// overdue is set by the dead man's switch.
+	overdue bool
+}
+
+// openWindow begins a frozen window and arms the dead man's switch.
+func openWindow(ctx workflow.Context, limit time.Duration, predicted *migration.Prediction) *window {
+	w := &window{found: migration.Blocks{}, uuids: map[string]string{}, predicted: predicted}
+	w.ctx, w.stop = workflow.WithCancel(ctx)
+	w.untilMillis = workflow.Now(ctx).Add(limit).UnixMilli()
+	workflow.GoNamed(w.ctx, "dead man's switch", func(ctx workflow.Context) {
+		options := workflow.TimerOptions{Summary: "freeze.maxDuration: remove the block if nobody sends cutover"}
+		if workflow.NewTimerWithOptions(ctx, limit, options).Get(ctx, nil) == nil {
+			w.overdue = true
+			w.stop()
+		}
+	})
+	return w
+}
+
+// disarm switches the dead man's switch off. What the window found stays known.
+func (w *window) disarm() {
+	if w != nil {
+		w.ctx = nil
+		w.stop()
+	}
+}
+
+func (w *window) armed() bool    { return w != nil && w.ctx != nil }
+func (w *window) mayBlock() bool { return w != nil && len(w.found) > 0 }
+func (w *window) blocked() bool  { return w != nil && w.sinceMillis > 0 }
+func (w *window) expired() bool  { return w != nil && w.overdue }
+
+// again begins a pass of the freeze: nothing is proven any more.
+func (w *window) again(watch stopwatch) { w.pass, w.proven = watch, false }
+
+// fresh names the indices that the window has not met before. One that was deleted and created again
+// under its name is none that it has met.
+func (w *window) fresh(found []migration.Index) []string {
+	var fresh []string
+	for _, index := range found {
+		if _, known := w.found[index.Name]; !known || w.uuids[index.Name] != index.UUID {
+			fresh = append(fresh, index.Name)
+		}
+	}
+	return fresh
+}
+
+// remember keeps the blocks that the source has of itself, and returns warnings about those that stay.
+func (w *window) remember(found migration.Blocks) (warnings []string) {
+	for _, index := range w.indices {
+		w.uuids[index.Name] = index.UUID
+	}
+	for _, name := range workflow.DeterministicKeys(found) {
+		w.found[name] = found[name]
+		for _, block := range workflow.DeterministicKeys(found[name]) {
+			if found[name][block] == "true" {
+				warnings = append(warnings, fmt.Sprintf("index %s had %s before the freeze: snapferry leaves it as it was", name, block))
+			}
+		}
+	}
+	return warnings
+}
+
+// block notes that the block is asked for now, the first time.
+func (w *window) block(watch stopwatch) {
+	if !w.blocked() {
+		w.watch, w.pass = watch, watch
+		w.sinceMillis, w.measured.StartedMillis = watch.beganMillis, watch.beganMillis
+	}
+}
+
+// holds tells whether these are the very indices that are blocked.
+func (w *window) holds(found []migration.Index) bool {
+	return slices.EqualFunc(w.indices, found, func(a, b migration.Index) bool { return a.Name == b.Name && a.UUID == b.UUID })
+}
+
+// written names an index that is no longer what it was when it stood still; empty if all are. An
+// update leaves the number of documents as it is, so the marks count too.
+func (w *window) written(now migration.Standstill) string {
+	for _, name := range workflow.DeterministicKeys(now.Docs) {
+		if !slices.Equal(now.Docs[name], w.frozen.Docs[name]) || !slices.Equal(now.Marks[name], w.frozen.Marks[name]) {
+			return name
+		}
+	}
+	return ""
+}
+
+// result is the window as it was measured; nil unless the target was proven to be equal.
+func (w *window) result() *migration.FrozenWindow {
+	if w == nil || !w.proven {
+		return nil
+	}
+	measured := w.measured
+	return &measured
+}
+
+// verdict is what the verification found of an index; false if it hasn't come so far.
+func (w *window) verdict(name string) (migration.IndexResult, bool) {
+	if w != nil {
+		for _, verdict := range w.verified {
+			if verdict.Name == name {
+				return verdict, true
+			}
+		}
+	}
+	return migration.IndexResult{}, false
+}
