@@ -40,7 +40,7 @@ func TestOtherVersions(t *testing.T) {
 			out, err := shared.Starter(s.ctx, "audit", "-f", filepath.Join(l.Dir, name+".yaml"), "--deep")
 			require.NoError(t, err)
 			require.Zero(t, out.Code, out.Stdout+out.Stderr)
-			require.Contains(t, out.Stdout, "whole")
+			require.Contains(t, out.Stdout, "complete")
 		})
 	}
 }
