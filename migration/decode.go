@@ -39,8 +39,8 @@ func (in Input) Plan() (Plan, error) {
 	if in.raw == nil {
 		return Plan{}, &InvalidPlanError{Problems: []Problem{{
 			Field: "(input)", Message: "no plan was given",
-			Remedy: "pass the plan as the workflow's only input, for example {\"name\": \"movies\", ...}; " +
-				"`starter plan example` prints a complete one",
+			Remedy: "pass the plan as the workflow's only input, for example {\"name\": \"movies\", " +
+				"...}; `starter plan example` prints a complete one",
 		}}}
 	}
 	return in.plan, in.err

@@ -68,10 +68,11 @@ func TestAPlanSurvivesTheWayToTheWorkflowAndBack(t *testing.T) {
 // Each row changes one line of a good plan. The error must name the field and say what to write.
 func TestDecodeRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ replace, with, says string }{
-		"unknown field":          {"region: ap-southeast-1", "regoin: ap-southeast-1", "source.repository.regoin is not a field of a plan; did you mean source.repository.region?"},
-		"unknown top field":      {"indices:", "indexes:", "indexes is not a field of a plan; did you mean indices?"},
-		"missing field":          {"    roleArn: arn:aws:iam::123456789012:role/Snap\n", "", "source.repository.roleArn is missing; for example roleArn: arn:aws:iam::"},
-		"missing in an object":   {"    writer:\n      endpoint: https://oss.example.com\n      accessKeyId: env:C\n      accessKeySecret: env:D\n", "", "target.repository.writer.endpoint is missing"},
+		"unknown field":     {"region: ap-southeast-1", "regoin: ap-southeast-1", "source.repository.regoin is not a field of a plan; did you mean source.repository.region?"},
+		"unknown top field": {"indices:", "indexes:", "indexes is not a field of a plan; did you mean indices?"},
+		"missing field":     {"    roleArn: arn:aws:iam::123456789012:role/Snap\n", "", "source.repository.roleArn is missing; for example roleArn: arn:aws:iam::"},
+		"missing in an object": {"    writer:\n      endpoint: https://oss.example.com\n      accessKeyId: " +
+			"env:C\n      accessKeySecret: env:D\n", "", "target.repository.writer.endpoint is missing"},
 		"number for a string":    {"bucket: from-bucket", "bucket: 7", "source.repository.bucket (7) must be a string; for example bucket: shop-es-migration"},
 		"string for a list":      {`indices: [movies, "logs-*"]`, "indices: movies", `indices ("movies") must be a list; for example indices: [movies`},
 		"number in a list":       {`indices: [movies, "logs-*"]`, "indices: [movies, 7]", "indices[1] (7) must be a string"},
@@ -96,7 +97,9 @@ func TestDecodeRefuses(t *testing.T) {
 		"an explicit zero":       {"indices:", "freeze: {maxDuration: 0s}\nindices:", `freeze.maxDuration ("0s") must be at least 10s`},
 		"a negative number":      {"indices:", "restore: {replicas: -1}\nindices:", "restore.replicas (-1) must be at least 0"},
 		"longer than a month":    {"indices:", "rounds: {interval: 10000h}\nindices:", "rounds.interval (10000h) must be at most 720h"},
-		"standstill too long":    {"indices:", "freeze: {maxDuration: 1m, standstillTimeout: 2m}\nindices:", "freeze.standstillTimeout (2m) must be less than freeze.maxDuration (1m); for example standstillTimeout: 30s"},
+		"standstill too long": {"indices:", "freeze: {maxDuration: 1m, standstillTimeout: 2m}\nindices:",
+			"freeze.standstillTimeout (2m) must be less than freeze.maxDuration (1m); for example " +
+				"standstillTimeout: 30s"},
 		"a port that is none":    {"http://es.example.com:9200", "http://es.example.com:99999", "target.endpoint (http://es.example.com:99999) has no valid host and port"},
 		"a setting with a key":   {"    region: ap-southeast-1\n    roleArn", "    region: ap-southeast-1\n    settings: {client.default.secret_key: x}\n    roleArn", "source.repository.settings.client.default.secret_key looks like a secret"},
 		"a webhook with a query": {"indices:", "cutover: {webhook: {url: \"https://h.example.com/?token=x\"}}\nindices:", "cutover.webhook.url must have no query and no fragment"},

@@ -135,7 +135,8 @@ func (c *checker) checkIndices(indices []string) {
 		case !indexPattern.MatchString(name) || name == "." || name == ".." || len(name) > 255 ||
 			strings.ToLower(name) != name || hasControl(name):
 			c.add(field, name, "is not an index name or pattern",
-				"names are in lower case and do not begin with _, - or +; * matches any characters; write one name per entry")
+				"names are in lower case and do not begin with _, - or +; * matches any characters; "+
+					"write one name per entry")
 		case slices.Contains(indices[:i], name):
 			c.add(field, name, "is listed twice", "remove one of the two")
 		case strings.HasPrefix(name, ".") && strings.Contains(name, "*"):
@@ -221,8 +222,8 @@ func (c *checker) checkBasePath(field, value string) {
 	if !basePath.MatchString(value) || len(value) > longestPath ||
 		strings.Contains(inside, "/../") || strings.Contains(inside, "/./") {
 		c.add(field, value, "is not a usable folder",
-			"write it without spaces and without a slash at the beginning or end, for example basePath: snapferry/movies; "+
-				"OSS finds nothing below a slash at the beginning")
+			"write it without spaces and without a slash at the beginning or end, for example basePath: "+
+				"snapferry/movies; OSS finds nothing below a slash at the beginning")
 	}
 }
 
@@ -272,7 +273,8 @@ func (c *checker) checkURL(field, value string, path bool, example string) {
 	case parsed.RawQuery != "" || parsed.Fragment != "":
 		// The value stays out of the message: keys are often in a query.
 		c.add(field, "", "must have no query and no fragment",
-			"if the URL contains a secret, write a reference (env:NAME or file:/PATH) where the field takes one; "+remedy)
+			"if the URL contains a secret, write a reference (env:NAME or file:/PATH) where the field "+
+				"takes one; "+remedy)
 	case !path && strings.Trim(parsed.Path, "/") != "":
 		c.add(field, value, "must have nothing after the host and port", remedy)
 	case !hostname.MatchString(parsed.Hostname()) || !validPort(parsed.Port()):

@@ -137,8 +137,9 @@ func lastToken(ctx context.Context, c *connection, t target) (string, error) {
 		return c.DescribeWorkflowExecution(ctx, t.id, "")
 	})
 	if _, ok := errors.AsType[*serviceerror.NotFound](err); ok {
-		exit := fail(exitNotFound, "Temporal knows no migration %s (workflow %s in namespace %s at %s), so the folder of its run is "+
-			"unknown; give --token, the last part of its folder in both buckets", t.label(), t.id, c.namespace, c.address)
+		exit := fail(exitNotFound, "Temporal knows no migration %s (workflow %s in namespace %s at %s), so "+
+			"the folder of its run is unknown; give --token, the last part of its folder in both "+
+			"buckets", t.label(), t.id, c.namespace, c.address)
 		exit.next = "starter audit -f PLAN --token TOKEN"
 		return "", exit
 	}

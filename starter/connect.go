@@ -29,8 +29,9 @@ func (a *app) connect(ctx context.Context) (*connection, error) {
 		ConfigFileProfile: a.profile, EnvLookup: a.environment,
 	})
 	if err != nil {
-		return nil, fail(exitFailed, "can't read the configuration of Temporal's client: %w; check --profile, the TEMPORAL_* "+
-			"variables and the configuration file of the temporal command line", err)
+		return nil, fail(exitFailed, "can't read the configuration of Temporal's client: %w; check "+
+			"--profile, the TEMPORAL_* variables and the configuration file of the temporal command "+
+			"line", err)
 	}
 	if a.address != "" {
 		options.HostPort = a.address
@@ -60,8 +61,9 @@ func (a *app) connect(ctx context.Context) (*connection, error) {
 }
 
 func unreachable(address string, cause error) error {
-	return fail(exitFailed, "can't reach Temporal at %s (%w); set the address with --address, TEMPORAL_ADDRESS or a profile, "+
-		"and TLS or an API key if the server needs them; `temporal server start-dev` starts a server for tests", address, cause)
+	return fail(exitFailed, "can't reach Temporal at %s (%w); set the address with --address, TEMPORAL_ADDRESS "+
+		"or a profile, and TLS or an API key if the server needs them; `temporal server start-dev` starts a "+
+		"server for tests", address, cause)
 }
 
 // explain turns an error of a call about one migration into a sentence with an
@@ -84,7 +86,8 @@ func (c *connection) explain(err error, t target) error {
 		return exit
 	}
 	if _, ok := errors.AsType[*serviceerror.PermissionDenied](err); ok {
-		return fail(exitFailed, "Temporal at %s refuses access to namespace %s: %w; check TEMPORAL_API_KEY or the client certificate",
+		return fail(exitFailed, "Temporal at %s refuses access to namespace %s: %w; check TEMPORAL_API_KEY "+
+			"or the client certificate",
 			c.address, c.namespace, err)
 	}
 	if transient(err) {

@@ -173,14 +173,16 @@ func (c *connection) missingWorkers(ctx context.Context, now time.Time, workflow
 	switch {
 	case !served && workflowQueue != migration.TaskQueue:
 		problems = append(problems, fmt.Sprintf("it was started on task queue %s, which no worker polls: "+
-			"terminate it and start it again on %s, which snapferry's workers poll", workflowQueue, migration.TaskQueue))
+			"terminate it and start it again on %s, which snapferry's workers "+
+			"poll", workflowQueue, migration.TaskQueue))
 	case !served || !c.polled(ctx, now, migration.TaskQueue, enums.TASK_QUEUE_TYPE_ACTIVITY):
-		problems = append(problems, fmt.Sprintf("no worker polls task queue %s in namespace %s: "+
-			"nothing moves; start a worker (TEMPORAL_ADDRESS=%s worker)", migration.TaskQueue, c.namespace, c.address))
+		problems = append(problems, fmt.Sprintf("no worker polls task queue %s in namespace %s: nothing "+
+			"moves; start a worker (TEMPORAL_ADDRESS=%s "+
+			"worker)", migration.TaskQueue, c.namespace, c.address))
 	}
 	if !c.polled(ctx, now, migration.CopyTaskQueue, enums.TASK_QUEUE_TYPE_ACTIVITY) {
-		problems = append(problems, fmt.Sprintf("no worker polls task queue %s: "+
-			"nothing is copied; start a worker (worker --queues %s)", migration.CopyTaskQueue, migration.CopyTaskQueue))
+		problems = append(problems, fmt.Sprintf("no worker polls task queue %s: nothing is copied; start a "+
+			"worker (worker --queues %s)", migration.CopyTaskQueue, migration.CopyTaskQueue))
 	}
 	return problems, served
 }

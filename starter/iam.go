@@ -77,8 +77,8 @@ func (p permissions) text() (string, error) {
 		},
 		{
 			"AWS: policy of the worker",
-			"Attach it to the user or role whose credentials the workers have. They need it to send requests to the domain, " +
-				"to pass the snapshot role to it, and to read the snapshots.",
+			"Attach it to the user or role whose credentials the workers have. They need it to send " +
+				"requests to the domain, to pass the snapshot role to it, and to read the snapshots.",
 			p.Worker.Policy,
 		},
 		{
@@ -88,8 +88,8 @@ func (p permissions) text() (string, error) {
 		},
 		{
 			"Alibaba Cloud: RAM policy of the key with which the target cluster reads OSS",
-			"Attach it to a RAM user of its own, that of target.repository.accessKeyId. Elasticsearch keeps this key, " +
-				"and Elasticsearch 5.x shows it.",
+			"Attach it to a RAM user of its own, that of target.repository.accessKeyId. Elasticsearch " +
+				"keeps this key, and Elasticsearch 5.x shows it.",
 			p.OSSReader.Policy,
 		},
 	} {

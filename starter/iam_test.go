@@ -75,7 +75,8 @@ func TestIAMWithAPlaceholder(t *testing.T) {
 	text := strings.ReplaceAll(minimalPlan, "https://search-shop-abc123.ap-southeast-1.es.amazonaws.com", "https://search.example.com")
 	c.deps.in = strings.NewReader(text)
 	out, errs := c.run(exitOK, "iam", "-f", "-", "-o", "json")
-	require.Contains(t, errs, "Warning: the endpoint https://search.example.com is not one of Amazon's own and does not tell the domain's name")
+	require.Contains(t, errs, "Warning: the endpoint https://search.example.com is not one of Amazon's own and "+
+		"does not tell the domain's name")
 	require.True(t, json.Valid([]byte(out)))
 	require.Contains(t, out, "domain/<DOMAIN-NAME>/*")
 }

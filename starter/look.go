@@ -71,7 +71,8 @@ func (a *app) look(ctx context.Context, c *connection, t target, thorough bool) 
 	}
 	if e.WorkflowTaskAttempt > 1 {
 		v.Problems = append(v.Problems, fmt.Sprintf("the workflow task has failed or timed out %d times: "+
-			"look for the reason in the worker's log; if the worker was updated, go back to the version before",
+			"look for the reason in the worker's log; if the worker was updated, go back to the version "+
+			"before",
 			e.WorkflowTaskAttempt-1))
 	}
 	v.others, v.copied = v.steps()

@@ -261,9 +261,11 @@ func TestACopyInPagesIsOneBar(t *testing.T) {
 	}
 	require.ElementsMatch(t, []string{"copy", "failing 0", "failing 1", "failing 2", "failing 3"}, ids())
 	require.Equal(t, row{name: "copy", done: 40*512*mib + 540*mib, total: 200 * 512 * mib,
-		text: "20 %  21 GiB of 100 GiB  9.4 MB/s  2h31m left  40 of 200 pages  4,108 of 20,000 blobs  3 running  9 waiting for a free worker  4 waiting for the next attempt",
+		text: "20 %  21 GiB of 100 GiB  9.4 MB/s  2h31m left  40 of 200 pages  4,108 of 20,000 blobs  3 " +
+			"running  9 waiting for a free worker  4 waiting for the next attempt",
 	}, b.steps["copy"].get())
-	require.Equal(t, "page in activity 115: attempt 5 at 22:30:30, worker 71@copy-1@; last failure: Throttled: OSS answers 503 SlowDown for blob 3", b.steps["failing 0"].get().text)
+	require.Equal(t, "page in activity 115: attempt 5 at 22:30:30, worker 71@copy-1@; last failure: Throttled: "+
+		"OSS answers 503 SlowDown for blob 3", b.steps["failing 0"].get().text)
 	require.Equal(t, "and 2 more", b.steps["failing 3"].get().text)
 
 	b.show(look(t, moment{status: inPages(t, 200), activities: []*workflowpb.PendingActivityInfo{copying(t, "301", 0, 1)}}))

@@ -172,7 +172,8 @@ func describePlan(p migration.Plan) string {
 		row("OSS:", fmt.Sprintf("%s/%s/ (%s)", oss.Bucket, oss.BasePath, oss.Region))
 		row("Target:", p.Target.Endpoint)
 		if p.Rehearsal {
-			row("Rehearsal:", "a baseline and two rounds into temporary indices; blocks no writes and removes what it makes")
+			row("Rehearsal:", "a baseline and two rounds into temporary indices; blocks no writes and "+
+				"removes what it makes")
 		} else {
 			row("Rounds:", roundsText(p))
 			row("Freeze:", freezeText(p)+"; without a cutover, for at most "+p.Freeze.MaxDuration.String())

@@ -165,22 +165,27 @@ func objectsOSS(r migration.TargetRepository) string {
 func notes(plan migration.Plan) []string {
 	source, target := plan.Source.Repository, plan.Target.Repository
 	list := []string{
-		fmt.Sprintf("The policies are limited to the plan's folders, %s/%s/ and %s/%s/. To use them for other plans too, "+
-			"write %s/* and %s/* instead.",
+		fmt.Sprintf("The policies are limited to the plan's folders, %s/%s/ and %s/%s/. To use them for "+
+			"other plans too, write %s/* and %s/* instead.",
 			source.Bucket, source.BasePath, target.Bucket, target.BasePath, source.Bucket, target.Bucket),
 		"The conditions of the trust policy need service software R20211203 or later on the domain. " +
 			"For an older domain, leave Condition out.",
-		"If the source has fine-grained access control: map the worker's user or role to the roles manage_snapshots and " +
-			"all_access. Instead of all_access, a role that may read and change the settings of the indices is enough.",
-		"A resource policy on the domain must not deny the worker, and the worker must reach a domain in a VPC.",
+		"If the source has fine-grained access control: map the worker's user or role to the roles " +
+			"manage_snapshots and all_access. Instead of all_access, a role that may read and change the " +
+			"settings of the indices is enough.",
+		"A resource policy on the domain must not deny the worker, and the worker must reach a domain in a " +
+			"VPC.",
 		"You need neither the policy AliyunOSSFullAccess nor a public bucket, which some guides ask for.",
-		"The worker needs oss:DeleteObject for objects of its own copy whose checksum is wrong, and for what a rehearsal " +
-			"has copied. The folders of a migration stay after it: delete them when you no longer need them.",
-		"Delete the target cluster's key after the migration: everyone who may read _snapshot on Elasticsearch 5.x could see it.",
+		"The worker needs oss:DeleteObject for objects of its own copy whose checksum is wrong, and for what " +
+			"a rehearsal has copied. The folders of a migration stay after it: delete them when you no " +
+			"longer need them.",
+		"Delete the target cluster's key after the migration: everyone who may read _snapshot on " +
+			"Elasticsearch 5.x could see it.",
 	}
 	if source.ServerSideEncryption {
-		list = append(list, "serverSideEncryption is SSE-S3 and needs no further permission. If the bucket encrypts with a "+
-			"KMS key, both AWS policies need kms:Decrypt on that key, and the snapshot role's also kms:GenerateDataKey.")
+		list = append(list, "serverSideEncryption is SSE-S3 and needs no further permission. If the bucket "+
+			"encrypts with a KMS key, both AWS policies need kms:Decrypt on that key, and the snapshot "+
+			"role's also kms:GenerateDataKey.")
 	}
 	return list
 }
@@ -227,22 +232,24 @@ func newDomain(plan migration.Plan) (domain, []string) {
 	}
 	switch {
 	case parts == nil:
-		warnings = append(warnings, fmt.Sprintf("the endpoint %s is not one of Amazon's own and does not tell the domain's name: "+
-			"write the name in place of %s, and check the region %s (aws es list-domain-names, or opensearch list-domain-names)",
+		warnings = append(warnings, fmt.Sprintf("the endpoint %s is not one of Amazon's own and does not "+
+			"tell the domain's name: write the name in place of %s, and check the region %s (aws es "+
+			"list-domain-names, or opensearch list-domain-names)",
 			plan.Source.Endpoint, placeholderName, d.region))
 	default:
 		d.name = parts[1]
 		if region := parts[2]; region != d.region {
 			if plan.Source.Auth.Type == migration.AuthSigV4 {
-				warnings = append(warnings, fmt.Sprintf("the endpoint says that the domain is in %s, but the worker signs requests "+
-					"for %s: set source.auth.region", region, d.region))
+				warnings = append(warnings, fmt.Sprintf("the endpoint says that the domain is in %s, "+
+					"but the worker signs requests for %s: set "+
+					"source.auth.region", region, d.region))
 			}
 			d.region = region
 		}
 	}
 	if plan.Source.Auth.Type != migration.AuthSigV4 {
-		warnings = append(warnings, fmt.Sprintf("source.auth.type is %s: Amazon accepts a repository with a role only from signed "+
-			"requests (sigv4)", plan.Source.Auth.Type))
+		warnings = append(warnings, fmt.Sprintf("source.auth.type is %s: Amazon accepts a repository with a "+
+			"role only from signed requests (sigv4)", plan.Source.Auth.Type))
 	}
 	return d, warnings
 }

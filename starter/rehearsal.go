@@ -18,8 +18,8 @@ func refuseBoth(ctx context.Context, c *connection, plan migration.Plan) error {
 	if e, err := describe(ctx, c, other); err != nil || !e.running() {
 		return nil //nolint:nilerr // most plans have no other run, and that is an error too
 	}
-	exit := fail(exitFailed, "the %s of this plan is running (workflow %s), and both would change the target's throttles; "+
-		"wait until it has ended, or abort it", other.kind(), other.id)
+	exit := fail(exitFailed, "the %s of this plan is running (workflow %s), and both would change the target's "+
+		"throttles; wait until it has ended, or abort it", other.kind(), other.id)
 	exit.next = other.command("status")
 	return exit
 }

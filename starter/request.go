@@ -205,8 +205,8 @@ func (a *app) explainUpdate(ctx context.Context, c *connection, t target, reques
 			reason = ": " + strings.Join(missing, "; ")
 		}
 	}
-	exit := fail(exitFailed, "%s was sent, but no answer came in time%s. The status shows whether it was accepted; "+
-		"`--signal` needs no running worker", request, reason)
+	exit := fail(exitFailed, "%s was sent, but no answer came in time%s. The status shows whether it was "+
+		"accepted; `--signal` needs no running worker", request, reason)
 	exit.next = t.command("status")
 	return exit
 }

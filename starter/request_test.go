@@ -62,7 +62,8 @@ func TestARefusedRequest(t *testing.T) {
 	fake.updateErr = temporal.NewApplicationError("cutover is not possible now: cutover needs a verified target: freeze first", "")
 	out, err := newConsole(t, fake).run(exitRefused, "cutover", "movies", "--yes")
 	require.Empty(t, out)
-	require.Equal(t, "Error: cutover is not possible now: cutover needs a verified target: freeze first\nNext: starter status movies\n", err)
+	require.Equal(t, "Error: cutover is not possible now: cutover needs a verified target: freeze first\nNext: "+
+		"starter status movies\n", err)
 }
 
 func TestARequestToAMigrationThatHasEnded(t *testing.T) {

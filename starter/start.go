@@ -155,7 +155,8 @@ func details(plan migration.Plan) string {
 	source, destination := plan.Source.Repository, plan.Target.Repository
 	var page strings.Builder
 	if plan.Rehearsal {
-		fmt.Fprintf(&page, "Rehearsal of **%s**: %s. It blocks no writes, works on temporary indices and removes what it makes.\n\n",
+		fmt.Fprintf(&page, "Rehearsal of **%s**: %s. It blocks no writes, works on temporary indices and "+
+			"removes what it makes.\n\n",
 			plan.Name, indices)
 	} else {
 		fmt.Fprintf(&page, "Migration **%s**: %s\n\n", plan.Name, indices)
@@ -169,7 +170,8 @@ func details(plan migration.Plan) string {
 		fmt.Fprintf(&page, "Signals: `abort`, `pause`, `resume`.\n")
 		return page.String()
 	}
-	fmt.Fprintf(&page, "Rounds: %s. Freeze: %s. Without the signal `cutover`, writes stay blocked for at most %s. Verification: %s.\n\n",
+	fmt.Fprintf(&page, "Rounds: %s. Freeze: %s. Without the signal `cutover`, writes stay blocked for at most "+
+		"%s. Verification: %s.\n\n",
 		roundsText(plan), freezeText(plan), plan.Freeze.MaxDuration, verification(plan))
 	fmt.Fprintf(&page, "Signals, with or without a payload: %s.\n", requestNames())
 	return page.String()
@@ -215,7 +217,8 @@ func (a *app) printCLI(plan migration.Plan) error {
 		return a.printJSON(map[string]any{"input": plan, "command": strings.Join(arguments, " ")})
 	}
 	a.printf("plan=$(mktemp)\ncat > \"$plan\" <<'PLAN'\n%s\nPLAN\n\n%s\n", text, strings.Join(arguments, " \\\n  "))
-	a.printf("\n# With tctl:\n# tctl workflow start --workflow_type %s --taskqueue %s --workflow_id %s --input_file %s\n",
+	a.printf("\n# With tctl:\n# tctl workflow start --workflow_type %s --taskqueue %s --workflow_id %s "+
+		"--input_file %s\n",
 		migration.WorkflowType, options.TaskQueue, options.ID, inputFile)
 	a.printf("# Next: %s\n", ofPlan(plan).command("watch"))
 	return nil

@@ -148,7 +148,8 @@ func TestTemporalThatIsNotThere(t *testing.T) {
 	}
 	out, err := c.run(exitFailed, "status", "movies")
 	require.Empty(t, out)
-	require.Contains(t, err, "can't reach Temporal at localhost:7233 (connection refused); set the address with --address, TEMPORAL_ADDRESS")
+	require.Contains(t, err, "can't reach Temporal at localhost:7233 (connection refused); set the address with "+
+		"--address, TEMPORAL_ADDRESS")
 }
 
 func TestErrorsOfTemporalBecomeSentences(t *testing.T) {

@@ -120,8 +120,8 @@ Exit codes: 0 stopped by a signal, 1 failure, 2 wrong flags or configuration.`,
 	flags.IntVar(&c.maxActivities, "max-activities", 50, "activities that run at the same time, without copies")
 	flags.IntVar(&c.maxCopies, "max-copies", 4, "copies that run at the same time; each copies many objects at the same time")
 	flags.StringVar(&c.copyMemory, "copy-memory", "128MiB", "most memory for blobs, of all copies together")
-	flags.StringVar(&c.bandwidth, "bandwidth", "", "the most that all copies of this worker together read from S3, "+
-		"such as 50MB/s, or file:PATH, which the worker reads again every few seconds (default: no limit)")
+	flags.StringVar(&c.bandwidth, "bandwidth", "", "the most that all copies of this worker together read from "+
+		"S3, such as 50MB/s, or file:PATH, which the worker reads again every few seconds (default: no limit)")
 	flags.DurationVar(&c.stopTimeout, "stop-timeout", 30*time.Second, "time to finish work after a signal")
 	flags.StringVar(&c.metricsAddr, "metrics-addr", "", "serve Prometheus metrics at /metrics, and health at /healthz, on this host:port (default: off)")
 	flags.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -207,8 +207,8 @@ func (c *config) loadClient(environment envconfig.EnvLookup) error {
 		ConfigFileProfile: c.profile, EnvLookup: environment,
 	})
 	if err != nil {
-		return wrong("can't read the configuration of Temporal's client: %w; check --profile, the TEMPORAL_* variables and the "+
-			"configuration file of the temporal command line", err)
+		return wrong("can't read the configuration of Temporal's client: %w; check --profile, the TEMPORAL_* "+
+			"variables and the configuration file of the temporal command line", err)
 	}
 	if c.address != "" {
 		options.HostPort = c.address

@@ -196,7 +196,8 @@ func hopeless(err error, options client.Options) error {
 			"(temporal operator namespace create)", options.HostPort, options.Namespace)
 	}
 	if _, ok := errors.AsType[*serviceerror.PermissionDenied](err); ok {
-		return wrong("Temporal at %s refuses access to namespace %s: %w; check TEMPORAL_API_KEY or the client certificate",
+		return wrong("Temporal at %s refuses access to namespace %s: %w; check TEMPORAL_API_KEY or the "+
+			"client certificate",
 			options.HostPort, options.Namespace, err)
 	}
 	return nil
