@@ -156,8 +156,8 @@ type Freeze struct {
 	// StandstillTimeout is how long the write counters may still move after the block before the
 	// migration needs attention.
 	StandstillTimeout Duration `json:"standstillTimeout,omitempty" min:"1s" example:"2m"`
-	// SlotWait is how long the block may wait for a moment in which no snapshot runs on either
-	// cluster and no automatic one is due within the predicted window.
+	// SlotWait is how long the block may wait for a good moment: no snapshot runs on either cluster,
+	// and no automatic one is due within the predicted window.
 	SlotWait Duration `json:"slotWait,omitempty" min:"1s" example:"1h"`
 	// HotRound says whether one more round runs right before the block.
 	HotRound string `json:"hotRound,omitempty" enum:"auto,always,never" example:"auto"`

@@ -13,11 +13,14 @@ func (a *app) iamCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "iam -f PLAN",
 		Short: "Print the IAM and RAM policies that a plan needs",
-		Long: `Prints the policies that this plan needs: of the role that the source domain
-assumes, of the worker on AWS, of the key with which the worker writes OSS, and of the
-read-only key with which the target cluster reads OSS. It creates nothing. Where the
-plan does not tell a value, the policies have a placeholder in angle brackets, and a
-warning on stderr names it.`,
+		Long: `Prints the policies that this plan needs:
+  - of the role that the source domain assumes
+  - of the worker on AWS
+  - of the key with which the worker writes OSS
+  - of the read-only key with which the target cluster reads OSS
+
+It creates nothing. Where the plan does not tell a value, the policies have a
+placeholder in angle brackets, and a warning on stderr names it.`,
 		Example: `  starter iam -f movies.yaml
   starter iam -f movies.yaml -o json | jq .snapshotRole.trustPolicy > trust.json`,
 		Args: cobra.NoArgs,
