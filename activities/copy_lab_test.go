@@ -22,6 +22,7 @@ import (
 
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
+	"github.com/snapferry/snapferry/internal/sides/sidestest"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -88,7 +89,7 @@ func TestLabCopy(t *testing.T) {
 			objects[key], err = oss.Read("bucket-oss", o.Key)
 			require.NoError(t, err)
 		}
-		root := requireReadable(t, objects)
+		root := sidestest.RequireReadable(t, objects)
 		require.Equal(t, cluster.Generation(), root.Generation)
 		require.Empty(t, oss.Uploads("bucket-oss"))
 		request.BaseUUID, request.BaseGeneration = uuid, result.Generation

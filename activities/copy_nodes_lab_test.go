@@ -587,7 +587,7 @@ func (w *nodesWorld) awaitShards(snapshot string) (uuid string, done []int) {
 func (w *nodesWorld) copyShard(uuid string, n int) {
 	w.t.Helper()
 	objects := w.inS3()
-	generation, ok := repository.LatestGeneration(keys(objects))
+	generation, ok := repository.LatestGeneration(slices.Collect(maps.Keys(objects)))
 	require.True(w.t, ok)
 	root, err := repository.ParseRoot(generation, objects[repository.RootIndexKey(generation)])
 	require.NoError(w.t, err)
