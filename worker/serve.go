@@ -16,7 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/snapferry/snapferry/activities"
-	"github.com/snapferry/snapferry/internal/serving"
+	"github.com/snapferry/snapferry/worker/serving"
 )
 
 // serve runs the workers until the context ends or one of them fails.
