@@ -16,9 +16,9 @@ import (
 	"go.temporal.io/sdk/contrib/envconfig"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/snapferry/snapferry/internal/serving"
 	"github.com/snapferry/snapferry/internal/version"
 	"github.com/snapferry/snapferry/migration"
+	"github.com/snapferry/snapferry/worker/serving"
 )
 
 // config is how a worker is set up.

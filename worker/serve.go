@@ -17,8 +17,8 @@ import (
 
 	"github.com/snapferry/snapferry/activities"
 	"github.com/snapferry/snapferry/internal/pause"
-	"github.com/snapferry/snapferry/internal/serving"
 	"github.com/snapferry/snapferry/internal/version"
+	"github.com/snapferry/snapferry/worker/serving"
 )
 
 // serve runs the workers until the context ends or one of them fails.
