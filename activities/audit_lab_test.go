@@ -18,11 +18,12 @@ import (
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
+	"github.com/snapferry/snapferry/internal/sides/sidestest"
 	"github.com/snapferry/snapferry/migration"
 )
 
-// What a worker copies between real protocols a worker finds whole there, shallow and deep, also where S3's objects were
-// uploaded in parts; and an object that was replaced by another of its size it finds.
+// What a worker copies between real protocols, a worker finds complete there, shallow and deep, also where S3's objects were
+// uploaded in parts. It also finds an object that was replaced by another of its size.
 func TestLabAudit(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "ak")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "sk")
@@ -89,7 +90,7 @@ func TestLabAudit(t *testing.T) {
 	}
 	sink, err := openOSS(run)
 	require.NoError(t, err)
-	require.NoError(t, replaceBlob(t, sink, largest, flip(cluster.Objects()[largest])))
+	require.NoError(t, replaceBlob(t, sink, largest, sidestest.Flip(cluster.Objects()[largest])))
 	for _, deep := range []bool{false, true} {
 		report := audit(deep)
 		require.False(t, report.Whole)
