@@ -38,7 +38,7 @@ func TestAuditOfWhatTheCopyLeaves(t *testing.T) {
 	type rounds struct {
 		*copyWorld
 		take  func(name string, changes ...repositorytest.Change) string
-		carry func(*testing.T, string) migration.CopyResult
+		copy  func(*testing.T, string) migration.CopyResult
 		blobs func(uuid string) map[string]int64
 	}
 	worlds := map[string]rounds{}
@@ -57,7 +57,7 @@ func TestAuditOfWhatTheCopyLeaves(t *testing.T) {
 			}
 			all := map[string]int64{}
 			for _, uuid := range uuids {
-				w.carry(t, uuid)
+				w.copy(t, uuid)
 				maps.Copy(all, w.blobs(uuid))
 			}
 			for _, deep := range []bool{false, true} {

@@ -152,7 +152,8 @@ func (j *job) chooseSnapshots(ctx context.Context) error {
 		}
 	}
 	if !j.everything() && len(seen) == 0 {
-		return failed(Missing, "audit the snapshot %s: neither %s in S3 nor the root in OSS lists it", j.request.Snapshot, j.from.Key())
+		return failed(Missing, "audit the snapshot %s: neither %s in S3 nor the root in OSS lists it",
+			j.request.Snapshot, j.from.Key())
 	}
 	j.report.SnapshotsChecked = len(j.snapshots)
 	return nil

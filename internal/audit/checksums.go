@@ -15,7 +15,7 @@ import (
 
 // etagHashes make the ETag that S3 would give to what is written.
 type etagHashes struct {
-	whole    hash.Hash
+	all      hash.Hash
 	partSize int64
 	part     hash.Hash
 	inPart   int64
@@ -23,11 +23,11 @@ type etagHashes struct {
 }
 
 func newETagHashes(partSize int64) *etagHashes {
-	return &etagHashes{whole: md5.New(), partSize: partSize, part: md5.New()}
+	return &etagHashes{all: md5.New(), partSize: partSize, part: md5.New()}
 }
 
 func (h *etagHashes) Write(p []byte) (int, error) {
-	_, _ = h.whole.Write(p)
+	_, _ = h.all.Write(p)
 	for rest := p; h.partSize > 0 && len(rest) > 0; {
 		n := min(int64(len(rest)), h.partSize-h.inPart)
 		_, _ = h.part.Write(rest[:n])
@@ -45,7 +45,7 @@ func (h *etagHashes) endPart() {
 	h.inPart = 0
 }
 
-func (h *etagHashes) md5() string { return fmt.Sprintf("%x", h.whole.Sum(nil)) }
+func (h *etagHashes) md5() string { return fmt.Sprintf("%x", h.all.Sum(nil)) }
 
 // makes tells whether all that was written has this ETag.
 func (h *etagHashes) makes(etag string) bool {

@@ -19,7 +19,8 @@ func (j *job) completeRoots(ctx context.Context, where string) error {
 		}
 		read := func(ctx context.Context, key string, s repository.Snapshot) ([]byte, error) {
 			if r.OfElasticsearch1(s, key) {
-				return nil, failed(Refused, "audit the repository %s: it is of Elasticsearch 1.x, which the copy doesn't support", where)
+				return nil, failed(Refused, "audit the repository %s: it is of Elasticsearch 1.x, "+
+					"which the copy doesn't support", where)
 			}
 			return j.eitherInfo(ctx, key, s)
 		}
@@ -45,7 +46,8 @@ func (j *job) eitherInfo(ctx context.Context, key string, s repository.Snapshot)
 		return data, nil
 	}
 	if only := j.request.Snapshot; only == "" || only == s.Name {
-		j.problemOnce("what the snapshot %s needs is unknown: %s is missing or damaged", s.Name, key) // both roots may list it
+		// Both roots may list it.
+		j.problemOnce("what the snapshot %s needs is unknown: %s is missing or damaged", s.Name, key)
 	}
 	return nil, nil
 }

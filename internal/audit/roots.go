@@ -16,7 +16,8 @@ func (j *job) readRoots(ctx context.Context) (err error) {
 	if j.from, err = j.s3.ReadSide(ctx); err != nil {
 		return err
 	}
-	where := fmt.Sprintf("below %s in the S3 bucket %s", j.request.Run().SourceBasePath(), j.request.Plan.Source.Repository.Bucket)
+	where := fmt.Sprintf("below %s in the S3 bucket %s",
+		j.request.Run().SourceBasePath(), j.request.Plan.Source.Repository.Bucket)
 	if !j.from.Found {
 		return failed(Missing, "audit the repository %s: there is none, so there is nothing to compare with", where)
 	}
@@ -79,9 +80,11 @@ func (j *job) compareListed(s snapshot) {
 	case !ok || listed.Name != s.Name:
 		j.problem("%s in OSS doesn't list the snapshot %s [%s]", to, s.Name, s.UUID)
 	case listed.State != s.State:
-		j.problem("the state of the snapshot %s [%s] is %v in OSS (%s) and %v in S3", s.Name, s.UUID, listed.State, to, s.State)
+		j.problem("the state of the snapshot %s [%s] is %v in OSS (%s) and %v in S3",
+			s.Name, s.UUID, listed.State, to, s.State)
 	case !maps.Equal(indicesIn(s.root, s.Snapshot), indicesIn(j.to.Root, listed)):
-		j.problem("the indices of the snapshot %s [%s], or their ids, differ between %s in OSS and %s in S3", s.Name, s.UUID, to, from)
+		j.problem("the indices of the snapshot %s [%s], or their ids, differ between %s in OSS and %s in S3",
+			s.Name, s.UUID, to, from)
 	}
 }
 

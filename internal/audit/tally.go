@@ -157,11 +157,13 @@ func (j *job) unneeded(pair sides.Pair) {
 	case k.Class == repository.ClassShardIndex:
 		j.surplus(pair, k.Class, "only writers read the list of a shard's snapshots", true)
 	case k.Class == repository.ClassUnknown:
-		j.surplus(pair, k.Class, "Elasticsearch neither writes nor reads such an object; find out who wrote it", true)
+		j.surplus(pair, k.Class, foreignObject, true)
 	default:
 		j.surplus(pair, k.Class, "no listed snapshot needs it", true)
 	}
 }
+
+const foreignObject = "Elasticsearch neither writes nor reads such an object; find out who wrote it"
 
 // foreign counts objects of OSS that stand where Elasticsearch has none.
 func (j *job) foreign(objects []objectstore.Object) {
@@ -170,7 +172,9 @@ func (j *job) foreign(objects []objectstore.Object) {
 	}
 }
 
-func add(to *migration.AuditFindings, pair sides.Pair, class repository.Class, size int64, reason string, harmless bool) {
+func add(
+	to *migration.AuditFindings, pair sides.Pair, class repository.Class, size int64, reason string, harmless bool,
+) {
 	to.Add(size)
 	if harmless {
 		to.Harmless++
