@@ -50,8 +50,8 @@ func TestDeepAuditOfWhatRealNodesWrote(t *testing.T) {
 // Where ETags can't be compared, the copy's record proves a blob. Without a record, only reading does.
 func TestAuditWithoutComparableETags(t *testing.T) {
 	for name, store := range map[string]func(w *world, key string, data []byte){
-		"encrypted with KMS":           func(w *world, key string, data []byte) { w.Source.StoreEncrypted(key, data) },
-		"uploaded in parts":            func(w *world, key string, data []byte) { w.Source.StoreParts(key, data, 700_000) },
+		"encrypted with KMS":            func(w *world, key string, data []byte) { w.Source.StoreEncrypted(key, data) },
+		"uploaded in parts":             func(w *world, key string, data []byte) { w.Source.StoreParts(key, data, 700_000) },
 		"in parts of the object's size": func(w *world, key string, data []byte) { w.Source.StoreParts(key, data, 5<<20) },
 	} {
 		t.Run(name, func(t *testing.T) {
