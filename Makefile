@@ -90,7 +90,7 @@ $(BIN)/lint-tools.stamp: tools/lint/go.mod tools/lint/go.sum
 	go build -C tools/lint -o $(CURDIR)/$(BIN)/ tool
 	@touch $@
 
-# More flags for the benchmark, such as BENCH='--sets E --profile /tmp/profiles'.
+# More flags for the benchmark, such as BENCH='--sets E --profile profiles'.
 BENCH ?=
 
 .PHONY: bench

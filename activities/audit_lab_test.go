@@ -13,6 +13,7 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
+	"github.com/snapferry/snapferry/internal/sides/sidestest"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -66,7 +67,7 @@ func TestLabAudit(t *testing.T) {
 	}
 	sink, err := openOSS(run)
 	require.NoError(t, err)
-	require.NoError(t, replaceBlob(t, sink, largest, flip(cluster.Objects()[largest])))
+	require.NoError(t, replaceBlob(t, sink, largest, sidestest.Flip(cluster.Objects()[largest])))
 	for _, deep := range []bool{false, true} {
 		report := audit(deep)
 		require.False(t, report.Whole)

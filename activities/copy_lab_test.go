@@ -17,6 +17,7 @@ import (
 
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
+	"github.com/snapferry/snapferry/internal/sides/sidestest"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -66,7 +67,7 @@ func TestLabCopy(t *testing.T) {
 			objects[key], err = oss.Read(l.OSS.Bucket, o.Key)
 			require.NoError(t, err)
 		}
-		root := requireReadable(t, objects)
+		root := sidestest.RequireReadable(t, objects)
 		require.Equal(t, cluster.Generation(), root.Generation)
 		require.Empty(t, oss.Uploads(l.OSS.Bucket))
 		request.BaseUUID, request.BaseGeneration = uuid, result.Generation

@@ -23,6 +23,7 @@ import (
 	"github.com/snapferry/snapferry/internal/ferry"
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/sides/sidestest"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/lab/cluster"
 	"github.com/snapferry/snapferry/migration"
@@ -243,8 +244,8 @@ func writes(op string) bool {
 	return slices.Contains([]string{"PutObject", "InitiateMultipartUpload", "UploadPart", "CompleteMultipartUpload"}, op)
 }
 
-func writesData(op, key string) bool     { return writes(op) && isData(key) }
-func writesMetadata(op, key string) bool { return writes(op) && !isData(key) }
+func writesData(op, key string) bool     { return writes(op) && sidestest.IsData(key) }
+func writesMetadata(op, key string) bool { return writes(op) && !sidestest.IsData(key) }
 
 // act runs an activity of a worker.
 func (w *nodesWorld) act(activity string, request, result any) error {

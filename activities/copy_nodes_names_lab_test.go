@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/sides/sidestest"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -23,7 +24,7 @@ func (w *nodesWorld) reused(before map[string][]byte) (same []string) {
 	names := 0
 	for key, data := range w.inS3() {
 		old, ok := before[key]
-		if !isData(key) || !ok || bytes.Equal(old, data) {
+		if !sidestest.IsData(key) || !ok || bytes.Equal(old, data) {
 			continue
 		}
 		if names++; len(old) == len(data) {
@@ -149,7 +150,7 @@ func (w *nodesWorld) awaitStatus(snapshot string, want func(snapshotStatus) bool
 func (w *nodesWorld) copyShard(uuid string, n int) {
 	w.t.Helper()
 	objects := w.inS3()
-	generation, ok := repository.LatestGeneration(keys(objects))
+	generation, ok := repository.LatestGeneration(sidestest.Keys(objects))
 	require.True(w.t, ok)
 	root, err := repository.ParseRoot(generation, objects[repository.RootIndexKey(generation)])
 	require.NoError(w.t, err)

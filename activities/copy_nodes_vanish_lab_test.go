@@ -11,6 +11,7 @@ import (
 	"github.com/snapferry/snapferry/internal/ferry"
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/sides/sidestest"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -62,7 +63,7 @@ func (w *nodesWorld) added() []string {
 	var added []string
 	copied := w.inOSS()
 	for key := range w.inS3() {
-		if _, ok := copied[key]; !ok && isData(key) {
+		if _, ok := copied[key]; !ok && sidestest.IsData(key) {
 			added = append(added, key)
 		}
 	}
@@ -98,7 +99,7 @@ func reuseVanished(w *nodesWorld) {
 	old := w.inS3()
 	var newest string
 	for key := range old {
-		if isData(key) && key > newest {
+		if sidestest.IsData(key) && key > newest {
 			newest = key
 		}
 	}

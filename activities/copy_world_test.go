@@ -14,7 +14,6 @@ import (
 	"github.com/snapferry/snapferry/internal/ferry"
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/objectstore/memory"
-	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
 	"github.com/snapferry/snapferry/internal/sides/sidestest"
 	"github.com/snapferry/snapferry/internal/transfer"
@@ -153,10 +152,3 @@ func requireRetryable(t *testing.T, err error) {
 }
 
 func isData(key string) bool { return sidestest.IsData(key) }
-
-func requireReadable(t *testing.T, objects map[string][]byte) *repository.Root {
-	t.Helper()
-	return sidestest.RequireReadable(t, objects)
-}
-
-func keys[V any](m map[string]V) []string { return sidestest.Keys(m) }

@@ -10,6 +10,7 @@ import (
 
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/snapferry/snapferry/internal/audit"
 	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/internal/ferry"
 	"github.com/snapferry/snapferry/internal/human"
@@ -64,6 +65,9 @@ func classify(err error) error {
 	}
 	if failure, ok := errors.AsType[*ferry.Error](err); ok {
 		return classifyFerry(failure)
+	}
+	if failure, ok := errors.AsType[*audit.Error](err); ok {
+		return classifyAudit(failure)
 	}
 	if canceled(err) {
 		return err
@@ -150,6 +154,19 @@ func classifyFerry(failure *ferry.Error) error {
 	case ferry.Damaged, ferry.Conflict:
 		return fail(migration.ErrorRepository, "%s", failure.Message)
 	case ferry.Refused:
+		return fail(migration.ErrorRefused, "%s", failure.Message)
+	}
+	return passing(retryInternal, failure.Message, 0)
+}
+
+// classifyAudit takes what an audit says when there is nothing to compare.
+func classifyAudit(failure *audit.Error) error {
+	switch failure.Kind {
+	case audit.Missing:
+		return fail(migration.ErrorMissing, "%s", failure.Message)
+	case audit.Damaged:
+		return fail(migration.ErrorRepository, "%s", failure.Message)
+	case audit.Refused:
 		return fail(migration.ErrorRefused, "%s", failure.Message)
 	}
 	return passing(retryInternal, failure.Message, 0)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/snapferry/snapferry/internal/audit"
 	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/internal/ferry"
 	"github.com/snapferry/snapferry/internal/objectstore"
@@ -28,6 +29,7 @@ func TestClassify(t *testing.T) {
 		return fmt.Errorf("wrapped: %w", &objectstore.Error{Kind: kind, Op: "GetObject", Bucket: "b", RetryAfter: 7 * time.Second})
 	}
 	copied := func(kind ferry.Kind) error { return &ferry.Error{Kind: kind, Message: "copy the snapshot s: because"} }
+	audited := func(kind audit.Kind) error { return &audit.Error{Kind: kind, Message: "audit the repository: because"} }
 	for _, tt := range []struct {
 		err     error
 		want    string
@@ -58,6 +60,10 @@ func TestClassify(t *testing.T) {
 		{copied(ferry.Refused), string(migration.ErrorRefused), forGood},
 		{copied(ferry.Moving), "SourceMoves", passing},
 		{copied(ferry.Kind(0)), "Internal", passing},
+		{audited(audit.Missing), string(migration.ErrorMissing), forGood},
+		{audited(audit.Damaged), string(migration.ErrorRepository), forGood},
+		{audited(audit.Refused), string(migration.ErrorRefused), forGood},
+		{audited(audit.Kind(0)), "Internal", passing},
 		{context.DeadlineExceeded, "Timeout", passing},
 		{errors.New("who knows"), "Internal", passing},
 	} {

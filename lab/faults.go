@@ -81,7 +81,8 @@ func (f *Faults) LoseNext(n int, match Match, status int) *Fault {
 	return f.add(&Fault{match: match, left: n, status: status, forward: true})
 }
 
-// HoldNext holds the next matching request before the server sees it, until Release, Clear or the end of the client's patience.
+// HoldNext holds the next matching request before the server sees it, until Release or Clear. Then the server gets it, even
+// if its client has gone: a request of a worker that was killed may arrive late.
 func (f *Faults) HoldNext(match Match) *Fault {
 	return f.add(&Fault{match: match, left: 1, forward: true, held: make(chan struct{}), arrived: make(chan struct{})})
 }

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -94,4 +95,25 @@ func TestObserversSeeEverythingThatWasAskedAndSaid(t *testing.T) {
 		{Method: "POST", Path: "/b", RawQuery: "x=1", Body: []byte("body"), Status: 500},
 		{Method: "GET", Path: "/c", Body: []byte{}, Status: 200},
 	}, seen)
+}
+
+func TestAHeldRequestOutlivesItsClient(t *testing.T) {
+	p, reached := counted(t)
+	hold := p.HoldNext(nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := http.NewRequestWithContext(ctx, http.MethodPut, p.URL()+"/held", http.NoBody)
+	require.NoError(t, err)
+	client := BasicClient("u", "p")
+	defer client.CloseIdleConnections()
+	gone := make(chan error)
+	go func() {
+		_, err := client.Do(r) //nolint:bodyclose // there is no answer
+		gone <- err
+	}()
+	<-hold.Arrived()
+	cancel()
+	require.ErrorIs(t, <-gone, context.Canceled)
+	assert.Zero(t, reached.Load())
+	hold.Release()
+	require.Eventually(t, func() bool { return reached.Load() == 1 }, longEnough, pollEvery)
 }

@@ -124,12 +124,8 @@ func (f *frontend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out.Body, out.ContentLength, out.TransferEncoding = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
 	if rule := f.take(r); rule != nil {
 		if rule.forward { // a held or lost request is done even if its client has gone
-			var cancel context.CancelFunc
-			ctx := r.Context()
-			if rule.held == nil {
-				ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), Patience)
-				defer cancel()
-			}
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), Patience)
+			defer cancel()
 			out = out.WithContext(ctx)
 		}
 		rule.serve(answer, out, f.forward)

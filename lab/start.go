@@ -147,7 +147,7 @@ func (l *Lab) startSource(ctx context.Context, dir string, t *toolbox, o Options
 		settings = nodeSettings{"lab.s3.endpoint": l.S3.Endpoint, "lab.s3.region": l.S3.Region, "lab.s3.access_key": l.S3.AccessKey, "lab.s3.secret_key": l.S3.SecretKey}
 	}
 	maps.Copy(settings, o.SourceSettings)
-	n := newNode("source", o.SourceVersion, dir, t, settings)
+	n := newNode("source", o.SourceVersion, dir, t, o.Measured, settings)
 	l.own(PartSource, &n.server)
 	if err := n.start(ctx, dir); err != nil {
 		return "", err
@@ -165,7 +165,7 @@ func (l *Lab) startSource(ctx context.Context, dir string, t *toolbox, o Options
 }
 
 func (l *Lab) startTarget(ctx context.Context, dir string, t *toolbox, o Options) (string, error) {
-	n := newNode("target", o.TargetVersion, dir, t, nil)
+	n := newNode("target", o.TargetVersion, dir, t, o.Measured, nil)
 	l.own(PartTarget, &n.server)
 	if err := n.start(ctx, dir); err != nil {
 		return "", err

@@ -15,9 +15,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Input is a plan as it arrived: the workflow's argument. It decodes from any
-// JSON whatever, so that a mistake in the plan becomes an InvalidPlanError with
-// every problem in it instead of the data converter's first complaint.
+// Input is a plan as it arrived: the workflow's argument. It decodes from any JSON, so that a
+// mistake in the plan becomes an InvalidPlanError with every problem in it. The data converter
+// would report the first one only.
 type Input struct {
 	raw  json.RawMessage
 	plan Plan
@@ -39,13 +39,14 @@ func (in Input) Plan() (Plan, error) {
 	if in.raw == nil {
 		return Plan{}, &InvalidPlanError{Problems: []Problem{{
 			Field: "(input)", Message: "no plan was given",
-			Remedy: "pass the plan as the workflow's one input, for example {\"name\": \"movies\", ...}; `starter plan example` prints a whole one",
+			Remedy: "pass the plan as the workflow's only input, for example {\"name\": \"movies\", " +
+				"...}; `starter plan example` prints a complete one",
 		}}}
 	}
 	return in.plan, in.err
 }
 
-// MarshalJSON gives back the JSON that the input was decoded from.
+// MarshalJSON returns the JSON that the input was decoded from.
 func (in Input) MarshalJSON() ([]byte, error) {
 	if in.raw == nil {
 		return []byte("null"), nil
@@ -53,7 +54,7 @@ func (in Input) MarshalJSON() ([]byte, error) {
 	return in.raw, nil
 }
 
-// UnmarshalJSON never fails; Plan tells what was wrong.
+// UnmarshalJSON never fails: Plan reports what is wrong.
 func (in *Input) UnmarshalJSON(data []byte) error {
 	if bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
 		*in = Input{}
@@ -73,14 +74,15 @@ func decodeInput(data []byte) Input {
 func Decode(data []byte) (Plan, error) {
 	if hasSecondDocument(data) {
 		return Plan{}, &InvalidPlanError{Problems: []Problem{{
-			Field: "(file)", Message: "holds more than one YAML document", Remedy: "keep one plan a file: what stands after --- would be ignored",
+			Field: "(file)", Message: "contains more than one YAML document",
+			Remedy: "keep one plan per file: everything after --- would be ignored",
 		}}}
 	}
 	asJSON, err := yaml.YAMLToJSONStrict(data)
 	if err != nil {
 		return Plan{}, &InvalidPlanError{Problems: []Problem{{
 			Field: "(file)", Message: "is neither YAML nor JSON: " + strings.TrimPrefix(err.Error(), "yaml: "),
-			Remedy: "mend the syntax; `starter plan example` prints a whole plan",
+			Remedy: "fix the syntax; `starter plan example` prints a complete plan",
 		}}}
 	}
 	return decodeJSON(asJSON)
@@ -90,28 +92,27 @@ func decodeJSON(data []byte) (Plan, error) {
 	tree, err := readTree(data)
 	if err != nil {
 		return Plan{}, &InvalidPlanError{Problems: []Problem{{
-			Field: "(input)", Message: err.Error(), Remedy: "mend the syntax",
+			Field: "(input)", Message: err.Error(), Remedy: "fix the syntax",
 		}}}
 	}
 	problems := checkShape("", tree, reflect.TypeFor[Plan](), reflect.StructField{})
-	// From the tree that was checked, not from the text: what encoding/json does
-	// with duplicates and letter case must not bring in anything else.
+	// The plan is decoded from the tree that was checked, not from the text. Otherwise what
+	// encoding/json does with duplicates and letter case could bring in something unchecked.
 	for _, problem := range problems {
-		drop(tree, problem.Field) // or it would keep all other fields from being judged
+		drop(tree, problem.Field) // one bad field must not keep the others from being checked
 	}
 	checked, err := json.Marshal(tree)
 	if err != nil {
-		return Plan{}, &InvalidPlanError{Problems: []Problem{{Field: "(input)", Message: err.Error(), Remedy: "mend the syntax"}}}
+		return Plan{}, &InvalidPlanError{Problems: []Problem{{Field: "(input)", Message: err.Error(), Remedy: "fix the syntax"}}}
 	}
 	var plan Plan
 	if err := json.Unmarshal(checked, &plan); err != nil && len(problems) == 0 {
-		// checkShape lets nothing through that the decoder refuses; this is for
-		// the case that one of them changes.
-		return Plan{}, &InvalidPlanError{Problems: []Problem{{Field: "(input)", Message: err.Error(), Remedy: "mend the field"}}}
+		// checkShape accepts nothing that the decoder refuses. This is for the day on which one
+		// of them changes.
+		return Plan{}, &InvalidPlanError{Problems: []Problem{{Field: "(input)", Message: err.Error(), Remedy: "fix the field"}}}
 	}
 	plan = plan.withDefaults()
-	// What could be read is judged as well, so that nobody mends one mistake only
-	// to be told of the next.
+	// What could be read is checked as well, so that a person sees all mistakes at once.
 	for _, problem := range plan.problems() {
 		if !covered(problems, problem.Field) {
 			problems = append(problems, problem)
@@ -123,7 +124,7 @@ func decodeJSON(data []byte) (Plan, error) {
 	return plan, nil
 }
 
-// drop takes a field out of decoded JSON; a list goes as a whole.
+// drop removes a field from decoded JSON. For an element of a list it removes the list.
 func drop(tree any, path string) {
 	object, ok := tree.(map[string]any)
 	if !ok {
@@ -140,8 +141,8 @@ func drop(tree any, path string) {
 	}
 }
 
-// checkShape compares decoded JSON with a Go type and reports unknown fields,
-// wrong types and missing required fields with their full path.
+// checkShape compares decoded JSON with a Go type. It reports unknown fields, wrong types and
+// missing required fields with their full path.
 func checkShape(path string, value any, shape reflect.Type, field reflect.StructField) []Problem {
 	wrong := func(expected string) []Problem {
 		return []Problem{{
@@ -238,9 +239,9 @@ func checkFields(path string, object map[string]any, shape reflect.Type) []Probl
 	}
 	for _, name := range slices.Sorted(mapKeys(object)) {
 		if !slices.Contains(known, name) {
-			remedy := "known fields here: " + strings.Join(known, ", ")
+			remedy := "use one of " + strings.Join(known, ", ")
 			if near := nearest(name, known); near != "" {
-				remedy = "did you mean " + join(path, near) + "? " + remedy
+				remedy = "did you mean " + join(path, near) + "? If not, " + remedy
 			}
 			problems = append(problems, Problem{Field: join(path, name), Message: "is not a field of a plan", Remedy: remedy})
 		}
@@ -248,8 +249,8 @@ func checkFields(path string, object map[string]any, shape reflect.Type) []Probl
 	return problems
 }
 
-// missing reports a required field that is absent; for an object, its own
-// required fields, which say more.
+// missing reports a required field that is absent. For an object it reports the required fields
+// in it, which says more.
 func missing(path string, field reflect.StructField) []Problem {
 	if field.Type.Kind() == reflect.Struct {
 		return checkFields(path, nil, field.Type)
@@ -260,7 +261,7 @@ func missing(path string, field reflect.StructField) []Problem {
 func example(field reflect.StructField, path string) string {
 	text := field.Tag.Get("example")
 	if text == "" {
-		return "`starter plan example` prints a whole plan"
+		return "`starter plan example` prints a complete plan"
 	}
 	name := path[strings.LastIndexByte(path, '.')+1:]
 	if i := strings.IndexByte(name, '['); i >= 0 {
@@ -269,9 +270,9 @@ func example(field reflect.StructField, path string) string {
 	return fmt.Sprintf("for example %s: %s", name, text)
 }
 
-// describeValue shows a value in an error, unless it may hold a secret that was
-// written there by mistake: whatever stands in place of an object may, and what
-// is itself an object or a list, and every field with such a name.
+// describeValue shows a value in an error, unless it may be a secret that was written there by
+// mistake. That may be: a value in the place of an object, an object, a list, and any field whose
+// name sounds like a secret's.
 func describeValue(path string, value any, shape reflect.Type) string {
 	switch value.(type) {
 	case map[string]any, []any:
@@ -291,8 +292,8 @@ func describeValue(path string, value any, shape reflect.Type) string {
 	return string(raw)
 }
 
-// covered tells whether a field, or something that it belongs to or consists of,
-// has a problem already: its value says nothing then.
+// covered reports whether a field, its parent or one of its parts has a problem already. Then the
+// value says nothing.
 func covered(problems []Problem, field string) bool {
 	return slices.ContainsFunc(problems, func(p Problem) bool {
 		return p.Field == "(input)" || within(field, p.Field) || within(p.Field, field)
@@ -311,8 +312,8 @@ func minimum[T any](field reflect.StructField, parse func(string) (T, error)) T 
 
 func parseInt(text string) (int64, error) { return strconv.ParseInt(text, 10, 64) }
 
-// readTree decodes JSON into maps, lists and scalars. Two fields of one name are
-// an error, since one of them would silently win; null is the same as absent.
+// readTree decodes JSON into maps, lists and scalars; null is the same as absent. Two fields of
+// the same name are an error, since one of them would silently win.
 func readTree(data []byte) (any, error) {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
@@ -321,7 +322,7 @@ func readTree(data []byte) (any, error) {
 		return nil, err
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("holds something after the plan")
+		return nil, errors.New("contains more text after the plan")
 	}
 	return tree, nil
 }
@@ -339,9 +340,9 @@ func readValue(decoder *json.Decoder, path string) (any, error) {
 			if err != nil {
 				return nil, fmt.Errorf("is not JSON: %w", err)
 			}
-			name := key.(string) // the decoder lets nothing else stand there
+			name := key.(string) // the decoder accepts nothing else here
 			if _, twice := object[name]; twice {
-				return nil, fmt.Errorf("holds the field %s twice", join(path, name))
+				return nil, fmt.Errorf("contains the field %s twice", join(path, name))
 			}
 			if object[name], err = readValue(decoder, join(path, name)); err != nil {
 				return nil, err
@@ -369,8 +370,8 @@ func readValue(decoder *json.Decoder, path string) (any, error) {
 	return token, nil
 }
 
-// hasSecondDocument looks for a document separator behind the first content: the
-// YAML library reads the first document and ignores the rest.
+// hasSecondDocument looks for a document separator behind the first content. The YAML library
+// would read the first document and ignore the rest.
 func hasSecondDocument(data []byte) bool {
 	content := false
 	for line := range strings.Lines(string(data)) {
@@ -409,7 +410,7 @@ func mapKeys(m map[string]any) func(yield func(string) bool) {
 	}
 }
 
-// nearest finds the known name that a mistyped one was probably meant to be.
+// nearest finds the known name that a misspelt one probably means.
 func nearest(name string, known []string) string {
 	best, bestDistance := "", 3
 	for _, candidate := range known {

@@ -4,61 +4,74 @@ package migration
 // show beside a field (docs/plan.schema.json); docs/plan.md adds the reasons. The paths are those
 // of Problem.Field. A test holds them to the fields that there are.
 var descriptions = map[string]string{
-	"name": "Names the migration: its workflow id is migration/NAME. Up to 63 lower-case letters, digits and hyphens.",
+	"name": "Names the migration: its workflow id is migration/NAME. Up to 63 lower-case letters, digits and " +
+		"hyphens.",
 	"indices": "Names of indices, and patterns with *. Each round resolves the patterns again. " +
 		"A pattern never matches a name that begins with a dot: write such names in full.",
 	"rehearsal": "Try the plan instead of carrying it out, as starter start --rehearse does. " +
 		"It uses temporary names on the target, blocks no writes and removes what it has made.",
 
-	"source":               "The Amazon Elasticsearch Service domain that the indices leave.",
-	"source.endpoint":      "URL of the domain, without a path.",
-	"source.auth":          "How requests to the domain are authenticated.",
-	"source.auth.type":     "sigv4 signs with the credentials of the worker's AWS environment. basic takes user and password.",
+	"source":          "The Amazon Elasticsearch Service domain that the indices leave.",
+	"source.endpoint": "URL of the domain, without a path.",
+	"source.auth":     "How requests to the domain are authenticated.",
+	"source.auth.type": "sigv4 signs with the credentials of the worker's AWS environment. basic takes user " +
+		"and password.",
 	"source.auth.region":   "Region of the domain, for sigv4. Default: source.repository.region.",
 	"source.auth.user":     "User name, for basic.",
 	"source.auth.password": "Reference to the password, for basic.",
 
-	"source.repository":                      "The snapshot repository on S3 that the domain writes.",
-	"source.repository.bucket":               "S3 bucket that the domain writes snapshots to: the name alone.",
-	"source.repository.region":               "Region of the bucket.",
-	"source.repository.endpoint":             "Host to register instead of the region. For us-east-1 snapferry registers s3.amazonaws.com.",
-	"source.repository.roleArn":              "IAM role that the domain assumes. `starter iam -f PLAN` prints its policies.",
-	"source.repository.basePath":             "Folder in the bucket. Each run adds a folder of its own below it. Default: snapferry/NAME.",
+	"source.repository":        "The snapshot repository on S3 that the domain writes.",
+	"source.repository.bucket": "S3 bucket that the domain writes snapshots to: the name alone.",
+	"source.repository.region": "Region of the bucket.",
+	"source.repository.endpoint": "Host to register instead of the region. For us-east-1 snapferry " +
+		"registers s3.amazonaws.com.",
+	"source.repository.roleArn": "IAM role that the domain assumes. `starter iam -f PLAN` prints " +
+		"its policies.",
+	"source.repository.basePath": "Folder in the bucket. Each run adds a folder of its own below it. " +
+		"Default: snapferry/NAME.",
 	"source.repository.serverSideEncryption": "Ask S3 to encrypt what the domain writes (SSE-S3).",
-	"source.repository.settings":             "More settings of the repository, passed on unchanged. snapferry refuses those that it sets.",
-	"source.repository.reader":               "How the copy reads S3, if not from Amazon's own endpoints.",
-	"source.repository.reader.endpoint":      "URL of an S3-compatible endpoint. Default: Amazon's endpoint for the region.",
-	"source.repository.reader.pathStyle":     "Address the bucket in the path instead of the host name.",
+	"source.repository.settings": "More settings of the repository, passed on unchanged. snapferry " +
+		"refuses those that it sets.",
+	"source.repository.reader": "How the copy reads S3, if not from Amazon's own endpoints.",
+	"source.repository.reader.endpoint": "URL of an S3-compatible endpoint. Default: Amazon's endpoint for " +
+		"the region.",
+	"source.repository.reader.pathStyle": "Address the bucket in the path instead of the host name.",
 
-	"target":               "The Alibaba Cloud Elasticsearch cluster that the indices go to.",
-	"target.endpoint":      "URL of the cluster, without a path.",
-	"target.auth":          "How requests to the cluster are authenticated.",
-	"target.auth.type":     "basic takes user and password. sigv4 signs with the credentials of the worker's AWS environment.",
+	"target":          "The Alibaba Cloud Elasticsearch cluster that the indices go to.",
+	"target.endpoint": "URL of the cluster, without a path.",
+	"target.auth":     "How requests to the cluster are authenticated.",
+	"target.auth.type": "basic takes user and password. sigv4 signs with the credentials of the worker's AWS " +
+		"environment.",
 	"target.auth.region":   "Region for sigv4.",
 	"target.auth.user":     "User name, for basic: usually elastic.",
 	"target.auth.password": "Reference to the password, for basic.",
 
-	"target.repository":             "The copy of the source repository on OSS, which the target reads.",
-	"target.repository.bucket":      "OSS bucket, of class Standard and in the cluster's region: the name alone.",
-	"target.repository.region":      "Region of the bucket, without oss-.",
-	"target.repository.endpoint":    "URL of OSS as the cluster reaches it: usually the internal endpoint.",
-	"target.repository.accessKeyId": "Reference to the id of the key with which the cluster reads OSS. Use a key that can only read.",
-	"target.repository.secretAccessKey": "Reference to the secret of that key. Elasticsearch 5.x shows it to anyone who may read " +
-		"_snapshot: delete the key after the migration.",
-	"target.repository.basePath":               "Folder in the OSS bucket. Default: source.repository.basePath.",
-	"target.repository.createBucket":           "Create the bucket, private and of class Standard, if there is none.",
-	"target.repository.settings":               "More settings of the repository, passed on unchanged. snapferry refuses those that it sets.",
-	"target.repository.writer":                 "How the worker writes OSS.",
-	"target.repository.writer.endpoint":        "URL of OSS as the worker reaches it: usually the public or the accelerate endpoint.",
+	"target.repository":          "The copy of the source repository on OSS, which the target reads.",
+	"target.repository.bucket":   "OSS bucket, of class Standard and in the cluster's region: the name alone.",
+	"target.repository.region":   "Region of the bucket, without oss-.",
+	"target.repository.endpoint": "URL of OSS as the cluster reaches it: usually the internal endpoint.",
+	"target.repository.accessKeyId": "Reference to the id of the key with which the cluster reads OSS. Use a key " +
+		"that can only read.",
+	"target.repository.secretAccessKey": "Reference to the secret of that key. Elasticsearch 5.x shows it to " +
+		"anyone who may read _snapshot: delete the key after the migration.",
+	"target.repository.basePath": "Folder in the OSS bucket. Default: source.repository.basePath.",
+	"target.repository.createBucket": "Create the bucket, private and of class Standard, if there is " +
+		"none.",
+	"target.repository.settings": "More settings of the repository, passed on unchanged. snapferry " +
+		"refuses those that it sets.",
+	"target.repository.writer": "How the worker writes OSS.",
+	"target.repository.writer.endpoint": "URL of OSS as the worker reaches it: usually the public or the " +
+		"accelerate endpoint.",
 	"target.repository.writer.accessKeyId":     "Reference to the id of the key with which the worker writes OSS.",
 	"target.repository.writer.accessKeySecret": "Reference to the secret of that key.",
-	"target.repository.writer.securityToken":   "Reference to the token of a temporary key. It must last as long as the migration.",
+	"target.repository.writer.securityToken": "Reference to the token of a temporary key. It must last as long " +
+		"as the migration.",
 
 	"rounds":          "When incremental rounds run.",
 	"rounds.interval": "Time from the end of a round to the start of the next, at least 1s.",
 	"rounds.until":    "When the rounds are close enough. Until then they run without the interval.",
-	"rounds.until.window": "Target length of the frozen window. Rounds run without pause until the predicted window is that " +
-		"short, or until a round shortens it by less than 10 %.",
+	"rounds.until.window": "Target length of the frozen window. Rounds run without pause until the predicted " +
+		"window is that short, or until a round shortens it by less than 10 %.",
 
 	"copy":             "Limits of the copy from S3 to OSS.",
 	"copy.concurrency": "Requests that one copy activity runs at the same time.",
@@ -69,21 +82,22 @@ var descriptions = map[string]string{
 	"throttles":        "Bytes per second that each node may write into a snapshot or restore from one.",
 	"throttles.rounds": "Limits during the baseline and the rounds. Default: keep.",
 	"throttles.window": "Limits while writes are blocked. snapferry restores the clusters' own limits afterwards.",
-	"throttles.*.snapshot": "max_snapshot_bytes_per_sec of the source's repository: a size such as 80mb, unlimited, or keep " +
-		"for what the cluster has.",
-	"throttles.*.restore": "max_restore_bytes_per_sec of the target's repository: a size such as 80mb, unlimited, or keep " +
-		"for what the cluster has.",
-	"throttles.*.recovery": "indices.recovery.max_bytes_per_sec of a target from 7.9 on: a size such as 80mb, unlimited, or " +
-		"keep for what the cluster has.",
+	"throttles.*.snapshot": "max_snapshot_bytes_per_sec of the source's repository: a size such as 80mb, " +
+		"unlimited, or keep for what the cluster has.",
+	"throttles.*.restore": "max_restore_bytes_per_sec of the target's repository: a size such as 80mb, " +
+		"unlimited, or keep for what the cluster has.",
+	"throttles.*.recovery": "indices.recovery.max_bytes_per_sec of a target from 7.9 on: a size such as 80mb, " +
+		"unlimited, or keep for what the cluster has.",
 
 	"freeze": "How writes to the source are stopped.",
-	"freeze.maxDuration": "If nobody sends cutover within this time, snapferry removes the write block and the rounds go on. " +
-		"At least 10s.",
-	"freeze.standstillTimeout": "How long write counters may still move after the block before the migration needs attention. " +
-		"Default: 2m, or half of maxDuration if that is less.",
-	"freeze.slotWait": "How long the block may wait for a moment in which no snapshot runs and no automatic one is due.",
-	"freeze.hotRound": "Whether one more round runs before the block. auto: if copying what was written since the last round " +
-		"would take longer than hotRoundAbove.",
+	"freeze.maxDuration": "If nobody sends cutover within this time, snapferry removes the write block and the " +
+		"rounds go on. At least 10s.",
+	"freeze.standstillTimeout": "How long write counters may still move after the block before the migration " +
+		"needs attention. Default: 2m, or half of maxDuration if that is less.",
+	"freeze.slotWait": "How long the block may wait for a moment in which no snapshot runs and no automatic one " +
+		"is due.",
+	"freeze.hotRound": "Whether one more round runs before the block. auto: if copying what was written since " +
+		"the last round would take longer than hotRoundAbove.",
 	"freeze.hotRoundAbove": "Predicted time of copying from which auto runs a hot round, at least 1s.",
 	"freeze.auto": "Freeze without a person once the predicted window is as short as rounds.until.window. " +
 		"It happens once. Only a person sends cutover.",
@@ -91,11 +105,12 @@ var descriptions = map[string]string{
 	"restore":                "How snapshots are restored into the target.",
 	"restore.replicas":       "Replicas on the target during the migration. The cutover sets the source's number.",
 	"restore.excludeAliases": "Leave the source's aliases behind.",
-	"restore.ignoreSettings": "Index settings that are not restored. index.blocks.* and index.routing.allocation.* never are.",
+	"restore.ignoreSettings": "Index settings that are not restored. index.blocks.* and " +
+		"index.routing.allocation.* never are.",
 
 	"verify": "How the target is proven equal to the frozen source.",
-	"verify.checksum": "versions: document counts, and a checksum over type, id, routing and version of every document. " +
-		"none: counts only.",
+	"verify.checksum": "versions: document counts, and a checksum over type, id, routing and version of every " +
+		"document. none: counts only.",
 
 	"cutover":                       "What happens at the handover.",
 	"cutover.webhook":               "Called with the report as JSON once the target takes writes.",

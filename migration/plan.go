@@ -2,20 +2,21 @@ package migration
 
 import "time"
 
-// Plan is the one input of a migration. It holds references to secrets, never
-// secrets. Decode reads it strictly: an unknown field, a wrong type or a missing
-// value is an error that names the field and shows an example.
+// Plan is the only input of a migration. It contains references to secrets, never secrets. Decode
+// reads it strictly: an unknown field, a wrong type or a missing value is an error that names the
+// field and shows an example.
 //
-// The struct tags are part of the format: `required` fields must be given,
-// `example` is shown in errors, `enum` lists the values that are allowed, `min` is
-// the least that a given value may be. Fields are never removed, since recorded histories must stay decodable.
+// The struct tags are part of the format. A plan without a `required` field is not valid. Errors
+// show the `example`, written as in YAML. `enum` lists the allowed values. `min` is the least
+// allowed value. Schema reads the same tags, and describe.go says what each field is for. Fields
+// are never removed, since recorded histories must stay decodable.
 type Plan struct {
 	// Name names the migration; its workflow id is migration/<name>.
 	Name   string `json:"name" required:"true" example:"movies"`
 	Source Source `json:"source" required:"true"`
 	Target Target `json:"target" required:"true"`
-	// Indices are index names or patterns with *; resolved anew in each round. A
-	// pattern never matches names that begin with a dot: name those in full.
+	// Indices are index names, or patterns with * that each round resolves again. A pattern never
+	// matches names that begin with a dot: those must be written in full.
 	Indices   []string  `json:"indices" required:"true" example:"[movies, \"logs-*\"]"`
 	Rounds    Rounds    `json:"rounds,omitzero"`
 	Copy      Copy      `json:"copy,omitzero"`
@@ -24,8 +25,8 @@ type Plan struct {
 	Restore   Restore   `json:"restore,omitzero"`
 	Verify    Verify    `json:"verify,omitzero"`
 	Cutover   Cutover   `json:"cutover,omitzero"`
-	// Rehearsal has the plan tried on throw-away names of the target: nothing is
-	// blocked or handed over, and nothing stays.
+	// Rehearsal tries the plan on temporary names of the target. It blocks no writes, hands nothing
+	// over and leaves nothing behind.
 	Rehearsal bool `json:"rehearsal,omitempty" example:"true"`
 }
 
@@ -45,7 +46,7 @@ type Target struct {
 	Repository TargetRepository `json:"repository" required:"true"`
 }
 
-// The ways in which a cluster can be asked.
+// The ways to authenticate at a cluster.
 const (
 	AuthSigV4 = "sigv4"
 	AuthBasic = "basic"
@@ -54,11 +55,10 @@ const (
 
 // Auth says how requests to a cluster are authenticated.
 type Auth struct {
-	// Type is sigv4 (the source's default; credentials come from the AWS SDK's
-	// own chain in the worker), basic (the target's default) or none.
+	// Type is sigv4, basic or none. sigv4 is the source's default and takes credentials from the
+	// AWS SDK's own chain in the worker. basic is the target's default.
 	Type string `json:"type,omitempty" enum:"sigv4,basic,none" example:"basic"`
-	// Region is the domain's region, for sigv4; the source repository's region
-	// if left out.
+	// Region is the domain's region, for sigv4. Default: the region of the source's repository.
 	Region string `json:"region,omitempty" example:"ap-southeast-1"`
 	// User and Password are for basic.
 	User     string    `json:"user,omitempty" example:"elastic"`
@@ -70,25 +70,23 @@ type SourceRepository struct {
 	Bucket string `json:"bucket" required:"true" example:"shop-es-migration"`
 	// Region of the bucket.
 	Region string `json:"region" required:"true" example:"ap-southeast-1"`
-	// Endpoint is registered instead of the region if given. For us-east-1
-	// s3.amazonaws.com is used without asking, as Amazon's documentation wants it.
+	// Endpoint is registered instead of the region. For us-east-1 the default is s3.amazonaws.com,
+	// as Amazon's documentation demands.
 	Endpoint string `json:"endpoint,omitempty" example:"s3.amazonaws.com"`
 	// RoleARN is the role that the domain assumes to write snapshots.
 	RoleARN string `json:"roleArn" required:"true" example:"arn:aws:iam::123456789012:role/EsSnapshotRole"`
-	// BasePath is the folder in the bucket; a token of this run is added, so that
-	// nothing else ever writes there. No leading slash.
+	// BasePath is the folder in the bucket, without a leading slash. A token of the run is added, so
+	// that nothing else ever writes there.
 	BasePath             string `json:"basePath,omitempty" example:"snapferry/movies"`
 	ServerSideEncryption bool   `json:"serverSideEncryption,omitempty" example:"true"`
-	// Settings are further repository settings, passed on as they are.
+	// Settings are more repository settings, passed on unchanged.
 	Settings map[string]any `json:"settings,omitempty" example:"{compress: true}"`
 	Reader   SourceReader   `json:"reader,omitzero"`
 }
 
-// SourceReader says how the copy reads S3, where that differs from Amazon's own
-// endpoints.
+// SourceReader says how the copy reads S3, if not from Amazon's own endpoints.
 type SourceReader struct {
-	// Endpoint is an S3-compatible endpoint's URL; Amazon's for the region if
-	// left out.
+	// Endpoint is the URL of an S3-compatible endpoint. Default: Amazon's for the region.
 	Endpoint  string `json:"endpoint,omitempty" example:"https://s3.ap-southeast-1.amazonaws.com"`
 	PathStyle bool   `json:"pathStyle,omitempty" example:"true"`
 }
@@ -97,21 +95,20 @@ type SourceReader struct {
 // target reads. It is always registered with readonly: true.
 type TargetRepository struct {
 	Bucket string `json:"bucket" required:"true" example:"shop-es-migration-sg"`
-	// Region of the bucket, without oss-; used for signatures of version 4 and
-	// when the bucket is created.
+	// Region of the bucket, without oss-: for signatures of version 4 and to create the bucket.
 	Region string `json:"region" required:"true" example:"ap-southeast-1"`
 	// Endpoint is OSS as the target cluster reaches it: usually the internal one.
 	Endpoint string `json:"endpoint" required:"true" example:"http://oss-ap-southeast-1-internal.aliyuncs.com"`
-	// AccessKeyID and SecretAccessKey are the key that the cluster reads OSS
-	// with. Elasticsearch keeps it and returns it in clear on 5.x: use a key that
-	// can only read this bucket, and delete it after the migration.
+	// AccessKeyID and SecretAccessKey are the key with which the cluster reads OSS. Elasticsearch 5.x
+	// shows it to anyone who may read _snapshot. Use a key that can only read this bucket, and
+	// delete it after the migration.
 	AccessKeyID     SecretRef `json:"accessKeyId" required:"true" example:"env:OSS_CLUSTER_ACCESS_KEY_ID"`
 	SecretAccessKey SecretRef `json:"secretAccessKey" required:"true" example:"env:OSS_CLUSTER_ACCESS_KEY_SECRET"`
-	// BasePath is the folder in the bucket; the source repository's if left out.
+	// BasePath is the folder in the bucket. Default: that of the source's repository.
 	BasePath string `json:"basePath,omitempty" example:"snapferry/movies"`
-	// CreateBucket has the bucket created (private, Standard) if it is absent.
+	// CreateBucket creates the bucket (private, Standard) if there is none.
 	CreateBucket bool `json:"createBucket,omitempty" example:"true"`
-	// Settings are further repository settings, passed on as they are.
+	// Settings are more repository settings, passed on unchanged.
 	Settings map[string]any `json:"settings,omitempty" example:"{max_restore_bytes_per_sec: 80mb}"`
 	Writer   TargetWriter   `json:"writer" required:"true"`
 }
@@ -129,59 +126,56 @@ type TargetWriter struct {
 type Rounds struct {
 	// Interval is the time from the end of one round to the start of the next.
 	Interval Duration `json:"interval,omitempty" min:"1s" example:"15m"`
-	// Until says when the rounds have come close enough: until then they follow
-	// each other without the interval.
+	// Until says when the rounds are close enough. Until then they run without the interval.
 	Until Until `json:"until,omitzero"`
 }
 
-// Until is the frozen window to aim at.
+// Until is the frozen window that the rounds should reach.
 type Until struct {
-	// Window is how long the predicted frozen window may be. Rounds also count as
-	// close enough when they no longer make it shorter.
+	// Window is the target length of the predicted frozen window. Rounds are also close enough when
+	// they no longer shorten it.
 	Window Duration `json:"window,omitempty" min:"1s" example:"60s"`
 }
 
 // Copy bounds the copy from S3 to OSS.
 type Copy struct {
-	// Concurrency is how many requests one copy activity has under way.
+	// Concurrency is how many requests one copy activity runs at the same time.
 	Concurrency int `json:"concurrency,omitempty" min:"1" example:"64"`
-	// Pages is how many activities carry a large delta at once, on all workers.
+	// Pages is how many activities copy one large delta at the same time, on all workers together.
 	Pages int `json:"pages,omitempty" min:"1" example:"16"`
-	// Bandwidth is the most that all of them together read from S3; no limit if it
-	// is left out. It can be changed while the migration runs.
+	// Bandwidth is the most that all copies together read from S3. Default: no limit. It can change
+	// while the migration runs.
 	Bandwidth ByteRate `json:"bandwidth,omitempty" example:"200MB/s"`
 }
 
 // Freeze says how writes are stopped.
 type Freeze struct {
-	// MaxDuration is the dead man's switch: if no cutover came by then, the block
-	// is lifted and rounds go on.
+	// MaxDuration is the dead man's switch: without a cutover within this time, the block is removed
+	// and the rounds go on.
 	MaxDuration Duration `json:"maxDuration,omitempty" min:"10s" example:"2h"`
-	// StandstillTimeout is how long the write counters may go on moving after the
-	// block before the migration asks for attention.
+	// StandstillTimeout is how long the write counters may still move after the block before the
+	// migration needs attention.
 	StandstillTimeout Duration `json:"standstillTimeout,omitempty" min:"1s" example:"2m"`
-	// SlotWait is how long the block may wait for a moment in which no snapshot runs
-	// on either cluster and no automatic one is due within the predicted window.
+	// SlotWait is how long the block may wait for a good moment: no snapshot runs on either cluster,
+	// and no automatic one is due within the predicted window.
 	SlotWait Duration `json:"slotWait,omitempty" min:"1s" example:"1h"`
 	// HotRound says whether one more round runs right before the block.
 	HotRound string `json:"hotRound,omitempty" enum:"auto,always,never" example:"auto"`
-	// HotRoundAbove is how long carrying what was written since the last round must
-	// be predicted to take for one, with auto.
+	// HotRoundAbove is for auto: a hot round runs if copying what was written since the last round
+	// is predicted to take longer.
 	HotRoundAbove Duration `json:"hotRoundAbove,omitempty" min:"1s" example:"10s"`
-	// Auto freezes without a person as soon as the predicted window is as short as
-	// rounds.until wants it, and once: after a window without a cutover only a person
-	// does.
+	// Auto freezes without a person as soon as the predicted window is as short as rounds.until.
+	// It does so once. After a window without a cutover only a person freezes.
 	Auto bool `json:"auto,omitempty" example:"false"`
 }
 
 // Restore says how snapshots are restored into the target.
 type Restore struct {
-	// Replicas during the migration; the source's number is set at cutover.
+	// Replicas during the migration. The cutover sets the source's number.
 	Replicas int `json:"replicas,omitempty" min:"0" example:"0"`
 	// ExcludeAliases leaves the source's aliases behind.
 	ExcludeAliases bool `json:"excludeAliases,omitempty" example:"true"`
-	// IgnoreSettings are index settings that are not restored, beside the blocks
-	// and allocation rules, which never are.
+	// IgnoreSettings are index settings that are not restored. Blocks and allocation rules never are.
 	IgnoreSettings []string `json:"ignoreSettings,omitempty" example:"[\"index.opendistro.*\"]"`
 }
 
@@ -200,9 +194,9 @@ const (
 
 // Verify says how the target is proven equal to the frozen source.
 type Verify struct {
-	// Checksum is versions (the default: beside the counts, an order-independent
-	// checksum over type, id, routing and version of each document) or none
-	// (counts only, for indices that are too large to scan within the window).
+	// Checksum is versions (the default) or none. versions compares the counts, and a checksum over
+	// type, id, routing and version of each document that does not depend on their order. none
+	// compares the counts only, for indices that are too large to scan within the window.
 	Checksum string `json:"checksum,omitempty" enum:"versions,none" example:"versions"`
 }
 
@@ -215,14 +209,14 @@ type Cutover struct {
 
 // Webhook is called with the report as JSON once the target takes writes.
 type Webhook struct {
-	// URL is the receiver's, or a reference to it (env:NAME, file:/PATH) if it holds
-	// a secret; a URL with a query is refused for that reason.
+	// URL is the receiver's, or a reference to it (env:NAME, file:/PATH) if it contains a secret. A
+	// URL with a query is refused, since a query often contains one.
 	URL string `json:"url,omitempty" example:"https://deploy.example.com/hooks/search-moved"`
 	// Authorization is the value of the Authorization header.
 	Authorization SecretRef `json:"authorization,omitempty" example:"env:WEBHOOK_AUTHORIZATION"`
 }
 
-// Defaults of a plan; docs/plan.md gives the reason for each.
+// Defaults of a plan. docs/plan.md gives the reason for each.
 const (
 	DefaultRoundInterval     = Duration(15 * time.Minute)
 	DefaultConcurrency       = 64
@@ -234,8 +228,7 @@ const (
 	DefaultStandstillTimeout = Duration(2 * time.Minute)
 )
 
-// withDefaults fills in what the plan leaves out, so that the status shows the
-// plan as it is carried out.
+// withDefaults fills in what the plan leaves out, so that the status shows the plan that is used.
 func (p Plan) withDefaults() Plan {
 	p.Source.Auth.Type = or(p.Source.Auth.Type, AuthSigV4)
 	if p.Source.Auth.Type == AuthSigV4 {

@@ -49,16 +49,19 @@ func TestTheSchemaInTheDocsIsTheSchema(t *testing.T) {
 func TestTheSchemaTakesWhatTheDecoderTakes(t *testing.T) {
 	schema := compiled(t)
 	plans := map[string]string{
-		"whole":     wholePlan,
-		"nothing":   wholePlan + "rounds: {interval: }\nverify:\ncopy: {concurrency: , bandwidth: }\n",
-		"durations": wholePlan + "rounds: {interval: 1h30m, until: {window: 1m}}\nfreeze: {maxDuration: +1.5h, slotWait: .5h}\n",
-		"rates":     wholePlan + "copy: {bandwidth: 100 MiB/s, concurrency: 256, pages: 1000}\n",
-		"no limit":  wholePlan + "copy: {bandwidth: none}\n",
-		"throttles": wholePlan + "throttles: {rounds: {snapshot: keep, restore: 40MB}, window: {snapshot: unlimited, recovery: 2gb}}\n",
-		"webhook":   wholePlan + "cutover: {webhook: {url: file:/run/secrets/hook}}\n",
-		"settings":  strings.Replace(wholePlan, "    roleArn", "    settings: {compress: true, chunk_size: 1gb, max: 3}\n    roleArn", 1),
-		"switches":  wholePlan + "rehearsal: true\nrestore: {replicas: 2, excludeAliases: true, ignoreSettings: [index.opendistro.*]}\n",
-		"no auth":   strings.Replace(wholePlan, "{user: elastic, password: env:TARGET_PASSWORD}", "{type: none}", 1),
+		"whole":   wholePlan,
+		"nothing": wholePlan + "rounds: {interval: }\nverify:\ncopy: {concurrency: , bandwidth: }\n",
+		"durations": wholePlan + "rounds: {interval: 1h30m, until: {window: 1m}}\nfreeze: {maxDuration: " +
+			"+1.5h, slotWait: .5h}\n",
+		"rates":    wholePlan + "copy: {bandwidth: 100 MiB/s, concurrency: 256, pages: 1000}\n",
+		"no limit": wholePlan + "copy: {bandwidth: none}\n",
+		"throttles": wholePlan + "throttles: {rounds: {snapshot: keep, restore: 40MB}, window: {snapshot: " +
+			"unlimited, recovery: 2gb}}\n",
+		"webhook":  wholePlan + "cutover: {webhook: {url: file:/run/secrets/hook}}\n",
+		"settings": strings.Replace(wholePlan, "    roleArn", "    settings: {compress: true, chunk_size: 1gb, max: 3}\n    roleArn", 1),
+		"switches": wholePlan + "rehearsal: true\nrestore: {replicas: 2, excludeAliases: true, " +
+			"ignoreSettings: [index.opendistro.*]}\n",
+		"no auth": strings.Replace(wholePlan, "{user: elastic, password: env:TARGET_PASSWORD}", "{type: none}", 1),
 	}
 	for _, name := range []string{"plan.yaml", "plan-minimal.yaml", "plan-vpc-useast1.json"} {
 		text, err := os.ReadFile("../starter/examples/" + name)

@@ -17,7 +17,7 @@ import (
 type Problem struct {
 	// Field is the path of the field, such as source.repository.bucket.
 	Field string `json:"field"`
-	// Value is what stood there; empty if nothing did, or if it may be a secret.
+	// Value is what the plan has there; empty if it has nothing, or if it may be a secret.
 	Value   string `json:"value,omitempty"`
 	Message string `json:"message"`
 	// Remedy says what to write instead.
@@ -52,15 +52,14 @@ func (e *InvalidPlanError) Error() string {
 
 var (
 	planName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-	// S3's rules for new buckets (3 to 63 characters) hold for OSS as well,
-	// except that OSS allows no dot.
+	// S3's rules for new buckets (3 to 63 characters) are those of OSS too, but OSS allows no dot.
 	bucketS3  = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 	bucketOSS = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$`)
 	region    = regexp.MustCompile(`^[a-z]{2}(-[a-z0-9]+)+$`)
 	roleARN   = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$`)
 	basePath  = regexp.MustCompile(`^[A-Za-z0-9!_.'()-]+(/[A-Za-z0-9!_.'()-]+)*$`)
 	hostname  = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+)$`)
-	// secretName finds names of fields and settings that hold secrets.
+	// secretName finds names of fields and settings that sound like a secret's.
 	secretName = regexp.MustCompile(`(?i)secret|passw|token|access_?key|authorization|credential|private`)
 	// Elasticsearch: MetaDataCreateIndexService.validateIndexName, with * for
 	// patterns.
@@ -68,9 +67,12 @@ var (
 	s3Hostname   = regexp.MustCompile(`^[a-z0-9.-]+$`)
 )
 
-// ownSettings are repository settings that snapferry sets from fields of their
-// own and that may therefore not be given among the further settings.
-var ownSettings = []string{"bucket", "region", "endpoint", "base_path", "role_arn", "readonly", "access_key_id", "secret_access_key", "access_key", "secret_key", "security_token", "server_side_encryption"}
+// ownSettings are repository settings that snapferry sets from other fields of the plan. The
+// plan's own settings must not contain them.
+var ownSettings = []string{
+	"bucket", "region", "endpoint", "base_path", "role_arn", "readonly", "access_key_id", "secret_access_key",
+	"access_key", "secret_key", "security_token", "server_side_encryption",
+}
 
 type checker struct{ problems []Problem }
 
@@ -84,10 +86,11 @@ func (c *checker) match(field, value string, pattern *regexp.Regexp, message, re
 	}
 }
 
-// Problems reports what is wrong with the values of a plan whose shape is right.
+// problems reports what is wrong with the values of a plan whose shape is right.
 func (p Plan) problems() []Problem {
 	var c checker
-	c.match("name", p.Name, planName, "is not a usable name", "use up to 63 lower-case letters, digits and hyphens, for example name: movies")
+	c.match("name", p.Name, planName, "is not a valid name",
+		"use up to 63 lower-case letters, digits and hyphens, for example name: movies")
 	c.checkIndices(p.Indices)
 	c.checkSource(p.Source)
 	c.checkTarget(p.Target)
@@ -99,45 +102,46 @@ func (p Plan) problems() []Problem {
 	c.atMost("freeze.slotWait", p.Freeze.SlotWait)
 	c.atMost("freeze.hotRoundAbove", p.Freeze.HotRoundAbove)
 	c.checkThrottles(p)
-	if p.Copy.Concurrency > MaxConcurrency {
-		c.add("copy.concurrency", fmt.Sprint(p.Copy.Concurrency), fmt.Sprintf("must be from 1 to %d", MaxConcurrency), fmt.Sprintf("for example concurrency: %d", DefaultConcurrency))
-	}
-	if p.Copy.Pages > MaxPages {
-		c.add("copy.pages", fmt.Sprint(p.Copy.Pages), fmt.Sprintf("must be from 1 to %d", MaxPages), fmt.Sprintf("for example pages: %d", DefaultPages))
-	}
+	c.upTo("copy.concurrency", p.Copy.Concurrency, 1, MaxConcurrency, DefaultConcurrency)
+	c.upTo("copy.pages", p.Copy.Pages, 1, MaxPages, DefaultPages)
+	c.upTo("restore.replicas", p.Restore.Replicas, 0, mostReplicas, 0)
 	c.atMost("rounds.until.window", p.Rounds.Until.Window)
 	if p.Freeze.Auto && p.Rounds.Until.Window == 0 {
-		c.add("freeze.auto", "true", "has nothing to wait for without rounds.until", "add rounds: {until: {window: 60s}}, or freeze by hand")
-	}
-	if p.Restore.Replicas > mostReplicas {
-		c.add("restore.replicas", fmt.Sprint(p.Restore.Replicas), "is more than any cluster has nodes for", "for example replicas: 0")
+		c.add("freeze.auto", "true", "needs rounds.until.window, which says when to freeze",
+			"add rounds: {until: {window: 60s}}, or leave freeze.auto out and send freeze yourself")
 	}
 	if p.Freeze.StandstillTimeout >= p.Freeze.MaxDuration {
-		c.add("freeze.standstillTimeout", p.Freeze.StandstillTimeout.String(), "must be less than freeze.maxDuration ("+p.Freeze.MaxDuration.String()+")", "for example standstillTimeout: "+(p.Freeze.MaxDuration/2).String())
+		c.add("freeze.standstillTimeout", p.Freeze.StandstillTimeout.String(),
+			"must be less than freeze.maxDuration ("+p.Freeze.MaxDuration.String()+")",
+			"for example standstillTimeout: "+(p.Freeze.MaxDuration/2).String())
 	}
 	if p.Cutover.Webhook.URL != "" && SecretRef(p.Cutover.Webhook.URL).Validate() != nil {
 		c.checkURL("cutover.webhook.url", p.Cutover.Webhook.URL, true, "https://deploy.example.com/hooks/search-moved")
 	}
 	c.checkSecret("cutover.webhook.authorization", p.Cutover.Webhook.Authorization, false)
 	if p.Cutover.Webhook.URL == "" && p.Cutover.Webhook.Authorization != "" {
-		c.add("cutover.webhook.url", "", "is missing", "give the URL that is to be called, or leave cutover.webhook out")
+		c.add("cutover.webhook.url", "", "is missing", "write the URL to call, or leave cutover.webhook out")
 	}
 	return c.problems
 }
 
 func (c *checker) checkIndices(indices []string) {
 	if len(indices) == 0 {
-		c.add("indices", "", "names no index", "for example indices: [movies, \"logs-*\"]")
+		c.add("indices", "", "is empty", "for example indices: [movies, \"logs-*\"]")
 	}
 	for i, name := range indices {
 		field := fmt.Sprintf("indices[%d]", i)
 		switch {
-		case !indexPattern.MatchString(name) || name == "." || name == ".." || len(name) > 255 || strings.ToLower(name) != name || hasControl(name):
-			c.add(field, name, "is no index name or pattern", "names are lower-case and begin with no _, - or +; * matches any characters; give one name an entry")
+		case !indexPattern.MatchString(name) || name == "." || name == ".." || len(name) > 255 ||
+			strings.ToLower(name) != name || hasControl(name):
+			c.add(field, name, "is not an index name or pattern",
+				"names are in lower case and do not begin with _, - or +; * matches any characters; "+
+					"write one name per entry")
 		case slices.Contains(indices[:i], name):
-			c.add(field, name, "stands there twice", "remove one of the two")
+			c.add(field, name, "is listed twice", "remove one of the two")
 		case strings.HasPrefix(name, ".") && strings.Contains(name, "*"):
-			c.add(field, name, "is a pattern for internal indices", "name internal indices in full, if you are sure that the target should have them")
+			c.add(field, name, "is a pattern for internal indices",
+				"if the target should have internal indices, write their names in full")
 		}
 	}
 }
@@ -151,14 +155,19 @@ func (c *checker) checkSource(s Source) {
 	c.checkAuth("source.auth", s.Auth)
 	r := s.Repository
 	if strings.Contains(r.Bucket, "..") || net.ParseIP(r.Bucket) != nil {
-		c.add("source.repository.bucket", r.Bucket, "is no S3 bucket name", "no two dots in a row and no IP address, for example bucket: shop-es-migration")
+		c.add("source.repository.bucket", r.Bucket, "is not an S3 bucket name",
+			"no two dots in a row and no IP address, for example bucket: shop-es-migration")
 	}
-	c.match("source.repository.bucket", r.Bucket, bucketS3, "is no S3 bucket name", "3 to 63 lower-case letters, digits, dots and hyphens, without s3:// and without a folder, for example bucket: shop-es-migration")
-	c.match("source.repository.region", r.Region, region, "is no AWS region", "for example region: ap-southeast-1")
-	c.match("source.repository.roleArn", r.RoleARN, roleARN, "is no IAM role's ARN", "for example roleArn: arn:aws:iam::123456789012:role/EsSnapshotRole")
+	c.match("source.repository.bucket", r.Bucket, bucketS3, "is not an S3 bucket name",
+		"use 3 to 63 lower-case letters, digits, dots and hyphens, without s3:// and without a folder, "+
+			"for example bucket: shop-es-migration")
+	c.match("source.repository.region", r.Region, region, "is not an AWS region", "for example region: ap-southeast-1")
+	c.match("source.repository.roleArn", r.RoleARN, roleARN, "is not the ARN of an IAM role",
+		"for example roleArn: arn:aws:iam::123456789012:role/EsSnapshotRole")
 	c.checkBasePath("source.repository.basePath", r.BasePath)
 	if r.Endpoint != "" {
-		c.match("source.repository.endpoint", r.Endpoint, s3Hostname, "must be a host name without a scheme", "for example endpoint: s3.amazonaws.com")
+		c.match("source.repository.endpoint", r.Endpoint, s3Hostname, "must be a host name without a scheme",
+			"for example endpoint: s3.amazonaws.com")
 	}
 	c.checkSettings("source.repository.settings", r.Settings)
 	if r.Reader.Endpoint != "" {
@@ -170,8 +179,11 @@ func (c *checker) checkTarget(t Target) {
 	c.checkURL("target.endpoint", t.Endpoint, false, "http://es-sg-abc123.elasticsearch.aliyuncs.com:9200")
 	c.checkAuth("target.auth", t.Auth)
 	r := t.Repository
-	c.match("target.repository.bucket", r.Bucket, bucketOSS, "is no OSS bucket name", "3 to 63 lower-case letters, digits and hyphens, without oss:// and without a folder, for example bucket: shop-es-migration-sg")
-	c.match("target.repository.region", r.Region, region, "is no Alibaba Cloud region", "without oss- in front, for example region: ap-southeast-1")
+	c.match("target.repository.bucket", r.Bucket, bucketOSS, "is not an OSS bucket name",
+		"use 3 to 63 lower-case letters, digits and hyphens, without oss:// and without a folder, "+
+			"for example bucket: shop-es-migration-sg")
+	c.match("target.repository.region", r.Region, region, "is not an Alibaba Cloud region",
+		"write it without oss- in front, for example region: ap-southeast-1")
 	c.checkURL("target.repository.endpoint", r.Endpoint, false, "http://oss-ap-southeast-1-internal.aliyuncs.com")
 	c.checkURL("target.repository.writer.endpoint", r.Writer.Endpoint, false, "https://oss-ap-southeast-1.aliyuncs.com")
 	c.checkBasePath("target.repository.basePath", r.BasePath)
@@ -195,18 +207,23 @@ func (c *checker) checkAuth(field string, auth Auth) {
 			c.add(field+".region", "", "is missing", "for example region: ap-southeast-1")
 		}
 		if auth.User != "" || auth.Password != "" {
-			c.add(field+".type", auth.Type, "takes no user and password", "write type: basic, or leave user and password out")
+			c.add(field+".type", auth.Type, "takes no user and password",
+				"write type: basic, or leave user and password out")
 		}
 	}
 	if auth.Region != "" {
-		c.match(field+".region", auth.Region, region, "is no AWS region", "for example region: ap-southeast-1")
+		c.match(field+".region", auth.Region, region, "is not an AWS region", "for example region: ap-southeast-1")
 	}
 }
 
 func (c *checker) checkBasePath(field, value string) {
 	const longestPath = 200 // keys may be 1,023 bytes long on OSS, and some 150 come behind it
-	if !basePath.MatchString(value) || len(value) > longestPath || strings.Contains("/"+value+"/", "/../") || strings.Contains("/"+value+"/", "/./") {
-		c.add(field, value, "is no usable folder", "no slash at the beginning or the end and no spaces: OSS would look for keys that begin with a slash and find nothing; for example basePath: snapferry/movies")
+	inside := "/" + value + "/"
+	if !basePath.MatchString(value) || len(value) > longestPath ||
+		strings.Contains(inside, "/../") || strings.Contains(inside, "/./") {
+		c.add(field, value, "is not a usable folder",
+			"write it without spaces and without a slash at the beginning or end, for example basePath: "+
+				"snapferry/movies; OSS finds nothing below a slash at the beginning")
 	}
 }
 
@@ -214,9 +231,10 @@ func (c *checker) checkSettings(field string, settings map[string]any) {
 	for _, name := range slices.Sorted(mapKeys(settings)) {
 		switch {
 		case slices.Contains(ownSettings, strings.ToLower(name)):
-			c.add(field+"."+name, "", "is set by snapferry itself", "use the plan's field for it, or leave it out")
+			c.add(field+"."+name, "", "is a setting of snapferry's own", "use the plan's field for it, or leave it out")
 		case secretName.MatchString(name):
-			c.add(field+"."+name, "", "looks like a secret, which a plan must not hold", "leave it out; the plan's own fields take references to secrets")
+			c.add(field+"."+name, "", "looks like a secret, and a plan must not contain secrets",
+				"leave it out; the plan's own fields take references to secrets")
 		}
 	}
 }
@@ -232,12 +250,12 @@ func validPort(port string) bool {
 func (c *checker) checkSecret(field string, ref SecretRef, required bool) {
 	if ref == "" {
 		if required {
-			c.add(field, "", "is missing", "give a reference to the secret: env:NAME or file:/PATH")
+			c.add(field, "", "is missing", "write a reference to the secret: env:NAME or file:/PATH")
 		}
 		return
 	}
 	if err := ref.Validate(); err != nil {
-		// The value is left out: it may be the secret.
+		// The value stays out of the message: it may be the secret.
 		c.add(field, "", err.Error(), "")
 	}
 }
@@ -248,24 +266,36 @@ func (c *checker) checkURL(field, value string, path bool, example string) {
 	remedy := fmt.Sprintf("for example %s: %s", name, example)
 	switch {
 	case err != nil || (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Hostname() == "":
-		c.add(field, "", "is no URL that begins with http:// or https://", remedy)
+		c.add(field, "", "must be a URL that begins with http:// or https://", remedy)
 	case parsed.User != nil:
-		c.add(field, "", "holds a user or password", "take it out of the URL and use auth with a reference to a secret")
+		c.add(field, "", "contains a user or password",
+			"remove it from the URL, and use auth with a reference to a secret")
 	case parsed.RawQuery != "" || parsed.Fragment != "":
-		// Not repeated: a query is where keys stand.
-		c.add(field, "", "must have no query and no fragment", "if it holds a secret, give a reference (env:NAME or file:/PATH) where the field takes one; "+remedy)
+		// The value stays out of the message: keys are often in a query.
+		c.add(field, "", "must have no query and no fragment",
+			"if the URL contains a secret, write a reference (env:NAME or file:/PATH) where the field "+
+				"takes one; "+remedy)
 	case !path && strings.Trim(parsed.Path, "/") != "":
 		c.add(field, value, "must have nothing after the host and port", remedy)
 	case !hostname.MatchString(parsed.Hostname()) || !validPort(parsed.Port()):
-		c.add(field, value, "has no usable host and port", remedy)
+		c.add(field, value, "has no valid host and port", remedy)
 	}
 }
 
 // mostReplicas is more than any cluster has nodes for.
 const mostReplicas = 100
 
-// longest bounds every duration of a plan: more is a slip of the pen.
+// longest bounds every duration of a plan: more is a typing mistake.
 const longest = Duration(30 * 24 * time.Hour)
+
+// upTo holds a number to its range. The least is the decoder's to check: it sees what was written.
+func (c *checker) upTo(field string, value, least, most, example int) {
+	if value > most {
+		name := field[strings.LastIndexByte(field, '.')+1:]
+		c.add(field, strconv.Itoa(value), fmt.Sprintf("must be from %d to %d", least, most),
+			fmt.Sprintf("for example %s: %d", name, example))
+	}
+}
 
 func (c *checker) atMost(field string, value Duration) {
 	if value > longest {
@@ -274,7 +304,7 @@ func (c *checker) atMost(field string, value Duration) {
 	}
 }
 
-// checkEnums holds every field with an enum tag to its values.
+// checkEnums checks every field that has an enum tag.
 func (c *checker) checkEnums(path string, value reflect.Value) {
 	for i := range value.NumField() {
 		field := value.Type().Field(i)
@@ -288,7 +318,8 @@ func (c *checker) checkEnums(path string, value reflect.Value) {
 			continue
 		}
 		if !slices.Contains(strings.Split(allowed, ","), value.Field(i).String()) {
-			c.add(name, value.Field(i).String(), "is none of the allowed values", "use one of "+strings.ReplaceAll(allowed, ",", ", "))
+			c.add(name, value.Field(i).String(), "is not an allowed value",
+				"use one of "+strings.ReplaceAll(allowed, ",", ", "))
 		}
 	}
 }

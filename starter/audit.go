@@ -29,18 +29,18 @@ func (a *app) auditCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "audit -f PLAN",
 		Short: "Compare the repository in OSS with the one in S3; copies nothing",
-		Long: `Compares what a migration has copied to OSS with what stands in S3, blob by blob,
-and reports what is missing, different and surplus. It reads both buckets and writes
-neither; a worker does it, in the workflow audit/<name of the plan>.
+		Long: `Compares what a migration has copied to OSS with what is in S3, blob by blob. It
+reports what is missing, different and surplus. It reads both buckets and writes
+nothing. A worker does this, in the workflow audit/<name of the plan>.
 
-A blob counts as the same if both sides have the MD5 of its content as its ETag, or by
-what the copy has recorded with it; never by its size. --deep reads every byte from
-OSS and compares the checksums in the snapshots as well, which takes as long as
-reading all of it does.
+Two blobs count as the same if both have the MD5 of the content as their ETag, or if
+the copy has recorded that they are. The size alone proves nothing. --deep also reads
+every byte from OSS and compares it with the checksums in the snapshots. That takes as
+long as reading all of it takes.
 
-The migration's last run of this plan is meant; of an earlier one, give --token: the
-last part of its folder in both buckets. The exit code is 0 only if the repository is
-whole, and 7 if it is not.`,
+The audit looks at the last run of the plan. For an earlier run, give --token: the
+last part of its folder in both buckets. The exit code is 0 if the repository is
+complete, and 7 if it is not.`,
 		Example: `  starter audit -f movies.yaml
   starter audit -f movies.yaml --snapshot movies-r0003-a1 --deep`,
 		Args: cobra.NoArgs,
@@ -58,8 +58,8 @@ whole, and 7 if it is not.`,
 		},
 	}
 	command.Flags().StringVarP(&file, "file", "f", "", "plan whose repositories are compared; - for stdin")
-	command.Flags().StringVar(&options.snapshot, "snapshot", "", "look at this snapshot only, by name or uuid")
-	command.Flags().StringVar(&options.token, "token", "", "the last part of the run's folders (default: that of the plan's last migration)")
+	command.Flags().StringVar(&options.snapshot, "snapshot", "", "compare this snapshot only, by name or uuid")
+	command.Flags().StringVar(&options.token, "token", "", "last part of the run's folders (default: that of the plan's last migration)")
 	command.Flags().BoolVar(&options.deep, "deep", false, "read and check every byte in OSS")
 	return command
 }
@@ -72,9 +72,11 @@ func (a *app) audit(ctx context.Context, c *connection, plan migration.Plan, fil
 			return err
 		}
 	}
-	input, err := migration.NewAuditInput(migration.AuditRequest{Plan: plan, Token: options.token, Snapshot: options.snapshot, Deep: options.deep})
+	input, err := migration.NewAuditInput(migration.AuditRequest{
+		Plan: plan, Token: options.token, Snapshot: options.snapshot, Deep: options.deep,
+	})
 	if err != nil {
-		return fail(exitFailed, "the request can't be written as JSON: %w", err)
+		return fail(exitFailed, "can't write the request as JSON: %w", err)
 	}
 	if _, err := input.Request(); err != nil {
 		return fail(exitUsage, "%w", err)
@@ -90,7 +92,8 @@ func (a *app) audit(ctx context.Context, c *connection, plan migration.Plan, fil
 	})
 	if _, ok := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); ok {
 		exit := fail(exitFailed, "an audit of %s is running already (workflow %s)", plan.Name, audit.id)
-		exit.next = "temporal workflow result --workflow-id " + audit.id + ", which waits for what it finds, or temporal workflow cancel --workflow-id " + audit.id
+		exit.next = "temporal workflow result --workflow-id " + audit.id + " to wait for its result, " +
+			"or temporal workflow cancel --workflow-id " + audit.id
 		return exit
 	}
 	if err != nil {
@@ -103,7 +106,9 @@ func (a *app) audit(ctx context.Context, c *connection, plan migration.Plan, fil
 	var found migration.AuditReport
 	if err := run.Get(ctx, &found); err != nil {
 		if ctx.Err() != nil {
-			return &exitError{code: exitInterrupted, err: fmt.Errorf("interrupted; the audit goes on as workflow %s", audit.id), next: "temporal workflow result --workflow-id " + audit.id}
+			exit := fail(exitInterrupted, "interrupted; the audit goes on as workflow %s", audit.id)
+			exit.next = "temporal workflow result --workflow-id " + audit.id
+			return exit
 		}
 		return auditFailed(err, c, audit)
 	}
@@ -120,20 +125,21 @@ func (a *app) audit(ctx context.Context, c *connection, plan migration.Plan, fil
 		a.next(afterAudit(found, t, state, file)...)
 	}
 	if !found.Whole {
-		return silently(exitNotWhole)
+		return silently(exitIncomplete)
 	}
 	return nil
 }
 
-// lastToken finds out which folder the plan's last migration has, from the id of
-// its first run: no worker is needed for that, and it may have ended.
+// lastToken finds the folder of the plan's last migration, from the id of its first run. That needs
+// no worker, and the migration may have ended.
 func lastToken(ctx context.Context, c *connection, t target) (string, error) {
 	described, err := within(ctx, callTimeout, func(ctx context.Context) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
 		return c.DescribeWorkflowExecution(ctx, t.id, "")
 	})
 	if _, ok := errors.AsType[*serviceerror.NotFound](err); ok {
-		exit := fail(exitNotFound, "Temporal knows no migration %s (workflow %s in namespace %s at %s), so the folder of its run isn't known; give it with --token: "+
-			"the last part of its folder in both buckets", t.label(), t.id, c.namespace, c.address)
+		exit := fail(exitNotFound, "Temporal knows no migration %s (workflow %s in namespace %s at %s), so "+
+			"the folder of its run is unknown; give --token, the last part of its folder in both "+
+			"buckets", t.label(), t.id, c.namespace, c.address)
 		exit.next = "starter audit -f PLAN --token TOKEN"
 		return "", exit
 	}
@@ -148,20 +154,20 @@ func lastToken(ctx context.Context, c *connection, t target) (string, error) {
 	return migration.TokenOf(first), nil
 }
 
-// auditFailed is about an audit that has found out nothing.
+// auditFailed explains an audit that has no result.
 func auditFailed(err error, c *connection, audit target) error {
 	if failure, ok := errors.AsType[*temporal.ApplicationError](err); ok {
-		exit := fail(exitFailed, "the audit could not be made: %s (%s)", strings.TrimPrefix(failure.Message(), "audit: "), failure.Type())
+		exit := fail(exitFailed, "the audit failed: %s (%s)", strings.TrimPrefix(failure.Message(), "audit: "), failure.Type())
 		if failure.Type() == string(migration.ErrorMissing) {
-			exit.next = "look into the S3 bucket for the run's folder, then starter audit -f PLAN --token TOKEN"
+			exit.next = "find the run's folder in the S3 bucket, then starter audit -f PLAN --token TOKEN"
 		}
 		return exit
 	}
 	if temporal.IsCanceledError(err) {
-		return fail(exitFailed, "the audit was cancelled: it says nothing about the repository")
+		return fail(exitFailed, "the audit was cancelled; it has no result")
 	}
 	if _, ok := errors.AsType[*temporal.TerminatedError](err); ok {
-		return fail(exitFailed, "the audit was terminated: it says nothing about the repository")
+		return fail(exitFailed, "the audit was terminated; it has no result")
 	}
 	return c.explain(err, audit)
 }
@@ -171,14 +177,15 @@ func auditText(r migration.AuditReport, audit target) string {
 	var page strings.Builder
 	fmt.Fprintf(&page, "Audit of %s (workflow %s)\n", r.Plan, audit.id)
 	page.WriteString(table(func(row func(...string)) {
-		verdict := "whole"
+		verdict := "complete"
 		if !r.Whole {
-			verdict = "NOT WHOLE"
+			verdict = "NOT COMPLETE"
 		}
 		row("Verdict:", verdict)
 		row("Folder:", r.Token)
 		row("Root:", fmt.Sprintf("%s in S3, %s in OSS", cmp.Or(r.SourceRoot, "none"), cmp.Or(r.TargetRoot, "none")))
-		snapshots := fmt.Sprintf("%s checked, %s broken", human.Count(int64(r.SnapshotsChecked)), human.Count(int64(r.SnapshotsBroken)))
+		snapshots := fmt.Sprintf("%s checked, %s broken",
+			human.Count(int64(r.SnapshotsChecked)), human.Count(int64(r.SnapshotsBroken)))
 		if r.Snapshot != "" {
 			snapshots += " (only " + r.Snapshot + ")"
 		}
@@ -196,8 +203,9 @@ func auditText(r migration.AuditReport, audit target) string {
 	fmt.Fprintf(&page, "\n%s", table(func(row func(...string)) {
 		row("KIND", "IN S3", "IN OSS", "NEEDED", "PROVEN", "BAD", "NEEDED BYTES")
 		for _, class := range r.Classes {
-			row(class.Class, human.Count(class.Source.Blobs), human.Count(class.Target.Blobs), human.Count(class.Needed.Blobs),
-				human.Count(class.Proven.Blobs), human.Count(class.Bad), human.Size(class.Needed.Bytes))
+			row(class.Class, human.Count(class.Source.Blobs), human.Count(class.Target.Blobs),
+				human.Count(class.Needed.Blobs), human.Count(class.Proven.Blobs), human.Count(class.Bad),
+				human.Size(class.Needed.Bytes))
 		}
 	}))
 	for _, kind := range []struct {
@@ -209,7 +217,7 @@ func auditText(r migration.AuditReport, audit target) string {
 	return page.String()
 }
 
-// shownFindings is how many of each kind are printed; -o json has more.
+// shownFindings is how many findings of each kind are printed. -o json has more.
 const shownFindings = 10
 
 func findings(name string, f migration.AuditFindings) string {
@@ -224,10 +232,11 @@ func findings(name string, f migration.AuditFindings) string {
 	for _, finding := range f.Examples {
 		lines = append(lines, finding.Key+": "+finding.Reason)
 	}
-	return fmt.Sprintf("\n%s: %s, %s%s\n%s", name, human.Count(f.Blobs), human.Size(f.Bytes), harmless, bullets(limit(lines, int(f.Blobs))))
+	return fmt.Sprintf("\n%s: %s, %s%s\n%s",
+		name, human.Count(f.Blobs), human.Size(f.Bytes), harmless, bullets(limit(lines, int(f.Blobs))))
 }
 
-// limit cuts a list and says how much is left out.
+// limit cuts a list, and adds a line about how much is left out.
 func limit(lines []string, total int) []string {
 	if len(lines) > shownFindings {
 		lines = lines[:shownFindings:shownFindings]
@@ -238,19 +247,20 @@ func limit(lines []string, total int) []string {
 	return lines
 }
 
-// afterAudit says what can be done about what was found. A round copies what is
-// new; what was published once and then damaged, only a fresh run brings back.
+// afterAudit says what to do about the findings. A round copies what is new. Only a fresh run
+// replaces what was published and then damaged.
 func afterAudit(r migration.AuditReport, t target, state, file string) []string {
 	damaged := r.RootsEqual || r.Different.Harmful() > 0 || r.Surplus.Harmful() > 0
+	fresh := "starter start -f " + file + ": a fresh run copies everything, into a folder of its own"
 	switch {
 	case r.Whole && state == stateRunning:
 		return []string{t.command("status")}
 	case r.Whole || state == "completed":
 		return []string{t.command("report")}
 	case state != stateRunning:
-		return []string{"starter start -f " + file + ": a fresh run copies everything, into a folder of its own"}
+		return []string{fresh}
 	case damaged:
-		return []string{t.command("abort") + ", then starter start -f " + file + ": a fresh run copies everything, into a folder of its own"}
+		return []string{t.command("abort") + ", then " + fresh}
 	}
 	return []string{t.command("round") + ", then starter audit -f " + file + " once it has ended"}
 }

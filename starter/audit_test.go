@@ -98,11 +98,11 @@ func TestAudit(t *testing.T) {
 
 	// It works as well when nobody answers queries, and after the end.
 	c, fake = newAuditConsole(t, brokenAudit(), moment{state: enums.WORKFLOW_EXECUTION_STATUS_FAILED})
-	out, errs = c.run(exitNotWhole, "audit", "-f", minimal, "--deep", "--snapshot", "movies-r0003-a1", "--token", "abc")
+	out, errs = c.run(exitIncomplete, "audit", "-f", minimal, "--deep", "--snapshot", "movies-r0003-a1", "--token", "abc")
 	golden.Equal(t, "testdata/audit-broken.txt", out)
 	require.Empty(t, errs, "the output has said it all")
 	require.Equal(t, migration.AuditRequest{Plan: moviesPlan(t), Token: "abc", Snapshot: "movies-r0003-a1", Deep: true}, fake.request)
-	c.run(exitNotWhole, "audit", "-f", minimal, "-o", "json")
+	c.run(exitIncomplete, "audit", "-f", minimal, "-o", "json")
 }
 
 // Whatever is found, the last line is a command that makes sense then.
@@ -129,12 +129,12 @@ func TestAuditThatFindsNothingOut(t *testing.T) {
 	fake.failure = temporal.NewApplicationError("audit: there is no repository below a/b", string(migration.ErrorMissing))
 	out, errs := c.run(exitFailed, "audit", "-f", minimal)
 	require.Empty(t, out)
-	require.Contains(t, errs, "the audit could not be made: there is no repository below a/b (Missing)")
+	require.Contains(t, errs, "the audit failed: there is no repository below a/b (Missing)")
 	require.Contains(t, errs, "--token")
 
 	fake.failure = temporal.NewCanceledError()
 	_, errs = c.run(exitFailed, "audit", "-f", minimal)
-	require.Contains(t, errs, "it says nothing about the repository")
+	require.Contains(t, errs, "it has no result")
 
 	fake.startErr = serviceerror.NewWorkflowExecutionAlreadyStarted("", "", "")
 	_, errs = c.run(exitFailed, "audit", "-f", minimal)
@@ -151,5 +151,5 @@ func TestAuditThatFindsNothingOut(t *testing.T) {
 
 	c, _ = newAuditConsole(t, migration.AuditReport{})
 	_, errs = c.run(exitNotFound, "audit", "-f", minimal)
-	require.Contains(t, errs, "give it with --token")
+	require.Contains(t, errs, "give --token")
 }

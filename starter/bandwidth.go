@@ -13,14 +13,13 @@ func (a *app) bandwidthCommand() *cobra.Command {
 	var options requestOptions
 	command := &cobra.Command{
 		Use:   "bandwidth",
-		Short: "Limit what all copies together read from S3, or lift the limit",
-		Long: `Sets how many bytes per second all copies of a migration together read from S3,
-on all workers, in this round and in all that follow. The limit is a number with a
-unit, such as 50MB/s or 100MiB/s, or none. It comes before the plan's
-copy.bandwidth, holds at any time, and each copy under way takes it up by itself.
+		Short: "Limit what all copies together read from S3, or remove the limit",
+		Long: `Limits how many bytes per second all copies of a migration together read from S3:
+on all workers, in this round and in those that follow. The limit is a number with a
+unit, such as 50MB/s or 100MiB/s, or none. It replaces the plan's copy.bandwidth. You
+can change it at any time: running copies follow it.
 
-Sends the update of this name and prints its answer. With --signal it sends the
-signal instead, which is not answered, and which needs no worker at this moment.`,
+` + updateHelp,
 		Example: `  starter bandwidth movies 50MB/s --reason "office hours"
   starter bandwidth movies none`,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -48,12 +47,12 @@ signal instead, which is not answered, and which needs no worker at this moment.
 	flags.add(command)
 	command.Use += " LIMIT"
 	command.Args = cobra.RangeArgs(1, 2)
-	options.add(command, "why; it stands in the worker's log")
+	options.add(command, "reason, for the worker's log")
 	return command
 }
 
-// limitOf is what all copies of a migration together may read now, and whether it
-// is another than the plan's.
+// limitOf is what all copies of a migration together may read now, and whether it differs from the
+// plan's.
 func limitOf(s migration.Status) (limit migration.ByteRate, changed bool) {
 	if s.Bandwidth == nil {
 		return s.Plan.Copy.Bandwidth, false
@@ -61,10 +60,13 @@ func limitOf(s migration.Status) (limit migration.ByteRate, changed bool) {
 	return *s.Bandwidth, *s.Bandwidth != s.Plan.Copy.Bandwidth
 }
 
-// bandwidth says how copies are limited; nothing if they are not and never were.
+// unlimited is what is said of copies without a limit.
+const unlimited = "copies read without a limit"
+
+// bandwidth says how copies are limited. It is empty if they have no limit and never had one.
 func bandwidth(s migration.Status) string {
 	limit, changed := limitOf(s)
-	text := "copies read as much as they can"
+	text := unlimited
 	switch {
 	case limit > 0:
 		text = fmt.Sprintf("all copies together read at most %s", limit)

@@ -13,8 +13,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// bars is the screen of a terminal: lines about what has happened scroll by
-// above, below them stand a headline and one progress bar for each activity.
+// bars is the screen of a terminal: lines about what has happened scroll by, and below them are a
+// headline and one progress bar for each activity.
 type bars struct {
 	*app
 	narrator narrator
@@ -37,7 +37,7 @@ type step struct {
 // row is what a bar shows.
 type row struct {
 	name, text string
-	// done of total; total is 0 if that is not known.
+	// done of total; total is 0 if it is unknown.
 	done, total int64
 	// plain is a line without a bar.
 	plain bool
@@ -59,7 +59,8 @@ func newBars(a *app, options ...mpb.ContainerOption) *bars {
 	b := &bars{app: a, narrator: narrator{app: a}, steps: map[string]*step{}}
 	options = append([]mpb.ContainerOption{mpb.WithOutput(a.out), mpb.WithRefreshRate(200 * time.Millisecond)}, options...)
 	b.progress = mpb.New(options...)
-	b.headline = b.progress.New(0, mpb.NopStyle(), mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return b.headlineText() })))
+	headline := decor.Any(func(decor.Statistics) string { return b.headlineText() })
+	b.headline = b.progress.New(0, mpb.NopStyle(), mpb.PrependDecorators(headline))
 	return b
 }
 
@@ -100,7 +101,8 @@ func (b *bars) put(id string, r row) {
 		s = &step{}
 		s.set(r)
 		if r.plain {
-			s.bar = b.progress.New(0, mpb.NopStyle(), mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return "    " + s.get().text })))
+			line := decor.Any(func(decor.Statistics) string { return "    " + s.get().text })
+			s.bar = b.progress.New(0, mpb.NopStyle(), mpb.PrependDecorators(line))
 		} else {
 			s.bar = b.progress.New(0, mpb.BarStyle(), mpb.BarWidth(24),
 				mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return "  " + s.get().name + " " }, decor.WCSyncSpaceR)),
@@ -109,8 +111,7 @@ func (b *bars) put(id string, r row) {
 		b.steps[id] = s
 	}
 	s.set(r)
-	// A bar whose total is final would be taken for complete at 100 %: it is the
-	// end of the step that ends it.
+	// A bar with a final total would count as complete at 100 %. The end of the step ends the bar.
 	s.bar.SetTotal(r.total, false)
 	s.bar.SetCurrent(min(r.done, r.total))
 }
@@ -122,7 +123,7 @@ func withPercent(done, total int64, facts []string) string {
 	return strings.Join(facts, "  ")
 }
 
-// describeBar is what stands beside an activity's bar.
+// describeBar is the text beside an activity's bar.
 func describeBar(a activity) string {
 	var parts []string
 	if text := progressText(a.Progress); text != "" {
@@ -141,8 +142,7 @@ func describeBar(a activity) string {
 	return withPercent(done, total, parts)
 }
 
-// headlineText is the line above the bars; it is drawn several times a second,
-// so its clock runs.
+// headlineText is the line above the bars. It is drawn several times a second, so its clock runs.
 func (b *bars) headlineText() string {
 	b.mu.Lock()
 	v := b.last
@@ -152,7 +152,7 @@ func (b *bars) headlineText() string {
 		return "waiting for an answer ..."
 	}
 	now := b.now().UnixMilli()
-	parts := []string{string(s.Phase) + " for " + whole(now-s.PhaseSinceMillis)}
+	parts := []string{string(s.Phase) + " for " + seconds(now-s.PhaseSinceMillis)}
 	switch {
 	case s.Attention != nil:
 		parts = append(parts, "NEEDS ATTENTION: starter retry, or abort")
@@ -162,7 +162,7 @@ func (b *bars) headlineText() string {
 		parts = append(parts, "waits for "+s.WaitsFor)
 	}
 	if s.NextRoundMillis > now && s.Phase == migration.PhaseRounds && s.Step == "" && !s.Paused {
-		parts = append(parts, "next round in "+whole(s.NextRoundMillis-now))
+		parts = append(parts, "next round in "+seconds(s.NextRoundMillis-now))
 	}
 	if s.FrozenSinceMillis > 0 && s.Phase.Frozen() {
 		parts = append(parts, "writes blocked for "+human.Span(now-s.FrozenSinceMillis))
@@ -172,7 +172,7 @@ func (b *bars) headlineText() string {
 
 // say prints above the bars.
 func (b *bars) say(line string) {
-	// The bars may be closed already, which loses nothing that matters.
+	// The bars may be closed already. Then nobody needs this line.
 	_, _ = fmt.Fprintf(b.progress, "%s  %s\n", b.now().In(b.zone).Format("15:04:05"), line)
 }
 

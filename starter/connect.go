@@ -14,22 +14,24 @@ import (
 	"go.temporal.io/sdk/log"
 )
 
-// callTimeout bounds one call to Temporal that needs no worker.
+// callTimeout limits one call to Temporal that needs no worker.
 const callTimeout = 10 * time.Second
 
-// connection is a client with what errors have to say about it.
+// connection is a client, with the facts about it that error messages name.
 type connection struct {
 	temporalClient
 	address, namespace string
 }
 
-// connect finds Temporal as the temporal command line does; flags come first.
+// connect finds Temporal as the temporal command line does. Flags override that.
 func (a *app) connect(ctx context.Context) (*connection, error) {
 	options, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{
 		ConfigFileProfile: a.profile, EnvLookup: a.environment,
 	})
 	if err != nil {
-		return nil, fail(exitFailed, "the configuration of Temporal's client can't be read: %w; look at --profile, the TEMPORAL_* variables and the temporal command line's configuration file", err)
+		return nil, fail(exitFailed, "can't read the configuration of Temporal's client: %w; check "+
+			"--profile, the TEMPORAL_* variables and the configuration file of the temporal command "+
+			"line", err)
 	}
 	if a.address != "" {
 		options.HostPort = a.address
@@ -43,7 +45,7 @@ func (a *app) connect(ctx context.Context) (*connection, error) {
 	if options.Namespace == "" {
 		options.Namespace = client.DefaultNamespace
 	}
-	// The SDK's log lines would stand among the output.
+	// The SDK's log lines would mix with the output.
 	options.Logger = log.NewStructuredLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
 
 	dialing, cancel := context.WithTimeout(ctx, callTimeout)
@@ -59,8 +61,9 @@ func (a *app) connect(ctx context.Context) (*connection, error) {
 }
 
 func unreachable(address string, cause error) error {
-	return fail(exitFailed, "Temporal can't be reached at %s (%w); set the address with --address, TEMPORAL_ADDRESS or a profile, "+
-		"and TLS or an API key if the server wants them; `temporal server start-dev` starts one to try", address, cause)
+	return fail(exitFailed, "can't reach Temporal at %s (%w); set the address with --address, TEMPORAL_ADDRESS "+
+		"or a profile, and TLS or an API key if the server needs them; `temporal server start-dev` starts a "+
+		"server for tests", address, cause)
 }
 
 // explain turns an error of a call about one migration into a sentence with an
@@ -73,24 +76,28 @@ func (c *connection) explain(err error, t target) error {
 		return err
 	}
 	if _, ok := errors.AsType[*serviceerror.NamespaceNotFound](err); ok {
-		return fail(exitFailed, "Temporal at %s has no namespace %s; set it with --namespace or TEMPORAL_NAMESPACE", c.address, c.namespace)
+		return fail(exitFailed, "Temporal at %s has no namespace %s; set another one with --namespace or TEMPORAL_NAMESPACE",
+			c.address, c.namespace)
 	}
 	if _, ok := errors.AsType[*serviceerror.NotFound](err); ok {
-		exit := fail(exitNotFound, "there is no migration %s: no workflow with the id %s in namespace %s at %s", t.label(), t.id, c.namespace, c.address)
+		exit := fail(exitNotFound, "there is no migration %s: no workflow with the id %s in namespace %s at %s",
+			t.label(), t.id, c.namespace, c.address)
 		exit.next = "starter start -f PLAN, or name another with -w WORKFLOW-ID"
 		return exit
 	}
 	if _, ok := errors.AsType[*serviceerror.PermissionDenied](err); ok {
-		return fail(exitFailed, "Temporal at %s refuses access to namespace %s: %w; look at TEMPORAL_API_KEY or the client certificate", c.address, c.namespace, err)
+		return fail(exitFailed, "Temporal at %s refuses access to namespace %s: %w; check TEMPORAL_API_KEY "+
+			"or the client certificate",
+			c.address, c.namespace, err)
 	}
-	if passes(err) {
+	if transient(err) {
 		return unreachable(c.address, err)
 	}
 	return fail(exitFailed, "Temporal at %s answered: %w", c.address, err)
 }
 
-// passes tells whether another try may do better.
-func passes(err error) bool {
+// transient reports whether another try may succeed.
+func transient(err error) bool {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return true
 	}

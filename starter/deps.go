@@ -17,19 +17,18 @@ import (
 	"github.com/snapferry/snapferry/internal/pause"
 )
 
-// deps is what the commands need of the world, so that tests can put another in
-// its place.
+// deps is everything outside of the process that the commands use, so that tests can replace it.
 type deps struct {
 	in       io.Reader
 	out, err io.Writer
-	// inTerminal and outTerminal tell whether a person sits at the other end.
+	// inTerminal and outTerminal report whether a terminal is at the other end.
 	inTerminal, outTerminal bool
 	dial                    func(context.Context, client.Options) (temporalClient, error)
 	environment             envconfig.EnvLookup
 	now                     func() time.Time
-	// sleep waits between two polls; it ends early with the context.
+	// sleep waits between two polls. It ends early with the context.
 	sleep func(context.Context, time.Duration) error
-	// zone is that of the times shown to people.
+	// zone is the time zone of the times that people see.
 	zone *time.Location
 	user func() string
 }
@@ -63,8 +62,7 @@ func system() deps {
 	}
 }
 
-// currentUser names who sends a request. A container may know users by number
-// only.
+// currentUser names who sends a request. A container may know its users by number only.
 func currentUser() string {
 	if u, err := user.Current(); err == nil && u.Username != "" {
 		return u.Username

@@ -17,8 +17,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// execution is what Temporal itself knows of a migration; no worker is needed
-// to find it out. Times are epoch milliseconds.
+// execution is what Temporal itself knows about a migration, without any worker. Times are epoch
+// milliseconds.
 type execution struct {
 	RunID string `json:"runId"`
 	// State is running, completed, failed, canceled, terminated or timedOut.
@@ -26,14 +26,12 @@ type execution struct {
 	TaskQueue     string `json:"taskQueue"`
 	StartedMillis int64  `json:"startedMillis"`
 	ClosedMillis  int64  `json:"closedMillis,omitempty"`
-	// WorkflowTaskAttempt is above 1 while the workflow's own code fails or no
-	// worker answers.
+	// WorkflowTaskAttempt is above 1 while the workflow's own code fails or no worker answers.
 	WorkflowTaskAttempt int32      `json:"workflowTaskAttempt,omitempty"`
 	Activities          []activity `json:"pendingActivities,omitempty"`
 }
 
-// activity is a step that is under way, waits for a worker or for its next
-// attempt.
+// activity is a step that runs, or that waits for a worker or for its next attempt.
 type activity struct {
 	ID   string `json:"id"`
 	Type string `json:"type"`
@@ -61,8 +59,8 @@ const (
 
 func (e execution) running() bool { return e.State == stateRunning }
 
-// waitsForWorker tells whether a step has not been taken up by anyone yet. Of
-// many pages most may wait for a free slot, as long as one is under way.
+// waitsForWorker reports whether no worker has begun a step yet. Of many pages most may wait for a
+// free slot, as long as one runs.
 func (e execution) waitsForWorker() bool {
 	begun := slices.ContainsFunc(e.Activities, func(a activity) bool { return a.isPage() && a.State == stateStarted })
 	return slices.ContainsFunc(e.Activities, func(a activity) bool {
@@ -118,7 +116,7 @@ func newActivity(pending *workflow.PendingActivityInfo) activity {
 	return a
 }
 
-// describeFailure is an activity's last failure in words, with its class.
+// describeFailure is an activity's last failure in words, with its type.
 func describeFailure(f *failure.Failure) string {
 	if f == nil {
 		return ""
@@ -160,13 +158,13 @@ func millis(t *timestamppb.Timestamp) int64 {
 	return t.AsTime().UnixMilli()
 }
 
-// pollerFreshness is how recent a worker's last poll must be for it to count as
-// alive. A long poll lasts a minute at most.
+// pollerFreshness is how recent a worker's last poll must be for the worker to count as running. A
+// long poll lasts a minute at most.
 const pollerFreshness = 100 * time.Second
 
-// missingWorkers says which of the queues that a migration needs no worker
-// polls, and whether one answers for the workflow itself. A server that doesn't
-// answer this question leaves it open.
+// missingWorkers names the task queues of a migration that no worker polls. served reports whether
+// a worker polls the workflow's own queue. If the server does not tell, both assume that there is a
+// worker.
 func (c *connection) missingWorkers(ctx context.Context, now time.Time, workflowQueue string) (problems []string, served bool) {
 	if workflowQueue == "" {
 		workflowQueue = migration.TaskQueue
@@ -174,12 +172,17 @@ func (c *connection) missingWorkers(ctx context.Context, now time.Time, workflow
 	served = c.polled(ctx, now, workflowQueue, enums.TASK_QUEUE_TYPE_WORKFLOW)
 	switch {
 	case !served && workflowQueue != migration.TaskQueue:
-		problems = append(problems, fmt.Sprintf("it was started on task queue %s, which no worker polls; snapferry's workers poll %s: terminate it and start it again there", workflowQueue, migration.TaskQueue))
+		problems = append(problems, fmt.Sprintf("it was started on task queue %s, which no worker polls: "+
+			"terminate it and start it again on %s, which snapferry's workers "+
+			"poll", workflowQueue, migration.TaskQueue))
 	case !served || !c.polled(ctx, now, migration.TaskQueue, enums.TASK_QUEUE_TYPE_ACTIVITY):
-		problems = append(problems, fmt.Sprintf("no worker polls task queue %s in namespace %s: nothing moves until one is started (TEMPORAL_ADDRESS=%s worker)", migration.TaskQueue, c.namespace, c.address))
+		problems = append(problems, fmt.Sprintf("no worker polls task queue %s in namespace %s: nothing "+
+			"moves; start a worker (TEMPORAL_ADDRESS=%s "+
+			"worker)", migration.TaskQueue, c.namespace, c.address))
 	}
 	if !c.polled(ctx, now, migration.CopyTaskQueue, enums.TASK_QUEUE_TYPE_ACTIVITY) {
-		problems = append(problems, fmt.Sprintf("no worker polls task queue %s: snapshots are not copied until one is started (worker --queues %s)", migration.CopyTaskQueue, migration.CopyTaskQueue))
+		problems = append(problems, fmt.Sprintf("no worker polls task queue %s: nothing is copied; start a "+
+			"worker (worker --queues %s)", migration.CopyTaskQueue, migration.CopyTaskQueue))
 	}
 	return problems, served
 }

@@ -5,35 +5,35 @@ import (
 	"fmt"
 )
 
-// The exit codes. They are part of the interface: scripts decide by them.
+// The exit codes. They are part of the interface: scripts rely on them.
 const (
-	exitOK        = 0
-	exitFailed    = 1
-	exitUsage     = 2
-	exitRefused   = 3
-	exitNotFound  = 4
-	exitAttention = 5
-	exitAborted   = 6
-	exitNotWhole  = 7
-	// exitInterrupted is what shells give to a program that was ended by Ctrl-C.
+	exitOK         = 0
+	exitFailed     = 1
+	exitUsage      = 2
+	exitRefused    = 3
+	exitNotFound   = 4
+	exitAttention  = 5
+	exitAborted    = 6
+	exitIncomplete = 7
+	// exitInterrupted is the code that shells use for a program that Ctrl-C has ended.
 	exitInterrupted = 130
 )
 
 const exitCodesHelp = `Exit codes:
   0    done; for watch and report: the migration has completed
-  1    an error, which is explained on stderr
+  1    an error; stderr explains it
   2    wrong usage, or a plan that is not valid
   3    the migration refused the request in its present phase
   4    there is no such migration
   5    the migration needs attention: a step failed and waits for retry (status,
        watch --exit-on-attention), or no worker serves it (status); or a rehearsal
-       found what would have needed attention (status, watch, report)
+       found problems that would have needed attention (status, watch, report)
   6    the migration was aborted or has failed (status, watch, report)
-  7    the repository in OSS is not whole (audit)
-  130  interrupted; the migration itself goes on`
+  7    the repository in OSS is not complete (audit)
+  130  interrupted; the migration goes on`
 
-// exitError ends a command with a code. Without err there is nothing to print:
-// the output has said it all.
+// exitError ends a command with a code. Without err there is nothing to print: the output has said
+// everything.
 type exitError struct {
 	code int
 	err  error
@@ -63,8 +63,8 @@ func silently(code int) error {
 	return &exitError{code: code}
 }
 
-// codeOf is the exit code of what a command returned. Whatever no command made
-// comes from cobra, before a command ran: wrong usage.
+// codeOf is the exit code of what a command returned. An error that no command has made comes from
+// cobra, before a command ran: wrong usage.
 func codeOf(err error) int {
 	if err == nil {
 		return exitOK

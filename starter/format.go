@@ -16,8 +16,7 @@ func table(fill func(row func(...string))) string {
 	return out.String()
 }
 
-// clock prints an instant in local time: the time alone if it is within half a
-// day, else with the date.
+// clock prints an instant in local time. It adds the date if that is more than half a day away.
 func (a *app) clock(millis int64) string {
 	t := time.UnixMilli(millis).In(a.zone)
 	if away := a.now().Sub(t).Abs(); away < 12*time.Hour {
@@ -26,19 +25,19 @@ func (a *app) clock(millis int64) string {
 	return t.Format("2006-01-02 15:04:05")
 }
 
-// ago prints an instant with its distance from now.
+// ago prints an instant and its distance from now.
 func (a *app) ago(millis int64) string {
 	distance := a.now().UnixMilli() - millis
 	if distance < 0 {
-		return fmt.Sprintf("%s (in %s)", a.clock(millis), whole(-distance))
+		return fmt.Sprintf("%s (in %s)", a.clock(millis), seconds(-distance))
 	}
-	return fmt.Sprintf("%s (%s ago)", a.clock(millis), whole(distance))
+	return fmt.Sprintf("%s (%s ago)", a.clock(millis), seconds(distance))
 }
 
-// whole is a span without fractions of a second: a person reads it once.
-func whole(millis int64) string { return human.Span((millis + 500) / 1000 * 1000) }
+// seconds is a span without fractions of a second, for a person who reads it once.
+func seconds(millis int64) string { return human.Span((millis + 500) / 1000 * 1000) }
 
-// progressText says how far an activity has come.
+// progressText says how much of an activity is done.
 func progressText(p *migration.Progress) string {
 	if p == nil {
 		return ""
@@ -66,8 +65,7 @@ func progressText(p *migration.Progress) string {
 	return text
 }
 
-// measure is the most telling of an activity's counters; total is 0 if none is
-// known.
+// measure is the most useful of an activity's counters. total is 0 if none is known.
 func measure(p *migration.Progress) (done, total int64) {
 	switch {
 	case p == nil:
@@ -84,7 +82,7 @@ func measure(p *migration.Progress) (done, total int64) {
 	return 0, 0
 }
 
-// describeActivity is one line about a step that is under way.
+// describeActivity is one line about a step that runs or waits.
 func (a *app) describeActivity(step activity) string {
 	var parts []string
 	if text := progressText(step.Progress); text != "" {
@@ -112,7 +110,8 @@ func (a *app) describeActivity(step activity) string {
 }
 
 func describeRound(r migration.Round) string {
-	return fmt.Sprintf("round %d (%s) has ended: %s: %s in %s blobs copied, %s blobs were there already; snapshot %s, copy %s, restore %s; %s documents",
+	return fmt.Sprintf("round %d (%s) has ended: %s: %s in %s blobs copied, %s blobs were there already; "+
+		"snapshot %s, copy %s, restore %s; %s documents",
 		r.Number, r.Kind, r.Snapshot, human.Size(r.BytesCopied), human.Count(r.BlobsCopied), human.Count(r.BlobsSkipped),
 		human.Span(r.SnapshotMillis), human.Span(r.CopyMillis), human.Span(r.RestoreMillis), human.Count(r.Docs))
 }
@@ -124,7 +123,8 @@ func describeWindow(w migration.FrozenWindow) string {
 
 func describePrediction(p migration.Prediction) string {
 	return describeWindow(migration.FrozenWindow{
-		Millis: p.Millis, BlockMillis: p.BlockMillis, SnapshotMillis: p.SnapshotMillis, CopyMillis: p.CopyMillis, RestoreMillis: p.RestoreMillis, VerifyMillis: p.VerifyMillis,
+		Millis: p.Millis, BlockMillis: p.BlockMillis, SnapshotMillis: p.SnapshotMillis,
+		CopyMillis: p.CopyMillis, RestoreMillis: p.RestoreMillis, VerifyMillis: p.VerifyMillis,
 	})
 }
 

@@ -13,11 +13,14 @@ func (a *app) iamCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "iam -f PLAN",
 		Short: "Print the IAM and RAM policies that a plan needs",
-		Long: `Prints, for exactly this plan, the policies of the role that the source domain
-assumes, of the worker on AWS, of the key that the worker writes OSS with, and of
-the read-only key that the target cluster reads OSS with. Creates nothing. What
-can't be derived from the plan is printed as a placeholder in angle brackets and
-named on stderr.`,
+		Long: `Prints the policies that this plan needs:
+  - of the role that the source domain assumes
+  - of the worker on AWS
+  - of the key with which the worker writes OSS
+  - of the read-only key with which the target cluster reads OSS
+
+It creates nothing. Where the plan does not tell a value, the policies have a
+placeholder in angle brackets, and a warning on stderr names it.`,
 		Example: `  starter iam -f movies.yaml
   starter iam -f movies.yaml -o json | jq .snapshotRole.trustPolicy > trust.json`,
 		Args: cobra.NoArgs,
@@ -35,7 +38,7 @@ named on stderr.`,
 			}
 			text, err := p.text()
 			if err != nil {
-				return fail(exitFailed, "the policies can't be written: %w", err)
+				return fail(exitFailed, "can't write the policies as JSON: %w", err)
 			}
 			a.printf("%s", text)
 			a.next("create these, then starter start -f " + file)
@@ -46,7 +49,7 @@ named on stderr.`,
 	return command
 }
 
-// text is all documents, each with what it is for.
+// text is all documents, each with its purpose.
 func (p permissions) text() (string, error) {
 	var out bytes.Buffer
 	number := 0
@@ -65,11 +68,33 @@ func (p permissions) text() (string, error) {
 		title, text string
 		document    policy
 	}{
-		{"AWS: trust policy of the snapshot role", "Who may assume " + p.SnapshotRole.ARN + ": the source domain, and no other of this service.", p.SnapshotRole.TrustPolicy},
-		{"AWS: policy of the snapshot role", "Attach it to " + p.SnapshotRole.ARN + ". The domain reads, writes and deletes its snapshots with it.", p.SnapshotRole.Policy},
-		{"AWS: policy of the worker", "Attach it to the user or role whose credentials the workers have. They sign requests to the domain with it, hand it the snapshot role, and read the snapshots.", p.Worker.Policy},
-		{"Alibaba Cloud: RAM policy of the key that the worker writes OSS with", "Attach it to the RAM user of target.repository.writer.", p.OSSWriter.Policy},
-		{"Alibaba Cloud: RAM policy of the key that the target cluster reads OSS with", "Attach it to a RAM user of its own, that of target.repository.accessKeyId: Elasticsearch keeps this key and, on 5.x, shows it.", p.OSSReader.Policy},
+		{
+			"AWS: trust policy of the snapshot role",
+			"Only the source domain may assume " + p.SnapshotRole.ARN + ", and no other domain of this service.",
+			p.SnapshotRole.TrustPolicy,
+		},
+		{
+			"AWS: policy of the snapshot role",
+			"Attach it to " + p.SnapshotRole.ARN + ". The domain needs it to read, write and delete its snapshots.",
+			p.SnapshotRole.Policy,
+		},
+		{
+			"AWS: policy of the worker",
+			"Attach it to the user or role whose credentials the workers have. They need it to send " +
+				"requests to the domain, to pass the snapshot role to it, and to read the snapshots.",
+			p.Worker.Policy,
+		},
+		{
+			"Alibaba Cloud: RAM policy of the key with which the worker writes OSS",
+			"Attach it to the RAM user of target.repository.writer.",
+			p.OSSWriter.Policy,
+		},
+		{
+			"Alibaba Cloud: RAM policy of the key with which the target cluster reads OSS",
+			"Attach it to a RAM user of its own, that of target.repository.accessKeyId. Elasticsearch " +
+				"keeps this key, and Elasticsearch 5.x shows it.",
+			p.OSSReader.Policy,
+		},
 	} {
 		if err := section(s.title, s.text, s.document); err != nil {
 			return "", err
@@ -105,7 +130,7 @@ func comment(text string) string {
 	return out.String()
 }
 
-// marshal prints a document as the consoles of both clouds take it.
+// marshal prints a document in the form that the consoles of both clouds accept.
 func marshal(document policy) (string, error) {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)

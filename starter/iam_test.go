@@ -52,7 +52,7 @@ func TestTheDomainIsDerivedFromTheEndpoint(t *testing.T) {
 		{"https://vpc-shop-abc123.cn-north-1.es.amazonaws.com.cn", "cn-north-1", "arn:aws-cn:iam::123456789012:role/R", "arn:aws-cn:es:cn-north-1:123456789012:domain/shop", ""},
 		{"https://vpc-shop-abc123.aos.eu-west-1.on.aws", "eu-west-1", "arn:aws:iam::123456789012:role/R", "arn:aws:es:eu-west-1:123456789012:domain/shop", ""},
 		{"https://search-shop-abc123.us-west-2.es.amazonaws.com", "", "arn:aws:iam::123456789012:role/R", "arn:aws:es:us-west-2:123456789012:domain/shop", "set source.auth.region"},
-		{"https://search.example.com", "", "arn:aws:iam::123456789012:role/R", "arn:aws:es:ap-southeast-1:123456789012:domain/<DOMAIN-NAME>", "can't be derived"},
+		{"https://search.example.com", "", "arn:aws:iam::123456789012:role/R", "arn:aws:es:ap-southeast-1:123456789012:domain/<DOMAIN-NAME>", "is not one of Amazon's own"},
 	} {
 		plan := moviesPlan(t)
 		plan.Source.Endpoint, plan.Source.Repository.RoleARN = test.endpoint, test.role
@@ -75,7 +75,8 @@ func TestIAMWithAPlaceholder(t *testing.T) {
 	text := strings.ReplaceAll(minimalPlan, "https://search-shop-abc123.ap-southeast-1.es.amazonaws.com", "https://search.example.com")
 	c.deps.in = strings.NewReader(text)
 	out, errs := c.run(exitOK, "iam", "-f", "-", "-o", "json")
-	require.Contains(t, errs, "Warning: the domain's name can't be derived from the endpoint https://search.example.com")
+	require.Contains(t, errs, "Warning: the endpoint https://search.example.com is not one of Amazon's own and "+
+		"does not tell the domain's name")
 	require.True(t, json.Valid([]byte(out)))
 	require.Contains(t, out, "domain/<DOMAIN-NAME>/*")
 }
@@ -83,5 +84,5 @@ func TestIAMWithAPlaceholder(t *testing.T) {
 func TestBasicAuthenticationCanNotPassARole(t *testing.T) {
 	plan := moviesPlan(t)
 	plan.Source.Auth = migration.Auth{Type: migration.AuthBasic, User: "u", Password: "env:P"}
-	require.Contains(t, strings.Join(newPermissions(plan).Warnings, "\n"), "only if the request is signed")
+	require.Contains(t, strings.Join(newPermissions(plan).Warnings, "\n"), "only from signed requests")
 }

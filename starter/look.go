@@ -17,15 +17,15 @@ import (
 // queryTimeout bounds the status query, which needs a worker.
 const queryTimeout = 10 * time.Second
 
-// view is all there is to know of a migration at one moment. As JSON it is the
-// migration's status with the execution beside it.
+// view is everything that is known about a migration at one moment. As JSON it is the migration's
+// status, with the execution beside it.
 type view struct {
 	// Status is nil if no worker answers the query.
 	*migration.Status
 	Execution execution `json:"execution"`
-	// Problems say why it doesn't move, where Temporal knows.
+	// Problems say why it does not move, where Temporal knows.
 	Problems []string `json:"problems,omitempty"`
-	// Failure is why a closed workflow has no report, or why it ended.
+	// Failure is why a closed workflow ended, or why it has no report.
 	Failure string `json:"failure,omitempty"`
 
 	report *migration.Report
@@ -34,8 +34,8 @@ type view struct {
 	copied *pagedCopy
 }
 
-// look asks Temporal, then the migration itself. Whether workers are there is
-// asked first if thorough, and otherwise only if something waits for one.
+// look asks Temporal, then the migration itself. If thorough, it first asks for the workers;
+// otherwise it asks for them only if something waits for one.
 func (a *app) look(ctx context.Context, c *connection, t target, thorough bool) (view, error) {
 	e, err := describe(ctx, c, t)
 	if err != nil {
@@ -56,7 +56,7 @@ func (a *app) look(ctx context.Context, c *connection, t target, thorough bool) 
 		switch {
 		case err == nil:
 			v.Status = &status
-			if err := v.settle(ctx, c, t); err != nil {
+			if err := v.consistent(ctx, c, t); err != nil {
 				return view{}, err
 			}
 		case ctx.Err() != nil:
@@ -66,24 +66,26 @@ func (a *app) look(ctx context.Context, c *connection, t target, thorough bool) 
 			v.Problems, _ = c.missingWorkers(ctx, a.now(), e.TaskQueue)
 		}
 		if err != nil && len(v.Problems) == 0 && e.WorkflowTaskAttempt <= 1 {
-			v.Problems = append(v.Problems, "the status query is not answered: "+err.Error())
+			v.Problems = append(v.Problems, "no worker answers the status query: "+err.Error())
 		}
 	}
 	if e.WorkflowTaskAttempt > 1 {
-		v.Problems = append(v.Problems, fmt.Sprintf("the workflow's own step has failed or timed out %d times: look at the worker's log, where the reason stands; "+
-			"after an update of the worker, go back to the version before", e.WorkflowTaskAttempt-1))
+		v.Problems = append(v.Problems, fmt.Sprintf("the workflow task has failed or timed out %d times: "+
+			"look for the reason in the worker's log; if the worker was updated, go back to the version "+
+			"before",
+			e.WorkflowTaskAttempt-1))
 	}
 	v.others, v.copied = v.steps()
 	return v, nil
 }
 
-// settleTries bounds settle, since small pages may end one after the other.
-const settleTries = 3
+// consistentTries limits consistent, since small pages may end one after the other.
+const consistentTries = 3
 
-// settle asks both again until no page of a copy has ended in between: such a
-// page would count twice, as one that is under way and as one that has ended.
-func (v *view) settle(ctx context.Context, c *connection, t target) error {
-	for range settleTries {
+// consistent asks Temporal and the migration again until no page of a copy ends between the two
+// answers. Such a page would count twice: as running and as ended.
+func (v *view) consistent(ctx context.Context, c *connection, t target) error {
+	for range consistentTries {
 		if v.Copy == nil {
 			return nil
 		}
@@ -93,7 +95,7 @@ func (v *view) settle(ctx context.Context, c *connection, t target) error {
 		}
 		status, err := query(ctx, c, t)
 		if err != nil || !e.running() {
-			return ctx.Err() // what is known has to do until the next look
+			return ctx.Err() // the next look may know more
 		}
 		before := *v.Copy
 		v.Execution, v.Status = e, &status
@@ -113,13 +115,13 @@ func query(ctx context.Context, c *connection, t target) (migration.Status, erro
 	}
 	var status migration.Status
 	if err := value.Get(&status); err != nil {
-		return migration.Status{}, fmt.Errorf("the answer can't be read: %w", err)
+		return migration.Status{}, fmt.Errorf("can't read the answer: %w", err)
 	}
 	return status, nil
 }
 
-// result is the report of a closed migration, wherever it stands: an aborted or
-// cancelled one carries it in its error. Without a report there is a reason.
+// result is the report of a closed migration. An aborted or cancelled one has it in its error.
+// Without a report, the text says why.
 func result(ctx context.Context, c *connection, t target) (*migration.Report, string) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -141,14 +143,13 @@ func result(ctx context.Context, c *connection, t target) (*migration.Report, st
 		return nil, "cancelled"
 	}
 	if _, ok := errors.AsType[*temporal.TerminatedError](err); ok {
-		return nil, "terminated: nothing was cleaned up. If writes to the source were blocked, they still are; " +
-			`lift the block by hand: PUT /<indices>/_settings {"index.blocks.write": null}`
+		return nil, "terminated: nothing was cleaned up. If writes to the source were blocked, they still are. " +
+			`Remove the block by hand: PUT /<indices>/_settings {"index.blocks.write": null}`
 	}
 	return nil, err.Error()
 }
 
-// statusOf is the status of a migration that has ended, as far as its report
-// tells.
+// statusOf is the status of a migration that has ended, as far as its report tells.
 func statusOf(r *migration.Report, t target) *migration.Status {
 	if r == nil {
 		return nil
@@ -171,14 +172,13 @@ func statusOf(r *migration.Report, t target) *migration.Status {
 			Name: index.Name, SourceDocs: index.SourceDocs, TargetDocs: index.TargetDocs, Equal: &index.Equal,
 		})
 		if index.Moved && !index.Equal {
-			s.Indices[len(s.Indices)-1].Equal = nil // it can't be told
+			s.Indices[len(s.Indices)-1].Equal = nil // unknown
 		}
 	}
 	return &s
 }
 
-// end says how a closed migration ended: an aborted one is a failed workflow to
-// Temporal.
+// end says how a closed migration ended. For Temporal, an aborted one is a failed workflow.
 func (v view) end() string {
 	if v.report != nil && v.report.Result != "" {
 		return v.report.Result
@@ -186,7 +186,7 @@ func (v view) end() string {
 	return v.Execution.State
 }
 
-// code is the exit code that says how it stands.
+// code is the exit code for the state of the migration.
 func (v view) code() int {
 	switch {
 	case v.Execution.State == "completed" && v.report != nil && found(v.report.Rehearsal):
@@ -201,8 +201,8 @@ func (v view) code() int {
 	return exitOK
 }
 
-// next are the commands that make sense now, ours only: the status has
-// Temporal's own as well.
+// next are the starter's commands that make sense now. The status lists those of the temporal
+// command line too.
 func (v view) next(t target) []string {
 	switch {
 	case v.Execution.State == "completed":
@@ -216,8 +216,7 @@ func (v view) next(t target) []string {
 	}
 	var commands []string
 	for _, command := range v.Next {
-		// The status names the plan; this command may know the migration by
-		// another workflow id.
+		// The status names the plan, but the migration may have another workflow id.
 		if words := strings.Fields(command); len(words) > 1 && words[0] == "starter" {
 			commands = append(commands, t.command(words[1]))
 		}

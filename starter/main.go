@@ -1,7 +1,10 @@
-// Command starter is the command line of snapferry: it starts migrations, shows
-// how they stand, and sends the requests that move them on. It only speaks to
-// Temporal and holds nothing itself: whatever it does can also be done with the
-// Temporal UI or the temporal command line.
+// Command starter is the command line of snapferry. It starts migrations, shows their state, and
+// sends the requests that move them on. It only speaks to Temporal and stores nothing: everything
+// that it does can also be done in the Temporal UI or with the temporal command line.
+//
+// A command looks at a migration (look.go: what Temporal knows, and the status that the workflow
+// answers with), prints a page (status.go, watch.go) and ends with the command that makes sense
+// next. Exit codes are in exit.go, all that tests replace is in deps.go.
 package main
 
 import (

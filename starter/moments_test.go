@@ -69,7 +69,7 @@ func inNeed(t *testing.T) *migration.Status {
 	s.NextRoundMillis = 0
 	s.Attention = &migration.Attention{
 		Step: "copy the snapshot", Type: "Unauthorized", Message: "OSS refused PutObject on shop:\n403 AccessDenied",
-		Remedy: "mend the credentials, then retry", SinceMillis: at(3 * time.Minute), Failures: 2,
+		Remedy: "fix the credentials, then retry", SinceMillis: at(3 * time.Minute), Failures: 2,
 	}
 	return s
 }

@@ -12,7 +12,7 @@ import (
 // narrator turns one look after another into lines about what has changed.
 type narrator struct {
 	*app
-	// progress says how far activities have come as well, where no bars do.
+	// progress adds lines about the progress of activities, where there are no bars.
 	progress bool
 
 	begun       bool
@@ -36,7 +36,8 @@ type narrator struct {
 // lines says what is new in v.
 func (n *narrator) lines(v view) []string {
 	if n.said == nil {
-		n.said, n.notes, n.activities, n.failures = map[string]bool{}, map[string]bool{}, map[string]string{}, map[string]bool{}
+		n.said, n.notes, n.failures = map[string]bool{}, map[string]bool{}, map[string]bool{}
+		n.activities = map[string]string{}
 	}
 	var lines []string
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
@@ -51,8 +52,8 @@ func (n *narrator) lines(v view) []string {
 		}
 	}
 	for problem := range n.said {
-		if clause := firstClause(problem); !clauses[clause] { // else it is there for another reason
-			add("no longer: %s", clause)
+		if clause := firstClause(problem); !clauses[clause] { // else the problem is still there, for another reason
+			add("solved: %s", clause)
 		}
 	}
 	n.said = problems
@@ -65,7 +66,7 @@ func (n *narrator) status(s migration.Status, running bool, add func(string, ...
 	first := !n.begun
 	n.begun = true
 	if first {
-		// What happened before the watch began is not news, but the warnings are.
+		// What happened before the watch is not new, but the warnings are.
 		n.roundsEnded = s.RoundsEnded
 		for _, note := range s.Notes {
 			n.notes[noteKey(note)] = true
@@ -77,7 +78,7 @@ func (n *narrator) status(s migration.Status, running bool, add func(string, ...
 			add("%s", describeRound(s.Rounds[i]))
 		}
 		if n.roundsEnded++; n.roundsEnded == s.RoundsEnded && s.Prediction != nil && s.Phase.BeforeFreeze() {
-			add("a window now would take about %s", describePrediction(*s.Prediction))
+			add("a frozen window now would take about %s", describePrediction(*s.Prediction))
 		}
 	}
 	for _, note := range s.Notes {
@@ -108,7 +109,7 @@ func (n *narrator) status(s migration.Status, running bool, add func(string, ...
 	}
 	if limit := bandwidth(s); running && limit != n.limit {
 		n.limit = limit
-		add("%s", cmp.Or(limit, "copies read as much as they can"))
+		add("%s", cmp.Or(limit, unlimited))
 	}
 	for _, warning := range s.Warnings {
 		if key := "warning " + warning; !n.notes[key] {
@@ -135,17 +136,17 @@ func (n *narrator) status(s migration.Status, running bool, add func(string, ...
 	if s.WaitsFor != n.waits && s.WaitsFor != "" && s.Attention == nil {
 		text := "waits for " + s.WaitsFor
 		if s.NextRoundMillis > 0 && !s.Paused {
-			text += "; next round " + n.ago(s.NextRoundMillis)
+			text += "; next round at " + n.ago(s.NextRoundMillis)
 		}
 		if s.FrozenUntilMillis > 0 {
-			text += "; without a cutover the block is lifted " + n.ago(s.FrozenUntilMillis)
+			text += "; without a cutover, snapferry removes the write block at " + n.ago(s.FrozenUntilMillis)
 		}
 		add("%s", text)
 	}
 	n.waits = s.WaitsFor
 }
 
-// copyReminder is how often a copy is told of that has not come a tenth further.
+// copyReminder is how often a line about a copy appears if less than another tenth is done.
 const copyReminder = 5 * time.Minute
 
 // pages follows a copy in pages.
@@ -158,13 +159,13 @@ func (n *narrator) pages(c *pagedCopy, add func(string, ...any)) {
 	if done, total := c.measure(); total > 0 {
 		tenths = 10 * done / total
 	}
-	// Pages begin and end all the time, which is no news; that somebody paused some is.
+	// That pages begin and end is not worth a line. That somebody paused some is.
 	key := fmt.Sprint(c.BytesTotal, tenths, c.paused > 0)
 	if now := n.now(); n.progress && (key != n.copied.key || now.Sub(n.copied.at) >= copyReminder) {
 		n.copied.key, n.copied.at = key, now
 		add("%s", c.line())
 	}
-	// What is told once is the failure, not each page that it happens to.
+	// Each failure gets one line, however many pages it happens to.
 	var fresh []activity
 	for _, page := range c.failing {
 		if failure := "page " + page.LastFailure; page.LastFailure != "" && !n.failures[failure] {
@@ -177,8 +178,8 @@ func (n *narrator) pages(c *pagedCopy, add func(string, ...any)) {
 	}
 }
 
-// steps follows the activities. Their progress changes with every look, so it
-// is told in tenths.
+// steps follows the activities. Their progress changes with every look, so a line comes with each
+// tenth only.
 func (n *narrator) steps(activities []activity, add func(string, ...any)) {
 	seen := map[string]string{}
 	for _, step := range activities {
@@ -191,7 +192,7 @@ func (n *narrator) steps(activities []activity, add func(string, ...any)) {
 			key += fmt.Sprint(step.Progress.Doing, step.Progress.Waiting, tenths)
 		}
 		seen[step.ID] = key
-		// A failure is told once, and not again with each attempt or bit of progress.
+		// A failure gets one line, not one for each attempt or bit of progress.
 		failure := step.ID + step.LastFailure
 		fresh := step.LastFailure != "" && !n.failures[failure]
 		n.failures[failure] = true

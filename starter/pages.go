@@ -11,31 +11,29 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// pagedCopy is a copy in pages, many activities at once, as the one step that it
-// is to people: what the migration knows of the pages that have ended and what
-// stands in the heartbeats of those under way, summed up.
+// pagedCopy is a copy in pages: many activities, which people see as one step. It adds what the
+// migration knows about the pages that have ended to the heartbeats of those that run.
 type pagedCopy struct {
-	// CopyProgress has no totals while no worker answers for the migration, but
-	// for what a watch remembers.
+	// CopyProgress has no totals while no worker answers for the migration, unless a watch remembers
+	// them.
 	migration.CopyProgress
 	// ended is the part of the pages that have ended.
 	ended migration.CopyProgress
-	// How many pages stand how.
+	// How many pages are in which state.
 	running, waiting, retrying, stopping, paused int
-	// rate is in bytes per second, negative if it isn't known.
+	// rate is in bytes per second, negative if it is unknown.
 	rate int64
-	// lasting tells whether the rate is worth a forecast.
+	// lasting reports whether the rate allows a forecast.
 	lasting bool
 	limit   migration.ByteRate
-	// failing are the pages that are not in their first attempt, the most tried
-	// first.
+	// failing are the pages after their first attempt, those with the most attempts first.
 	failing []activity
 }
 
 func (a activity) isPage() bool { return a.Type == migration.ActivityCopyPage }
 
-// steps are the activities, with those that carry pages as one copy. It is nil
-// if no delta is carried in pages now.
+// steps are the activities, with all that copy pages as one copy. The copy is nil if no delta is
+// copied in pages now.
 func (v view) steps() (others []activity, copied *pagedCopy) {
 	var pages []activity
 	for _, a := range v.Execution.Activities {
@@ -68,7 +66,7 @@ func (c *pagedCopy) add(ended migration.CopyProgress) {
 	c.CopyProgress = ended
 }
 
-// clamp keeps what is done within what there is to do, whatever heartbeats say.
+// clamp limits what is done to what there is to do, whatever heartbeats say.
 func (c *pagedCopy) clamp() {
 	if c.PagesTotal > 0 {
 		c.BlobsDone, c.BytesDone = min(c.BlobsDone, c.BlobsTotal), min(c.BytesDone, c.BytesTotal)
@@ -104,8 +102,8 @@ func (c *pagedCopy) sumUp(pages []activity) {
 		}
 	}
 	c.clamp()
-	// A page on average, times how many are under way: what a single look can tell
-	// once there is something to average.
+	// The average of a page, times the number that run. That is all that a single look can tell, and
+	// it needs something to average.
 	if millis >= 10_000 && bytes >= 1<<20 {
 		c.rate, c.lasting = int64(float64(bytes)/float64(millis)*1000*float64(c.running)), true
 	}
@@ -114,7 +112,7 @@ func (c *pagedCopy) sumUp(pages []activity) {
 	})
 }
 
-// measure is how far it is, for a bar; total is 0 if that is not known.
+// measure is the progress for a bar. total is 0 if it is unknown.
 func (c *pagedCopy) measure() (done, total int64) {
 	if c.BytesTotal > 0 {
 		return c.BytesDone, c.BytesTotal
@@ -122,7 +120,7 @@ func (c *pagedCopy) measure() (done, total int64) {
 	return c.BlobsDone, c.BlobsTotal
 }
 
-// facts are what there is to say, the most telling first: a terminal may be
+// facts are all parts of the line about a copy, the most useful first, since a terminal may be
 // narrow.
 func (c *pagedCopy) facts() []string {
 	progress := migration.Progress{BytesDone: c.BytesDone, BytesTotal: c.BytesTotal}
@@ -139,11 +137,12 @@ func (c *pagedCopy) facts() []string {
 	}
 	if c.rate > 0 && c.lasting {
 		if left := c.BytesTotal - c.BytesDone; left > 0 {
-			facts = append(facts, whole(int64(float64(left)/float64(c.rate)*1000))+" left")
+			facts = append(facts, seconds(int64(float64(left)/float64(c.rate)*1000))+" left")
 		}
 	}
 	if c.PagesTotal > 0 {
-		facts = append(facts, fmt.Sprintf("%s of %s pages", human.Count(int64(c.PagesDone)), human.Count(int64(c.PagesTotal))))
+		facts = append(facts,
+			fmt.Sprintf("%s of %s pages", human.Count(int64(c.PagesDone)), human.Count(int64(c.PagesTotal))))
 	}
 	if c.BlobsTotal > 0 || c.BlobsDone > 0 {
 		facts = append(facts, progressText(&migration.Progress{BlobsDone: c.BlobsDone, BlobsTotal: c.BlobsTotal}))
@@ -152,7 +151,7 @@ func (c *pagedCopy) facts() []string {
 		pages int
 		how   string
 	}{
-		{c.running, "under way"}, {c.waiting, "waiting for a free worker"}, {c.retrying, "waiting for the next attempt"},
+		{c.running, "running"}, {c.waiting, "waiting for a free worker"}, {c.retrying, "waiting for the next attempt"},
 		{c.stopping, "being stopped"}, {c.paused, "paused by an operator of Temporal"},
 	} {
 		if of.pages > 0 {
@@ -164,10 +163,10 @@ func (c *pagedCopy) facts() []string {
 
 func (c *pagedCopy) line() string { return "copy: " + strings.Join(c.facts(), ", ") }
 
-// shownFailing is how many failing pages are shown one by one.
+// shownFailing is how many failing pages get a line of their own.
 const shownFailing = 3
 
-// failingPages are lines about pages that are not in their first attempt.
+// failingPages are lines about pages after their first attempt.
 func (a *app) failingPages(pages []activity) []string {
 	var lines []string
 	for i, page := range pages {
@@ -197,14 +196,14 @@ func (a *app) failingPage(page activity) string {
 
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
-// rateWindow is over how long a rate is taken: several heartbeats of each page.
+// rateWindow is the time over which a rate is measured: several heartbeats of each page.
 const rateWindow = 15 * time.Second
 
-// meter finds the rate of a copy from one look after the other.
+// meter measures the rate of a copy from one look to the next.
 type meter struct {
 	ended   migration.CopyProgress
 	done    int64 // bytes
-	moved   int64 // bytes since the first look; a page that begins again takes none away
+	moved   int64 // bytes since the first look; a page that begins again subtracts nothing
 	samples []sample
 }
 
@@ -213,9 +212,8 @@ type sample struct {
 	moved int64
 }
 
-// measure takes a look at the copy, and puts its rate over the last seconds in
-// the place of the guess that a single look allows. While no worker answers, it
-// remembers what the migration told last.
+// measure replaces the copy's estimated rate by the rate over the last seconds. While no worker
+// answers, it uses the totals that the migration told last.
 func (m *meter) measure(now time.Time, c *pagedCopy) {
 	if c == nil || c.PagesTotal > 0 && (m.ended.BytesTotal != c.BytesTotal || m.ended.PagesTotal != c.PagesTotal) {
 		*m = meter{}

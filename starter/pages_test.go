@@ -88,8 +88,8 @@ func sixteen(t *testing.T) []*workflowpb.PendingActivityInfo {
 func TestStatusOfACopyInPages(t *testing.T) {
 	throttled := inPages(t, 40)
 	throttled.Bandwidth = rate("50MB/s")
-	lifted := inPages(t, 200) // only the publishing is left
-	lifted.Bandwidth, lifted.Plan.Copy.Bandwidth = rate("none"), *rate("200MB/s")
+	unlimited := inPages(t, 200) // only the publishing is left
+	unlimited.Bandwidth, unlimited.Plan.Copy.Bandwidth = rate("none"), *rate("200MB/s")
 	planned := inPages(t, 0)
 	planned.Plan.Copy.Bandwidth = *rate("200MB/s")
 	publish := copying(t, "301", 0, 1)
@@ -101,7 +101,7 @@ func TestStatusOfACopyInPages(t *testing.T) {
 		"pages":            {moment{status: throttled, activities: sixteen(t)}, exitOK},
 		"pages-begin":      {moment{status: planned, activities: []*workflowpb.PendingActivityInfo{queued("101"), queued("102")}}, exitOK},
 		"pages-held":       {moment{status: inPages(t, 40)}, exitOK},
-		"pages-published":  {moment{status: lifted, activities: []*workflowpb.PendingActivityInfo{publish}}, exitOK},
+		"pages-published":  {moment{status: unlimited, activities: []*workflowpb.PendingActivityInfo{publish}}, exitOK},
 		"pages-no-answers": {moment{taskAttempt: 2, activities: sixteen(t)}, exitAttention},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -213,7 +213,7 @@ func TestARateIsThatOfTheLastSeconds(t *testing.T) {
 	for s := time.Duration(12); s <= 30; s++ {
 		rateAfter(s*time.Second, 200*mib)
 	}
-	require.Equal(t, int64(0), rateAfter(31*time.Second, 200*mib), "it stands still")
+	require.Equal(t, int64(0), rateAfter(31*time.Second, 200*mib), "nothing moves")
 	require.Equal(t, int64(0), rateAfter(32*time.Second, 150*mib), "a page has begun again")
 	require.Equal(t, 50*mib/15, rateAfter(33*time.Second, 200*mib))
 	m.measure(now.Add(34*time.Second), nil)
@@ -261,9 +261,11 @@ func TestACopyInPagesIsOneBar(t *testing.T) {
 	}
 	require.ElementsMatch(t, []string{"copy", "failing 0", "failing 1", "failing 2", "failing 3"}, ids())
 	require.Equal(t, row{name: "copy", done: 40*512*mib + 540*mib, total: 200 * 512 * mib,
-		text: "20 %  21 GiB of 100 GiB  9.4 MB/s  2h31m left  40 of 200 pages  4,108 of 20,000 blobs  3 under way  9 waiting for a free worker  4 waiting for the next attempt",
+		text: "20 %  21 GiB of 100 GiB  9.4 MB/s  2h31m left  40 of 200 pages  4,108 of 20,000 blobs  3 " +
+			"running  9 waiting for a free worker  4 waiting for the next attempt",
 	}, b.steps["copy"].get())
-	require.Equal(t, "page in activity 115: attempt 5 at 22:30:30, worker 71@copy-1@; last failure: Throttled: OSS answers 503 SlowDown for blob 3", b.steps["failing 0"].get().text)
+	require.Equal(t, "page in activity 115: attempt 5 at 22:30:30, worker 71@copy-1@; last failure: Throttled: "+
+		"OSS answers 503 SlowDown for blob 3", b.steps["failing 0"].get().text)
 	require.Equal(t, "and 2 more", b.steps["failing 3"].get().text)
 
 	b.show(look(t, moment{status: inPages(t, 200), activities: []*workflowpb.PendingActivityInfo{copying(t, "301", 0, 1)}}))

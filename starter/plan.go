@@ -21,18 +21,17 @@ func (a *app) planCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "plan",
 		Short: "Write and check plans",
-		Long:  "A plan is the one input of a migration: a YAML or JSON file. See docs/plan.md.",
+		Long:  "A plan is the only input of a migration: a YAML or JSON file. See docs/plan.md.",
 		Args:  noUnknownCommand,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
-		// A mistyped command's flags are not the mistake to be told of.
+		// A misspelt command is the mistake to report, not its flags.
 		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
 	}
 	command.AddCommand(a.planExampleCommand(), a.planValidateCommand(), a.planJSONCommand(), a.planSchemaCommand())
 	return command
 }
 
-// noUnknownCommand refuses what is none of a command's subcommands: cobra does so
-// for the root only.
+// noUnknownCommand refuses words that are no subcommand. cobra does so for the root only.
 func noUnknownCommand(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -70,11 +69,11 @@ func (a *app) planExampleCommand() *cobra.Command {
 			return a.printJSON(plan)
 		},
 	}
-	command.Flags().BoolVar(&minimal, "minimal", false, "only the fields that must be there")
+	command.Flags().BoolVar(&minimal, "minimal", false, "only the required fields")
 	return command
 }
 
-// validation is what plan validate says to programs.
+// validation is what plan validate prints for programs.
 type validation struct {
 	Valid    bool                `json:"valid"`
 	Plan     *migration.Plan     `json:"plan,omitempty"`
@@ -86,9 +85,9 @@ func (a *app) planValidateCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "validate -f PLAN",
 		Short: "Check a plan without starting anything",
-		Long: `Checks the shape and the values of a plan and lists every problem. Whether the
-clusters, buckets and permissions are as the plan says, preflight finds out after
-the start; it changes nothing.`,
+		Long: `Checks the fields and the values of a plan and lists every problem. It asks no server.
+Clusters, buckets and permissions are checked by preflight, after the start and
+before anything changes.`,
 		Example: "  starter plan validate -f movies.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -128,7 +127,8 @@ func (a *app) planJSONCommand() *cobra.Command {
 		Use:   "json -f PLAN",
 		Short: "Print the plan as JSON, with its defaults, for the Temporal UI, temporal or tctl",
 		Example: `  starter plan json -f movies.yaml > movies.json
-  temporal workflow start --type Migration --task-queue snapferry --workflow-id migration/movies --input-file movies.json`,
+  temporal workflow start --type Migration --task-queue snapferry \
+    --workflow-id migration/movies --input-file movies.json`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			plan, err := a.readPlan(file)
@@ -162,19 +162,21 @@ editor where the schema is.`,
 	}
 }
 
-// describePlan says in a few lines what a plan will do.
+// describePlan says in a few lines what a plan does.
 func describePlan(p migration.Plan) string {
 	return table(func(row func(...string)) {
 		row("Indices:", strings.Join(p.Indices, ", "))
 		row("Source:", p.Source.Endpoint)
-		row("S3:", fmt.Sprintf("%s/%s/ (%s)", p.Source.Repository.Bucket, p.Source.Repository.BasePath, p.Source.Repository.Region))
-		row("OSS:", fmt.Sprintf("%s/%s/ (%s)", p.Target.Repository.Bucket, p.Target.Repository.BasePath, p.Target.Repository.Region))
+		s3, oss := p.Source.Repository, p.Target.Repository
+		row("S3:", fmt.Sprintf("%s/%s/ (%s)", s3.Bucket, s3.BasePath, s3.Region))
+		row("OSS:", fmt.Sprintf("%s/%s/ (%s)", oss.Bucket, oss.BasePath, oss.Region))
 		row("Target:", p.Target.Endpoint)
 		if p.Rehearsal {
-			row("Rehearsal:", "a baseline and two rounds into throw-away indices; no write is blocked, and what it makes is removed")
+			row("Rehearsal:", "a baseline and two rounds into temporary indices; blocks no writes and "+
+				"removes what it makes")
 		} else {
 			row("Rounds:", roundsText(p))
-			row("Freeze:", freezeText(p)+"; for at most "+p.Freeze.MaxDuration.String()+" without a cutover")
+			row("Freeze:", freezeText(p)+"; without a cutover, for at most "+p.Freeze.MaxDuration.String())
 		}
 		row("Verification:", verification(p))
 	})
@@ -182,14 +184,16 @@ func describePlan(p migration.Plan) string {
 
 func roundsText(p migration.Plan) string {
 	if until := p.Rounds.Until.Window; until > 0 {
-		return fmt.Sprintf("one after the other until the predicted window is at most %s or gets no shorter, then every %s", until, p.Rounds.Interval)
+		return fmt.Sprintf("without pause until the predicted window is at most %s or gets no shorter, then every %s",
+			until, p.Rounds.Interval)
 	}
 	return "every " + p.Rounds.Interval.String()
 }
 
 func freezeText(p migration.Plan) string {
 	if p.Freeze.Auto {
-		return fmt.Sprintf("by itself, once, when the predicted window is at most %s, or by the signal freeze", p.Rounds.Until.Window)
+		return fmt.Sprintf("automatically, once, when the predicted window is at most %s; or by the signal freeze",
+			p.Rounds.Until.Window)
 	}
 	return "by the signal freeze"
 }

@@ -103,7 +103,7 @@ func TestPlanJSON(t *testing.T) {
 func TestAFileThatIsNotThere(t *testing.T) {
 	c := newConsole(t, nil)
 	_, err := c.run(exitUsage, "plan", "validate", "-f", "nowhere.yaml")
-	require.Contains(t, err, "the plan can't be read")
+	require.Contains(t, err, "can't read the plan")
 	_, err = c.run(exitUsage, "start")
 	require.Contains(t, err, "no plan is given: use -f PLAN")
 	c.deps.in = io.MultiReader(strings.NewReader("{"))
@@ -122,7 +122,7 @@ func TestWrongUsage(t *testing.T) {
 		"--output yaml is not known":   {"status", "movies", "-o", "yaml"},
 		"unknown command \"x\" for":    {"plan", "example", "x"},
 		`did you mean validate?`:       {"plan", "valdate", "-f", "x"},
-		"--until nap is no phase":      {"watch", "movies", "--until", "nap"},
+		"--until nap is not a phase":   {"watch", "movies", "--until", "nap"},
 		"--interval must be more":      {"watch", "movies", "--interval", "0s"},
 	} {
 		out, err := c.run(exitUsage, args...)

@@ -11,8 +11,7 @@ import (
 
 // permissions are the policies that a plan needs.
 type permissions struct {
-	// DomainARN is that of the source domain, with placeholders where the plan
-	// doesn't tell.
+	// DomainARN is the source domain's, with placeholders for what the plan does not tell.
 	DomainARN    string       `json:"domainArn"`
 	SnapshotRole snapshotRole `json:"snapshotRole"`
 	Worker       attached     `json:"worker"`
@@ -32,14 +31,14 @@ type attached struct {
 	Policy policy `json:"policy"`
 }
 
-// policy is a document of AWS IAM or Alibaba Cloud RAM, which share the form.
+// policy is a document of AWS IAM or of Alibaba Cloud RAM. Both have the same form.
 type policy struct {
 	Version   string      `json:"Version"`
 	Statement []statement `json:"Statement"`
 }
 
 type statement struct {
-	// Sid is IAM's only: RAM has none.
+	// Sid is for IAM only: RAM has none.
 	Sid       string                       `json:"Sid,omitempty"`
 	Effect    string                       `json:"Effect"`
 	Principal map[string]string            `json:"Principal,omitempty"`
@@ -70,8 +69,8 @@ func newPermissions(plan migration.Plan) permissions {
 	return p
 }
 
-// trustPolicy lets the domain assume the role. The conditions keep the service
-// from using it for anybody else's domain (the confused deputy).
+// trustPolicy lets the domain assume the role. The conditions prevent the service from using the
+// role for another customer's domain (the confused deputy).
 // Amazon: managedomains-snapshots, "Edit the trust relationship".
 func trustPolicy(d domain) policy {
 	return policy{versionIAM, []statement{{
@@ -85,29 +84,42 @@ func trustPolicy(d domain) policy {
 	}}}
 }
 
-// snapshotPolicy is what Elasticsearch's S3 repository needs. ListBucket has no
-// condition on the prefix: the repository also asks whether the bucket exists,
-// and that request has no prefix.
+// snapshotPolicy is what Elasticsearch's S3 repository needs. ListBucket has no condition on the
+// prefix, since the repository also asks whether the bucket exists, without a prefix.
 func snapshotPolicy(partition string, r migration.SourceRepository) policy {
 	return policy{versionIAM, []statement{
-		{Sid: "FindSnapshots", Effect: "Allow", Action: []string{"s3:ListBucket"}, Resource: []string{bucketARN(partition, r.Bucket)}},
-		{Sid: "KeepSnapshots", Effect: "Allow", Action: []string{"s3:GetObject", "s3:PutObject", "s3:DeleteObject"},
-			Resource: []string{objectsARN(partition, r)}},
+		{
+			Sid: "FindSnapshots", Effect: "Allow", Action: []string{"s3:ListBucket"},
+			Resource: []string{bucketARN(partition, r.Bucket)},
+		},
+		{
+			Sid: "KeepSnapshots", Effect: "Allow", Action: []string{"s3:GetObject", "s3:PutObject", "s3:DeleteObject"},
+			Resource: []string{objectsARN(partition, r)},
+		},
 	}}
 }
 
 func workerPolicy(d domain, r migration.SourceRepository) policy {
 	return policy{versionIAM, []statement{
-		{Sid: "HandTheSnapshotRoleToTheDomain", Effect: "Allow", Action: []string{"iam:PassRole"}, Resource: []string{r.RoleARN}},
+		{
+			Sid: "HandTheSnapshotRoleToTheDomain", Effect: "Allow", Action: []string{"iam:PassRole"},
+			Resource: []string{r.RoleARN},
+		},
 		{Sid: "UseTheDomain", Effect: "Allow", Action: []string{"es:ESHttp*"}, Resource: []string{d.arn() + "/*"}},
-		{Sid: "FindSnapshots", Effect: "Allow", Action: []string{"s3:ListBucket"}, Resource: []string{bucketARN(d.partition, r.Bucket)}},
-		{Sid: "ReadSnapshots", Effect: "Allow", Action: []string{"s3:GetObject"}, Resource: []string{objectsARN(d.partition, r)}},
+		{
+			Sid: "FindSnapshots", Effect: "Allow", Action: []string{"s3:ListBucket"},
+			Resource: []string{bucketARN(d.partition, r.Bucket)},
+		},
+		{
+			Sid: "ReadSnapshots", Effect: "Allow", Action: []string{"s3:GetObject"},
+			Resource: []string{objectsARN(d.partition, r)},
+		},
 	}}
 }
 
-// ossWriterPolicy is what the copy needs. Initiating, uploading parts and
-// completing are oss:PutObject, looking at an object is oss:GetObject. Deleted is
-// only an object of the copy's own whose checksum turns out wrong.
+// ossWriterPolicy is what the copy needs. oss:PutObject is for beginning an upload, sending parts and
+// completing it, oss:GetObject for looking at an object. The copy deletes only objects of its own
+// whose checksum is wrong.
 func ossWriterPolicy(r migration.TargetRepository) policy {
 	onBucket := []string{"oss:ListObjects", "oss:ListMultipartUploads", "oss:GetBucketInfo", "oss:GetBucketAcl"}
 	if r.CreateBucket {
@@ -115,16 +127,24 @@ func ossWriterPolicy(r migration.TargetRepository) policy {
 	}
 	return policy{versionRAM, []statement{
 		{Effect: "Allow", Action: onBucket, Resource: []string{bucketOSS(r)}},
-		{Effect: "Allow", Action: []string{"oss:PutObject", "oss:GetObject", "oss:ListParts", "oss:AbortMultipartUpload", "oss:DeleteObject"}, Resource: []string{objectsOSS(r)}},
+		{
+			Effect: "Allow",
+			Action: []string{
+				"oss:PutObject", "oss:GetObject", "oss:ListParts", "oss:AbortMultipartUpload", "oss:DeleteObject",
+			},
+			Resource: []string{objectsOSS(r)},
+		},
 	}}
 }
 
-// ossReaderPolicy is what Alibaba's repository plugin needs to read. Its
-// constructor asks whether the bucket exists, for which OSS's Java SDK reads the
-// bucket's ACL or, in later versions, its information.
+// ossReaderPolicy is what Alibaba's repository plugin needs to read. It asks whether the bucket
+// exists. For that, OSS's Java SDK reads the bucket's ACL or, in later versions, its information.
 func ossReaderPolicy(r migration.TargetRepository) policy {
 	return policy{versionRAM, []statement{
-		{Effect: "Allow", Action: []string{"oss:ListObjects", "oss:GetBucketAcl", "oss:GetBucketInfo"}, Resource: []string{bucketOSS(r)}},
+		{
+			Effect: "Allow", Action: []string{"oss:ListObjects", "oss:GetBucketAcl", "oss:GetBucketInfo"},
+			Resource: []string{bucketOSS(r)},
+		},
 		{Effect: "Allow", Action: []string{"oss:GetObject"}, Resource: []string{objectsOSS(r)}},
 	}}
 }
@@ -145,22 +165,32 @@ func objectsOSS(r migration.TargetRepository) string {
 func notes(plan migration.Plan) []string {
 	source, target := plan.Source.Repository, plan.Target.Repository
 	list := []string{
-		fmt.Sprintf("Objects are limited to the plan's folders, %s/%s/ and %s/%s/. To use the same policies for other plans, write %s/* and %s/* instead.",
+		fmt.Sprintf("The policies are limited to the plan's folders, %s/%s/ and %s/%s/. To use them for "+
+			"other plans too, write %s/* and %s/* instead.",
 			source.Bucket, source.BasePath, target.Bucket, target.BasePath, source.Bucket, target.Bucket),
-		"The conditions of the trust policy need service software R20211203 or later on the domain. On an older domain leave Condition out.",
-		"With fine-grained access control on the source, map the worker's user or role to the roles manage_snapshots and all_access, or to one that may also read and change settings of the indices.",
-		"A resource policy on the domain must not deny the worker, and a domain in a VPC must be reachable from it.",
-		"The policy AliyunOSSFullAccess and a public bucket, which some guides ask for, are not needed.",
-		"oss:DeleteObject is for objects of the copy's own whose checksum turns out wrong, and for what a rehearsal has copied. A migration's folders stay after the migration; delete them when you are sure.",
-		"Delete the target cluster's key after the migration: whoever may read _snapshot on Elasticsearch 5.x has seen it.",
+		"The conditions of the trust policy need service software R20211203 or later on the domain. " +
+			"For an older domain, leave Condition out.",
+		"If the source has fine-grained access control: map the worker's user or role to the roles " +
+			"manage_snapshots and all_access. Instead of all_access, a role that may read and change the " +
+			"settings of the indices is enough.",
+		"A resource policy on the domain must not deny the worker, and the worker must reach a domain in a " +
+			"VPC.",
+		"You need neither the policy AliyunOSSFullAccess nor a public bucket, which some guides ask for.",
+		"The worker needs oss:DeleteObject for objects of its own copy whose checksum is wrong, and for what " +
+			"a rehearsal has copied. The folders of a migration stay after it: delete them when you no " +
+			"longer need them.",
+		"Delete the target cluster's key after the migration: everyone who may read _snapshot on " +
+			"Elasticsearch 5.x could see it.",
 	}
 	if source.ServerSideEncryption {
-		list = append(list, "serverSideEncryption is SSE-S3 and needs nothing more. If the bucket encrypts with a KMS key, both AWS policies need kms:Decrypt and the snapshot role's also kms:GenerateDataKey on that key.")
+		list = append(list, "serverSideEncryption is SSE-S3 and needs no further permission. If the bucket "+
+			"encrypts with a KMS key, both AWS policies need kms:Decrypt on that key, and the snapshot "+
+			"role's also kms:GenerateDataKey.")
 	}
 	return list
 }
 
-// domain is the source domain as far as the plan tells.
+// domain is the source domain, as far as the plan tells.
 type domain struct{ partition, region, account, name string }
 
 func (d domain) arn() string {
@@ -171,23 +201,24 @@ var (
 	roleParts = regexp.MustCompile(`^arn:([a-z-]+):iam::([0-9]{12}):role/`)
 	// Amazon: search-NAME-ID.REGION.es.amazonaws.com, vpc-NAME-ID for domains in a
 	// VPC, and NAME-ID.aos.REGION.on.aws for endpoints with two address families.
-	// A name may hold hyphens, an id holds none.
+	// A name may contain hyphens, an id contains none.
 	domainHost  = regexp.MustCompile(`^(?:search|vpc)-(.+)-[a-z0-9]+\.([a-z0-9-]+)\.es\.amazonaws\.com(?:\.cn)?$`)
 	domainHost2 = regexp.MustCompile(`^(?:search-|vpc-)?(.+)-[a-z0-9]+\.aos\.([a-z0-9-]+)\.on\.aws$`)
 )
 
 const placeholderName = "<DOMAIN-NAME>"
 
-// newDomain takes the partition and the account from the role, which must be in
-// the domain's account for the domain to be given it, and the rest from the
-// endpoint.
+// newDomain reads the partition and the account from the role, which must be in the domain's
+// account, and the rest from the endpoint.
 func newDomain(plan migration.Plan) (domain, []string) {
-	d := domain{partition: "aws", region: plan.Source.Auth.Region, account: "<ACCOUNT-ID>", name: placeholderName}
+	d := domain{
+		partition: "aws", region: plan.Source.Auth.Region, account: "<ACCOUNT-ID>", name: placeholderName,
+	}
 	if d.region == "" {
 		d.region = plan.Source.Repository.Region
 	}
 	var warnings []string
-	// A plan that was validated always matches.
+	// A valid plan always matches.
 	if parts := roleParts.FindStringSubmatch(plan.Source.Repository.RoleARN); parts != nil {
 		d.partition, d.account = parts[1], parts[2]
 	}
@@ -201,19 +232,24 @@ func newDomain(plan migration.Plan) (domain, []string) {
 	}
 	switch {
 	case parts == nil:
-		warnings = append(warnings, fmt.Sprintf("the domain's name can't be derived from the endpoint %s, which is none of Amazon's own: put it in place of %s, and check the region %s "+
-			"(aws es list-domain-names, or opensearch list-domain-names)", plan.Source.Endpoint, placeholderName, d.region))
+		warnings = append(warnings, fmt.Sprintf("the endpoint %s is not one of Amazon's own and does not "+
+			"tell the domain's name: write the name in place of %s, and check the region %s (aws es "+
+			"list-domain-names, or opensearch list-domain-names)",
+			plan.Source.Endpoint, placeholderName, d.region))
 	default:
 		d.name = parts[1]
 		if region := parts[2]; region != d.region {
 			if plan.Source.Auth.Type == migration.AuthSigV4 {
-				warnings = append(warnings, fmt.Sprintf("the endpoint says that the domain is in %s, but requests are signed for %s: set source.auth.region", region, d.region))
+				warnings = append(warnings, fmt.Sprintf("the endpoint says that the domain is in %s, "+
+					"but the worker signs requests for %s: set "+
+					"source.auth.region", region, d.region))
 			}
 			d.region = region
 		}
 	}
 	if plan.Source.Auth.Type != migration.AuthSigV4 {
-		warnings = append(warnings, fmt.Sprintf("source.auth.type is %s: Amazon takes the registration of a repository with a role only if the request is signed (sigv4)", plan.Source.Auth.Type))
+		warnings = append(warnings, fmt.Sprintf("source.auth.type is %s: Amazon accepts a repository with a "+
+			"role only from signed requests (sigv4)", plan.Source.Auth.Type))
 	}
 	return d, warnings
 }

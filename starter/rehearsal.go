@@ -9,17 +9,17 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// besides refuses to start a plan's rehearsal beside its migration, or the other
-// way round: each would take the other's throttles on the target for what was
-// found there, and put them back for good. A server that doesn't answer this
-// question leaves it open.
-func besides(ctx context.Context, c *connection, plan migration.Plan) error {
+// refuseBoth refuses to start a rehearsal while the plan's migration runs, or the other way round.
+// Each would take the other's throttles on the target for the cluster's own, and would restore them
+// at its end. If the server does not answer, the start goes ahead.
+func refuseBoth(ctx context.Context, c *connection, plan migration.Plan) error {
 	plan.Rehearsal = !plan.Rehearsal
 	other := ofPlan(plan)
 	if e, err := describe(ctx, c, other); err != nil || !e.running() {
-		return nil //nolint:nilerr // most plans have no other run, which is an error as well
+		return nil //nolint:nilerr // most plans have no other run, and that is an error too
 	}
-	exit := fail(exitFailed, "the %s of this plan is running (workflow %s): both would change the target's throttles; wait for its end, or abort it", other.kind(), other.id)
+	exit := fail(exitFailed, "the %s of this plan is running (workflow %s), and both would change the target's "+
+		"throttles; wait until it has ended, or abort it", other.kind(), other.id)
 	exit.next = other.command("status")
 	return exit
 }
@@ -32,23 +32,24 @@ func (t target) title() string {
 	return "Migration " + t.label()
 }
 
-// found tells whether a rehearsal found something that would have needed a
-// person, or could not get through.
+// found reports whether a rehearsal found something that would have needed a person, or could not
+// finish.
 func found(r *migration.Rehearsal) bool {
 	return r != nil && (len(r.Attention) > 0 || r.EndedIn != "")
 }
 
-// rehearsed is what a rehearsal has found so far, in rows.
+// rehearsed adds rows about what a rehearsal has found so far.
 func rehearsed(r *migration.Rehearsal, row func(...string)) {
 	if r == nil {
 		return
 	}
-	row("Rehearsal:", "no write is blocked, and what it makes is removed")
+	row("Rehearsal:", "blocks no writes and removes what it makes")
 	if r.Window != nil {
 		row("Window to expect:", describeWindow(*r.Window))
 	}
 	if f := r.Footprint; f != nil {
-		row("Room:", fmt.Sprintf("%s on the target's disks, %s in S3, %s in OSS", human.Size(f.TargetBytes), human.Size(f.S3Bytes), human.Size(f.OSSBytes)))
+		row("Room:", fmt.Sprintf("%s on the target's disks, %s in S3, %s in OSS",
+			human.Size(f.TargetBytes), human.Size(f.S3Bytes), human.Size(f.OSSBytes)))
 	}
 }
 

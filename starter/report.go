@@ -15,9 +15,9 @@ func (a *app) reportCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "report",
 		Short: "Print the report of a migration that has ended",
-		Long: `Prints what was carried, how long writes stood still, the verdict on each index,
-and what remains where. Needs no worker. It does not wait: of a migration that is
-still running there is no report yet (exit code 1).`,
+		Long: `Prints what was copied, how long writes were blocked, the verdict on each index, and
+what remains where. It needs no worker. It does not wait: while a migration runs,
+there is no report yet (exit code 1).`,
 		Example: "  starter report movies\n  starter report movies --html movies.html",
 		RunE: func(c *cobra.Command, args []string) error {
 			t, err := a.target(flags, args)
@@ -34,13 +34,14 @@ still running there is no report yet (exit code 1).`,
 				return connection.explain(err, t)
 			}
 			if e.running() {
-				exit := fail(exitFailed, "%s %s is still running; there is a report once it has ended", t.kind(), t.label())
+				exit := fail(exitFailed, "%s %s is still running; its report comes at the end", t.kind(), t.label())
 				exit.next = t.command("watch")
 				return exit
 			}
 			r, failure := result(c.Context(), connection, t)
 			if r == nil {
-				return fail(exitAborted, "%s %s has ended as %s and left no report: %s", t.kind(), t.label(), e.State, failure)
+				return fail(exitAborted, "%s %s has ended as %s and left no report: %s",
+					t.kind(), t.label(), e.State, failure)
 			}
 			if err := a.writeReports(*r, page, markdown); err != nil {
 				return err
@@ -66,15 +67,15 @@ func (a *app) writeReports(r migration.Report, page, markdown string) error {
 	if page != "" {
 		text, err := report.HTML(r, a.zone)
 		if err != nil {
-			return fail(exitFailed, "the report can't be written as HTML: %w", err)
+			return fail(exitFailed, "can't write the report as HTML: %w", err)
 		}
 		if err := os.WriteFile(page, text, 0o644); err != nil {
-			return fail(exitFailed, "the report can't be written: %w", err)
+			return fail(exitFailed, "can't write the report: %w", err)
 		}
 	}
 	if markdown != "" {
 		if err := os.WriteFile(markdown, []byte(report.Markdown(r, a.zone)), 0o644); err != nil {
-			return fail(exitFailed, "the report can't be written: %w", err)
+			return fail(exitFailed, "can't write the report: %w", err)
 		}
 	}
 	return nil
@@ -89,7 +90,7 @@ func (a *app) afterReport(r migration.Report, t target, page string) {
 		a.next("starter start -f PLAN")
 	case r.Result == migration.ResultCompleted:
 		a.printf("\nWrote %s.\n", page)
-		a.next("point the applications at the target; rotate the OSS key that the target was given")
+		a.next("point the applications at the target; then delete the OSS key that the target used")
 	default:
 		a.printf("\nWrote %s.\n", page)
 		a.next("starter start -f PLAN")

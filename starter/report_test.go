@@ -38,7 +38,7 @@ func TestReport(t *testing.T) {
 	require.Contains(t, string(text), "# Migration movies")
 
 	_, errs := c.run(exitFailed, "report", "movies", "--html", filepath.Join(t.TempDir(), "no", "such", "folder.html"))
-	require.Contains(t, errs, "the report can't be written")
+	require.Contains(t, errs, "can't write the report")
 }
 
 func TestReportOfOneThatDidNotComplete(t *testing.T) {
@@ -52,10 +52,11 @@ func TestReportOfOneThatDidNotComplete(t *testing.T) {
 	fake.result = &temporal.TerminatedError{}
 	out, errs := newConsole(t, fake).run(exitAborted, "report", "movies")
 	require.Empty(t, out)
-	require.Contains(t, errs, "left no report: terminated: nothing was cleaned up. If writes to the source were blocked, they still are")
+	require.Contains(t, errs, "left no report: terminated: nothing was cleaned up. If writes to the source were "+
+		"blocked, they still are")
 
 	fake = newFake(t, moment{status: inRounds(t)})
 	out, errs = newConsole(t, fake).run(exitFailed, "report", "movies")
 	require.Empty(t, out)
-	require.Contains(t, errs, "is still running; there is a report once it has ended\nNext: starter watch movies")
+	require.Contains(t, errs, "is still running; its report comes at the end\nNext: starter watch movies")
 }

@@ -16,12 +16,12 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// answer is what a request says to programs.
+// answer is what a request prints for programs.
 type answer struct {
 	// Request is the name of the update or signal.
 	Request    string `json:"request"`
 	WorkflowID string `json:"workflowId"`
-	// Sent is signal or update. A signal is not answered.
+	// Sent is signal or update. A signal has no answer.
 	Sent    string          `json:"sent"`
 	Message string          `json:"message,omitempty"`
 	Phase   migration.Phase `json:"phase,omitempty"`
@@ -32,7 +32,7 @@ type answer struct {
 type message struct {
 	name  string
 	input any
-	// next is the command that makes sense once it is taken.
+	// next is the command that makes sense once the request is accepted.
 	next string
 }
 
@@ -44,11 +44,14 @@ type requestOptions struct {
 
 func (o *requestOptions) add(command *cobra.Command, reasonHelp string) {
 	flags := command.Flags()
-	flags.StringVar(&o.by, "by", "", "who asks (default: the user of this computer)")
+	flags.StringVar(&o.by, "by", "", "who sends the request (default: the user of this computer)")
 	flags.StringVar(&o.reason, "reason", "", reasonHelp)
 	flags.BoolVar(&o.signal, "signal", false, "send the signal instead of the update")
 	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long to wait for the answer")
 }
+
+const updateHelp = `Sends the update of this name and prints its answer. With --signal it sends the
+signal of this name instead. A signal has no answer and needs no running worker.`
 
 func (a *app) requestCommand(request migration.Request) *cobra.Command {
 	var flags targetFlags
@@ -58,9 +61,9 @@ func (a *app) requestCommand(request migration.Request) *cobra.Command {
 		Short: strings.TrimSuffix(request.Description(), "."),
 		Long: request.Description() + `
 
-Sends the update of this name and prints its answer; exit code 3 if the migration
-refuses it in its present phase. With --signal it sends the signal instead, which
-is not answered, and which needs no worker at this moment.`,
+The exit code is 3 if the migration refuses the request in its present phase.
+
+` + updateHelp,
 		Example: fmt.Sprintf("  starter %s movies --reason \"maintenance window\"", request),
 		RunE: func(c *cobra.Command, args []string) error {
 			t, err := a.target(flags, args)
@@ -85,21 +88,21 @@ is not answered, and which needs no worker at this moment.`,
 		},
 	}
 	flags.add(command)
-	options.add(command, "why; it is kept in the status and the report")
+	options.add(command, "reason, for the status and the report")
 	if irrevocable(request) {
-		command.Flags().BoolVarP(&options.yes, "yes", "y", false, "don't ask for confirmation; cutover needs it where there is no terminal")
+		command.Flags().BoolVarP(&options.yes, "yes", "y", false, "don't ask for confirmation; needed for cutover without a terminal")
 	}
 	return command
 }
 
-// irrevocable tells whether a person should think twice.
+// irrevocable reports whether a person should confirm the request.
 func irrevocable(request migration.Request) bool {
 	return request == migration.RequestCutover || request == migration.RequestAbort
 }
 
-// confirm asks a person. Without one at the keyboard there is nobody to ask: an
-// abort goes ahead, since it gives the source free, but only --yes hands over. A
-// pipe that answers "n" would do so otherwise.
+// confirm asks a person. Without a terminal there is nobody to ask. Then an abort goes ahead, since it
+// makes the source writable again, but a cutover needs --yes: a pipe that answers "n" must not hand
+// over.
 func (a *app) confirm(request migration.Request, t target, yes bool) error {
 	if yes {
 		return nil
@@ -108,7 +111,7 @@ func (a *app) confirm(request migration.Request, t target, yes bool) error {
 		return nil
 	}
 	if !a.inTerminal {
-		return fail(exitUsage, "%s wants a confirmation, and there is no terminal to ask on: add --yes", request)
+		return fail(exitUsage, "%s needs a confirmation, and there is no terminal to ask for it: add --yes", request)
 	}
 	fmt.Fprintf(a.err, "%s %s: %s\nType %q to go on: ", request, t.label(), request.Description(), t.label())
 	line, err := bufio.NewReader(a.in).ReadString('\n')
@@ -139,7 +142,7 @@ func (a *app) request(ctx context.Context, c *connection, t target, m message, o
 		return a.printJSON(result)
 	}
 	if options.signal {
-		a.printf("Sent the signal %s to %s; the status shows what becomes of it.\n", m.name, t.label())
+		a.printf("Sent the signal %s to %s. The status shows whether it was accepted.\n", m.name, t.label())
 	} else {
 		a.printf("%s %s: %s.\nPhase: %s\n", m.name, t.label(), strings.TrimSuffix(result.Message, "."), result.Phase)
 	}
@@ -147,7 +150,7 @@ func (a *app) request(ctx context.Context, c *connection, t target, m message, o
 	return nil
 }
 
-// after is the command that makes sense after a request was taken.
+// after is the command that makes sense after a request was accepted.
 func after(request migration.Request) string {
 	if request == migration.RequestPause {
 		return string(migration.RequestResume)
@@ -193,7 +196,7 @@ func (a *app) explainUpdate(ctx context.Context, c *connection, t target, reques
 		return refused
 	}
 	_, timedOut := errors.AsType[*client.WorkflowUpdateServiceTimeoutOrCanceledError](err)
-	if !timedOut && !passes(err) {
+	if !timedOut && !transient(err) {
 		return c.explain(err, t)
 	}
 	reason := ""
@@ -202,12 +205,13 @@ func (a *app) explainUpdate(ctx context.Context, c *connection, t target, reques
 			reason = ": " + strings.Join(missing, "; ")
 		}
 	}
-	exit := fail(exitFailed, "%s was sent and not answered in time%s. Whether it is taken, the status will show; `--signal` needs no worker at this moment", request, reason)
+	exit := fail(exitFailed, "%s was sent, but no answer came in time%s. The status shows whether it was "+
+		"accepted; `--signal` needs no running worker", request, reason)
 	exit.next = t.command("status")
 	return exit
 }
 
-// refusedByEnd tells whether an error only says that the migration has ended.
+// refusedByEnd is the error of a request to a migration that has ended; nil for any other error.
 func (a *app) refusedByEnd(ctx context.Context, c *connection, t target, request string, err error) error {
 	if _, ok := errors.AsType[*serviceerror.NotFound](err); !ok {
 		return nil

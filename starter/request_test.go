@@ -53,7 +53,7 @@ func TestRequestsAsSignals(t *testing.T) {
 	require.Equal(t, []string{"freeze"}, fake.signals)
 	require.Equal(t, []any{migration.RequestInput{By: "ann", Reason: "tonight"}}, fake.signalled)
 	require.Empty(t, fake.updates)
-	require.Contains(t, out, "Sent the signal freeze to movies; the status shows what becomes of it.")
+	require.Contains(t, out, "Sent the signal freeze to movies. The status shows whether it was accepted.")
 	require.Contains(t, out, "Next: starter status movies")
 }
 
@@ -62,7 +62,8 @@ func TestARefusedRequest(t *testing.T) {
 	fake.updateErr = temporal.NewApplicationError("cutover is not possible now: cutover needs a verified target: freeze first", "")
 	out, err := newConsole(t, fake).run(exitRefused, "cutover", "movies", "--yes")
 	require.Empty(t, out)
-	require.Equal(t, "Error: cutover is not possible now: cutover needs a verified target: freeze first\nNext: starter status movies\n", err)
+	require.Equal(t, "Error: cutover is not possible now: cutover needs a verified target: freeze first\nNext: "+
+		"starter status movies\n", err)
 }
 
 func TestARequestToAMigrationThatHasEnded(t *testing.T) {
@@ -88,7 +89,7 @@ func TestARequestThatNobodyAnswers(t *testing.T) {
 	fake.pollers = nil
 	fake.updateErr = client.NewWorkflowUpdateServiceTimeoutOrCanceledError(serviceerror.NewDeadlineExceeded("deadline"))
 	_, err := newConsole(t, fake).run(exitFailed, "freeze", "movies")
-	require.Contains(t, err, "freeze was sent and not answered in time: no worker polls task queue snapferry")
+	require.Contains(t, err, "freeze was sent, but no answer came in time: no worker polls task queue snapferry")
 	require.Contains(t, err, "Next: starter status movies")
 }
 
@@ -120,7 +121,7 @@ func TestWhatCanNotBeTakenBackIsConfirmed(t *testing.T) {
 		}
 		c.deps.in = strings.NewReader("n\n")
 		_, err = c.run(exitUsage, request, "movies")
-		require.Contains(t, err, "there is no terminal to ask on: add --yes")
+		require.Contains(t, err, "there is no terminal to ask for it: add --yes")
 		require.Len(t, fake.updates, 2)
 	}
 	fake := newFake(t, moment{status: inRounds(t)})

@@ -59,14 +59,14 @@ workflow; its id is migration/<name of the plan>.
 
 The usual way:
   starter plan example > movies.yaml     write the plan
-  starter iam -f movies.yaml             the permissions that it needs
-  starter start -f movies.yaml           start; rounds go on from here
-  starter watch movies                   look on
-  starter freeze movies                  block writes, carry the rest over, verify
-  starter cutover movies                 hand over
-  starter report movies                  the record
+  starter iam -f movies.yaml             print the permissions that it needs
+  starter start -f movies.yaml           start the migration; its rounds begin
+  starter watch movies                   watch it
+  starter freeze movies                  block writes, copy the rest, verify
+  starter cutover movies                 hand over to the target
+  starter report movies                  print the report
 
-Temporal is found as the temporal command line finds it: TEMPORAL_ADDRESS,
+The starter finds Temporal as the temporal command line does: TEMPORAL_ADDRESS,
 TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_*, or a profile
 (TEMPORAL_PROFILE) in its configuration file.
 
@@ -88,15 +88,15 @@ TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_*, or a profile
 	}
 	root.AddCommand(a.bandwidthCommand(), a.reportCommand(), a.auditCommand(), a.iamCommand(), a.versionCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
-	mark(root, a)
+	guard(root, a)
 	return root
 }
 
-// mark makes sure that whatever a command returns carries an exit code, that a
-// command with subcommands refuses unknown ones, and that --output is known.
-func mark(command *cobra.Command, a *app) {
+// guard makes every command below this one check --output, and gives every error that a command
+// returns an exit code.
+func guard(command *cobra.Command, a *app) {
 	for _, sub := range command.Commands() {
-		mark(sub, a)
+		guard(sub, a)
 	}
 	run := command.RunE
 	if run == nil {
@@ -114,13 +114,13 @@ func mark(command *cobra.Command, a *app) {
 			return err
 		}
 		if c.Context().Err() != nil {
-			return &exitError{code: exitInterrupted, err: errors.New("interrupted; the migration itself is not affected")}
+			return &exitError{code: exitInterrupted, err: errors.New("interrupted; the migration goes on")}
 		}
 		return &exitError{code: exitFailed, err: err}
 	}
 }
 
-// json tells whether output is for programs.
+// json reports whether the output is for programs.
 func (a *app) json() bool { return a.output == outputJSON }
 
 // printJSON is the only thing that a command prints with --output json.

@@ -16,7 +16,7 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// started is what start says to programs.
+// started is what start prints for programs.
 type started struct {
 	WorkflowID string   `json:"workflowId"`
 	RunID      string   `json:"runId"`
@@ -33,14 +33,14 @@ func (a *app) startCommand() *cobra.Command {
 		Use:   "start -f PLAN",
 		Short: "Start a migration",
 		Long: `Checks the plan and starts its migration. The workflow id is
-migration/<name of the plan>: while a migration runs, a second one of the same name
-is refused. Nothing on either cluster changes before preflight has passed.
+migration/<name of the plan>: while a migration runs, Temporal refuses a second one
+of the same name. Nothing on either cluster changes before preflight has passed.
 
-With --rehearse the plan is tried instead (workflow id rehearsal/<name of the plan>):
-the same steps on throw-away indices of the target, without blocking a single write
-to the source. It ends by itself with a report of the frozen window to expect, the
-room that it took and what would have needed attention, and removes what it has
-made. It takes as long and as much room as a baseline and two rounds do.`,
+With --rehearse it tries the plan instead (workflow id rehearsal/<name of the plan>):
+the same steps on temporary indices of the target, without blocking any write to the
+source. A rehearsal ends automatically and removes what it has made. Its report tells
+the frozen window to expect, the room that it took and what would have needed
+attention. It takes the time and the room of a baseline and two rounds.`,
 		Example: `  starter start -f movies.yaml
   starter start -f movies.yaml --rehearse --wait
   starter start -f movies.yaml --print-cli | sh    # the same with the temporal command line`,
@@ -58,16 +58,16 @@ made. It takes as long and as much room as a baseline and two rounds do.`,
 		},
 	}
 	command.Flags().StringVarP(&file, "file", "f", "", "plan in YAML or JSON; - for stdin")
-	command.Flags().BoolVar(&printCLI, "print-cli", false, "start nothing; print a shell script that does the same with the temporal command line")
-	command.Flags().BoolVar(&rehearse, "rehearse", false, "try the plan on throw-away indices, block nothing and leave nothing behind")
-	command.Flags().BoolVar(&wait, "wait", false, "watch the migration until it has ended")
+	command.Flags().BoolVar(&printCLI, "print-cli", false, "start nothing; print a shell script that starts it with the temporal command line")
+	command.Flags().BoolVar(&rehearse, "rehearse", false, "try the plan on temporary indices, block nothing and leave nothing behind")
+	command.Flags().BoolVar(&wait, "wait", false, "watch the migration until it ends")
 	return command
 }
 
 func (a *app) start(ctx context.Context, plan migration.Plan, wait bool) error {
 	input, err := migration.NewInput(plan)
 	if err != nil {
-		return fail(exitFailed, "the plan can't be written as JSON: %w", err)
+		return fail(exitFailed, "can't write the plan as JSON: %w", err)
 	}
 	c, err := a.connect(ctx)
 	if err != nil {
@@ -75,14 +75,15 @@ func (a *app) start(ctx context.Context, plan migration.Plan, wait bool) error {
 	}
 	defer c.Close()
 	t := ofPlan(plan)
-	if err := besides(ctx, c, plan); err != nil {
+	if err := refuseBoth(ctx, c, plan); err != nil {
 		return err
 	}
 	run, err := within(ctx, callTimeout, func(ctx context.Context) (client.WorkflowRun, error) {
 		return c.ExecuteWorkflow(ctx, startOptions(plan), migration.WorkflowType, input)
 	})
 	if _, ok := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); ok {
-		exit := fail(exitFailed, "a %s %s is running already (workflow %s); abort it, or give the plan another name", t.kind(), plan.Name, t.id)
+		exit := fail(exitFailed, "a %s %s is running already (workflow %s); abort it, or give the plan another name",
+			t.kind(), plan.Name, t.id)
 		exit.next = t.command("status")
 		return exit
 	}
@@ -103,7 +104,8 @@ func (a *app) start(ctx context.Context, plan migration.Plan, wait bool) error {
 	case a.json():
 		return a.printJSON(result)
 	}
-	a.printf("Started %s %s (workflow %s, run %s).\n\n%s", t.kind(), plan.Name, result.WorkflowID, result.RunID, describePlan(plan))
+	a.printf("Started %s %s (workflow %s, run %s).\n\n%s",
+		t.kind(), plan.Name, result.WorkflowID, result.RunID, describePlan(plan))
 	if wait {
 		a.printf("\n")
 		return a.watch(ctx, c, t, watchOptions{interval: defaultInterval})
@@ -123,8 +125,7 @@ func startOptions(plan migration.Plan) client.StartWorkflowOptions {
 	}
 }
 
-// summary is a line for the list of workflows in the Temporal UI, which takes
-// 200 bytes.
+// summary is a line for the list of workflows in the Temporal UI: at most 200 bytes.
 func summary(plan migration.Plan) string {
 	const most = 200
 	text := fmt.Sprintf("%s: %s to %s", strings.Join(plan.Indices, ", "), host(plan.Source.Endpoint), host(plan.Target.Endpoint))
@@ -144,8 +145,7 @@ func host(endpoint string) string {
 	return endpoint
 }
 
-// details is the page about the plan in the Temporal UI, in Markdown; it takes
-// 20,000 bytes.
+// details is the page about the plan in the Temporal UI, in Markdown: at most 20,000 bytes.
 func details(plan migration.Plan) string {
 	const most = 15_000
 	indices := "`" + strings.Join(plan.Indices, "`, `") + "`"
@@ -155,19 +155,23 @@ func details(plan migration.Plan) string {
 	source, destination := plan.Source.Repository, plan.Target.Repository
 	var page strings.Builder
 	if plan.Rehearsal {
-		fmt.Fprintf(&page, "Rehearsal of **%s**: %s. It blocks no write, works on throw-away indices and removes what it has made.\n\n", plan.Name, indices)
+		fmt.Fprintf(&page, "Rehearsal of **%s**: %s. It blocks no writes, works on temporary indices and "+
+			"removes what it makes.\n\n",
+			plan.Name, indices)
 	} else {
 		fmt.Fprintf(&page, "Migration **%s**: %s\n\n", plan.Name, indices)
 	}
 	fmt.Fprintf(&page, "| | source | target |\n|---|---|---|\n")
 	fmt.Fprintf(&page, "| cluster | %s | %s |\n", plan.Source.Endpoint, plan.Target.Endpoint)
-	fmt.Fprintf(&page, "| bucket | S3 %s (%s) | OSS %s (%s) |\n", source.Bucket, source.Region, destination.Bucket, destination.Region)
+	fmt.Fprintf(&page, "| bucket | S3 %s (%s) | OSS %s (%s) |\n",
+		source.Bucket, source.Region, destination.Bucket, destination.Region)
 	fmt.Fprintf(&page, "| folder | %s/ | %s/ |\n\n", source.BasePath, destination.BasePath)
 	if plan.Rehearsal {
 		fmt.Fprintf(&page, "Signals: `abort`, `pause`, `resume`.\n")
 		return page.String()
 	}
-	fmt.Fprintf(&page, "Rounds %s. Freeze %s; writes stay blocked for at most %s without the signal `cutover`. Verified by: %s.\n\n",
+	fmt.Fprintf(&page, "Rounds: %s. Freeze: %s. Without the signal `cutover`, writes stay blocked for at most "+
+		"%s. Verification: %s.\n\n",
 		roundsText(plan), freezeText(plan), plan.Freeze.MaxDuration, verification(plan))
 	fmt.Fprintf(&page, "Signals, with or without a payload: %s.\n", requestNames())
 	return page.String()
@@ -185,10 +189,10 @@ func requestNames() string {
 func (a *app) printCLI(plan migration.Plan) error {
 	text, err := json.MarshalIndent(plan, "", "  ")
 	if err != nil {
-		return fail(exitFailed, "the plan can't be written as JSON: %w", err)
+		return fail(exitFailed, "can't write the plan as JSON: %w", err)
 	}
 	options := startOptions(plan)
-	inputFile := `"$plan"` // a new one: the script must overwrite none of the user's
+	inputFile := `"$plan"` // a new file: the script must not overwrite one of the user's
 	if a.json() {
 		inputFile = plan.Name + ".json"
 	}
@@ -202,7 +206,9 @@ func (a *app) printCLI(plan migration.Plan) error {
 		"--static-summary " + quote(options.StaticSummary),
 		"--input-file " + inputFile,
 	}
-	for _, setting := range []struct{ flag, value string }{{"--address", a.address}, {"--namespace", a.namespace}, {"--profile", a.profile}} {
+	for _, setting := range []struct{ flag, value string }{
+		{"--address", a.address}, {"--namespace", a.namespace}, {"--profile", a.profile},
+	} {
 		if setting.value != "" {
 			arguments = append(arguments, setting.flag+" "+quote(setting.value))
 		}
@@ -211,13 +217,14 @@ func (a *app) printCLI(plan migration.Plan) error {
 		return a.printJSON(map[string]any{"input": plan, "command": strings.Join(arguments, " ")})
 	}
 	a.printf("plan=$(mktemp)\ncat > \"$plan\" <<'PLAN'\n%s\nPLAN\n\n%s\n", text, strings.Join(arguments, " \\\n  "))
-	a.printf("\n# With tctl:\n# tctl workflow start --workflow_type %s --taskqueue %s --workflow_id %s --input_file %s\n",
+	a.printf("\n# With tctl:\n# tctl workflow start --workflow_type %s --taskqueue %s --workflow_id %s "+
+		"--input_file %s\n",
 		migration.WorkflowType, options.TaskQueue, options.ID, inputFile)
 	a.printf("# Next: %s\n", ofPlan(plan).command("watch"))
 	return nil
 }
 
-// quote makes one word of a POSIX shell.
+// quote makes one word for a POSIX shell.
 func quote(text string) string {
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

@@ -138,7 +138,7 @@ func TestTemporalIsFoundByFlagsAndEnvironment(t *testing.T) {
 	require.Equal(t, "tests", c.options.Namespace)
 
 	_, err := c.run(exitFailed, "status", "movies", "--profile", "nowhere")
-	require.Contains(t, err, "look at --profile")
+	require.Contains(t, err, "check --profile")
 }
 
 func TestTemporalThatIsNotThere(t *testing.T) {
@@ -148,14 +148,15 @@ func TestTemporalThatIsNotThere(t *testing.T) {
 	}
 	out, err := c.run(exitFailed, "status", "movies")
 	require.Empty(t, out)
-	require.Contains(t, err, "Temporal can't be reached at localhost:7233 (connection refused); set the address with --address, TEMPORAL_ADDRESS")
+	require.Contains(t, err, "can't reach Temporal at localhost:7233 (connection refused); set the address with "+
+		"--address, TEMPORAL_ADDRESS")
 }
 
 func TestErrorsOfTemporalBecomeSentences(t *testing.T) {
 	for want, problem := range map[string]error{
 		"has no namespace default":         serviceerror.NewNamespaceNotFound("default"),
 		"refuses access":                   serviceerror.NewPermissionDenied("no", ""),
-		"can't be reached":                 serviceerror.NewUnavailable("down"),
+		"can't reach Temporal at":          serviceerror.NewUnavailable("down"),
 		"Temporal at localhost:7233 answe": serviceerror.NewInternal("shard lost"),
 	} {
 		fake := newFake(t, moment{describeErr: problem})

@@ -14,10 +14,10 @@ func (a *app) statusCommand() *cobra.Command {
 	var flags targetFlags
 	command := &cobra.Command{
 		Use:   "status",
-		Short: "Show how a migration stands, and what would move it on",
-		Long: `Shows phase, rounds, indices, what the migration waits for and the command that
-moves it on. The exit code is 5 if it needs attention, 6 if it was aborted or has
-failed.`,
+		Short: "Show the state of a migration and the command that moves it on",
+		Long: `Shows the phase, the rounds, the indices, what the migration waits for, and the command
+that moves it on. The exit code is 5 if it needs attention, and 6 if it was aborted or
+has failed.`,
 		Example: "  starter status movies\n  starter status movies -o json",
 		RunE: func(c *cobra.Command, args []string) error {
 			t, err := a.target(flags, args)
@@ -62,7 +62,7 @@ func (a *app) statusPage(v view, t target) string {
 		section("Needs attention", a.attention(v.Attention))
 	}
 	section("Not moving", bullets(v.Problems))
-	section("Under way", a.underWay(v))
+	section("Running", a.underWay(v))
 	if v.Status == nil {
 		return page.String()
 	}
@@ -112,13 +112,14 @@ func (a *app) headline(v view) string {
 			row("Next round:", a.ago(s.NextRoundMillis))
 		}
 		if s.FreezeRequested {
-			row("Remembered:", "freeze, once the phase allows it")
+			row("Requested:", "freeze, as soon as the phase allows it")
 		}
 		if s.CutoverRequested && s.Phase.Frozen() {
-			row("Remembered:", "cutover, once the target is verified")
+			row("Requested:", "cutover, as soon as the target is verified")
 		}
 		if s.FrozenUntilMillis > 0 && s.FrozenSinceMillis > 0 {
-			row("Writes:", fmt.Sprintf("blocked since %s; given free again at %s without a cutover", a.ago(s.FrozenSinceMillis), a.ago(s.FrozenUntilMillis)))
+			row("Writes:", fmt.Sprintf("blocked since %s; without a cutover, snapferry removes the block at %s",
+				a.ago(s.FrozenSinceMillis), a.ago(s.FrozenUntilMillis)))
 		}
 		if s.Prediction != nil && s.Phase.BeforeFreeze() {
 			row("Window to expect:", describePrediction(*s.Prediction)+", as of "+a.ago(s.Prediction.AtMillis))
@@ -181,8 +182,9 @@ func (a *app) rounds(s migration.Status) string {
 		}
 		for _, r := range shown {
 			row(fmt.Sprint(r.Number), r.Kind, a.clock(r.StartTimeMillis),
-				fmt.Sprintf("%s in %s blobs", human.Size(r.BytesCopied), human.Count(r.BlobsCopied)), human.Size(r.BytesSkipped),
-				human.Span(r.SnapshotMillis), human.Span(r.CopyMillis), human.Span(r.RestoreMillis), human.Count(r.Docs))
+				fmt.Sprintf("%s in %s blobs", human.Size(r.BytesCopied), human.Count(r.BlobsCopied)),
+				human.Size(r.BytesSkipped), human.Span(r.SnapshotMillis), human.Span(r.CopyMillis),
+				human.Span(r.RestoreMillis), human.Count(r.Docs))
 		}
 	})
 }

@@ -19,7 +19,7 @@ type target struct {
 	name, id string
 }
 
-// ofPlan is what a plan is started as.
+// ofPlan is the migration or rehearsal that a plan starts.
 func ofPlan(plan migration.Plan) target {
 	if plan.Rehearsal {
 		return byID(plan.WorkflowID())
@@ -27,7 +27,7 @@ func ofPlan(plan migration.Plan) target {
 	return target{name: plan.Name, id: plan.WorkflowID()}
 }
 
-// kind is what messages call it.
+// kind is the word for it in messages.
 func (t target) kind() string {
 	if strings.HasPrefix(t.id, migration.RehearsalWorkflowID("")) {
 		return "rehearsal"
@@ -35,7 +35,7 @@ func (t target) kind() string {
 	return "migration"
 }
 
-// label is how messages name it.
+// label is its name in messages.
 func (t target) label() string {
 	if t.name != "" {
 		return t.name
@@ -65,7 +65,7 @@ func (f *targetFlags) add(command *cobra.Command) {
 	command.Use += " [NAME]"
 	command.Args = cobra.MaximumNArgs(1)
 	command.Flags().StringVarP(&f.workflowID, "workflow-id", "w", "", "workflow id, instead of the plan's name")
-	command.Flags().StringVarP(&f.file, "file", "f", "", "plan whose migration is meant, instead of its name; - for stdin")
+	command.Flags().StringVarP(&f.file, "file", "f", "", "plan of the migration, instead of its name; - for stdin")
 }
 
 func (a *app) target(f targetFlags, args []string) (target, error) {
@@ -76,7 +76,8 @@ func (a *app) target(f targetFlags, args []string) (target, error) {
 		}
 	}
 	if given != 1 {
-		return target{}, fail(exitUsage, "which migration? Give the plan's name, -w WORKFLOW-ID or -f PLAN, and only one of them")
+		return target{}, fail(exitUsage,
+			"which migration? Give the plan's name, -w WORKFLOW-ID or -f PLAN, and only one of them")
 	}
 	switch {
 	case f.file != "":
@@ -115,24 +116,24 @@ func (a *app) readPlan(path string) (migration.Plan, error) {
 		return plan, nil
 	}
 	exit := fail(exitUsage, "%w", invalidPlan(path, err))
-	exit.next = "mend the plan, then starter plan validate -f " + path
+	exit.next = "fix the plan, then starter plan validate -f " + path
 	return migration.Plan{}, exit
 }
 
 func (a *app) readFile(path string) ([]byte, error) {
 	switch path {
 	case "":
-		return nil, fail(exitUsage, "no plan is given: use -f PLAN, or -f - for stdin; `starter plan example` prints one")
+		return nil, fail(exitUsage, "no plan is given: use -f PLAN, or -f - for stdin; `starter plan example` prints a plan")
 	case "-":
 		data, err := io.ReadAll(a.in)
 		if err != nil {
-			return nil, fail(exitFailed, "the plan can't be read from stdin: %w", err)
+			return nil, fail(exitFailed, "can't read the plan from stdin: %w", err)
 		}
 		return data, nil
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fail(exitUsage, "the plan can't be read: %w", err)
+		return nil, fail(exitUsage, "can't read the plan: %w", err)
 	}
 	return data, nil
 }

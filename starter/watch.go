@@ -18,9 +18,9 @@ const defaultInterval = time.Second
 
 type watchOptions struct {
 	interval time.Duration
-	// until ends the watch in this phase; empty for the end of the migration.
+	// until ends the watch in this phase. If it is empty, the end of the migration does.
 	until migration.Phase
-	// attentionEnds ends the watch once a person is needed, for scripts.
+	// attentionEnds ends the watch when the migration needs attention, for scripts.
 	attentionEnds bool
 }
 
@@ -30,11 +30,11 @@ func (a *app) watchCommand() *cobra.Command {
 	var until string
 	command := &cobra.Command{
 		Use:   "watch",
-		Short: "Look on until a migration has ended",
-		Long: `Shows what happens as it happens, with progress bars on a terminal and as plain
-lines otherwise; with -o json, one line of JSON whenever something changes. Ends
-with the migration: exit code 0 if it completed, 6 if it was aborted or failed.
-Ctrl-C ends the watch only; the migration goes on.`,
+		Short: "Watch a migration until it ends",
+		Long: `Shows what happens while it happens: with progress bars on a terminal, else as plain
+lines. With -o json it prints a line of JSON whenever something changes. It ends with
+the migration: exit code 0 if that completed, 6 if it was aborted or failed.
+Ctrl-C ends the watch only. The migration goes on.`,
 		Example: `  starter watch movies
   starter watch movies --until awaitCutover --exit-on-attention    # for scripts`,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -58,14 +58,15 @@ Ctrl-C ends the watch only; the migration goes on.`,
 	}
 	flags.add(command)
 	command.Flags().DurationVar(&options.interval, "interval", defaultInterval, "time between two looks")
-	command.Flags().StringVar(&until, "until", "", "end once the migration is in this phase, for example awaitCutover")
-	command.Flags().BoolVar(&options.attentionEnds, "exit-on-attention", false, "end with exit code 5 once the migration needs attention")
+	command.Flags().StringVar(&until, "until", "", "end when the migration reaches this phase, for example awaitCutover")
+	command.Flags().BoolVar(&options.attentionEnds, "exit-on-attention", false, "end with exit code 5 when the migration needs attention")
 	return command
 }
 
 var phases = []migration.Phase{
-	migration.PhasePreflight, migration.PhasePrepare, migration.PhaseBaseline, migration.PhaseRounds, migration.PhaseReady, migration.PhaseFreeze,
-	migration.PhaseFinalRound, migration.PhaseVerify, migration.PhaseAwaitCutover, migration.PhaseCutover, migration.PhaseThaw, migration.PhaseAborting,
+	migration.PhasePreflight, migration.PhasePrepare, migration.PhaseBaseline, migration.PhaseRounds,
+	migration.PhaseReady, migration.PhaseFreeze, migration.PhaseFinalRound, migration.PhaseVerify,
+	migration.PhaseAwaitCutover, migration.PhaseCutover, migration.PhaseThaw, migration.PhaseAborting,
 	migration.PhaseRehearse, migration.PhaseCleanUp,
 }
 
@@ -80,7 +81,7 @@ func phase(name string) (migration.Phase, error) {
 		}
 		known += " " + string(p)
 	}
-	return "", fail(exitUsage, "--until %s is no phase; the phases are%s", name, known)
+	return "", fail(exitUsage, "--until %s is not a phase; the phases are%s", name, known)
 }
 
 // screen shows a migration while it is being watched.
@@ -92,14 +93,14 @@ type screen interface {
 	close()
 }
 
-// watch looks on until the end.
+// watch shows a migration until the watch ends, and says how it ended.
 func (a *app) watch(ctx context.Context, c *connection, t target, options watchOptions) error {
 	s := a.screen()
 	v, err := a.follow(ctx, c, t, options, s)
 	s.close()
 	switch {
 	case ctx.Err() != nil:
-		exit := fail(exitInterrupted, "interrupted; the migration goes on without being watched")
+		exit := fail(exitInterrupted, "interrupted; the migration goes on")
 		exit.next = t.command("watch")
 		return exit
 	case err != nil:
@@ -121,23 +122,23 @@ func (a *app) screen() screen {
 	return &plainScreen{app: a, narrator: narrator{app: a, progress: true}}
 }
 
-// patience is how many looks in a row may fail before the watch gives up.
-const patience = 30
+// mostFailedLooks is how many looks in a row may fail before the watch ends with an error.
+const mostFailedLooks = 30
 
 func (a *app) follow(ctx context.Context, c *connection, t target, options watchOptions, s screen) (view, error) {
-	silent := 0
+	failed := 0
 	var rate meter
 	for {
 		v, err := a.look(ctx, c, t, false)
 		switch {
-		case err != nil && passes(err) && silent < patience && ctx.Err() == nil:
-			if silent++; silent == 1 && !a.json() {
+		case err != nil && transient(err) && failed < mostFailedLooks && ctx.Err() == nil:
+			if failed++; failed == 1 && !a.json() {
 				s.say("Temporal does not answer; trying again")
 			}
 		case err != nil:
 			return view{}, err
 		default:
-			silent = 0
+			failed = 0
 			rate.measure(a.now(), v.copied)
 			s.show(v)
 			if ended(v, options) {
@@ -180,7 +181,7 @@ func (a *app) farewell(v view, t target) {
 			if w := v.report.FrozenWindow; w != nil {
 				a.printf("  Frozen window: %s.\n", describeWindow(*w))
 				if w.BlockedMillis > 0 {
-					a.printf("  Writes stood still for %s, from the block until the target took writes.\n", human.Span(w.BlockedMillis))
+					a.printf("  Writes were blocked for %s, until the target accepted writes.\n", human.Span(w.BlockedMillis))
 				}
 			}
 		}
@@ -196,7 +197,7 @@ func (a *app) farewell(v view, t target) {
 // verdict says whether an index is equal.
 func verdict(index migration.IndexResult) string {
 	if index.Moved && !index.Equal {
-		return "the source took writes meanwhile"
+		return "unknown, since the source took writes during the copy"
 	}
 	return equal(&index.Equal)
 }
@@ -228,7 +229,7 @@ type jsonScreen struct {
 func (j *jsonScreen) show(v view) {
 	line, err := json.Marshal(v)
 	if err != nil {
-		line, _ = json.Marshal(map[string]string{"failure": errors.Join(errors.New("the status can't be written"), err).Error()})
+		line, _ = json.Marshal(map[string]string{"failure": errors.Join(errors.New("can't write the status as JSON"), err).Error()})
 	}
 	if string(line) != j.last {
 		j.last = string(line)

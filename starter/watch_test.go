@@ -81,7 +81,7 @@ func TestAProblemWithAnotherReason(t *testing.T) {
 	require.Equal(t, []string{"not moving: no answer: too late"}, problem("no answer: too late"))
 	require.Equal(t, []string{"not moving: no answer: no poller"}, problem("no answer: no poller"))
 	require.Empty(t, problem("no answer: no poller"))
-	require.Equal(t, []string{"no longer: no answer"}, problem())
+	require.Equal(t, []string{"solved: no answer"}, problem())
 }
 
 func TestWatchAsJSONIsALineForEachChange(t *testing.T) {
@@ -130,7 +130,7 @@ func TestHowAWatchEnds(t *testing.T) {
 		fake := newFake(t, moment{describeErr: serviceerror.NewUnavailable("down")})
 		out, err := newConsole(t, fake).run(exitFailed, "watch", "movies")
 		require.Equal(t, 1, strings.Count(out, "Temporal does not answer; trying again"))
-		require.Contains(t, err, "can't be reached")
+		require.Contains(t, err, "can't reach Temporal")
 	})
 	t.Run("Ctrl-C", func(t *testing.T) {
 		fake := newFake(t, moment{status: inRounds(t)})
@@ -141,7 +141,7 @@ func TestHowAWatchEnds(t *testing.T) {
 			return ctx.Err()
 		}
 		require.Equal(t, exitInterrupted, execute(ctx, c.deps, []string{"watch", "movies"}))
-		require.Contains(t, c.err.String(), "the migration goes on without being watched\nNext: starter watch movies")
+		require.Contains(t, c.err.String(), "interrupted; the migration goes on\nNext: starter watch movies")
 	})
 }
 

@@ -16,9 +16,9 @@ import (
 	"go.temporal.io/sdk/contrib/envconfig"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/snapferry/snapferry/internal/serving"
 	"github.com/snapferry/snapferry/internal/version"
 	"github.com/snapferry/snapferry/migration"
+	"github.com/snapferry/snapferry/worker/serving"
 )
 
 // config is how a worker is set up.
@@ -53,7 +53,7 @@ const (
 	variableBuildID    = "TEMPORAL_WORKER_BUILD_ID"
 )
 
-// configError is a mistake in flags or environment.
+// configError is a mistake in the flags or the environment.
 type configError struct{ error }
 
 func (e *configError) Unwrap() error { return e.error }
@@ -68,36 +68,33 @@ func codeOf(err error) int {
 	return 1
 }
 
-// newCommand is the worker's command line; run gets a configuration that was
-// checked.
+// newCommand is the worker's command line. run gets a valid configuration.
 func newCommand(environment envconfig.EnvLookup, run func(context.Context, config) error) *cobra.Command {
 	var c config
 	command := &cobra.Command{
 		Use:   "worker",
 		Short: "Run snapferry's Temporal worker",
-		Long: `worker runs the workflow and the activities of snapferry until it gets SIGINT or
-SIGTERM. Then it takes no more work, hands back what it can't finish within the
-stop timeout, and ends; other workers go on where it stopped. A second signal
-ends it at once.
+		Long: `worker runs the workflows and the activities of snapferry until it gets SIGINT or
+SIGTERM. Then it accepts no more work, and finishes its tasks within the stop timeout.
+Other workers take over the rest. A second signal ends it immediately.
 
-Temporal is found as the temporal command line finds it: TEMPORAL_ADDRESS,
+The worker finds Temporal as the temporal command line does: TEMPORAL_ADDRESS,
 TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_*, or a profile
-(TEMPORAL_PROFILE) in its configuration file. While Temporal can't be reached,
-the worker waits for it.
+(TEMPORAL_PROFILE) in its configuration file. It waits until it can reach Temporal.
 
 Credentials for the source and S3 come from the AWS SDK's own chain
-(AWS_ACCESS_KEY_ID and so on, a profile, an instance's role). Everything else
-that is secret is named by the plans: env:NAME is a variable of this process,
-file:/PATH a file that it can read.
+(AWS_ACCESS_KEY_ID and so on, a profile, or the role of an instance). Plans name all
+other secrets: env:NAME is an environment variable of the worker, file:/PATH is a file
+that the worker can read.
 
-Every flag can be given as an environment variable: ` + variablePrefix + ` and its name in
-capitals, such as ` + variablePrefix + `MAX_COPIES. A flag comes before its variable.
+Every flag can also be an environment variable: ` + variablePrefix + ` and its name in
+capitals, such as ` + variablePrefix + `MAX_COPIES. The flag overrides the variable.
 
-` + variableDeployment + ` and ` + variableBuildID + ` together turn worker
-versioning on; then a version must be made current before any work arrives
+` + variableDeployment + ` and ` + variableBuildID + ` together turn on worker
+versioning. Then no work arrives until you make a version the current one
 (temporal worker deployment set-current-version).
 
-Exit codes: 0 stopped as asked, 1 failure, 2 wrong flags or configuration.`,
+Exit codes: 0 stopped by a signal, 1 failure, 2 wrong flags or configuration.`,
 		Example: `  worker
   worker --queues ` + migration.CopyTaskQueue + ` --max-copies 4     # copies only, where the bandwidth is
   worker --queues ` + migration.TaskQueue + ` --metrics-addr :9090`,
@@ -121,12 +118,13 @@ Exit codes: 0 stopped as asked, 1 failure, 2 wrong flags or configuration.`,
 	flags.StringVar(&c.namespace, "namespace", "", "Temporal namespace (default: TEMPORAL_NAMESPACE, the profile, or default)")
 	flags.StringVar(&c.profile, "profile", "", "profile in the temporal command line's configuration file")
 	flags.StringSliceVar(&c.queues, "queues", []string{migration.TaskQueue, migration.CopyTaskQueue}, "task queues to serve")
-	flags.IntVar(&c.maxActivities, "max-activities", serving.Activities, "activities other than copies that run at once")
-	flags.IntVar(&c.maxCopies, "max-copies", serving.Copies, "copies that run at once; each carries many objects at once")
-	flags.StringVar(&c.copyMemory, "copy-memory", "128MiB", "what all copies together hold of blobs in memory, at most")
-	flags.StringVar(&c.bandwidth, "bandwidth", "", "what all copies of this worker together read from S3, at most, such as 50MB/s, or file:PATH, which is read again every few seconds (default: no limit)")
-	flags.DurationVar(&c.stopTimeout, "stop-timeout", serving.StopTimeout, "time to finish or hand back work after a signal")
-	flags.StringVar(&c.metricsAddr, "metrics-addr", "", "serve Prometheus metrics at /metrics, and /healthz, on this host:port (default: off)")
+	flags.IntVar(&c.maxActivities, "max-activities", serving.Activities, "activities that run at the same time, without copies")
+	flags.IntVar(&c.maxCopies, "max-copies", serving.Copies, "copies that run at the same time; each copies many objects at the same time")
+	flags.StringVar(&c.copyMemory, "copy-memory", "128MiB", "most memory for blobs, of all copies together")
+	flags.StringVar(&c.bandwidth, "bandwidth", "", "the most that all copies of this worker together read from "+
+		"S3, such as 50MB/s, or file:PATH, which the worker reads again every few seconds (default: no limit)")
+	flags.DurationVar(&c.stopTimeout, "stop-timeout", serving.StopTimeout, "time to finish work after a signal")
+	flags.StringVar(&c.metricsAddr, "metrics-addr", "", "serve Prometheus metrics at /metrics, and health at /healthz, on this host:port (default: off)")
 	flags.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&c.logFormat, "log-format", formatJSON, "json or console")
 	return command
@@ -134,7 +132,7 @@ Exit codes: 0 stopped as asked, 1 failure, 2 wrong flags or configuration.`,
 
 func noArguments(args []string) error {
 	if len(args) > 0 {
-		return wrong("worker takes no arguments, and %q was given; see worker --help", args[0])
+		return wrong("worker takes no arguments, but got %q; see worker --help", args[0])
 	}
 	return nil
 }
@@ -173,16 +171,17 @@ func (c *config) complete(environment envconfig.EnvLookup) error {
 		return queue != migration.TaskQueue && queue != migration.CopyTaskQueue
 	}); {
 	case len(c.queues) == 0:
-		return wrong("--queues names no queue: use %s, %s or both", migration.TaskQueue, migration.CopyTaskQueue)
+		return wrong("--queues is empty: use %s, %s or both", migration.TaskQueue, migration.CopyTaskQueue)
 	case unknown >= 0:
-		return wrong("--queues: there is no task queue %s: use %s, %s or both", c.queues[unknown], migration.TaskQueue, migration.CopyTaskQueue)
+		return wrong("--queues: there is no task queue %s: use %s, %s or both",
+			c.queues[unknown], migration.TaskQueue, migration.CopyTaskQueue)
 	case c.maxActivities < 2:
-		// One slot could be taken by a poll while an unblock waits.
+		// With a single slot, a poll could delay an unblock.
 		return wrong("--max-activities is %d and must be at least 2", c.maxActivities)
 	case c.maxCopies < 1:
 		return wrong("--max-copies is %d and must be at least 1", c.maxCopies)
 	case c.memoryBytes() == 0:
-		return wrong("--copy-memory %s is no size: use a number with a unit, for example 128MiB", c.copyMemory)
+		return wrong("--copy-memory %s is not a size: use a number with a unit, for example 128MiB", c.copyMemory)
 	case c.stopTimeout <= 0:
 		return wrong("--stop-timeout is %s and must be more than 0, for example 30s", c.stopTimeout)
 	case c.logFormat != formatJSON && c.logFormat != formatConsole:
@@ -199,15 +198,18 @@ func (c *config) complete(environment envconfig.EnvLookup) error {
 	c.deployment, _ = environment.LookupEnv(variableDeployment)
 	c.buildID, _ = environment.LookupEnv(variableBuildID)
 	if (c.deployment == "") != (c.buildID == "") {
-		return wrong("%s and %s turn worker versioning on together: set both or none", variableDeployment, variableBuildID)
+		return wrong("%s and %s turn worker versioning on together: set both or neither", variableDeployment, variableBuildID)
 	}
 	return c.loadClient(environment)
 }
 
 func (c *config) loadClient(environment envconfig.EnvLookup) error {
-	options, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{ConfigFileProfile: c.profile, EnvLookup: environment})
+	options, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{
+		ConfigFileProfile: c.profile, EnvLookup: environment,
+	})
 	if err != nil {
-		return wrong("the configuration of Temporal's client can't be read: %w; look at --profile, the TEMPORAL_* variables and the temporal command line's configuration file", err)
+		return wrong("can't read the configuration of Temporal's client: %w; check --profile, the TEMPORAL_* "+
+			"variables and the configuration file of the temporal command line", err)
 	}
 	if c.address != "" {
 		options.HostPort = c.address
@@ -225,7 +227,7 @@ func (c *config) loadClient(environment envconfig.EnvLookup) error {
 	return nil
 }
 
-// memoryBytes is --copy-memory in bytes, 0 if it is none.
+// memoryBytes is --copy-memory in bytes, 0 if it is not a size.
 func (c *config) memoryBytes() int64 {
 	bytes, err := humanize.ParseBytes(c.copyMemory)
 	if err != nil || bytes > math.MaxInt64 {
@@ -234,5 +236,5 @@ func (c *config) memoryBytes() int64 {
 	return int64(bytes)
 }
 
-// versioned tells whether worker versioning is on.
+// versioned reports whether worker versioning is on.
 func (c config) versioned() bool { return c.deployment != "" }

@@ -26,8 +26,9 @@ func newLogger(c config, out io.Writer) (*zap.Logger, log.Logger) {
 		encoder = zapcore.NewConsoleEncoder(encoding)
 	}
 	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(out)), level)
-	// Through slog Temporal's caller and fields arrive as they are. The stack of an
-	// activity's error would only show the SDK; a panic's comes as a field.
-	temporal := log.NewStructuredLogger(slog.New(zapslog.NewHandler(core, zapslog.WithCaller(true), zapslog.AddStacktraceAt(slog.LevelError+1))))
+	// Through slog, Temporal's caller and fields arrive unchanged. The stack of an activity's error
+	// would only show the SDK, and that of a panic comes as a field.
+	handler := zapslog.NewHandler(core, zapslog.WithCaller(true), zapslog.AddStacktraceAt(slog.LevelError+1))
+	temporal := log.NewStructuredLogger(slog.New(handler))
 	return zap.New(core), temporal
 }

@@ -1,6 +1,9 @@
-// Command worker runs the workflow and the activities of snapferry. It holds
-// nothing that matters: any number of workers may run, and any of them may die
-// at any time.
+// Command worker runs the workflows and the activities of snapferry. It keeps no state: any number
+// of workers may run, and each may end at any time.
+//
+// It serves two task queues (register.go): one for the workflows and the short activities, one for
+// the copies, which may run elsewhere. config.go reads flags and environment, serve.go connects,
+// serves and stops, metrics.go shows the worker's metrics and health.
 package main
 
 import (
@@ -15,13 +18,13 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// A second signal ends the process at once.
+	// A second signal ends the process immediately.
 	context.AfterFunc(ctx, stop)
 	os.Exit(execute(ctx, os.Args[1:]))
 }
 
-// execute runs the command line and returns the exit code: 0 after a graceful
-// stop, 1 on failure, 2 for a configuration that is wrong.
+// execute runs the command line and returns the exit code: 0 after a graceful stop, 1 on failure, 2
+// for a wrong configuration.
 func execute(ctx context.Context, args []string) int {
 	command := newCommand(envconfig.EnvLookupOS, serve)
 	command.SetArgs(args)

@@ -21,13 +21,13 @@ import (
 	"github.com/snapferry/snapferry/internal/transfer"
 )
 
-// timeBuckets are for what Temporal measures in seconds: from a poll's latency
-// to the copy of a baseline. OpenTelemetry's own are for milliseconds.
+// timeBuckets are for the times that Temporal measures in seconds, from the latency of a poll to the
+// copy of a baseline. OpenTelemetry's own buckets are for milliseconds.
 var timeBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600}
 
-// observation is what a worker shows of itself on request.
+// observation is what a worker shows about itself on request.
 type observation struct {
-	// state is what /healthz says; empty while all is well.
+	// state is what /healthz says. It is empty while the worker works.
 	state    atomic.Pointer[string]
 	handler  http.Handler
 	metrics  client.MetricsHandler
@@ -40,7 +40,7 @@ func newObservation(logger *zap.Logger) (*observation, error) {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	reader, err := exporter.New(exporter.WithRegisterer(registry), exporter.WithoutScopeInfo(), exporter.WithoutTargetInfo())
 	if err != nil {
-		return nil, fmt.Errorf("the metrics can't be set up: %w", err)
+		return nil, fmt.Errorf("can't set up the metrics: %w", err)
 	}
 	provider := metric.NewMeterProvider(metric.WithReader(reader), metric.WithView(metric.NewView(
 		metric.Instrument{Kind: metric.InstrumentKindHistogram},
@@ -48,7 +48,7 @@ func newObservation(logger *zap.Logger) (*observation, error) {
 	)))
 	o := &observation{registry: registry, metrics: opentelemetry.NewMetricsHandler(opentelemetry.MetricsHandlerOptions{
 		Meter:                provider.Meter("temporal-sdk-go"),
-		OnError:              func(err error) { logger.Warn("a metric was not recorded", zap.Error(err)) },
+		OnError:              func(err error) { logger.Warn("can't record a metric", zap.Error(err)) },
 		UseMonotonicCounters: true,
 	})}
 	o.set("starting")
@@ -59,7 +59,7 @@ func newObservation(logger *zap.Logger) (*observation, error) {
 	return o, nil
 }
 
-// count shows what the copies have met.
+// count adds the counters of the copies.
 func (o *observation) count(copies *transfer.Stats) {
 	if o == nil {
 		return
@@ -69,10 +69,10 @@ func (o *observation) count(copies *transfer.Stats) {
 		value      *atomic.Int64
 	}{
 		{"read_bytes", "Bytes that copies have read from S3.", &copies.BytesRead},
-		{"resumed_bytes", "Bytes that stood in OSS already, in uploads of earlier attempts.", &copies.BytesResumed},
+		{"resumed_bytes", "Bytes that were in OSS already, in uploads of earlier attempts.", &copies.BytesResumed},
 		{"retries", "Requests of copies that were sent again.", &copies.Retries},
-		{"stalls", "Requests of copies that were ended because nothing moved.", &copies.Stalls},
-		{"corruptions", "Copies that were thrown away because their checksums differed.", &copies.Corruptions},
+		{"stalls", "Requests of copies that were ended because no bytes moved.", &copies.Stalls},
+		{"corruptions", "Copies that were discarded because their checksums differed.", &copies.Corruptions},
 	} {
 		o.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Namespace: "snapferry", Subsystem: "copy", Name: counter.name + "_total", Help: counter.help,
@@ -80,7 +80,7 @@ func (o *observation) count(copies *transfer.Stats) {
 	}
 }
 
-// set says what the worker is at; empty once it works.
+// set says what the worker does while it does not serve yet or any more; empty while it serves.
 func (o *observation) set(state string) {
 	if o != nil {
 		o.state.Store(&state)
@@ -95,18 +95,17 @@ func (o *observation) health(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintln(w, "ok")
 }
 
-// listen serves until the context ends. An address that can't be listened on is
-// a mistake in the configuration.
+// listen serves until the context ends. An unusable address is a mistake in the configuration.
 func (o *observation) listen(ctx context.Context, address string, logger *zap.Logger) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
-		return wrong("--metrics-addr %s can't be listened on: %w; give a free host:port, for example :9090", address, err)
+		return wrong("can't listen on --metrics-addr %s: %w; use a free host:port, for example :9090", address, err)
 	}
 	server := &http.Server{Handler: o.handler, ReadHeaderTimeout: 10 * time.Second}
-	context.AfterFunc(ctx, func() { _ = server.Close() }) // nothing is lost with a page half sent
+	context.AfterFunc(ctx, func() { _ = server.Close() }) // nobody needs the rest of a page
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			logger.Error("metrics are not served any more", zap.Error(err))
+			logger.Error("stopped serving metrics", zap.Error(err))
 		}
 	}()
 	logger.Info("serving metrics", zap.String("address", listener.Addr().String()))

@@ -8,8 +8,8 @@ import (
 	"github.com/snapferry/snapferry/workflows"
 )
 
-// register makes known what is served on a queue: copies have one of their own,
-// so that a copy never keeps an unblock waiting for a slot.
+// register registers what a worker serves on a queue. Copies have a queue of their own, so that a
+// copy never delays an unblock.
 func register(registry worker.Registry, queue string, copier *activities.Copier) {
 	if queue == migration.CopyTaskQueue {
 		copier.Register(registry)

@@ -17,17 +17,17 @@ import (
 
 	"github.com/snapferry/snapferry/activities"
 	"github.com/snapferry/snapferry/internal/pause"
-	"github.com/snapferry/snapferry/internal/serving"
 	"github.com/snapferry/snapferry/internal/version"
+	"github.com/snapferry/snapferry/worker/serving"
 )
 
 // serve runs the workers until the context ends or one of them fails.
 func serve(ctx context.Context, c config) error {
 	logger, temporalLogger := newLogger(c, os.Stderr)
-	defer func() { _ = logger.Sync() }() // stderr may not be able to
+	defer func() { _ = logger.Sync() }() // a terminal can't sync
 	c.client.Logger = temporalLogger
 
-	// Metrics and health outlive ctx, so that a stop can be looked at.
+	// Metrics and health outlive ctx, so that people can watch a stop.
 	observing, done := context.WithCancel(context.WithoutCancel(ctx))
 	defer done()
 	var o *observation
@@ -46,7 +46,7 @@ func serve(ctx context.Context, c config) error {
 	temporal, err := connect(ctx, c.client, logger, pause.For)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil // asked to stop before it began
+			return nil // stopped before it began
 		}
 		return err
 	}
@@ -72,15 +72,17 @@ func serve(ctx context.Context, c config) error {
 		return err
 	}
 	o.set("")
-	logger.Info("worker has started", zap.Stringer("version", version.Get()), zap.Strings("queues", c.queues), zap.String("address", c.client.HostPort), zap.String("namespace", c.client.Namespace),
-		zap.Int("maxActivities", c.maxActivities), zap.Int("maxCopies", c.maxCopies), zap.Bool("versioned", c.versioned()))
+	logger.Info("worker has started", zap.Stringer("version", version.Get()), zap.Strings("queues", c.queues),
+		zap.String("address", c.client.HostPort), zap.String("namespace", c.client.Namespace),
+		zap.Int("maxActivities", c.maxActivities), zap.Int("maxCopies", c.maxCopies),
+		zap.Bool("versioned", c.versioned()))
 
 	var failure error
 	select {
 	case <-ctx.Done():
-		logger.Info("stopping: no new work is taken", zap.Duration("stopTimeout", c.stopTimeout))
+		logger.Info("stopping: the worker accepts no new work", zap.Duration("stopTimeout", c.stopTimeout))
 	case failure = <-fatal:
-		failure = fmt.Errorf("the worker can't go on: %w", failure)
+		failure = fmt.Errorf("the worker can't continue: %w", failure)
 	}
 	o.set("stopping")
 	stop(workers)
@@ -88,8 +90,7 @@ func serve(ctx context.Context, c config) error {
 	return failure
 }
 
-// start starts a worker for each queue. If one can't be started the others are
-// stopped again.
+// start starts a worker for each queue. If one fails to start, it stops the others.
 func start(temporal client.Client, c config, copier *activities.Copier, fatal func(error)) ([]worker.Worker, error) {
 	var workers []worker.Worker
 	for _, queue := range c.queues {
@@ -97,14 +98,14 @@ func start(temporal client.Client, c config, copier *activities.Copier, fatal fu
 		register(w, queue, copier)
 		if err := w.Start(); err != nil {
 			stop(workers)
-			return nil, fmt.Errorf("the worker for task queue %s can't be started: %w", queue, err)
+			return nil, fmt.Errorf("can't start the worker for task queue %s: %w", queue, err)
 		}
 		workers = append(workers, w)
 	}
 	return workers, nil
 }
 
-// stop waits for all workers at once: each takes up to the stop timeout.
+// stop stops all workers at the same time, since each may take the stop timeout.
 func stop(workers []worker.Worker) {
 	var stopping sync.WaitGroup
 	for _, w := range workers {
@@ -129,9 +130,11 @@ func options(c config, queue string, fatal func(error)) worker.Options {
 	return o
 }
 
-// connect waits until Temporal answers and knows the namespace. What another
-// try can't mend ends it.
-func connect(ctx context.Context, options client.Options, logger *zap.Logger, wait func(context.Context, time.Duration) error) (client.Client, error) {
+// connect waits until Temporal answers and knows the namespace. An error that another try can't fix
+// ends the wait.
+func connect(
+	ctx context.Context, options client.Options, logger *zap.Logger, wait func(context.Context, time.Duration) error,
+) (client.Client, error) {
 	const first, most = time.Second, 15 * time.Second
 	for next := first; ; next = min(2*next, most) {
 		temporal, err := dial(ctx, options)
@@ -167,13 +170,16 @@ func dial(ctx context.Context, options client.Options) (client.Client, error) {
 	return temporal, nil
 }
 
-// hopeless makes a sentence of an error that waiting doesn't mend.
+// hopeless explains an error that waiting can't fix; nil for any other.
 func hopeless(err error, options client.Options) error {
 	if _, ok := errors.AsType[*serviceerror.NamespaceNotFound](err); ok {
-		return wrong("Temporal at %s has no namespace %s: set TEMPORAL_NAMESPACE or --namespace, or create it (temporal operator namespace create)", options.HostPort, options.Namespace)
+		return wrong("Temporal at %s has no namespace %s: set TEMPORAL_NAMESPACE or --namespace, or create it "+
+			"(temporal operator namespace create)", options.HostPort, options.Namespace)
 	}
 	if _, ok := errors.AsType[*serviceerror.PermissionDenied](err); ok {
-		return wrong("Temporal at %s refuses access to namespace %s: %w; look at TEMPORAL_API_KEY or the client certificate", options.HostPort, options.Namespace, err)
+		return wrong("Temporal at %s refuses access to namespace %s: %w; check TEMPORAL_API_KEY or the "+
+			"client certificate",
+			options.HostPort, options.Namespace, err)
 	}
 	return nil
 }

@@ -136,11 +136,11 @@ func TestAWrongConfigurationIsExplained(t *testing.T) {
 		args        []string
 	}{
 		"there is no task queue snapfery: use snapferry, snapferry-copy or both": {nil, []string{"--queues", "snapfery"}},
-		"--queues names no queue":                         {nil, []string{"--queues", ","}},
+		"--queues is empty":                               {nil, []string{"--queues", ","}},
 		"--max-activities is 1":                           {nil, []string{"--max-activities", "1"}},
-		"--copy-memory much is no size":                   {nil, []string{"--copy-memory", "much"}},
+		"--copy-memory much is not a size":                {nil, []string{"--copy-memory", "much"}},
 		"--bandwidth: \"fast\" is not a rate":             {nil, []string{"--bandwidth", "fast"}},
-		"--bandwidth: the limit can't be read":            {nil, []string{"--bandwidth", "file:/nowhere/limit"}},
+		"--bandwidth: can't read the limit":               {nil, []string{"--bandwidth", "file:/nowhere/limit"}},
 		"--max-copies is 0":                               {nil, []string{"--max-copies", "0"}},
 		"--stop-timeout is 0s":                            {nil, []string{"--stop-timeout", "0s"}},
 		"--log-format xml":                                {nil, []string{"--log-format", "xml"}},
@@ -149,7 +149,7 @@ func TestAWrongConfigurationIsExplained(t *testing.T) {
 		"worker takes no arguments":                       {nil, []string{"start"}},
 		"the environment variable SNAPFERRY_MAX_COPIES":   {variables{"SNAPFERRY_MAX_COPIES": "many"}, nil},
 		"TEMPORAL_WORKER_BUILD_ID turn worker versioning": {variables{"TEMPORAL_DEPLOYMENT_NAME": "d"}, nil},
-		"look at --profile":                               {nil, []string{"--profile", "nowhere"}},
+		"check --profile":                                 {nil, []string{"--profile", "nowhere"}},
 	} {
 		_, err := configured(t, test.environment, test.args...)
 		require.ErrorContains(t, err, want)
@@ -157,7 +157,7 @@ func TestAWrongConfigurationIsExplained(t *testing.T) {
 	}
 }
 
-// The queues' slots are apart, so that copies never keep an unblock waiting.
+// Each queue has slots of its own, so that a copy never delays an unblock.
 func TestOptions(t *testing.T) {
 	c := config{maxActivities: 50, maxCopies: 2, stopTimeout: 30 * time.Second}
 	all, copies := options(c, migration.TaskQueue, nil), options(c, migration.CopyTaskQueue, nil)
@@ -201,7 +201,7 @@ func TestItWaitsForTemporal(t *testing.T) {
 	require.Contains(t, log.String(), address)
 }
 
-func TestWhatWaitingDoesNotMend(t *testing.T) {
+func TestWhatWaitingDoesNotFix(t *testing.T) {
 	options := client.Options{HostPort: "temporal:7233", Namespace: "search"}
 	err := hopeless(serviceerror.NewNamespaceNotFound("search"), options)
 	require.ErrorContains(t, err, "Temporal at temporal:7233 has no namespace search: set TEMPORAL_NAMESPACE")
@@ -244,7 +244,7 @@ func TestAnAddressThatIsTaken(t *testing.T) {
 	o, err := newObservation(zap.NewNop())
 	require.NoError(t, err)
 	err = o.listen(t.Context(), listener.Addr().String(), zap.NewNop())
-	require.ErrorContains(t, err, "can't be listened on")
+	require.ErrorContains(t, err, "can't listen on --metrics-addr")
 	require.Equal(t, 2, codeOf(err))
 }
 

@@ -16,8 +16,8 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/snapferry/snapferry/activities"
-	"github.com/snapferry/snapferry/internal/serving"
 	"github.com/snapferry/snapferry/migration"
+	"github.com/snapferry/snapferry/worker/serving"
 	"github.com/snapferry/snapferry/workflows"
 )
 

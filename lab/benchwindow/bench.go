@@ -108,7 +108,7 @@ func newBench(ctx context.Context, dir string, out io.Writer, o options) (_ *ben
 	b.say("starting Elasticsearch %s and %s, S3, OSS, Temporal and a worker", lab.SourceVersion, lab.TargetVersion)
 	b.lab, err = lab.Start(ctx, lab.Options{
 		Dir: filepath.Join(dir, "lab"), Parts: []lab.Part{lab.PartOSS, lab.PartTemporal, lab.PartTarget, lab.PartSource}, S3Endpoint: b.s3.S3URL(),
-		SourceSettings: map[string]string{"thread_pool.snapshot.max": snapshotThreads},
+		SourceSettings: map[string]string{"thread_pool.snapshot.max": snapshotThreads}, Measured: true,
 	})
 	if err != nil {
 		return nil, err

@@ -38,7 +38,7 @@ func TestOtherVersions(t *testing.T) {
 			out, err := s.rig.Starter(s.ctx, "audit", "-f", filepath.Join(s.lab.Dir, name+".yaml"), "--deep")
 			require.NoError(t, err)
 			require.Zero(t, out.Code, out.Stdout+out.Stderr)
-			require.Contains(t, out.Stdout, "whole")
+			require.Contains(t, out.Stdout, "complete")
 		})
 	}
 }

@@ -10,6 +10,8 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/internal/version"
 )
 
 // wire answers every request with the same range, and keeps the last one.
@@ -68,6 +70,7 @@ func TestDirect(t *testing.T) {
 			for _, name := range []string{"Range", "If-Match", "X-Amz-Content-Sha256", "X-Amz-Security-Token", "User-Agent", "Accept-Encoding"} {
 				require.Equal(t, slow.Header.Get(name), direct.Header.Get(name), name)
 			}
+			require.Contains(t, direct.Header.Get("User-Agent"), version.UserAgent())
 			require.Equal(t, "bytes=3-7", direct.Header.Get("Range"))
 			require.Equal(t, `"abc"`, direct.Header.Get("If-Match"))
 			scope := func(r *http.Request) string { return strings.Split(r.Header.Get("Authorization"), ",")[0] }
