@@ -82,7 +82,7 @@ func (a *Activities) Register(registry worker.ActivityRegistry) {
 		migration.ActivitySetThrottles:           a.SetThrottles,
 		migration.ActivityRestoreThrottles:       a.RestoreThrottles,
 		migration.ActivityAwaitFreeSlot:          a.AwaitFreeSlot,
-		migration.ActivityLiftBlock:              a.LiftBlock,
+		migration.ActivityLiftBlock:              a.RemoveBlock,
 		migration.ActivityVerifyTarget:           a.VerifyTarget,
 		migration.ActivityOpenTargetForWrites:    a.OpenTargetForWrites,
 		migration.ActivityCallWebhook:            a.CallWebhook,

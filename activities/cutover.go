@@ -46,7 +46,7 @@ func (a *Activities) OpenTargetForWrites(ctx context.Context, in migration.Hando
 		if err != nil {
 			return none{}, err
 		}
-		return none{}, worst(eachIndex(names, func(name string) error { return writable(ctx, client, name, found[name]) }))
+		return none{}, retryableFirst(eachIndex(names, func(name string) error { return writable(ctx, client, name, found[name]) }))
 	})
 	return err
 }

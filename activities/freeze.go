@@ -88,7 +88,7 @@ func (a *Activities) AwaitStandstill(ctx context.Context, in migration.IndicesRe
 		if still.Marks, err = a.standstill(ctx, client, in, p); err != nil {
 			return still, err
 		}
-		if err := worst(eachIndex(in.Indices, func(name string) error {
+		if err := retryableFirst(eachIndex(in.Indices, func(name string) error {
 			blocked, err := client.ProbeWrite(ctx, name, "")
 			if err == nil && !blocked {
 				err = fail(migration.ErrorNoStandstill, "probe index %s on %s: it takes writes although %s was set", name, client.Host(), writeBlock)
@@ -107,7 +107,7 @@ func (a *Activities) AwaitStandstill(ctx context.Context, in migration.IndicesRe
 
 // mark changes with every write to a shard: with its sequence number, or before
 // 6.0 with its counters, which begin anew when the shard moves.
-func mark(s elastic.ShardCounters) string {
+func writeMark(s elastic.ShardCounters) string {
 	if s.SeqNo != nil {
 		return fmt.Sprintf("sequence number %d", s.SeqNo.Max)
 	}
@@ -131,7 +131,7 @@ func (a *Activities) standstill(ctx context.Context, client *elastic.Client, in 
 		if equal >= standstillSamples {
 			marks := migration.ShardMarks{}
 			for _, s := range counters { // sorted by index and shard, and none is missing
-				marks[s.Index] = append(marks[s.Index], mark(s))
+				marks[s.Index] = append(marks[s.Index], writeMark(s))
 			}
 			return marks, nil
 		}
@@ -183,7 +183,7 @@ func shardDocs(ctx context.Context, client *elastic.Client, indices []string) (m
 // must not stay blocked for that. It goes on after a failure, so that one index
 // keeps no other blocked, and never gives up on an answer that it doesn't
 // understand.
-func (a *Activities) LiftBlock(ctx context.Context, in migration.LiftRequest) error {
+func (a *Activities) RemoveBlock(ctx context.Context, in migration.LiftRequest) error {
 	_, err := persist(ctx, a, "lifting the write block from the source", func(ctx context.Context, _ *pulse) (none, error) {
 		if len(in.Found) == 0 {
 			return none{}, nil
@@ -192,15 +192,15 @@ func (a *Activities) LiftBlock(ctx context.Context, in migration.LiftRequest) er
 		if err != nil {
 			return none{}, err
 		}
-		refused, failures := a.lift(ctx, client, in.Found)
+		refused, failures := a.removeBlocks(ctx, client, in.Found)
 		present, _, err := client.Present(ctx, slices.Sorted(maps.Keys(in.Found)))
 		if err != nil {
-			return none{}, worst(append(failures, err))
+			return none{}, retryableFirst(append(failures, err))
 		}
 		// An index that vanished needs no lifting; what the cluster says of one that it refused is known.
 		names := slices.DeleteFunc(slices.Sorted(maps.Keys(present)), func(name string) bool { return refused[name] })
-		return none{}, worst(append(failures, eachIndex(names, func(name string) error {
-			return a.lifted(ctx, client, present[name], in.Found[name])
+		return none{}, retryableFirst(append(failures, eachIndex(names, func(name string) error {
+			return a.checkRemoved(ctx, client, present[name], in.Found[name])
 		})...))
 	})
 	return err
@@ -209,7 +209,7 @@ func (a *Activities) LiftBlock(ctx context.Context, in migration.LiftRequest) er
 // lift sets the block of each index to what was found: usually nothing, for all
 // of them in one call. It gives the indices for which that was refused; one that
 // is said to be missing is none of them: lifted looks at all that are there.
-func (a *Activities) lift(ctx context.Context, client *elastic.Client, found migration.Blocks) (refused map[string]bool, failures []error) {
+func (a *Activities) removeBlocks(ctx context.Context, client *elastic.Client, found migration.Blocks) (refused map[string]bool, failures []error) {
 	var ours, explicit []string
 	for _, name := range slices.Sorted(maps.Keys(found)) {
 		if _, had := found[name][writeBlock]; had {
@@ -253,7 +253,7 @@ func unset(ctx context.Context, client *elastic.Client) any {
 }
 
 // lifted checks one index: our block is gone, and a write would get through.
-func (a *Activities) lifted(ctx context.Context, client *elastic.Client, index elastic.Index, found map[string]string) error {
+func (a *Activities) checkRemoved(ctx context.Context, client *elastic.Client, index elastic.Index, found map[string]string) error {
 	name := index.Name
 	settings, err := client.IndexSettings(ctx, []string{name})
 	if elastic.KindOf(err) == elastic.Missing {
@@ -302,7 +302,7 @@ func forbidden(blocks map[string]string) bool {
 
 // worst picks the error that decides: one that no retry mends comes only after
 // all that a retry may mend are gone.
-func worst(failures []error) error {
+func retryableFirst(failures []error) error {
 	for _, err := range failures {
 		if !permanent(err) {
 			return err

@@ -265,10 +265,11 @@ func (a *Activities) MeasureFootprint(ctx context.Context, in migration.Rehearse
 	})
 }
 
-type heap struct{ objects, bytes int64 }
+// usage is what stands below a base path.
+type usage struct{ objects, bytes int64 }
 
 // below sums up what stands below the run's base path, in S3 or in OSS.
-func (a *Activities) below(ctx context.Context, run migration.Run, at side) (sum heap, err error) {
+func (a *Activities) below(ctx context.Context, run migration.Run, at side) (sum usage, err error) {
 	var reader objectstore.Reader
 	if at == onSource {
 		reader, err = a.source(ctx, run)
@@ -276,11 +277,11 @@ func (a *Activities) below(ctx context.Context, run migration.Run, at side) (sum
 		reader, err = a.sink(ctx, run)
 	}
 	if err != nil {
-		return heap{}, err
+		return usage{}, err
 	}
 	for object, err := range reader.List(ctx, "") {
 		if err != nil {
-			return heap{}, err
+			return usage{}, err
 		}
 		sum.objects++
 		sum.bytes += object.Size

@@ -119,7 +119,7 @@ func (a *Activities) UnregisterRepositories(ctx context.Context, run migration.R
 				failures = append(failures, err)
 			}
 		}
-		return none{}, worst(failures)
+		return none{}, retryableFirst(failures)
 	})
 	return err
 }

@@ -80,7 +80,7 @@ func (r *restoring) visible(ctx context.Context) error {
 			return nil
 		case elastic.KindOf(err) != elastic.Missing:
 			return err
-		case attempt == patience:
+		case attempt == patientPolls:
 			return fail(migration.ErrorRepository, "look for snapshot %s on %s: the target doesn't see it although it was published: %w", r.in.Snapshot.Name, r.client.Host(), err)
 		}
 		// The listing of a store may be behind for a moment.
@@ -137,7 +137,7 @@ func (r *restoring) free(ctx context.Context) (freed bool, err error) {
 	stuck := stuckIn(copies, r.repository)
 	var failed []failedShard
 	for _, c := range copies {
-		if c.Primary && lost(c) && slices.Contains(stuck, c.Index) {
+		if c.Primary && failedForGood(c) && slices.Contains(stuck, c.Index) {
 			failed = append(failed, failedShard{c.Index, fmt.Sprintf("%s: %s", c, reasonOf(c))})
 		}
 	}
@@ -275,7 +275,7 @@ func (r *restoring) finish(ctx context.Context) (migration.RestoreResult, error)
 	var headway shardsState
 	moved, vanished := r.now(), 0
 	for {
-		state, err := r.look(ctx)
+		state, err := r.state(ctx)
 		if err != nil {
 			return migration.RestoreResult{}, err
 		}
@@ -288,15 +288,15 @@ func (r *restoring) finish(ctx context.Context) (migration.RestoreResult, error)
 		}
 		if state.absent == "" {
 			vanished = 0
-		} else if vanished++; vanished > patience {
+		} else if vanished++; vanished > patientPolls {
 			// The next attempt restores it again.
 			return migration.RestoreResult{}, passing(retryInternal, fmt.Sprintf("restore snapshot %s on %s: index %s vanished meanwhile", r.in.Snapshot.Name, r.client.Host(), state.absent), 0)
 		}
 		if !state.sameAs(headway) {
 			headway, moved = state, r.now()
 		}
-		if state.homeless != "" && r.now().Sub(moved) > standstillOfRestore {
-			return migration.RestoreResult{}, fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s: nothing moved for %s: %s", r.in.Snapshot.Name, r.client.Host(), standstillOfRestore, state.homeless)
+		if state.unassigned != "" && r.now().Sub(moved) > standstillOfRestore {
+			return migration.RestoreResult{}, fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s: nothing moved for %s: %s", r.in.Snapshot.Name, r.client.Host(), standstillOfRestore, state.unassigned)
 		}
 		if err := r.wait(ctx, &polls); err != nil {
 			return migration.RestoreResult{}, err
@@ -309,7 +309,7 @@ type shardsState struct {
 	started, total   int
 	restored, reused int64
 	bytes            int64
-	homeless         string // a primary without a place, in words
+	unassigned       string // a primary without a place, in words
 	absent           string // an index without any shard
 	failed           []failedShard
 }
@@ -319,17 +319,17 @@ type failedShard struct{ index, why string }
 func (s shardsState) done() bool { return s.started == s.total }
 
 func (s shardsState) sameAs(other shardsState) bool {
-	return s.started == other.started && s.restored == other.restored && s.reused == other.reused && s.homeless == other.homeless
+	return s.started == other.started && s.restored == other.restored && s.reused == other.reused && s.unassigned == other.unassigned
 }
 
 func (s shardsState) progress(doing string) migration.Progress {
 	return migration.Progress{
 		Doing: doing, ShardsDone: s.started, ShardsTotal: s.total,
-		BytesDone: s.restored + s.reused, BytesTotal: s.bytes, Waiting: s.homeless,
+		BytesDone: s.restored + s.reused, BytesTotal: s.bytes, Waiting: s.unassigned,
 	}
 }
 
-func (r *restoring) look(ctx context.Context) (shardsState, error) {
+func (r *restoring) state(ctx context.Context) (shardsState, error) {
 	names := migration.IndexNames(r.in.Indices)
 	// The routing table first: a primary that is started there has its recovery
 	// in the later answer, complete.
@@ -356,7 +356,7 @@ func (r *restoring) look(ctx context.Context) (shardsState, error) {
 		case !c.Primary:
 		case c.Started():
 			state.started++
-		case lost(c) || r.shunned(c):
+		case failedForGood(c) || r.refusedByAllNodes(c):
 			why := fmt.Sprintf("%s: %s", c, reasonOf(c))
 			if first := r.first[c.String()]; strings.Contains(why, leftovers) {
 				if strings.Contains(first, leftovers) {
@@ -365,8 +365,8 @@ func (r *restoring) look(ctx context.Context) (shardsState, error) {
 				why += "; that is only the last attempt, the first one's reason: " + first
 			}
 			state.failed = append(state.failed, failedShard{c.Index, why})
-		case c.State == "UNASSIGNED" && state.homeless == "":
-			state.homeless = fmt.Sprintf("%s has no place on any node: %s", c, reasonOf(c))
+		case c.State == "UNASSIGNED" && state.unassigned == "":
+			state.unassigned = fmt.Sprintf("%s has no place on any node: %s", c, reasonOf(c))
 		}
 	}
 	for _, v := range recoveries {
@@ -391,10 +391,10 @@ const leftovers = "FileAlreadyExistsException"
 // attempts Elasticsearch leaves a shard alone.
 const lastAllocation = 5
 
-// lost tells whether a primary has failed for good. Elasticsearch itself says so
+// failedForGood tells whether a primary has failed for good. Elasticsearch itself says so
 // only for corrupt data before 6.2; any other failure leaves the shard
 // unassigned for ever, and every later restore refused (issue 27493).
-func lost(c elastic.ShardCopy) bool {
+func failedForGood(c elastic.ShardCopy) bool {
 	return failedOnce(c) && c.Unassigned.FailedAttempts >= lastAllocation
 }
 
@@ -402,15 +402,15 @@ func failedOnce(c elastic.ShardCopy) bool {
 	return c.State == "UNASSIGNED" && c.Unassigned != nil && c.Unassigned.Reason == "ALLOCATION_FAILED"
 }
 
-// shunned tells whether a primary failed and no node will take it again, as from
+// refusedByAllNodes tells whether a primary failed and no node will take it again, as from
 // 6.2 on after corrupt data. Between two attempts that may be so for a moment.
-func (r *restoring) shunned(c elastic.ShardCopy) bool {
+func (r *restoring) refusedByAllNodes(c elastic.ShardCopy) bool {
 	if !failedOnce(c) || c.Unassigned.AllocationStatus != "deciders_no" {
 		return false
 	}
 	key := fmt.Sprintf("%s %d", c, c.Unassigned.FailedAttempts)
 	r.refused[key]++
-	return r.refused[key] > patience
+	return r.refused[key] > patientPolls
 }
 
 func reasonOf(c elastic.ShardCopy) string {

@@ -191,7 +191,7 @@ func TestShardThatNoNodeTakesAgain(t *testing.T) {
 	w.to.FailShard("movies", "CorruptIndexException[checksum failed]", 1)
 	w.to.FailShard("movies", "CorruptIndexException[checksum failed]", 1)
 	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "after 1 attempts", "checksum failed")
-	require.Greater(t, len(w.to.Requests("GET /_cluster/state/routing_table/*")), patience, "it was given time")
+	require.Greater(t, len(w.to.Requests("GET /_cluster/state/routing_table/*")), patientPolls, "it was given time")
 }
 
 func TestRestoreThatIsRefusedSaysWhy(t *testing.T) {

@@ -58,7 +58,7 @@ func (a *Activities) AwaitFreeSlot(ctx context.Context, in migration.FreeSlotReq
 			now := a.now()
 			var found []obstacle
 			for _, s := range slots {
-				found = append(found, s.look(ctx, now, time.Duration(in.PredictedWindowMillis)*time.Millisecond)...)
+				found = append(found, s.obstacles(ctx, now, time.Duration(in.PredictedWindowMillis)*time.Millisecond)...)
 			}
 			if ctx.Err() != nil {
 				return migration.FreeSlot{}, ctx.Err()
@@ -132,14 +132,14 @@ type slot struct {
 	automatic []*schedule
 	others    []string // repositories that are nobody's we know
 
-	mute  bool // the service doesn't offer GET /_snapshot/_status
-	blind string
+	noStatusAPI  bool   // the service doesn't offer GET /_snapshot/_status
+	noCurrentAPI string // why it doesn't tell what runs in a repository either
 }
 
-// look tells what stands in the way on this cluster now. A question that isn't
+// obstacles tells what stands in the way on this cluster now. A question that isn't
 // answered stands in the way, too, until it is or the deadline passes; one that is
 // refused for good doesn't.
-func (s *slot) look(ctx context.Context, now time.Time, window time.Duration) (found []obstacle) {
+func (s *slot) obstacles(ctx context.Context, now time.Time, window time.Duration) (found []obstacle) {
 	if err := s.discover(ctx); err != nil {
 		return []obstacle{s.unanswered(err)}
 	}
@@ -199,25 +199,25 @@ func (s *slot) discover(ctx context.Context) error {
 // running gives the snapshots under way; if the service doesn't let us ask for
 // those of all repositories, those in the ones that count.
 func (s *slot) running(ctx context.Context) ([]elastic.RunningSnapshot, error) {
-	if !s.mute {
+	if !s.noStatusAPI {
 		running, err := s.client.RunningSnapshots(ctx)
 		if err == nil || !permanent(err) {
 			return running, err
 		}
-		s.mute = true
+		s.noStatusAPI = true
 	}
 	var running []elastic.RunningSnapshot
 	repositories := []string{s.own}
 	for _, automatic := range s.automatic {
 		repositories = append(repositories, automatic.repository)
 	}
-	s.blind = ""
+	s.noCurrentAPI = ""
 	for _, repository := range repositories {
 		current, err := s.client.CurrentSnapshots(ctx, repository)
 		switch {
 		case elastic.KindOf(err) == elastic.Missing:
 		case err != nil && permanent(err):
-			s.blind = err.Error()
+			s.noCurrentAPI = err.Error()
 		case err != nil:
 			return nil, err
 		}
@@ -234,8 +234,8 @@ func (s *slot) warnings(now time.Time) (all []string) {
 		all = append(all, fmt.Sprintf("the repositories of the %s can't be listed, so only %s were looked at: %s",
 			s.at, strings.Join(automaticRepositories[s.at], ", "), s.unlisted))
 	}
-	if s.blind != "" {
-		all = append(all, fmt.Sprintf("whether a snapshot runs on the %s can't be seen: %s", s.at, s.blind))
+	if s.noCurrentAPI != "" {
+		all = append(all, fmt.Sprintf("whether a snapshot runs on the %s can't be seen: %s", s.at, s.noCurrentAPI))
 	}
 	predicted := false
 	for _, automatic := range s.automatic {

@@ -27,7 +27,7 @@ func (a *Activities) TakeSnapshot(ctx context.Context, in migration.SnapshotRequ
 		if err != nil {
 			return migration.Snapshot{}, err
 		}
-		return judge(info, in.Indices)
+		return completeSnapshot(info, in.Indices)
 	})
 }
 
@@ -41,16 +41,30 @@ type taking struct {
 	// accepted is set once the cluster took the request: from then on an absent
 	// snapshot is not there yet rather than never asked for.
 	accepted bool
-	// mute is set if the service doesn't let us ask for progress, blind if it doesn't
-	// tell what runs.
-	mute, blind bool
-	// looked is when it was asked for progress last.
-	looked time.Time
+	// noStatusAPI is set if the service refuses to tell the progress of a snapshot
+	// (_status), noCurrentAPI if it refuses to tell which ones run (_current).
+	noStatusAPI, noCurrentAPI bool
+	// askedAt is when it was asked for progress last.
+	askedAt time.Time
 }
 
-// patience is how often something that must be there is looked for again before
-// that counts as an error: some seconds at the pace of polls.
-const patience = 43
+// patience is how long something that must be there may be missing before that
+// counts as an error, at the pace at which a watch begins. At a slower pace it is as
+// many polls.
+const patience = 7 * time.Second
+
+// patientPolls is patience as a number of polls.
+var patientPolls = pollsWithin(patience)
+
+// pollsWithin counts the polls from the first one on whose pauses make up a time.
+func pollsWithin(limit time.Duration) (count int) {
+	var waited time.Duration
+	clock := &Activities{sleep: func(_ context.Context, pause time.Duration) error { waited += pause; return nil }}
+	for polls := clock.polls(); waited < limit; count++ {
+		_ = clock.wait(context.Background(), &polls) // this sleep never fails
+	}
+	return count
+}
 
 // run looks before it asks and after each lost answer, so it can begin anywhere.
 func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
@@ -67,7 +81,7 @@ func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
 		switch elastic.KindOf(err) {
 		case elastic.Missing:
 			if t.accepted {
-				if absent++; absent > patience {
+				if absent++; absent > patientPolls {
 					return info, passing(retryInternal, "the source accepted snapshot "+t.in.Snapshot+" but doesn't list it: "+err.Error(), 0)
 				}
 				break
@@ -100,13 +114,13 @@ func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
 // runs tells whether the snapshot is known to run. The cluster's state says so at
 // once, while a look at the snapshot itself has the master read the repository.
 func (t *taking) runs(ctx context.Context) bool {
-	if !t.accepted || t.blind {
+	if !t.accepted || t.noCurrentAPI {
 		return false
 	}
 	current, err := t.client.CurrentSnapshots(ctx, t.repository)
 	switch elastic.KindOf(err) {
 	case elastic.NotSupported, elastic.Unauthorized:
-		t.blind = true
+		t.noCurrentAPI = true
 	}
 	return err == nil && slices.ContainsFunc(current, func(s elastic.SnapshotInfo) bool { return s.Name == t.in.Snapshot })
 }
@@ -145,17 +159,17 @@ func (t *taking) ask(ctx context.Context) (waiting bool, err error) {
 // decides nothing, so its failures don't matter.
 func (t *taking) progress(ctx context.Context) {
 	const often = 500 * time.Millisecond // heartbeats don't travel more often
-	if now := t.now(); t.looked.IsZero() || now.Sub(t.looked) >= often {
-		t.looked = now
+	if now := t.now(); t.askedAt.IsZero() || now.Sub(t.askedAt) >= often {
+		t.askedAt = now
 	} else {
 		return
 	}
 	doing := migration.Progress{Doing: "taking snapshot " + t.in.Snapshot}
-	if !t.mute {
+	if !t.noStatusAPI {
 		status, err := t.client.SnapshotStatus(ctx, t.repository, t.in.Snapshot)
 		switch elastic.KindOf(err) {
 		case elastic.NotSupported, elastic.Unauthorized:
-			t.mute = true
+			t.noStatusAPI = true
 		}
 		doing.ShardsDone, doing.ShardsTotal = status.ShardsDone, status.ShardsTotal
 		doing.BytesDone, doing.BytesTotal = status.BytesDone, status.BytesTotal
@@ -164,9 +178,9 @@ func (t *taking) progress(ctx context.Context) {
 	t.pulse.set(doing)
 }
 
-// judge accepts only a snapshot that holds everything it was asked for. Versions
+// completeSnapshot accepts only a snapshot that holds everything it was asked for. Versions
 // before 6.0.1 leave out indices that they don't find, without an error.
-func judge(info elastic.SnapshotInfo, indices []string) (migration.Snapshot, error) {
+func completeSnapshot(info elastic.SnapshotInfo, indices []string) (migration.Snapshot, error) {
 	if !info.Complete() {
 		return migration.Snapshot{}, fail(migration.ErrorSnapshotFailed, "take snapshot %s: it ended %s with %d of %d shards failed%s",
 			info.Name, info.State, info.ShardsFailed, info.ShardsTotal, reasons(info))

@@ -32,7 +32,7 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 		for _, shard := range in.Known {
 			known[shard] = true
 		}
-		for polls := a.follows(); ; {
+		for polls := a.shardPace(); ; {
 			// At first as well: what is over by then needs no following.
 			if err := a.wait(ctx, &polls); err != nil {
 				return migration.DoneShards{}, err
@@ -57,11 +57,11 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 	})
 }
 
-// follows is the pace at which the shards of a running snapshot are looked at.
+// shardPace is the pace at which the shards of a running snapshot are looked at.
 // Snapshots that are over before the first look need no following: what there is
 // to gain is the copy of some shards, about a second, and to read them slows down
 // a source whose network or disks are what the snapshot waits for.
-func (a *Activities) follows() backoff {
+func (a *Activities) shardPace() backoff {
 	polls := a.polls()
 	polls.next = 4 * time.Second
 	return polls

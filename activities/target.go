@@ -113,7 +113,7 @@ func (a *Activities) shut(ctx context.Context, client *elastic.Client, repositor
 func stuckIn(copies []elastic.ShardCopy, repository string) []string {
 	var stuck []string
 	for _, c := range copies {
-		if c.Primary && lost(c) && c.Source != nil && c.Source.Repository == repository && !slices.Contains(stuck, c.Index) {
+		if c.Primary && failedForGood(c) && c.Source != nil && c.Source.Repository == repository && !slices.Contains(stuck, c.Index) {
 			stuck = append(stuck, c.Index)
 		}
 	}

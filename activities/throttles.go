@@ -67,14 +67,14 @@ func (a *Activities) SetThrottles(ctx context.Context, in migration.SetThrottles
 			return set, err
 		}
 		var failures []error
-		for _, failed := range a.settle(ctx, p, limits) {
+		for _, failed := range a.apply(ctx, p, limits) {
 			if permanent(failed.err) {
 				set.Warnings = append(set.Warnings, fmt.Sprintf("%s stays as it is: %s", failed.what, messageOf(failed.err)))
 			} else {
 				failures = append(failures, failed.err)
 			}
 		}
-		return set, worst(failures)
+		return set, retryableFirst(failures)
 	})
 }
 
@@ -89,12 +89,12 @@ func (a *Activities) RestoreThrottles(ctx context.Context, in migration.RestoreT
 			return none{}, err
 		}
 		var failures []error
-		for _, failed := range a.settle(ctx, p, limits) {
+		for _, failed := range a.apply(ctx, p, limits) {
 			if typeOf(failed.err) != migration.ErrorMissing {
 				failures = append(failures, failed.err)
 			}
 		}
-		return none{}, worst(failures)
+		return none{}, retryableFirst(failures)
 	})
 	return err
 }
@@ -169,13 +169,13 @@ func orNull(value string) any {
 	return value
 }
 
-// settle gives each limit its value, looks whether it has it, and returns those
+// apply gives each limit its value, looks whether it has it, and returns those
 // that failed. One that has to wait keeps no other waiting.
-func (a *Activities) settle(ctx context.Context, p *pulse, limits []*throttle) (failed []*throttle) {
+func (a *Activities) apply(ctx context.Context, p *pulse, limits []*throttle) (failed []*throttle) {
 	turns := a.turns()
 	for pending := slices.Clone(limits); ; {
 		pending = slices.DeleteFunc(pending, func(t *throttle) bool {
-			err := t.settle(ctx)
+			err := t.apply(ctx)
 			if elastic.KindOf(err) == elastic.SlotTaken && ctx.Err() == nil {
 				p.update(func(progress *migration.Progress) { progress.Waiting = err.Error() })
 				return false
@@ -198,7 +198,7 @@ func (a *Activities) settle(ctx context.Context, p *pulse, limits []*throttle) (
 	}
 }
 
-func (t *throttle) settle(ctx context.Context) error {
+func (t *throttle) apply(ctx context.Context) error {
 	now, err := t.read(ctx)
 	if err != nil || now == t.want {
 		return err

@@ -63,7 +63,7 @@ func (m *Mover) upload(ctx context.Context, blob Blob, hash, first bool) (etag s
 			u.undo(ctx, err)
 		}
 	}()
-	if err := u.carry(ctx); err != nil {
+	if err := u.copyParts(ctx); err != nil {
 		return u.elsewhere(ctx, err)
 	}
 	if err := u.prove(); err != nil {
@@ -122,9 +122,9 @@ func fits(p objectstore.Parts, size int64) bool {
 		(p.Count == 1 || p.PartSize >= objectstore.MinPartSize) && (size+p.PartSize-1)/p.PartSize == int64(p.Count)
 }
 
-// carry moves the parts that aren't there, each as soon as there is a slot and a slab. Both are taken here and in order: a part may
+// copyParts moves the parts that aren't there, each as soon as there is a slot and a slab. Both are taken here and in order: a part may
 // have to wait until the one before is hashed, which therefore must have both already.
-func (u *upload) carry(ctx context.Context) error {
+func (u *upload) copyParts(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for i := range u.parts {
 		if u.parts[i].done.Number != 0 {
@@ -375,7 +375,7 @@ func (u *upload) undo(ctx context.Context, reason error) {
 
 // remove deletes an object that is wrong.
 func (u *upload) remove(ctx context.Context) error {
-	return order(ctx, u.Mover, "DeleteObject", u.blob.Key, func(ctx context.Context) error { return u.sink.Delete(ctx, u.blob.Key) })
+	return command(ctx, u.Mover, "DeleteObject", u.blob.Key, func(ctx context.Context) error { return u.sink.Delete(ctx, u.blob.Key) })
 }
 
 func (u *upload) crc64() uint64 {

@@ -120,7 +120,7 @@ func (u *upload) confirm(ctx context.Context) error {
 }
 
 func (m *Mover) abort(ctx context.Context, id objectstore.Upload) error {
-	return order(ctx, m, "AbortMultipartUpload", id.Key, func(ctx context.Context) error { return m.sink.Abort(ctx, id) })
+	return command(ctx, m, "AbortMultipartUpload", id.Key, func(ctx context.Context) error { return m.sink.Abort(ctx, id) })
 }
 
 // sweepConcurrency is how many uploads are ended at once.

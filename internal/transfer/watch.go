@@ -63,8 +63,8 @@ func ask[T any](ctx context.Context, m *Mover, op, key string, request func(cont
 	})
 }
 
-// order is ask for what gives no answer but success.
-func order(ctx context.Context, m *Mover, op, key string, request func(context.Context) error) error {
+// command is ask for what gives no answer but success.
+func command(ctx context.Context, m *Mover, op, key string, request func(context.Context) error) error {
 	_, err := ask(ctx, m, op, key, func(ctx context.Context) (struct{}, error) { return struct{}{}, request(ctx) })
 	return err
 }
