@@ -1,10 +1,13 @@
-// Package activities is what the workflow calls: each method of [Activities]
-// and [Copier] is one step of a migration on real clusters and buckets.
+// Package activities is what the workflow calls: each method of [Activities] and [Copier] is one step of
+// a migration on real clusters and buckets.
 //
-// Temporal runs an activity at least once: a worker may die after it has changed
-// something and before anyone was told. So every activity begins by looking, and
-// may run twice without harm: it adopts what an earlier attempt began and leaves
-// alone what it finished. Failures are classified in errors.go and nowhere else.
+// Temporal runs an activity at least once: a worker may die after it has changed something and before it
+// could report that. So every activity first reads the state of the cluster, and may run twice without
+// harm. It adopts what an earlier attempt began, and leaves alone what that attempt finished.
+//
+// A file holds one concern: the snapshot, the restore, the freeze, the verification and so on. perform
+// (heartbeat.go) runs each of them: it sends heartbeats and ends the work when the activity is cancelled.
+// errors.go alone decides which failures a retry may fix, and what a person is told.
 package activities
 
 import (
@@ -29,8 +32,8 @@ const (
 	onTarget side = "target"
 )
 
-// Activities are all steps but the copy. The fields are what they need of the
-// world, so that tests can put another in its place.
+// Activities are all steps except the copy. The fields are what they need of the outside, so that tests
+// can replace it.
 type Activities struct {
 	heart
 	cluster func(context.Context, side, migration.Run) (*elastic.Client, error)
@@ -57,7 +60,7 @@ func New() *Activities {
 	}
 }
 
-// Register makes each method known under its name.
+// Register registers each method under its activity name.
 func (a *Activities) Register(registry worker.ActivityRegistry) {
 	for name, method := range map[string]any{
 		migration.ActivityPreflight:              a.Preflight,
@@ -78,7 +81,7 @@ func (a *Activities) Register(registry worker.ActivityRegistry) {
 		migration.ActivitySetThrottles:           a.SetThrottles,
 		migration.ActivityRestoreThrottles:       a.RestoreThrottles,
 		migration.ActivityAwaitFreeSlot:          a.AwaitFreeSlot,
-		migration.ActivityLiftBlock:              a.LiftBlock,
+		migration.ActivityLiftBlock:              a.RemoveBlock,
 		migration.ActivityVerifyTarget:           a.VerifyTarget,
 		migration.ActivityOpenTargetForWrites:    a.OpenTargetForWrites,
 		migration.ActivityCallWebhook:            a.CallWebhook,

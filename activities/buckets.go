@@ -14,12 +14,12 @@ import (
 type buckets interface {
 	source(context.Context, migration.Run) (sourceBucket, error)
 	target(context.Context, migration.Run) (targetBucket, error)
-	// createTarget creates the OSS bucket, private and of class Standard. One that
-	// exists already and is ours is fine.
+	// createTarget creates the OSS bucket, private and of class Standard. It succeeds
+	// if the bucket exists and is ours.
 	createTarget(context.Context, migration.Run) error
 }
 
-// sourceBucket is what there is to know about the bucket in S3.
+// sourceBucket is what preflight checks of the bucket in S3.
 type sourceBucket struct {
 	exists bool
 	region string // empty if the service doesn't tell
@@ -29,14 +29,14 @@ func (b sourceBucket) problem(run migration.Run) string {
 	plan := run.Plan.Source.Repository
 	switch {
 	case !b.exists:
-		return fmt.Sprintf("S3 bucket %s is not there, or belongs to somebody else", plan.Bucket)
+		return fmt.Sprintf("S3 bucket %s does not exist, or belongs to somebody else", plan.Bucket)
 	case b.region != "" && b.region != plan.Region:
-		return fmt.Sprintf("S3 bucket %s is in %s and not in %s, as source.repository.region says", plan.Bucket, b.region, plan.Region)
+		return fmt.Sprintf("S3 bucket %s is in region %s, but source.repository.region says %s", plan.Bucket, b.region, plan.Region)
 	}
 	return ""
 }
 
-// targetBucket is what there is to know about the bucket in OSS.
+// targetBucket is what preflight checks of the bucket in OSS.
 type targetBucket struct {
 	exists       bool
 	acl          string // private, public-read, public-read-write
@@ -44,22 +44,24 @@ type targetBucket struct {
 	location     string // its region with oss- in front; empty if the service doesn't tell
 }
 
-// coldClasses are storage classes whose objects must be thawed before a read.
+// coldClasses are storage classes whose objects must be restored before a read (OSS: RestoreObject).
 var coldClasses = []string{"Archive", "ColdArchive", "DeepColdArchive"}
 
 func (b targetBucket) problem(run migration.Run) string {
 	bucket, planned := run.Plan.Target.Repository.Bucket, withoutOSS(run.Plan.Target.Repository.Region)
 	switch {
 	case !b.exists && run.Plan.Rehearsal:
-		return fmt.Sprintf("OSS bucket %s is not there, and a rehearsal creates none, since it would stay behind; create it, private and of class Standard", bucket)
+		return fmt.Sprintf("OSS bucket %s does not exist, and a rehearsal creates none, since it would stay behind: "+
+			"create the bucket, private and of class Standard", bucket)
 	case !b.exists:
-		return fmt.Sprintf("OSS bucket %s is not there; create it or set target.repository.createBucket", bucket)
+		return fmt.Sprintf("OSS bucket %s does not exist: create it, or set target.repository.createBucket", bucket)
 	case b.location != "" && planned != "" && withoutOSS(b.location) != planned:
-		return fmt.Sprintf("OSS bucket %s is in %s and not in %s, as target.repository.region says", bucket, withoutOSS(b.location), planned)
+		return fmt.Sprintf("OSS bucket %s is in region %s, but target.repository.region says %s", bucket, withoutOSS(b.location), planned)
 	case b.acl != "" && b.acl != "private":
-		return fmt.Sprintf("OSS bucket %s is open to others (%s): a snapshot holds every document; make it private", bucket, b.acl)
+		return fmt.Sprintf("OSS bucket %s can be read by others (%s), and a snapshot holds every document: make the bucket private", bucket, b.acl)
 	case slices.Contains(coldClasses, b.storageClass):
-		return fmt.Sprintf("OSS bucket %s is of class %s, which Elasticsearch can't read without thawing: take one of class Standard", bucket, b.storageClass)
+		return fmt.Sprintf("OSS bucket %s has storage class %s, whose objects Elasticsearch can't read before they are restored: "+
+			"use a bucket of class Standard", bucket, b.storageClass)
 	}
 	return ""
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // clusters keeps one client for each cluster and credential, so that the short
-// steps of the frozen window find their connections open.
+// steps of the frozen window find open connections.
 type clusters struct {
 	mu      sync.Mutex
 	clients map[string]*elastic.Client
@@ -22,8 +22,8 @@ type clusters struct {
 
 func newClusters() *clusters { return &clusters{clients: map[string]*elastic.Client{}} }
 
-// get resolves the plan's secrets anew each time, since they may be replaced
-// while a migration runs. Its errors are classified.
+// get reads the plan's secrets each time, since somebody may replace them while a
+// migration runs. Its errors are classified.
 func (c *clusters) get(ctx context.Context, at side, run migration.Run) (*elastic.Client, error) {
 	endpoint, auth := run.Plan.Source.Endpoint, run.Plan.Source.Auth
 	if at == onTarget {
@@ -48,7 +48,7 @@ func (c *clusters) get(ctx context.Context, at side, run migration.Run) (*elasti
 	if client, ok := c.clients[key]; ok {
 		return client, nil
 	}
-	client, err := connect(ctx, endpoint, auth, password, hidden)
+	client, err := connect(ctx, at, endpoint, auth, password, hidden)
 	if err != nil {
 		return nil, err
 	}
@@ -56,9 +56,10 @@ func (c *clusters) get(ctx context.Context, at side, run migration.Run) (*elasti
 	return client, nil
 }
 
-// repositoryKey is the key that the target cluster reads OSS with. OSS's refusals
-// quote its id, and the cluster quotes those, to whichever worker asks. One that
-// isn't there can't be hidden; whoever needs it will say so.
+// repositoryKey is the key that the target cluster reads OSS with. OSS quotes the
+// id of the key when it refuses a request, and the cluster quotes OSS, to any
+// worker. A secret that this worker lacks can't be hidden: the step that needs it
+// reports that.
 func repositoryKey(r migration.TargetRepository) (parts []string) {
 	for _, ref := range []migration.SecretRef{r.AccessKeyID, r.SecretAccessKey} {
 		if value, err := resolveSecret(ref); err == nil {
@@ -68,7 +69,7 @@ func repositoryKey(r migration.TargetRepository) (parts []string) {
 	return parts
 }
 
-func connect(ctx context.Context, endpoint string, auth migration.Auth, password string, hidden []string) (*elastic.Client, error) {
+func connect(ctx context.Context, at side, endpoint string, auth migration.Auth, password string, hidden []string) (*elastic.Client, error) {
 	settings := elastic.Config{Endpoint: endpoint, Redact: hidden}
 	switch auth.Type {
 	case migration.AuthBasic:
@@ -76,13 +77,13 @@ func connect(ctx context.Context, endpoint string, auth migration.Auth, password
 	case migration.AuthSigV4:
 		aws, err := config.LoadDefaultConfig(ctx, config.WithRegion(auth.Region))
 		if err != nil {
-			return nil, fail(migration.ErrorUnauthorized, "load the worker's AWS configuration: %w", err)
+			return nil, fail(migration.ErrorUnauthorized, "load the AWS configuration of this worker: %w", err)
 		}
 		settings.Auth = elastic.SigV4{Region: auth.Region, Credentials: aws.Credentials}
 	}
 	client, err := elastic.New(settings)
 	if err != nil {
-		return nil, fail(migration.ErrorRefused, "prepare the connection to the cluster: %w", err)
+		return nil, fail(migration.ErrorRefused, "prepare the connection to the %s cluster: %w", at, err)
 	}
 	return client, nil
 }

@@ -12,10 +12,10 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// OpenTargetForWrites hands the target over: our write block goes, replicas and
-// refresh interval become what they were on the source, and a probe of each
-// index must find it writable. What was verified must still be there: an index
-// that is not as the last restore left it is handed over to nobody.
+// OpenTargetForWrites makes the target's indices writable. It removes our write
+// block and sets replicas and refresh interval as on the source. Then a probe must
+// find each index writable. Before that, it compares each index with what the last
+// restore left, and changes none if one differs.
 func (a *Activities) OpenTargetForWrites(ctx context.Context, in migration.HandoverRequest) error {
 	_, err := perform(ctx, a, "making the target writable", func(ctx context.Context, _ *pulse) (none, error) {
 		client, err := a.cluster(ctx, onTarget, in.Run)
@@ -35,7 +35,8 @@ func (a *Activities) OpenTargetForWrites(ctx context.Context, in migration.Hando
 			for _, name := range slices.Sorted(maps.Keys(changes)) {
 				texts = append(texts, name+" ("+changes[name]+")")
 			}
-			return none{}, fail(migration.ErrorTargetWritten, "make the indices on %s writable: %s", client.Host(), named("what was verified has changed: ", texts))
+			return none{}, fail(migration.ErrorTargetWritten, "make the indices on %s writable: %s", client.Host(),
+				named("these changed since they were verified: ", texts))
 		}
 		for _, group := range handovers(in, autoExpand) {
 			if err := client.PutIndexSettings(ctx, group.names, group.settings.values()); err != nil {
@@ -46,7 +47,7 @@ func (a *Activities) OpenTargetForWrites(ctx context.Context, in migration.Hando
 		if err != nil {
 			return none{}, err
 		}
-		return none{}, worst(eachIndex(names, func(name string) error { return writable(ctx, client, name, found[name]) }))
+		return none{}, retryableFirst(eachIndex(names, func(name string) error { return writable(ctx, client, name, found[name]) }))
 	})
 	return err
 }
@@ -58,7 +59,7 @@ type handover struct {
 	autoExpand      string
 }
 
-// values gives the settings by name; nil takes one away.
+// values gives the settings by name; nil removes one.
 func (h handover) values() map[string]any {
 	orNil := func(value string) any {
 		if value == "" {
@@ -79,9 +80,9 @@ type handoverGroup struct {
 	names    []string
 }
 
-// handedOver tells whether an index was made writable by this activity already: an
-// earlier attempt did so, or one before a person retried, which leaves its other
-// settings behind. Writes to it are welcome.
+// handedOver reports whether this activity has made the index writable before: in
+// an earlier attempt, or before a person sent retry, which shows in the index's other
+// settings. Then writes to it are expected.
 func handedOver(ctx context.Context, index elastic.Index, autoExpand string) bool {
 	if hasOurBlock(index) {
 		return false
@@ -90,7 +91,7 @@ func handedOver(ctx context.Context, index elastic.Index, autoExpand string) boo
 	return activity.GetInfo(ctx).Attempt > 1 || !asRestored
 }
 
-// handovers groups the indices by what they get, for few calls.
+// handovers groups the indices by their new settings, so that few calls are needed.
 func handovers(in migration.HandoverRequest, autoExpand map[string]string) []handoverGroup {
 	var groups []handoverGroup
 	for _, index := range in.Indices {
@@ -106,8 +107,8 @@ func handovers(in migration.HandoverRequest, autoExpand map[string]string) []han
 }
 
 // autoExpand reads from the source which indices adapt their replicas to the
-// number of nodes. The cutover must not depend on the source any more, so if it
-// doesn't answer the number of replicas alone has to do.
+// number of nodes. The cutover must not depend on the source: if it doesn't answer,
+// the indices get their number of replicas only.
 func (a *Activities) autoExpand(ctx context.Context, in migration.HandoverRequest) map[string]string {
 	values := map[string]string{}
 	client, err := a.cluster(ctx, onSource, in.Run)
@@ -119,7 +120,8 @@ func (a *Activities) autoExpand(ctx context.Context, in migration.HandoverReques
 		}
 	}
 	if err != nil {
-		activity.GetLogger(ctx).Warn("the source didn't tell index.auto_expand_replicas; the target's indices get the number of replicas that they had", "error", messageOf(err))
+		activity.GetLogger(ctx).Warn("reading index.auto_expand_replicas from the source failed; "+
+			"the target's indices get their number of replicas without it", "error", messageOf(err))
 	}
 	return values
 }
@@ -130,7 +132,8 @@ func writable(ctx context.Context, client *elastic.Client, name string, settings
 	}
 	blocked, err := client.ProbeWrite(ctx, name, "")
 	if err == nil && blocked {
-		err = fail(migration.ErrorRefused, "make index %s on %s writable: our write block is lifted, but something else refuses writes (a read-only block, or one of the whole cluster)", name, client.Host())
+		err = fail(migration.ErrorRefused, "make index %s on %s writable: our write block is removed, but another block refuses writes "+
+			"(a read_only block of the index, or a block of the cluster)", name, client.Host())
 	}
 	return err
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// The types of errors that Temporal's own retries get over. They are shown in
-// the UI while an activity is being retried; no code decides by them.
+// The types of errors that Temporal retries. The UI shows them while an activity is
+// being retried; no code decides by them.
 const (
 	retryUnavailable    = "Unavailable"
 	retryOutcomeUnknown = "OutcomeUnknown"
@@ -31,9 +31,9 @@ const (
 	retrySourceMoves    = "SourceMoves"
 )
 
-// fail makes an error that a retry by itself can't mend. The message is a
-// sentence: what was tried, on what, what came back. What to do about it comes
-// from the type (migration.ErrorType.Remedy).
+// fail makes an error that no retry can fix. The message is a sentence: what was
+// tried, on what, what came back. What to do comes from the type
+// (migration.ErrorType.Remedy).
 func fail(t migration.ErrorType, format string, args ...any) error {
 	return failWith(t, nil, format, args...)
 }
@@ -47,15 +47,14 @@ func failWith(t migration.ErrorType, details any, format string, args ...any) er
 	return temporal.NewApplicationErrorWithOptions(fmt.Errorf(format, args...).Error(), string(t), options)
 }
 
-// passing makes an error that passes by itself: Temporal retries, after the
-// given time if it is not 0.
+// passing makes an error that Temporal retries, after the given time if it is not 0.
 func passing(errorType, message string, after time.Duration) error {
 	return temporal.NewApplicationErrorWithOptions(message, errorType, temporal.ApplicationErrorOptions{NextRetryDelay: after})
 }
 
-// classify decides, for every failure of something outside, whether a retry
-// may mend it and what a person is told. It is the only place that does. What is
-// classified already passes through, and so does a cancellation.
+// classify decides for every failure of a cluster, a bucket or the network whether a
+// retry may fix it, and what a person is told. It is the only place that decides so.
+// It leaves an error that is classified already, and a cancellation, as they are.
 func classify(err error) error {
 	if err == nil {
 		return nil
@@ -107,11 +106,12 @@ func classifyElastic(err error) error {
 	return passing(retryInternal, shorten(err.Error()), 0)
 }
 
-// badKey recognises S3's and OSS's refusals inside the causes of what a cluster
-// says of its repository.
+// badKey finds refusals of S3 and OSS among the causes that a cluster gives for a
+// failure of its repository.
 var badKey = regexp.MustCompile(`SignatureDoesNotMatch|InvalidAccessKeyId|AccessDenied|Access Denied|InvalidSecurityToken|ExpiredToken|is not authorized to perform`)
 
-// A plugin's causes quote whole XML answers; what counts stands at the beginning.
+// longestMessage bounds an error in bytes: the causes of a plugin quote complete XML
+// answers, and what matters stands at the beginning.
 const longestMessage = 1000
 
 func shorten(message string) string {
@@ -121,9 +121,9 @@ func shorten(message string) string {
 	return human.Shorten(message, longestMessage)
 }
 
-// classifyObjectStore takes the failure for its kind and the whole error for
-// its words. What an absent or changed object means, the copy often knows
-// better.
+// classifyObjectStore decides by the kind of the failure; the message is that of the
+// complete error. The copy gives its own error where it knows more about an absent or
+// changed object.
 func classifyObjectStore(failure *objectstore.Error, err error) error {
 	switch failure.Kind {
 	case objectstore.Throttled:

@@ -13,12 +13,12 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// writeBlock is the one block that snapferry sets. An index with a read_only
-// block could not be closed.
+// writeBlock is the one block that snapferry sets. Elasticsearch can't close an index
+// that has a read_only block.
 const writeBlock = "index.blocks.write"
 
-// ReadBlocks tells which blocks the source's indices have before the freeze, so
-// that exactly those remain afterwards.
+// ReadBlocks reads the blocks that the source's indices have before the freeze, so
+// that RemoveBlock can leave exactly those.
 func (a *Activities) ReadBlocks(ctx context.Context, in migration.IndicesRequest) (migration.Blocks, error) {
 	return perform(ctx, a, "reading the source's blocks", func(ctx context.Context, _ *pulse) (migration.Blocks, error) {
 		client, err := a.cluster(ctx, onSource, in.Run)
@@ -37,10 +37,10 @@ func (a *Activities) ReadBlocks(ctx context.Context, in migration.IndicesRequest
 	})
 }
 
-// BlockWrites sets the write block on the source's indices. Writes under way may
-// go on for a moment: AwaitStandstill waits for them. An index that was deleted
-// since the indices were resolved takes no writes either: it keeps no other one
-// unblocked, and the next look at the source finds it gone.
+// BlockWrites sets the write block on the source's indices. Writes under way may go
+// on for a moment: AwaitStandstill waits for them. An index that was deleted since the
+// indices were resolved takes no writes either, so the others are blocked without it.
+// The next ResolveIndices finds it gone.
 func (a *Activities) BlockWrites(ctx context.Context, in migration.IndicesRequest) error {
 	_, err := perform(ctx, a, "blocking writes to the source", func(ctx context.Context, _ *pulse) (none, error) {
 		client, err := a.cluster(ctx, onSource, in.Run)
@@ -58,7 +58,7 @@ func (a *Activities) BlockWrites(ctx context.Context, in migration.IndicesReques
 				return none{}, lookErr
 			}
 			if len(present) == len(names) {
-				return none{}, err // what is missing is none of them
+				return none{}, err // something else is missing
 			}
 			if names = slices.Sorted(maps.Keys(present)); len(names) == 0 {
 				return none{}, nil
@@ -68,17 +68,17 @@ func (a *Activities) BlockWrites(ctx context.Context, in migration.IndicesReques
 	return err
 }
 
-// A standstill is this many equal samples of the write counters in a row, this
-// far apart: a bulk request that was under way at the block ends within it.
+// A standstill is this many equal samples of the write counters in a row, this far
+// apart. A bulk request that was under way when the block was set ends within that
+// time.
 const (
 	standstillSamples  = 3
 	standstillInterval = 50 * time.Millisecond
 )
 
-// AwaitStandstill returns once the source's write counters stand still and a
-// probe of each index is refused; the document counts are those that the target
-// must reach, shard by shard, and the marks tell later whether anything was
-// written since.
+// AwaitStandstill returns once the source's write counters stand still and a probe of
+// each index is refused. Its result holds, shard by shard, the document counts that the
+// target must reach, and marks that tell later whether anything was written since.
 func (a *Activities) AwaitStandstill(ctx context.Context, in migration.IndicesRequest) (migration.Standstill, error) {
 	return perform(ctx, a, "waiting for the source's writes to stand still", func(ctx context.Context, p *pulse) (still migration.Standstill, err error) {
 		client, err := a.cluster(ctx, onSource, in.Run)
@@ -88,10 +88,10 @@ func (a *Activities) AwaitStandstill(ctx context.Context, in migration.IndicesRe
 		if still.Marks, err = a.standstill(ctx, client, in, p); err != nil {
 			return still, err
 		}
-		if err := worst(eachIndex(in.Indices, func(name string) error {
+		if err := retryableFirst(eachIndex(in.Indices, func(name string) error {
 			blocked, err := client.ProbeWrite(ctx, name, "")
 			if err == nil && !blocked {
-				err = fail(migration.ErrorNoStandstill, "probe index %s on %s: it takes writes although %s was set", name, client.Host(), writeBlock)
+				err = fail(migration.ErrorNoStandstill, "probe index %s on %s: it takes writes although %s is set", name, client.Host(), writeBlock)
 			}
 			return err
 		})); err != nil {
@@ -105,9 +105,9 @@ func (a *Activities) AwaitStandstill(ctx context.Context, in migration.IndicesRe
 	})
 }
 
-// mark changes with every write to a shard: with its sequence number, or before
-// 6.0 with its counters, which begin anew when the shard moves.
-func mark(s elastic.ShardCounters) string {
+// writeMark changes with every write to a shard. It holds the sequence number, or
+// before 6.0 the counters and the node: counters start again at 0 when a shard moves.
+func writeMark(s elastic.ShardCounters) string {
 	if s.SeqNo != nil {
 		return fmt.Sprintf("sequence number %d", s.SeqNo.Max)
 	}
@@ -131,14 +131,14 @@ func (a *Activities) standstill(ctx context.Context, client *elastic.Client, in 
 		if equal >= standstillSamples {
 			marks := migration.ShardMarks{}
 			for _, s := range counters { // sorted by index and shard, and none is missing
-				marks[s.Index] = append(marks[s.Index], mark(s))
+				marks[s.Index] = append(marks[s.Index], writeMark(s))
 			}
 			return marks, nil
 		}
 		if moving != "" && last != nil {
 			p.update(func(progress *migration.Progress) { progress.Waiting = moving })
 			if a.now().After(deadline) {
-				return nil, fail(migration.ErrorNoStandstill, "wait for the writes on %s to stand still: after %s %s", client.Host(), in.Plan.Freeze.StandstillTimeout, moving)
+				return nil, fail(migration.ErrorNoStandstill, "wait for the writes on %s to stand still: after %s, %s", client.Host(), in.Plan.Freeze.StandstillTimeout, moving)
 			}
 		}
 		last = counters
@@ -148,11 +148,11 @@ func (a *Activities) standstill(ctx context.Context, client *elastic.Client, in 
 	}
 }
 
-// movement says which shard was written between two samples, or is being
-// written, in words; nothing if all stand still.
+// movement says in words which shard was written between two samples, or is being
+// written; empty if all stand still.
 func movement(last, now []elastic.ShardCounters) string {
 	if len(last) != len(now) {
-		return "the shards were not all seen twice yet"
+		return "not every shard was seen twice yet"
 	}
 	for i, counters := range now {
 		if !counters.Settled() {
@@ -177,14 +177,16 @@ func shardDocs(ctx context.Context, client *elastic.Client, indices []string) (m
 	return docs, nil
 }
 
-// LiftBlock gives the source's indices the blocks again that ReadBlocks found,
-// and makes sure that they take writes, unless one of those forbids it. It asks
-// for nothing before it has lifted: a cluster that is too busy to be looked at
-// must not stay blocked for that. It goes on after a failure, so that one index
-// keeps no other blocked, and never gives up on an answer that it doesn't
-// understand.
-func (a *Activities) LiftBlock(ctx context.Context, in migration.LiftRequest) error {
-	_, err := persist(ctx, a, "lifting the write block from the source", func(ctx context.Context, _ *pulse) (none, error) {
+// RemoveBlock removes our write block from the source's indices: afterwards they have
+// the blocks that ReadBlocks found. It makes sure that they take writes, unless one of
+// those blocks forbids it.
+//
+//   - It removes the block before it reads anything: a cluster that is too busy to answer
+//     a question must not stay blocked for that.
+//   - It goes on after a failure, so that one index keeps no other blocked.
+//   - It never gives up on an answer that it doesn't understand.
+func (a *Activities) RemoveBlock(ctx context.Context, in migration.LiftRequest) error {
+	_, err := persist(ctx, a, "removing the write block from the source", func(ctx context.Context, _ *pulse) (none, error) {
 		if len(in.Found) == 0 {
 			return none{}, nil
 		}
@@ -192,24 +194,24 @@ func (a *Activities) LiftBlock(ctx context.Context, in migration.LiftRequest) er
 		if err != nil {
 			return none{}, err
 		}
-		refused, failures := a.lift(ctx, client, in.Found)
+		refused, failures := a.removeBlocks(ctx, client, in.Found)
 		present, _, err := client.Present(ctx, slices.Sorted(maps.Keys(in.Found)))
 		if err != nil {
-			return none{}, worst(append(failures, err))
+			return none{}, retryableFirst(append(failures, err))
 		}
-		// An index that vanished needs no lifting; what the cluster says of one that it refused is known.
+		// An index that is gone needs no check; of one that the cluster refused, the error is known.
 		names := slices.DeleteFunc(slices.Sorted(maps.Keys(present)), func(name string) bool { return refused[name] })
-		return none{}, worst(append(failures, eachIndex(names, func(name string) error {
-			return a.lifted(ctx, client, present[name], in.Found[name])
+		return none{}, retryableFirst(append(failures, eachIndex(names, func(name string) error {
+			return a.checkRemoved(ctx, client, present[name], in.Found[name])
 		})...))
 	})
 	return err
 }
 
-// lift sets the block of each index to what was found: usually nothing, for all
-// of them in one call. It gives the indices for which that was refused; one that
-// is said to be missing is none of them: lifted looks at all that are there.
-func (a *Activities) lift(ctx context.Context, client *elastic.Client, found migration.Blocks) (refused map[string]bool, failures []error) {
+// removeBlocks sets the block of each index to what was found: usually nothing, for all
+// of them in one call. It returns the indices for which the cluster refused that. One
+// that the cluster calls missing is not among them: checkRemoved checks all that exist.
+func (a *Activities) removeBlocks(ctx context.Context, client *elastic.Client, found migration.Blocks) (refused map[string]bool, failures []error) {
 	var ours, explicit []string
 	for _, name := range slices.Sorted(maps.Keys(found)) {
 		if _, had := found[name][writeBlock]; had {
@@ -234,17 +236,17 @@ func (a *Activities) lift(ctx context.Context, client *elastic.Client, found mig
 	}
 	off := unset(ctx, client)
 	if len(ours) > 0 && client.PutIndexSettings(ctx, ours, map[string]any{writeBlock: off}) != nil {
-		// One that vanished, or that has a read_only block by now, makes the whole
-		// call fail: each for itself then, as many as possible.
+		// One that is gone, or that has a read_only block by now, makes the complete
+		// call fail. Then one call for each removes as many as possible.
 		each(ours, func(string) any { return off })
 	}
 	each(explicit, func(name string) any { return found[name][writeBlock] })
 	return refused, failures
 }
 
-// unset is the value that takes a setting away; 2.x can't. A cluster that doesn't
-// tell its version is taken for a later one: what it makes of the value, lifted
-// checks.
+// unset is the value that removes a setting. 2.x can't remove one, so there it is false.
+// A cluster that doesn't tell its version counts as a later one: checkRemoved checks the
+// result.
 func unset(ctx context.Context, client *elastic.Client) any {
 	if version, err := client.Version(ctx); err == nil && version.Major < 5 {
 		return false
@@ -252,8 +254,8 @@ func unset(ctx context.Context, client *elastic.Client) any {
 	return nil
 }
 
-// lifted checks one index: our block is gone, and a write would get through.
-func (a *Activities) lifted(ctx context.Context, client *elastic.Client, index elastic.Index, found map[string]string) error {
+// checkRemoved checks one index: our block is gone, and a write would get through.
+func (a *Activities) checkRemoved(ctx context.Context, client *elastic.Client, index elastic.Index, found map[string]string) error {
 	name := index.Name
 	settings, err := client.IndexSettings(ctx, []string{name})
 	if elastic.KindOf(err) == elastic.Missing {
@@ -264,10 +266,10 @@ func (a *Activities) lifted(ctx context.Context, client *elastic.Client, index e
 	}
 	now := blocksOf(settings[name])
 	if now[writeBlock] == "true" && found[writeBlock] != "true" {
-		return passing(retryInternal, "lift the write block from "+name+": it is still set", 0)
+		return passing(retryInternal, fmt.Sprintf("remove the write block from index %s on %s: it is still set", name, client.Host()), 0)
 	}
 	if forbidden(found) || !index.Open {
-		return nil // nothing that we could give free
+		return nil // it took no writes before either
 	}
 	blocked, err := client.ProbeWrite(ctx, name, "")
 	switch {
@@ -276,9 +278,10 @@ func (a *Activities) lifted(ctx context.Context, client *elastic.Client, index e
 	case err != nil:
 		return err
 	case blocked && forbidden(now):
-		return fail(migration.ErrorRefused, "our write block is lifted from index %s on %s, but writes are refused by a block that somebody else set meanwhile: %v", name, client.Host(), slices.Sorted(maps.Keys(now)))
+		return fail(migration.ErrorRefused, "our write block is removed from index %s on %s, but a block that somebody else has set since refuses writes: %v", name, client.Host(), slices.Sorted(maps.Keys(now)))
 	case blocked:
-		return fail(migration.ErrorRefused, "our write block is lifted from index %s on %s, but writes are still refused, by a block that is not the index's own (Amazon sets one when disks or memory run short)", name, client.Host())
+		return fail(migration.ErrorRefused, "our write block is removed from index %s on %s, but writes are still refused by a block that is not the index's own "+
+			"(Amazon sets one when disks or memory run short)", name, client.Host())
 	}
 	return nil
 }
@@ -295,14 +298,14 @@ func blocksOf(settings map[string]string) map[string]string {
 	return blocks
 }
 
-// forbidden tells whether one of the blocks refuses writes.
+// forbidden reports whether one of the blocks refuses writes.
 func forbidden(blocks map[string]string) bool {
 	return blocks[writeBlock] == "true" || blocks["index.blocks.read_only"] == "true" || blocks["index.blocks.read_only_allow_delete"] == "true"
 }
 
-// worst picks the error that decides: one that no retry mends comes only after
-// all that a retry may mend are gone.
-func worst(failures []error) error {
+// retryableFirst picks the error that decides. As long as a retry may fix one of them,
+// that one counts: the activity then runs again.
+func retryableFirst(failures []error) error {
 	for _, err := range failures {
 		if !permanent(err) {
 			return err

@@ -55,8 +55,8 @@ func TestASequenceNumberIsTheMarkWhereThereIsOne(t *testing.T) {
 	at := func(node string, operations, sequence int64) elastic.ShardCounters {
 		return elastic.ShardCounters{Node: node, IndexTotal: operations, SeqNo: &elastic.SeqNo{Max: sequence}}
 	}
-	require.Equal(t, mark(at("a", 5, 9)), mark(at("b", 0, 9)), "it moves with the shard")
-	require.NotEqual(t, mark(at("a", 5, 9)), mark(at("a", 5, 10)))
+	require.Equal(t, writeMark(at("a", 5, 9)), writeMark(at("b", 0, 9)), "it moves with the shard")
+	require.NotEqual(t, writeMark(at("a", 5, 9)), writeMark(at("a", 5, 10)))
 }
 
 // What stands in front of the cluster says 404 when it has lost it for a moment.
@@ -73,12 +73,12 @@ func TestA404ThatIsNotElasticsearchsLiftsAndStopsNothing(t *testing.T) {
 	}
 	found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
 	must[any](w, w.activities.BlockWrites, w.request())
-	lift := migration.LiftRequest{Run: w.run, Found: found}
+	request := migration.LiftRequest{Run: w.run, Found: found}
 	w.from.On("PUT /*/_settings", 1000, lost)
-	_, err := do[any](w, w.activities.LiftBlock, lift)
+	_, err := do[any](w, w.activities.RemoveBlock, request)
 	requireRetryable(t, err)
 	up.Store(true)
-	must[any](w, w.activities.LiftBlock, lift)
+	must[any](w, w.activities.RemoveBlock, request)
 	require.NoError(t, w.from.Index("movies", "x"))
 
 	up.Store(false)
@@ -107,7 +107,7 @@ func TestLiftLeavesTheBlocksThatWereThere(t *testing.T) {
 		"archive": {"index.blocks.write": "true"}, "catalog": {"index.blocks.write": "false"}, "movies": {}, "sealed": {},
 	}, found)
 	must[any](w, w.activities.BlockWrites, request)
-	must[any](w, w.activities.LiftBlock, migration.LiftRequest{Run: w.run, Found: found})
+	must[any](w, w.activities.RemoveBlock, migration.LiftRequest{Run: w.run, Found: found})
 	require.Equal(t, found, must[migration.Blocks](w, w.activities.ReadBlocks, request))
 	require.Error(t, w.from.Index("archive", "x"))
 	require.NoError(t, w.from.Index("movies", "x"))
@@ -118,11 +118,11 @@ func TestLiftGoesOnWithoutAnIndexThatVanished(t *testing.T) {
 	found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
 	must[any](w, w.activities.BlockWrites, w.request())
 	require.NoError(t, clientOf(w, onSource).DeleteIndices(t.Context(), []string{"catalog"}))
-	must[any](w, w.activities.LiftBlock, migration.LiftRequest{Run: w.run, Found: found})
+	must[any](w, w.activities.RemoveBlock, migration.LiftRequest{Run: w.run, Found: found})
 	require.NoError(t, w.from.Index("movies", "x"))
 }
 
-// One index that can't be lifted keeps no other blocked.
+// One index that can't be made writable keeps no other blocked.
 func TestLiftFreesWhatItCan(t *testing.T) {
 	w := newWorld(t)
 	found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
@@ -130,7 +130,7 @@ func TestLiftFreesWhatItCan(t *testing.T) {
 	require.NoError(t, clientOf(w, onSource).PutIndexSettings(t.Context(), []string{"movies"}, map[string]any{"index.blocks.read_only": true}))
 	found["another"] = map[string]string{}
 	w.from.Create("another", 1, map[string]string{"index.blocks.write": "true"})
-	refused(w, migration.ErrorRefused, w.activities.LiftBlock, migration.LiftRequest{Run: w.run, Found: found}, "movies", "read-only")
+	refused(w, migration.ErrorRefused, w.activities.RemoveBlock, migration.LiftRequest{Run: w.run, Found: found}, "movies", "read-only")
 	require.NoError(t, w.from.Index("catalog", "x"))
 	require.NoError(t, w.from.Index("another", "x"))
 }
@@ -139,14 +139,14 @@ func TestLiftSaysThatSomethingElseRefusesWrites(t *testing.T) {
 	w := newWorld(t)
 	found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
 	w.from.Refuse("POST /movies/*/*/_update", 1, http.StatusForbidden, "cluster_block_exception", "blocked by: [FORBIDDEN/8/cluster low on disk]")
-	refused(w, migration.ErrorRefused, w.activities.LiftBlock, migration.LiftRequest{Run: w.run, Found: found}, "movies", "still refused")
+	refused(w, migration.ErrorRefused, w.activities.RemoveBlock, migration.LiftRequest{Run: w.run, Found: found}, "movies", "still refused")
 }
 
 func TestLiftNeverGivesUpOnWhatItDoesNotUnderstand(t *testing.T) {
 	w := newWorld(t)
 	found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
 	w.from.Refuse("PUT /*/_settings", 9, http.StatusInternalServerError, "null_pointer_exception", "")
-	passes(w, retryInternal, w.activities.LiftBlock, migration.LiftRequest{Run: w.run, Found: found})
+	passes(w, retryInternal, w.activities.RemoveBlock, migration.LiftRequest{Run: w.run, Found: found})
 }
 
 // The index that the first call stumbles over has a block of its own.
@@ -156,7 +156,7 @@ func TestLiftGoesOnAfterAnIndexWithABlockOfItsOwn(t *testing.T) {
 	require.Equal(t, "false", found["catalog"]["index.blocks.write"])
 	must[any](w, w.activities.BlockWrites, w.request())
 	require.NoError(t, clientOf(w, onSource).PutIndexSettings(t.Context(), []string{"catalog"}, map[string]any{"index.blocks.read_only": true}))
-	refused(w, migration.ErrorRefused, w.activities.LiftBlock, migration.LiftRequest{Run: w.run, Found: found}, "catalog", "read-only")
+	refused(w, migration.ErrorRefused, w.activities.RemoveBlock, migration.LiftRequest{Run: w.run, Found: found}, "catalog", "read-only")
 	require.NoError(t, w.from.Index("movies", "x"))
 }
 
@@ -169,7 +169,7 @@ func TestLiftLooksOnlyAfterwards(t *testing.T) {
 			must[any](w, w.activities.BlockWrites, w.request())
 			w.activities.cluster = newClusters().get // another worker, which knows nothing yet
 			w.from.Refuse(look, 1000, http.StatusTooManyRequests, "es_rejected_execution_exception", "rejected execution of management task")
-			if _, err := do[any](w, w.activities.LiftBlock, migration.LiftRequest{Run: w.run, Found: found}); err != nil {
+			if _, err := do[any](w, w.activities.RemoveBlock, migration.LiftRequest{Run: w.run, Found: found}); err != nil {
 				require.False(t, permanent(err))
 			}
 			require.NoError(t, w.from.Index("movies", "x"))

@@ -12,8 +12,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// ResolveIndices resolves the plan's names and patterns on the source as it is
-// now, sorted by name.
+// ResolveIndices finds the indices that the plan's names and patterns stand for on the
+// source now, sorted by name.
 func (a *Activities) ResolveIndices(ctx context.Context, run migration.Run) ([]migration.Index, error) {
 	return perform(ctx, a, "resolving the indices", func(ctx context.Context, _ *pulse) ([]migration.Index, error) {
 		client, err := a.cluster(ctx, onSource, run)
@@ -36,8 +36,8 @@ func (a *Activities) ResolveIndices(ctx context.Context, run migration.Run) ([]m
 	})
 }
 
-// resolve finds the indices that a plan's names and patterns stand for. What
-// matches nothing becomes a problem, in words.
+// resolve finds the indices that a plan's names and patterns stand for. A name or
+// pattern that matches nothing becomes a problem, in words.
 func resolve(ctx context.Context, client *elastic.Client, patterns []string) ([]elastic.Index, []string, error) {
 	found := map[string]elastic.Index{}
 	var problems []string
@@ -53,7 +53,7 @@ func resolve(ctx context.Context, client *elastic.Client, patterns []string) ([]
 			case isPattern && strings.HasPrefix(index.Name, "."):
 				continue // internal indices only by their full name
 			case !isPattern && index.Name != pattern:
-				problems = append(problems, pattern+" is an alias of "+index.Name+" and no index: name the index, or a pattern; aliases come along")
+				problems = append(problems, pattern+" is an alias of "+index.Name+" and not an index: name the index or a pattern (aliases are restored with their index)")
 			}
 			matched = true
 			found[index.Name] = index
@@ -84,9 +84,8 @@ func described(found []elastic.Index) []migration.Index {
 	return indices
 }
 
-// existing finds those of the names that exist, by name. A name that is an alias
-// of another index stands for nothing here and is returned apart. Sizes are not
-// asked for.
+// existing finds those of the names that are indices, and returns names that are
+// aliases of other indices apart. It doesn't read sizes.
 func existing(ctx context.Context, client *elastic.Client, names []string) (found map[string]elastic.Index, aliases []string, err error) {
 	if len(names) == 0 {
 		return map[string]elastic.Index{}, nil, nil
@@ -102,11 +101,11 @@ func indexNames(indices []elastic.Index) []string {
 	return names
 }
 
-// sideBySide bounds how many indices are asked about at once.
+// sideBySide bounds how many indices one activity asks about at the same time.
 const sideBySide = 8
 
-// eachIndex does something for every index, several at once, goes on after a failure
-// and gives all failures.
+// eachIndex does something for every index, several at the same time. It goes on after a
+// failure and returns all failures.
 func eachIndex(names []string, do func(name string) error) []error {
 	var (
 		group    errgroup.Group

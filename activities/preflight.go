@@ -15,11 +15,11 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// Preflight finds out, without changing anything, whether the plan can be
-// carried out. It collects every problem before it fails, so that a person
-// mends them all at once. A failure that passes by itself, such as a cluster
-// that doesn't answer, ends it early at first; after some attempts it counts as
-// a problem, since a mistyped endpoint looks just like that.
+// Preflight checks whether the plan can be executed, and changes nothing. It collects
+// every problem before it fails, so that a person can fix them all at once. A failure
+// that a retry may fix, such as a cluster that doesn't answer, first ends the attempt
+// early. After some attempts it counts as a problem, since a mistyped endpoint looks the
+// same.
 func (a *Activities) Preflight(ctx context.Context, run migration.Run) (migration.PreflightResult, error) {
 	return perform(ctx, a, "checking clusters, buckets, versions and indices", func(ctx context.Context, p *pulse) (migration.PreflightResult, error) {
 		check := preflight{Activities: a, run: run, patient: activity.GetInfo(ctx).Attempt < attemptsOnSilence}
@@ -27,8 +27,8 @@ func (a *Activities) Preflight(ctx context.Context, run migration.Run) (migratio
 	})
 }
 
-// attemptsOnSilence is how often a cluster or bucket may stay silent before a
-// person is asked whether the plan names the right one.
+// attemptsOnSilence is how often a cluster or bucket may fail to answer before a person is
+// asked whether the plan names the right one.
 const attemptsOnSilence = 5
 
 // preflight is one check of a plan.
@@ -42,7 +42,7 @@ type preflight struct {
 	indices          []elastic.Index
 	problems         []string
 	warnings         []string
-	forgiven         []string // problems that only a migration would have
+	ofMigration      []string // problems that a rehearsal doesn't have, but its migration would
 	refusals, absent int      // problems with credentials, with secrets
 }
 
@@ -53,28 +53,28 @@ func (f *preflight) everything(ctx context.Context, p *pulse) (migration.Preflig
 		check func(context.Context) error
 	}{
 		{"asking the clusters", f.clusters},
-		{"looking at the buckets", f.bothBuckets},
-		{"looking at the source's indices", f.sourceIndices},
-		{"looking at the target's indices", f.targetIndices},
+		{"checking the buckets", f.bothBuckets},
+		{"checking the source's indices", f.sourceIndices},
+		{"checking the target's indices", f.targetIndices},
 		{"comparing aliases", f.aliases},
-		{"looking at the target's disks", f.disks},
+		{"checking the target's disks", f.disks},
 	} {
 		p.set(migration.Progress{Doing: step.doing})
-		if err := f.note(step.check(ctx)); err != nil {
+		if err := f.collect(step.check(ctx)); err != nil {
 			return migration.PreflightResult{}, err
 		}
 	}
 	if len(f.problems) > 0 {
-		return migration.PreflightResult{}, fail(f.verdict(), "preflight found what keeps the plan from being carried out:\n- %s", strings.Join(f.problems, "\n- "))
+		return migration.PreflightResult{}, fail(f.verdict(), "preflight found problems:\n- %s", strings.Join(f.problems, "\n- "))
 	}
 	return migration.PreflightResult{
 		SourceVersion: f.source.Version.String(), TargetVersion: f.target.Version.String(),
-		Indices: described(f.indices), Warnings: f.warnings, Problems: f.forgiven,
+		Indices: described(f.indices), Warnings: f.warnings, Problems: f.ofMigration,
 	}, nil
 }
 
-// verdict is the type of the error. What a worker lacks hides the rest, and what
-// credentials hide may be wrong too, so they come first in this order.
+// verdict is the type of the error. A missing secret hides other problems, and so do wrong
+// credentials, so these come first, in this order.
 func (f *preflight) verdict() migration.ErrorType {
 	switch {
 	case f.absent > 0:
@@ -91,18 +91,18 @@ func (f *preflight) problem(format string, args ...any) {
 	}
 }
 
-// problemOfMigration is a problem, unless this is a rehearsal: on its throw-away
-// names it gets on all the same.
+// problemOfMigration is a problem, unless this is a rehearsal: with its throw-away names a
+// rehearsal doesn't have it.
 func (f *preflight) problemOfMigration(format string, args ...any) {
 	if !f.run.Plan.Rehearsal {
 		f.problem(format, args...)
 		return
 	}
-	f.forgiven = append(f.forgiven, fmt.Sprintf(format, args...))
+	f.ofMigration = append(f.ofMigration, fmt.Sprintf(format, args...))
 }
 
-// note turns what a retry can't mend into a problem and gives the rest back.
-func (f *preflight) note(err error) error {
+// collect makes a problem of an error that no retry can fix, and returns any other error.
+func (f *preflight) collect(err error) error {
 	if err == nil || !permanent(err) && (f.patient || canceled(err)) {
 		return err
 	}
@@ -119,8 +119,8 @@ func (f *preflight) note(err error) error {
 	return nil
 }
 
-// secrets reads every secret of the plan once, so that none turns out to be
-// missing hours later, within the frozen window.
+// secrets reads every secret of the plan once, so that a missing one is noticed now and not
+// hours later, within the frozen window.
 func (f *preflight) secrets() {
 	plan := f.run.Plan
 	references := []migration.SecretRef{
@@ -130,20 +130,20 @@ func (f *preflight) secrets() {
 		plan.Cutover.Webhook.Authorization,
 	}
 	if _, err := webhookURL(plan.Cutover.Webhook); err != nil {
-		_ = f.note(err) // always permanent
+		_ = f.collect(err) // always permanent
 	}
 	for _, reference := range references {
 		if reference == "" {
 			continue
 		}
 		if _, err := resolveSecret(reference); err != nil {
-			_ = f.note(err) // always permanent
+			_ = f.collect(err) // always permanent
 		}
 	}
 }
 
-// clusters connects to both and compares their versions. One that can't be
-// asked stays nil, and what needs it is left out.
+// clusters connects to both clusters and compares their versions. The client of a cluster
+// that doesn't answer stays nil, and checks that need it are left out.
 func (f *preflight) clusters(ctx context.Context) error {
 	for _, at := range []side{onSource, onTarget} {
 		client, err := f.cluster(ctx, at, f.run)
@@ -152,7 +152,7 @@ func (f *preflight) clusters(ctx context.Context) error {
 			info, err = client.Info(ctx)
 		}
 		if err != nil {
-			if err := f.note(err); err != nil {
+			if err := f.collect(err); err != nil {
 				return err
 			}
 			continue
@@ -169,24 +169,24 @@ func (f *preflight) clusters(ctx context.Context) error {
 	if problem := versionProblem(f.source, f.target); problem != "" {
 		f.problem("%s", problem)
 	} else if f.target.Version.Major > 7 {
-		f.warnings = append(f.warnings, fmt.Sprintf("the target runs %s: snapferry knows Alibaba Cloud Elasticsearch up to 7.17", f.target.Version))
+		f.warnings = append(f.warnings, fmt.Sprintf("the target runs %s, and snapferry was made for Alibaba Cloud Elasticsearch up to 7.17: rehearse the migration", f.target.Version))
 	}
 	if strings.HasPrefix(f.run.RepositoryName(), "cs-") {
-		f.problem("repository name %s: names that begin with cs- are Amazon's own", f.run.RepositoryName())
+		f.problem("repository name %s: Amazon reserves names that begin with cs-; choose another name", f.run.RepositoryName())
 	}
 	return nil
 }
 
 func (f *preflight) bothBuckets(ctx context.Context) error {
 	from, err := f.buckets.source(ctx, f.run)
-	if err := f.note(f.bucket("S3", f.run.Plan.Source.Repository.Bucket, err)); err != nil {
+	if err := f.collect(f.bucket("S3", f.run.Plan.Source.Repository.Bucket, err)); err != nil {
 		return err
 	}
 	if problem := from.problem(f.run); err == nil && problem != "" {
 		f.problem("%s", problem)
 	}
 	to, err := f.buckets.target(ctx, f.run)
-	if err := f.note(f.bucket("OSS", f.run.Plan.Target.Repository.Bucket, err)); err != nil {
+	if err := f.collect(f.bucket("OSS", f.run.Plan.Target.Repository.Bucket, err)); err != nil {
 		return err
 	}
 	willBeCreated := !to.exists && f.run.Plan.Target.Repository.CreateBucket && !f.run.Plan.Rehearsal
@@ -196,10 +196,10 @@ func (f *preflight) bothBuckets(ctx context.Context) error {
 	return nil
 }
 
-// bucket says whose bucket it was; S3 and OSS answer alike.
+// bucket adds the service to a refusal: those of S3 and OSS look the same.
 func (f *preflight) bucket(service, name string, err error) error {
 	if objectstore.KindOf(err) == objectstore.Forbidden {
-		return fail(migration.ErrorUnauthorized, "look at %s bucket %s: %w", service, name, err)
+		return fail(migration.ErrorUnauthorized, "read %s bucket %s: %w", service, name, err)
 	}
 	return err
 }
@@ -222,12 +222,13 @@ func (f *preflight) sourceIndices(ctx context.Context) error {
 	var open []string
 	for _, index := range found {
 		if !index.Open {
-			f.problem("index %s is closed on the source: a snapshot of it fails, and nobody writes to it; open it, or leave it out", index.Name)
+			f.problem("index %s is closed on the source, and a snapshot of a closed index fails: open it, or leave it out", index.Name)
 			continue
 		}
 		open = append(open, index.Name)
 		if strings.HasPrefix(index.Name, ".") {
-			f.warnings = append(f.warnings, fmt.Sprintf("index %s belongs to Elasticsearch or to a plugin, which may make its own on the target or refuse the source's: leave it out unless you know that the target's version can use it", index.Name))
+			f.warnings = append(f.warnings, fmt.Sprintf("index %s belongs to Elasticsearch or to a plugin, which may create its own on the target or refuse the source's: "+
+				"leave it out unless you know that the target's version can use it", index.Name))
 		}
 		if f.to == nil {
 			continue
@@ -245,13 +246,13 @@ func (f *preflight) sourceIndices(ctx context.Context) error {
 	}
 	for _, name := range open {
 		if health.Indices[name] == "red" {
-			f.problem("index %s is red on the source: a primary is missing, so no snapshot of it can be whole", name)
+			f.problem("index %s is red on the source: a primary is missing, so no snapshot of it can be complete", name)
 		}
 	}
 	return f.types(ctx, open)
 }
 
-// types warns of several mapping types in one index.
+// types warns about several mapping types in one index.
 func (f *preflight) types(ctx context.Context, open []string) error {
 	if f.source.Version.Major > 5 || f.to == nil {
 		return nil
@@ -262,7 +263,8 @@ func (f *preflight) types(ctx context.Context, open []string) error {
 	}
 	for _, name := range open {
 		if types := mappings[name].Types; len(types) > 1 && f.target.Version.Major >= 6 {
-			f.warnings = append(f.warnings, fmt.Sprintf("index %s has %d mapping types (%s): %s restores it, but new indices can't be like it and some features refuse it", name, len(types), strings.Join(types, ", "), f.target.Version))
+			f.warnings = append(f.warnings, fmt.Sprintf("index %s has %d mapping types (%s): %s restores it, "+
+				"but new indices can't have several types, and some features refuse such an index", name, len(types), strings.Join(types, ", "), f.target.Version))
 		}
 	}
 	return nil
@@ -280,11 +282,11 @@ func (f *preflight) targetIndices(ctx context.Context) error {
 	}
 	for _, name := range names {
 		if _, there := found[name]; there {
-			f.problemOfMigration("index %s exists on the target already: it would have to be closed and overwritten; delete it there if nobody needs it", name)
+			f.problemOfMigration("index %s exists on the target already, and the restore would overwrite it: delete it there if nobody needs it", name)
 		}
 	}
 	for _, name := range aliases {
-		f.problemOfMigration("%s is an alias on the target: no index of that name can be restored; remove the alias", name)
+		f.problemOfMigration("%s is an alias on the target, so no index of that name can be restored: remove the alias", name)
 	}
 	return f.throwAwayNames(ctx, names)
 }
@@ -298,7 +300,8 @@ func (f *preflight) throwAwayNames(ctx context.Context, names []string) error {
 	for _, name := range names {
 		renamed := f.run.TargetIndex(name)
 		if len(renamed) > migration.LongestIndexName {
-			f.problem("index %s can't be rehearsed: its throw-away name %s would be longer than %d bytes, Elasticsearch's limit; leave it out of the rehearsal", name, renamed, migration.LongestIndexName)
+			f.problem("index %s can't be rehearsed: its throw-away name %s is longer than Elasticsearch's limit of %d bytes; "+
+				"leave the index out of the rehearsal", name, renamed, migration.LongestIndexName)
 			continue
 		}
 		possible = append(possible, renamed)
@@ -308,14 +311,14 @@ func (f *preflight) throwAwayNames(ctx context.Context, names []string) error {
 		return err
 	}
 	for _, taken := range append(slices.Sorted(maps.Keys(found)), aliases...) {
-		f.problem("the throw-away name %s is taken on the target; start the rehearsal again, which takes others", taken)
+		f.problem("the throw-away name %s is taken on the target: start the rehearsal again, it then uses other names", taken)
 	}
 	return nil
 }
 
-// aliases compares the source's aliases, which are restored along with their
-// indices, with the names on the target. An index named like one of them refuses
-// every restore; an alias of that name is made to point to both.
+// aliases compares the source's aliases, which are restored with their indices, with the
+// names on the target. An index that has the name of such an alias makes every restore
+// fail. An alias of that name points to the indices of both clusters afterwards.
 func (f *preflight) aliases(ctx context.Context) error {
 	if f.from == nil || f.to == nil || len(f.indices) == 0 || f.run.Plan.Restore.ExcludeAliases {
 		return nil
@@ -342,26 +345,28 @@ func (f *preflight) aliases(ctx context.Context) error {
 		for _, index := range there {
 			switch {
 			case index.Name == alias:
-				f.problemOfMigration("%s is an alias of %s on the source and an index on the target: no restore with that alias is possible; delete the index %s there, or set restore.excludeAliases",
+				f.problemOfMigration("%s is an alias of %s on the source and an index on the target, so a restore with that alias fails: "+
+					"delete the index %s there, or set restore.excludeAliases",
 					alias, strings.Join(behind[alias], ", "), alias)
 			case !slices.Contains(behind[alias], index.Name):
 				elsewhere = append(elsewhere, index.Name)
 			}
 		}
 		if len(elsewhere) > 0 {
-			f.warnings = append(f.warnings, fmt.Sprintf("alias %s points to %s on the target: after the restore it points to %s as well, and searches through it find the documents of both; remove it there, or set restore.excludeAliases",
+			f.warnings = append(f.warnings, fmt.Sprintf("alias %s points to %s on the target. After the restore it also points to %s, and searches find the documents of all: "+
+				"remove it there, or set restore.excludeAliases",
 				alias, strings.Join(elsewhere, ", "), strings.Join(behind[alias], ", ")))
 		}
 	}
 	return nil
 }
 
-// Elasticsearch allocates no shards to a node whose disk is fuller than this by
-// default (cluster.routing.allocation.disk.watermark.low).
+// lowWatermark is how full a disk may be, as a fraction, before Elasticsearch allocates no
+// more shards to its node: the default of cluster.routing.allocation.disk.watermark.low.
 const lowWatermark = 0.85
 
-// disks compares the room on the target with what will be restored. Replicas
-// during the migration count, those after it only earn a warning.
+// disks compares the room on the target with the size of the indices. Replicas during the
+// migration count; replicas after the cutover only cause a warning.
 func (f *preflight) disks(ctx context.Context) error {
 	if f.to == nil || len(f.indices) == 0 {
 		return nil
@@ -371,7 +376,7 @@ func (f *preflight) disks(ctx context.Context) error {
 		return err
 	}
 	if !disk.Known {
-		f.warnings = append(f.warnings, "the target doesn't tell how much room its disks have: make sure that the indices fit")
+		f.warnings = append(f.warnings, "the target doesn't tell how much room its disks have: check that the indices fit")
 		return nil
 	}
 	var during, after int64
@@ -382,11 +387,12 @@ func (f *preflight) disks(ctx context.Context) error {
 	usable := disk.SumAvailable - int64((1-lowWatermark)*float64(disk.SumInTotal))
 	switch {
 	case during > disk.SumAvailable:
-		f.problem("the target's disks have %s left, the indices need %s", size(disk.SumAvailable), size(during))
+		f.problem("the target's disks have %s left, and the indices need %s: add disks or nodes", size(disk.SumAvailable), size(during))
 	case during > usable:
-		f.warnings = append(f.warnings, fmt.Sprintf("the indices (%s) fill the target's disks (%s left) beyond %.0f %%, where Elasticsearch stops allocating shards by default", size(during), size(disk.SumAvailable), lowWatermark*100))
+		f.warnings = append(f.warnings, fmt.Sprintf("the indices (%s) fill the target's disks (%s left) beyond %.0f %%, "+
+			"where Elasticsearch stops to allocate shards by default", size(during), size(disk.SumAvailable), lowWatermark*100))
 	case after > usable:
-		f.warnings = append(f.warnings, fmt.Sprintf("with the source's replicas, which cutover sets, the indices (%s) fill the target's disks (%s left) beyond %.0f %%", size(after), size(disk.SumAvailable), lowWatermark*100))
+		f.warnings = append(f.warnings, fmt.Sprintf("cutover sets the source's number of replicas. With these, the indices (%s) fill the target's disks (%s left) beyond %.0f %%", size(after), size(disk.SumAvailable), lowWatermark*100))
 	}
 	return nil
 }

@@ -34,12 +34,12 @@ func TestPreflightNamesEveryProblemAtOnce(t *testing.T) {
 	for i, says := range []string{
 		"preflight found",
 		"the source runs 5.5.2, the target 5.5.1",
-		"S3 bucket from-bucket is in us-east-1 and not in ap-southeast-1",
-		"OSS bucket to-bucket is open to others (public-read)",
+		"S3 bucket from-bucket is in region us-east-1, but source.repository.region says ap-southeast-1",
+		"OSS bucket to-bucket can be read by others (public-read)",
 		"there is no index gone on the source",
 		"no index matches nothing-* on the source",
-		"films is an alias of movies and no index",
-		"index catalog was created by Elasticsearch 5.5.2, which is later",
+		"films is an alias of movies and not an index",
+		"index catalog was created by Elasticsearch 5.5.2, which is newer",
 		"index movies was created", // once, though two patterns match it
 		"index old was created by Elasticsearch 1.7.5",
 		"index shut is closed",
@@ -88,7 +88,7 @@ func TestPreflightWarnsOfAnAliasThatPointsElsewhereOnTheTarget(t *testing.T) {
 	w.to.AddAlias("old-films", "films")
 	found := must[migration.PreflightResult](w, w.activities.Preflight, w.run)
 	require.Len(t, found.Warnings, 1)
-	require.Contains(t, found.Warnings[0], "alias films points to old-films on the target: after the restore it points to movies as well")
+	require.Contains(t, found.Warnings[0], "alias films points to old-films on the target. After the restore it also points to movies")
 	w.run.Plan.Restore.ExcludeAliases = true
 	require.Empty(t, must[migration.PreflightResult](w, w.activities.Preflight, w.run).Warnings)
 }
@@ -120,10 +120,10 @@ func TestPreflightWaitsForAClusterThatDoesNotAnswer(t *testing.T) {
 
 func TestPreflightCountsALastingSilenceAsAProblem(t *testing.T) {
 	f := preflight{}
-	require.NoError(t, f.note(passing(retryUnavailable, "dial tcp: no such host", 0)))
+	require.NoError(t, f.collect(passing(retryUnavailable, "dial tcp: no such host", 0)))
 	require.Equal(t, []string{"dial tcp: no such host"}, f.problems)
 	f = preflight{patient: true}
-	require.Error(t, f.note(passing(retryUnavailable, "dial tcp: no such host", 0)))
+	require.Error(t, f.collect(passing(retryUnavailable, "dial tcp: no such host", 0)))
 }
 
 func TestPreflightWarns(t *testing.T) {
@@ -134,12 +134,12 @@ func TestPreflightWarns(t *testing.T) {
 	found := must[migration.PreflightResult](w, w.activities.Preflight, w.run)
 	require.Len(t, found.Warnings, 2)
 	require.Contains(t, found.Warnings[0], "index movies has 2 mapping types (film, series)")
-	require.Contains(t, found.Warnings[1], "with the source's replicas")
+	require.Contains(t, found.Warnings[1], "cutover sets the source's number of replicas")
 
 	w.to.Free = 1_900
 	require.Contains(t, must[migration.PreflightResult](w, w.activities.Preflight, w.run).Warnings[1], "beyond 85 %")
 	w.to.Free = 700
-	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "the target's disks have 700 B left, the indices need 800 B")
+	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "the target's disks have 700 B left, and the indices need 800 B")
 }
 
 func TestPreflightRefusesOpenSearch(t *testing.T) {
@@ -159,11 +159,11 @@ func TestBuckets(t *testing.T) {
 		says   string
 	}{
 		"as it should be": {bucket: targetBucket{exists: true, acl: "private", storageClass: "Standard"}},
-		"public":          {bucket: targetBucket{exists: true, acl: "public-read-write", storageClass: "Standard"}, create: true, want: migration.ErrorRefused, says: "open to others"},
+		"public":          {bucket: targetBucket{exists: true, acl: "public-read-write", storageClass: "Standard"}, create: true, want: migration.ErrorRefused, says: "can be read by others"},
 		"an archive":      {bucket: targetBucket{exists: true, acl: "private", storageClass: "ColdArchive"}, create: true, want: migration.ErrorRefused, says: "ColdArchive"},
 		"its region":      {bucket: targetBucket{exists: true, acl: "private", storageClass: "Standard", location: "oss-ap-southeast-1"}},
 		"without prefix":  {bucket: targetBucket{exists: true, acl: "private", storageClass: "Standard", location: "ap-southeast-1"}},
-		"another region":  {bucket: targetBucket{exists: true, acl: "private", storageClass: "Standard", location: "oss-cn-hangzhou"}, create: true, want: migration.ErrorRefused, says: "is in cn-hangzhou and not in ap-southeast-1"},
+		"another region":  {bucket: targetBucket{exists: true, acl: "private", storageClass: "Standard", location: "oss-cn-hangzhou"}, create: true, want: migration.ErrorRefused, says: "is in region cn-hangzhou, but target.repository.region says ap-southeast-1"},
 		"absent":          {want: migration.ErrorMissing, says: "createBucket"},
 		"to be created":   {create: true},
 	} {
@@ -200,7 +200,7 @@ func TestPreflightReadsTheRegionOfTheOSSBucket(t *testing.T) {
 	require.Equal(t, "oss-cn-hangzhou", found.location)
 	require.Empty(t, found.problem(w.run))
 	w.run.Plan.Target.Repository.Region = "ap-southeast-1"
-	require.Contains(t, found.problem(w.run), "OSS bucket to-bucket is in cn-hangzhou")
+	require.Contains(t, found.problem(w.run), "OSS bucket to-bucket is in region cn-hangzhou")
 }
 
 func TestRepositories(t *testing.T) {
@@ -248,7 +248,7 @@ func TestRepositories(t *testing.T) {
 func TestPreflightRefusesASourceBefore20(t *testing.T) {
 	w := newWorld(t)
 	w.from.Version = "1.7.6"
-	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "the source runs 1.7.6: snapferry copies snapshots of 2.0 and later")
+	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "the source runs 1.7.6, and snapferry copies snapshots of 2.0 and later")
 	w.from.Version = "2.4.6"
 	found := must[migration.PreflightResult](w, w.activities.Preflight, w.run)
 	require.Equal(t, "2.4.6", found.SourceVersion)

@@ -29,13 +29,13 @@ func TestVersionsOfTheClusters(t *testing.T) {
 		{"5.0.0", "5.5.3", ""},
 		{"2.4.6", "5.5.3", ""},
 		{"2.3.2", "5.6.16", ""},
-		{"2.4.6", "6.8.23", "never past one"},
-		{"2.4.6", "2.4.6", "restores on 5.0 and later"},
-		{"1.5.2", "5.5.3", "the source runs 1.5.2: snapferry copies snapshots of 2.0 and later"},
+		{"2.4.6", "6.8.23", "to the same or the next major version only"},
+		{"2.4.6", "2.4.6", "restores to 5.0 and later"},
+		{"1.5.2", "5.5.3", "the source runs 1.5.2, and snapferry copies snapshots of 2.0 and later"},
 		{"5.5.2", "6.7.0", ""},
-		{"5.5.2", "7.10.0", "never past one"},
+		{"5.5.2", "7.10.0", "to the same or the next major version only"},
 		{"6.8.0", "7.10.0", ""},
-		{"6.8.0", "8.5.0", "never past one"},
+		{"6.8.0", "8.5.0", "to the same or the next major version only"},
 		{"7.10.2", "7.16.2", ""},
 		{"7.10.2", "8.5.0", ""},
 	} {
@@ -45,8 +45,8 @@ func TestVersionsOfTheClusters(t *testing.T) {
 		check(t, tt.source+" to "+tt.target, versionProblem(info(tt.source), info(tt.target)), tt.problem)
 	}
 	v := version(t, "7.10.2")
-	check(t, "OpenSearch source", versionProblem(elastic.Info{Version: v, Distribution: "opensearch"}, elastic.Info{Version: v, Distribution: "elasticsearch"}), "no snapshots of OpenSearch")
-	check(t, "OpenSearch target", versionProblem(elastic.Info{Version: v, Distribution: "elasticsearch"}, elastic.Info{Version: v, Distribution: "opensearch"}), "not Elasticsearch")
+	check(t, "OpenSearch source", versionProblem(elastic.Info{Version: v, Distribution: "opensearch"}, elastic.Info{Version: v, Distribution: "elasticsearch"}), "can't restore snapshots of OpenSearch")
+	check(t, "OpenSearch target", versionProblem(elastic.Info{Version: v, Distribution: "elasticsearch"}, elastic.Info{Version: v, Distribution: "opensearch"}), "restores to Elasticsearch only")
 }
 
 // Each row of the table in Elastic's and Alibaba's documentation.

@@ -15,9 +15,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// Requests speak of indices by their names on the source. What follows gives
-// them the names that they have on the target, and takes them back.
-
+// targetNames are the names of indices on the target: requests give those on the source. In a
+// rehearsal the two differ.
 func targetNames(run migration.Run, names []string) []string {
 	renamed := make([]string, len(names))
 	for i, name := range names {
@@ -50,17 +49,17 @@ func renamed[M ~map[string]V, V any](byIndex M, rename func(string) string) M {
 	return result
 }
 
-// onlyOfRehearsal refuses to delete anything of a migration.
+// onlyOfRehearsal makes sure that nothing of a migration is deleted.
 func onlyOfRehearsal(run migration.Run, what string) error {
 	if !run.Plan.Rehearsal || run.Token == "" {
-		return fail(migration.ErrorRefused, "delete %s: only a rehearsal deletes, and this is none", what)
+		return fail(migration.ErrorRefused, "delete %s: only a rehearsal deletes, and this is a migration", what)
 	}
 	return nil
 }
 
-// DeleteRehearsedIndices deletes what a rehearsal restored into the target, and
-// ends a restore that still runs by that. An index that it didn't restore stays
-// and is named, whatever it is called.
+// DeleteRehearsedIndices deletes the indices that a rehearsal restored to the target, which
+// also ends a restore that still runs. An index that the rehearsal didn't restore stays,
+// whatever its name is, and is named in the result.
 func (a *Activities) DeleteRehearsedIndices(ctx context.Context, in migration.RehearsedIndicesRequest) (migration.DeletedIndices, error) {
 	return perform(ctx, a, "deleting the rehearsal's indices", func(ctx context.Context, p *pulse) (migration.DeletedIndices, error) {
 		var result migration.DeletedIndices
@@ -111,18 +110,17 @@ func (a *Activities) DeleteRehearsedIndices(ctx context.Context, in migration.Re
 	})
 }
 
-// rehearsedNames are the target's names of all indices that a rehearsal may have
-// restored: also of those that have left the source since.
+// rehearsedNames are the target's names of all indices that a rehearsal may have restored,
+// including those that were deleted on the source since.
 func rehearsedNames(in migration.RehearsedIndicesRequest) []string {
 	names := slices.Concat(migration.IndexNames(in.Indices), slices.Collect(maps.Keys(in.Expected)), in.Begun)
 	slices.Sort(names)
 	return targetNames(in.Run, slices.Compact(names))
 }
 
-// DeleteSnapshots has the source delete every snapshot of a rehearsal's
-// repository, one after another, so that it takes its objects out of S3 itself;
-// one that still runs is stopped by it. What Elasticsearch leaves in S3 is counted
-// at last: whoever copies from there has no right to delete.
+// DeleteSnapshots has the source delete every snapshot of a rehearsal's repository, one after
+// another, so that the cluster deletes their objects in S3. That also stops one that still
+// runs. At the end it counts what is left in S3: the worker's key may not delete there.
 func (a *Activities) DeleteSnapshots(ctx context.Context, run migration.Run) (migration.DeletedSnapshots, error) {
 	return perform(ctx, a, "deleting the rehearsal's snapshots", func(ctx context.Context, p *pulse) (migration.DeletedSnapshots, error) {
 		var result migration.DeletedSnapshots
@@ -153,13 +151,13 @@ func (a *Activities) deleteSnapshots(ctx context.Context, client *elastic.Client
 	for {
 		snapshots, err := client.Snapshots(ctx, repository)
 		if elastic.KindOf(err) == elastic.Missing {
-			return deleted, nil // an earlier attempt has unregistered it, or it never was
+			return deleted, nil // an earlier attempt has unregistered it, or nothing ever registered it
 		}
 		if err != nil || len(snapshots) == 0 {
 			return deleted, err
 		}
 		oldest := snapshots[0].Name
-		p.set(migration.Progress{Doing: fmt.Sprintf("deleting snapshot %s, %d are left", oldest, len(snapshots))})
+		p.set(migration.Progress{Doing: fmt.Sprintf("deleting snapshot %s (%d left)", oldest, len(snapshots))})
 		err = client.DeleteSnapshot(ctx, repository, oldest)
 		switch elastic.KindOf(err) {
 		case elastic.Missing:
@@ -180,9 +178,9 @@ func (a *Activities) deleteSnapshots(ctx context.Context, client *elastic.Client
 	}
 }
 
-// DeleteCopies deletes every object below a rehearsal's base path in OSS, and ends
-// the uploads that an aborted copy left there. It touches nothing beside it: the
-// path ends with the run's token.
+// DeleteCopies deletes every object below a rehearsal's base path in OSS, and aborts the
+// uploads that an interrupted copy left there. It deletes nothing else: the path ends with
+// the run's token.
 func (a *Activities) DeleteCopies(ctx context.Context, run migration.Run) (migration.DeletedCopies, error) {
 	return perform(ctx, a, "deleting the rehearsal's objects in OSS", func(ctx context.Context, p *pulse) (migration.DeletedCopies, error) {
 		if err := onlyOfRehearsal(run, "objects in OSS"); err != nil {
@@ -212,18 +210,18 @@ func (a *Activities) DeleteCopies(ctx context.Context, run migration.Run) (migra
 			})
 		}
 		if failed := group.Wait(); failed != nil {
-			err = failed // the listing only ended with it
+			err = failed // it also ended the listing
 		}
 		return migration.DeletedCopies{Objects: objects.Load(), Bytes: bytes.Load(), Uploads: uploads}, err
 	})
 }
 
-// endUploads ends the uploads in progress. A key without the right to list them
-// has left none that the copy knew of: it then ends its own.
+// endUploads aborts the uploads in progress. A copy whose key may not list uploads aborts its
+// own when it fails, so then there is nothing to do here.
 func endUploads(ctx context.Context, sink objectstore.Sink) (int, error) {
 	uploads, err := sink.ListUploads(ctx, "")
 	if objectstore.KindOf(err) == objectstore.Forbidden {
-		activity.GetLogger(ctx).Warn("uploads that an aborted copy left in OSS can't be listed", "error", err)
+		activity.GetLogger(ctx).Warn("listing the uploads that an interrupted copy left in OSS failed", "error", err)
 		return 0, nil
 	}
 	for _, upload := range uploads {
@@ -234,9 +232,9 @@ func endUploads(ctx context.Context, sink objectstore.Sink) (int, error) {
 	return len(uploads), err
 }
 
-// MeasureFootprint tells how much room a rehearsal's indices and snapshots take.
+// MeasureFootprint measures how much room a rehearsal's indices and snapshots take.
 func (a *Activities) MeasureFootprint(ctx context.Context, in migration.RehearsedIndicesRequest) (migration.Footprint, error) {
-	return perform(ctx, a, "measuring the room that it takes", func(ctx context.Context, _ *pulse) (migration.Footprint, error) {
+	return perform(ctx, a, "measuring the room that the rehearsal takes", func(ctx context.Context, _ *pulse) (migration.Footprint, error) {
 		var footprint migration.Footprint
 		client, err := a.cluster(ctx, onTarget, in.Run)
 		if err != nil {
@@ -265,10 +263,11 @@ func (a *Activities) MeasureFootprint(ctx context.Context, in migration.Rehearse
 	})
 }
 
-type heap struct{ objects, bytes int64 }
+// usage is what stands below a base path.
+type usage struct{ objects, bytes int64 }
 
-// below sums up what stands below the run's base path, in S3 or in OSS.
-func (a *Activities) below(ctx context.Context, run migration.Run, at side) (sum heap, err error) {
+// below counts the objects and bytes below the run's base path, in S3 or in OSS.
+func (a *Activities) below(ctx context.Context, run migration.Run, at side) (sum usage, err error) {
 	var reader objectstore.Reader
 	if at == onSource {
 		reader, err = a.source(ctx, run)
@@ -276,11 +275,11 @@ func (a *Activities) below(ctx context.Context, run migration.Run, at side) (sum
 		reader, err = a.sink(ctx, run)
 	}
 	if err != nil {
-		return heap{}, err
+		return usage{}, err
 	}
 	for object, err := range reader.List(ctx, "") {
 		if err != nil {
-			return heap{}, err
+			return usage{}, err
 		}
 		sum.objects++
 		sum.bytes += object.Size

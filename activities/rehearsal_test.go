@@ -258,7 +258,7 @@ func TestPreflightOfARehearsal(t *testing.T) {
 		long := strings.Repeat("n", 240)
 		w.from.Create(long, 1, nil)
 		w.run.Plan.Indices = []string{"movies", long}
-		refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "can't be rehearsed", "leave it out")
+		refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "can't be rehearsed", "leave the index out")
 		w.run.Plan.Rehearsal = false
 		_, err := do[any](w, w.activities.Preflight, w.run)
 		require.NotContains(t, errors.Unwrap(err).Error(), "can't be rehearsed")

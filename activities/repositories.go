@@ -8,13 +8,12 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// RegisterRepositories makes the folder of this run in S3 known to the source
-// as a repository, and the one in OSS to the target. Both have the same name.
-// The same registration again changes nothing.
+// RegisterRepositories registers the folder of this run in S3 as a repository of the source,
+// and the folder in OSS as one of the target. Both have the same name. To repeat it changes
+// nothing.
 func (a *Activities) RegisterRepositories(ctx context.Context, run migration.Run) error {
 	_, err := perform(ctx, a, "registering the repositories", func(ctx context.Context, p *pulse) (none, error) {
-		// The target's secrets are resolved first, so that a missing one leaves
-		// nothing half registered.
+		// The target's secrets come first: if one is missing, nothing is registered at all.
 		onOSS, err := targetRepository(run)
 		if err != nil {
 			return none{}, err
@@ -33,15 +32,15 @@ func (a *Activities) RegisterRepositories(ctx context.Context, run migration.Run
 		if err := a.whenFree(ctx, p, func() error { return to.PutRepository(ctx, run.RepositoryName(), onOSS) }); err != nil {
 			return none{}, err
 		}
-		// Elasticsearch hardly verifies a read-only repository (5.x: not at all);
-		// a listing makes it go to OSS and shows a wrong key or endpoint now.
+		// Elasticsearch hardly verifies a read-only repository (5.x: not at all). A listing
+		// makes it read OSS, so that a wrong key or endpoint shows now.
 		_, err = to.Snapshots(ctx, run.RepositoryName())
 		return none{}, err
 	})
 	return err
 }
 
-// none is the result of activities that have none.
+// none is the result of activities that return nothing.
 type none struct{}
 
 // sourceRepository is the registration on Amazon's side.
@@ -56,7 +55,7 @@ func sourceRepository(run migration.Run) elastic.Repository {
 	case plan.Endpoint != "":
 		settings["endpoint"] = plan.Endpoint
 	case plan.Region == "us-east-1":
-		// Amazon's documentation wants the endpoint instead of this one region.
+		// Amazon's documentation asks for the endpoint instead of the region in this one case.
 		settings["endpoint"] = "s3.amazonaws.com"
 	default:
 		settings["region"] = plan.Region
@@ -67,8 +66,8 @@ func sourceRepository(run migration.Run) elastic.Repository {
 	return elastic.Repository{Type: "s3", Settings: settings}
 }
 
-// targetRepository is the registration on Alibaba's side. It holds the cluster's
-// key in clear, since the plugin of 5.5.3 has no other way.
+// targetRepository is the registration on Alibaba's side. It holds the cluster's key in clear
+// text: the plugin of 5.5.3 offers no other way.
 func targetRepository(run migration.Run) (elastic.Repository, error) {
 	plan := run.Plan.Target.Repository
 	id, err := resolveSecret(plan.AccessKeyID)
@@ -86,14 +85,14 @@ func targetRepository(run migration.Run) (elastic.Repository, error) {
 		"access_key_id":     id,
 		"secret_access_key": secret,
 		"compress":          true,
-		// From the first PUT on: a writable repository would be written to by the
-		// target, and from 7.6 on would not see what the copy publishes.
+		// From the first PUT on. The target would write to a writable repository, and from
+		// 7.6 on would not see what the copy publishes there.
 		"readonly": true,
 	})}, nil
 }
 
-// withSettings adds our settings to the plan's; ours win, except that the plan
-// may turn compress off.
+// withSettings adds our settings to the plan's. Ours win, except for compress, which the plan
+// may turn off.
 func withSettings(plan, ours map[string]any) map[string]any {
 	settings := maps.Clone(ours)
 	for name, value := range plan {
@@ -107,8 +106,8 @@ func withSettings(plan, ours map[string]any) map[string]any {
 // UnregisterRepositories removes both registrations. The objects stay.
 func (a *Activities) UnregisterRepositories(ctx context.Context, run migration.Run) error {
 	_, err := perform(ctx, a, "unregistering the repositories", func(ctx context.Context, p *pulse) (none, error) {
-		// The target first: its registration holds a key. One cluster that can't
-		// be asked keeps the other's registration from nothing.
+		// The target first: its registration holds a key. If one cluster doesn't answer, the
+		// other's registration is removed anyway.
 		var failures []error
 		for _, at := range []side{onTarget, onSource} {
 			client, err := a.cluster(ctx, at, run)
@@ -119,14 +118,14 @@ func (a *Activities) UnregisterRepositories(ctx context.Context, run migration.R
 				failures = append(failures, err)
 			}
 		}
-		return none{}, worst(failures)
+		return none{}, retryableFirst(failures)
 	})
 	return err
 }
 
-// EnsureTargetBucket creates the OSS bucket if the plan says so and it is absent,
-// and refuses one that others can read or that the cluster can't. A rehearsal
-// creates none, since it would stay behind.
+// EnsureTargetBucket creates the OSS bucket if it is absent and the plan says so. It refuses a
+// bucket that others can read, or that the cluster can't read. A rehearsal creates none, since
+// the bucket would stay behind.
 func (a *Activities) EnsureTargetBucket(ctx context.Context, run migration.Run) error {
 	_, err := perform(ctx, a, "checking the OSS bucket", func(ctx context.Context, _ *pulse) (none, error) {
 		found, err := a.buckets.target(ctx, run)
@@ -152,8 +151,8 @@ func (a *Activities) EnsureTargetBucket(ctx context.Context, run migration.Run) 
 	return err
 }
 
-// whenFree repeats a call for as long as another snapshot or restore is in its
-// way, and shows so.
+// whenFree repeats a call as long as another snapshot or restore is in its way, and shows that
+// in the progress.
 func (a *Activities) whenFree(ctx context.Context, p *pulse, call func() error) error {
 	turns := a.turns()
 	for {

@@ -14,12 +14,13 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// RestoreSnapshot restores a published snapshot over closed or absent indices of
-// the target, and returns when every primary of every index is started from
-// that very snapshot. Indices that are being restored from it, or were already,
-// are adopted. If a shard can't be restored, its index is deleted and restored
-// whole, once by itself: writers may be waiting, and most such failures are of
-// the moment. The second time a person sees it.
+// RestoreSnapshot restores a published snapshot over closed or absent indices of the target. It
+// returns when every primary of every index is started from that snapshot. It adopts indices
+// that are being restored from it, or were restored already.
+//
+// If a shard can't be restored, its index is deleted and restored completely, once without
+// asking: writers may be waiting, and most such failures don't come back. The second time the
+// activity fails, so that a person sees it.
 func (a *Activities) RestoreSnapshot(ctx context.Context, in migration.RestoreRequest) (migration.RestoreResult, error) {
 	in.Indices = targetIndices(in.Run, in.Indices)
 	return perform(ctx, a, "restoring snapshot "+in.Snapshot.Name, func(ctx context.Context, p *pulse) (migration.RestoreResult, error) {
@@ -42,11 +43,10 @@ func (a *Activities) RestoreSnapshot(ctx context.Context, in migration.RestoreRe
 	})
 }
 
-// errOnceMore says that what failed is out of the way, and is to be restored
-// again at once.
-var errOnceMore = errors.New("to be restored anew")
+// errOnceMore says that the indices that failed are deleted, and must be restored again at once.
+var errOnceMore = errors.New("to be restored again")
 
-// restoring is one restore on its way.
+// restoring is one restore under way.
 type restoring struct {
 	*Activities
 	client     *elastic.Client
@@ -55,43 +55,42 @@ type restoring struct {
 	pulse      *pulse
 	// first holds, by shard, the first reason seen for a failed attempt.
 	first map[string]string
-	// refused counts, by shard and failed attempts, the looks at which no node
-	// would take it.
+	// refused counts, by shard and failed attempts, the polls in which no node would
+	// take the shard.
 	refused map[string]int
-	// repeated is set once indices were deleted to be restored anew.
+	// repeated is set once indices were deleted to be restored again.
 	repeated bool
 }
 
-// visible makes sure that the target sees the very snapshot that was copied, and
-// sees it whole.
+// visible makes sure that the target sees the snapshot that was copied, and sees all of it.
 func (r *restoring) visible(ctx context.Context) error {
 	polls := r.polls()
 	for attempt := 0; ; attempt++ {
 		info, err := r.client.Snapshot(ctx, r.repository, r.in.Snapshot.Name)
 		switch {
 		case err == nil && info.UUID != r.in.Snapshot.UUID:
-			return fail(migration.ErrorRepository, "look for snapshot %s on %s: the target sees another one of that name (%s instead of %s)", info.Name, r.client.Host(), info.UUID, r.in.Snapshot.UUID)
+			return fail(migration.ErrorRepository, "read snapshot %s on %s: the target sees another snapshot of that name (UUID %s instead of %s)", info.Name, r.client.Host(), info.UUID, r.in.Snapshot.UUID)
 		case err == nil && !info.Complete():
-			return fail(migration.ErrorRepository, "look for snapshot %s on %s: the target sees it as %s with %d of %d shards failed", info.Name, r.client.Host(), info.State, info.ShardsFailed, info.ShardsTotal)
+			return fail(migration.ErrorRepository, "read snapshot %s on %s: the target sees it as %s with %d of %d shards failed", info.Name, r.client.Host(), info.State, info.ShardsFailed, info.ShardsTotal)
 		case err == nil:
 			if missing, _ := differ(r.inSnapshot(migration.IndexNames(r.in.Indices)), info.Indices); len(missing) > 0 {
-				return fail(migration.ErrorRepository, "look for snapshot %s on %s: %s", info.Name, r.client.Host(), named("it lacks ", missing))
+				return fail(migration.ErrorRepository, "read snapshot %s on %s: %s", info.Name, r.client.Host(), named("it lacks ", missing))
 			}
 			return nil
 		case elastic.KindOf(err) != elastic.Missing:
 			return err
-		case attempt == patience:
-			return fail(migration.ErrorRepository, "look for snapshot %s on %s: the target doesn't see it although it was published: %w", r.in.Snapshot.Name, r.client.Host(), err)
+		case attempt == patientPolls:
+			return fail(migration.ErrorRepository, "read snapshot %s on %s: the target doesn't see it, although it was published: %w", r.in.Snapshot.Name, r.client.Host(), err)
 		}
-		// The listing of a store may be behind for a moment.
+		// The listing of an object store may be behind for a moment.
 		if err := r.wait(ctx, &polls); err != nil {
 			return err
 		}
 	}
 }
 
-// begin starts the restore of every index that isn't being restored from this
-// snapshot already. It looks again after each lost answer.
+// begin starts the restore of every index that isn't being restored from this snapshot already.
+// After a lost answer it first checks again which indices those are.
 func (r *restoring) begin(ctx context.Context) error {
 	turns := r.turns()
 	for refused := 0; ; {
@@ -115,8 +114,8 @@ func (r *restoring) begin(ctx context.Context) error {
 		case elastic.OutcomeUnknown:
 			r.pulse.update(func(p *migration.Progress) { p.Waiting = err.Error() })
 		default:
-			// An index that was opened between the look and the request is closed
-			// the next time; anything else stays refused.
+			// An index that was opened between check and request is closed the next time. Any
+			// other refusal is final.
 			if refused++; refused > 1 || !strings.Contains(err.Error(), "open") {
 				return err
 			}
@@ -127,8 +126,8 @@ func (r *restoring) begin(ctx context.Context) error {
 	}
 }
 
-// free abandons what an earlier attempt began and lost: before 6.2 a lost shard
-// holds the slot that is waited for, until its index is deleted.
+// free deletes the indices with shards that an earlier attempt could not restore: before 6.2 such a
+// shard holds the slot until its index is deleted.
 func (r *restoring) free(ctx context.Context) (freed bool, err error) {
 	copies, err := r.client.Shards(ctx, migration.IndexNames(r.in.Indices))
 	if err != nil {
@@ -137,7 +136,7 @@ func (r *restoring) free(ctx context.Context) (freed bool, err error) {
 	stuck := stuckIn(copies, r.repository)
 	var failed []failedShard
 	for _, c := range copies {
-		if c.Primary && lost(c) && slices.Contains(stuck, c.Index) {
+		if c.Primary && failedForGood(c) && slices.Contains(stuck, c.Index) {
 			failed = append(failed, failedShard{c.Index, fmt.Sprintf("%s: %s", c, reasonOf(c))})
 		}
 	}
@@ -150,11 +149,10 @@ func (r *restoring) free(ctx context.Context) (freed bool, err error) {
 	return true, nil
 }
 
-// wanted finds the indices that are still to be restored, and closes those that
-// are open behind our block. Whether somebody wrote to them, CloseTarget has
-// asked; without the block somebody may have written since, or the migration has
-// handed the index over already and this is a late attempt of an activity that
-// nobody waits for any more.
+// wanted finds the indices that are still to be restored, and closes those that are open behind our
+// block. CloseTarget has checked that nobody wrote to them. An open index without our block is
+// refused: somebody may have written to it since, or the cutover is over and this is a late attempt
+// of an activity that nobody waits for.
 func (r *restoring) wanted(ctx context.Context) ([]string, error) {
 	names := migration.IndexNames(r.in.Indices)
 	found, aliases, err := existing(ctx, r.client, names)
@@ -162,7 +160,7 @@ func (r *restoring) wanted(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	if len(aliases) > 0 {
-		return nil, fail(migration.ErrorRefused, "restore snapshot %s on %s: %s", r.in.Snapshot.Name, r.client.Host(), named("an alias stands under the name ", aliases))
+		return nil, fail(migration.ErrorRefused, "restore snapshot %s on %s: %s", r.in.Snapshot.Name, r.client.Host(), named("these names are aliases there; remove them: ", aliases))
 	}
 	var open []string
 	for _, name := range names {
@@ -177,7 +175,8 @@ func (r *restoring) wanted(ctx context.Context) ([]string, error) {
 	var wanted, toClose []string
 	for _, name := range names {
 		if later := r.laterThanAsked(origins[name]); later != "" {
-			return nil, fail(migration.ErrorRefused, "restore snapshot %s on %s: index %s was restored from %s already, which is later: the target doesn't go back", r.in.Snapshot.Name, r.client.Host(), name, later)
+			return nil, fail(migration.ErrorRefused, "restore snapshot %s on %s: index %s was restored from the later snapshot %s already: "+
+				"snapferry never restores an older one over it", r.in.Snapshot.Name, r.client.Host(), name, later)
 		}
 		if found[name].Open && origins[name].isAll(r.in.Snapshot.Name) {
 			continue
@@ -187,15 +186,15 @@ func (r *restoring) wanted(ctx context.Context) ([]string, error) {
 			continue
 		}
 		if !hasOurBlock(found[name]) {
-			return nil, fail(migration.ErrorTargetWritten, "restore index %s on %s: it is open for writes there; somebody created or opened it meanwhile", name, r.client.Host())
+			return nil, fail(migration.ErrorTargetWritten, "restore index %s on %s: it is open for writes there, so somebody created or opened it since the last round", name, r.client.Host())
 		}
 		toClose = append(toClose, name)
 	}
 	return wanted, r.shut(ctx, r.client, r.repository, toClose, r.pulse)
 }
 
-// laterThanAsked names a snapshot of a later round or attempt that a primary was
-// restored from.
+// laterThanAsked names a snapshot of a later round or attempt that a primary was restored from; empty
+// if there is none.
 func (r *restoring) laterThanAsked(o origin) string {
 	round, attempt, ok := roundOf(r.in.Plan.Name, r.in.Snapshot.Name)
 	if !ok {
@@ -210,7 +209,7 @@ func (r *restoring) laterThanAsked(o origin) string {
 	return ""
 }
 
-// roundOf takes a snapshot's name apart again.
+// roundOf reads round and attempt from a snapshot's name.
 func roundOf(plan, snapshot string) (round, attempt int, ok bool) {
 	rest, ok := strings.CutPrefix(snapshot, plan+"-r")
 	if !ok {
@@ -220,8 +219,8 @@ func roundOf(plan, snapshot string) (round, attempt int, ok bool) {
 	return round, attempt, err == nil && migration.SnapshotName(plan, round, attempt) == snapshot
 }
 
-// fixedSettings can't be left out by a restore; Elasticsearch refuses the whole
-// request if one is named (RestoreService.UNREMOVABLE_SETTINGS).
+// fixedSettings can't be left out by a restore: Elasticsearch refuses the request if one is named
+// (RestoreService.UNREMOVABLE_SETTINGS).
 var fixedSettings = []string{
 	"index.number_of_shards", "index.number_of_replicas", "index.auto_expand_replicas", "index.version.created",
 	"index.version.upgraded", "index.version.minimum_compatible", "index.uuid", "index.creation_date",
@@ -236,13 +235,13 @@ func (r *restoring) inSnapshot(names []string) []string {
 	return saved
 }
 
-// options gives the target's side of the restored settings. They replace the
-// snapshot's and must be sent with each restore.
+// options gives the settings of the target's indices. They replace the snapshot's and must be sent
+// with each restore.
 func (r *restoring) options(indices []string) elastic.RestoreOptions {
 	plan := r.in.Plan.Restore
 	ignored := []string{
-		"index.blocks.*",             // the source's, ours of the freeze among them
-		"index.routing.allocation.*", // names nodes that the target hasn't
+		"index.blocks.*",             // the source's, including ours of the freeze
+		"index.routing.allocation.*", // names nodes that the target doesn't have
 	}
 	for _, setting := range plan.IgnoreSettings {
 		if !slices.Contains(ignored, setting) && !slices.Contains(fixedSettings, setting) {
@@ -257,25 +256,24 @@ func (r *restoring) options(indices []string) elastic.RestoreOptions {
 		IndexSettings: map[string]any{
 			writeBlock:                   true, // until cutover nobody writes to the target
 			"index.number_of_replicas":   plan.Replicas,
-			"index.auto_expand_replicas": false, // it would overrule the number
+			"index.auto_expand_replicas": false, // it would override the number
 		},
 		IgnoreIndexSettings: ignored,
 	}
 }
 
-// standstillOfRestore is how long a restore may make no headway while a primary
-// has no place before a person is asked to look.
+// standstillOfRestore is how long a restore may make no progress while a primary is unassigned, before
+// a person sees it.
 const standstillOfRestore = 10 * time.Minute
 
-// finish waits for the primaries. _recovery shows no failed shards and may be
-// empty at first, so the routing table decides and _recovery tells what was
-// carried.
+// finish waits for the primaries. _recovery doesn't show failed shards and may be empty at first, so the
+// routing table decides; _recovery tells how much was restored.
 func (r *restoring) finish(ctx context.Context) (migration.RestoreResult, error) {
 	polls := r.polls()
 	var headway shardsState
 	moved, vanished := r.now(), 0
 	for {
-		state, err := r.look(ctx)
+		state, err := r.state(ctx)
 		if err != nil {
 			return migration.RestoreResult{}, err
 		}
@@ -288,15 +286,15 @@ func (r *restoring) finish(ctx context.Context) (migration.RestoreResult, error)
 		}
 		if state.absent == "" {
 			vanished = 0
-		} else if vanished++; vanished > patience {
+		} else if vanished++; vanished > patientPolls {
 			// The next attempt restores it again.
-			return migration.RestoreResult{}, passing(retryInternal, fmt.Sprintf("restore snapshot %s on %s: index %s vanished meanwhile", r.in.Snapshot.Name, r.client.Host(), state.absent), 0)
+			return migration.RestoreResult{}, passing(retryInternal, fmt.Sprintf("restore snapshot %s on %s: index %s was deleted during the restore", r.in.Snapshot.Name, r.client.Host(), state.absent), 0)
 		}
 		if !state.sameAs(headway) {
 			headway, moved = state, r.now()
 		}
-		if state.homeless != "" && r.now().Sub(moved) > standstillOfRestore {
-			return migration.RestoreResult{}, fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s: nothing moved for %s: %s", r.in.Snapshot.Name, r.client.Host(), standstillOfRestore, state.homeless)
+		if state.unassigned != "" && r.now().Sub(moved) > standstillOfRestore {
+			return migration.RestoreResult{}, fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s: no progress for %s: %s", r.in.Snapshot.Name, r.client.Host(), standstillOfRestore, state.unassigned)
 		}
 		if err := r.wait(ctx, &polls); err != nil {
 			return migration.RestoreResult{}, err
@@ -309,7 +307,7 @@ type shardsState struct {
 	started, total   int
 	restored, reused int64
 	bytes            int64
-	homeless         string // a primary without a place, in words
+	unassigned       string // a primary that no node holds, in words
 	absent           string // an index without any shard
 	failed           []failedShard
 }
@@ -319,26 +317,26 @@ type failedShard struct{ index, why string }
 func (s shardsState) done() bool { return s.started == s.total }
 
 func (s shardsState) sameAs(other shardsState) bool {
-	return s.started == other.started && s.restored == other.restored && s.reused == other.reused && s.homeless == other.homeless
+	return s.started == other.started && s.restored == other.restored && s.reused == other.reused && s.unassigned == other.unassigned
 }
 
 func (s shardsState) progress(doing string) migration.Progress {
 	return migration.Progress{
 		Doing: doing, ShardsDone: s.started, ShardsTotal: s.total,
-		BytesDone: s.restored + s.reused, BytesTotal: s.bytes, Waiting: s.homeless,
+		BytesDone: s.restored + s.reused, BytesTotal: s.bytes, Waiting: s.unassigned,
 	}
 }
 
-func (r *restoring) look(ctx context.Context) (shardsState, error) {
+func (r *restoring) state(ctx context.Context) (shardsState, error) {
 	names := migration.IndexNames(r.in.Indices)
-	// The routing table first: a primary that is started there has its recovery
-	// in the later answer, complete.
+	// The routing table first: if a primary is started there, the later answer has its
+	// complete recovery.
 	copies, err := r.client.Shards(ctx, names)
 	if err != nil {
 		return shardsState{}, err
 	}
 	recoveries, err := r.client.Recovery(ctx, names)
-	if err != nil && elastic.KindOf(err) != elastic.Missing { // an index vanished: the routing table shows which
+	if err != nil && elastic.KindOf(err) != elastic.Missing { // an index was deleted: the routing table shows which
 		return shardsState{}, err
 	}
 	var state shardsState
@@ -356,17 +354,17 @@ func (r *restoring) look(ctx context.Context) (shardsState, error) {
 		case !c.Primary:
 		case c.Started():
 			state.started++
-		case lost(c) || r.shunned(c):
+		case failedForGood(c) || r.refusedByAllNodes(c):
 			why := fmt.Sprintf("%s: %s", c, reasonOf(c))
 			if first := r.first[c.String()]; strings.Contains(why, leftovers) {
 				if strings.Contains(first, leftovers) {
 					first = "see the target's log"
 				}
-				why += "; that is only the last attempt, the first one's reason: " + first
+				why += "; that is the reason of the last attempt only, that of the first one: " + first
 			}
 			state.failed = append(state.failed, failedShard{c.Index, why})
-		case c.State == "UNASSIGNED" && state.homeless == "":
-			state.homeless = fmt.Sprintf("%s has no place on any node: %s", c, reasonOf(c))
+		case c.State == "UNASSIGNED" && state.unassigned == "":
+			state.unassigned = fmt.Sprintf("%s is on no node: %s", c, reasonOf(c))
 		}
 	}
 	for _, v := range recoveries {
@@ -374,7 +372,7 @@ func (r *restoring) look(ctx context.Context) (shardsState, error) {
 			continue // a primary that moved since, or whose node was restarted
 		}
 		if v.Snapshot != r.in.Snapshot.Name {
-			return state, fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s: [%s][%d] is being restored from snapshot %s; is a second worker or migration at work?", r.in.Snapshot.Name, r.client.Host(), v.Index, v.Shard, v.Snapshot)
+			return state, fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s: [%s][%d] is being restored from snapshot %s: check whether a second migration uses these indices", r.in.Snapshot.Name, r.client.Host(), v.Index, v.Shard, v.Snapshot)
 		}
 		state.restored += v.BytesRecovered
 		state.reused += v.BytesReused
@@ -383,18 +381,18 @@ func (r *restoring) look(ctx context.Context) (shardsState, error) {
 	return state, nil
 }
 
-// leftovers is what every attempt but the first stumbles over on 5.x (issue
-// 27476), so that the reason that counts is not the one shown.
+// leftovers is the error of every attempt but the first on 5.x, whatever the cause was
+// (elastic/elasticsearch#27476). So the reason that Elasticsearch shows is not the one that counts.
 const leftovers = "FileAlreadyExistsException"
 
-// lastAllocation is index.allocation.max_retries' default: after so many
-// attempts Elasticsearch leaves a shard alone.
+// lastAllocation is the default of index.allocation.max_retries: after so many attempts Elasticsearch
+// stops to try.
 const lastAllocation = 5
 
-// lost tells whether a primary has failed for good. Elasticsearch itself says so
-// only for corrupt data before 6.2; any other failure leaves the shard
-// unassigned for ever, and every later restore refused (issue 27493).
-func lost(c elastic.ShardCopy) bool {
+// failedForGood reports whether Elasticsearch has given up a primary. Before 6.2 it says so only for corrupt
+// data; any other failure leaves the shard unassigned for ever, and every later restore is refused
+// (elastic/elasticsearch#27493).
+func failedForGood(c elastic.ShardCopy) bool {
 	return failedOnce(c) && c.Unassigned.FailedAttempts >= lastAllocation
 }
 
@@ -402,15 +400,15 @@ func failedOnce(c elastic.ShardCopy) bool {
 	return c.State == "UNASSIGNED" && c.Unassigned != nil && c.Unassigned.Reason == "ALLOCATION_FAILED"
 }
 
-// shunned tells whether a primary failed and no node will take it again, as from
-// 6.2 on after corrupt data. Between two attempts that may be so for a moment.
-func (r *restoring) shunned(c elastic.ShardCopy) bool {
+// refusedByAllNodes reports whether a primary failed and no node takes it again, as from 6.2 on after corrupt
+// data. Between two attempts that may be so for a moment, so it counts only after a while.
+func (r *restoring) refusedByAllNodes(c elastic.ShardCopy) bool {
 	if !failedOnce(c) || c.Unassigned.AllocationStatus != "deciders_no" {
 		return false
 	}
 	key := fmt.Sprintf("%s %d", c, c.Unassigned.FailedAttempts)
 	r.refused[key]++
-	return r.refused[key] > patience
+	return r.refused[key] > patientPolls
 }
 
 func reasonOf(c elastic.ShardCopy) string {
@@ -431,9 +429,9 @@ func reasonOf(c elastic.ShardCopy) string {
 	return text
 }
 
-// abandon deletes the indices with lost shards: they hold nothing that the
-// snapshot hasn't, before 6.2 only this ends the restore, and on 5.x a second
-// restore would stumble over the half-copied files (issue 27476).
+// abandon deletes the indices with failed shards. They hold nothing that the snapshot lacks. Before 6.2 only
+// this ends the restore, and on 5.x a second restore would fail over the half-copied files
+// (elastic/elasticsearch#27476).
 func (r *restoring) abandon(ctx context.Context, failed []failedShard) error {
 	var indices, reasons []string
 	for _, shard := range failed {
@@ -450,9 +448,9 @@ func (r *restoring) abandon(ctx context.Context, failed []failedShard) error {
 		r.repeated = true
 		clear(r.first)
 		clear(r.refused)
-		activity.GetLogger(ctx).Warn("shards could not be restored; their indices were deleted on the target and are restored anew", "snapshot", r.in.Snapshot.Name, "shards", reasons)
+		activity.GetLogger(ctx).Warn("shards could not be restored; their indices were deleted on the target and are restored again", "snapshot", r.in.Snapshot.Name, "shards", reasons)
 		return errOnceMore
 	}
 	return fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s, twice: %s%s", r.in.Snapshot.Name, r.client.Host(),
-		named("shards failed: ", reasons), named("; deleted on the target, to be restored anew: ", indices))
+		named("shards failed: ", reasons), named("; deleted on the target, so that retry restores them again: ", indices))
 }

@@ -46,7 +46,7 @@ func TestRestoreNeedsTheVerySnapshotThatWasCopied(t *testing.T) {
 	snapshot := w.snapshot("s")
 	other := snapshot
 	other.UUID = "another"
-	refused(w, migration.ErrorRepository, w.activities.RestoreSnapshot, w.restoreRequest(other), "another one of that name")
+	refused(w, migration.ErrorRepository, w.activities.RestoreSnapshot, w.restoreRequest(other), "another snapshot of that name")
 	invisible := snapshot
 	invisible.Name = "t"
 	refused(w, migration.ErrorRepository, w.activities.RestoreSnapshot, w.restoreRequest(invisible), "doesn't see it")
@@ -94,7 +94,7 @@ func TestShardThatFailsIsAnErrorAndItsIndexIsRestoredAnew(t *testing.T) {
 	request := w.restoreRequest(w.snapshot("s"))
 	w.to.FailShard("movies", "disk gone", 5)
 	w.to.FailShard("movies", "FileAlreadyExistsException[_22g.si]", 5)
-	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "[movies][0]", "FileAlreadyExistsException", "twice", "deleted on the target, to be restored anew: movies")
+	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "[movies][0]", "FileAlreadyExistsException", "twice", "deleted on the target, so that retry restores them again: movies")
 	require.False(t, w.to.Has("movies"))
 	require.True(t, w.to.Has("catalog"))
 
@@ -149,7 +149,7 @@ func TestRestoreNeverTakesTheTargetBack(t *testing.T) {
 			require.NoError(t, w.from.Index("movies", "dune"))
 			w.round(later)
 			before := w.text()
-			refused(w, migration.ErrorRefused, w.activities.RestoreSnapshot, request, later, "doesn't go back")
+			refused(w, migration.ErrorRefused, w.activities.RestoreSnapshot, request, later, "never restores an older one over it")
 			require.Equal(t, before, w.text())
 		})
 	}
@@ -191,7 +191,7 @@ func TestShardThatNoNodeTakesAgain(t *testing.T) {
 	w.to.FailShard("movies", "CorruptIndexException[checksum failed]", 1)
 	w.to.FailShard("movies", "CorruptIndexException[checksum failed]", 1)
 	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "after 1 attempts", "checksum failed")
-	require.Greater(t, len(w.to.Requests("GET /_cluster/state/routing_table/*")), patience, "it was given time")
+	require.Greater(t, len(w.to.Requests("GET /_cluster/state/routing_table/*")), patientPolls, "it was given time")
 }
 
 func TestRestoreThatIsRefusedSaysWhy(t *testing.T) {
@@ -227,7 +227,7 @@ func TestRestoreThatMakesNoHeadwayAsksForHelp(t *testing.T) {
 	request := w.restoreRequest(w.snapshot("s"))
 	w.to.Looks = 1_000_000
 	w.onSleep = func() { w.to.LosePrimary("movies") }
-	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "nothing moved for 10m", "[movies][0] primary has no place on any node")
+	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "no progress for 10m", "[movies][0] primary is on no node")
 	require.True(t, w.to.Has("movies"), "nothing is deleted for that")
 }
 
@@ -276,7 +276,7 @@ func TestCloseTargetLeavesOthersIndicesAlone(t *testing.T) {
 			prepare(w)
 			before := w.text()
 			request := migration.CloseRequest{Run: w.run, Indices: both2, AcceptWrites: true}
-			refused(w, migration.ErrorRefused, w.activities.CloseTarget, request, "movies", "didn't restore it")
+			refused(w, migration.ErrorRefused, w.activities.CloseTarget, request, "movies", "did not restore it")
 			require.Equal(t, before, w.text())
 		})
 	}

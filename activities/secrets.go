@@ -9,19 +9,18 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// resolveSecret fetches a secret at the moment of use, so that it lives in no
-// plan, history or log. An error names the reference, never the value; it is
-// classified already.
+// resolveSecret reads a secret when it is used, so that no plan, history or log holds it. Its
+// error is classified, and names the reference, never the value.
 func resolveSecret(ref migration.SecretRef) (string, error) {
 	if err := ref.Validate(); err != nil {
-		// The reference is not repeated: it may be the secret itself.
+		// The error doesn't quote the reference: it may be the secret itself.
 		return "", fail(migration.ErrorSecret, "a reference to a secret can't be used: it %w", err)
 	}
 	kind, place, _ := strings.Cut(string(ref), ":")
 	if kind == "env" {
 		value := strings.TrimSpace(os.Getenv(place))
 		if value == "" {
-			return "", fail(migration.ErrorSecret, "read the secret %s: the environment variable is not set for this worker, or empty", ref)
+			return "", fail(migration.ErrorSecret, "read the secret %s: the environment variable is not set for this worker, or it is empty", ref)
 		}
 		return value, nil
 	}

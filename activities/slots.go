@@ -12,33 +12,31 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// ownRepositories is what the names of all migrations' repositories begin with:
-// nothing is scheduled in them.
+// ownRepositories is the prefix of the repositories of all migrations: nothing is scheduled in them.
 const ownRepositories = "snapferry-"
 
-// automaticRepositories are those of the vendors' own snapshots: cs-automated
-// and, for encrypted domains, cs-automated-enc on Amazon (Amazon's documentation
-// of index snapshots), aliyun_auto_snapshot on Alibaba Cloud. Names that go on
-// after these count as well.
+// automaticRepositories are those of the vendors' automatic snapshots: cs-automated and, for encrypted
+// domains, cs-automated-enc on Amazon (Amazon's documentation of index snapshots), aliyun_auto_snapshot on
+// Alibaba Cloud. Longer names that begin with these count as well.
 var automaticRepositories = map[side][]string{
 	onSource: {"cs-automated", "cs-automated-enc"},
 	onTarget: {"aliyun_auto_snapshot"},
 }
 
-// slotPace is how often the clusters are asked while a snapshot is in the way,
-// listPace how often the automatic ones are listed while one is due: a short one
-// may come and go between two questions.
+// slotPace is how often the clusters are asked while a snapshot is in the way. listPace is how often the
+// automatic snapshots are listed while one is due, since a short one may begin and end between two
+// questions.
 const (
 	slotPace = 15 * time.Second
 	listPace = 30 * time.Second
 )
 
-// AwaitFreeSlot returns when no snapshot runs on either cluster and no automatic
-// one is due within the predicted window: up to 7.8 a cluster takes one snapshot
-// at a time, so an automatic one would hold up the final one, and in every version
-// the target's would refuse to let its indices be closed. It returns as well, with
-// what stands in the way, when the deadline has passed or when no wait would help.
-// What it can't see or predict it says in the result, and waits for none of it.
+// AwaitFreeSlot returns when no snapshot runs on either cluster and no automatic one is due within the
+// predicted window. Up to 7.8 a cluster takes one snapshot at a time, so an automatic one would delay the
+// final one. In every version a snapshot on the target keeps its indices from being closed.
+//
+// It also returns when the deadline has passed or no wait would help; the result then says what is in the
+// way. What it can't see or predict becomes a warning in the result, and it doesn't wait for that.
 func (a *Activities) AwaitFreeSlot(ctx context.Context, in migration.FreeSlotRequest) (migration.FreeSlot, error) {
 	return perform(ctx, a, "waiting for free snapshot slots", func(ctx context.Context, p *pulse) (migration.FreeSlot, error) {
 		deadline := time.UnixMilli(in.DeadlineMillis)
@@ -58,7 +56,7 @@ func (a *Activities) AwaitFreeSlot(ctx context.Context, in migration.FreeSlotReq
 			now := a.now()
 			var found []obstacle
 			for _, s := range slots {
-				found = append(found, s.look(ctx, now, time.Duration(in.PredictedWindowMillis)*time.Millisecond)...)
+				found = append(found, s.obstacles(ctx, now, time.Duration(in.PredictedWindowMillis)*time.Millisecond)...)
 			}
 			if ctx.Err() != nil {
 				return migration.FreeSlot{}, ctx.Err()
@@ -68,7 +66,7 @@ func (a *Activities) AwaitFreeSlot(ctx context.Context, in migration.FreeSlotReq
 				return freeSlot(slots, found, now), nil
 			}
 			p.update(func(progress *migration.Progress) {
-				progress.Waiting = fmt.Sprintf("%s; waits until %s at most", sentences(found), clockTime(deadline))
+				progress.Waiting = fmt.Sprintf("%s; waiting until %s at most", sentences(found), clockTime(deadline))
 			})
 			pause := min(pace.next, deadline.Sub(now))
 			pace.next = min(pace.next*5/4, pace.most)
@@ -79,10 +77,10 @@ func (a *Activities) AwaitFreeSlot(ctx context.Context, in migration.FreeSlotReq
 	})
 }
 
-// obstacle is what stands in the way of the block.
+// obstacle is what is in the way of the write block.
 type obstacle struct {
 	why      string
-	hopeless bool // no wait would take it away
+	hopeless bool // no wait would remove it
 }
 
 func sentences(obstacles []obstacle) string {
@@ -95,7 +93,7 @@ func sentences(obstacles []obstacle) string {
 
 func clockTime(at time.Time) string { return at.UTC().Format("15:04:05 UTC") }
 
-// freeSlot is the result.
+// freeSlot makes the result of AwaitFreeSlot.
 func freeSlot(slots []*slot, found []obstacle, now time.Time) migration.FreeSlot {
 	free := migration.FreeSlot{Free: len(found) == 0}
 	for _, o := range found {
@@ -121,25 +119,24 @@ func freeSlot(slots []*slot, found []obstacle, now time.Time) migration.FreeSlot
 	return free
 }
 
-// slot is one cluster's, with what is known of its automatic snapshots.
+// slot is the snapshot slot of one cluster, with what is known of its automatic snapshots.
 type slot struct {
 	at     side
 	client *elastic.Client
 	own    string // this run's repository
 
-	listed    bool // whether its repositories are known
-	unlisted  string
+	listed    bool   // its repositories are known
+	unlisted  string // why they can't be listed
 	automatic []*schedule
-	others    []string // repositories that are nobody's we know
+	others    []string // repositories of unknown owners
 
-	mute  bool // the service doesn't offer GET /_snapshot/_status
-	blind string
+	noStatusAPI  bool   // the service doesn't offer GET /_snapshot/_status
+	noCurrentAPI string // why it doesn't tell what runs in a repository either
 }
 
-// look tells what stands in the way on this cluster now. A question that isn't
-// answered stands in the way, too, until it is or the deadline passes; one that is
-// refused for good doesn't.
-func (s *slot) look(ctx context.Context, now time.Time, window time.Duration) (found []obstacle) {
+// obstacles lists what is in the way on this cluster now. A question that the cluster doesn't answer is in the
+// way, too, until it does or the deadline passes. A question that it refuses for good is not.
+func (s *slot) obstacles(ctx context.Context, now time.Time, window time.Duration) (found []obstacle) {
 	if err := s.discover(ctx); err != nil {
 		return []obstacle{s.unanswered(err)}
 	}
@@ -188,7 +185,7 @@ func (s *slot) discover(ctx context.Context) error {
 		case slices.ContainsFunc(automaticRepositories[s.at], func(known string) bool { return strings.HasPrefix(name, known) }):
 			s.automatic = append(s.automatic, &schedule{repository: name})
 		default:
-			if !strings.HasPrefix(name, ownRepositories) { // another migration's schedules nothing
+			if !strings.HasPrefix(name, ownRepositories) { // nothing is scheduled in another migration's
 				s.others = append(s.others, name)
 			}
 		}
@@ -196,28 +193,28 @@ func (s *slot) discover(ctx context.Context) error {
 	return nil
 }
 
-// running gives the snapshots under way; if the service doesn't let us ask for
-// those of all repositories, those in the ones that count.
+// running gives the snapshots under way. If the service doesn't offer those of all repositories, it gives those
+// in our own and in the automatic ones.
 func (s *slot) running(ctx context.Context) ([]elastic.RunningSnapshot, error) {
-	if !s.mute {
+	if !s.noStatusAPI {
 		running, err := s.client.RunningSnapshots(ctx)
 		if err == nil || !permanent(err) {
 			return running, err
 		}
-		s.mute = true
+		s.noStatusAPI = true
 	}
 	var running []elastic.RunningSnapshot
 	repositories := []string{s.own}
 	for _, automatic := range s.automatic {
 		repositories = append(repositories, automatic.repository)
 	}
-	s.blind = ""
+	s.noCurrentAPI = ""
 	for _, repository := range repositories {
 		current, err := s.client.CurrentSnapshots(ctx, repository)
 		switch {
 		case elastic.KindOf(err) == elastic.Missing:
 		case err != nil && permanent(err):
-			s.blind = err.Error()
+			s.noCurrentAPI = err.Error()
 		case err != nil:
 			return nil, err
 		}
@@ -228,34 +225,34 @@ func (s *slot) running(ctx context.Context) ([]elastic.RunningSnapshot, error) {
 	return running, nil
 }
 
-// warnings say what couldn't be seen or predicted.
+// warnings say what could not be read or predicted.
 func (s *slot) warnings(now time.Time) (all []string) {
 	if s.unlisted != "" {
-		all = append(all, fmt.Sprintf("the repositories of the %s can't be listed, so only %s were looked at: %s",
+		all = append(all, fmt.Sprintf("the repositories of the %s can't be listed, so only %s were checked: %s",
 			s.at, strings.Join(automaticRepositories[s.at], ", "), s.unlisted))
 	}
-	if s.blind != "" {
-		all = append(all, fmt.Sprintf("whether a snapshot runs on the %s can't be seen: %s", s.at, s.blind))
+	if s.noCurrentAPI != "" {
+		all = append(all, fmt.Sprintf("the %s doesn't tell whether a snapshot runs: %s", s.at, s.noCurrentAPI))
 	}
 	predicted := false
 	for _, automatic := range s.automatic {
 		predicted = predicted || automatic.predicted(now)
 		if why := automatic.unpredictable(now); why != "" {
-			all = append(all, fmt.Sprintf("the next automatic snapshot in repository %s on the %s is not predicted: %s", automatic.repository, s.at, why))
+			all = append(all, fmt.Sprintf("the next automatic snapshot in repository %s on the %s can't be predicted: %s", automatic.repository, s.at, why))
 		}
 	}
 	if len(s.automatic) == 0 {
-		all = append(all, fmt.Sprintf("the %s has no repository of automatic snapshots that is known (%s): if it takes any, none is predicted",
+		all = append(all, fmt.Sprintf("the %s has no known repository of automatic snapshots (%s): if it takes any, snapferry doesn't predict them",
 			s.at, strings.Join(automaticRepositories[s.at], ", ")))
 	}
 	if len(s.others) > 0 && !predicted {
-		all = append(all, fmt.Sprintf("what is scheduled in other repositories of the %s is not predicted%s", s.at, named(": ", s.others)))
+		all = append(all, fmt.Sprintf("snapferry doesn't predict snapshots in other repositories of the %s%s", s.at, named(": ", s.others)))
 	}
 	return all
 }
 
-// usual is the interval that the vendor documents: Amazon takes a snapshot every
-// hour from 5.3 on and every day before. Alibaba's is the instance's own.
+// usual is the interval that the vendor documents, 0 if it documents none. Amazon takes a snapshot every hour from
+// 5.3 on, and every day before. At Alibaba Cloud each instance has its own.
 func (s *slot) usual(ctx context.Context) time.Duration {
 	if s.at != onSource {
 		return 0

@@ -44,7 +44,7 @@ func (w *world) awaitSlot(window time.Duration) (migration.FreeSlot, time.Durati
 	return free, w.activities.now().Sub(began)
 }
 
-const noAlibaba = "the target has no repository of automatic snapshots that is known (aliyun_auto_snapshot): if it takes any, none is predicted"
+const noAlibaba = "the target has no known repository of automatic snapshots (aliyun_auto_snapshot): if it takes any, snapferry doesn't predict them"
 
 func TestASlotThatIsFree(t *testing.T) {
 	w := newWorld(t)
@@ -106,7 +106,7 @@ func TestASnapshotThatRuns(t *testing.T) {
 					return
 				}
 				w.awaitHeartbeat(func(p migration.Progress) bool {
-					return strings.Contains(p.Waiting, test.says) && strings.HasSuffix(p.Waiting, "; waits until 23:13:20 UTC at most")
+					return strings.Contains(p.Waiting, test.says) && strings.HasSuffix(p.Waiting, "; waiting until 23:13:20 UTC at most")
 				})
 				beats()
 			}
@@ -134,7 +134,7 @@ func TestAnAutomaticSnapshotThatIsDue(t *testing.T) {
 	require.LessOrEqual(t, lists, 6, "at first, while it was due, and after its end")
 	require.LessOrEqual(t, len(w.from.Requests("GET /_snapshot/_status")), 70, "polls gently")
 	progress := w.awaitHeartbeat(func(p migration.Progress) bool { return p.Waiting != "" })
-	require.Equal(t, "an automatic snapshot in repository cs-automated on the source begins at about 22:23:20 UTC, within the predicted window of 15m; waits until 23:13:20 UTC at most", progress.Waiting)
+	require.Equal(t, "an automatic snapshot in repository cs-automated on the source begins at about 22:23:20 UTC, within the predicted window of 15m; waiting until 23:13:20 UTC at most", progress.Waiting)
 }
 
 // One so short that nobody saw it running is seen in the list.
@@ -195,7 +195,7 @@ func TestAWindowThatNeverFits(t *testing.T) {
 	free, waited := w.awaitSlot(70 * time.Minute)
 	require.Zero(t, waited)
 	require.False(t, free.Free)
-	require.Equal(t, []string{"the predicted window of 1h10m doesn't fit between two automatic snapshots in repository cs-automated on the source, one of which begins every 1h, the next at about 23:08:20 UTC"}, free.Obstacles)
+	require.Equal(t, []string{"the predicted window of 1h10m doesn't fit between two automatic snapshots in repository cs-automated on the source: one begins every 1h, the next at about 23:08:20 UTC"}, free.Obstacles)
 
 	// But the end of one that runs is the best moment that there is.
 	w.from.BeginAutomatic("cs-automated", w.activities.now())
@@ -212,20 +212,20 @@ func TestAutomaticSnapshotsThatAreNotPredicted(t *testing.T) {
 		world func(*world)
 		says  []string
 	}{
-		"none known":             {func(*world) {}, []string{"the source has no repository of automatic snapshots that is known (cs-automated, cs-automated-enc)", noAlibaba}},
-		"empty":                  {func(w *world) { w.from.Automatic("cs-automated-enc") }, []string{"repository cs-automated-enc on the source is not predicted: it holds no snapshot"}},
-		"a single one, Alibaba":  {func(w *world) { w.to.Automatic("aliyun_auto_snapshot", w.activities.now()) }, []string{"aliyun_auto_snapshot on the target is not predicted: it holds a single snapshot"}},
-		"switched off":           {func(w *world) { w.from.Automatic("cs-automated", w.hourly(5, 5*time.Hour)...) }, []string{"none began since 2023-11-14T17:13:20Z, though one came every 1h"}},
-		"other repositories":     {func(w *world) { w.to.Automatic("nightly", w.hourly(5, 59*time.Minute)...) }, []string{"what is scheduled in other repositories of the target is not predicted: nightly"}},
-		"unreadable, for good":   {refuseList(100, http.StatusInternalServerError, "repository_exception", "[cs-automated] corrupt"), []string{"cs-automated on the source is not predicted", "corrupt"}},
+		"none known":             {func(*world) {}, []string{"the source has no known repository of automatic snapshots (cs-automated, cs-automated-enc)", noAlibaba}},
+		"empty":                  {func(w *world) { w.from.Automatic("cs-automated-enc") }, []string{"repository cs-automated-enc on the source can't be predicted: it holds no snapshot"}},
+		"a single one, Alibaba":  {func(w *world) { w.to.Automatic("aliyun_auto_snapshot", w.activities.now()) }, []string{"aliyun_auto_snapshot on the target can't be predicted: it holds a single snapshot"}},
+		"switched off":           {func(w *world) { w.from.Automatic("cs-automated", w.hourly(5, 5*time.Hour)...) }, []string{"none began since 2023-11-14T17:13:20Z, although one began every 1h before"}},
+		"other repositories":     {func(w *world) { w.to.Automatic("nightly", w.hourly(5, 59*time.Minute)...) }, []string{"doesn't predict snapshots in other repositories of the target: nightly"}},
+		"unreadable, for good":   {refuseList(100, http.StatusInternalServerError, "repository_exception", "[cs-automated] corrupt"), []string{"cs-automated on the source can't be predicted", "corrupt"}},
 		"gone meanwhile":         {refuseList(100, http.StatusNotFound, "repository_missing_exception", "[cs-automated] missing"), []string{"there is no such repository"}},
-		"unreadable, unknown":    {refuseList(100, http.StatusInternalServerError, "null_pointer_exception", ""), []string{"cs-automated on the source is not predicted", "null_pointer_exception"}},
-		"repositories not shown": {refuse("GET /_snapshot", "not allowed"), []string{"the repositories of the source can't be listed, so only cs-automated, cs-automated-enc were looked at", "not allowed"}},
+		"unreadable, unknown":    {refuseList(100, http.StatusInternalServerError, "null_pointer_exception", ""), []string{"cs-automated on the source can't be predicted", "null_pointer_exception"}},
+		"repositories not shown": {refuse("GET /_snapshot", "not allowed"), []string{"the repositories of the source can't be listed, so only cs-automated, cs-automated-enc were checked", "not allowed"}},
 		"nothing shown at all": {func(w *world) {
 			refuse("GET /_snapshot", "not allowed")(w)
 			refuse("GET /_snapshot/_status", "not allowed")(w)
 			refuse("GET /_snapshot/*/_current", "not allowed")(w)
-		}, []string{"whether a snapshot runs on the source can't be seen"}},
+		}, []string{"the source doesn't tell whether a snapshot runs"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

@@ -12,10 +12,9 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// TakeSnapshot has the source take a snapshot of exactly the indices named, and
-// returns when it ended in SUCCESS with every index and no failed shard. A
-// snapshot of that name that runs or succeeded already is adopted: nobody else
-// writes to this run's repository.
+// TakeSnapshot has the source take a snapshot of exactly the indices named. It returns when the snapshot has ended
+// in SUCCESS with every index and no failed shard. It adopts a snapshot of that name that runs or has succeeded
+// already: nobody else writes to this run's repository.
 func (a *Activities) TakeSnapshot(ctx context.Context, in migration.SnapshotRequest) (migration.Snapshot, error) {
 	return perform(ctx, a, "taking snapshot "+in.Snapshot, func(ctx context.Context, p *pulse) (migration.Snapshot, error) {
 		client, err := a.cluster(ctx, onSource, in.Run)
@@ -27,32 +26,46 @@ func (a *Activities) TakeSnapshot(ctx context.Context, in migration.SnapshotRequ
 		if err != nil {
 			return migration.Snapshot{}, err
 		}
-		return judge(info, in.Indices)
+		return completeSnapshot(info, in.Indices)
 	})
 }
 
-// taking is one snapshot on its way.
+// taking is one snapshot under way.
 type taking struct {
 	*Activities
 	client     *elastic.Client
 	repository string
 	in         migration.SnapshotRequest
 	pulse      *pulse
-	// accepted is set once the cluster took the request: from then on an absent
-	// snapshot is not there yet rather than never asked for.
+	// accepted is set once the cluster has accepted the request. From then on a missing
+	// snapshot was asked for, but isn't listed yet.
 	accepted bool
-	// mute is set if the service doesn't let us ask for progress, blind if it doesn't
-	// tell what runs.
-	mute, blind bool
-	// looked is when it was asked for progress last.
-	looked time.Time
+	// noStatusAPI is set if the service refuses to tell the progress of a snapshot
+	// (_status), noCurrentAPI if it refuses to tell which ones run (_current).
+	noStatusAPI, noCurrentAPI bool
+	// askedAt is when it was asked for progress last.
+	askedAt time.Time
 }
 
-// patience is how often something that must be there is looked for again before
-// that counts as an error: some seconds at the pace of polls.
-const patience = 43
+// patience is how long something that must be there may be missing before that
+// counts as an error, at the pace at which a watch begins. At a slower pace it is as
+// many polls.
+const patience = 7 * time.Second
 
-// run looks before it asks and after each lost answer, so it can begin anywhere.
+// patientPolls is patience as a number of polls.
+var patientPolls = pollsWithin(patience)
+
+// pollsWithin counts the polls from the first one on whose pauses make up a time.
+func pollsWithin(limit time.Duration) (count int) {
+	var waited time.Duration
+	clock := &Activities{sleep: func(_ context.Context, pause time.Duration) error { waited += pause; return nil }}
+	for polls := clock.polls(); waited < limit; count++ {
+		_ = clock.wait(context.Background(), &polls) // this sleep never fails
+	}
+	return count
+}
+
+// run reads the snapshot before it asks for it, and after each lost answer. So it works from any state.
 func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
 	polls, turns, absent := t.polls(), t.turns(), 0
 	for {
@@ -67,8 +80,8 @@ func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
 		switch elastic.KindOf(err) {
 		case elastic.Missing:
 			if t.accepted {
-				if absent++; absent > patience {
-					return info, passing(retryInternal, "the source accepted snapshot "+t.in.Snapshot+" but doesn't list it: "+err.Error(), 0)
+				if absent++; absent > patientPolls {
+					return info, passing(retryInternal, "take snapshot "+t.in.Snapshot+": the source accepted it but doesn't list it: "+err.Error(), 0)
 				}
 				break
 			}
@@ -97,21 +110,21 @@ func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
 	}
 }
 
-// runs tells whether the snapshot is known to run. The cluster's state says so at
-// once, while a look at the snapshot itself has the master read the repository.
+// runs reports whether the snapshot is known to run. The cluster state tells that at once; to read the snapshot itself
+// the master has to read the repository.
 func (t *taking) runs(ctx context.Context) bool {
-	if !t.accepted || t.blind {
+	if !t.accepted || t.noCurrentAPI {
 		return false
 	}
 	current, err := t.client.CurrentSnapshots(ctx, t.repository)
 	switch elastic.KindOf(err) {
 	case elastic.NotSupported, elastic.Unauthorized:
-		t.blind = true
+		t.noCurrentAPI = true
 	}
 	return err == nil && slices.ContainsFunc(current, func(s elastic.SnapshotInfo) bool { return s.Name == t.in.Snapshot })
 }
 
-// ask asks for the snapshot and tells whether something else is in its way.
+// ask asks the source for the snapshot. waiting reports that another snapshot is in the way, or that the answer was lost.
 func (t *taking) ask(ctx context.Context) (waiting bool, err error) {
 	err = t.client.CreateSnapshot(ctx, t.repository, t.in.Snapshot, t.in.Indices)
 	switch elastic.KindOf(err) {
@@ -123,7 +136,7 @@ func (t *taking) ask(ctx context.Context) (waiting bool, err error) {
 		t.pulse.update(func(p *migration.Progress) { p.Waiting = why })
 		return true, nil
 	case elastic.OutcomeUnknown:
-		// It may still begin: look for a while before asking again.
+		// It may still begin: read it for a while before asking again.
 		t.pulse.update(func(p *migration.Progress) { p.Waiting = err.Error() })
 		return true, nil
 	case elastic.AlreadyExists:
@@ -131,8 +144,8 @@ func (t *taking) ask(ctx context.Context) (waiting bool, err error) {
 		return false, nil
 	case elastic.Missing:
 		if failure, ok := errors.AsType[*elastic.Error](err); ok && failure.Type == "index_not_found_exception" {
-			// It was deleted since the indices were resolved, perhaps while the slot was
-			// awaited: to ask for it again is no use, the next attempt resolves anew.
+			// An index was deleted since the indices were resolved, perhaps while we waited for
+			// the slot. To ask again is useless: retry resolves the indices again.
 			return false, fail(migration.ErrorSnapshotFailed, "%w", err)
 		}
 	case elastic.None:
@@ -141,21 +154,20 @@ func (t *taking) ask(ctx context.Context) (waiting bool, err error) {
 	return false, err
 }
 
-// progress puts what the source tells of its progress into the heartbeat. It
-// decides nothing, so its failures don't matter.
+// progress puts the snapshot's progress into the heartbeat. It decides nothing, so its failures don't matter.
 func (t *taking) progress(ctx context.Context) {
-	const often = 500 * time.Millisecond // heartbeats don't travel more often
-	if now := t.now(); t.looked.IsZero() || now.Sub(t.looked) >= often {
-		t.looked = now
+	const often = 500 * time.Millisecond // heartbeats aren't sent more often
+	if now := t.now(); t.askedAt.IsZero() || now.Sub(t.askedAt) >= often {
+		t.askedAt = now
 	} else {
 		return
 	}
 	doing := migration.Progress{Doing: "taking snapshot " + t.in.Snapshot}
-	if !t.mute {
+	if !t.noStatusAPI {
 		status, err := t.client.SnapshotStatus(ctx, t.repository, t.in.Snapshot)
 		switch elastic.KindOf(err) {
 		case elastic.NotSupported, elastic.Unauthorized:
-			t.mute = true
+			t.noStatusAPI = true
 		}
 		doing.ShardsDone, doing.ShardsTotal = status.ShardsDone, status.ShardsTotal
 		doing.BytesDone, doing.BytesTotal = status.BytesDone, status.BytesTotal
@@ -164,11 +176,11 @@ func (t *taking) progress(ctx context.Context) {
 	t.pulse.set(doing)
 }
 
-// judge accepts only a snapshot that holds everything it was asked for. Versions
-// before 6.0.1 leave out indices that they don't find, without an error.
-func judge(info elastic.SnapshotInfo, indices []string) (migration.Snapshot, error) {
+// completeSnapshot accepts only a snapshot that holds every index it was asked for. Versions before 6.0.1 leave out
+// indices that they don't find, without an error.
+func completeSnapshot(info elastic.SnapshotInfo, indices []string) (migration.Snapshot, error) {
 	if !info.Complete() {
-		return migration.Snapshot{}, fail(migration.ErrorSnapshotFailed, "take snapshot %s: it ended %s with %d of %d shards failed%s",
+		return migration.Snapshot{}, fail(migration.ErrorSnapshotFailed, "take snapshot %s: it ended as %s with %d of %d shards failed%s",
 			info.Name, info.State, info.ShardsFailed, info.ShardsTotal, reasons(info))
 	}
 	if missing, extra := differ(indices, info.Indices); len(missing)+len(extra) > 0 {
@@ -180,7 +192,7 @@ func judge(info elastic.SnapshotInfo, indices []string) (migration.Snapshot, err
 	}, nil
 }
 
-// mostNamed bounds the lists in errors.
+// mostNamed bounds lists of names in messages.
 const mostNamed = 5
 
 func reasons(info elastic.SnapshotInfo) string {
@@ -198,7 +210,7 @@ func reasons(info elastic.SnapshotInfo) string {
 	return b.String()
 }
 
-// differ compares two lists as sets.
+// differ compares two lists as sets: what have lacks, and what it has beyond want.
 func differ(want, have []string) (missing, extra []string) {
 	for _, name := range want {
 		if !slices.Contains(have, name) {
@@ -213,7 +225,7 @@ func differ(want, have []string) (missing, extra []string) {
 	return missing, extra
 }
 
-// named lists names behind an introduction; nothing if there are none.
+// named lists the first names after an introduction; it is empty if there are none.
 func named(introduction string, names []string) string {
 	if len(names) == 0 {
 		return ""
@@ -224,8 +236,8 @@ func named(introduction string, names []string) string {
 	return introduction + strings.Join(names, ", ")
 }
 
-// AbortSnapshot stops a snapshot of that name if it runs, and returns when it is
-// gone. One that has ended stays, and an absent one is fine.
+// AbortSnapshot stops a snapshot of that name if it runs, and returns when it is gone. A snapshot that has ended stays,
+// and it is no error if there is none.
 func (a *Activities) AbortSnapshot(ctx context.Context, in migration.SnapshotRequest) error {
 	_, err := perform(ctx, a, "stopping snapshot "+in.Snapshot, func(ctx context.Context, p *pulse) (none, error) {
 		client, err := a.cluster(ctx, onSource, in.Run)
@@ -241,7 +253,7 @@ func (a *Activities) AbortSnapshot(ctx context.Context, in migration.SnapshotReq
 			if err != nil || info.State != elastic.InProgress {
 				return none{}, err
 			}
-			// The answer comes when its objects are gone, or is lost on the way.
+			// The answer comes when the snapshot's objects are deleted, or gets lost.
 			err = client.DeleteSnapshot(ctx, in.RepositoryName(), in.Snapshot)
 			switch elastic.KindOf(err) {
 			case elastic.OutcomeUnknown, elastic.SlotTaken:

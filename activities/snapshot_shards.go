@@ -11,17 +11,16 @@ import (
 )
 
 const (
-	// shardBatches is into how many batches the shards of a snapshot come at most: each
-	// costs some events of the history.
+	// shardBatches is how many batches the shards of a snapshot arrive in at most: each
+	// batch costs some events of the history.
 	shardBatches = 16
-	// mostStreamed is from how many shards on a snapshot isn't followed: what is
-	// known of its shards would not fit into a history.
+	// mostStreamed is the largest number of shards of a snapshot that is followed: the
+	// list of more would not fit into a history.
 	mostStreamed = 1000
 )
 
-// AwaitShards returns when shards of a running snapshot are done that were not
-// known, so that they can be carried while the others are still at it: as many at
-// once as make a batch. It decides nothing and may be given up at any time.
+// AwaitShards returns the next batch of shards of a running snapshot that are done, so that they can be copied while the
+// others are still being written. It decides nothing and may be cancelled at any time.
 func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest) (migration.DoneShards, error) {
 	return perform(ctx, a, "following snapshot "+in.Snapshot, func(ctx context.Context, p *pulse) (migration.DoneShards, error) {
 		client, err := a.cluster(ctx, onSource, in.Run)
@@ -32,16 +31,16 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 		for _, shard := range in.Known {
 			known[shard] = true
 		}
-		for polls := a.follows(); ; {
-			// At first as well: what is over by then needs no following.
+		for polls := a.shardPace(); ; {
+			// Also before the first poll: a snapshot that has ended by then needs no following.
 			if err := a.wait(ctx, &polls); err != nil {
 				return migration.DoneShards{}, err
 			}
 			status, err := client.SnapshotStatus(ctx, in.RepositoryName(), in.Snapshot)
 			switch elastic.KindOf(err) {
 			case elastic.NotSupported, elastic.Unauthorized:
-				return migration.DoneShards{Ended: true}, nil // the round does without
-			case elastic.Missing: // it waits for the slot
+				return migration.DoneShards{Ended: true}, nil // the round works without
+			case elastic.Missing: // TakeSnapshot waits for the slot
 			case elastic.None:
 				if ended(status) {
 					return migration.DoneShards{Ended: true}, nil
@@ -57,17 +56,16 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 	})
 }
 
-// follows is the pace at which the shards of a running snapshot are looked at.
-// Snapshots that are over before the first look need no following: what there is
-// to gain is the copy of some shards, about a second, and to read them slows down
-// a source whose network or disks are what the snapshot waits for.
-func (a *Activities) follows() backoff {
+// shardPace is the pace at which the shards of a running snapshot are polled. It starts slowly. Following a short snapshot
+// would gain about a second for the copy of some shards, and reading them slows down a source whose network or disks limit
+// the snapshot.
+func (a *Activities) shardPace() backoff {
 	polls := a.polls()
 	polls.next = 4 * time.Second
 	return polls
 }
 
-// ended tells whether following a snapshot is of no more use.
+// ended reports whether there is nothing more to follow.
 func ended(status elastic.SnapshotStatus) bool {
 	running := status.State == "INIT" || status.State == "STARTED"
 	return !running || status.UUID == "" || status.ShardsTotal > mostStreamed || status.ShardsTotal > 0 && status.ShardsDone == status.ShardsTotal

@@ -12,10 +12,9 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// CloseTarget closes the target's indices, as a restore over them demands,
-// unless somebody wrote to them: a restore would throw those writes away. An
-// index that this migration didn't put there is never closed, whoever accepts
-// what: nobody looked at what it holds.
+// CloseTarget closes the target's indices, as a restore over them demands. It refuses if somebody wrote to them: a restore
+// would destroy those writes. It never closes an index that this migration did not restore, even if a person accepts
+// writes: nobody has checked what it holds.
 func (a *Activities) CloseTarget(ctx context.Context, in migration.CloseRequest) error {
 	in.Indices, in.Begun = targetNames(in.Run, in.Indices), targetNames(in.Run, in.Begun)
 	in.Expected = targetCounters(in.Run, in.Expected)
@@ -29,7 +28,8 @@ func (a *Activities) CloseTarget(ctx context.Context, in migration.CloseRequest)
 			return none{}, err
 		}
 		if len(aliases) > 0 {
-			return none{}, fail(migration.ErrorRefused, "close the target's indices: on %s %s, where an index is to be restored", client.Host(), named("an alias stands under the name ", aliases))
+			return none{}, fail(migration.ErrorRefused, "close the target's indices on %s: %s", client.Host(),
+				named("indices are to be restored under these names, but they are aliases there; remove them: ", aliases))
 		}
 		var open []elastic.Index
 		for _, name := range in.Indices {
@@ -54,14 +54,14 @@ func (a *Activities) CloseTarget(ctx context.Context, in migration.CloseRequest)
 			if known(in, index) {
 				toClose = append(toClose, index.Name)
 			} else {
-				// Only its shards tell that it is ours: it was lost in a restore and
-				// restored anew, and the end of that was not seen. Once closed it would
-				// tell no more, and the next attempt would take it for somebody else's.
+				// Only its shards tell that it is ours: a restore failed, the index was deleted
+				// and restored again, and nobody saw the end of that. Once closed, its shards tell
+				// nothing any more, and the next attempt would take it for somebody else's index.
 				toDelete = append(toDelete, index.Name)
 			}
 		}
 		if len(toDelete) > 0 {
-			activity.GetLogger(ctx).Warn("the target's indices are not those that the last round left, the next restore brings them whole", "indices", toDelete)
+			activity.GetLogger(ctx).Warn("the target's indices are not those that the last round left; they are deleted, and the next restore restores them completely", "indices", toDelete)
 			if err := a.whenFree(ctx, p, func() error { return client.DeleteIndices(ctx, toDelete) }); err != nil {
 				return none{}, err
 			}
@@ -71,16 +71,15 @@ func (a *Activities) CloseTarget(ctx context.Context, in migration.CloseRequest)
 	return err
 }
 
-// known tells whether the migration itself remembers an index as its own. Its
-// name proves nothing, and neither does a write block.
+// known reports whether the workflow's own state names the index as ours. Its name alone proves nothing, and neither does
+// a write block.
 func known(in migration.CloseRequest, index elastic.Index) bool {
 	expected := in.Expected[index.Name].UUID
 	return expected != "" && expected == index.UUID || slices.Contains(in.Begun, index.Name)
 }
 
-// shut closes indices, and waits while a snapshot or restore holds them. One
-// that an abandoned restore of ours holds for ever is deleted instead: it has
-// nothing that the next restore won't bring.
+// shut closes indices, and waits while a snapshot or restore uses them. It deletes an index that a failed restore of ours
+// holds for ever: the next restore restores it completely.
 func (a *Activities) shut(ctx context.Context, client *elastic.Client, repository string, names []string, p *pulse) error {
 	turns := a.turns()
 	for len(names) > 0 {
@@ -108,26 +107,26 @@ func (a *Activities) shut(ctx context.Context, client *elastic.Client, repositor
 	return nil
 }
 
-// stuckIn names the indices of which a primary's restore from the repository
-// has failed for good.
+// stuckIn names the indices with a primary whose restore from the repository has failed for good.
 func stuckIn(copies []elastic.ShardCopy, repository string) []string {
 	var stuck []string
 	for _, c := range copies {
-		if c.Primary && lost(c) && c.Source != nil && c.Source.Repository == repository && !slices.Contains(stuck, c.Index) {
+		if c.Primary && failedForGood(c) && c.Source != nil && c.Source.Repository == repository && !slices.Contains(stuck, c.Index) {
 			stuck = append(stuck, c.Index)
 		}
 	}
 	return stuck
 }
 
+// foreign is the error for an index that this migration did not restore.
 func foreign(client *elastic.Client, name string) error {
-	return fail(migration.ErrorRefused, "close index %s on %s: it exists there, but this migration didn't restore it; delete or rename it, since a restore would overwrite it", name, client.Host())
+	return fail(migration.ErrorRefused, "close index %s on %s: this migration did not restore it, and a restore would overwrite it: "+
+		"delete it there, or reindex it under another name and delete it", name, client.Host())
 }
 
 func hasOurBlock(index elastic.Index) bool { return index.Blocks[writeBlock] == "true" }
 
-// untouched makes sure that nobody wrote to the open indices since the last
-// restore.
+// untouched makes sure that nobody wrote to the open indices since the last restore.
 func untouched(ctx context.Context, client *elastic.Client, in migration.CloseRequest, open []elastic.Index, origins map[string]origin) error {
 	if in.AcceptWrites {
 		return nil
@@ -141,8 +140,8 @@ func untouched(ctx context.Context, client *elastic.Client, in migration.CloseRe
 		case !hasOurBlock(index):
 			written = append(written, index.Name+" (it is being restored, and lacks the write block)")
 		}
-		// What is still being restored behind our block took no writes, and has no
-		// counters of all its shards.
+		// An index that is still being restored behind our block took no writes. It has no
+		// counters for some of its shards.
 	}
 	if len(whole) > 0 {
 		counted, err := counters(ctx, client, whole)
@@ -154,13 +153,13 @@ func untouched(ctx context.Context, client *elastic.Client, in migration.CloseRe
 			switch {
 			case now == expected:
 			case now.Writes == 0 && origins[index.Name].ours():
-				// The shards are still as a restore of ours left them, be it a later one
-				// than the workflow knows of.
+				// The shards are as a restore of ours left them, perhaps a later one than the
+				// workflow knows of.
 			case now.Writes == 0 && in.InDoubt && known(in, index) && hasOurBlock(index):
-				// A restore whose end was not seen, and then a restart of the target, which
-				// makes it forget where the shards came from.
+				// Nobody saw the end of the restore, and then the target was restarted, so that it
+				// doesn't tell any more where the shards came from.
 			default:
-				written = append(written, fmt.Sprintf("%s (%d operations and %d documents, after the restore %d and %d)", index.Name, now.Writes, now.Docs, expected.Writes, expected.Docs))
+				written = append(written, fmt.Sprintf("%s (%d operations and %d documents now, %d and %d after the restore)", index.Name, now.Writes, now.Docs, expected.Writes, expected.Docs))
 			}
 		}
 	}
@@ -170,7 +169,7 @@ func untouched(ctx context.Context, client *elastic.Client, in migration.CloseRe
 	return nil
 }
 
-// counters sums up the write counters of each index.
+// counters adds up the write counters of each index's primaries.
 func counters(ctx context.Context, client *elastic.Client, indices []elastic.Index) (migration.WriteCounters, error) {
 	sums := migration.WriteCounters{}
 	for _, index := range indices {
@@ -189,15 +188,14 @@ func counters(ctx context.Context, client *elastic.Client, indices []elastic.Ind
 	return sums, nil
 }
 
-// comparison says what must be as the last restore left it, beyond the index
-// itself and its write counters.
+// comparison says what must be as the last restore left it, beyond the index itself and its write counters.
 type comparison struct {
 	docs, block bool
-	skip        func(elastic.Index) bool
+	skip        func(elastic.Index) bool // indices to leave out; may be nil
 }
 
-// changedSince says, in words and by index, what isn't as the last restore left
-// it. It says nothing without counters to compare with.
+// changedSince says, in words and by index, what is not as the last restore left it. Without counters to compare with it
+// says nothing.
 func changedSince(ctx context.Context, client *elastic.Client, names []string, expected migration.WriteCounters, compare comparison) (map[string]string, error) {
 	changes := map[string]string{}
 	if expected == nil {
@@ -212,7 +210,7 @@ func changedSince(ctx context.Context, client *elastic.Client, names []string, e
 		index, there := found[name]
 		switch {
 		case !there:
-			changes[name] = "there is no such index"
+			changes[name] = "it does not exist"
 		case compare.skip != nil && compare.skip(index):
 		case !index.Open:
 			changes[name] = "it is closed"
@@ -232,11 +230,11 @@ func changedSince(ctx context.Context, client *elastic.Client, names []string, e
 		before, known := expected[index.Name]
 		var change []string
 		if !known {
-			change = append(change, "nobody counted after a restore of it")
+			change = append(change, "its counters after the last restore are unknown")
 		} else if now.UUID != before.UUID {
-			change = append(change, fmt.Sprintf("it is another index (%s, and %s was restored)", now.UUID, before.UUID))
+			change = append(change, fmt.Sprintf("it is another index (UUID %s instead of %s)", now.UUID, before.UUID))
 		} else if compare.docs && now.Docs != before.Docs {
-			change = append(change, fmt.Sprintf("it has %d documents, and %d were restored", now.Docs, before.Docs))
+			change = append(change, fmt.Sprintf("it has %d documents instead of the %d that were restored", now.Docs, before.Docs))
 		}
 		if now.Writes != 0 {
 			change = append(change, fmt.Sprintf("it took %d operations", now.Writes))
@@ -251,34 +249,32 @@ func changedSince(ctx context.Context, client *elastic.Client, names []string, e
 	return changes, nil
 }
 
-// origin tells where an open index's primaries were restored from, or are being
-// restored from.
+// origin tells where the primaries of an open index were restored from, or are being restored from.
 type origin struct {
-	// snapshots of our repository; "" for a primary that came from elsewhere, or
-	// that can't be told.
+	// snapshots of our repository, one for each primary; "" for a primary that came from
+	// elsewhere, or whose origin is unknown.
 	snapshots []string
-	// restoring is set while one of them is not started.
+	// restoring is set while one of the primaries is not started.
 	restoring bool
 }
 
-// ours tells whether every primary came from our repository, which nobody else
-// restores from.
+// ours reports whether every primary came from our repository, which nobody else restores from.
 func (o origin) ours() bool { return len(o.snapshots) > 0 && !slices.Contains(o.snapshots, "") }
 
-// isAll tells whether every primary came from that snapshot.
+// isAll reports whether every primary came from that snapshot.
 func (o origin) isAll(snapshot string) bool {
 	return o.ours() && !slices.ContainsFunc(o.snapshots, func(other string) bool { return other != snapshot })
 }
 
-// originsOf tells where the primaries of open indices came from.
+// originsOf finds out where the primaries of open indices came from.
 func originsOf(ctx context.Context, client *elastic.Client, repository string, open []string) (map[string]origin, error) {
 	origins := map[string]origin{}
 	if len(open) == 0 {
 		return origins, nil
 	}
-	// The routing table first: it tells the source of a primary until that is
-	// started, and then its recovery does. The other way round, one that starts
-	// between the two looks would be in neither.
+	// The routing table first: it tells the source of a primary until that is started, and
+	// then its recovery does. The other way round, a primary that starts between the two
+	// requests would be in neither.
 	copies, err := client.Shards(ctx, open)
 	if err != nil {
 		return nil, err
@@ -315,8 +311,8 @@ func originsOf(ctx context.Context, client *elastic.Client, repository string, o
 	return origins, nil
 }
 
-// OpenTarget makes sure that the restored indices are open, have their
-// primaries, refuse writes, and tells what they hold.
+// OpenTarget makes sure that the restored indices are open, have their primaries and refuse writes. It returns their
+// counters.
 func (a *Activities) OpenTarget(ctx context.Context, in migration.IndicesRequest) (migration.OpenResult, error) {
 	in.Indices = targetNames(in.Run, in.Indices)
 	return perform(ctx, a, "opening the target's indices", func(ctx context.Context, p *pulse) (migration.OpenResult, error) {
@@ -344,9 +340,9 @@ func (a *Activities) OpenTarget(ctx context.Context, in migration.IndicesRequest
 			}
 		}
 		if len(unblocked) > 0 {
-			// Every restore sets it, so somebody took it away. What matters is
-			// whether anybody wrote, and that nobody does from now on.
-			activity.GetLogger(ctx).Warn("the target's indices lacked the write block, it is set again", "indices", unblocked)
+			// Every restore sets it, so somebody has removed it. What matters is whether anybody
+			// wrote, and that nobody does from now on.
+			activity.GetLogger(ctx).Warn("the target's indices lacked the write block; it is set again", "indices", unblocked)
 			if err := client.BlockWrites(ctx, unblocked); err != nil {
 				return migration.OpenResult{}, err
 			}
@@ -356,9 +352,8 @@ func (a *Activities) OpenTarget(ctx context.Context, in migration.IndicesRequest
 			return migration.OpenResult{}, err
 		}
 		for name, counter := range counted {
-			// A restored shard begins to count at 0. What somebody wrote since then
-			// must not be taken for the restore's: CloseTarget and VerifyTarget are
-			// to notice it.
+			// A restored shard counts from 0. If somebody wrote since, CloseTarget and
+			// VerifyTarget must notice that, so those writes don't count as the restore's.
 			counter.Writes = 0
 			counted[name] = counter
 		}

@@ -44,7 +44,7 @@ func TestSomebodyElsesIndexIsNeverClosed(t *testing.T) {
 				put(w)
 				change(&request)
 				before := w.text()
-				refused(w, migration.ErrorRefused, w.activities.CloseTarget, request, "movies", "didn't restore it")
+				refused(w, migration.ErrorRefused, w.activities.CloseTarget, request, "movies", "did not restore it")
 				require.Equal(t, before, w.text())
 			})
 		}

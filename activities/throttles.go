@@ -11,19 +11,17 @@ import (
 
 // The settings that limit how fast each node takes and restores snapshots.
 //
-// Elasticsearch: BlobStoreRepository reads the first two from the repository,
-// 40mb if they are absent; from 7.9 on restores have no limit of their own and
-// are reckoned to the recoveries, which RecoverySettings limits to 40mb. Either
-// holds if both are set.
+// Elasticsearch's BlobStoreRepository reads the first two from the repository; the default is 40mb. From 7.9 on a restore
+// has no default limit of its own, and counts as a recovery, which RecoverySettings limits to 40mb. If both are set, both
+// apply.
 const (
 	snapshotThrottle = "max_snapshot_bytes_per_sec"
 	restoreThrottle  = "max_restore_bytes_per_sec"
 	recoveryThrottle = "indices.recovery.max_bytes_per_sec"
 )
 
-// ReadThrottles tells which limits stand on both clusters before snapferry
-// changes any, so that exactly those remain afterwards. What the target's cluster
-// settings say is left out, with a warning, where it doesn't show them.
+// ReadThrottles reads the limits of both clusters before snapferry raises any, so that RestoreThrottles can restore exactly
+// those. If the target doesn't show its cluster settings, their limit is left out, with a warning.
 func (a *Activities) ReadThrottles(ctx context.Context, run migration.Run) (migration.ThrottlesFound, error) {
 	return perform(ctx, a, "reading the clusters' throttles", func(ctx context.Context, _ *pulse) (migration.ThrottlesFound, error) {
 		var found migration.ThrottlesFound
@@ -44,7 +42,7 @@ func (a *Activities) ReadThrottles(ctx context.Context, run migration.Run) (migr
 		settings, err := to.ClusterSettings(ctx)
 		switch {
 		case permanent(err):
-			found.Warnings = append(found.Warnings, fmt.Sprintf("%s on %s is left alone, since it can't be read: %s", recoveryThrottle, to.Host(), messageOf(err)))
+			found.Warnings = append(found.Warnings, fmt.Sprintf("%s on %s stays as it is, since it can't be read: %s", recoveryThrottle, to.Host(), messageOf(err)))
 			return found, nil
 		case err != nil:
 			return found, err
@@ -54,11 +52,9 @@ func (a *Activities) ReadThrottles(ctx context.Context, run migration.Run) (migr
 	})
 }
 
-// SetThrottles sets the limits that are wanted, and makes what was found of
-// those that are kept; it changes nothing that stands so already. It waits for as
-// long as a snapshot or restore uses a repository that has to be changed. A limit
-// that a service refuses to change stays, with a warning: it costs time, and no
-// migration has to stop for it.
+// SetThrottles sets each limit to the value that the plan wants, or to the one that was found. It changes no limit that has
+// that value already. It waits as long as a snapshot or restore uses a repository that has to change. A limit that a service
+// refuses to change stays as it is, with a warning: that costs time, but the migration can go on.
 func (a *Activities) SetThrottles(ctx context.Context, in migration.SetThrottlesRequest) (migration.ThrottlesSet, error) {
 	return perform(ctx, a, "setting the clusters' throttles", func(ctx context.Context, p *pulse) (migration.ThrottlesSet, error) {
 		var set migration.ThrottlesSet
@@ -67,34 +63,33 @@ func (a *Activities) SetThrottles(ctx context.Context, in migration.SetThrottles
 			return set, err
 		}
 		var failures []error
-		for _, failed := range a.settle(ctx, p, limits) {
+		for _, failed := range a.apply(ctx, p, limits) {
 			if permanent(failed.err) {
 				set.Warnings = append(set.Warnings, fmt.Sprintf("%s stays as it is: %s", failed.what, messageOf(failed.err)))
 			} else {
 				failures = append(failures, failed.err)
 			}
 		}
-		return set, worst(failures)
+		return set, retryableFirst(failures)
 	})
 }
 
-// RestoreThrottles puts back exactly what ReadThrottles found, and makes sure
-// that it is back. It waits for as long as a snapshot or restore uses a
-// repository, after it has put back all that it can, and never gives up on an
-// answer that it doesn't understand. A repository that is gone has no limit.
+// RestoreThrottles restores exactly the limits that ReadThrottles found, and checks that they are restored. First it restores
+// all that it can. Then it waits as long as a snapshot or restore uses a repository. It never gives up on an answer that it
+// doesn't understand. A repository that is gone has no limit.
 func (a *Activities) RestoreThrottles(ctx context.Context, in migration.RestoreThrottlesRequest) error {
-	_, err := persist(ctx, a, "putting back the clusters' throttles", func(ctx context.Context, p *pulse) (none, error) {
+	_, err := persist(ctx, a, "restoring the clusters' throttles", func(ctx context.Context, p *pulse) (none, error) {
 		limits, err := a.throttles(ctx, in.Run, in.Found, migration.Limits{})
 		if err != nil {
 			return none{}, err
 		}
 		var failures []error
-		for _, failed := range a.settle(ctx, p, limits) {
+		for _, failed := range a.apply(ctx, p, limits) {
 			if typeOf(failed.err) != migration.ErrorMissing {
 				failures = append(failures, failed.err)
 			}
 		}
-		return none{}, worst(failures)
+		return none{}, retryableFirst(failures)
 	})
 	return err
 }
@@ -107,8 +102,7 @@ func (a *Activities) bothClusters(ctx context.Context, run migration.Run) (from,
 	return from, to, err
 }
 
-// throttle is one limit at its place. Its values are as the cluster writes them,
-// empty where none is set.
+// throttle is one limit in one place. Its values are as the cluster writes them, empty if none is set.
 type throttle struct {
 	what string // for people
 	want string
@@ -117,7 +111,7 @@ type throttle struct {
 	err  error // that it failed with, classified
 }
 
-// throttles are the limits, each with the value that it shall have.
+// throttles are the limits, each with the value that it must have.
 func (a *Activities) throttles(ctx context.Context, run migration.Run, found migration.ThrottlesFound, wanted migration.Limits) ([]*throttle, error) {
 	from, to, err := a.bothClusters(ctx, run)
 	if err != nil {
@@ -161,7 +155,7 @@ func (a *Activities) throttles(ctx context.Context, run migration.Run, found mig
 	}), nil
 }
 
-// orNull takes a setting away where there is no value.
+// orNull removes a setting if there is no value.
 func orNull(value string) any {
 	if value == "" {
 		return nil
@@ -169,13 +163,12 @@ func orNull(value string) any {
 	return value
 }
 
-// settle gives each limit its value, looks whether it has it, and returns those
-// that failed. One that has to wait keeps no other waiting.
-func (a *Activities) settle(ctx context.Context, p *pulse, limits []*throttle) (failed []*throttle) {
+// apply sets each limit to its value, checks it, and returns those that failed. A limit that has to wait delays no other.
+func (a *Activities) apply(ctx context.Context, p *pulse, limits []*throttle) (failed []*throttle) {
 	turns := a.turns()
 	for pending := slices.Clone(limits); ; {
 		pending = slices.DeleteFunc(pending, func(t *throttle) bool {
-			err := t.settle(ctx)
+			err := t.apply(ctx)
 			if elastic.KindOf(err) == elastic.SlotTaken && ctx.Err() == nil {
 				p.update(func(progress *migration.Progress) { progress.Waiting = err.Error() })
 				return false
@@ -198,7 +191,7 @@ func (a *Activities) settle(ctx context.Context, p *pulse, limits []*throttle) (
 	}
 }
 
-func (t *throttle) settle(ctx context.Context) error {
+func (t *throttle) apply(ctx context.Context) error {
 	now, err := t.read(ctx)
 	if err != nil || now == t.want {
 		return err
@@ -210,7 +203,7 @@ func (t *throttle) settle(ctx context.Context) error {
 		return err
 	}
 	if now != t.want {
-		return passing(retryInternal, fmt.Sprintf("set %s: it is %q afterwards instead of %q", t.what, now, t.want), 0)
+		return passing(retryInternal, fmt.Sprintf("set %s to %q: afterwards it is %q", t.what, t.want, now), 0)
 	}
 	return nil
 }
@@ -227,11 +220,9 @@ func repositorySetting(ctx context.Context, client *elastic.Client, repository, 
 	return "", nil
 }
 
-// setInRepository registers this run's repository again with one setting
-// changed; an empty value takes it away. Elasticsearch knows no other way than to
-// send all settings. What makes it this run's repository, secrets among it, comes
-// from the plan, since the cluster doesn't tell the secrets, or must not be
-// trusted with them; what else somebody has set meanwhile stays.
+// setInRepository registers this run's repository again with one setting changed; an empty value removes it. Elasticsearch
+// needs all settings for that. Those of this run, secrets included, come from the plan: the cluster doesn't show secrets, or
+// shows some that nobody should trust. All other settings stay as somebody has set them.
 func setInRepository(ctx context.Context, client *elastic.Client, run migration.Run, registration func(migration.Run) (elastic.Repository, error), setting, value string) error {
 	ours, err := registration(run)
 	if err != nil {
@@ -248,7 +239,8 @@ func setInRepository(ctx context.Context, client *elastic.Client, run migration.
 	}
 	for _, hidden := range found.Hidden() {
 		if _, known := fixed.Settings[hidden]; !known {
-			return fail(migration.ErrorRefused, "change repository %s on %s: its setting %s, which isn't the plan's, may hold a secret and would be lost; take it away, or set %s by hand",
+			return fail(migration.ErrorRefused, "change repository %s on %s: its setting %s is not the plan's, may hold a secret, and would be lost: "+
+				"remove that setting, or set %s yourself",
 				run.RepositoryName(), client.Host(), hidden, setting)
 		}
 	}

@@ -18,7 +18,7 @@ func (w *world) foundThrottles() migration.ThrottlesFound {
 	return twice[migration.ThrottlesFound](w, w.activities.ReadThrottles, w.run)
 }
 
-func (w *world) lift(found migration.ThrottlesFound) migration.ThrottlesSet {
+func (w *world) raise(found migration.ThrottlesFound) migration.ThrottlesSet {
 	w.t.Helper()
 	return twice[migration.ThrottlesSet](w, w.activities.SetThrottles, migration.SetThrottlesRequest{Run: w.run, Found: found, Wanted: windowLimits})
 }
@@ -41,7 +41,7 @@ func TestThrottlesAreLiftedAndPutBack(t *testing.T) {
 		byHand   func(*world)
 		found    migration.ThrottlesFound
 		snapshot any
-		recovery string // while lifted
+		recovery string // while raised
 	}{
 		"as registered": {"5.5.3", func(*world) {}, migration.ThrottlesFound{Snapshot: "80mb"}, "80mb", ""},
 		"set by hand": {"5.5.3", func(w *world) {
@@ -77,7 +77,7 @@ func TestThrottlesAreLiftedAndPutBack(t *testing.T) {
 
 			found := w.foundThrottles()
 			require.Equal(t, test.found, found)
-			require.Empty(t, w.lift(found).Warnings)
+			require.Empty(t, w.raise(found).Warnings)
 			source, target := w.repositorySettings()
 			require.Equal(t, "4gb", source[snapshotThrottle])
 			require.Equal(t, "0", target[restoreThrottle])
@@ -85,10 +85,10 @@ func TestThrottlesAreLiftedAndPutBack(t *testing.T) {
 			require.Equal(t, persistent, w.to.ClusterSetting("persistent", recoveryThrottle), "never changed")
 			for _, side := range []struct {
 				settings, before map[string]any
-				lifted           string
+				raised           string
 			}{{source, sourceBefore, snapshotThrottle}, {target, targetBefore, restoreThrottle}} {
-				delete(side.settings, side.lifted)
-				delete(side.before, side.lifted)
+				delete(side.settings, side.raised)
+				delete(side.before, side.raised)
 				require.Equal(t, side.before, side.settings)
 			}
 
@@ -114,7 +114,7 @@ func TestThrottlesAreLiftedInTwoAttempts(t *testing.T) {
 	require.Equal(t, "4gb", source[snapshotThrottle])
 	require.NotContains(t, target, restoreThrottle)
 	require.Equal(t, "200mb", w.to.ClusterSetting("transient", recoveryThrottle), "one that fails keeps no other waiting")
-	require.Empty(t, w.lift(found).Warnings)
+	require.Empty(t, w.raise(found).Warnings)
 	w.putBack(found)
 	require.Equal(t, before, w.text())
 }
@@ -126,7 +126,7 @@ func TestThrottlesThatAreKeptAreThoseThatWereFound(t *testing.T) {
 	w.prepared()
 	w.to.SetClusterSetting("transient", recoveryThrottle, "50mb")
 	found := w.foundThrottles()
-	w.lift(found)
+	w.raise(found)
 	set := twice[migration.ThrottlesSet](w, w.activities.SetThrottles, migration.SetThrottlesRequest{
 		Run: w.run, Found: found, Wanted: migration.Limits{Snapshot: "keep", Restore: "20mb"},
 	})
@@ -142,17 +142,17 @@ func TestThrottlesThatStandAreLeftAlone(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
 	found := w.foundThrottles()
-	w.lift(found)
+	w.raise(found)
 	w.from.BeginAutomatic(w.run.RepositoryName(), w.activities.now())
-	w.lift(found)
-	require.Len(t, w.from.Requests("PUT /_snapshot/*"), 2, "registered, and lifted once")
+	w.raise(found)
+	require.Len(t, w.from.Requests("PUT /_snapshot/*"), 2, "registered, and raised once")
 	require.Len(t, w.to.Requests("PUT /_snapshot/*"), 2)
 }
 
 // A repository can't be changed while a snapshot uses it; what can be changed is, at once.
 func TestThrottlesWaitForTheRepository(t *testing.T) {
 	for name, change := range map[string]func(*world, migration.ThrottlesFound){
-		"set": func(w *world, found migration.ThrottlesFound) { w.lift(found) },
+		"set": func(w *world, found migration.ThrottlesFound) { w.raise(found) },
 		"restore": func(w *world, found migration.ThrottlesFound) {
 			found.Snapshot, found.Restore = "4gb", "0"
 			w.putBack(found)
@@ -204,7 +204,7 @@ func TestThrottlesThatAreRefusedAreLeftOut(t *testing.T) {
 		require.Len(t, found.Warnings, 1)
 		require.Contains(t, found.Warnings[0], recoveryThrottle)
 		require.Contains(t, found.Warnings[0], "not allowed")
-		require.Empty(t, w.lift(found).Warnings)
+		require.Empty(t, w.raise(found).Warnings)
 		require.Empty(t, w.to.Requests("PUT /_cluster/settings"))
 		w.putBack(found)
 	})
@@ -215,7 +215,7 @@ func TestThrottlesThatAreRefusedAreLeftOut(t *testing.T) {
 		found := w.foundThrottles()
 		w.to.Refuse("PUT /_cluster/settings", 100, http.StatusUnauthorized, "", "Your request: '/_cluster/settings' payload is not allowed.")
 		w.from.Refuse("PUT /_snapshot/*", 100, http.StatusInternalServerError, "repository_exception", "[x] no")
-		warnings := w.lift(found).Warnings
+		warnings := w.raise(found).Warnings
 		require.Len(t, warnings, 2)
 		require.Contains(t, warnings[0], snapshotThrottle+" of repository "+w.run.RepositoryName())
 		require.Contains(t, warnings[1], recoveryThrottle)
@@ -237,7 +237,7 @@ func TestThrottlesThatDoNotGetBack(t *testing.T) {
 		w := newWorld(t)
 		w.prepared()
 		found := w.foundThrottles()
-		w.lift(found)
+		w.raise(found)
 		w.from.Refuse("PUT /_snapshot/*", 100, http.StatusForbidden, "security_exception", "not allowed")
 		refused(w, migration.ErrorUnauthorized, w.activities.RestoreThrottles, migration.RestoreThrottlesRequest{Run: w.run, Found: found}, "not allowed")
 		_, target := w.repositorySettings()
@@ -247,7 +247,7 @@ func TestThrottlesThatDoNotGetBack(t *testing.T) {
 		w := newWorld(t)
 		w.prepared()
 		found := w.foundThrottles()
-		w.lift(found)
+		w.raise(found)
 		w.from.On("PUT /_snapshot/*", 100, func(rw http.ResponseWriter, _ *http.Request) bool {
 			_, err := rw.Write([]byte(`{"acknowledged":true}`))
 			return err == nil
@@ -258,7 +258,7 @@ func TestThrottlesThatDoNotGetBack(t *testing.T) {
 		w := newWorld(t)
 		w.prepared()
 		found := w.foundThrottles()
-		w.lift(found)
+		w.raise(found)
 		w.from.Refuse("PUT /_snapshot/*", 100, http.StatusInternalServerError, "null_pointer_exception", "")
 		passes(w, retryInternal, w.activities.RestoreThrottles, migration.RestoreThrottlesRequest{Run: w.run, Found: found})
 	})
@@ -269,7 +269,7 @@ func TestThrottlesOfARepositoryThatIsGone(t *testing.T) {
 	w.to.Version = "7.10.2"
 	w.prepared()
 	found := w.foundThrottles()
-	w.lift(found)
+	w.raise(found)
 	must[any](w, w.activities.UnregisterRepositories, w.run)
 	w.putBack(found)
 	require.Empty(t, w.to.ClusterSetting("transient", recoveryThrottle))
@@ -281,14 +281,14 @@ func TestThrottlesAndSecrets(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
 	found := w.foundThrottles()
-	w.lift(found)
+	w.raise(found)
 	_, target := w.repositorySettings()
 	require.Equal(t, clusterSecret, target["secret_access_key"])
 	require.Equal(t, clusterKeyID, target["access_key_id"])
 	w.putBack(found)
 
 	w.to.SetRepositorySetting(w.run.RepositoryName(), "client", map[string]any{"other": map[string]any{"secret_key": "by-hand"}})
-	warnings := w.lift(found).Warnings
+	warnings := w.raise(found).Warnings
 	require.Len(t, warnings, 1)
 	require.Contains(t, warnings[0], "setting client")
 	require.NotContains(t, warnings[0], "by-hand")

@@ -85,7 +85,7 @@ func TestEveryActivityMayRunTwice(t *testing.T) {
 	twice[any](w, a.UnregisterRepositories, w.run)
 
 	// What an abort would have done.
-	twice[any](w, a.LiftBlock, migration.LiftRequest{Run: w.run, Found: blocks})
+	twice[any](w, a.RemoveBlock, migration.LiftRequest{Run: w.run, Found: blocks})
 	require.NoError(t, w.from.Index("catalog", "g"))
 	require.Equal(t, "false", w.from.Setting("catalog", "index.blocks.write"), "exactly as it was found")
 	require.Empty(t, w.from.Setting("movies", "index.blocks.write"))

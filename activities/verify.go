@@ -14,12 +14,12 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// VerifyTarget proves that the target holds what the frozen source holds: the
-// same documents in each shard and in all and, unless the plan says otherwise,
-// the same checksum over type, id, routing and version of every document.
-// Settings, mappings and aliases that differ are reported and decide nothing. In a
-// rehearsal, where the source isn't frozen, nothing does: it compares with what
-// the source holds when it begins.
+// VerifyTarget proves that the target holds what the frozen source holds: the same number of documents in each shard and in
+// each index and, unless the plan says otherwise, the same checksum over type, id, routing and version of every document.
+// Differences of settings, mappings and aliases are reported and decide nothing.
+//
+// In a rehearsal the source isn't frozen, so no difference decides anything. VerifyTarget then compares with what the source
+// holds at the start.
 func (a *Activities) VerifyTarget(ctx context.Context, in migration.VerifyRequest) (migration.VerifyResult, error) {
 	return perform(ctx, a, "comparing the target with the source", func(ctx context.Context, p *pulse) (migration.VerifyResult, error) {
 		v := verifying{in: in, pulse: p}
@@ -35,7 +35,7 @@ func (a *Activities) VerifyTarget(ctx context.Context, in migration.VerifyReques
 			return migration.VerifyResult{}, err
 		}
 		if message := unequal(result); message != "" && !in.Plan.Rehearsal {
-			return migration.VerifyResult{}, failWith(migration.ErrorVerification, worstOf(result), "compare %s with %s: %s", v.to.Host(), v.from.Host(), message)
+			return migration.VerifyResult{}, failWith(migration.ErrorVerification, boundedResult(result), "compare %s with %s: %s", v.to.Host(), v.from.Host(), message)
 		}
 		return result, nil
 	})
@@ -48,15 +48,14 @@ type verifying struct {
 	from, to *elastic.Client
 
 	restored migration.ShardDocs
-	// written says of an index, in words, that it isn't as the last restore left it.
+	// written says by index, in words, what is not as the last restore left it.
 	written     map[string]string
-	ignoreTypes bool
+	ignoreTypes bool         // only one of the clusters shows types
 	oldStrings  bool         // the source is 2.x
-	read        atomic.Int64 // documents, on both sides
+	read        atomic.Int64 // documents, on both clusters
 }
 
-// indicesAtOnce bounds the scans on each cluster; each scan reads an index's
-// shards side by side already.
+// indicesAtOnce bounds the scans on each cluster. Each scan reads several shards of an index at the same time already.
 const indicesAtOnce = 2
 
 func (v *verifying) run(ctx context.Context) (migration.VerifyResult, error) {
@@ -75,7 +74,7 @@ func (v *verifying) run(ctx context.Context) (migration.VerifyResult, error) {
 	}
 	v.restored, v.written = renamed(restored, v.in.SourceIndex), renamed(written, v.in.SourceIndex)
 	if v.in.Plan.Rehearsal {
-		// As AwaitStandstill does: a snapshot has what a search may not find yet.
+		// As AwaitStandstill does: a snapshot holds documents that a search may not find yet.
 		if err := v.from.Refresh(ctx, names); err != nil {
 			return migration.VerifyResult{}, err
 		}
@@ -121,9 +120,8 @@ func (v *verifying) run(ctx context.Context) (migration.VerifyResult, error) {
 	return migration.VerifyResult{Indices: results}, nil
 }
 
-// rehearsedResult names what differs in settings and mappings apart, since the
-// source moves on and all else may differ. It says what differs of the first
-// indices only: in a rehearsal it may be all of them.
+// rehearsedResult lists differences of settings and mappings apart: the source goes on changing, so all else may differ. It
+// lists them for the first indices only, since in a rehearsal all may differ.
 func rehearsedResult(results []migration.IndexResult, metadata map[string][]string) migration.VerifyResult {
 	result := migration.VerifyResult{Indices: results, Metadata: map[string][]string{}}
 	told := 0
@@ -149,14 +147,14 @@ func (v *verifying) index(ctx context.Context, index migration.Index) (migration
 		result.Equal = false
 		result.Differences = append(result.Differences, fmt.Sprintf(format, args...))
 	}
-	// A document that was written with the same id may leave every count as it was.
+	// A document that was overwritten leaves every count as it was.
 	if change := v.written[index.Name]; change != "" {
 		differs("somebody may have written to the target since the last restore: %s", change)
 	}
 	frozen, restored := v.in.Frozen[index.Name], v.restored[index.Name]
 	switch {
 	case len(frozen) == 0:
-		differs("the source's documents were not counted when it was frozen")
+		differs("the source's documents were not counted in the freeze")
 	case len(frozen) != len(restored):
 		differs("it has %d shards on the source and %d on the target", len(frozen), len(restored))
 	default:
@@ -186,12 +184,12 @@ func (v *verifying) index(ctx context.Context, index migration.Index) (migration
 	}
 	result.Checksum = hex(source)
 	if source != target {
-		differs("the checksum over type, id, routing and version is %s on the source (%d documents) and %s on the target (%d)", hex(source), source.Docs, hex(target), target.Docs)
+		differs("the checksum over type, id, routing and version is %s on the source (%d documents) and %s on the target (%d documents)", hex(source), source.Docs, hex(target), target.Docs)
 	}
 	return result, nil
 }
 
-// checksum reads an index on one side and counts the documents read.
+// checksum reads an index on one cluster and reports the number of documents read so far.
 func (v *verifying) checksum(ctx context.Context, client *elastic.Client, index string) (elastic.Checksum, error) {
 	var counted int64
 	return client.Checksum(ctx, v.at(client, index)[0], elastic.ChecksumOptions{
@@ -224,7 +222,7 @@ func (v *verifying) docs() int64 {
 
 func hex(sum elastic.Checksum) string { return fmt.Sprintf("%016x%016x", sum.Sum, sum.Xor) }
 
-// both asks the two clusters the same at the same time.
+// both asks the two clusters the same question at the same time.
 func both[T any](ctx context.Context, from, to *elastic.Client, source, target *T, ask func(context.Context, *elastic.Client) (T, error)) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) { *source, err = ask(ctx, from); return err })
@@ -232,8 +230,7 @@ func both[T any](ctx context.Context, from, to *elastic.Client, source, target *
 	return group.Wait()
 }
 
-// What an activity gives must fit into a payload, however many indices and shards
-// differ.
+// The result of an activity must fit into a payload, however many indices and shards differ.
 const (
 	mostDifferences = 10  // of an index
 	mostUnequal     = 100 // indices in the details of an error
@@ -246,9 +243,8 @@ func few(differences []string) []string {
 	return append(differences[:mostDifferences-1:mostDifferences-1], fmt.Sprintf("%d more differences", len(differences)-mostDifferences+1))
 }
 
-// worstOf leaves out unequal indices beyond the first ones, and what decides
-// nothing.
-func worstOf(result migration.VerifyResult) migration.VerifyResult {
+// boundedResult leaves out unequal indices beyond the first ones, and differences that decide nothing.
+func boundedResult(result migration.VerifyResult) migration.VerifyResult {
 	bounded, unequal := migration.VerifyResult{}, 0
 	for _, index := range result.Indices {
 		if index.Equal {
@@ -261,7 +257,7 @@ func worstOf(result migration.VerifyResult) migration.VerifyResult {
 	return bounded
 }
 
-// unequal names the indices that differ, and the first difference of each.
+// unequal names the indices that differ, with the first difference of each; it is empty if none does.
 func unequal(result migration.VerifyResult) string {
 	var texts []string
 	for _, index := range result.Indices {
@@ -272,7 +268,7 @@ func unequal(result migration.VerifyResult) string {
 	return named("", texts)
 }
 
-// metadata compares settings, mappings and aliases, in sentences by index.
+// metadata compares settings, mappings and aliases, and returns the differences by index, in words.
 func (v *verifying) metadata(ctx context.Context, names []string) (map[string][]string, error) {
 	differences := map[string][]string{}
 	var sourceSettings, targetSettings map[string]map[string]string
@@ -311,15 +307,14 @@ func (v *verifying) metadata(ctx context.Context, names []string) (map[string][]
 	return differences, nil
 }
 
-// ownOfEachCluster are settings that differ between any two clusters, or that
-// snapferry sets itself on the target until cutover.
+// ownOfEachCluster are settings that differ between any two clusters, or that snapferry sets on the target until the cutover.
 var ownOfEachCluster = []string{
 	"index.uuid", "index.provided_name", "index.creation_date", "index.version.*", "index.blocks.*", "index.routing.*",
 	"index.number_of_replicas", "index.auto_expand_replicas", "index.history.*", "index.history_uuid", "index.resize.*", "index.shrink.*",
 	"index.verified_before_close",
 }
 
-// settings compares the settings that a restore should carry over.
+// settings compares the settings that a restore should take over.
 func (v *verifying) settings(source, target map[string]string) []string {
 	ignored := slices.Concat(ownOfEachCluster, v.in.Plan.Restore.IgnoreSettings)
 	var different []string
@@ -349,7 +344,7 @@ func (v *verifying) settings(source, target map[string]string) []string {
 	return different
 }
 
-// matches compares a name with a pattern in which * stands for any characters.
+// matches reports whether a name matches a pattern in which * stands for any characters.
 func matches(pattern, name string) bool {
 	first, rest, star := strings.Cut(pattern, "*")
 	if !star {

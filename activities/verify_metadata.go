@@ -10,7 +10,7 @@ import (
 	"github.com/snapferry/snapferry/internal/elastic"
 )
 
-// aliasDefinitions are an index's aliases: filter, routing and so on by name.
+// aliasDefinitions are an index's aliases by name, each with its filter, routing and so on.
 type aliasDefinitions = map[string]json.RawMessage
 
 func aliasesDiffer(source, target aliasDefinitions) []string {
@@ -32,8 +32,8 @@ func aliasesDiffer(source, target aliasDefinitions) []string {
 	return different
 }
 
-// mapping gives a mapping in a form that compares: where only one of the
-// clusters shows types (7.x doesn't), the one type's properties.
+// mapping gives a mapping in a form that can be compared. Where only one of the clusters
+// shows types (7.x shows none), it is the properties of the only type.
 func (v *verifying) mapping(m elastic.Mapping) json.RawMessage {
 	if v.oldStrings {
 		m.Raw = withoutStringDefaults(m.Raw)
@@ -51,9 +51,9 @@ func (v *verifying) mapping(m elastic.Mapping) json.RawMessage {
 	return m.Raw
 }
 
-// withoutStringDefaults makes the fields of type string, which Elasticsearch 5.x keeps in indices from 2.x, look as one of the
-// two shows them. Seen with 2.4.6 and 5.5.3: 5.x shows fielddata as false where 2.x doesn't show it, and norms as a
-// boolean instead of an object.
+// withoutStringDefaults brings fields of type string into one form. Elasticsearch 5.x keeps them in
+// indices from 2.x, but shows them differently (seen with 2.4.6 and 5.5.3): fielddata as false where
+// 2.x omits it, and norms as a boolean instead of an object.
 func withoutStringDefaults(raw json.RawMessage) json.RawMessage {
 	var mapping any
 	if json.Unmarshal(raw, &mapping) != nil {

@@ -99,7 +99,7 @@ func TestTargetThatWasWrittenSinceTheRestoreIsNotEqual(t *testing.T) {
 			if name == "it can be written" {
 				must[any](w, w.activities.OpenTargetForWrites, handover) // as it is about to be
 			} else {
-				refused(w, migration.ErrorTargetWritten, w.activities.OpenTargetForWrites, handover, "what was verified has changed: movies", tt.says)
+				refused(w, migration.ErrorTargetWritten, w.activities.OpenTargetForWrites, handover, "these changed since they were verified: movies", tt.says)
 				require.Equal(t, "true", w.to.Setting("catalog", "index.blocks.write"), "all or nothing")
 			}
 			request.Counters = nil
@@ -117,7 +117,7 @@ func TestCutoverMayGoOnAfterItsFirstWrites(t *testing.T) {
 	request := w.frozen()
 	handover := migration.HandoverRequest{Run: w.run, Indices: request.Indices, Counters: request.Counters}
 	w.to.Refuse("POST /catalog/*/*/_update", 1, http.StatusForbidden, "cluster_block_exception", "blocked by: [FORBIDDEN/6/cluster read-only (api)]")
-	refused(w, migration.ErrorRefused, w.activities.OpenTargetForWrites, handover, "catalog", "something else refuses writes")
+	refused(w, migration.ErrorRefused, w.activities.OpenTargetForWrites, handover, "catalog", "another block refuses writes")
 	require.NoError(t, w.to.Index("movies", "dune", "alien"))
 	must[any](w, w.activities.OpenTargetForWrites, handover)
 	require.NoError(t, w.to.Index("catalog", "g"))
@@ -129,7 +129,7 @@ func TestVerdictsFitIntoAPayload(t *testing.T) {
 		result.Indices = append(result.Indices, migration.IndexResult{Name: "x", Equal: i%2 == 0, Differences: []string{"first", "second"}})
 	}
 	equal, unequal := 0, 0
-	for _, index := range worstOf(result).Indices {
+	for _, index := range boundedResult(result).Indices {
 		if index.Equal {
 			equal++
 			require.Empty(t, index.Differences)
@@ -203,7 +203,7 @@ func TestCutoverProvesThatWritesGetThrough(t *testing.T) {
 	w := newWorld(t)
 	request := w.frozen()
 	w.to.Refuse("POST /movies/*/*/_update", 1, http.StatusForbidden, "cluster_block_exception", "blocked by: [FORBIDDEN/6/cluster read-only (api)]")
-	refused(w, migration.ErrorRefused, w.activities.OpenTargetForWrites, migration.HandoverRequest{Run: w.run, Indices: request.Indices}, "movies", "something else refuses writes")
+	refused(w, migration.ErrorRefused, w.activities.OpenTargetForWrites, migration.HandoverRequest{Run: w.run, Indices: request.Indices}, "movies", "another block refuses writes")
 }
 
 func TestWebhook(t *testing.T) {

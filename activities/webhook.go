@@ -17,8 +17,8 @@ import (
 
 const webhookTimeout = 30 * time.Second
 
-// CallWebhook posts the report as JSON to the plan's webhook. The receiver may
-// see it more than once: a lost answer is a call that is made again.
+// CallWebhook posts the report as JSON to the plan's webhook. The receiver may see it more than once: after a lost answer the
+// call is made again.
 func (a *Activities) CallWebhook(ctx context.Context, in migration.WebhookRequest) error {
 	_, err := perform(ctx, a, "calling the webhook", func(ctx context.Context, _ *pulse) (none, error) {
 		return none{}, a.callWebhook(ctx, in)
@@ -41,7 +41,7 @@ func (a *Activities) callWebhook(ctx context.Context, in migration.WebhookReques
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
-		return fail(migration.ErrorWebhook, "the webhook's URL can't be used")
+		return fail(migration.ErrorWebhook, "call the webhook: its URL can't be used; check cutover.webhook.url in the plan")
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", build.UserAgent())
@@ -52,7 +52,7 @@ func (a *Activities) callWebhook(ctx context.Context, in migration.WebhookReques
 		}
 		request.Header.Set("Authorization", authorization)
 	}
-	// The host alone names the receiver: path and query often hold a token.
+	// Messages name the host only: path and query often hold a token.
 	receiver := request.URL.Host
 	client := *a.http
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -62,23 +62,23 @@ func (a *Activities) callWebhook(ctx context.Context, in migration.WebhookReques
 			return ctx.Err()
 		}
 		if failure, ok := errors.AsType[*url.Error](err); ok {
-			err = failure.Err // its own text repeats the whole URL
+			err = failure.Err // its own text repeats the complete URL
 		}
 		return passing(retryUnavailable, "call the webhook at "+receiver+": "+err.Error(), 0)
 	}
 	defer func() { _ = response.Body.Close() }()
-	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 1<<20)) // so that the connection can be used again
+	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 1<<20)) // so that the connection can be reused
 	switch status := response.StatusCode; {
 	case status >= 200 && status <= 299:
 		return nil
 	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests, status >= 500:
 		return passing(retryUnavailable, "call the webhook at "+receiver+": it answered "+response.Status, retryAfter(response.Header, a.now()))
 	}
-	// The answer's body is not shown: receivers echo what they were sent.
+	// The message doesn't show the answer's body: some receivers repeat what they were sent.
 	return fail(migration.ErrorWebhook, "call the webhook at %s: it answered %s", receiver, response.Status)
 }
 
-// webhookURL is the URL, which a plan may keep out of itself like a secret.
+// webhookURL is the webhook's URL. A plan may hold a reference to it instead, as to a secret.
 func webhookURL(webhook migration.Webhook) (string, error) {
 	if ref := migration.SecretRef(webhook.URL); ref.Validate() == nil {
 		return resolveSecret(ref)
@@ -86,8 +86,7 @@ func webhookURL(webhook migration.Webhook) (string, error) {
 	return webhook.URL, nil
 }
 
-// retryAfter reads the header of that name, in seconds or as a date; 0 if there
-// is none.
+// retryAfter reads the header Retry-After, in seconds or as a date. It is 0 without one, and an hour at most.
 func retryAfter(header http.Header, now time.Time) time.Duration {
 	value := header.Get("Retry-After")
 	if seconds, err := strconv.Atoi(value); err == nil && seconds > 0 {

@@ -1,5 +1,6 @@
-// Package awschain tells what a failure of the AWS SDK's credential chain means. The chain asks other services (STS, the
-// instance's metadata, a container's endpoint), and their hiccups must not look like a missing permission.
+// Package awschain tells what a failure of the AWS SDK's credential chain means. The chain asks other services: STS, the
+// instance's metadata, a container's endpoint. Their temporary failures must not look like a missing permission. So [Passes]
+// tells temporary failures from permanent ones, and [Hint] says what to configure.
 package awschain
 
 import (
@@ -18,12 +19,12 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// noInstance is how the SDK says that its last resort, the instance's metadata, gave no role. It gets there only if nothing
-// else was configured.
+// noInstance is how the SDK says that the instance's metadata gave no role. The SDK asks for it last, only if nothing else is
+// configured.
 const noInstance = "no EC2 IMDS role found"
 
-// Passes tells whether a failure to get credentials passes by itself: the network, a name that isn't resolved, a service
-// that is overloaded. What a service has answered for good doesn't, nor that there is no provider at all.
+// Passes reports whether a failure to get credentials is temporary: the network, a name that isn't resolved, an overloaded
+// service. A refusal of a service is permanent, and so is the lack of any provider.
 func Passes(err error) bool {
 	if response, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && response.Response != nil {
 		switch status := response.HTTPStatusCode(); {
@@ -37,7 +38,7 @@ func Passes(err error) bool {
 		return throttled || slow || answer.ErrorFault() == smithy.FaultServer || answer.ErrorCode() == "IDPCommunicationError"
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return false // a proxy whose authority the worker doesn't trust
+		return false // a proxy with a certificate authority that the worker doesn't trust
 	}
 	if strings.Contains(err.Error(), noInstance) && nobodyThere(err) {
 		return false
@@ -45,8 +46,8 @@ func Passes(err error) bool {
 	return network(err)
 }
 
-// nobodyThere tells whether the address of the instance's metadata leads nowhere: then this is no instance of EC2. A
-// metadata service that is there but slow runs into a timeout instead.
+// nobodyThere reports whether nothing answers at the address of the instance's metadata: then this is no EC2 instance. A slow
+// metadata service causes a timeout instead.
 func nobodyThere(err error) bool {
 	for _, refusal := range []error{syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN} {
 		if errors.Is(err, refusal) {
@@ -56,7 +57,7 @@ func nobodyThere(err error) bool {
 	return false
 }
 
-// network recognises failures on the way. Not every net.Error is one: an unreadable file's is as well.
+// network recognises failures of the network. Not every net.Error is one: that of an unreadable file is a net.Error, too.
 func network(err error) bool {
 	if _, ok := errors.AsType[*url.Error](err); ok {
 		return true
@@ -76,10 +77,11 @@ func network(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
 }
 
-// Hint says what a person can do if no part of the chain is configured, and nothing otherwise.
+// Hint says what to do if no part of the chain is configured; else it is empty.
 func Hint(err error) string {
 	if !strings.Contains(err.Error(), noInstance) {
 		return ""
 	}
-	return "; give the worker AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, AWS_ROLE_ARN with AWS_WEB_IDENTITY_TOKEN_FILE, or a role of its instance or container"
+	return "; set one of these for the worker: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, " +
+		"AWS_ROLE_ARN with AWS_WEB_IDENTITY_TOKEN_FILE, or a role of its instance or container"
 }

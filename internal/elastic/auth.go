@@ -10,7 +10,7 @@ import (
 // Auth says how requests prove who sends them: [Basic], [SigV4], or nil for no credentials.
 type Auth interface{ auth() }
 
-// Basic sends a user name and password, as Alibaba Cloud Elasticsearch and Amazon's fine-grained access control expect.
+// Basic sends a user name and a password, as Alibaba Cloud Elasticsearch and Amazon's fine-grained access control expect.
 type Basic struct {
 	User, Password string
 }
@@ -25,10 +25,10 @@ type SigV4 struct {
 func (Basic) auth() {}
 func (SigV4) auth() {}
 
-// Format prints the user but never the password, whatever the verb.
+// Format prints the user, never the password, for every verb.
 func (b Basic) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "basic("+b.User+")") }
 
-// Format prints region and service but no credentials, whatever the verb.
+// Format prints region and service, never credentials, for every verb.
 func (s SigV4) Format(f fmt.State, _ rune) {
 	_, _ = io.WriteString(f, "sigv4("+s.Region+"/"+s.service()+")")
 }

@@ -8,12 +8,12 @@ import (
 
 const writeBlock = "index.blocks.write"
 
-// BlockWrites sets index.blocks.write: reading, snapshots and closing go on, every write fails with 403. The "write" block
-// is the one to use, since an index with a "read_only" block can't be closed.
+// BlockWrites sets index.blocks.write: every write fails with 403, while reads, snapshots and closing still work. It uses the
+// "write" block, since an index with a "read_only" block can't be closed. To repeat it is harmless.
 //
 // The settings form works on all versions, but returns before writes under way have ended: watch [Client.WriteCounters]
-// until they stand still. From 7.9 on PUT /a/_block/write waits for them. It's tried there first; where the service doesn't
-// offer it or doesn't block every index, the settings form follows. Both leave the same setting behind.
+// until they stand still. From 7.9 on, PUT /a/_block/write waits for them and is tried first. If the service doesn't offer
+// it, or if it doesn't block every index, the settings form follows. Both set the same setting.
 func (c *Client) BlockWrites(ctx context.Context, indices []string) error {
 	if err := c.named("block writes", indices); err != nil {
 		return err
@@ -31,7 +31,7 @@ func (c *Client) BlockWrites(ctx context.Context, indices []string) error {
 	return c.putSettings(ctx, "block writes", indices, map[string]any{writeBlock: true})
 }
 
-// addWriteBlock uses the _block API and tells whether it did the whole job.
+// addWriteBlock uses the _block API and reports whether that blocked every index.
 func (c *Client) addWriteBlock(ctx context.Context, indices []string) (bool, error) {
 	for _, batch := range batches(indices) {
 		var answer struct {

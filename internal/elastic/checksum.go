@@ -16,25 +16,24 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Checksum is independent of the order of documents: each one's hash is the first 64 bits of the SHA-256 over type, id,
-// routing, parent and version. A restore keeps all of these, so equal checksums mean that no document is missing, extra or
-// stale; the sources aren't read.
+// Checksum is a checksum over the documents of an index, independent of their order. The hash of a document is the first 64
+// bits of the SHA-256 over type, id, routing, parent and version. A restore keeps all of these, so equal checksums mean that
+// no document is missing, extra or stale. The documents' sources are not read.
 type Checksum struct {
 	Docs     int64
 	Sum, Xor uint64
 }
 
-// ChecksumOptions tune a checksum; the zero value is good.
+// ChecksumOptions tune a checksum; the zero value works.
 type ChecksumOptions struct {
-	// Slices read side by side. 0 means one for each primary up to 8; more than there are primaries costs the cluster much.
-	// Elasticsearch 2.x has no slices and always reads with one.
+	// Slices is how many slices are read at the same time. 0 means one for each primary, 8 at most. More slices than
+	// primaries cost the cluster much. Elasticsearch 2.x has no slices, so there it is always one.
 	Slices int
-	// PageSize is the number of documents asked for at a time, 2000 if 0; at most 10000.
+	// PageSize is the number of documents in one request: 2,000 if 0, 10,000 at most.
 	PageSize int
 	// IgnoreTypes leaves the mapping type out, for clusters of which only one has types.
 	IgnoreTypes bool
-	// Progress, if set, is called after each page with the number of documents read so far, one call at a time. Record
-	// heartbeats there.
+	// Progress, if set, is called after each page with the number of documents read so far. There is one call at a time.
 	Progress func(docs int64)
 }
 
@@ -43,13 +42,13 @@ const (
 	mostSlices  = 8
 	// defaultResultWindow is index.max_result_window where it isn't set; a scroll's page can't be larger.
 	defaultResultWindow = 10000
-	scrollKeep          = 5 * time.Minute // outlives a slow page; a lapsed scroll is Unavailable
+	scrollKeep          = 5 * time.Minute // longer than a slow page takes; an expired scroll is Unavailable
 	clearDeadline       = 10 * time.Second
 )
 
-// Checksum reads every document's id and version by sliced scrolls. The index must not be written meanwhile; refresh it
-// first. [Unavailable] if a shard fails or a scroll lapses: begin again. A lost page can't go unseen: each slice must yield
-// as many documents as its first page promised, and all together as many as a count gave.
+// Checksum reads every document's id and version by sliced scrolls. Refresh the index first; nobody may write to it while it
+// is read. [Unavailable] if a shard fails or a scroll expires: begin again. A lost page is always noticed: each slice must
+// give as many documents as its first page promised, and all slices together as many as a count.
 func (c *Client) Checksum(ctx context.Context, index string, options ChecksumOptions) (Checksum, error) {
 	what := call{operation: "checksum", subject: index}
 	if err := c.named(what.operation, []string{index}); err != nil {
@@ -105,12 +104,12 @@ func (c *Client) Checksum(ctx context.Context, index string, options ChecksumOpt
 		return Checksum{}, err
 	}
 	if total.Docs != count {
-		return Checksum{}, c.fail(what, Unavailable, fmt.Sprintf("%d documents read instead of %d: is the index being written?", total.Docs, count))
+		return Checksum{}, c.fail(what, Unavailable, fmt.Sprintf("it gave %d documents instead of %d: check whether somebody writes to the index", total.Docs, count))
 	}
 	return total, nil
 }
 
-// layout gives the number of slices to read an index in, and the largest page that it allows.
+// layout gives the number of slices in which to read an index, and the largest page that the index allows.
 func (c *Client) layout(ctx context.Context, index string, wanted int, version Version) (slices, largest int, err error) {
 	settings, err := c.IndexSettings(ctx, []string{index})
 	if err != nil {
@@ -251,7 +250,7 @@ func (s *scroll) ask(ctx context.Context, request esapi.Request) (*page, error) 
 	return &p, nil
 }
 
-// clear frees the scroll, also after a cancellation; one whose first answer the cancellation cut off lapses by itself. Amazon
+// clear frees the scroll, also after a cancellation. If the cancellation cut off the first answer, the scroll expires. Amazon
 // wants the id in the body, with a length.
 func (s *scroll) clear(ctx context.Context) {
 	if s.id == "" {
@@ -259,7 +258,7 @@ func (s *scroll) clear(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), clearDeadline)
 	defer cancel()
-	// It lapses by itself if this fails.
+	// If this fails, the scroll expires.
 	_ = s.client.do(ctx, s.what, esapi.ClearScrollRequest{Body: body(map[string]any{"scroll_id": []string{s.id}})}, nil)
 }
 
@@ -277,7 +276,7 @@ func (s *scroll) add(sum *Checksum, h hit) error {
 	return nil
 }
 
-// hash joins the fields with their lengths, so that no two documents run together.
+// hash writes each field with its length, so that different documents never give the same bytes.
 func (h hit) hash() uint64 {
 	digest := sha256.New()
 	for _, field := range []string{h.Type, h.ID, h.Routing, h.Parent} {

@@ -19,7 +19,7 @@ type esError struct {
 	RootCause []*esError      `json:"root_cause"`
 }
 
-// errorBody covers the three shapes of a refusal: Elasticsearch's {"error":{..},"status":n}, the {"error":"text"} of old
+// errorBody covers the three shapes of a refusal: {"error":{..},"status":n} of Elasticsearch, {"error":"text"} of old
 // versions, and {"Message":".."} or {"message":".."} of Amazon's front end.
 type errorBody struct {
 	Error   json.RawMessage `json:"error"`
@@ -29,7 +29,7 @@ type errorBody struct {
 // maxReason bounds texts taken from answers that aren't Elasticsearch's, such as a proxy's HTML page.
 const maxReason = 300
 
-// answered makes an *Error of a refusal. The caller adds operation, subject and endpoint and redacts.
+// answered makes an *Error of a refusal. The caller adds operation, subject and endpoint, and redacts it.
 func answered(status int, body []byte, once bool) *Error {
 	e := &Error{Status: status}
 	fromElasticsearch := e.parse(body)
@@ -37,7 +37,7 @@ func answered(status int, body []byte, once bool) *Error {
 	return e
 }
 
-// parse fills type, reason and causes, and tells whether Elasticsearch itself answered rather than something in front of it.
+// parse fills type, reason and causes. It reports whether Elasticsearch itself answered, and not something in front of it.
 func (e *Error) parse(body []byte) bool {
 	var parsed errorBody
 	if json.Unmarshal(body, &parsed) != nil {
@@ -85,25 +85,25 @@ func (c *esError) text() string {
 var (
 	inUse = regexp.MustCompile(`(?i)cannot (close|delete) (indices|data streams) that are being (snapshotted|restored)` +
 		`|modify or unregister repository that is currently used`)
-	// collided are two requests that read a new repository at the same time: 5.x writes an empty incompatible-snapshots on the first read (seen on
-	// 5.5.2), and replaces it later by deleting it.
+	// collided matches two requests that read a new repository at the same time. 5.x writes an empty incompatible-snapshots
+	// on the first read (seen on 5.5.2), and deletes it later to replace it.
 	collided   = regexp.MustCompile(`(file_already_exists_exception|no_such_file_exception).*incompatible-snapshots`)
 	notAllowed = regexp.MustCompile(`^Your request: .* is not allowed`)
 	noHandler  = regexp.MustCompile(`(?i)^no handler found for uri|^Incorrect HTTP method for uri`)
-	// storeBusy is an object store that asks for patience, or time that was over, behind a repository's refusal: that passes.
+	// storeBusy matches an object store that throttles, or a timeout, as the cause of a repository's failure: a retry may fix it.
 	storeBusy = regexp.MustCompile(`(?i)slow ?down|reduce your request rate|qps ?limit|status code: 50[0234]|timed out|timeout|connection (reset|refused)|service ?unavailable`)
-	// storeRefusal is what the store has against the key, the permission or the bucket, and a name that it doesn't have.
+	// storeRefusal matches what a store says of a wrong key, a missing permission, a wrong bucket or an unknown name.
 	storeRefusal = regexp.MustCompile(`(?i)access ?denied|forbidden|InvalidAccessKeyId|SignatureDoesNotMatch|InvalidSecurityToken|Expired ?Token|not authorized|` +
 		`RequestTimeTooSkewed|NoSuchBucket|NoSuchKey|InvalidBucketName|bucket does not exist|key does not exist|credentials|UserDisable|status code: 4\d\d|corrupt`)
-	// storeTrouble is what the stores' SDKs and the network say when something went wrong once.
+	// storeTrouble matches what the stores' SDKs and the network say of a single failure.
 	storeTrouble = regexp.MustCompile(`(?i)internal ?error|failed to respond|name resolution|UnknownHost|premature end|unable to execute http request|` +
 		`broken pipe|(connection|stream|socket) (was |is |has been )?(closed|aborted)|connection pool|no route to host|unreachable`)
-	// storeCause are the types of causes that come from an SDK or the network; none of Elasticsearch's own is among them.
+	// storeCause matches the types of causes that come from an SDK or the network, and no type of Elasticsearch's own.
 	storeCause = regexp.MustCompile(`^(o_s_s_exception|client_exception|service_exception|amazon_\w*exception|sdk_\w*exception|(unchecked_)?i_o_exception|` +
 		`connection_closed_exception|connect_exception|no_http_response_exception|http_host_connect_exception|socket_\w*exception|s_s_l_\w*exception|unknown_host_exception|e_o_f_exception)\b`)
 )
 
-// refusedForGood are the exceptions with which 5.x to 7.x answer 500 although a repeat can't help.
+// refusedForGood are exceptions that 5.x to 7.x answer with 500 although a repeat can't help.
 var refusedForGood = map[string]bool{
 	"repository_verification_exception": true,
 	"repository_exception":              true,
@@ -132,8 +132,8 @@ func (e *Error) classify(fromElasticsearch, once bool) Kind {
 	case e.Status == http.StatusNotFound && fromElasticsearch:
 		return Missing
 	case e.Status == http.StatusNotFound:
-		// A load balancer without a cluster behind it for the moment says so too. To take it
-		// for Elasticsearch's own answer would make a block count as lifted that stands.
+		// A load balancer that has no cluster behind it at the moment says so, too. If that
+		// counted as Elasticsearch's answer, a block that is set would count as removed.
 		return Internal
 	case e.Status == http.StatusTooManyRequests, e.Status == http.StatusBadGateway, e.Status == http.StatusServiceUnavailable:
 		return Unavailable
@@ -147,9 +147,9 @@ func (e *Error) classify(fromElasticsearch, once bool) Kind {
 	return Internal
 }
 
-// classifyStore tells a store's hiccup behind a repository's refusal from what stays as it is. Internal is retried some
-// times and then shown to a person, which suits what is mostly a hiccup and sometimes a wrong endpoint. Whoever asked for a
-// change looks before asking again.
+// classifyStore tells a temporary failure of the object store behind a repository from a permanent one. Internal is retried
+// some times and then shown to a person: that fits causes that are mostly temporary and sometimes a wrong endpoint. A caller
+// that asked for a change reads the state before it asks again.
 func (e *Error) classifyStore(lost Kind) Kind {
 	causes := strings.Join(e.Causes, " ")
 	switch {
@@ -192,7 +192,7 @@ func (e *Error) classifyType() Kind {
 	case inUse.MatchString(e.Reason):
 		return SlotTaken
 	case strings.Contains(strings.Join(e.Causes, " "), "search_context_missing_exception"), e.Type == "search_context_missing_exception":
-		return Unavailable // a scroll that lapsed: start it again
+		return Unavailable // an expired scroll: start it again
 	}
 	return Unclassified
 }
@@ -203,5 +203,5 @@ func unquoted(raw json.RawMessage) string {
 	return s
 }
 
-// oneLine joins lines, which 2.x has in quantity, and bounds Elasticsearch's own texts.
+// oneLine joins the lines of a text, of which 2.x sends many, and bounds it.
 func oneLine(s string) string { return human.Shorten(strings.Join(strings.Fields(s), " "), 2000) }

@@ -21,28 +21,27 @@ import (
 
 // Config says where a cluster is and how to speak to it.
 type Config struct {
-	// Endpoint is scheme, host and optional port, e.g. "https://search-movies-abc.ap-southeast-1.es.amazonaws.com". A
-	// trailing slash is dropped; a path or a user in it is refused. Amazon requires the domain's own host name.
+	// Endpoint is scheme, host and optional port, e.g. "https://search-movies-abc.ap-southeast-1.es.amazonaws.com". It may
+	// end with a slash, but must have no path and no user. Amazon requires the domain's own host name.
 	Endpoint string
 	// Auth is nil for no credentials.
 	Auth Auth
-	// Timeout bounds each call, 60 seconds if 0; calls that change the cluster's snapshots or wait for its shards get five
-	// times as much.
+	// Timeout bounds each call: 60 seconds if 0. Calls that change snapshots or wait for shards get five times as much.
 	Timeout time.Duration
-	// CACert is a PEM bundle to trust instead of the system's, e.g. for a cluster with a private authority.
+	// CACert is a PEM bundle to trust instead of the system's, for a cluster with a private certificate authority.
 	CACert []byte
-	// Redact lists further strings that no error may show. Passwords and the secrets in repository settings are known anyhow.
+	// Redact lists further strings that no error may show. Passwords and secrets in repository settings need not be listed.
 	Redact []string
 	// Transport replaces the HTTP transport, for tests; CACert then has no effect.
 	Transport http.RoundTripper
 }
 
-// Format prints endpoint and kind of authentication, never a secret, whatever the verb.
+// Format prints endpoint and kind of authentication, never a secret, for every verb.
 func (c Config) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "elastic(%s, %v)", hostOf(c.Endpoint), c.Auth)
 }
 
-// Client makes calls to one cluster. It's safe for concurrent use and holds no goroutines, only idle connections.
+// Client makes calls to one cluster. It is safe for concurrent use. It keeps idle connections, but no goroutines.
 type Client struct {
 	host      string
 	timeout   time.Duration
@@ -55,11 +54,11 @@ type Client struct {
 const (
 	defaultTimeout = time.Minute
 	slowFactor     = 5 // even an asynchronous "create snapshot" takes minutes on a large repository
-	// largestAnswer guards the worker's memory; a cluster state of thousands of indices has some tens of MiB.
+	// largestAnswer is in bytes and protects the worker's memory; a cluster state of thousands of indices has some tens of MiB.
 	largestAnswer = 512 << 20
 )
 
-// New makes a client; it doesn't connect. An error means an unusable configuration.
+// New makes a client. It doesn't connect: an error means that the configuration can't be used.
 func New(config Config) (*Client, error) {
 	endpoint, err := parseEndpoint(config.Endpoint)
 	if err != nil {
@@ -80,16 +79,17 @@ func New(config Config) (*Client, error) {
 		transport, c.close = plain, plain.CloseIdleConnections
 	}
 	wire := estransport.Config{
-		URLs:              []*url.URL{endpoint},
-		Header:            http.Header{"User-Agent": {version.UserAgent()}},
-		DisableRetry:      true, // create and restore aren't repeatable, and 503 may mean "slot taken": the workflow decides
+		URLs:   []*url.URL{endpoint},
+		Header: http.Header{"User-Agent": {version.UserAgent()}},
+		// Create and restore must not be repeated blindly, and 503 may mean "slot taken": the caller decides.
+		DisableRetry:      true,
 		DisableMetaHeader: true,
 	}
 	switch auth := config.Auth.(type) {
 	case nil:
 	case Basic:
 		if auth.User == "" || auth.Password == "" {
-			return nil, errors.New("basic authentication needs both a user and a password")
+			return nil, errors.New("basic authentication needs a user and a password")
 		}
 		c.redactor.add(auth.Password)
 		wire.Username, wire.Password = auth.User, auth.Password
@@ -107,13 +107,13 @@ func New(config Config) (*Client, error) {
 	return c, nil
 }
 
-// Close drops idle connections. The client stays usable.
+// Close closes idle connections. The client stays usable.
 func (c *Client) Close() { c.close() }
 
 // Host is the cluster's host and port.
 func (c *Client) Host() string { return c.host }
 
-// Format prints the host, never a secret, whatever the verb.
+// Format prints the host, never a secret, for every verb.
 func (c *Client) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "elastic("+c.host+")") }
 
 func parseEndpoint(endpoint string) (*url.URL, error) {
@@ -142,12 +142,12 @@ func hostOf(endpoint string) string {
 type call struct {
 	operation string // "create snapshot"
 	subject   string // "mig/run1-r0003"
-	once      bool   // must not be repeated blindly: a lost answer is OutcomeUnknown, else Unavailable
+	once      bool   // must not be repeated blindly: a lost answer is OutcomeUnknown instead of Unavailable
 	slow      bool   // gets slowFactor times the timeout
 }
 
-// do sends a request, classifies a refusal and decodes the answer into out (nil: not wanted). Every error is an *Error, or
-// wraps context.Canceled if the caller's context ended; then a change may have been made or not.
+// do sends a request, classifies a refusal and decodes the answer into out; nil ignores the answer. Every error is an *Error,
+// or wraps context.Canceled if the caller's context ended; then it is unknown whether a change was made.
 func (c *Client) do(ctx context.Context, what call, request esapi.Request, out any) error {
 	limit := c.timeout
 	if what.slow {
@@ -197,7 +197,7 @@ func (c *Client) unanswered(ctx context.Context, what call, err error) error {
 	return c.describe(what, failure)
 }
 
-// fail makes an error of an answer whose content is wrong.
+// fail makes an error of an answer that has the wrong content.
 func (c *Client) fail(what call, kind Kind, reason string) error {
 	return c.describe(what, &Error{Kind: kind, Reason: reason})
 }
@@ -208,8 +208,8 @@ func (c *Client) describe(what call, e *Error) error {
 	return e
 }
 
-// acknowledge sends a request that changes the cluster state. An answer "acknowledged": false means that some node didn't
-// confirm in time; the change itself was made, and to repeat it is harmless.
+// acknowledge sends a request that changes the cluster state. The answer "acknowledged": false means that a node didn't
+// confirm the change in time. The change itself was made, and to repeat it is harmless.
 func (c *Client) acknowledge(ctx context.Context, what call, request esapi.Request) error {
 	var answer struct {
 		Acknowledged *bool `json:"acknowledged"`
@@ -223,7 +223,7 @@ func (c *Client) acknowledge(ctx context.Context, what call, request esapi.Reque
 	return nil
 }
 
-// body encodes a request body as a *bytes.Reader, so that it goes out with a length, which Amazon's front end demands.
+// body encodes a request body as a *bytes.Reader, so that it is sent with a length, as Amazon's front end demands.
 func body(v any) *bytes.Reader {
 	encoded, err := json.Marshal(v)
 	if err != nil {
@@ -232,7 +232,7 @@ func body(v any) *bytes.Reader {
 	return bytes.NewReader(encoded)
 }
 
-// shardsHeader is what broadcast calls and searches tell about the shards they reached.
+// shardsHeader is what broadcasts and searches tell about the shards that they reached.
 type shardsHeader struct {
 	Total      int `json:"total"`
 	Successful int `json:"successful"`

@@ -9,8 +9,8 @@ import (
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 )
 
-// ShardCounters are the counters of one started primary. Totals start again at 0 when the shard is allocated anew or moves,
-// so only figures of equal Index, Shard and Node compare.
+// ShardCounters are the counters of one started primary. Totals start again at 0 when the shard is allocated again or moves,
+// so only counters of the same Index, Shard and Node can be compared.
 type ShardCounters struct {
 	Index string
 	Shard int
@@ -23,27 +23,27 @@ type ShardCounters struct {
 	SeqNo                       *SeqNo // nil before 6.0
 }
 
-// SeqNo are a shard's sequence numbers. All three are equal when no write is under way.
+// SeqNo holds a shard's sequence numbers. All three are equal when no write is under way.
 type SeqNo struct {
 	Max    int64 `json:"max_seq_no"`
 	Local  int64 `json:"local_checkpoint"`
 	Global int64 `json:"global_checkpoint"`
 }
 
-// Settled tells whether no write is under way on the shard now. It takes a second, equal sample to know that none came.
+// Settled reports that no write is under way on the shard now. Only a second, equal sample shows that none came.
 func (s ShardCounters) Settled() bool {
 	return s.IndexCurrent == 0 && s.DeleteCurrent == 0 && (s.SeqNo == nil || s.SeqNo.Max == s.SeqNo.Local && s.SeqNo.Local == s.SeqNo.Global)
 }
 
-// SameAs tells whether no write has come between two samples of one shard: equal totals on the same node.
+// SameAs reports that no write came between two samples of one shard: they have equal totals on the same node.
 func (s ShardCounters) SameAs(other ShardCounters) bool {
 	return s.Index == other.Index && s.Shard == other.Shard && s.Node == other.Node &&
 		s.IndexTotal == other.IndexTotal && s.DeleteTotal == other.DeleteTotal &&
 		(s.SeqNo == nil) == (other.SeqNo == nil) && (s.SeqNo == nil || s.SeqNo.Max == other.SeqNo.Max)
 }
 
-// WriteCounters gives the counters of every primary of every index named, sorted by index and shard. If one primary didn't
-// answer it's an error of kind [Unavailable] that names it: a proof can't rest on half the shards.
+// WriteCounters reads the counters of every primary of every index named, sorted by index and shard. [Unavailable] if a
+// primary didn't answer; the error names it. A proof needs the counters of all shards.
 func (c *Client) WriteCounters(ctx context.Context, indices []string) ([]ShardCounters, error) {
 	return c.primaryStats(ctx, "read write counters", indices, []string{"docs", "indexing", "translog"})
 }
@@ -53,11 +53,11 @@ type ShardDocs struct {
 	Index string
 	Shard int
 	Docs  int64 // Lucene documents, nested ones included, as of the last refresh
-	// Deleted documents still in segments; equal on both clusters only until one merges.
+	// Deleted counts the deleted documents still in segments. It is equal on both clusters only until one of them merges.
 	Deleted int64
 }
 
-// DocCounts gives the document count of every primary, sorted by index and shard; refresh first. Errors as for WriteCounters.
+// DocCounts reads the document count of every primary, sorted by index and shard. Refresh first. Errors as for WriteCounters.
 func (c *Client) DocCounts(ctx context.Context, indices []string) ([]ShardDocs, error) {
 	counters, err := c.primaryStats(ctx, "read document counts", indices, []string{"docs"})
 	if err != nil {
@@ -144,7 +144,7 @@ func newCounters(index string, shard int, s shardStats) ShardCounters {
 		Docs: s.Docs.Count, DocsDeleted: s.Docs.Deleted, TranslogOperations: s.Translog.Operations, SeqNo: s.SeqNo}
 }
 
-// absentPrimaries names the primaries that the settings promise and the counters lack.
+// absentPrimaries names the primaries that an index has by its settings, but that gave no counters.
 func absentPrimaries(settings map[string]map[string]string, found []ShardCounters) string {
 	type key struct {
 		index string
@@ -167,8 +167,8 @@ func absentPrimaries(settings map[string]map[string]string, found []ShardCounter
 	return list(absent)
 }
 
-// Count gives the number of documents that searches see, nested ones not counted; refresh first. [Unavailable] if a shard
-// didn't answer.
+// Count gives the number of documents that searches find, without nested ones. Refresh first. [Unavailable] if a shard didn't
+// answer.
 func (c *Client) Count(ctx context.Context, index string) (int64, error) {
 	if err := c.named("count documents", []string{index}); err != nil {
 		return 0, err

@@ -11,16 +11,16 @@ import (
 
 // Disk is the room on the data nodes, in bytes.
 type Disk struct {
-	Known bool // false if the service hides it
-	Nodes int  // data nodes that told
+	Known bool // false if the service hides the room
+	Nodes int  // data nodes that gave figures
 	// Least are the figures of the node with the least room, Sum those of all nodes together. Available is what
-	// Elasticsearch can use, Free includes what the system keeps for itself; where only Available is told, Free equals it.
+	// Elasticsearch can use. Free includes what the system reserves; it equals Available if only that is known.
 	LeastAvailable, LeastFree         int64
 	SumAvailable, SumFree, SumInTotal int64
 }
 
-// DiskFree gives the room on the data nodes. Amazon redacts node statistics; _cat/allocation is asked then, and if that
-// tells nothing either, Known is false without an error.
+// DiskFree gives the room on the data nodes. Amazon redacts node statistics, so then _cat/allocation is asked. If that gives
+// nothing either, Known is false and there is no error.
 func (c *Client) DiskFree(ctx context.Context) (Disk, error) {
 	disk, err := c.diskOfNodes(ctx)
 	if err != nil && !hidden(err) || disk.Known {
@@ -80,7 +80,7 @@ func (c *Client) diskOfNodes(ctx context.Context) (Disk, error) {
 	return disk, nil
 }
 
-// holdsData knows "data" and the tiers of 7.10 and later, such as "data_hot".
+// holdsData reports whether a node holds data: by the role "data", or from 7.10 on by a tier such as "data_hot".
 func holdsData(roles []string) bool {
 	for _, role := range roles {
 		if len(role) >= 4 && role[:4] == "data" {

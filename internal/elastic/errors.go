@@ -15,35 +15,35 @@ const (
 	None Kind = iota
 	// Unclassified is the kind of errors that didn't come from this package, and of a cancelled context.
 	Unclassified
-	// Unavailable: the cluster can't answer now, or its answer was incomplete, and nothing was changed by the call or the
-	// call may be repeated without harm. Remedy: repeat with back-off.
+	// Unavailable: the cluster can't answer now, or its answer was incomplete. The call changed nothing, or to repeat it is
+	// harmless. Remedy: repeat with back-off.
 	Unavailable
 	// OutcomeUnknown: a call that must not be repeated blindly (create snapshot, restore, delete snapshot) was sent, but
-	// its answer was lost. Remedy: look whether it took effect, then adopt the result or repeat.
+	// its answer was lost. Remedy: check whether it took effect, then adopt the result or repeat.
 	OutcomeUnknown
-	// SlotTaken: another snapshot or restore holds the cluster's only slot, or the indices or the repository are in use by
-	// one. Remedy: wait and repeat, for as long as a snapshot may last (Amazon takes one every hour).
+	// SlotTaken: another snapshot or restore holds the cluster's only slot, or uses the indices or the repository. Remedy:
+	// wait and repeat, for as long as a snapshot may last (Amazon takes one every hour).
 	SlotTaken
-	// Unauthorized: the credentials are missing, wrong, expired or not permitted this call. Remedy: a person corrects
-	// credentials, IAM policy or role mapping.
+	// Unauthorized: the credentials are missing, wrong or expired, or may not make this call. Remedy: a person corrects the
+	// credentials, the IAM policy or the role mapping.
 	Unauthorized
 	// NotSupported: the service or version doesn't have this call. Remedy: use another way.
 	NotSupported
-	// Missing: an index, snapshot, repository or document isn't there. Remedy: correct the name. Directly after a snapshot
-	// was published the reading cluster may merely be behind.
+	// Missing: there is no such index, snapshot, repository or document. Remedy: correct the name. Directly after a snapshot
+	// was published, the reading cluster may not see it yet: repeat.
 	Missing
-	// AlreadyExists: the name is taken. Remedy: after an unknown outcome it's our own; compare and adopt it.
+	// AlreadyExists: the name is taken. Remedy: after an unknown outcome it is our own: compare it and adopt it.
 	AlreadyExists
-	// Blocked: a block on the index or cluster forbids the call. Remedy: lift the block, if it's ours.
+	// Blocked: a block on the index or cluster forbids the call. Remedy: remove the block if it is ours.
 	Blocked
-	// Invalid: the cluster refuses the request as such. Remedy: correct the plan; it's a defect if the plan is right.
+	// Invalid: the cluster refuses the request as such. Remedy: correct the plan; if the plan is right, it is a defect.
 	Invalid
-	// Rejected: the cluster understood, tried and refused for good: repository not accessible, snapshot not restorable.
-	// Remedy: read the causes and correct bucket, permission, version or index; a mere repeat fails again.
+	// Rejected: the cluster tried and failed for good: it can't access the repository, or can't restore the snapshot.
+	// Remedy: read the causes and correct bucket, permission, version or index. A repeat alone fails again.
 	Rejected
-	// Internal: anything else, such as a server error without a known meaning, an answer that can't be read, or trouble of
-	// the object store behind a repository. A change that was asked for may have been made. Remedy: look, repeat a few
-	// times, then show it.
+	// Internal: anything else, such as a server error of unknown meaning, an answer that can't be read, or a failure of the
+	// object store behind a repository. The change may have been made. Remedy: check that, repeat a few times, then show it
+	// to a person.
 	Internal
 )
 
@@ -74,7 +74,7 @@ type Error struct {
 	err error // the network or context error behind it, if any
 }
 
-// Error is one sentence: what was tried, on what, what came back and why.
+// Error is one sentence: what was tried, on what, what came back, and why.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Operation)

@@ -17,7 +17,7 @@ type Health struct {
 	Indices            map[string]string // status of each index named; an index that doesn't exist isn't in it
 }
 
-// Health gives the health of the indices named, or of the whole cluster for none. It doesn't wait.
+// Health gives the health of the indices named, or of the complete cluster for none. It doesn't wait.
 func (c *Client) Health(ctx context.Context, indices []string) (Health, error) {
 	if len(indices) > 0 {
 		if err := c.named("read health", indices); err != nil {

@@ -22,16 +22,16 @@ type Index struct {
 	RefreshInterval string
 	Blocks          map[string]string // the index.blocks.* settings, flat names
 	Settings        map[string]string // all settings, flat names
-	// PrimaryDocs counts Lucene documents, nested ones included, and PrimaryBytes the store of all assigned primaries. Both
-	// are 0 for a closed index.
+	// PrimaryDocs counts Lucene documents, nested ones included. PrimaryBytes is the size of all assigned primaries in
+	// bytes. Both are 0 for a closed index.
 	PrimaryDocs, PrimaryBytes int64
 	// PrimaryWrites counts the index and delete operations on the primaries since each was last opened; 0 for a closed index.
 	PrimaryWrites int64
 }
 
-// Indices gives the open and closed indices that match, sorted by name. A pattern is a name, an alias or a wildcard
-// expression; several may stand in one, separated by commas; none means all. A wildcard without a match gives nothing, a
-// name without an index is an error of kind [Missing] that names it.
+// Indices gives the open and closed indices that match, sorted by name. A pattern is a name, an alias, a wildcard expression,
+// or several of these separated by commas. No pattern means all indices. A wildcard without a match gives nothing. [Missing]
+// if there is no index of a name; the error names it.
 func (c *Client) Indices(ctx context.Context, patterns ...string) ([]Index, error) {
 	patterns = splitPatterns(patterns)
 	settings, err := c.settings(ctx, call{operation: "read indices", subject: list(patterns)}, patterns, "open,closed")
@@ -91,7 +91,7 @@ func splitPatterns(patterns []string) []string {
 	return split
 }
 
-// indexStates gives "open" or "close" per index. Only the cluster state and _cat tell it on all versions.
+// indexStates gives "open" or "close" for each index. On all versions only the cluster state and _cat tell that.
 func (c *Client) indexStates(ctx context.Context, names []string) (map[string]string, error) {
 	states := map[string]string{}
 	for _, batch := range batches(names) {
@@ -118,7 +118,7 @@ func (c *Client) indexStates(ctx context.Context, names []string) (map[string]st
 
 type indexSize struct{ docs, bytes, writes int64 }
 
-// primarySizes asks only for open indices: 5.x refuses statistics of a closed one.
+// primarySizes is for open indices only: 5.x refuses the statistics of a closed one.
 func (c *Client) primarySizes(ctx context.Context, open []string) (map[string]indexSize, error) {
 	sizes := map[string]indexSize{}
 	for _, batch := range batches(open) {
@@ -153,10 +153,10 @@ func (c *Client) primarySizes(ctx context.Context, open []string) (map[string]in
 
 // Mapping is the mapping of one index.
 type Mapping struct {
-	// Types are the mapping types, sorted: one or several up to 6.x (more than one only in indices created before 6.0),
-	// ["_doc"] for 7.x, which shows none; empty if nothing is mapped.
+	// Types are the mapping types, sorted. Up to 6.x there may be several, but only in indices created before 6.0. For
+	// 7.x, which shows none, they are ["_doc"]. Empty if nothing is mapped.
 	Types []string
-	// Raw is the value of "mappings" as the cluster gives it: {type: {properties..}} up to 6.x, {properties..} from 7.0 on.
+	// Raw is the value of "mappings": {type: {properties..}} up to 6.x, {properties..} from 7.0 on.
 	Raw json.RawMessage
 }
 
@@ -192,7 +192,7 @@ func (c *Client) Mappings(ctx context.Context, indices []string) (map[string]Map
 			mappings[name] = mapping
 		}
 	}
-	for _, name := range indices { // 5.x leaves out an index that has no mapping yet
+	for _, name := range indices { // 5.x omits an index that has no mapping yet
 		if _, ok := mappings[name]; !ok {
 			mappings[name] = Mapping{Raw: json.RawMessage("{}")}
 		}
@@ -200,7 +200,8 @@ func (c *Client) Mappings(ctx context.Context, indices []string) (map[string]Map
 	return mappings, nil
 }
 
-// Aliases gives each index's aliases with their definition (filter, routing, is_write_index), an empty map for none.
+// Aliases gives each index's aliases with their definition (filter, routing, is_write_index). An index without aliases has an
+// empty map.
 func (c *Client) Aliases(ctx context.Context, indices []string) (map[string]map[string]json.RawMessage, error) {
 	if err := c.named("read aliases", indices); err != nil {
 		return nil, err
@@ -226,8 +227,8 @@ func (c *Client) Aliases(ctx context.Context, indices []string) (map[string]map[
 	return aliases, nil
 }
 
-// CloseIndices closes indices, as a restore over them demands; those already closed stay so. [SlotTaken] while a snapshot or
-// restore uses one of them. Amazon supports it from 7.4 on only ([NotSupported] before).
+// CloseIndices closes indices, as a restore over them demands. To repeat it is harmless. [SlotTaken] while a snapshot or restore
+// uses one of them. [NotSupported] by Amazon before 7.4.
 func (c *Client) CloseIndices(ctx context.Context, names []string) error {
 	if err := c.named("close indices", names); err != nil {
 		return err
@@ -246,7 +247,7 @@ func (c *Client) CloseIndices(ctx context.Context, names []string) error {
 		}
 		for name, index := range answer.Indices {
 			if index.Closed != nil && !*index.Closed {
-				return c.fail(what, Unavailable, name+" wasn't closed: "+index.Exception.text())
+				return c.fail(what, Unavailable, "index "+name+" was not closed: "+index.Exception.text())
 			}
 		}
 		if answer.Acknowledged != nil && !*answer.Acknowledged {
@@ -256,7 +257,7 @@ func (c *Client) CloseIndices(ctx context.Context, names []string) error {
 	return nil
 }
 
-// OpenIndices opens indices; those already open stay so.
+// OpenIndices opens indices. To repeat it is harmless.
 func (c *Client) OpenIndices(ctx context.Context, names []string) error {
 	if err := c.named("open indices", names); err != nil {
 		return err
@@ -270,7 +271,7 @@ func (c *Client) OpenIndices(ctx context.Context, names []string) error {
 	return nil
 }
 
-// DeleteIndices deletes indices with all their data; those that don't exist count as deleted. [SlotTaken] while a snapshot
+// DeleteIndices deletes indices with all their data. An index that doesn't exist counts as deleted. [SlotTaken] while a snapshot
 // uses one of them.
 func (c *Client) DeleteIndices(ctx context.Context, names []string) error {
 	if err := c.named("delete indices", names); err != nil {
@@ -286,7 +287,7 @@ func (c *Client) DeleteIndices(ctx context.Context, names []string) error {
 	return nil
 }
 
-// named refuses an empty list and anything that stands for several indices.
+// named refuses an empty list, and names that stand for several indices.
 func (c *Client) named(operation string, indices []string) error {
 	if err := concrete(indices); err != nil {
 		return c.fail(call{operation: operation}, Invalid, err.Error())

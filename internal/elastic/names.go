@@ -13,7 +13,7 @@ var segmentEscaper = strings.NewReplacer(
 	"+", "%2B", // Elasticsearch 5.x takes a plus sign for a space, in paths too
 )
 
-// segment escapes one part of a path, since esapi doesn't: date math names, slashes, percent and plus signs.
+// segment escapes one part of a path, which esapi doesn't do: date math names, slashes, percent and plus signs.
 func segment(name string) string { return segmentEscaper.Replace(url.PathEscape(name)) }
 
 func segments(names []string) []string {
@@ -24,7 +24,8 @@ func segments(names []string) []string {
 	return escaped
 }
 
-// longestPath keeps the request line below Elasticsearch's http.max_initial_line_length (4 KiB) with room for parameters.
+// longestPath is in bytes. It keeps the request line below Elasticsearch's http.max_initial_line_length (4 KiB), with room for
+// parameters.
 const longestPath = 3000
 
 // batches splits names so that each batch fits into one request line.
@@ -46,7 +47,7 @@ func batches(names []string) [][]string {
 // concrete refuses what Elasticsearch would expand to other or all indices.
 func concrete(names []string) error {
 	if len(names) == 0 {
-		return fmt.Errorf("no index named: an empty list would mean all indices")
+		return fmt.Errorf("no index is named, and an empty list would mean all indices")
 	}
 	for _, name := range names {
 		if name == "" || name == "_all" || strings.ContainsAny(name, "*?,\"\\/ |>") && !dateMath(name) || strings.HasPrefix(name, "-") || strings.HasPrefix(name, "+") {
@@ -60,7 +61,7 @@ func dateMath(name string) bool {
 	return strings.HasPrefix(name, "<") && strings.HasSuffix(name, ">") && !strings.ContainsAny(name, "*,")
 }
 
-// oneName refuses names of repositories and snapshots that would stand for several.
+// oneName refuses names that would stand for several repositories or snapshots.
 func oneName(what, name string) error {
 	if name == "" || name == "_all" || name == "_current" || strings.ContainsAny(name, "*,") {
 		return fmt.Errorf("%q isn't the name of one %s", name, what)

@@ -7,8 +7,8 @@ import (
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 )
 
-// Present finds those of the names that are indices, open or closed, and those that are aliases; what is neither is absent
-// and no error. It asks for no sizes, and takes few requests however many of the names are absent.
+// Present finds which of the names are indices, open or closed, and which are aliases. Other names are absent, which is no
+// error. It reads no sizes, and takes few requests even if many names are absent.
 func (c *Client) Present(ctx context.Context, names []string) (indices map[string]Index, aliases []string, err error) {
 	if err := c.named("look for indices", names); err != nil {
 		return nil, nil, err
@@ -49,14 +49,14 @@ func (c *Client) Present(ctx context.Context, names []string) (indices map[strin
 		case "open":
 			index.Open = true
 			indices[name] = index
-		case "": // deleted between the two looks
+		case "": // deleted between the two requests
 			delete(indices, name)
 		}
 	}
 	return indices, aliases, nil
 }
 
-// aliasesAmong tells which of the names that are no indices are aliases of those that were answered.
+// aliasesAmong finds which of the names that are not indices are aliases of the indices in the answer.
 func (c *Client) aliasesAmong(ctx context.Context, names []string, indices map[string]Index, answered []string) ([]string, error) {
 	unknown := slices.DeleteFunc(slices.Clone(names), func(name string) bool { _, ok := indices[name]; return ok })
 	if len(unknown) == 0 {

@@ -12,16 +12,16 @@ const redacted = "[redacted]"
 // secretSetting matches the names of repository settings whose values must never be shown.
 var secretSetting = regexp.MustCompile(`(?i)secret|access_?key|token|password|passphrase|credential`)
 
-// secretPair finds such settings where an answer quotes them, as JSON or as Java's toString.
+// secretPair finds such settings in texts that quote them, as JSON or as Java's toString.
 var secretPair = regexp.MustCompile(`(?i)("?[\w.]*(?:secret|access_?key|token|password|passphrase)[\w.]*"?\s*[:=]\s*)("[^"]*"|[^\s,;}\]"]+)`)
 
-// redactor removes known secrets and what looks like one from texts. It's shared by all calls of a client.
+// redactor removes from texts known secrets and whatever looks like a secret. All calls of a client share it.
 type redactor struct {
 	mu      sync.RWMutex
-	secrets []string // longest first, so that a secret inside another leaves no rest
+	secrets []string // longest first, so that a secret within another leaves no rest
 }
 
-// shortestSecret keeps a trivial value such as "a" from blanking every text.
+// shortestSecret, in bytes, keeps a trivial value such as "a" from removing that letter everywhere.
 const shortestSecret = 4
 
 func (r *redactor) add(secrets ...string) {
@@ -35,7 +35,7 @@ func (r *redactor) add(secrets ...string) {
 	slices.SortFunc(r.secrets, func(a, b string) int { return len(b) - len(a) })
 }
 
-// addSettings learns the secrets among a repository's settings.
+// addSettings adds the secrets among a repository's settings.
 func (r *redactor) addSettings(settings map[string]any) {
 	for name, value := range settings {
 		if text, ok := value.(string); ok && secretSetting.MatchString(name) {

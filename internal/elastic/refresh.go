@@ -6,12 +6,12 @@ import (
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 )
 
-// Refresh makes all writes up to now visible to searches and counts.
+// Refresh makes all writes so far visible to searches and counts.
 func (c *Client) Refresh(ctx context.Context, indices []string) error {
 	return c.broadcast(ctx, "refresh", indices, func(batch []string) esapi.Request { return esapi.IndicesRefreshRequest{Index: batch} })
 }
 
-// Flush commits all writes to disk. A snapshot does so itself; beforehand it makes the snapshot's start quicker.
+// Flush commits all writes to disk. A snapshot does so, too; a flush before makes the snapshot start faster.
 func (c *Client) Flush(ctx context.Context, indices []string) error {
 	return c.broadcast(ctx, "flush", indices, func(batch []string) esapi.Request {
 		return esapi.IndicesFlushRequest{Index: batch, WaitIfOngoing: ptr(true)}

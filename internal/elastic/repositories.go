@@ -14,17 +14,19 @@ type Repository struct {
 	Settings map[string]any // e.g. bucket, base_path, role_arn, readonly
 }
 
-// PutRepository registers a repository, or changes its registration, and has the cluster verify it; with identical settings
-// it's a no-op. A read-only repository is hardly verified (5.x: not at all), so list its snapshots afterwards. Secrets among
-// the settings are redacted from all later errors. [Rejected] with causes for an unusable bucket, path or key, [SlotTaken]
-// while a snapshot or restore uses it, [Unauthorized] if Amazon doesn't let the caller pass the role.
+// PutRepository registers a repository, or changes its registration, and has the cluster verify it. With the same settings it
+// changes nothing. A read-only repository is hardly verified (5.x: not at all), so list its snapshots afterwards. Secrets
+// among the settings are redacted from all later errors.
+//
+// [Rejected] with causes for a bucket, path or key that can't be used. [SlotTaken] while a snapshot or restore uses the
+// repository. [Unauthorized] if Amazon doesn't let the caller pass the role.
 func (c *Client) PutRepository(ctx context.Context, name string, repository Repository) error {
 	return c.putRepository(ctx, call{operation: "register repository", subject: name, slow: true}, name, repository, nil)
 }
 
-// ChangeRepository is PutRepository without the verification, which would write to the store from every node: for settings that
-// don't bear on who reaches it, such as limits. The registration is replaced as a whole, so all of it has to be given. To
-// repeat it is harmless. [SlotTaken] while a snapshot or restore uses the repository.
+// ChangeRepository is PutRepository without the verification, which writes to the store from every node. It is for settings that
+// don't affect access to the store, such as limits. It replaces the complete registration, so give all settings. To repeat it is
+// harmless. [SlotTaken] while a snapshot or restore uses the repository.
 func (c *Client) ChangeRepository(ctx context.Context, name string, repository Repository) error {
 	return c.putRepository(ctx, call{operation: "change repository", subject: name, slow: true}, name, repository, ptr(false))
 }
@@ -45,8 +47,8 @@ func (c *Client) putRepository(ctx context.Context, what call, name string, repo
 	return c.acknowledge(ctx, what, esapi.SnapshotCreateRepositoryRequest{Repository: segment(name), Body: body(request), Verify: verify})
 }
 
-// Repositories gives the registered repositories' types by name, the vendor's own included. Their settings, which on 5.x hold
-// secrets in clear, are not asked for.
+// Repositories gives the types of the registered repositories by name, the vendor's own included. It doesn't read their
+// settings, which on 5.x hold secrets in clear text.
 func (c *Client) Repositories(ctx context.Context) (map[string]string, error) {
 	var answer map[string]struct {
 		Type string `json:"type"`
@@ -62,8 +64,8 @@ func (c *Client) Repositories(ctx context.Context) (map[string]string, error) {
 	return types, nil
 }
 
-// GetRepository reads a registration. Values of secret settings, which the OSS plugin 5.5.3 returns in clear, are replaced.
-// [Missing] if there's none.
+// GetRepository reads a registration. It replaces the values of secret settings, which the OSS plugin 5.5.3 returns in clear
+// text. [Missing] if there is none.
 func (c *Client) GetRepository(ctx context.Context, name string) (Repository, error) {
 	what := call{operation: "read repository", subject: name}
 	if err := oneName("repository", name); err != nil {
@@ -85,7 +87,7 @@ func (c *Client) GetRepository(ctx context.Context, name string) (Repository, er
 	return Repository{found.Type, found.Settings}, nil
 }
 
-// hide replaces secrets, also in settings that came nested ("client": {"default": {"access_key": ..}}).
+// hide replaces secrets, also in nested settings ("client": {"default": {"access_key": ..}}).
 func hide(settings map[string]any) {
 	for name, value := range settings {
 		if nested, ok := value.(map[string]any); ok {
@@ -96,7 +98,7 @@ func hide(settings map[string]any) {
 	}
 }
 
-// Hidden names the settings, in order, whose values or parts [Client.GetRepository] has replaced.
+// Hidden names, sorted, the settings of which [Client.GetRepository] has replaced the value or a part of it.
 func (r Repository) Hidden() []string {
 	var names []string
 	for name, value := range r.Settings {
@@ -121,8 +123,8 @@ func hides(value any) bool {
 	return false
 }
 
-// DeleteRepository removes a registration, never its objects; one that doesn't exist counts as removed. [SlotTaken] while a
-// snapshot or restore uses it.
+// DeleteRepository removes a registration, never its objects. A repository that doesn't exist counts as removed. [SlotTaken]
+// while a snapshot or restore uses it.
 func (c *Client) DeleteRepository(ctx context.Context, name string) error {
 	what := call{operation: "unregister repository", subject: name}
 	if err := oneName("repository", name); err != nil {

@@ -116,7 +116,7 @@ func TestAnUnfinishedChangeIsAnError(t *testing.T) {
 		"GET /_snapshot/r/s2": ok(`{"snapshots":[]}`),
 	})
 	assert.Equal(t, elastic.Unavailable, elastic.KindOf(client.PutIndexSettings(ctx, []string{"a"}, map[string]any{"x": 1})))
-	assert.ErrorContains(t, client.CloseIndices(ctx, []string{"a"}), "a wasn't closed: x: busy")
+	assert.ErrorContains(t, client.CloseIndices(ctx, []string{"a"}), "a was not closed: x: busy")
 	assert.ErrorContains(t, client.Refresh(ctx, []string{"a"}), "1 of 2 shards failed, first [a][1] x: busy")
 	_, err := client.Count(ctx, "a")
 	assert.Equal(t, elastic.Unavailable, elastic.KindOf(err))

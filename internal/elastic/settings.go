@@ -8,7 +8,7 @@ import (
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 )
 
-// flatSettings decodes {"index.a":"1","index.b":["x","y"]}: text as it is, lists joined by commas, null left out.
+// flatSettings decodes {"index.a":"1","index.b":["x","y"]}. It keeps texts, joins lists by commas and omits null.
 type flatSettings map[string]string
 
 func (f *flatSettings) UnmarshalJSON(raw []byte) error {
@@ -34,7 +34,7 @@ func (f *flatSettings) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// settings reads flat settings of all indices that match. Exclusions ("-a*") only work within one request.
+// settings reads the flat settings of all indices that match. Exclusions ("-a*") work within one request only.
 func (c *Client) settings(ctx context.Context, what call, patterns []string, expand string) (map[string]map[string]string, error) {
 	groups := batches(patterns)
 	for _, pattern := range patterns {
@@ -60,8 +60,8 @@ func (c *Client) settings(ctx context.Context, what call, patterns []string, exp
 	return all, nil
 }
 
-// IndexSettings gives each index's explicit settings by flat name, e.g. "index.number_of_replicas": "1". An alias is
-// answered under its index's name.
+// IndexSettings gives each index's explicit settings by flat name, e.g. "index.number_of_replicas": "1". The settings for an
+// alias are under the name of its index.
 func (c *Client) IndexSettings(ctx context.Context, indices []string) (map[string]map[string]string, error) {
 	if err := c.named("read settings", indices); err != nil {
 		return nil, err
@@ -69,8 +69,8 @@ func (c *Client) IndexSettings(ctx context.Context, indices []string) (map[strin
 	return c.settings(ctx, call{operation: "read settings", subject: list(indices)}, indices, "")
 }
 
-// PutIndexSettings changes dynamic settings given by flat name, e.g. "index.number_of_replicas": 1; nil resets one to its
-// default (5.0+). To repeat it is harmless.
+// PutIndexSettings changes dynamic settings by flat name, e.g. "index.number_of_replicas": 1. From 5.0 on nil removes a setting.
+// To repeat it is harmless.
 func (c *Client) PutIndexSettings(ctx context.Context, indices []string, settings map[string]any) error {
 	return c.putSettings(ctx, "change settings", indices, settings)
 }
@@ -95,7 +95,7 @@ type ClusterSettings struct {
 	Transient  map[string]string
 }
 
-// ClusterSettings reads the cluster's settings. Amazon may not offer it: [NotSupported] or [Unauthorized].
+// ClusterSettings reads the cluster's settings. [NotSupported] or [Unauthorized] where Amazon doesn't offer it.
 func (c *Client) ClusterSettings(ctx context.Context) (ClusterSettings, error) {
 	var answer struct {
 		Persistent flatSettings `json:"persistent"`
@@ -105,7 +105,7 @@ func (c *Client) ClusterSettings(ctx context.Context) (ClusterSettings, error) {
 	return ClusterSettings{answer.Persistent, answer.Transient}, err
 }
 
-// PutClusterSettings changes the cluster's settings, given by flat name as Amazon demands; nil resets one (5.0+). To repeat
+// PutClusterSettings changes the cluster's settings by flat name, as Amazon demands. From 5.0 on nil removes a setting. To repeat
 // it is harmless.
 func (c *Client) PutClusterSettings(ctx context.Context, persistent, transient map[string]any) error {
 	settings := map[string]any{}

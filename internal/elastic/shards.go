@@ -10,29 +10,32 @@ import (
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 )
 
-// ShardRecovery tells where the data of one shard copy came from and how far that got.
+// ShardRecovery tells where the data of one shard copy comes from, and how much of it is there.
 type ShardRecovery struct {
 	Index   string
 	Shard   int
 	Primary bool
 	Type    string // upper case: SNAPSHOT, PEER, EXISTING_STORE, EMPTY_STORE, LOCAL_SHARDS, before 5.0 also STORE, REPLICA
-	Stage   string // upper case: INIT, INDEX, VERIFY_INDEX, TRANSLOG, FINALIZE, DONE; there's none for "failed"
+	Stage   string // upper case: INIT, INDEX, VERIFY_INDEX, TRANSLOG, FINALIZE, DONE; there is none for "failed"
 
 	Repository, Snapshot string // of type SNAPSHOT
 	Node                 string // that holds the copy
 
-	BytesTotal, BytesReused, BytesRecovered int64 // to have, already there, copied so far
+	BytesTotal, BytesReused, BytesRecovered int64 // of all files, of those already there, copied so far
 	FilesTotal, FilesReused, FilesRecovered int64
 	StartMillis, StopMillis                 int64 // since 1970; StopMillis is 0 until DONE
 }
 
-// Done tells whether the copy is complete.
+// Done reports whether the shard copy is complete.
 func (r ShardRecovery) Done() bool { return r.Stage == "DONE" }
 
 // Recovery gives the recoveries of all current shard copies of the indices, sorted by index and shard, primaries first.
 //
-// It proves no success alone: the answer may be empty directly after a restore began, a shard that failed isn't in it, and
-// after a relocation or restart of a node the type changes. Match it with [Client.Shards].
+// It proves no success alone; compare it with [Client.Shards]:
+//
+//   - the answer may be empty directly after a restore began
+//   - a shard that failed isn't in it
+//   - the type changes after a relocation or after the restart of a node
 func (c *Client) Recovery(ctx context.Context, indices []string) ([]ShardRecovery, error) {
 	if err := c.named("read recovery", indices); err != nil {
 		return nil, err
@@ -103,7 +106,7 @@ func compareShards(indexA, indexB string, a, b int, primaryA, primaryB bool) int
 	return 1
 }
 
-// ShardCopy is the place of one copy of one shard in the routing table.
+// ShardCopy is one copy of one shard in the routing table.
 type ShardCopy struct {
 	Index        string
 	Shard        int
@@ -115,14 +118,15 @@ type ShardCopy struct {
 	Unassigned   *Unassigned // also kept while INITIALIZING
 }
 
-// RecoverySource says where an unassigned or initializing primary is to get its data from (5.0+; gone once it started).
+// RecoverySource says where an unassigned or initializing primary gets its data from. It exists from 5.0 on, until the primary
+// has started.
 type RecoverySource struct {
 	Type       string `json:"type"` // SNAPSHOT, EXISTING_STORE, EMPTY_STORE, LOCAL_SHARDS, PEER
 	Repository string `json:"repository"`
 	Snapshot   string `json:"snapshot"`
 }
 
-// Unassigned says why a copy has no place.
+// Unassigned says why a shard copy is on no node.
 type Unassigned struct {
 	Reason           string `json:"reason"` // e.g. EXISTING_INDEX_RESTORED, NEW_INDEX_RESTORED, ALLOCATION_FAILED
 	Details          string `json:"details"`
@@ -131,7 +135,7 @@ type Unassigned struct {
 	AllocationStatus string `json:"allocation_status"` // e.g. deciders_no, no_attempt
 }
 
-// Started tells whether the copy serves requests.
+// Started reports whether the shard copy serves requests.
 func (s ShardCopy) Started() bool { return s.State == "STARTED" || s.State == "RELOCATING" }
 
 // String names the copy, e.g. "[movies][3] primary".
@@ -142,9 +146,9 @@ func (s ShardCopy) String() string {
 	return fmt.Sprintf("[%s][%d] replica", s.Index, s.Shard)
 }
 
-// Shards gives the routing of every copy of every shard, sorted by index and shard, primaries first. It reads the cluster
-// state, since _cat/shards doesn't show the restore source. Closed indices have no copies before 7.2. An index that doesn't
-// exist is simply not in the answer: compare with the expected ones.
+// Shards gives the routing of every copy of every shard, sorted by index and shard, primaries first. It reads the cluster state,
+// since _cat/shards doesn't show the source of a restore. Before 7.2 closed indices have no copies. An index that doesn't exist
+// is missing in the answer without an error: compare the answer with the indices that you expect.
 func (c *Client) Shards(ctx context.Context, indices []string) ([]ShardCopy, error) {
 	if err := c.named("read shards", indices); err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ import (
 	"github.com/snapferry/snapferry/internal/awschain"
 )
 
-// signer signs each request anew, at the last moment before the wire: nothing below may touch headers or URL.
+// signer signs each request as the last step before it is sent: nothing after it may change headers or URL.
 type signer struct {
 	auth   SigV4
 	next   http.RoundTripper
@@ -34,11 +34,11 @@ func newSigner(auth SigV4, next http.RoundTripper) (*signer, error) {
 	return &signer{auth: auth, next: next, signer: v4.NewSigner(), now: time.Now}, nil
 }
 
-// expired is how Amazon refuses temporary credentials whose time is over.
+// expired matches how Amazon refuses temporary credentials that have expired.
 var expired = regexp.MustCompile(`(?i)security token[^"]*(expired|invalid)|token has expired|signature expired`)
 
-// RoundTrip sends a signed clone of the request. If Amazon answers that the token has expired, it fetches credentials afresh
-// and sends once more: that request was refused before it could do anything.
+// RoundTrip sends a signed clone of the request. If Amazon answers that the token has expired, it fetches new credentials and
+// sends the request again: Amazon refused it before it had an effect.
 func (s *signer) RoundTrip(request *http.Request) (*http.Response, error) {
 	var content []byte
 	if request.Body != nil {
@@ -78,7 +78,7 @@ func (s *signer) send(request *http.Request, content []byte) (*http.Response, er
 	} else {
 		signed.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
 		signed.Body, _ = signed.GetBody()
-		signed.ContentLength = int64(len(content)) // else it would go out chunked, which isn't signed
+		signed.ContentLength = int64(len(content)) // else it would be sent chunked, which isn't signed
 		signed.TransferEncoding = nil
 	}
 	signed.Host = "" // the host of the URL, the domain's own
@@ -97,7 +97,7 @@ func (s *signer) send(request *http.Request, content []byte) (*http.Response, er
 func (s *signer) credentials(ctx context.Context) (aws.Credentials, error) {
 	credentials, err := s.auth.Credentials.Retrieve(ctx)
 	if err != nil {
-		// Nothing was sent. A hiccup of the service that gives the credentials is as good as one of the cluster.
+		// Nothing was sent. A failure of the service that gives credentials counts as one of the cluster.
 		return credentials, &transportError{err: fmt.Errorf("get AWS credentials: %w%s", err, awschain.Hint(err)), refused: ctx.Err() == nil && !awschain.Passes(err)}
 	}
 	return credentials, nil

@@ -7,13 +7,13 @@ import (
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 )
 
-// Progress counts what a snapshot uploads anew; files that it shares with earlier snapshots are no work and not in it.
+// Progress counts what a snapshot uploads. Files that it shares with earlier snapshots don't count.
 type Progress struct {
 	FilesTotal, FilesDone int64
 	BytesTotal, BytesDone int64
 }
 
-// Fraction is the part done by bytes, from 0 to 1; 1 if there's nothing to upload.
+// Fraction is the part of the bytes that is done, from 0 to 1. It is 1 if there is nothing to upload.
 func (p Progress) Fraction() float64 {
 	if p.BytesTotal <= 0 {
 		return 1
@@ -28,8 +28,8 @@ func (p *Progress) add(q Progress) {
 	p.BytesDone += q.BytesDone
 }
 
-// SnapshotStatus is the progress of one snapshot. Judge the outcome by [Client.Snapshot] only: older versions show SUCCESS
-// here for a partial one.
+// SnapshotStatus is the progress of one snapshot. Decide about its outcome by [Client.Snapshot] only: older versions show SUCCESS
+// here for a partial snapshot.
 type SnapshotStatus struct {
 	Repository, Snapshot, UUID string
 	State                      string // internal: INIT, STARTED, SUCCESS, FAILED, ABORTED
@@ -38,8 +38,8 @@ type SnapshotStatus struct {
 	Indices                               map[string]IndexStatus
 }
 
-// Fraction is the part done, from 0 to 1, by bytes. A shard that hasn't begun doesn't know its bytes yet, so it counts as one
-// of average size.
+// Fraction is the part of the bytes that is done, from 0 to 1. A shard that hasn't begun has no known size yet, so it counts as a
+// shard of average size.
 func (s SnapshotStatus) Fraction() float64 {
 	if s.ShardsTotal == 0 {
 		return 0
@@ -61,15 +61,15 @@ type IndexStatus struct {
 	Shards map[int]ShardStatus
 }
 
-// ShardStatus is the progress of one shard in a snapshot. Once the stage is DONE the shard's list of files is final; it
-// needs no new data blobs if FilesTotal is 0.
+// ShardStatus is the progress of one shard in a snapshot. Once the stage is DONE, the shard's list of files is final. If
+// FilesTotal is 0 then, the shard needs no new data blobs.
 type ShardStatus struct {
 	Progress
 	Stage  string // INIT, STARTED, FINALIZE, DONE, FAILURE
 	Reason string // of a FAILURE, where the version tells it
 }
 
-// stats reads the three shapes that versions give:
+// stats reads the three shapes that the versions give:
 //
 //	5.x to 6.3   number_of_files, processed_files, total_size_in_bytes, processed_size_in_bytes
 //	6.4 to 6.8   these and incremental, processed, total
@@ -119,8 +119,8 @@ type statusAnswer struct {
 	} `json:"snapshots"`
 }
 
-// SnapshotStatus reads a snapshot's progress per index and shard. Cheap while it runs; of a finished one the cluster reads one
-// object per shard, so ask once. [Missing] if there's none.
+// SnapshotStatus reads a snapshot's progress by index and shard. It is cheap while the snapshot runs. For a finished snapshot the
+// cluster reads one object per shard, so ask once. [Missing] if there is no such snapshot.
 func (c *Client) SnapshotStatus(ctx context.Context, repository, name string) (SnapshotStatus, error) {
 	what := call{operation: "read snapshot status", subject: repository + "/" + name, slow: true}
 	if err := firstError(oneName("repository", repository), oneName("snapshot", name)); err != nil {
@@ -146,7 +146,7 @@ func (c *Client) SnapshotStatus(ctx context.Context, repository, name string) (S
 				}
 				progress := shard.Stats.progress()
 				if shard.Stage == "DONE" {
-					// 7.7 and later never count tiny files as processed: they're kept in the list instead of uploaded.
+					// 7.7 and later never count tiny files as processed: they are in the list itself and not uploaded.
 					progress.FilesDone, progress.BytesDone = progress.FilesTotal, progress.BytesTotal
 				}
 				sums.Shards[n] = ShardStatus{progress, shard.Stage, c.redactor.text(shard.Reason)}
@@ -165,7 +165,7 @@ type RunningSnapshot struct {
 	Repository, Name string
 }
 
-// RunningSnapshots gives the snapshots now running in any repository, the vendor's automatic ones included.
+// RunningSnapshots gives the snapshots that run now in any repository, including the vendor's automatic ones.
 func (c *Client) RunningSnapshots(ctx context.Context) ([]RunningSnapshot, error) {
 	var answer statusAnswer
 	if err := c.do(ctx, call{operation: "read running snapshots"}, esapi.SnapshotStatusRequest{}, &answer); err != nil {

@@ -20,7 +20,7 @@ const (
 // SnapshotInfo is the record of one snapshot.
 type SnapshotInfo struct {
 	Name        string
-	UUID        string // before 5.0 the name, which later versions show as the uuid of such a snapshot
+	UUID        string // before 5.0 the name; later versions show that as the uuid of such a snapshot
 	State       string // IN_PROGRESS, SUCCESS, PARTIAL, FAILED, INCOMPATIBLE
 	Version     string // of the cluster that took it, e.g. "5.5.2"
 	VersionID   int    // the same as a number, see [VersionString]
@@ -33,8 +33,8 @@ type SnapshotInfo struct {
 	ShardsTotal, ShardsFailed, ShardsSuccessful int
 }
 
-// Complete tells whether the snapshot holds everything it was asked for: state SUCCESS and no shard missing. Compare Indices
-// with what was asked as well: older versions leave out what they don't find.
+// Complete reports whether the snapshot has state SUCCESS and every shard. Also compare Indices with what was asked for: older
+// versions leave out indices that they don't find.
 func (s SnapshotInfo) Complete() bool {
 	return s.State == Success && s.ShardsFailed == 0 && s.ShardsSuccessful == s.ShardsTotal && len(s.Failures) == 0
 }
@@ -46,13 +46,13 @@ type SnapshotFailure struct {
 	Reason string `json:"reason"`
 }
 
-// CreateSnapshot starts a snapshot of the named indices and returns before it's done: poll [Client.Snapshot]. Without global
-// state, and never partial: a missing index is an error ([Missing]), and Elasticsearch is told so explicitly, because
-// versions before 6.0.1 would leave it out and those of every version take all indices if "indices" is misspelt.
+// CreateSnapshot starts a snapshot of the named indices and returns before it is done: poll [Client.Snapshot]. The snapshot has no
+// global state and is never partial. The request says so explicitly, since versions before 6.0.1 would leave out a missing
+// index.
 //
-// [AlreadyExists] after an [OutcomeUnknown] most likely is one's own snapshot. [SlotTaken] while another one runs; on a small
-// node that answer may come only when the other snapshot has ended (5.5.2: the request queues behind the shards in the
-// same thread pool), so ask [Client.RunningSnapshots] first.
+// [Missing] if there is no such index. [AlreadyExists] after an [OutcomeUnknown] most likely is one's own snapshot. [SlotTaken]
+// while another snapshot runs. On a small node that answer may come only when the other one has ended (5.5.2: the request queues
+// behind the shards in the same thread pool), so ask [Client.RunningSnapshots] first.
 func (c *Client) CreateSnapshot(ctx context.Context, repository, name string, indices []string) error {
 	what := call{operation: "create snapshot", subject: repository + "/" + name, once: true, slow: true}
 	if err := firstError(oneName("repository", repository), oneName("snapshot", name), concrete(indices)); err != nil {
@@ -83,7 +83,7 @@ func (c *Client) accept(ctx context.Context, what call, request esapi.Request) e
 	return nil
 }
 
-// Snapshot reads one snapshot's record; [Missing] if the repository has none of that name.
+// Snapshot reads one snapshot's record. [Missing] if the repository has none of that name.
 func (c *Client) Snapshot(ctx context.Context, repository, name string) (SnapshotInfo, error) {
 	what := call{operation: "read snapshot", subject: repository + "/" + name}
 	if err := firstError(oneName("repository", repository), oneName("snapshot", name)); err != nil {
@@ -101,8 +101,8 @@ func (c *Client) Snapshot(ctx context.Context, repository, name string) (Snapsho
 	return SnapshotInfo{}, c.fail(what, Missing, "no such snapshot")
 }
 
-// Snapshots reads the records of all snapshots in a repository, running ones included. It costs the cluster one object read
-// per snapshot. A read-only repository with a wrong bucket or path looks empty.
+// Snapshots reads the records of all snapshots in a repository, including running ones. The cluster reads one object for each
+// snapshot. A read-only repository with a wrong bucket or path looks empty.
 func (c *Client) Snapshots(ctx context.Context, repository string) ([]SnapshotInfo, error) {
 	what := call{operation: "list snapshots", subject: repository, slow: true}
 	if err := oneName("repository", repository); err != nil {
@@ -111,7 +111,7 @@ func (c *Client) Snapshots(ctx context.Context, repository string) ([]SnapshotIn
 	return c.snapshots(ctx, what, repository, "_all")
 }
 
-// CurrentSnapshots reads the records of the snapshots that run in one repository, for services that don't offer
+// CurrentSnapshots reads the records of the snapshots that run in one repository. It is for services that don't offer
 // [Client.RunningSnapshots].
 func (c *Client) CurrentSnapshots(ctx context.Context, repository string) ([]SnapshotInfo, error) {
 	what := call{operation: "read running snapshots", subject: repository}
@@ -124,9 +124,9 @@ func (c *Client) CurrentSnapshots(ctx context.Context, repository string) ([]Sna
 // datedName matches names that sort by time: Amazon's automatic snapshots begin with 2026-01-31t04-05-06.
 var datedName = regexp.MustCompile(`^\d{4}-\d\d-\d\dt\d\d-\d\d`)
 
-// LatestSnapshots reads the records of the latest snapshots in a repository, at least so many if it has them. It costs the
-// cluster one object read per record, so where names tell the time (Amazon keeps 336 automatic ones) it first lists those
-// (verbose=false, 5.5 and later; up to 6.8 that leaves out snapshots that hold no index); else it reads all records.
+// LatestSnapshots reads the records of the latest snapshots in a repository: at least so many, if it has them. The cluster reads
+// one object for each record, and Amazon keeps 336 automatic snapshots. So if all names tell the time, it lists the names first
+// (verbose=false, 5.5 and later; up to 6.8 that omits snapshots without an index). Else it reads all records.
 func (c *Client) LatestSnapshots(ctx context.Context, repository string, atLeast int) ([]SnapshotInfo, error) {
 	what := call{operation: "list snapshots", subject: repository, slow: true}
 	if err := oneName("repository", repository); err != nil {
@@ -198,8 +198,8 @@ func (c *Client) snapshots(ctx context.Context, what call, repository string, na
 	return infos, nil
 }
 
-// DeleteSnapshot removes a snapshot, or aborts a running one, and returns when its objects are gone. [Missing] if there's
-// none, [SlotTaken] if another snapshot runs (before 7.9), [OutcomeUnknown] if the answer is lost: look and repeat.
+// DeleteSnapshot deletes a snapshot, or aborts a running one, and returns when its objects are deleted. [Missing] if there is none.
+// [SlotTaken] if another snapshot runs (before 7.9). [OutcomeUnknown] if the answer is lost: check and repeat.
 func (c *Client) DeleteSnapshot(ctx context.Context, repository, name string) error {
 	what := call{operation: "delete snapshot", subject: repository + "/" + name, once: true, slow: true}
 	if err := firstError(oneName("repository", repository), oneName("snapshot", name)); err != nil {

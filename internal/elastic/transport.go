@@ -15,19 +15,19 @@ import (
 func newTransport(caCert []byte) (*http.Transport, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
-	transport.MaxIdleConnsPerHost = 16 // polls, unblocking and the slices of a checksum run side by side
+	transport.MaxIdleConnsPerHost = 16 // polls, unblocking and the slices of a checksum run at the same time
 	if caCert != nil {
 		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM(caCert) {
-			return nil, errors.New("the CA certificate isn't PEM")
+			return nil, errors.New("the CA certificate isn't in PEM form")
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
 	return transport, nil
 }
 
-// transportError is a request without a complete answer. It also hides a bare io.EOF from estransport, which would repeat
-// the request even with retries disabled.
+// transportError is a request without a complete answer. It also hides a bare io.EOF from estransport, which would repeat the
+// request even though retries are disabled.
 type transportError struct {
 	err     error
 	sent    bool // some of the request may have reached the server
@@ -37,7 +37,7 @@ type transportError struct {
 func (e *transportError) Error() string { return e.err.Error() }
 func (e *transportError) Unwrap() error { return e.err }
 
-// tracker finds out whether a failed request can have reached the server.
+// tracker finds out whether a failed request may have reached the server.
 type tracker struct{ next http.RoundTripper }
 
 func (t tracker) RoundTrip(request *http.Request) (*http.Response, error) {

@@ -15,20 +15,20 @@ import (
 type Version struct {
 	Number              string // as the cluster gives it, e.g. "5.5.2" or "6.0.0-beta1"
 	Major, Minor, Patch int
-	// ID is Elasticsearch's own number: major*1000000 + minor*10000 + patch*100 + build, where build 99 is a release:
-	// 5050299 is 5.5.2. It compares with Index.CreatedVersion and SnapshotInfo.VersionID.
+	// ID is Elasticsearch's own number: major*1000000 + minor*10000 + patch*100 + build, where build 99 is a release. So
+	// 5050299 is 5.5.2. Compare it with Index.CreatedVersion and SnapshotInfo.VersionID.
 	ID int
 }
 
 // String is the number as the cluster gives it.
 func (v Version) String() string { return v.Number }
 
-// AtLeast tells whether v is major.minor or later.
+// AtLeast reports whether v is major.minor or later.
 func (v Version) AtLeast(major, minor int) bool {
 	return v.Major > major || v.Major == major && v.Minor >= minor
 }
 
-// Compare is negative if v is older than w, 0 if they're equal, positive if v is newer; patch level and qualifier count.
+// Compare is negative if v is older than w, 0 if they are equal, positive if v is newer. Patch level and qualifier count.
 func (v Version) Compare(w Version) int { return cmp.Compare(v.ID, w.ID) }
 
 var versionPattern = regexp.MustCompile(`^(\d+)\.(\d+)\.(\d+)(?:-(alpha|beta|rc)(\d+))?(?:-SNAPSHOT)?$`)
@@ -82,13 +82,13 @@ func VersionString(id int) string {
 	return number
 }
 
-// Info is what a cluster says of itself.
+// Info is what a cluster tells about itself.
 type Info struct {
 	ClusterName string
 	ClusterUUID string // empty before 5.0
 	Version     Version
-	// Distribution is "elasticsearch" or "opensearch". OpenSearch in compatibility mode reports version 7.10.2 but keeps
-	// its tagline, so it's told apart all the same.
+	// Distribution is "elasticsearch" or "opensearch". OpenSearch in compatibility mode reports version 7.10.2, but its
+	// tagline still tells the two apart.
 	Distribution string
 	BuildFlavor  string // "default" or "oss" from 6.3 on, else empty; Amazon's 7.x is "oss"
 }
@@ -125,7 +125,7 @@ func (c *Client) Info(ctx context.Context) (Info, error) {
 	return info, nil
 }
 
-// Version is the cluster's version, asked for once and remembered.
+// Version is the cluster's version. It asks the cluster once and keeps the answer.
 func (c *Client) Version(ctx context.Context) (Version, error) {
 	if known := c.version.Load(); known != nil {
 		return *known, nil

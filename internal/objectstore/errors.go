@@ -13,14 +13,14 @@ type Kind int
 
 // The kinds.
 const (
-	Unclassified  Kind = iota // no *Error at all
+	Unclassified  Kind = iota // not an *Error
 	NotFound                  // no such object or upload
-	Changed                   // another object stands under the key than the one asked for (412)
+	Changed                   // the object under the key is not the one that was asked for (412)
 	BucketMissing             // no such bucket
 	Throttled                 // too many requests or bytes; try again after RetryAfter
-	Forbidden                 // the credentials are wrong or lack a permission
+	Forbidden                 // the credentials are wrong, or lack a permission
 	Transient                 // the network or the service failed; try again
-	Invalid                   // the request is refused and will be again
+	Invalid                   // the request is refused, and would be again
 )
 
 var kindNames = [...]string{"unclassified", "not found", "changed", "no such bucket", "throttled", "forbidden", "transient", "invalid"}
@@ -32,7 +32,7 @@ func (k Kind) String() string {
 	return kindNames[k]
 }
 
-// Error is a failed call. It holds nothing secret: no credentials, no signed URL, no header of the request.
+// Error is a failed call. It holds no secret: no credentials, no signed URL, no header of the request.
 type Error struct {
 	Kind   Kind
 	Op     string // the service's name of the call, such as PutObject
@@ -46,11 +46,11 @@ type Error struct {
 	// RetryAfter is how long the service asks to wait, 0 if it doesn't say.
 	RetryAfter time.Duration
 
-	// cause keeps a context's error recognisable. Others are not kept, since they may hold URLs.
+	// cause is the context's error, if that ended the call. Other errors are not kept, since they may hold URLs.
 	cause error
 }
 
-// Error is a sentence: what was tried, on what, what came back.
+// Error is one sentence: what was tried, on what, what came back.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Op + " " + e.Bucket)
@@ -78,13 +78,13 @@ func (e *Error) Error() string {
 // Unwrap gives the context's error, if that ended the call.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Because keeps the context's error as the cause.
+// Because sets the context's error as the cause.
 func (e *Error) Because(cause error) *Error {
 	e.cause = cause
 	return e
 }
 
-// KindOf is the kind of the first *Error in err's chain.
+// KindOf is the kind of the first *Error in err's chain, else Unclassified; also for nil.
 func KindOf(err error) Kind {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind
@@ -92,8 +92,8 @@ func KindOf(err error) Kind {
 	return Unclassified
 }
 
-// KindOfStatus classifies an answer by its HTTP status and the service's code. The codes are those that S3 and OSS share
-// or that can't be mistaken (S3: Error responses; OSS: Error codes).
+// KindOfStatus classifies an answer by its HTTP status and the service's code. It knows the codes that S3 and OSS share, and
+// those that only one of them has. Sources: S3, Error responses; OSS, Error codes.
 func KindOfStatus(status int, code string) Kind {
 	switch code {
 	case "NoSuchBucket":
@@ -103,10 +103,10 @@ func KindOfStatus(status int, code string) Kind {
 		"DownloadTrafficRateLimitExceeded2", "TotalQpsLimitExceeded":
 		return Throttled
 	case "RequestTimeout", "IncompleteBody", "InternalError", "OperationAborted", "InvalidDigest", "BadDigest":
-		// The two digests: what was sent got damaged on its way.
+		// The two digests: the network damaged what was sent.
 		return Transient
 	case "InvalidObjectState", "BucketAlreadyExists", "BucketAlreadyOwnedByYou", "FileAlreadyExists":
-		return Invalid // some of them come with 409, which otherwise passes
+		return Invalid // some of them come with 409, which else is Transient
 	case "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidSecurityToken", "SecurityTokenExpired":
 		return Forbidden // some of them come with 400
 	}

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// LooksLikeMD5 tells whether an ETag has the form of an MD5. An object that is encrypted with KMS has it as well, without
-// being one: see Info.ETagIsMD5.
+// LooksLikeMD5 reports whether an ETag has the form of an MD5. The ETag of an object that is encrypted with KMS has this form but
+// is no MD5: see Info.ETagIsMD5.
 func LooksLikeMD5(etag string) bool {
 	if len(etag) != 32 {
 		return false
@@ -16,14 +16,14 @@ func LooksLikeMD5(etag string) bool {
 	return err == nil
 }
 
-// SameMD5 compares two ETags that are MD5s, whatever their case.
+// SameMD5 reports whether two ETags are the same MD5; upper and lower case are equal.
 func SameMD5(a, b string) bool { return LooksLikeMD5(a) && strings.EqualFold(a, b) }
 
-// Unquote takes the quotes off an ETag as HTTP carries it.
+// Unquote removes the quotes that an ETag has in HTTP.
 func Unquote(etag string) string { return strings.Trim(etag, `"`) }
 
-// BeginsAt tells whether the answer to a ranged GET begins at offset, by its Content-Range (RFC 9110, 14.4). An answer without one is
-// of the whole object: what ignores ranges would give the object's beginning for each of its parts.
+// BeginsAt reports whether the answer to a ranged GET begins at offset, by its Content-Range (RFC 9110, 14.4). An answer without
+// that header is the complete object: a server that ignores ranges would give the start of the object for each part.
 func BeginsAt(contentRange string, offset int64) bool {
 	if contentRange == "" {
 		return offset == 0

@@ -45,11 +45,11 @@ func unframe(data []byte, codec string, limits Limits) ([]byte, error) {
 		return nil, fmt.Errorf("its codec version is %d, not %d", v, codecVersion)
 	}
 	if binary.BigEndian.Uint32(footer) != footerMagic || binary.BigEndian.Uint32(footer[4:]) != 0 {
-		return nil, errors.New("it doesn't end with a Lucene codec footer: it was cut or overwritten")
+		return nil, errors.New("it doesn't end with a Lucene codec footer, so it was cut off or overwritten")
 	}
 	stored, computed := binary.BigEndian.Uint64(footer[8:]), uint64(crc32.ChecksumIEEE(data[:len(data)-8]))
 	if stored != computed {
-		return nil, fmt.Errorf("its checksum is %08x but its content has %08x", stored, computed)
+		return nil, fmt.Errorf("its checksum is %08x, but that of its content is %08x", stored, computed)
 	}
 	body := data[headerLength : len(data)-footerLength]
 	if compressed, ok := bytes.CutPrefix(body, deflateHeader); ok {

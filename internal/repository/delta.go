@@ -1,30 +1,31 @@
 package repository
 
-// Blob is one data blob that must stand in the target repository.
+// Blob is one data blob that the target repository must have.
 type Blob struct {
 	Key       string // relative to the base path
 	Length    int64  // bytes, or -1 if unknown
 	File      string // Lucene's name of the file it belongs to
-	Checksum  string // Lucene's, of the whole file
-	Part      int    // which part of the file, or -1 if the blob is the whole file
+	Checksum  string // Lucene's, of the complete file
+	Part      int    // which part of the file, or -1 if the blob is the complete file
 	Immutable bool   // see Key.Immutable
 }
 
-// Delta is what one shard's snapshot needs beyond its base.
+// Delta is what a shard's snapshot needs beyond its base, which is another snapshot of the shard.
 type Delta struct {
 	Blobs []Blob // to copy, in the order of the shard snapshot's files and parts: the same input gives the same list
 	Bytes int64  // of Blobs
 
 	SkippedBlobs int // the base has them
 	SkippedBytes int64
-	VirtualFiles int // inside the shard snapshot itself, no blob
+	VirtualFiles int // their content is in the shard snapshot itself, so they have no blob
 }
 
-// ShardDelta lists the blobs of a shard's snapshot that its base doesn't have. A file counts as the base's only if index
-// id, shard, blob name, length, checksum and part size are equal: a counter-named blob may have been deleted and written
-// anew. No base (nil), another shard, or a file without checksum means: copy.
+// ShardDelta lists the blobs of a shard's snapshot that its base doesn't have. Without a base (nil), or if the base is of another
+// shard, these are all its blobs. A file counts as the base's only if index id, shard, blob name, length, checksum and part size
+// are equal: Elasticsearch may have deleted a blob that is named by a counter, and written another one under its name. A file
+// without a checksum is always copied.
 //
-// The base must be known to be whole in the target repository; then its own list of files is the ledger of what is there.
+// The base must be complete in the target repository. Then its list of files says what is there.
 func ShardDelta(shard ShardID, snapshot *ShardSnapshot, baseShard ShardID, base *ShardSnapshot) (Delta, error) {
 	had := map[string]*File{}
 	if base != nil && shard == baseShard {
@@ -51,7 +52,7 @@ func ShardDelta(shard ShardID, snapshot *ShardSnapshot, baseShard ShardID, base 
 	return d, nil
 }
 
-// ShardBlobs lists every blob of a shard's snapshot: its delta to nothing.
+// ShardBlobs lists every blob of a shard's snapshot: its delta without a base.
 func ShardBlobs(shard ShardID, snapshot *ShardSnapshot) ([]Blob, error) {
 	d, err := ShardDelta(shard, snapshot, ShardID{}, nil)
 	return d.Blobs, err

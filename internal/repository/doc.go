@@ -1,11 +1,11 @@
-// Package repository knows the format of an Elasticsearch snapshot repository: which object is what, what a snapshot
-// needs, what of it is new since the last one, and in which order it may be published. Bytes come in, facts go out;
-// there is no I/O here.
+// Package repository knows the format of an Elasticsearch snapshot repository: what each object is, which objects a snapshot
+// needs, which of them are new since the last snapshot, and in which order they may be published. It takes bytes and gives
+// facts; it does no I/O.
 //
-// A repository is a tree under a base path. The highest root index-N (JSON) is the truth: it lists the snapshots and, for
-// each index, the id of its folder. Below indices/<index id>/<shard>/ stands one snap-<snapshot uuid>.dat per snapshot
-// that names every Lucene file of that shard with the data blob that holds it. So the blobs of a snapshot, and the delta
-// between two of them, follow from reading a handful of small objects; no bucket has to be listed.
+// A repository is a tree below a base path. Its state is the root index-N (JSON) with the highest N. The root lists the
+// snapshots and, for each index, the id of its folder. Below indices/<index id>/<shard>/ there is one snap-<snapshot uuid>.dat
+// for each snapshot. It names every Lucene file of that shard with the data blob that holds it. So a few small objects give
+// the blobs of a snapshot, and the delta between two snapshots, without a listing of the bucket.
 //
 //	index-N                                  root: snapshots, indices, states (ParseRoot)
 //	index.latest                             N in 8 bytes (EncodeLatest)
@@ -13,15 +13,15 @@
 //	snap-<uuid>.dat, meta-<uuid>.dat         one pair per snapshot (ParseSnapshotInfo)
 //	indices/<id>/meta-<uuid>.dat             settings and mappings of an index (ParseIndexMetadata)
 //	indices/<id>/<shard>/snap-<uuid>.dat     files of a shard (ParseShardSnapshot)
-//	indices/<id>/<shard>/index-<generation>  all snapshots of a shard, only for the writer; not read here
+//	indices/<id>/<shard>/index-<generation>  all snapshots of a shard, for the writer only; not read here
 //	indices/<id>/<shard>/__<name>[.partK]    data blobs
 //
-// Known are the layouts of Elasticsearch 5.0 to 7.17. In 2.x names stand in for ids and uuids and the root is one object
-// called index, which names snapshots only (Root.Complete adds the rest); the same functions serve it. All keys in this
-// package are relative to the base path.
+// The package knows the layouts of Elasticsearch 5.0 to 7.17, and that of 2.x. In 2.x names take the place of ids and uuids, and
+// the root is one object called index, which names snapshots only (Root.Complete adds the rest). All keys in this package are
+// relative to the base path.
 //
-// Whatever is parsed here was written by somebody else. Damaged or hostile input gives a *FormatError: never a panic,
-// never memory or time out of proportion (see Limits), never a key outside the base path.
+// The input comes from a bucket, so it may be damaged or hostile. Such input gives a *FormatError. It never causes a panic, never
+// takes memory or time out of proportion (see Limits), and never gives a key outside the base path.
 //
 // Sources: Elasticsearch's BlobStoreRepository, RepositoryData, ChecksumBlobStoreFormat, BlobStoreIndexShardSnapshot and
 // org.elasticsearch.repositories.blobstore/package-info.java; Lucene's CodecUtil; the Smile format specification.

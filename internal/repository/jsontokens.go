@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// jsonTokens gives the tokens of one JSON value. Unlike decoding into a map it shows names that occur twice.
+// jsonTokens gives the tokens of one JSON value. Unlike a map it shows names that occur twice.
 type jsonTokens struct {
 	decoder *json.Decoder
 	frames  frames

@@ -2,12 +2,12 @@ package repository
 
 import "strings"
 
-// Class is what kind of object a key names.
+// Class is the kind of object that a key names.
 type Class int
 
 // The classes, as in the package comment.
 const (
-	ClassUnknown          Class = iota // nothing that Elasticsearch writes; don't copy
+	ClassUnknown          Class = iota // Elasticsearch writes no such object; never copy
 	ClassRootIndex                     // index-N; 2.x: index
 	ClassLatest                        // index.latest
 	ClassIncompatible                  // incompatible-snapshots
@@ -30,7 +30,7 @@ func (c Class) String() string {
 	return classNames[c]
 }
 
-// Key is what a key says about its object.
+// Key is what a key tells about its object.
 type Key struct {
 	Class      Class
 	Generation int64  // of a root index or a shard index with a number, else -1
@@ -38,9 +38,10 @@ type Key struct {
 	Shard      ShardID
 	Blob       string // data: the name without .partK
 	Part       int    // data: K, else -1
-	// Immutable says that no other bytes will ever stand under this key. Before random names came (7.0; seen in 6.8.23, too),
-	// Elasticsearch named data blobs by a counter that starts again below names that were deleted, so the same key can come back with other bytes of the same
-	// length (elastic/elasticsearch #38941); so can shard indices with a number and the root's objects.
+	// Immutable says that no other bytes will ever be under this key. Before names were random (7.0; seen in 6.8.23, too),
+	// Elasticsearch named data blobs by a counter, and used the names of deleted blobs again. So the same key can come back with
+	// other bytes of the same length (elastic/elasticsearch#38941). The same holds for shard indices with a number and for the
+	// objects of the root.
 	Immutable bool
 }
 
@@ -50,7 +51,7 @@ const (
 	partInfix     = ".part"
 )
 
-// Classify tells what a key, relative to the base path, names.
+// Classify tells what a key names. The key is relative to the base path.
 func Classify(key string) Key {
 	k := Key{Generation: -1, Part: -1}
 	parts := strings.Split(key, "/")
@@ -131,8 +132,8 @@ func (k *Key) classifyShard(base string) {
 	k.Class, k.Blob, k.Immutable = ClassData, name, isUUID(name[len(dataPrefix):])
 }
 
-// isUUID recognises Elasticsearch's random base64 uuid (16 bytes, no padding). A counter in base 36 has at most 13
-// characters, so the two can't be confused.
+// isUUID recognises Elasticsearch's random uuid: 16 bytes in base64, without padding. A counter in base 36 has 13 characters at
+// most, so the two can't be confused.
 func isUUID(s string) bool { return len(s) == 22 && isToken(s) }
 
 func between(s, before, after string) (string, bool) {

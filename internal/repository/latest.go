@@ -11,8 +11,8 @@ func EncodeLatest(generation int64) []byte {
 	return binary.BigEndian.AppendUint64(nil, uint64(generation))
 }
 
-// LatestGeneration finds the highest root index-N among keys of the root folder. ok is false if there is none: the
-// repository is empty (or older than 5.0, if "index" is there).
+// LatestGeneration finds the highest N of a root index-N among the keys of the root folder. ok is false if there is none: then the
+// repository is empty, or older than 5.0 if there is an object "index".
 func LatestGeneration(keys []string) (n int64, ok bool) {
 	for _, key := range keys {
 		if !strings.HasPrefix(key, "index-") {

@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// SnapshotInfo is what a root snap-<uuid>.dat says: what GET _snapshot shows. Elasticsearch: SnapshotInfo.
+// SnapshotInfo is the content of a root snap-<uuid>.dat: what GET _snapshot shows. Elasticsearch: SnapshotInfo.
 type SnapshotInfo struct {
 	Name, UUID       string // UUID is empty in 2.x
 	VersionID        int64  // of Elasticsearch: 5050299 is 5.5.2
@@ -78,7 +78,7 @@ func (s *SnapshotInfo) read(r *reader, name string) error {
 // IndexMetadata is what a copier needs of indices/<id>/meta-<id>.dat. Elasticsearch: IndexMetaData.
 type IndexMetadata struct {
 	Name   string
-	UUID   string // of the index in its cluster: a new one says that the index was created anew
+	UUID   string // of the index in its cluster: another one means that the index was deleted and created again
 	Shards int    // primaries
 }
 

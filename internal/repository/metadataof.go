@@ -11,29 +11,33 @@ import (
 type Object struct {
 	Key   string
 	Class Class
-	// Optional objects are copied if the source has them: those that no restore reads, and those that a version doesn't write.
-	// Absence of any other is an error.
+	// Optional objects are copied if the source has them: no restore reads them, or not every version writes them. It is an
+	// error if the source lacks another object.
 	Optional bool
 }
 
-// Group is the objects of one stage, by key.
+// Group holds the objects of one stage, sorted by key.
 type Group struct {
 	Stage   Stage
 	Objects []Object
 }
 
-// Shape is what the root doesn't say about an index in a snapshot.
+// Shape is what the root doesn't tell about an index in a snapshot.
 type Shape struct {
 	Shards int // primaries, from the index's metadata (ParseIndexMetadata) or from _status
-	// Generations are the shards' current shard indices, before 7.6 found by listing (ShardGenerations). nil means those of the
-	// root. Only writers and _status read shard indices; a restore works without.
+	// Generations are the shards' current shard indices. Before 7.6 a listing gives them (ShardGenerations); nil means those
+	// of the root. Only writers and _status read shard indices; a restore needs none.
 	Generations []string
 }
 
-// MetadataOf lists what must be copied beside data blobs to publish this root, in groups in the order of publishing: for
-// each of the named snapshots, which must be in state SUCCESS (or unknown, if the caller knows better), its shard
-// snapshots, shard indices and index metadata; and the root's own objects with every listed snapshot's snap- and meta-.
-// Name all snapshots that the target repository lacks. shapes is by index id. Data blobs (StageData) come before all of it.
+// MetadataOf lists what must be copied besides data blobs to publish this root, in groups, in the order of publishing. Data blobs
+// (StageData) come before all groups. The groups have:
+//
+//   - of each of the snapshots named by uuid, its shard snapshots, shard indices and index metadata
+//   - the root's own objects, with the snap- and meta- objects of every snapshot that it lists
+//
+// Name all snapshots that the target repository lacks. Each must be in state SUCCESS, or in StateUnknown if the caller knows that
+// it succeeded. shapes is by index id.
 func MetadataOf(root *Root, uuids []string, shapes map[string]Shape) ([]Group, error) {
 	all := map[string]Object{}
 	for _, uuid := range uuids {
@@ -111,8 +115,8 @@ func shardObjects(all map[string]Object, index Index, s Snapshot, shape Shape) e
 	return nil
 }
 
-// rootObjects adds the root folder's objects. A failed attempt's snap- and meta- are copied so that listings work in the
-// target as they do in the source; where the source lacks one, so may the target.
+// rootObjects adds the objects of the root folder. The snap- and meta- objects of failed attempts are copied as well, so that listings
+// work in the target as in the source. If the source lacks one of these, the target may lack it, too.
 func rootObjects(all map[string]Object, root *Root) error {
 	for _, s := range root.Snapshots {
 		optional := s.State != StateSuccess
@@ -130,15 +134,15 @@ func rootObjects(all map[string]Object, root *Root) error {
 	all[key] = Object{Key: key, Class: ClassRootIndex}
 	if root.Generation >= 0 { // 2.x has neither of these
 		all[IncompatibleKey] = Object{Key: IncompatibleKey, Class: ClassIncompatible, Optional: true}
-		// At the source it is deleted and written anew; EncodeLatest gives the same bytes.
+		// The source deletes it and writes it again; EncodeLatest gives the same bytes.
 		all[LatestKey] = Object{Key: LatestKey, Class: ClassLatest, Optional: true}
 	}
 	return nil
 }
 
-// ShardGenerations finds the current shard index of each shard of an index among listed keys: with a number, the highest
-// (Elasticsearch: buildBlobStoreIndexShardSnapshots). Shard indices named by uuid are left out: only the root knows which of
-// them is current.
+// ShardGenerations finds the current shard index of each shard of an index among listed keys: the one with the highest number
+// (Elasticsearch: buildBlobStoreIndexShardSnapshots). It leaves out shard indices that are named by uuid: only the root tells which
+// of these is current.
 func ShardGenerations(indexID string, keys []string) []string {
 	var highest []int64
 	for _, key := range keys {

@@ -18,8 +18,8 @@ const (
 	IndicesPrefix   = "indices/"
 )
 
-// checkName refuses what could make a key leave its folder or hide in a log. Ids are usually base64url, but a snapshot
-// that 2.x made has its name as its uuid, so any legal name must pass.
+// checkName refuses names that could make a key leave its folder, or that a log would not show. Ids are usually base64url, but the
+// uuid of a snapshot of 2.x is its name, so every legal name must pass.
 func checkName(what, name string) error {
 	switch {
 	case name == "":
@@ -33,7 +33,7 @@ func checkName(what, name string) error {
 	}
 	for _, r := range name {
 		if r == '/' || r == '\\' || unicode.IsControl(r) {
-			return malformed(what, "%s holds a slash or a control character", clip(name))
+			return malformed(what, "%s has a slash or a control character", clip(name))
 		}
 	}
 	return nil
@@ -47,7 +47,7 @@ func checkDataName(name string) error {
 	return nil
 }
 
-// isToken reports whether s is one or more characters of base64url, which covers base 36 as well.
+// isToken reports whether s is one or more characters of base64url; base 36 is a part of it.
 func isToken(s string) bool {
 	for i := range len(s) {
 		switch c := s[i]; {
@@ -86,18 +86,18 @@ func SnapshotMetadataKey(uuid string) (string, error) {
 	return join(uuidPart{"snapshot uuid", "meta-", uuid, ".dat"})
 }
 
-// IndexPrefix is the folder of an index, with its closing slash.
+// IndexPrefix is the folder of an index, with a slash at the end.
 func IndexPrefix(indexID string) (string, error) {
 	return join(uuidPart{"index id", IndicesPrefix, indexID, "/"})
 }
 
 // IndexMetadataKey is the key of an index's meta-<blob id>.dat. Before 7.9 the blob id is the snapshot's uuid; see
-// Root.IndexMetadataID.
+// Snapshot.IndexMetadataID.
 func IndexMetadataKey(indexID, blobID string) (string, error) {
 	return join(uuidPart{"index id", IndicesPrefix, indexID, "/"}, uuidPart{"index metadata id", "meta-", blobID, ".dat"})
 }
 
-// ShardPrefix is the folder of a shard, with its closing slash.
+// ShardPrefix is the folder of a shard, with a slash at the end.
 func ShardPrefix(shard ShardID) (string, error) {
 	if shard.Number < 0 || shard.Number >= maxShards {
 		return "", malformed("shard number", "%d is not between 0 and %d", shard.Number, maxShards-1)

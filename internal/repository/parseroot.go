@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// ParseRoot reads a root index-N in any form that Elasticsearch 5.0 to 7.17 writes. For 2.x's "index" pass a negative
-// generation: it names snapshots only.
+// ParseRoot reads a root index-N in any form that Elasticsearch 5.0 to 7.17 writes. generation is the N of its key; a negative one
+// means the root "index" of 2.x, which names snapshots only. The error is a *FormatError.
 func ParseRoot(generation int64, data []byte) (*Root, error) {
 	p := rootParser{root: &Root{Generation: max(generation, -1)}}
 	if err := p.parse(data); err != nil {
@@ -51,7 +51,7 @@ func (p *rootParser) parse(data []byte) error {
 			return r.stringMap(&p.identifiers)
 		}
 		// Elasticsearch refuses such a root as well: only a newer writer adds a field here.
-		return errors.New("this field is unknown: the repository's writer is newer than 7.17")
+		return errors.New("this field is unknown, so a version later than 7.17 wrote it")
 	})
 	if err == nil {
 		err = r.end()
@@ -176,7 +176,7 @@ func readGeneration(r *reader) (string, error) {
 	return t.str, checkName("shard generation", t.str)
 }
 
-// check refuses names that can't stand in a key and references that lead nowhere, and resolves the metadata lookups.
+// check refuses names that can't be in a key, and references to what the root doesn't have. It resolves the metadata lookups.
 func (p *rootParser) check() error {
 	uuids, names := map[string]bool{}, map[string]bool{}
 	for i := range p.root.Snapshots {
@@ -207,7 +207,7 @@ func (p *rootParser) check() error {
 		}
 		for _, uuid := range index.Snapshots {
 			if !uuids[uuid] {
-				return fmt.Errorf("it is corrupted: the index %s references an unknown snapshot uuid %s",
+				return fmt.Errorf("it is damaged: index %s refers to the unknown snapshot uuid %s",
 					clip(index.Name), clip(uuid))
 			}
 		}

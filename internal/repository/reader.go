@@ -5,11 +5,11 @@ import (
 	"fmt"
 )
 
-// reader walks a value field by field. Its errors are plain; the caller says what was read.
+// reader reads a value field by field. Its errors don't name the object; the caller does.
 type reader struct {
 	tokens tokens
 	peeked *token
-	budget int // names and elements that may still be handed out; bounds the memory of what is built from them
+	budget int // how many names and elements it may still give, which bounds the memory of the result
 }
 
 var errTooMany = errors.New("it has more entries than the limit")
@@ -41,8 +41,8 @@ func (r *reader) expect(want kind) (token, error) {
 	return t, err
 }
 
-// object calls field for each name of an object; field must read the value. A name twice is an error: readers would differ
-// on which counts.
+// object calls field for each name of an object; field must read the value. It is an error if a name occurs twice: readers would
+// disagree about which value counts.
 func (r *reader) object(field func(name string) error) error {
 	if _, err := r.expect(kindBeginObject); err != nil {
 		return err
@@ -92,7 +92,7 @@ func (r *reader) array(element func() error) error {
 	}
 }
 
-// skip reads a value of any kind and forgets it.
+// skip reads a value of any kind and ignores it.
 func (r *reader) skip() error {
 	depth := 0
 	for {
@@ -125,7 +125,7 @@ func (r *reader) string(into *string) error {
 	return err
 }
 
-// int reads a number. Elasticsearch's parsers take numbers in strings too, but its writers give none here.
+// int reads a number. Elasticsearch's parsers accept numbers in strings, but its writers write none here.
 func (r *reader) int(into *int64) error {
 	t, err := r.expect(kindInt)
 	*into = t.int

@@ -15,7 +15,7 @@ type ShardSnapshot struct {
 	Duration     int64  // milliseconds
 	NewFiles     int64  // how many files this snapshot uploaded
 	NewBytes     int64
-	Files        []File // in the order of the object, which never changes: a page of blobs can be named by a range
+	Files        []File // in the order of the object, which never changes: so a range can name a page of blobs
 }
 
 // File is one Lucene file. Elasticsearch: BlobStoreIndexShardSnapshot.FileInfo.
@@ -24,12 +24,12 @@ type File struct {
 	PhysicalName string // Lucene's, as _0.cfs
 	Length       int64
 	Checksum     string // Lucene's CRC32 in base 36; empty only for files of Lucene before 4.8
-	PartSize     int64  // bytes of each part but the last; 0 if the writer had no chunk_size
+	PartSize     int64  // bytes of each part except the last; 0 if the writer had no chunk_size
 	WrittenBy    string // Lucene version
-	MetaHash     []byte // whole content of small metadata files (.si, segments_N)
+	MetaHash     []byte // the complete content of small metadata files (.si, segments_N)
 }
 
-// Virtual says that the file's content is its MetaHash and that no object holds it (7.7 and later, tiny files).
+// Virtual reports that the file's content is its MetaHash, and that no object holds it (tiny files, from 7.7 on).
 func (f *File) Virtual() bool { return strings.HasPrefix(f.Name, virtualPrefix) }
 
 // FileBlob is one object of a file.
@@ -69,8 +69,8 @@ func ParseShardSnapshot(data []byte) (*ShardSnapshot, error) {
 	return Limits{}.ParseShardSnapshot(data)
 }
 
-// ParseShardSnapshot reads a shard's snap-<uuid>.dat: checksum, names and numbers are checked, and no two files may claim
-// the same blob. The result keeps parts of data alive.
+// ParseShardSnapshot reads a shard's snap-<uuid>.dat. It checks checksum, names and numbers, and that no two files have the same
+// blob. The result refers to parts of data. The error is a *FormatError.
 func (l Limits) ParseShardSnapshot(data []byte) (*ShardSnapshot, error) {
 	l = l.orDefault()
 	p := shardSnapshotParser{
@@ -183,7 +183,7 @@ func (p *shardSnapshotParser) check(f *File) error {
 	p.names[f.Name], p.physical[f.PhysicalName] = true, true
 	p.total += f.Length
 	if p.left -= max(f.Parts(), 1); p.left < 0 {
-		return fmt.Errorf("with it the shard has more files or blobs than the limit")
+		return fmt.Errorf("the shard has more files or blobs than the limit")
 	}
 	return nil
 }

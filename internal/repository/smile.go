@@ -7,12 +7,12 @@ import (
 	"unicode/utf8"
 )
 
-// smileTokens reads one value in Smile, Jackson's binary JSON, which Elasticsearch uses for nearly every object of a
-// repository. It covers the whole of version 0 of the format.
+// smileTokens reads one value in Smile, Jackson's binary JSON, which Elasticsearch uses for nearly every object of a repository. It
+// reads all of version 0 of the format.
 //
-// Sources: github.com/FasterXML/smile-format-specification; where that is vague (padding of 7-bit binary, sharing of long
-// names), Jackson's SmileGenerator, since that is what wrote the bytes. Elasticsearch writes shared names and raw binary,
-// no shared values, no end marker (SmileXContent).
+// Sources: github.com/FasterXML/smile-format-specification. Where that is unclear (padding of 7-bit binary, sharing of long names),
+// Jackson's SmileGenerator, which wrote the bytes. Elasticsearch writes shared names and raw binary, but no shared values and no end
+// marker (SmileXContent).
 type smileTokens struct {
 	in     []byte
 	pos    int
@@ -37,7 +37,7 @@ var (
 	smileMagic = []byte(":)\n")
 
 	errTruncated = errors.New("it ends too early")
-	errTrailing  = errors.New("there is more after its end")
+	errTrailing  = errors.New("there are more bytes after its end")
 )
 
 func newSmileTokens(in []byte) (*smileTokens, error) {
@@ -137,7 +137,7 @@ func (s *smileTokens) value(b byte) (token, error) {
 		return token{kind: kindBeginObject}, nil
 	case 0xFD:
 		if s.flags&smileRawBinary == 0 {
-			return token{}, errors.New("it has raw binary, which its header rules out")
+			return token{}, errors.New("it has raw binary, which its header excludes")
 		}
 		n, err := s.length()
 		if err != nil {
@@ -210,7 +210,7 @@ func remember(seen []string, str string) []string {
 
 func (s *smileTokens) shared(k kind, flag byte, seen []string, index int) (token, error) {
 	if s.flags&flag == 0 || index >= len(seen) {
-		return token{}, errors.New("it refers back to a string that it hasn't given")
+		return token{}, errors.New("it refers to an earlier string that it doesn't have")
 	}
 	return token{kind: k, str: seen[index]}, nil
 }
@@ -253,7 +253,7 @@ func (s *smileTokens) untilMarker() ([]byte, error) {
 	return nil, errTruncated
 }
 
-// vint reads a number most significant bits first: 7 bits a byte, 6 in the last, whose top bit is set.
+// vint reads a number with the most significant bits first: 7 bits in each byte, 6 in the last, which has its top bit set.
 func (s *smileTokens) vint(most int) (uint64, error) {
 	var u uint64
 	for range most {
@@ -303,8 +303,8 @@ func (s *smileTokens) length() (int, error) {
 	return int(u), nil
 }
 
-// sevenBit reads binary of which 7 bytes were spread over 8. The last byte of a shorter rest holds its bits to the right,
-// as Jackson writes it, not to the left, as the specification says.
+// sevenBit reads binary in which 8 bytes hold 7. In a shorter rest the last byte has its bits on the right, as Jackson writes it, and not
+// on the left, as the specification says.
 func (s *smileTokens) sevenBit() ([]byte, error) {
 	n, err := s.length()
 	if err != nil {

@@ -34,7 +34,7 @@ type token struct {
 	bytes []byte
 }
 
-// tokens walks exactly one value, well nested, then gives kindEnd.
+// tokens gives the tokens of exactly one value, well nested, and then kindEnd.
 type tokens interface{ next() (token, error) }
 
 // frames follows the nesting: one element per open object or array.
@@ -46,7 +46,7 @@ func (f frames) expectsName() bool {
 	return len(f) > 0 && !f[len(f)-1].array && !f[len(f)-1].value
 }
 
-// track takes note of a token and refuses one out of place. done says that the whole value was read.
+// track follows the nesting and refuses a token in the wrong place. done reports that the complete value was read.
 func (f *frames) track(k kind) (done bool, err error) {
 	top := len(*f) - 1
 	switch k {

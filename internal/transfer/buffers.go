@@ -11,23 +11,23 @@ import (
 const (
 	// DefaultMemory is the limit in bytes of Buffers for which none is given.
 	DefaultMemory = 128 << 20
-	// LeastMemory is the smallest limit in bytes: four blocks, each of which can carry a part that OSS takes.
+	// LeastMemory is the smallest limit in bytes: four blocks, each as large as the smallest part that OSS accepts.
 	LeastMemory = 512 << 10
 
 	smallestSlab = 4 << 10
 	largestSlab  = 8 << 20
-	// copySlab is what a blob that is piped passes through: larger ones cost more cache than they save calls.
+	// copySlab is the memory, in bytes, through which a blob is piped. Larger slabs cost more cache than they save calls.
 	copySlab = 256 << 10
 )
 
-// Buffers is the memory of all blobs that are under way in a process, shared by its Movers: a hard limit in bytes. It is cut into
-// blocks, and those into slabs whose sizes are powers of two, from 4 KiB up to a block (a buddy system, as in Knuth, The Art of
-// Computer Programming 2.5). A block is allocated when it is first needed and kept, so that the collector never has two
-// sets of them.
+// Buffers is the memory for all blobs under way in a process, with a hard limit in bytes; the Movers of the process share it. It is
+// cut into blocks, and these into slabs whose sizes are powers of two, from 4 KiB up to a block (a buddy system: Knuth, The Art of
+// Computer Programming 2.5). A block is allocated when it is first needed, and kept, so that the garbage collector never has two
+// sets of blocks.
 //
-// A request holds one slab at most and asks for it before it opens a connection. Slabs are given in the order in which they were
-// asked for: a large one isn't overtaken for ever by small ones. Whoever holds one waits for nobody who waits for one, so there is no
-// deadlock, however small the limit. Not counted are the connections' own buffers, of some KiB each.
+// A request holds one slab at most, and asks for it before it opens a connection. Slabs are granted in the order of the requests, so
+// small requests can't delay a large one for ever. Whoever holds a slab never waits for somebody who waits for one, so there is no
+// deadlock, however small the limit is. The connections' own buffers, of some KiB each, are not counted.
 type Buffers struct {
 	block int
 
@@ -50,13 +50,13 @@ type slab struct {
 	offset int
 }
 
-// NewBuffers makes Buffers that never hold more than limit bytes; 0 means DefaultMemory. It fails for less than LeastMemory.
+// NewBuffers makes Buffers that never hold more than limit bytes; 0 means DefaultMemory. It fails if the limit is below LeastMemory.
 func NewBuffers(limit int64) (*Buffers, error) {
 	if limit == 0 {
 		limit = DefaultMemory
 	}
 	if limit < LeastMemory {
-		return nil, fmt.Errorf("the memory for copying is limited to %d bytes: it must be at least %d (%d KiB), or 0 for the default of %d MiB",
+		return nil, fmt.Errorf("the memory limit of the copy is %d bytes: it must be at least %d (%d KiB), or 0 for the default of %d MiB",
 			limit, LeastMemory, LeastMemory>>10, DefaultMemory>>20)
 	}
 	size := min(int64(1)<<(bits.Len64(uint64(limit/4))-1), largestSlab)
@@ -67,16 +67,16 @@ func NewBuffers(limit int64) (*Buffers, error) {
 	return b, nil
 }
 
-// DefaultBuffers are those of DefaultMemory.
+// DefaultBuffers makes Buffers of DefaultMemory.
 func DefaultBuffers() *Buffers {
 	b, err := NewBuffers(DefaultMemory)
 	if err != nil {
-		panic(err) // the default is no smaller than the least
+		panic(err) // can't be: the default is above the least
 	}
 	return b
 }
 
-// get waits for a slab and gives n bytes of it, at most a block; the function gives it back.
+// get waits for a slab and gives n bytes of it, a block at most. The function returns the slab.
 func (b *Buffers) get(ctx context.Context, n int64) ([]byte, func(), error) {
 	if n == 0 {
 		return nil, func() {}, nil
@@ -104,7 +104,7 @@ func (b *Buffers) get(ctx context.Context, n int64) ([]byte, func(), error) {
 	}
 }
 
-// leave ends waiting, perhaps just after it has become needless.
+// leave ends the wait of a waiter, which may just have got its slab.
 func (b *Buffers) leave(w *waiter) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -123,7 +123,7 @@ func (b *Buffers) release(s slab) {
 	b.serve()
 }
 
-// serve grants what is free to those who wait, in their order.
+// serve grants free slabs to the waiters, in their order.
 func (b *Buffers) serve() {
 	for len(b.waiting) > 0 {
 		s, ok := b.take(b.waiting[0].size)
@@ -136,7 +136,7 @@ func (b *Buffers) serve() {
 	}
 }
 
-// take finds a slab in the block where it leaves the others most whole.
+// take takes a slab from the block with the smallest piece that is large enough, so that large pieces stay.
 func (b *Buffers) take(size int) (slab, bool) {
 	var best *block
 	for _, candidate := range b.blocks {
@@ -156,8 +156,8 @@ func (b *Buffers) put(s slab) {
 	b.inUse -= int64(len(s.bytes))
 }
 
-// block is cut by halves. Its tree is as an array: node i has the children 2i+1 and 2i+2 and holds the largest free piece below, in units of
-// the smallest slab.
+// block is cut into halves, and these into halves. Its tree is an array: node i has the children 2i+1 and 2i+2, and holds the size of the
+// largest free piece below it, in units of the smallest slab.
 type block struct {
 	memory []byte
 	size   int
@@ -202,7 +202,7 @@ func (b *block) put(s slab) {
 	b.set((s.offset+b.size)/len(s.bytes)-1, uint16(n), n)
 }
 
-// set changes a node of n units and what follows above it: two free halves are a whole.
+// set changes a node of n units, and the nodes above it: two free halves make one free piece.
 func (b *block) set(node int, free uint16, n int) {
 	b.tree[node] = free
 	for node > 0 {

@@ -9,14 +9,14 @@ import (
 )
 
 const (
-	// largestPortion is how much is read at once under a limit, and what a limit lets through in one go.
+	// largestPortion is how many bytes one read has at most under a limit, and the burst of a limit.
 	largestPortion = 128 << 10
 	leastPortion   = 512
-	// portionsPerSecond keeps the pauses of a slow limit short, so that neither end takes the connection for a dead one.
+	// portionsPerSecond keeps the pauses of a slow limit short, so that neither side closes the connection.
 	portionsPerSecond = 16
 )
 
-// Limit is a bandwidth in bytes per second, shared by all who read under it. Its zero value lets everything through.
+// Limit is a bandwidth in bytes per second, shared by all who read under it. Its zero value is no limit.
 type Limit struct {
 	mu      sync.Mutex
 	limiter *rate.Limiter // nil for none
@@ -31,14 +31,14 @@ func NewLimit(bytesPerSecond int64) *Limit {
 	return l
 }
 
-// Set changes the limit, at once also for what is under way; 0 or less means none.
+// Set changes the limit, also for reads under way; 0 or less means none.
 func (l *Limit) Set(bytesPerSecond int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.bytes, l.limiter = max(bytesPerSecond, 0), nil
 	if l.bytes > 0 {
 		l.limiter = rate.NewLimiter(rate.Limit(l.bytes), largestPortion)
-		l.limiter.AllowN(time.Now(), largestPortion) // begin without savings, or many changes would add up
+		l.limiter.AllowN(time.Now(), largestPortion) // begin without a burst, else the bursts of many changes would add up
 	}
 	if l.changed != nil {
 		close(l.changed)
@@ -53,7 +53,7 @@ func (l *Limit) BytesPerSecond() int64 {
 	return l.bytes
 }
 
-// portion is how much should be read at once.
+// portion is how many bytes one read should have.
 func (l *Limit) portion() int {
 	rate := l.BytesPerSecond()
 	if rate == 0 {
@@ -62,8 +62,7 @@ func (l *Limit) portion() int {
 	return int(min(max(rate/portionsPerSecond, leastPortion), largestPortion))
 }
 
-// pay waits until n bytes that were read are within the limit. Whoever waits when the limit is changed waits anew, for what then
-// holds.
+// pay waits until n bytes that were read are within the limit. If the limit changes, it waits again, under the new one.
 func (l *Limit) pay(ctx context.Context, n int) error {
 	for n > 0 {
 		l.mu.Lock()

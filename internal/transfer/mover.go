@@ -1,16 +1,18 @@
-// Package transfer moves blobs from a Source to a Sink and proves each of them.
+// Package transfer copies blobs from a Source to a Sink and proves each copy.
 //
-// A small blob is read whole and put whole. A larger one is either piped, one GET into one PUT, or uploaded in parts at the
-// same time. Every GET names the ETag under which the blob was listed, so no blob is ever made of two versions. All that
-// holds bytes of blobs comes out of Buffers, which have a hard limit; nothing else grows with the blobs.
+// A small blob is read into memory and put from there. A larger one is either piped, one GET into one PUT, or uploaded in several
+// parts at the same time. Every GET names the ETag under which the blob was listed, so no copy is ever made of two versions. All
+// memory for blobs comes from [Buffers], which have a hard limit; nothing else grows with the blobs.
 //
-// What counts as copied was proven on both legs of its way. At first by ETags alone, which costs nothing here: S3's ETag is
-// the MD5 of what it stores (for an upload in parts the MD5 of the parts' MD5s), OSS's is the MD5 of what it has received;
-// if one follows from the other, nothing was damaged in between. Where that can't be, because a side encrypts with KMS or
-// the parts' sizes aren't known, or where it failed once, both legs are hashed here: MD5 against S3's ETag if that is one,
-// CRC64 against what OSS says. An object that is stored but not yet proven is never taken for a copy later: see Present.
+// A blob counts as copied only if it was proven on both legs: from S3 to here, and from here to OSS.
 //
-// A blob that travels in its source's own parts goes on where an earlier attempt was killed: see resume.go.
+//   - First by ETags alone, which costs nothing here. S3's ETag is the MD5 of what it stores; for an upload in parts it is the MD5
+//     of the parts' MD5s. OSS's ETag is the MD5 of what it has received. If the two agree, nothing was damaged on the way.
+//   - If that is impossible or has failed once, both legs are hashed here: MD5 against S3's ETag if that is an MD5, CRC64 against
+//     what OSS reports. It is impossible if a side encrypts with KMS, or if the sizes of the parts are unknown.
+//
+// An object that is stored but not proven never counts as a copy later: see [Mover.Present]. A blob that is copied in its source's
+// own parts continues where an earlier attempt was interrupted: see resume.go.
 package transfer
 
 import (
@@ -30,32 +32,33 @@ import (
 type Blob struct {
 	Key  string
 	Size int64
-	// ETag under which it was listed. If it is empty, the blob is whatever stands under the key in that size: it is found out by reading it, which
-	// saves a listing.
+	// ETag under which it was listed. If it is empty, the blob is whatever object of that size is under the key: reading it gives
+	// the ETag, which saves a listing.
 	ETag string
-	// Look says that something of its size stands in the sink already, which may be a copy of it.
+	// Look says that the sink already has an object of this key and size, which may be a copy: so check it first.
 	Look bool
 }
 
 // Options of a Mover. The zero value of each field means its default.
 type Options struct {
-	// Concurrency is how many requests run at once. Default 32.
+	// Concurrency is how many requests run at the same time. Default 32.
 	Concurrency int
-	// Buffers are shared by all Movers of a process. Default: own ones, of DefaultMemory.
+	// Buffers are the memory; all Movers of a process should share it. Default: buffers of its own, of DefaultMemory.
 	Buffers *Buffers
-	// Limits on what is read from the source; all of them hold. They may be changed at any time.
+	// Limits bound what is read from the source; all of them apply. They may be changed at any time.
 	Limits []*Limit
-	// PutLimit is the size in bytes up to which a blob whose ETag is its MD5 is piped, one GET into one PUT; beyond, parts of it travel at
-	// the same time, and are hashed here. Default 128 MiB: Elasticsearch puts up to 100 MB at once (repository-s3: buffer_size).
+	// PutLimit is the size in bytes up to which a blob whose ETag is its MD5 is piped, one GET into one PUT. A larger one is copied
+	// in several parts at the same time, and hashed here. Default 128 MiB: Elasticsearch puts up to 100 MB in one request
+	// (repository-s3: buffer_size).
 	PutLimit int64
-	// Stall is after how long a connection on which nothing moves is given up. Default 30 s. A service that has a request
-	// whole may think eight times as long about its answer.
+	// Stall is how long a connection may make no progress before it is closed. Default 30 s. A service that has the complete
+	// request may take eight times as long for its answer.
 	Stall time.Duration
 	Retry Retry
-	// Progress is told what was done since it was last called; bytes may be negative, when a blob begins again. It is called
-	// from many goroutines.
+	// Progress gets what was done since its last call; bytes are negative when a blob begins again. It is called from many
+	// goroutines.
 	Progress func(blobs, bytes int64)
-	// Stats are counted into; Movers may share them. Default: own ones.
+	// Stats count what happens; Movers may share them. Default: stats of its own.
 	Stats *Stats
 }
 
@@ -66,10 +69,10 @@ type Mover struct {
 	options  Options
 	slots    chan struct{}
 	progress func(blobs, bytes int64)
-	// sinkHidesMD5 is set once the sink has stored something right under an ETag that is no MD5: from then on the attempt to
-	// prove by ETags is left out.
+	// sinkHidesMD5 is set once the sink has stored the right bytes under an ETag that is no MD5. From then on nothing is proven by
+	// ETags alone.
 	sinkHidesMD5 atomic.Bool
-	// sourceHidesMD5 says that the last ETag that looked like an MD5 was none: a bucket that is encrypted with KMS has only such.
+	// sourceHidesMD5 says that the last ETag that looked like an MD5 was none. In a bucket that is encrypted with KMS all are so.
 	sourceHidesMD5 atomic.Bool
 	// mayNotList is set once the sink has refused to list uploads.
 	mayNotList atomic.Bool
@@ -79,10 +82,10 @@ const (
 	defaultConcurrency = 32
 	defaultPutLimit    = 128 << 20
 	defaultStall       = 30 * time.Second
-	// largestWhole is what is read whole before it is put: then a failed PUT reads nothing again. Larger ones would hold more of the
-	// memory than that is worth.
+	// largestWhole, in bytes, is the largest blob that is always read completely before it is put. Then a failed PUT reads nothing
+	// again. For larger ones that would hold too much of the memory.
 	largestWhole = 1 << 20
-	// attemptsToProve bounds how often a blob is copied anew because its checksums don't fit.
+	// attemptsToProve is how often a blob is copied at most because its checksums differ.
 	attemptsToProve = 4
 )
 
@@ -110,19 +113,19 @@ func New(source objectstore.Source, sink objectstore.Sink, o Options) *Mover {
 	return m
 }
 
-// Stored is a blob as it stands in the sink.
+// Stored is a blob as the sink has it.
 type Stored struct {
 	Blob
 	SinkETag string
-	// Skipped says that it stood there already.
+	// Skipped says that the sink had a proven copy already.
 	Skipped bool
 }
 
-// Copy copies each blob and calls stored, from many goroutines, once it stands in the sink and is proven. It returns when
-// all are done or one has failed for good; then the others are given up. The error is an *Error if the blob is to blame.
+// Copy copies each blob and calls stored, from many goroutines, once the sink has the blob and it is proven. It returns when all are
+// done, or when one has failed for good; then the others are cancelled. The error is an *Error if the blob itself is the cause.
 func (m *Mover) Copy(ctx context.Context, blobs iter.Seq[Blob], stored func(Stored)) error {
 	group, working := errgroup.WithContext(ctx)
-	// The goroutines stay: a new one for each blob would grow its stack anew each time, which is dear for small blobs.
+	// The goroutines stay. A new one for each blob would have to grow its stack each time, which is expensive for small blobs.
 	queue, workers := make(chan Blob), 0
 	for blob := range blobs {
 		select {
@@ -149,7 +152,7 @@ func (m *Mover) Copy(ctx context.Context, blobs iter.Seq[Blob], stored func(Stor
 	return context.Cause(ctx)
 }
 
-// work copies a blob and then those of the queue.
+// work copies a blob, and then those of the queue.
 func (m *Mover) work(ctx context.Context, blob Blob, queue <-chan Blob, stored func(Stored)) error {
 	for more := true; more; blob, more = <-queue {
 		s, err := m.CopyOne(ctx, blob)
@@ -161,7 +164,7 @@ func (m *Mover) work(ctx context.Context, blob Blob, queue <-chan Blob, stored f
 	return nil
 }
 
-// CopyOne copies a blob and proves it, unless that has been done.
+// CopyOne copies a blob and proves it, unless the sink has a proven copy and Blob.Look is set.
 func (m *Mover) CopyOne(ctx context.Context, blob Blob) (Stored, error) {
 	if blob.Look {
 		if stored, ok, err := m.Present(ctx, blob); ok || err != nil {
@@ -174,7 +177,7 @@ func (m *Mover) CopyOne(ctx context.Context, blob Blob) (Stored, error) {
 	hash, suspicions := m.sinkHidesMD5.Load(), 0
 	var last error
 	for range attemptsToProve {
-		first := last == nil || errors.Is(last, errNoMD5) // a blob that is piped gets no further before that
+		first := last == nil || errors.Is(last, errNoMD5) // a blob that is piped has done nothing before that
 		etag, err := m.attempt(ctx, blob, hash, first)
 		switch {
 		case err == nil:
@@ -203,7 +206,7 @@ func (m *Mover) CopyOne(ctx context.Context, blob Blob) (Stored, error) {
 	return Stored{}, &Error{Kind: Corrupt, Key: blob.Key, Err: last}
 }
 
-// attempt copies a blob by the way that suits it. hash says that ETags are not enough.
+// attempt copies a blob in the way that fits it. hash says that ETags are not enough for the proof.
 func (m *Mover) attempt(ctx context.Context, blob Blob, hash, first bool) (string, error) {
 	if blob.ETag == "" {
 		if blob.Size <= min(largestWhole, int64(m.options.Buffers.block)) {
@@ -214,7 +217,7 @@ func (m *Mover) attempt(ctx context.Context, blob Blob, hash, first bool) (strin
 			return "", err
 		}
 	}
-	// What was uploaded in parts is proven by those, unless it is so small that OSS would take none of them.
+	// A blob that was uploaded in parts is proven by these, unless it is smaller than OSS permits for a part.
 	inParts := strings.Contains(blob.ETag, "-") && blob.Size > objectstore.MinPartSize
 	switch {
 	case !inParts && blob.Size <= min(largestWhole, int64(m.options.Buffers.block)):
@@ -228,7 +231,7 @@ func (m *Mover) attempt(ctx context.Context, blob Blob, hash, first bool) (strin
 	}
 }
 
-// slot waits for leave to send requests; the function that it returns gives it back.
+// slot waits until one more request may run. The function that it returns ends that.
 func (m *Mover) slot(ctx context.Context) (func(), error) {
 	select {
 	case m.slots <- struct{}{}:

@@ -17,36 +17,36 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore"
 )
 
-// upload is a blob on its way in parts.
+// upload is a blob that is copied in parts.
 type upload struct {
 	*Mover
 	blob Blob
 	id   objectstore.Upload
-	// aligned says that the parts are those in which the source's object was uploaded, so that their MD5s make its ETag.
+	// aligned says that the parts are those in which the source's object was uploaded, so that their MD5s give its ETag.
 	aligned bool
-	// hash says that the parts are hashed here: if aligned, OSS's ETags do without.
+	// hash says that the parts are hashed here. If they are aligned, OSS's ETags may suffice.
 	hash bool
-	// adopted says that parts of an earlier attempt were taken over: only the proof tells whose they are.
+	// adopted says that parts of an earlier attempt were adopted: only the proof tells of which version they are.
 	adopted bool
 	parts   []part
-	// whole is the MD5 of the blob, fed part by part in their order, where the source's ETag may be one; wholeIs says that it
-	// is. Both are written in turn.
-	whole   hash.Hash
-	wholeIs bool
+	// sum is the MD5 of the complete blob, if the source's ETag may be one: the parts go into it in their order. etagIsMD5 says
+	// that the ETag really is one. The parts write both, one after the other.
+	sum       hash.Hash
+	etagIsMD5 bool
 }
 
 type part struct {
 	offset, size int64
 	done         objectstore.Part
 	sum          []byte        // the MD5 of what was read, if upload.hash and aligned
-	hashed       chan struct{} // closed when the part has gone into upload.whole
+	hashed       chan struct{} // closed when the part has gone into upload.sum
 }
 
 // abortTimeout is for cleaning up after the activity was cancelled.
 const abortTimeout = 20 * time.Second
 
-// upload copies a blob in parts. Only what is proven gets completed, so that an object that was uploaded in parts is proven
-// by standing there. first says that this is the first try: then uploads that are of no use are ended.
+// upload copies a blob in parts. It completes the object only after the proof, so an object that was uploaded in parts is proven by its
+// existence. first says that this is the first try: then uploads that are of no use are aborted.
 func (m *Mover) upload(ctx context.Context, blob Blob, hash, first bool) (etag string, err error) {
 	u := &upload{Mover: m, blob: blob, hash: hash}
 	if err := u.plan(ctx); err != nil {
@@ -63,7 +63,7 @@ func (m *Mover) upload(ctx context.Context, blob Blob, hash, first bool) (etag s
 			u.undo(ctx, err)
 		}
 	}()
-	if err := u.carry(ctx); err != nil {
+	if err := u.copyParts(ctx); err != nil {
 		return u.elsewhere(ctx, err)
 	}
 	if err := u.prove(); err != nil {
@@ -74,8 +74,8 @@ func (m *Mover) upload(ctx context.Context, blob Blob, hash, first bool) (etag s
 		return "", err
 	}
 	if crc := u.crc64(); u.hash && crc != result.CRC64 {
-		// Nothing tells later that this one is wrong.
-		return "", errors.Join(damaged("OSS has put the parts together to CRC64 %d, which should be %d", result.CRC64, crc), u.remove(ctx))
+		// Later nothing would show that this object is wrong.
+		return "", errors.Join(damaged("the object that OSS made of the parts has CRC64 %d instead of %d", result.CRC64, crc), u.remove(ctx))
 	}
 	if u.adopted {
 		return result.ETag, u.confirm(ctx)
@@ -83,7 +83,7 @@ func (m *Mover) upload(ctx context.Context, blob Blob, hash, first bool) (etag s
 	return result.ETag, nil
 }
 
-// plan chooses the parts: the source's own if they are known, else as large as a block.
+// plan chooses the parts: the source's own if they are known, else parts of the size of a block.
 func (u *upload) plan(ctx context.Context) error {
 	size := u.partSize()
 	if strings.Contains(u.blob.ETag, "-") {
@@ -99,7 +99,7 @@ func (u *upload) plan(ctx context.Context) error {
 	}
 	u.hash = u.hash || !u.aligned
 	if objectstore.LooksLikeMD5(u.blob.ETag) && size <= int64(u.options.Buffers.block) {
-		u.whole = md5.New()
+		u.sum = md5.New()
 	}
 	for offset := int64(0); offset < u.blob.Size; offset += size {
 		u.parts = append(u.parts, part{offset: offset, size: min(size, u.blob.Size-offset), hashed: make(chan struct{})})
@@ -107,7 +107,7 @@ func (u *upload) plan(ctx context.Context) error {
 	return nil
 }
 
-// partSize is that of a block, unless there would be too many parts; those that don't fit a block are piped.
+// partSize is that of a block, or more if there would be too many parts. Parts that don't fit into a block are piped.
 func (u *upload) partSize() int64 {
 	size := max(int64(u.options.Buffers.block), objectstore.MinPartSize)
 	for (u.blob.Size+size-1)/size > objectstore.MaxParts {
@@ -122,9 +122,9 @@ func fits(p objectstore.Parts, size int64) bool {
 		(p.Count == 1 || p.PartSize >= objectstore.MinPartSize) && (size+p.PartSize-1)/p.PartSize == int64(p.Count)
 }
 
-// carry moves the parts that aren't there, each as soon as there is a slot and a slab. Both are taken here and in order: a part may
-// have to wait until the one before is hashed, which therefore must have both already.
-func (u *upload) carry(ctx context.Context) error {
+// copyParts copies the missing parts, each as soon as there is a slot and a slab. It takes both in the order of the parts: a part may wait until
+// the part before is hashed, which therefore must have both already.
+func (u *upload) copyParts(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for i := range u.parts {
 		if u.parts[i].done.Number != 0 {
@@ -160,7 +160,7 @@ func (u *upload) start(ctx context.Context, group *errgroup.Group, i int) error 
 	return nil
 }
 
-// putPart moves a part that fits a slab.
+// putPart copies a part that fits into a slab.
 func (u *upload) putPart(ctx context.Context, i int, slab []byte) error {
 	p := &u.parts[i]
 	isMD5, err := u.fill(ctx, u.blob, p.offset, slab)
@@ -185,9 +185,9 @@ func (u *upload) putPart(ctx context.Context, i int, slab []byte) error {
 	return u.take(p, done, err)
 }
 
-// hashInTurn lets the parts go through the MD5 of the whole one after the other.
+// hashInTurn adds the parts to the MD5 of the complete blob, one after the other.
 func (u *upload) hashInTurn(ctx context.Context, i int, isMD5 bool, slab []byte) error {
-	if u.whole == nil {
+	if u.sum == nil {
 		return nil
 	}
 	if i > 0 {
@@ -197,14 +197,14 @@ func (u *upload) hashInTurn(ctx context.Context, i int, isMD5 bool, slab []byte)
 			return context.Cause(ctx)
 		}
 	}
-	if u.wholeIs = isMD5; isMD5 {
-		_, _ = u.whole.Write(slab)
+	if u.etagIsMD5 = isMD5; isMD5 {
+		_, _ = u.sum.Write(slab)
 	}
 	close(u.parts[i].hashed)
 	return nil
 }
 
-// pipePart moves a part that fits no slab, through a small one.
+// pipePart copies a part that is larger than any slab, through a small one.
 func (u *upload) pipePart(ctx context.Context, i int, slab []byte) error {
 	p := &u.parts[i]
 	done, err := try(ctx, u.tries(), func() (objectstore.Part, error) {
@@ -241,15 +241,15 @@ func (u *upload) send(ctx context.Context, i int, body *outgoing) (objectstore.P
 func (u *upload) accept(done objectstore.Part, crc uint64, err error) (objectstore.Part, error) {
 	if err == nil && u.hash && done.CRC64 != crc {
 		u.options.Stats.Corruptions.Add(1)
-		err = damaged("part %d has CRC64 %d there, read were bytes of %d", done.Number, done.CRC64, crc)
+		err = damaged("part %d has CRC64 %d in OSS, but the bytes that were read have CRC64 %d", done.Number, done.CRC64, crc)
 	}
 	return done, err
 }
 
-// take takes a part that is in the sink.
+// take records a part that the sink has.
 func (u *upload) take(p *part, done objectstore.Part, err error) error {
 	if _, blamed := errors.AsType[*Error](err); !blamed && objectstore.KindOf(err) == objectstore.NotFound {
-		// Another attempt has completed or ended the upload, a rule of the bucket, or a person.
+		// Another attempt has completed or aborted the upload, or a rule of the bucket or a person has aborted it.
 		return fmt.Errorf("%w: %w", errGone, err)
 	}
 	if err == nil {
@@ -259,11 +259,11 @@ func (u *upload) take(p *part, done objectstore.Part, err error) error {
 	return err
 }
 
-// prove compares what has arrived with the source's ETag.
+// prove compares the parts with the source's ETag.
 func (u *upload) prove() error {
-	if u.wholeIs {
-		if sum := hex.EncodeToString(u.whole.Sum(nil)); !objectstore.SameMD5(sum, u.blob.ETag) {
-			return damaged("read bytes of MD5 %s from S3, where the ETag is %s", sum, u.blob.ETag)
+	if u.etagIsMD5 {
+		if sum := hex.EncodeToString(u.sum.Sum(nil)); !objectstore.SameMD5(sum, u.blob.ETag) {
+			return damaged("the bytes read from S3 have MD5 %s, but the ETag is %s", sum, u.blob.ETag)
 		}
 	}
 	if !u.aligned {
@@ -290,14 +290,14 @@ func (u *upload) prove() error {
 	case strings.EqualFold(etag, u.blob.ETag):
 		return nil
 	case u.adopted:
-		return fmt.Errorf("%w: the parts make the ETag %s, S3 has %s", errStale, etag, u.blob.ETag)
+		return fmt.Errorf("%w: the parts give the ETag %s, and S3 has %s", errStale, etag, u.blob.ETag)
 	case u.hash:
-		return damaged("the bytes that were read make the ETag %s, S3 has %s", etag, u.blob.ETag)
+		return damaged("the bytes that were read give the ETag %s, and S3 has %s", etag, u.blob.ETag)
 	}
-	return unproven("the parts make the ETag %s, S3 has %s", etag, u.blob.ETag)
+	return unproven("the parts give the ETag %s, and S3 has %s", etag, u.blob.ETag)
 }
 
-// complete makes the object. OSS goes on with it when the connection breaks, so that a failure may be a success.
+// complete makes the object. OSS goes on if the connection breaks, so the object may exist after a failure.
 func (u *upload) complete(ctx context.Context) (objectstore.PutResult, error) {
 	parts := make([]objectstore.Part, len(u.parts))
 	for i, p := range u.parts {
@@ -314,7 +314,7 @@ func (u *upload) complete(ctx context.Context) (objectstore.PutResult, error) {
 				return result, fmt.Errorf("%w: %w", errGone, err)
 			}
 		case objectstore.Invalid:
-			if u.adopted { // an attempt for another version has replaced a part meanwhile
+			if u.adopted { // an attempt for another version has replaced a part since
 				return result, fmt.Errorf("%w: %w", errStale, err)
 			}
 		}
@@ -322,7 +322,7 @@ func (u *upload) complete(ctx context.Context) (objectstore.PutResult, error) {
 	})
 }
 
-// stands tells whether the object is there, proven: by whoever has completed an upload of this version.
+// stands reports whether the sink has the object, proven: somebody else has completed an upload of this version.
 func (u *upload) stands(ctx context.Context) (objectstore.PutResult, bool) {
 	info, err := u.sink.Head(ctx, u.blob.Key)
 	if err != nil || !u.blob.is(info) || info.Metadata[MetadataParts] == "" {
@@ -331,7 +331,7 @@ func (u *upload) stands(ctx context.Context) (objectstore.PutResult, bool) {
 	return objectstore.PutResult{ETag: info.ETag, CRC64: info.CRC64}, true
 }
 
-// elsewhere looks, when the upload is gone, whether another attempt has completed it.
+// elsewhere checks, if the upload is gone, whether another attempt has completed it.
 func (u *upload) elsewhere(ctx context.Context, err error) (string, error) {
 	if !errors.Is(err, errGone) {
 		return "", err
@@ -350,7 +350,7 @@ func (u *upload) elsewhere(ctx context.Context, err error) (string, error) {
 	return result.ETag, nil
 }
 
-// moved is how many bytes of the parts were told to be done.
+// moved is how many bytes of the parts were reported as done.
 func (u *upload) moved() (bytes int64) {
 	for _, p := range u.parts {
 		bytes += p.done.Size
@@ -358,9 +358,9 @@ func (u *upload) moved() (bytes int64) {
 	return bytes
 }
 
-// undo takes back what a failed upload has done. It is left to the next attempt if that can go on with it: if the worker stops, or the
-// network failed. One that can't be of use, because it failed its proof or its source is gone, is ended; if that fails too, Sweep or
-// the bucket's rule for stale uploads does it.
+// undo takes back the progress of a failed upload. The upload stays if the next attempt can adopt it: if the worker stops, or if the network
+// failed. An upload that is of no use, because it failed its proof or its source is gone, is aborted. If that fails, too, Sweep or the
+// bucket's rule for old uploads does it.
 func (u *upload) undo(ctx context.Context, reason error) {
 	u.progress(0, -u.moved())
 	_, blamed := errors.AsType[*Error](reason)
@@ -375,7 +375,7 @@ func (u *upload) undo(ctx context.Context, reason error) {
 
 // remove deletes an object that is wrong.
 func (u *upload) remove(ctx context.Context) error {
-	return order(ctx, u.Mover, "DeleteObject", u.blob.Key, func(ctx context.Context) error { return u.sink.Delete(ctx, u.blob.Key) })
+	return command(ctx, u.Mover, "DeleteObject", u.blob.Key, func(ctx context.Context) error { return u.sink.Delete(ctx, u.blob.Key) })
 }
 
 func (u *upload) crc64() uint64 {

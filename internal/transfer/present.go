@@ -7,12 +7,12 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore"
 )
 
-// The metadata that a copy carries in the sink.
+// The metadata of a copy in the sink.
 const (
 	MetadataETag   = "snapferry-etag"   // of the source's object
 	MetadataLength = "snapferry-length" // in bytes
-	MetadataCRC64  = "snapferry-crc64"  // of the bytes that were read, where the ETags can't prove the copy
-	MetadataParts  = "snapferry-parts"  // their number, on what was uploaded in parts
+	MetadataCRC64  = "snapferry-crc64"  // of the bytes that were read, if the ETags can't prove the copy
+	MetadataParts  = "snapferry-parts"  // the number of parts, if it was uploaded in parts
 )
 
 func (b Blob) metadata(p proof) map[string]string {
@@ -23,9 +23,9 @@ func (b Blob) metadata(p proof) map[string]string {
 	return m
 }
 
-// is tells whether an object in the sink is a proven copy of this blob. ETag and length in its metadata name the version;
-// they were written before anything was proven, though, and the process may have died right then. An upload in parts is
-// completed only when proven; of a whole object the checksums tell.
+// is reports whether an object in the sink is a proven copy of this blob. ETag and length in its metadata name the version. They were
+// written before the proof, and the process may have ended between the two. An upload in parts is completed only after its proof.
+// For an object that was put in one request, the checksums tell.
 func (b Blob) is(info objectstore.Info) bool {
 	m := info.Metadata
 	if info.Size != b.Size || b.ETag == "" || m[MetadataETag] != b.ETag || m[MetadataLength] != strconv.FormatInt(b.Size, 10) {
@@ -35,7 +35,7 @@ func (b Blob) is(info objectstore.Info) bool {
 		m[MetadataCRC64] != "" && m[MetadataCRC64] == strconv.FormatUint(info.CRC64, 10)
 }
 
-// Present tells whether the sink has a proven copy of this very blob, by one HEAD.
+// Present reports whether the sink has a proven copy of this version of the blob, by one HEAD.
 func (m *Mover) Present(ctx context.Context, blob Blob) (Stored, bool, error) {
 	release, err := m.slot(ctx)
 	if err != nil {

@@ -9,12 +9,12 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore"
 )
 
-// An attempt that is killed leaves its upload in the sink. The next one finds it by its key and goes on with it. Whose upload it is, and of
-// which version of the blob, can't be read before it is completed, so the parts are only taken over where the proof decides: in the source's
-// own parts, whose MD5s must make its ETag in the end. A part of another version breaks that chain; then the upload is
-// ended, and the blob begins anew with hashing. Where no chain holds, nothing could show what a part has, so nothing is taken over.
+// An attempt that is interrupted leaves its upload in the sink. The next attempt finds the upload by its key and adopts it. Before an
+// upload is completed, nothing tells which version of the blob it holds. So its parts are adopted only if the proof decides about
+// them: if they are the source's own parts, whose MD5s must give the source's ETag in the end. If a part is of another version, the
+// proof fails. Then the upload is aborted, and the blob begins again, with hashing. In all other cases nothing is adopted.
 
-// begin takes over an upload that fits, or creates one.
+// begin adopts an upload that fits, or creates one.
 func (u *upload) begin(ctx context.Context, first bool) error {
 	resumable := u.aligned && !u.hash
 	if (resumable || first) && !u.mayNotList.Load() {
@@ -32,15 +32,15 @@ func (u *upload) begin(ctx context.Context, first bool) error {
 	return err
 }
 
-// adopt takes over the upload of the blob's key that has most of it, if one fits. The others are ended, but only in the first try: an
-// attempt that begins again because another one, which doesn't know that it is dead, has ended its upload must not do the same to
-// that one.
+// adopt takes the upload of the blob's key that has the most parts, if one fits. It aborts the others, but only in the first try. An attempt
+// may begin again because another attempt, which Temporal has given up but which still runs, has aborted its upload. It must not abort
+// that one's upload in turn.
 func (u *upload) adopt(ctx context.Context, resumable, first bool) (bool, error) {
 	uploads, err := ask(ctx, u.Mover, "ListMultipartUploads", u.blob.Key, func(ctx context.Context) ([]objectstore.Upload, error) {
 		return u.sink.ListUploads(ctx, u.blob.Key)
 	})
 	if objectstore.KindOf(err) == objectstore.Forbidden {
-		// The key of an older setup has no right to it: then nothing is resumed, but all is copied.
+		// The key of an older setup may not list uploads. Then nothing is resumed, and everything is copied.
 		u.mayNotList.Store(true)
 		return false, nil
 	}
@@ -51,7 +51,7 @@ func (u *upload) adopt(ctx context.Context, resumable, first bool) (bool, error)
 	var best []objectstore.Part
 	found := false
 	for _, id := range uploads {
-		if id.Key != u.blob.Key { // the prefix of another
+		if id.Key != u.blob.Key { // the key is a prefix of another key
 			continue
 		}
 		var parts []objectstore.Part
@@ -93,7 +93,7 @@ func (u *upload) adopt(ctx context.Context, resumable, first bool) (bool, error)
 	return true, nil
 }
 
-// fit tells whether these could be parts of the blob, as far as their places and sizes say.
+// fit reports whether these can be parts of the blob, by their numbers and sizes.
 func (u *upload) fit(parts []objectstore.Part) bool {
 	for _, p := range parts {
 		if p.Number < 1 || p.Number > len(u.parts) || p.Size != u.parts[p.Number-1].size || !objectstore.LooksLikeMD5(p.ETag) {
@@ -103,8 +103,8 @@ func (u *upload) fit(parts []objectstore.Part) bool {
 	return true
 }
 
-// confirm looks at the object that an upload which was taken over has become. Its bytes are proven, but its metadata is what the upload was
-// begun with: if that names another version, it would be taken for a copy of that one.
+// confirm checks the object that an adopted upload has become. Its bytes are proven, but its metadata is that with which the upload began. If
+// that names another version, the object would count as a copy of that version later, so it is deleted.
 func (u *upload) confirm(ctx context.Context) error {
 	info, err := ask(ctx, u.Mover, "HeadObject", u.blob.Key, func(ctx context.Context) (objectstore.Info, error) { return u.sink.Head(ctx, u.blob.Key) })
 	if err != nil {
@@ -116,18 +116,18 @@ func (u *upload) confirm(ctx context.Context) error {
 	if err := u.remove(ctx); err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: it was begun for the ETag %q", errStale, info.Metadata[MetadataETag])
+	return fmt.Errorf("%w: that of ETag %q", errStale, info.Metadata[MetadataETag])
 }
 
 func (m *Mover) abort(ctx context.Context, id objectstore.Upload) error {
-	return order(ctx, m, "AbortMultipartUpload", id.Key, func(ctx context.Context) error { return m.sink.Abort(ctx, id) })
+	return command(ctx, m, "AbortMultipartUpload", id.Key, func(ctx context.Context) error { return m.sink.Abort(ctx, id) })
 }
 
-// sweepConcurrency is how many uploads are ended at once.
+// sweepConcurrency is how many uploads are aborted at the same time.
 const sweepConcurrency = 8
 
-// Sweep ends all uploads of keys that begin with the prefix, and tells how many there were. It is for the end of a round, when nothing
-// is on its way: what killed attempts have left costs as much as objects do, and isn't seen in any listing of them.
+// Sweep aborts all uploads of keys that begin with the prefix, and tells how many there were. It is for the end of a round, when no copy is
+// under way. Uploads that interrupted attempts left cost as much as objects, and no listing of objects shows them.
 func (m *Mover) Sweep(ctx context.Context, prefix string) (int, error) {
 	uploads, err := ask(ctx, m, "ListMultipartUploads", prefix, func(ctx context.Context) ([]objectstore.Upload, error) {
 		return m.sink.ListUploads(ctx, prefix)

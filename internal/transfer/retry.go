@@ -12,15 +12,15 @@ import (
 	"github.com/snapferry/snapferry/internal/pause"
 )
 
-// Retry is how often and how fast a request is tried again. The OSS SDK retries nothing by itself, and what an SDK does
-// ends with the head of an answer. The zero value of a field means its default.
+// Retry says how often and how fast a request is tried again. The OSS SDK retries nothing, and the AWS SDK only up to the head of an
+// answer. The zero value of a field means its default.
 type Retry struct {
-	// Attempts in all, default 8: with the pauses about half a minute. What lasts longer is left to the activity's retries,
-	// which are seen in the UI.
+	// Attempts in all, default 8: with the pauses about half a minute. After that the caller decides; a Temporal activity is
+	// retried then, which its UI shows.
 	Attempts int
 	First    time.Duration // longest pause after the first failure, twice that after each further one; default 400ms
 	Most     time.Duration // longest pause of all; default 20s
-	// Within is how long after its first failure a request may begin again; default 10 minutes, which only matters where each
+	// Within is how long after its first failure a request may begin again. Default 10 minutes, which matters only if each
 	// attempt takes long.
 	Within time.Duration
 }
@@ -30,7 +30,7 @@ const (
 	defaultFirst    = 400 * time.Millisecond
 	defaultMost     = 20 * time.Second
 	defaultWithin   = 10 * time.Minute
-	// longestWish bounds what a service may ask us to wait.
+	// longestWish is how long a service may ask us to wait at most.
 	longestWish = time.Minute
 )
 
@@ -43,8 +43,8 @@ type tries struct {
 	stats    *Stats
 }
 
-// fullJitter draws each pause from all between 0 and its longest: many who failed at the same time come back spread out (AWS:
-// Exponential Backoff And Jitter).
+// fullJitter draws each pause between 0 and its longest, so that requests that failed at the same time don't come back at the same time
+// (AWS: Exponential Backoff And Jitter).
 func (r Retry) fullJitter() *backoff.ExponentialBackOff {
 	first, most := r.First, r.Most
 	if first <= 0 {
@@ -57,7 +57,7 @@ func (r Retry) fullJitter() *backoff.ExponentialBackOff {
 	return &backoff.ExponentialBackOff{InitialInterval: min(first, most) / 2, RandomizationFactor: 1, Multiplier: 2, MaxInterval: most / 2}
 }
 
-// again waits before the next try. If there is none, it gives the error that ends the request: the context's cause, or err.
+// again waits before the next try. If there is no next try, it gives the error that ends the request: the context's cause, or err.
 func (t *tries) again(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
@@ -80,7 +80,7 @@ func (t *tries) again(ctx context.Context, err error) error {
 	wait := t.pauses.NextBackOff()
 	if wish > 0 {
 		wish = min(wish, longestWish)
-		wait = wish + rand.N(wish/4+1) // all workers are told the same: spread their return
+		wait = wish + rand.N(wish/4+1) // all workers get the same answer: spread their next tries
 	}
 	if t.failures >= attempts || time.Since(t.since)+wait > within {
 		return err
@@ -94,11 +94,11 @@ func (t *tries) again(ctx context.Context, err error) error {
 	return nil
 }
 
-// forget begins to count anew, when there was progress.
+// forget sets the count of failures to 0 after progress.
 func (t *tries) forget() { t.failures = 0 }
 
-// Do runs a request until it succeeds, fails for good or has failed too often. Throttled and Transient errors are retried,
-// the former after the time that the service asks for, and damage on the way.
+// Do runs a request until it succeeds, fails for good or has failed too often. It retries damage on the way, and errors of kind Throttled and
+// Transient; Throttled ones after the time that the service asks for.
 func Do[T any](ctx context.Context, r Retry, request func() (T, error)) (T, error) {
 	return try(ctx, tries{retry: r}, request)
 }
@@ -115,7 +115,7 @@ func try[T any](ctx context.Context, t tries, request func() (T, error)) (T, err
 	}
 }
 
-// mayPass tells whether another try may help, and how long the service wants it to wait.
+// mayPass reports whether another try may help, and how long the service asks to wait before it.
 func mayPass(err error) (wish time.Duration, passes bool) {
 	if _, done := errors.AsType[*final](err); done {
 		return 0, false

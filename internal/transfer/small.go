@@ -7,7 +7,7 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore"
 )
 
-// Read reads a small object of the source whole, and proves it where its ETag is an MD5.
+// Read reads a small object of the source, of limit bytes at most, and proves it if its ETag is an MD5.
 func (m *Mover) Read(ctx context.Context, key string, limit int64) ([]byte, objectstore.Info, error) {
 	var last error
 	for range attemptsToProve {
@@ -20,12 +20,12 @@ func (m *Mover) Read(ctx context.Context, key string, limit int64) ([]byte, obje
 			return data, info, nil
 		}
 		m.options.Stats.Corruptions.Add(1)
-		last = damaged("read bytes of MD5 %s from S3, where the ETag is %s", sum, info.ETag)
+		last = damaged("the bytes read from S3 have MD5 %s, but the ETag is %s", sum, info.ETag)
 	}
 	return nil, objectstore.Info{}, &Error{Kind: Corrupt, Key: key, Err: last}
 }
 
-// ReadBack reads a small object of the sink whole, and proves it by its CRC64.
+// ReadBack reads a small object of the sink, of limit bytes at most, and proves it by its CRC64.
 func (m *Mover) ReadBack(ctx context.Context, key string, limit int64) ([]byte, objectstore.Info, error) {
 	var last error
 	for range attemptsToProve {
@@ -38,7 +38,7 @@ func (m *Mover) ReadBack(ctx context.Context, key string, limit int64) ([]byte, 
 			return data, info, nil
 		}
 		m.options.Stats.Corruptions.Add(1)
-		last = damaged("read bytes of CRC64 %d from OSS, which has those of %d", crc, info.CRC64)
+		last = damaged("the bytes read from OSS have CRC64 %d, those that it stores %d", crc, info.CRC64)
 	}
 	return nil, objectstore.Info{}, &Error{Kind: Corrupt, Key: key, Err: last}
 }
@@ -60,7 +60,7 @@ func get(ctx context.Context, m *Mover, from objectstore.Reader, key string, lim
 	return a.data, a.info, err
 }
 
-// Write puts a small object into the sink and proves it. etag is the source's, empty for what was made here.
+// Write puts a small object into the sink and proves it. etag is the source's; it is empty for an object that was made here.
 func (m *Mover) Write(ctx context.Context, key string, data []byte, etag string) error {
 	release, err := m.slot(ctx)
 	if err != nil {

@@ -10,11 +10,11 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore"
 )
 
-// progressWorth is how much has to arrive before failed tries are forgotten.
+// progressWorth is how many bytes must arrive before failed tries are forgotten.
 const progressWorth = 1 << 20
 
-// reader reads a range of a blob of the source. Where a body breaks off or stalls it goes on from there, so its errors are final. It keeps to
-// the bandwidth limits.
+// reader reads a range of a blob of the source, within the bandwidth limits. If a body breaks off or stalls, it continues from there, so its
+// errors are final.
 type reader struct {
 	*Mover
 	ctx     context.Context // also ends with the reader
@@ -32,7 +32,7 @@ func (m *Mover) reader(ctx context.Context, blob Blob, offset, length int64) *re
 	return &reader{Mover: m, ctx: ctx, blob: blob, at: offset, end: offset + length, tries: m.tries()}
 }
 
-// open opens the rest of the range, unless that has been done.
+// open opens the rest of the range, unless it is open.
 func (r *reader) open() error {
 	for r.watch == nil {
 		ctx, w := r.watched(r.ctx, "GetObject", r.blob.Key, r.options.Stall)
@@ -112,7 +112,7 @@ func (r *reader) pay(n int) error {
 	return nil
 }
 
-// close leaves the connection to others.
+// close returns the connection, so that others can use it.
 func (r *reader) close() {
 	if r.watch == nil {
 		return
@@ -123,7 +123,7 @@ func (r *reader) close() {
 	r.watch = nil
 }
 
-// short makes an end that comes too early an error that may pass.
+// short makes a Transient error of an early end.
 func short(key string, err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return &objectstore.Error{Kind: objectstore.Transient, Op: "GetObject", Key: key, Message: "the body ended early"}
@@ -137,7 +137,7 @@ func (m *Mover) fill(ctx context.Context, blob Blob, offset int64, buffer []byte
 	return isMD5, err
 }
 
-// read is fill, and gives the blob with the ETag that it turned out to have.
+// read is fill, and also gives the blob with its ETag, if that was unknown.
 func (m *Mover) read(ctx context.Context, blob Blob, offset int64, buffer []byte) (read Blob, isMD5 bool, err error) {
 	r := m.reader(ctx, blob, offset, int64(len(buffer)))
 	defer r.close()
@@ -150,34 +150,34 @@ func (m *Mover) read(ctx context.Context, blob Blob, offset int64, buffer []byte
 	return r.blob, r.isMD5, nil
 }
 
-// identify asks for the ETag of a blob of which only key and size are known. One of another size counts as Vanished: the blob that is wanted
-// isn't there.
+// identify asks for the ETag of a blob of which only key and size are known. An object of another size is Vanished: the wanted blob is not
+// there.
 func (m *Mover) identify(ctx context.Context, blob Blob) (Blob, error) {
 	info, err := ask(ctx, m, "HeadObject", blob.Key, func(ctx context.Context) (objectstore.Info, error) { return m.source.Head(ctx, blob.Key) })
 	if err != nil {
 		return blob, reading(blob.Key, err)
 	}
 	if info.Size != blob.Size {
-		return blob, &Error{Kind: Vanished, Key: blob.Key, Err: fmt.Errorf("it has %d bytes in S3, expected were %d", info.Size, blob.Size)}
+		return blob, &Error{Kind: Vanished, Key: blob.Key, Err: fmt.Errorf("it has %d bytes in S3 instead of %d", info.Size, blob.Size)}
 	}
 	if blob.ETag != "" && blob.ETag != info.ETag {
-		return blob, &Error{Kind: Changed, Key: blob.Key, Err: fmt.Errorf("its ETag is %s, it was %s", info.ETag, blob.ETag)}
+		return blob, &Error{Kind: Changed, Key: blob.Key, Err: fmt.Errorf("its ETag is %s, and was %s", info.ETag, blob.ETag)}
 	}
 	blob.ETag = info.ETag
 	return blob, nil
 }
 
-// outgoing is the body of a request to the sink: bytes that lie in a slab, or those of a reader that pass through one. It tells the
-// watch what moves.
+// outgoing is the body of a request to the sink: the bytes in a slab, or those of a reader that pass through a slab. It reports progress to
+// the watch.
 type outgoing struct {
 	watch         *watch
 	stall, answer time.Duration
 
-	rest []byte // lies in the slab and is still to be sent
+	rest []byte // the bytes in the slab that are still to be sent
 
 	from *reader // nil if rest is all
 	slab []byte
-	tee  io.Writer // gets what the reader gives; may be nil
+	tee  io.Writer // also gets the reader's bytes; may be nil
 	err  error     // the reader's, which is final
 }
 
@@ -213,7 +213,7 @@ func (o *outgoing) Read(p []byte) (int, error) {
 	return copy(p, next), err
 }
 
-// blame gives the source's error, if there was one, for the sink's.
+// blame replaces the sink's error by the source's, if that was the cause.
 func (o *outgoing) blame(err error) error {
 	if err != nil && o.err != nil && !errors.Is(o.err, io.EOF) {
 		return &final{o.err}
@@ -221,7 +221,7 @@ func (o *outgoing) blame(err error) error {
 	return err
 }
 
-// final is an error after which a request isn't sent again, whatever it says: that has been tried.
+// final is an error after which a request isn't sent again, whatever its kind is: that has been tried.
 type final struct{ error }
 
 func (f *final) Unwrap() error { return f.error }

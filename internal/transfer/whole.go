@@ -9,7 +9,7 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore"
 )
 
-// put copies a blob through a slab.
+// put copies a blob by reading it into a slab and putting it from there.
 func (m *Mover) put(ctx context.Context, blob Blob, hash bool) (string, error) {
 	release, err := m.slot(ctx)
 	if err != nil {
@@ -24,7 +24,7 @@ func (m *Mover) put(ctx context.Context, blob Blob, hash bool) (string, error) {
 	known := blob.ETag != ""
 	blob, isMD5, err := m.read(ctx, blob, 0, buffer)
 	if !known && (err != nil || !isMD5) {
-		// A body that ends early may be all that there is, and without an MD5 nothing shows that what was read is.
+		// A body that ends early may be the complete object. And without an MD5, nothing shows that the complete object was read.
 		var unlike error
 		if blob, unlike = m.identify(ctx, blob); err == nil {
 			err = unlike
@@ -38,7 +38,7 @@ func (m *Mover) put(ctx context.Context, blob Blob, hash bool) (string, error) {
 	p := proof{hash: hash || !isMD5}
 	if p.hash {
 		if sum := md5Hex(buffer); isMD5 && !objectstore.SameMD5(sum, blob.ETag) {
-			return "", damaged("read bytes of MD5 %s from S3, where the ETag is %s", sum, blob.ETag)
+			return "", damaged("the bytes read from S3 have MD5 %s, but the ETag is %s", sum, blob.ETag)
 		}
 		p.crc = crc64Of(buffer)
 	}
@@ -59,7 +59,7 @@ func (m *Mover) put(ctx context.Context, blob Blob, hash bool) (string, error) {
 	return result.ETag, nil
 }
 
-// pipe copies a blob with one GET into one PUT; its ETag looks like an MD5.
+// pipe copies a blob by one GET into one PUT. Its ETag looks like an MD5.
 func (m *Mover) pipe(ctx context.Context, blob Blob) (string, error) {
 	release, err := m.slot(ctx)
 	if err != nil {
@@ -106,7 +106,7 @@ func (m *Mover) send(ctx context.Context, blob Blob, body *outgoing, metadata ma
 	return result, body.blame(w.explain(err))
 }
 
-// proof is what a whole object in the sink is compared with: the source's ETag, or the CRC64 of the bytes that were read.
+// proof is what an object that was put in one request is compared with: the source's ETag, or the CRC64 of the bytes that were read.
 type proof struct {
 	hash bool
 	crc  uint64
@@ -115,9 +115,9 @@ type proof struct {
 func (p proof) check(blob Blob, result objectstore.PutResult) error {
 	switch {
 	case p.hash && result.CRC64 != p.crc:
-		return damaged("OSS has stored bytes of CRC64 %d, read were those of %d", result.CRC64, p.crc)
+		return damaged("OSS has stored bytes of CRC64 %d, but those that were read have CRC64 %d", result.CRC64, p.crc)
 	case !p.hash && !objectstore.SameMD5(result.ETag, blob.ETag):
-		return unproven("OSS has stored bytes of ETag %s, S3 has those of %s", result.ETag, blob.ETag)
+		return unproven("OSS has stored bytes of ETag %s, but S3 has the ETag %s", result.ETag, blob.ETag)
 	}
 	return nil
 }

@@ -14,11 +14,11 @@ import (
 // Cluster is one cluster. Its exported fields are set before the first request.
 type Cluster struct {
 	URL string
-	// Version is what the cluster says of itself, 5.5.2 by default.
+	// Version is the version that the cluster reports, 5.5.2 by default.
 	Version string
-	// User and Password are asked for if given.
+	// User and Password are required in each request if set.
 	User, Password string
-	// Looks is how often a snapshot or restore is seen at work before it is done.
+	// Looks is how many reads still find a snapshot or restore running before it is done.
 	Looks int
 	// Done tells which shards of a running snapshot have reached the stage DONE; none
 	// if it is nil.
@@ -78,7 +78,7 @@ func (c *Cluster) Refuse(pattern string, times, status int, exception, reason st
 	})
 }
 
-// Lose carries out the next requests that match and loses their answers.
+// Lose executes the next requests that match and loses their answers.
 func (c *Cluster) Lose(pattern string, times int) {
 	c.On(pattern, times, func(_ http.ResponseWriter, r *http.Request) bool {
 		c.answer(r)
@@ -170,7 +170,7 @@ func write(w http.ResponseWriter, answer any) {
 
 var acknowledged = map[string]any{"acknowledged": true}
 
-// answer carries out a request. Its result is JSON or a *failure.
+// answer executes a request. Its result is JSON or a *failure.
 func (c *Cluster) answer(r *http.Request) any {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -173,7 +173,7 @@ func errNoIndex(name string) *failure {
 }
 
 // resolve expands names, aliases and patterns as Elasticsearch does: an absent
-// concrete name refuses the whole request.
+// concrete name refuses the complete request.
 func (c *Cluster) resolve(expression string) ([]*index, *failure) {
 	var found []*index
 	seen := map[string]bool{}

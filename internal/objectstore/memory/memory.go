@@ -1,5 +1,5 @@
-// Package memory is a bucket in memory, for tests: a Source and a Sink that can be made to fail at any call. It keeps the
-// contract of the ports (package objectstoretest runs on it) and counts what is asked of it.
+// Package memory is a bucket in memory, for tests: a Source and a Sink. It keeps the contract of the ports (package
+// objectstoretest runs on it) and counts its calls. [Hooks] make any call fail, lose its answer, or damage its bytes.
 package memory
 
 import (
@@ -29,11 +29,11 @@ type Call struct {
 
 // Hooks make the store fail. Any may be nil. They run without a lock, so they may call the store, and at the same time.
 type Hooks struct {
-	// Before may fail a call that then does nothing.
+	// Before may fail a call; the call then does nothing.
 	Before func(Call) error
-	// After may fail a call that was carried out: its answer gets lost.
+	// After may fail a call that was executed, as if its answer were lost.
 	After func(Call) error
-	// Read may change what Get and ReadRange give: shorten it or damage it.
+	// Read may shorten or damage what Get and ReadRange give.
 	Read func(Call, []byte) []byte
 	// Write may change what Put and UploadPart store, as a damaged connection would.
 	Write func(Call, []byte) []byte
@@ -58,7 +58,7 @@ type upload struct {
 // Store is a bucket.
 type Store struct {
 	base objectstore.Base
-	// UpperCase writes ETags as OSS does.
+	// upperCase writes ETags as OSS does.
 	upperCase bool
 
 	mu      sync.Mutex
@@ -190,7 +190,7 @@ func (s *Store) Counts() map[string]int {
 	return maps.Clone(s.counts)
 }
 
-// ResetCounts starts counting anew.
+// ResetCounts sets all counts to 0.
 func (s *Store) ResetCounts() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,4 +1,5 @@
-// Package objectstoretest is the contract of the ports as tests, run on every implementation.
+// Package objectstoretest is the contract of the ports as tests. Every implementation runs [TestSource] or [TestSink], the real
+// services as well as the fakes, so that a test with a fake tells something about the service.
 package objectstoretest
 
 import (

@@ -6,15 +6,15 @@ import (
 	"github.com/aliyun/aliyun-oss-go-sdk/oss"
 )
 
-// BucketInfo is what preflight wants to know of a bucket.
+// BucketInfo is what preflight checks of a bucket.
 type BucketInfo struct {
 	ACL          string // private, public-read or public-read-write
-	StorageClass string // Standard; Elasticsearch can't read archived objects
+	StorageClass string // such as Standard; Elasticsearch can't read archived objects
 	Location     string // oss-<region>
 }
 
-// CheckBucket describes the bucket and proves that the base path can be listed. An error is typed as every other:
-// BucketMissing or Forbidden.
+// CheckBucket describes the bucket and proves that the base path can be listed. BucketMissing if there is no such bucket,
+// Forbidden if the key may not read it.
 func (s *Sink) CheckBucket(ctx context.Context) (BucketInfo, error) {
 	r := &request{sink: s, ctx: ctx, op: "GetBucketInfo"}
 	out, err := s.client.GetBucketInfo(s.base.Bucket(), r.options()...)
@@ -33,8 +33,8 @@ func (s *Sink) CheckBucket(ctx context.Context) (BucketInfo, error) {
 	return info, nil
 }
 
-// CreateBucket makes the bucket: private, Standard. That it is there already, and ours, is success and leaves its storage
-// class alone; a name that somebody else has is an error.
+// CreateBucket creates the bucket, private and of class Standard. If it exists and is ours, that is success, and its storage class
+// stays. If somebody else has the name, that is an error.
 func (s *Sink) CreateBucket(ctx context.Context) error {
 	r := &request{sink: s, ctx: ctx, op: "PutBucket"}
 	err := s.client.CreateBucket(s.base.Bucket(), r.options(oss.ACL(oss.ACLPrivate), oss.StorageClass(oss.StorageStandard))...)

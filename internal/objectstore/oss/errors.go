@@ -20,8 +20,8 @@ func (r *request) fail(kind objectstore.Kind, message string) *objectstore.Error
 	return &objectstore.Error{Kind: kind, Op: r.op, Bucket: r.sink.base.Bucket(), Key: r.key, Message: message}
 }
 
-// wrap makes the port's error of the SDK's. RawMessage is left out: for a wrong signature OSS repeats the whole request in
-// it, security token included.
+// wrap makes the port's error of the SDK's. It omits RawMessage: for a wrong signature OSS repeats the complete request there,
+// security token included.
 func (r *request) wrap(err error) error {
 	e := r.fail(objectstore.Transient, "")
 	if cause := r.ctx.Err(); cause != nil {
@@ -64,7 +64,7 @@ func retryAfter(h http.Header) time.Duration {
 	return 0
 }
 
-// crc64 is the checksum of what the service has stored. The SDK would take silence for consent.
+// crc64 is the checksum of what the service has stored. The SDK would accept an answer without one.
 func (r *request) crc64() (uint64, error) {
 	crc, err := strconv.ParseUint(r.header.Get(oss.HTTPHeaderOssCRC64), 10, 64)
 	if err != nil {

@@ -1,4 +1,10 @@
-// Package oss is the Sink on Alibaba Cloud Object Storage Service (OSS).
+// Package oss is the Sink on Alibaba Cloud Object Storage Service (OSS), on Alibaba's Go SDK.
+//
+// It replaces two parts of the SDK. The SDK's transport dials without a context, so a cancelled call would hang: transport.go
+// has its own, with time limits for a connection that makes no progress. The SDK's uploads hide from the connection that a body
+// can lend its memory: write.go sends bodies itself. The SDK signs each request and parses each answer.
+//
+// Nothing here retries, and the caller compares the checksums.
 package oss
 
 import (
@@ -20,13 +26,13 @@ type Options struct {
 	Endpoint string
 	Bucket   string
 	BasePath string
-	// Region without oss-, for signatures of version 4. Without it requests are signed with version 1, which new buckets of
-	// aliyuncs.com refuse.
+	// Region is for signatures of version 4; the prefix oss- may be left out. Without a region, requests are signed with
+	// version 1, which new buckets of aliyuncs.com refuse.
 	Region          string
 	AccessKeyID     string
 	AccessKeySecret string
 	SecurityToken   string
-	// Concurrency is how many requests run at once: so many idle connections are kept.
+	// Concurrency is how many requests run at the same time: so many idle connections are kept.
 	Concurrency int
 
 	roots *x509.CertPool // for tests; nil means the system's
@@ -34,13 +40,12 @@ type Options struct {
 
 const (
 	connectTimeout = 10 * time.Second
-	// stallTimeout ends a connection that takes no more bytes, should the caller not do so earlier. The SDK's own is lost with its
-	// transport.
+	// stallTimeout ends a connection that takes no more bytes, if the caller doesn't do so earlier. It replaces that of the
+	// SDK's transport.
 	stallTimeout = 60 * time.Second
-	// answerTimeout is how long OSS may stay silent: completing an upload of many parts takes its time.
+	// answerTimeout is how long OSS may take to answer: to complete an upload of many parts is slow.
 	answerTimeout = 5 * time.Minute
-	// idleTimeout is shorter than OSS's: the SDK's requests can't be sent again by net/http when a kept connection turns out
-	// to be closed.
+	// idleTimeout is shorter than OSS's: if OSS has closed an idle connection, net/http can't send the SDK's request again.
 	idleTimeout = 30 * time.Second
 )
 
@@ -53,7 +58,7 @@ type Sink struct {
 
 var _ objectstore.Sink = (*Sink)(nil)
 
-// New makes a Sink. It calls nobody.
+// New makes a Sink. It sends no request.
 func New(o Options) (*Sink, error) {
 	base, err := objectstore.NewBase(o.Bucket, o.BasePath)
 	if err != nil {
@@ -61,7 +66,7 @@ func New(o Options) (*Sink, error) {
 	}
 	options := []oss.ClientOption{
 		oss.HTTPClient(httpClient(o.Concurrency, o.roots)),
-		// The transfer compares what the service says it has stored with what was read; a hash here would be the second one.
+		// The caller compares the service's checksums with its own; a hash here would be the second one.
 		oss.EnableCRC(false), oss.EnableMD5(false),
 		oss.UserAgent(version.UserAgent()),
 	}
@@ -82,7 +87,7 @@ func New(o Options) (*Sink, error) {
 	return &Sink{base: base, client: client, bucket: bucket}, nil
 }
 
-// contentType is set on every object: the SDK would guess it from the host's MIME tables.
+// contentType is set on every object; else the SDK would guess it from the host's MIME tables.
 const contentType = "application/octet-stream"
 
 // request is one call: it keeps the answer's header, which the SDK's errors don't hold.

@@ -79,7 +79,7 @@ func (s *Sink) pages(ctx context.Context, prefix, delimiter string, each func(os
 			return nil
 		}
 		if page.NextContinuationToken == "" || page.NextContinuationToken == token {
-			return r.fail(objectstore.Transient, "the listing doesn't say how it goes on")
+			return r.fail(objectstore.Transient, "the listing doesn't say where the next page begins")
 		}
 		token = page.NextContinuationToken
 	}
@@ -108,7 +108,7 @@ func info(key string, h http.Header) objectstore.Info {
 	i.Size, _ = strconv.ParseInt(h.Get("Content-Length"), 10, 64)
 	i.LastModified, _ = time.Parse(http.TimeFormat, h.Get("Last-Modified"))
 	i.CRC64, _ = strconv.ParseUint(h.Get(oss.HTTPHeaderOssCRC64), 10, 64)
-	// OSS with KMS: not known whether the ETag is an MD5.
+	// With KMS, OSS doesn't document whether the ETag is an MD5.
 	i.ETagIsMD5 = objectstore.LooksLikeMD5(i.ETag) && h.Get("X-Oss-Object-Type") != "Multipart" &&
 		h.Get(oss.HTTPHeaderOssServerSideEncryption) != "KMS"
 	for name, values := range h {
@@ -132,7 +132,7 @@ func (s *Sink) Get(ctx context.Context, key string, limit int64) ([]byte, object
 	defer body.Close()
 	i := info(key, r.header)
 	if i.Size > limit {
-		return nil, i, r.fail(objectstore.Invalid, fmt.Sprintf("it has %d bytes, more than the %d that are expected at most", i.Size, limit))
+		return nil, i, r.fail(objectstore.Invalid, fmt.Sprintf("it has %d bytes, more than the limit of %d", i.Size, limit))
 	}
 	data := make([]byte, i.Size)
 	if _, err := io.ReadFull(body, data); err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore"
 )
 
-// httpClient is the transport that the SDK should have: its own dials without a context, so that a cancelled call hangs,
-// and knows no proxy. It speaks HTTP/1.1 only: with HTTP/2 all bodies would share one connection.
+// httpClient replaces the SDK's transport, which dials without a context, so that a cancelled call hangs, and knows no proxy. It
+// speaks HTTP/1.1 only: with HTTP/2 all bodies would share one connection.
 func httpClient(concurrency int, roots *x509.CertPool) *http.Client {
 	secure := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, RootCAs: roots}
 	dialer := &net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second}
@@ -36,7 +36,7 @@ func httpClient(concurrency int, roots *x509.CertPool) *http.Client {
 			MaxIdleConnsPerHost: max(concurrency, 16),
 			IdleConnTimeout:     idleTimeout,
 			TLSHandshakeTimeout: connectTimeout,
-			// Small bodies leave together with their header; what is larger is written from the memory that the caller lends.
+			// A small body is sent together with its header; a larger one is written from the memory that the caller lends.
 			WriteBufferSize: 16 << 10,
 		},
 		// A redirected PUT would arrive without its body.
@@ -51,11 +51,12 @@ func watch(c net.Conn, err error) (net.Conn, error) {
 	return &watchedConn{Conn: c}, nil
 }
 
-// watchedConn fails a write that makes no progress and a read that has waited too long since anything moved.
+// watchedConn fails a write that makes no progress, and a read that waits for too long.
 type watchedConn struct{ net.Conn }
 
 func (c *watchedConn) Write(p []byte) (int, error) {
-	// net/http waits for the answer from the first byte of a request on: as long as it is being sent, that doesn't count.
+	// net/http waits for the answer from the first byte of a request on. The time of sending doesn't count, so each write
+	// extends the deadline for the answer.
 	now := time.Now()
 	if err := errors.Join(c.SetWriteDeadline(now.Add(stallTimeout)), c.SetReadDeadline(now.Add(answerTimeout))); err != nil {
 		return 0, err
@@ -70,7 +71,7 @@ func (c *watchedConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// ReadFrom is what net/http sends a body with. One that lends its memory is written from there.
+// ReadFrom is how net/http sends a body. A body that lends its memory is written from there.
 func (c *watchedConn) ReadFrom(r io.Reader) (int64, error) {
 	limited, ok := r.(*io.LimitedReader)
 	if !ok {
@@ -85,12 +86,12 @@ func (c *watchedConn) ReadFrom(r io.Reader) (int64, error) {
 	return n, err
 }
 
-// largestWrite is how much is written at once: the deadline counts for each.
+// largestWrite is how many bytes one write has at most; the deadline is for each write.
 const largestWrite = 256 << 10
 
-// exactly is a body of a known length, which the SDK asks for by Len. Shorter ones fail instead of leaving the server
-// waiting, longer ones too instead of being cut off. After its end it touches nothing of the caller's: net/http may still read a body when
-// the request has its answer, or has failed.
+// exactly is a body of a known length, which the SDK reads by Len. A body that is too short fails, so that the server doesn't wait
+// for the rest. After end it doesn't touch the caller's memory: net/http may still read a body when the request has its answer, or
+// has failed.
 type exactly struct {
 	mu     sync.Mutex
 	r      io.Reader
@@ -123,15 +124,15 @@ func (e *exactly) Read(p []byte) (int, error) {
 	return n, e.complete(err)
 }
 
-// complete makes an early end an error.
+// complete makes an error of an early end.
 func (e *exactly) complete(err error) error {
 	if err == io.EOF && e.left > 0 { //nolint:errorlint // readers give io.EOF itself
-		return fmt.Errorf("the body is %d bytes short: %w", e.left, io.ErrUnexpectedEOF)
+		return fmt.Errorf("the body is %d bytes too short: %w", e.left, io.ErrUnexpectedEOF)
 	}
 	return err
 }
 
-// writeTo writes at most n bytes of what is lent.
+// writeTo writes at most n bytes of the lent memory.
 func (e *exactly) writeTo(w io.Writer, n int64) (written int64, err error) {
 	for written < n && err == nil {
 		var sent int
@@ -162,10 +163,10 @@ func (e *exactly) writeNext(w io.Writer, most int) (int, error) {
 	return n, err
 }
 
-// Close is called by net/http; what is lent belongs to the caller.
+// Close is called by net/http. It does nothing: the memory belongs to the caller.
 func (e *exactly) Close() error { return nil }
 
-// end returns when nothing reads the body any more, nor will.
+// end returns when nothing reads the body any more; nothing will do so later.
 func (e *exactly) end() {
 	e.mu.Lock()
 	defer e.mu.Unlock()

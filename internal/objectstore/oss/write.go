@@ -36,15 +36,15 @@ func (s *Sink) Put(ctx context.Context, key string, body io.Reader, size int64, 
 	return r.putResult()
 }
 
-// send sends a body of exactly size bytes. It goes past the SDK's own PutObject and UploadPart, which would hide from the connection that
-// the body can lend its memory.
+// send sends a body of exactly size bytes. It doesn't use the SDK's PutObject and UploadPart, which would hide from the connection
+// that the body can lend its memory.
 func (r *request) send(params map[string]any, headers map[string]string, body io.Reader, size int64) error {
 	e := newExactly(body, size)
 	defer e.end()
 	answer, err := r.sink.client.Conn.DoWithContext(r.ctx, http.MethodPut, r.sink.base.Bucket(), r.key, params, headers, e, 0, nil)
 	if answer != nil {
 		r.header = answer.Headers
-		_, _ = io.Copy(io.Discard, answer.Body) // or the connection couldn't be used again
+		_, _ = io.Copy(io.Discard, answer.Body) // else the connection couldn't be reused
 		_ = answer.Body.Close()
 	}
 	if err != nil {
@@ -118,7 +118,7 @@ func (s *Sink) ListUploads(ctx context.Context, prefix string) ([]objectstore.Up
 			return uploads, nil
 		}
 		if page.NextKeyMarker == "" || page.NextKeyMarker == key && page.NextUploadIDMarker == id {
-			return nil, r.fail(objectstore.Transient, "the listing doesn't say how it goes on")
+			return nil, r.fail(objectstore.Transient, "the listing doesn't say where the next page begins")
 		}
 		key, id = page.NextKeyMarker, page.NextUploadIDMarker
 	}
@@ -145,7 +145,7 @@ func (s *Sink) ListParts(ctx context.Context, upload objectstore.Upload) ([]obje
 			return parts, nil
 		}
 		if marker <= before {
-			return nil, r.fail(objectstore.Transient, "the listing of the parts doesn't go on")
+			return nil, r.fail(objectstore.Transient, "the listing of the parts stops before its end")
 		}
 	}
 }

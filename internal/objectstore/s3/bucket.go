@@ -7,14 +7,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// BucketInfo is what preflight wants to know of a bucket.
+// BucketInfo is what preflight checks of a bucket.
 type BucketInfo struct {
-	// Region of the bucket; empty if the credentials may not ask.
+	// Region of the bucket; empty if the credentials don't permit to read it.
 	Region string
 }
 
-// CheckBucket proves that the base path can be listed. An error is typed as every other: BucketMissing, Forbidden, or
-// Invalid with the bucket's own region in its message if the request went to the wrong one.
+// CheckBucket proves that the base path can be listed. BucketMissing if there is no such bucket, Forbidden if the credentials
+// don't permit to list it. Invalid if the bucket is in another region; the message names it.
 func (s *Source) CheckBucket(ctx context.Context) (BucketInfo, error) {
 	full, err := s.base.Prefix("")
 	if err != nil {
@@ -27,8 +27,7 @@ func (s *Source) CheckBucket(ctx context.Context) (BucketInfo, error) {
 	return BucketInfo{Region: s.findRegion(ctx, bucket)}, nil
 }
 
-// findRegion asks for the bucket's region. A policy may allow to list and nothing else, which is enough to copy: then it is
-// empty.
+// findRegion asks for the bucket's region. It is empty if the policy doesn't permit that: to copy, a policy need not.
 func (s *Source) findRegion(ctx context.Context, bucket *string) string {
 	if out, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: bucket}); err == nil && aws.ToString(out.BucketRegion) != "" {
 		return *out.BucketRegion

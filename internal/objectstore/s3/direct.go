@@ -115,7 +115,7 @@ func (d *direct) get(ctx context.Context, full, etag string, offset, length int6
 	}
 	credentials, err := d.credentials.Retrieve(ctx)
 	if err != nil {
-		return nil, false, nil //nolint:nilerr // the SDK will say it better
+		return nil, false, nil //nolint:nilerr // the SDK reports it
 	}
 	r := (&http.Request{
 		Method: http.MethodGet,
@@ -127,7 +127,7 @@ func (d *direct) get(ctx context.Context, full, etag string, offset, length int6
 		Header: http.Header{
 			"Range":                {"bytes=" + strconv.FormatInt(offset, 10) + "-" + strconv.FormatInt(offset+length-1, 10)},
 			"User-Agent":           {*userAgent},
-			"Accept-Encoding":      {"identity"}, // or net/http would ask for gzip, and unpack it
+			"Accept-Encoding":      {"identity"}, // else net/http would ask for gzip, and unpack it
 			"X-Amz-Content-Sha256": {noPayload},
 		},
 	}).WithContext(ctx)
@@ -135,13 +135,13 @@ func (d *direct) get(ctx context.Context, full, etag string, offset, length int6
 		r.Header["If-Match"] = []string{`"` + etag + `"`}
 	}
 	if err := d.signer.SignHTTP(ctx, credentials, r, noPayload, at.signingName, at.signingRegion, time.Now()); err != nil {
-		return nil, false, nil //nolint:nilerr // the SDK will say it better
+		return nil, false, nil //nolint:nilerr // the SDK reports it
 	}
 	response, err = d.client.Do(r)
 	return response, true, err
 }
 
-// readDirect is ReadRange past the SDK; ok is false if the SDK has to do it.
+// readDirect is ReadRange without the SDK. ok is false if the SDK has to do it.
 func (s *Source) readDirect(ctx context.Context, full, etag string, offset, length int64) (b objectstore.Body, ok bool, err error) {
 	response, ok, err := s.direct.get(ctx, full, etag, offset, length) //nolint:bodyclose // by the body that is returned
 	if !ok {
@@ -170,11 +170,11 @@ func (s *Source) readDirect(ctx context.Context, full, etag string, offset, leng
 	return b, false, nil
 }
 
-// refused makes the port's error of an answer that is one.
+// refused makes the port's error of an answer that is an error.
 func (s *Source) refused(full string, response *http.Response) error {
 	var said struct{ Code, Message string }
 	const most = 64 << 10
-	body, _ := io.ReadAll(io.LimitReader(response.Body, most)) // what can't be read or parsed says nothing
+	body, _ := io.ReadAll(io.LimitReader(response.Body, most)) // if it can't be read or parsed, code and message stay empty
 	_ = xml.Unmarshal(body, &said)
 	drain(response.Body)
 	e := s.fail(objectstore.KindOfStatus(response.StatusCode, said.Code), "GetObject", full, said.Message)
@@ -182,14 +182,14 @@ func (s *Source) refused(full string, response *http.Response) error {
 	return e
 }
 
-// drain leaves a connection usable. A few bytes are read faster than a connection is opened.
+// drain reads the rest of a body, so that its connection can be reused. To read a few bytes is faster than to open a connection.
 func drain(body io.ReadCloser) {
 	const worthReading = 64 << 10
 	_, _ = io.CopyN(io.Discard, body, worthReading)
 	_ = body.Close()
 }
 
-// body gives the port's errors while it is read, and leaves the connection usable when it is closed.
+// body gives the port's errors while it is read. When it is closed, its connection can be reused.
 type body struct {
 	io.ReadCloser
 	ctx    context.Context

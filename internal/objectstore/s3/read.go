@@ -68,7 +68,7 @@ func (s *Source) pages(ctx context.Context, prefix, delimiter string, each func(
 			return s.wrap(ctx, "ListObjectsV2", full, err)
 		}
 		if token := aws.ToString(page.NextContinuationToken); aws.ToBool(page.IsTruncated) && (token == "" || token == last) {
-			return s.fail(objectstore.Transient, "ListObjectsV2", full, "the listing doesn't say how it goes on")
+			return s.fail(objectstore.Transient, "ListObjectsV2", full, "the listing doesn't say where the next page begins")
 		} else {
 			last = token
 		}
@@ -118,7 +118,7 @@ func headInfo(key string, out *s3.HeadObjectOutput) objectstore.Info {
 	}
 }
 
-// isMD5 follows S3's rule: without encryption or with SSE-S3, the ETag of an object that was put whole is its MD5.
+// isMD5 follows S3's rule: the ETag of an object that was put in one request is its MD5, if it is not encrypted, or with SSE-S3.
 func isMD5(etag string, encryption types.ServerSideEncryption, customer *string) bool {
 	return objectstore.LooksLikeMD5(etag) && showsMD5(encryption, customer)
 }
@@ -149,7 +149,7 @@ func (s *Source) Get(ctx context.Context, key string, limit int64) ([]byte, obje
 	}
 	defer out.Body.Close()
 	if out.ContentLength == nil {
-		return nil, objectstore.Info{}, s.fail(objectstore.Transient, "GetObject", full, "the answer doesn't tell its length, so nothing would show whether it is whole")
+		return nil, objectstore.Info{}, s.fail(objectstore.Transient, "GetObject", full, "the answer has no length, so nothing shows whether it is complete")
 	}
 	etag, size := objectstore.Unquote(aws.ToString(out.ETag)), aws.ToInt64(out.ContentLength)
 	info := objectstore.Info{
@@ -157,7 +157,7 @@ func (s *Source) Get(ctx context.Context, key string, limit int64) ([]byte, obje
 		ETagIsMD5: isMD5(etag, out.ServerSideEncryption, out.SSECustomerAlgorithm), Metadata: out.Metadata,
 	}
 	if size > limit {
-		return nil, info, s.fail(objectstore.Invalid, "GetObject", full, fmt.Sprintf("it has %d bytes, more than the %d that are expected at most", size, limit))
+		return nil, info, s.fail(objectstore.Invalid, "GetObject", full, fmt.Sprintf("it has %d bytes, more than the limit of %d", size, limit))
 	}
 	data := make([]byte, size)
 	if _, err := io.ReadFull(out.Body, data); err != nil {
@@ -168,7 +168,7 @@ func (s *Source) Get(ctx context.Context, key string, limit int64) ([]byte, obje
 
 // ReadRange implements objectstore.Source.
 func (s *Source) ReadRange(ctx context.Context, key, etag string, offset, length int64) (objectstore.Body, error) {
-	if length == 0 { // no range can say so
+	if length == 0 { // no range can express that
 		out, err := s.head(ctx, key, etag, 0)
 		if err != nil {
 			return objectstore.Body{}, err
@@ -206,7 +206,7 @@ func (s *Source) beginsAt(full, contentRange string, offset int64) error {
 		return nil
 	}
 	return s.fail(objectstore.Invalid, "GetObject", full,
-		fmt.Sprintf("asked for bytes from %d on, the answer is of %q: whatever answers for S3 there must know ranges", offset, contentRange))
+		fmt.Sprintf("asked for bytes from %d on, but the answer's range is %q: the server or proxy there must support ranges", offset, contentRange))
 }
 
 // quote makes an ETag a header's value; nil for none.

@@ -1,4 +1,8 @@
-// Package s3 is the Source on Amazon S3, or on a server that speaks its protocol.
+// Package s3 is the Source on Amazon S3, or on a server that speaks its protocol, on the AWS SDK.
+//
+// For a small blob the SDK's stack of middleware costs more CPU than the rest of the copy. So direct.go sends ranged GETs itself,
+// once the SDK has read a range with success. Every other call goes through the SDK, and so does a ranged GET with an unusual
+// answer. The SDK retries what comes before a body; the caller reads the rest of a body that broke off.
 package s3
 
 import (
@@ -26,22 +30,22 @@ type Options struct {
 	Bucket   string
 	BasePath string
 	Region   string
-	// Endpoint is that of a compatible server; empty means Amazon's for the region.
+	// Endpoint is that of a compatible server; empty means Amazon's endpoint of the region.
 	Endpoint  string
 	PathStyle bool
-	// Concurrency is how many requests run at once: so many idle connections are kept.
+	// Concurrency is how many requests run at the same time: so many idle connections are kept.
 	Concurrency int
 	// Credentials are for tests; nil means the SDK's own chain.
 	Credentials aws.CredentialsProvider
-	// Attempts of the SDK for what comes before a body, with its own back-off; 0 means 3.
+	// Attempts is how often the SDK tries what comes before a body, with its own back-off; 0 means 3.
 	Attempts int
 }
 
 const (
-	// readTimeout ends a connection on which nothing arrives: S3 has no limit by itself, and a stalled one would hang for ever.
+	// readTimeout ends a connection on which nothing arrives. Else a stalled one would hang for ever.
 	readTimeout    = 60 * time.Second
 	connectTimeout = 10 * time.Second
-	// attempts is the SDK's own default; its retries also mend a clock that is wrong.
+	// attempts is the SDK's own default. Its retries also correct for a wrong clock.
 	attempts = 3
 )
 
@@ -55,7 +59,7 @@ type Source struct {
 
 var _ objectstore.Source = (*Source)(nil)
 
-// New makes a Source. It calls nobody but, perhaps, the credential chain.
+// New makes a Source. It sends no request to S3, but it may ask the services of the credential chain.
 func New(ctx context.Context, o Options) (*Source, error) {
 	base, err := objectstore.NewBase(o.Bucket, o.BasePath)
 	if err != nil {
@@ -79,7 +83,7 @@ func New(ctx context.Context, o Options) (*Source, error) {
 			s.BaseEndpoint = &o.Endpoint
 		}
 		s.UsePathStyle = o.PathStyle
-		// S3 sends no checksum for ranges, and the SDK's CRC64 costs more than TLS; the transfer verifies by itself.
+		// S3 sends no checksum for ranges, and the SDK's CRC64 costs more than TLS. The caller verifies what it reads.
 		s.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		s.DisableLogOutputChecksumValidationSkipped = true
 	})
@@ -87,7 +91,7 @@ func New(ctx context.Context, o Options) (*Source, error) {
 	return &Source{base: base, region: o.Region, client: client, direct: direct}, nil
 }
 
-// httpClient keeps as many connections as there are readers, each of its own: HTTP/2 would put all of them through one.
+// httpClient keeps one connection for each reader. HTTP/2 would put all of them through one.
 func httpClient(concurrency int) *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().WithReadTimeout(readTimeout).WithTransportOptions(func(t *http.Transport) {
 		t.ForceAttemptHTTP2 = false
@@ -100,7 +104,7 @@ func httpClient(concurrency int) *awshttp.BuildableClient {
 		t.MaxIdleConnsPerHost = max(concurrency, 16)
 		t.TLSHandshakeTimeout = connectTimeout
 		t.ResponseHeaderTimeout = readTimeout
-		t.ReadBufferSize = 16 << 10 // more is read at once into the reader's own memory
+		t.ReadBufferSize = 16 << 10 // larger reads go to the reader's own memory
 		dial := t.DialContext
 		t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 			c, err := dial(ctx, network, address)
@@ -112,8 +116,8 @@ func httpClient(concurrency int) *awshttp.BuildableClient {
 	})
 }
 
-// recordsAtOnce is four of TLS's records. crypto/tls reads each with a call of its own, which costs more than to decrypt it; who asks for
-// as much as this, as bodies without TLS are read, gets it past the buffer.
+// recordsAtOnce is the size of four TLS records in bytes. crypto/tls reads each record with a call of its own, which costs more than
+// to decrypt it. A read of this size or more, as of a body without TLS, bypasses the buffer.
 const recordsAtOnce = 64 << 10
 
 type bufferedConn struct {

@@ -13,8 +13,8 @@ type Sizes func(rng *rand.Rand) int
 // FixedSize gives every file one length.
 func FixedSize(n int) Sizes { return func(*rand.Rand) int { return n } }
 
-// LogNormal draws lengths as those of a repository's blobs lie: most are small, a few hold nearly all bytes. Half of the files are
-// below the median, mean is that of all; limit bounds the largest.
+// LogNormal draws lengths that are distributed as those of a real repository's blobs: most are small, and a few hold nearly all bytes.
+// Half of the files are below median; mean is the mean of all, limit the largest. All are in bytes.
 func LogNormal(median, mean, limit int) Sizes {
 	sigma := math.Sqrt(2 * math.Log(float64(mean)/float64(median))) // of a log-normal distribution mean/median = exp(sigma^2/2)
 	return func(rng *rand.Rand) int {
@@ -22,13 +22,13 @@ func LogNormal(median, mean, limit int) Sizes {
 	}
 }
 
-// extensions are files of a Lucene segment that isn't compound. Its .si is left out, since Elasticsearch keeps that in the shard's list
-// of files as well.
+// extensions are those of the files of a Lucene segment that isn't compound. The .si file is left out, since Elasticsearch keeps its
+// content in the shard's list of files as well.
 var extensions = []string{"fdt", "fdx", "fnm", "dvd", "dvm", "nvd", "nvm", "tim", "tip", "doc", "pos", "dim", "dii"}
 
-// AddFiles gives each shard of an index n more files, as segments that aren't compound. The files' contents are cut from a block of
-// random bytes that the whole repository shares, so that gigabytes cost neither memory nor time; two files of one size are
-// alike only by chance.
+// AddFiles adds n files to each shard of an index, as segments that aren't compound. Their contents are cut from a block of random bytes
+// that the complete repository shares, so that gigabytes cost neither memory nor time. Two files of one size are equal only by
+// chance.
 func AddFiles(name string, n int, sizes Sizes) Change {
 	return func(r *Repository, _ *snapshot) {
 		for _, sh := range r.mustIndex(name).shards {
@@ -45,7 +45,7 @@ func AddFiles(name string, n int, sizes Sizes) Change {
 	}
 }
 
-// EmptyIndex adds an index whose shards hold nothing yet but a commit.
+// EmptyIndex adds an index whose shards have nothing yet except a commit.
 func EmptyIndex(name string, shards int) Change {
 	return func(r *Repository, _ *snapshot) {
 		x := &index{uuid: r.uuid()}
@@ -56,7 +56,7 @@ func EmptyIndex(name string, shards int) Change {
 	}
 }
 
-// slabSpread is by how much the places differ from which contents are cut.
+// slabSpread is how many bytes apart the places may be from which contents are cut.
 const slabSpread = 4 << 20
 
 // cut gives n random bytes.
