@@ -58,9 +58,11 @@ func (b targetBucket) problem(run migration.Run) string {
 	case b.location != "" && planned != "" && withoutOSS(b.location) != planned:
 		return fmt.Sprintf("OSS bucket %s is in region %s, but target.repository.region says %s", bucket, withoutOSS(b.location), planned)
 	case b.acl != "" && b.acl != "private":
-		return fmt.Sprintf("OSS bucket %s can be read by others (%s), and a snapshot holds every document: make the bucket private", bucket, b.acl)
+		return fmt.Sprintf("OSS bucket %s can be read by others (%s), and a snapshot holds every document: make the "+
+			"bucket private", bucket, b.acl)
 	case slices.Contains(coldClasses, b.storageClass):
-		return fmt.Sprintf("OSS bucket %s has storage class %s, whose objects Elasticsearch can't read before they are restored: "+
+		return fmt.Sprintf("OSS bucket %s has storage class %s, whose objects Elasticsearch "+
+			"can't read before they are restored: "+
 			"use a bucket of class Standard", bucket, b.storageClass)
 	}
 	return ""

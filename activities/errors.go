@@ -108,14 +108,15 @@ func classifyElastic(err error) error {
 
 // badKey finds refusals of S3 and OSS among the causes that a cluster gives for a
 // failure of its repository.
-var badKey = regexp.MustCompile(`SignatureDoesNotMatch|InvalidAccessKeyId|AccessDenied|Access Denied|InvalidSecurityToken|ExpiredToken|is not authorized to perform`)
+var badKey = regexp.MustCompile(`SignatureDoesNotMatch|InvalidAccessKeyId|AccessDenied|Access Denied|` +
+	`InvalidSecurityToken|ExpiredToken|is not authorized to perform`)
 
 // longestMessage bounds an error in bytes: the causes of a plugin quote complete XML
 // answers, and what matters stands at the beginning.
 const longestMessage = 1000
 
 func shorten(message string) string {
-	if before, _, found := strings.Cut(message, " [ResponseError]:"); found { // OSS's SDK appends the whole answer here
+	if before, _, found := strings.Cut(message, " [ResponseError]:"); found { // OSS's SDK appends the complete answer here
 		message = before
 	}
 	return human.Shorten(message, longestMessage)

@@ -19,7 +19,7 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// Each kind of failure: what it becomes, and whether a retry may mend it.
+// Each kind of failure: what it becomes, and whether a retry may fix it.
 func TestClassify(t *testing.T) {
 	const passing, forGood = true, false
 	cluster := func(kind elastic.Kind) error {

@@ -278,9 +278,11 @@ func (a *Activities) checkRemoved(ctx context.Context, client *elastic.Client, i
 	case err != nil:
 		return err
 	case blocked && forbidden(now):
-		return fail(migration.ErrorRefused, "our write block is removed from index %s on %s, but a block that somebody else has set since refuses writes: %v", name, client.Host(), slices.Sorted(maps.Keys(now)))
+		return fail(migration.ErrorRefused, "our write block is removed from index %s on %s, but a block that somebody else has set "+
+			"since refuses writes: %v", name, client.Host(), slices.Sorted(maps.Keys(now)))
 	case blocked:
-		return fail(migration.ErrorRefused, "our write block is removed from index %s on %s, but writes are still refused by a block that is not the index's own "+
+		return fail(migration.ErrorRefused, "our write block is removed from index %s on %s, but writes are still refused by a block "+
+			"that is not the index's own "+
 			"(Amazon sets one when disks or memory run short)", name, client.Host())
 	}
 	return nil

@@ -169,7 +169,8 @@ func (f *preflight) clusters(ctx context.Context) error {
 	if problem := versionProblem(f.source, f.target); problem != "" {
 		f.problem("%s", problem)
 	} else if f.target.Version.Major > 7 {
-		f.warnings = append(f.warnings, fmt.Sprintf("the target runs %s, and snapferry was made for Alibaba Cloud Elasticsearch up to 7.17: rehearse the migration", f.target.Version))
+		f.warnings = append(f.warnings, fmt.Sprintf("the target runs %s, and snapferry was made for Alibaba Cloud Elasticsearch up to 7.17: "+
+			"rehearse the migration", f.target.Version))
 	}
 	if strings.HasPrefix(f.run.RepositoryName(), "cs-") {
 		f.problem("repository name %s: Amazon reserves names that begin with cs-; choose another name", f.run.RepositoryName())
@@ -222,12 +223,14 @@ func (f *preflight) sourceIndices(ctx context.Context) error {
 	var open []string
 	for _, index := range found {
 		if !index.Open {
-			f.problem("index %s is closed on the source, and a snapshot of a closed index fails: open it, or leave it out", index.Name)
+			f.problem("index %s is closed on the source, and a snapshot of a closed "+
+				"index fails: open it, or leave it out", index.Name)
 			continue
 		}
 		open = append(open, index.Name)
 		if strings.HasPrefix(index.Name, ".") {
-			f.warnings = append(f.warnings, fmt.Sprintf("index %s belongs to Elasticsearch or to a plugin, which may create its own on the target or refuse the source's: "+
+			f.warnings = append(f.warnings, fmt.Sprintf("index %s belongs to Elasticsearch or to a plugin, which may create its own on the target or "+
+				"refuse the source's: "+
 				"leave it out unless you know that the target's version can use it", index.Name))
 		}
 		if f.to == nil {
@@ -282,7 +285,8 @@ func (f *preflight) targetIndices(ctx context.Context) error {
 	}
 	for _, name := range names {
 		if _, there := found[name]; there {
-			f.problemOfMigration("index %s exists on the target already, and the restore would overwrite it: delete it there if nobody needs it", name)
+			f.problemOfMigration("index %s exists on the target already, and the restore would overwrite it: delete it there "+
+				"if nobody needs it", name)
 		}
 	}
 	for _, name := range aliases {
@@ -300,7 +304,8 @@ func (f *preflight) throwAwayNames(ctx context.Context, names []string) error {
 	for _, name := range names {
 		renamed := f.run.TargetIndex(name)
 		if len(renamed) > migration.LongestIndexName {
-			f.problem("index %s can't be rehearsed: its throw-away name %s is longer than Elasticsearch's limit of %d bytes; "+
+			f.problem("index %s can't be rehearsed: its throw-away name %s is longer than "+
+				"Elasticsearch's limit of %d bytes; "+
 				"leave the index out of the rehearsal", name, renamed, migration.LongestIndexName)
 			continue
 		}
@@ -311,7 +316,8 @@ func (f *preflight) throwAwayNames(ctx context.Context, names []string) error {
 		return err
 	}
 	for _, taken := range append(slices.Sorted(maps.Keys(found)), aliases...) {
-		f.problem("the throw-away name %s is taken on the target: start the rehearsal again, it then uses other names", taken)
+		f.problem("the throw-away name %s is taken on the target: start the "+
+			"rehearsal again, it then uses other names", taken)
 	}
 	return nil
 }
@@ -345,7 +351,8 @@ func (f *preflight) aliases(ctx context.Context) error {
 		for _, index := range there {
 			switch {
 			case index.Name == alias:
-				f.problemOfMigration("%s is an alias of %s on the source and an index on the target, so a restore with that alias fails: "+
+				f.problemOfMigration("%s is an alias of %s on the source and an index on the target, so "+
+					"a restore with that alias fails: "+
 					"delete the index %s there, or set restore.excludeAliases",
 					alias, strings.Join(behind[alias], ", "), alias)
 			case !slices.Contains(behind[alias], index.Name):
@@ -353,7 +360,8 @@ func (f *preflight) aliases(ctx context.Context) error {
 			}
 		}
 		if len(elsewhere) > 0 {
-			f.warnings = append(f.warnings, fmt.Sprintf("alias %s points to %s on the target. After the restore it also points to %s, and searches find the documents of all: "+
+			f.warnings = append(f.warnings, fmt.Sprintf("alias %s points to %s on the target. After the restore it also points to %s, and searches "+
+				"find the documents of all: "+
 				"remove it there, or set restore.excludeAliases",
 				alias, strings.Join(elsewhere, ", "), strings.Join(behind[alias], ", ")))
 		}
@@ -392,7 +400,8 @@ func (f *preflight) disks(ctx context.Context) error {
 		f.warnings = append(f.warnings, fmt.Sprintf("the indices (%s) fill the target's disks (%s left) beyond %.0f %%, "+
 			"where Elasticsearch stops to allocate shards by default", size(during), size(disk.SumAvailable), lowWatermark*100))
 	case after > usable:
-		f.warnings = append(f.warnings, fmt.Sprintf("cutover sets the source's number of replicas. With these, the indices (%s) fill the target's disks (%s left) beyond %.0f %%", size(after), size(disk.SumAvailable), lowWatermark*100))
+		f.warnings = append(f.warnings, fmt.Sprintf("cutover sets the source's number of replicas. With these, the indices (%s) fill the "+
+			"target's disks (%s left) beyond %.0f %%", size(after), size(disk.SumAvailable), lowWatermark*100))
 	}
 	return nil
 }

@@ -226,7 +226,7 @@ func TestCopiesThatMayNotBeDeletedAreTold(t *testing.T) {
 	}})
 	passes(w, retryUnavailable, w.activities.DeleteCopies, w.run)
 
-	// A key that may not list uploads deletes objects all the same.
+	// A key that may not list uploads deletes objects anyway.
 	w.inOSS.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
 		if c.Op == "ListUploads" {
 			return memory.Failure(objectstore.Forbidden, c)

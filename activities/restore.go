@@ -69,7 +69,8 @@ func (r *restoring) visible(ctx context.Context) error {
 		info, err := r.client.Snapshot(ctx, r.repository, r.in.Snapshot.Name)
 		switch {
 		case err == nil && info.UUID != r.in.Snapshot.UUID:
-			return fail(migration.ErrorRepository, "read snapshot %s on %s: the target sees another snapshot of that name (UUID %s instead of %s)", info.Name, r.client.Host(), info.UUID, r.in.Snapshot.UUID)
+			return fail(migration.ErrorRepository, "read snapshot %s on %s: the target sees another snapshot of "+
+				"that name (UUID %s instead of %s)", info.Name, r.client.Host(), info.UUID, r.in.Snapshot.UUID)
 		case err == nil && !info.Complete():
 			return fail(migration.ErrorRepository, "read snapshot %s on %s: the target sees it as %s with %d of %d shards failed", info.Name, r.client.Host(), info.State, info.ShardsFailed, info.ShardsTotal)
 		case err == nil:
@@ -186,7 +187,8 @@ func (r *restoring) wanted(ctx context.Context) ([]string, error) {
 			continue
 		}
 		if !hasOurBlock(found[name]) {
-			return nil, fail(migration.ErrorTargetWritten, "restore index %s on %s: it is open for writes there, so somebody created or opened it since the last round", name, r.client.Host())
+			return nil, fail(migration.ErrorTargetWritten, "restore index %s on %s: it is open for writes there, so somebody created or opened it since "+
+				"the last round", name, r.client.Host())
 		}
 		toClose = append(toClose, name)
 	}
@@ -372,7 +374,8 @@ func (r *restoring) state(ctx context.Context) (shardsState, error) {
 			continue // a primary that moved since, or whose node was restarted
 		}
 		if v.Snapshot != r.in.Snapshot.Name {
-			return state, fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s: [%s][%d] is being restored from snapshot %s: check whether a second migration uses these indices", r.in.Snapshot.Name, r.client.Host(), v.Index, v.Shard, v.Snapshot)
+			return state, fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s: [%s][%d] is being restored from snapshot %s: check whether a "+
+				"second migration uses these indices", r.in.Snapshot.Name, r.client.Host(), v.Index, v.Shard, v.Snapshot)
 		}
 		state.restored += v.BytesRecovered
 		state.reused += v.BytesReused
@@ -448,7 +451,8 @@ func (r *restoring) abandon(ctx context.Context, failed []failedShard) error {
 		r.repeated = true
 		clear(r.first)
 		clear(r.refused)
-		activity.GetLogger(ctx).Warn("shards could not be restored; their indices were deleted on the target and are restored again", "snapshot", r.in.Snapshot.Name, "shards", reasons)
+		activity.GetLogger(ctx).Warn("shards could not be restored; their indices were deleted on "+
+			"the target and are restored again", "snapshot", r.in.Snapshot.Name, "shards", reasons)
 		return errOnceMore
 	}
 	return fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s, twice: %s%s", r.in.Snapshot.Name, r.client.Host(),

@@ -88,7 +88,7 @@ func TestRestoreWaitsForAnother(t *testing.T) {
 }
 
 // On 5.x a failed shard holds the slot until its index is deleted.
-func TestShardThatFailsIsAnErrorAndItsIndexIsRestoredAnew(t *testing.T) {
+func TestShardThatFailsIsAnErrorAndItsIndexIsRestoredAgain(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
 	request := w.restoreRequest(w.snapshot("s"))

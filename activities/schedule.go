@@ -143,10 +143,12 @@ func (s *schedule) obstacle(at side, now time.Time, window time.Duration) []obst
 		return nil
 	}
 	if window+2*s.slack >= s.interval {
-		return []obstacle{{hopeless: true, why: fmt.Sprintf("the predicted window of %s doesn't fit between two automatic snapshots in repository %s on the %s: "+
+		return []obstacle{{hopeless: true, why: fmt.Sprintf("the predicted window of %s doesn't fit between two automatic "+
+			"snapshots in repository %s on the %s: "+
 			"one begins every %s, the next at about %s",
 			migration.Duration(window.Round(time.Second)), s.repository, at, migration.Duration(s.interval.Round(time.Second)), clockTime(next))}}
 	}
-	return []obstacle{{why: fmt.Sprintf("an automatic snapshot in repository %s on the %s begins at about %s, within the predicted window of %s",
+	return []obstacle{{why: fmt.Sprintf("an automatic snapshot in repository %s on the %s begins at about %s, within the predicted "+
+		"window of %s",
 		s.repository, at, clockTime(next), migration.Duration(window.Round(time.Second)))}}
 }

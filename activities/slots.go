@@ -242,7 +242,8 @@ func (s *slot) warnings(now time.Time) (all []string) {
 		}
 	}
 	if len(s.automatic) == 0 {
-		all = append(all, fmt.Sprintf("the %s has no known repository of automatic snapshots (%s): if it takes any, snapferry doesn't predict them",
+		all = append(all, fmt.Sprintf("the %s has no known repository of automatic snapshots (%s): if it takes any, snapferry "+
+			"doesn't predict them",
 			s.at, strings.Join(automaticRepositories[s.at], ", ")))
 	}
 	if len(s.others) > 0 && !predicted {

@@ -206,7 +206,7 @@ func TestAWindowThatNeverFits(t *testing.T) {
 	require.LessOrEqual(t, waited, time.Minute+slotPace)
 }
 
-// What can't be seen or predicted is said, and not waited for.
+// What can't be read or predicted becomes a warning, and is not waited for.
 func TestAutomaticSnapshotsThatAreNotPredicted(t *testing.T) {
 	for name, test := range map[string]struct {
 		world func(*world)
@@ -218,7 +218,7 @@ func TestAutomaticSnapshotsThatAreNotPredicted(t *testing.T) {
 		"switched off":           {func(w *world) { w.from.Automatic("cs-automated", w.hourly(5, 5*time.Hour)...) }, []string{"none began since 2023-11-14T17:13:20Z, although one began every 1h before"}},
 		"other repositories":     {func(w *world) { w.to.Automatic("nightly", w.hourly(5, 59*time.Minute)...) }, []string{"doesn't predict snapshots in other repositories of the target: nightly"}},
 		"unreadable, for good":   {refuseList(100, http.StatusInternalServerError, "repository_exception", "[cs-automated] corrupt"), []string{"cs-automated on the source can't be predicted", "corrupt"}},
-		"gone meanwhile":         {refuseList(100, http.StatusNotFound, "repository_missing_exception", "[cs-automated] missing"), []string{"there is no such repository"}},
+		"deleted since":          {refuseList(100, http.StatusNotFound, "repository_missing_exception", "[cs-automated] missing"), []string{"there is no such repository"}},
 		"unreadable, unknown":    {refuseList(100, http.StatusInternalServerError, "null_pointer_exception", ""), []string{"cs-automated on the source can't be predicted", "null_pointer_exception"}},
 		"repositories not shown": {refuse("GET /_snapshot", "not allowed"), []string{"the repositories of the source can't be listed, so only cs-automated, cs-automated-enc were checked", "not allowed"}},
 		"nothing shown at all": {func(w *world) {

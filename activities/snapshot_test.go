@@ -88,7 +88,7 @@ func TestSnapshotOfAnIndexThatIsGone(t *testing.T) {
 	request := w.snapshotRequest("s")
 	request.Indices = []string{"movies", "gone"}
 	refused(w, migration.ErrorSnapshotFailed, w.activities.TakeSnapshot, request, "gone")
-	require.True(t, migration.ErrorSnapshotFailed.TakesNewSnapshot(), "which resolves the indices anew")
+	require.True(t, migration.ErrorSnapshotFailed.TakesNewSnapshot(), "which resolves the indices again")
 }
 
 func TestIndexThatVanishesWhileTheSlotIsAwaited(t *testing.T) {

@@ -61,7 +61,8 @@ func (a *Activities) CloseTarget(ctx context.Context, in migration.CloseRequest)
 			}
 		}
 		if len(toDelete) > 0 {
-			activity.GetLogger(ctx).Warn("the target's indices are not those that the last round left; they are deleted, and the next restore restores them completely", "indices", toDelete)
+			activity.GetLogger(ctx).Warn("the target's indices are not those that the last round left; they are deleted, and the next "+
+				"restore restores them completely", "indices", toDelete)
 			if err := a.whenFree(ctx, p, func() error { return client.DeleteIndices(ctx, toDelete) }); err != nil {
 				return none{}, err
 			}
@@ -132,23 +133,23 @@ func untouched(ctx context.Context, client *elastic.Client, in migration.CloseRe
 		return nil
 	}
 	var written []string
-	var whole []elastic.Index
+	var restored []elastic.Index
 	for _, index := range open {
 		switch {
 		case !origins[index.Name].restoring:
-			whole = append(whole, index)
+			restored = append(restored, index)
 		case !hasOurBlock(index):
 			written = append(written, index.Name+" (it is being restored, and lacks the write block)")
 		}
 		// An index that is still being restored behind our block took no writes. It has no
 		// counters for some of its shards.
 	}
-	if len(whole) > 0 {
-		counted, err := counters(ctx, client, whole)
+	if len(restored) > 0 {
+		counted, err := counters(ctx, client, restored)
 		if err != nil {
 			return err
 		}
-		for _, index := range whole {
+		for _, index := range restored {
 			now, expected := counted[index.Name], in.Expected[index.Name]
 			switch {
 			case now == expected:

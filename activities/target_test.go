@@ -94,7 +94,7 @@ func TestRestoreInDoubtAndARestartOfTheTarget(t *testing.T) {
 	require.False(t, w.to.IsOpen("movies"))
 }
 
-// A restore that was given up runs on by itself: its shards have no counters yet.
+// A restore that was given up still runs: its shards have no counters yet.
 func TestCloseTargetWhileARestoreRunsOn(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
@@ -108,9 +108,9 @@ func TestCloseTargetWhileARestoreRunsOn(t *testing.T) {
 	require.Empty(t, w.to.Requests("DELETE /*"))
 }
 
-// An index was lost in a restore and restored anew, so that it has another UUID
+// An index failed in a restore and was restored again, so that it has another UUID
 // than expected, and the workflow never heard of that.
-func TestIndexThatWasRestoredAnewUnseen(t *testing.T) {
+func TestIndexThatWasRestoredAgainUnseen(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
 	opened := w.round("s")

@@ -239,7 +239,8 @@ func setInRepository(ctx context.Context, client *elastic.Client, run migration.
 	}
 	for _, hidden := range found.Hidden() {
 		if _, known := fixed.Settings[hidden]; !known {
-			return fail(migration.ErrorRefused, "change repository %s on %s: its setting %s is not the plan's, may hold a secret, and would be lost: "+
+			return fail(migration.ErrorRefused, "change repository %s on %s: its setting %s is not the plan's, may "+
+				"hold a secret, and would be lost: "+
 				"remove that setting, or set %s yourself",
 				run.RepositoryName(), client.Host(), hidden, setting)
 		}

@@ -34,8 +34,8 @@ func (w *world) repositorySettings() (source, target map[string]any) {
 	return source, target
 }
 
-// Whatever stood there stands there afterwards, and nothing else changes meanwhile.
-func TestThrottlesAreLiftedAndPutBack(t *testing.T) {
+// Whatever was set before is set afterwards, and nothing else changes.
+func TestThrottlesAreRaisedAndRestored(t *testing.T) {
 	for name, test := range map[string]struct {
 		version  string
 		byHand   func(*world)
@@ -101,7 +101,7 @@ func TestThrottlesAreLiftedAndPutBack(t *testing.T) {
 }
 
 // An attempt that changed the first limit and died leaves nothing wrong behind: the second does the rest.
-func TestThrottlesAreLiftedInTwoAttempts(t *testing.T) {
+func TestThrottlesAreRaisedInTwoAttempts(t *testing.T) {
 	w := newWorld(t)
 	w.to.Version = "7.17.28"
 	w.prepared()

@@ -184,7 +184,8 @@ func (v *verifying) index(ctx context.Context, index migration.Index) (migration
 	}
 	result.Checksum = hex(source)
 	if source != target {
-		differs("the checksum over type, id, routing and version is %s on the source (%d documents) and %s on the target (%d documents)", hex(source), source.Docs, hex(target), target.Docs)
+		differs("the checksum over type, id, routing and version is %s on the source (%d documents) and %s "+
+			"on the target (%d documents)", hex(source), source.Docs, hex(target), target.Docs)
 	}
 	return result, nil
 }

@@ -213,7 +213,7 @@ func refusal(w *world, want migration.ErrorType, method, in any, says ...string)
 	return failure
 }
 
-// passes runs an activity that has to fail with an error that a retry mends.
+// passes runs an activity that has to fail with an error that a retry may fix.
 func passes(w *world, want string, method, in any) {
 	w.t.Helper()
 	_, err := do[any](w, method, in)

@@ -248,7 +248,7 @@ func TestChecksumReportsProgressAndStopsWhenCancelled(t *testing.T) {
 	}})
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, []int64{20, 40, 60}, seen)
-	assert.Empty(t, server.open, "the scroll is cleared all the same")
+	assert.Empty(t, server.open, "the scroll is cleared anyway")
 }
 
 func TestChecksumOfAnEmptyIndexAsksForNoSlices(t *testing.T) {

@@ -91,16 +91,22 @@ var (
 	notAllowed = regexp.MustCompile(`^Your request: .* is not allowed`)
 	noHandler  = regexp.MustCompile(`(?i)^no handler found for uri|^Incorrect HTTP method for uri`)
 	// storeBusy matches an object store that throttles, or a timeout, as the cause of a repository's failure: a retry may fix it.
-	storeBusy = regexp.MustCompile(`(?i)slow ?down|reduce your request rate|qps ?limit|status code: 50[0234]|timed out|timeout|connection (reset|refused)|service ?unavailable`)
+	storeBusy = regexp.MustCompile(`(?i)slow ?down|reduce your request rate|qps ?limit|status code: 50[0234]|timed out|timeout|` +
+		`connection (reset|refused)|service ?unavailable`)
 	// storeRefusal matches what a store says of a wrong key, a missing permission, a wrong bucket or an unknown name.
-	storeRefusal = regexp.MustCompile(`(?i)access ?denied|forbidden|InvalidAccessKeyId|SignatureDoesNotMatch|InvalidSecurityToken|Expired ?Token|not authorized|` +
-		`RequestTimeTooSkewed|NoSuchBucket|NoSuchKey|InvalidBucketName|bucket does not exist|key does not exist|credentials|UserDisable|status code: 4\d\d|corrupt`)
+	storeRefusal = regexp.MustCompile(`(?i)access ?denied|forbidden|InvalidAccessKeyId|SignatureDoesNotMatch|` +
+		`InvalidSecurityToken|Expired ?Token|not authorized|RequestTimeTooSkewed|NoSuchBucket|NoSuchKey|` +
+		`InvalidBucketName|bucket does not exist|key does not exist|credentials|UserDisable|` +
+		`status code: 4\d\d|corrupt`)
 	// storeTrouble matches what the stores' SDKs and the network say of a single failure.
-	storeTrouble = regexp.MustCompile(`(?i)internal ?error|failed to respond|name resolution|UnknownHost|premature end|unable to execute http request|` +
-		`broken pipe|(connection|stream|socket) (was |is |has been )?(closed|aborted)|connection pool|no route to host|unreachable`)
+	storeTrouble = regexp.MustCompile(`(?i)internal ?error|failed to respond|name resolution|UnknownHost|premature end|` +
+		`unable to execute http request|broken pipe|(connection|stream|socket) (was |is |has been )?(closed|aborted)|` +
+		`connection pool|no route to host|unreachable`)
 	// storeCause matches the types of causes that come from an SDK or the network, and no type of Elasticsearch's own.
-	storeCause = regexp.MustCompile(`^(o_s_s_exception|client_exception|service_exception|amazon_\w*exception|sdk_\w*exception|(unchecked_)?i_o_exception|` +
-		`connection_closed_exception|connect_exception|no_http_response_exception|http_host_connect_exception|socket_\w*exception|s_s_l_\w*exception|unknown_host_exception|e_o_f_exception)\b`)
+	storeCause = regexp.MustCompile(`^(o_s_s_exception|client_exception|service_exception|amazon_\w*exception|` +
+		`sdk_\w*exception|(unchecked_)?i_o_exception|connection_closed_exception|connect_exception|` +
+		`no_http_response_exception|http_host_connect_exception|socket_\w*exception|s_s_l_\w*exception|` +
+		`unknown_host_exception|e_o_f_exception)\b`)
 )
 
 // refusedForGood are exceptions that 5.x to 7.x answer with 500 although a repeat can't help.

@@ -67,7 +67,7 @@ func TestRefusalsAreClassified(t *testing.T) {
 			assert.Equal(t, c.want, elastic.KindOf(fmt.Errorf("round 3: %w", err)))
 			assert.ErrorContains(t, err, c.text)
 			assert.ErrorContains(t, err, "create snapshot mig/s1 on "+client.Host())
-			assert.Len(t, fake.lines(), 1, "nothing repeats by itself")
+			assert.Len(t, fake.lines(), 1, "nothing is repeated automatically")
 		})
 	}
 }

@@ -18,7 +18,7 @@ func TestPresentTellsIndicesAliasesAndAbsentNamesApart(t *testing.T) {
 	indices, aliases, err := client.Present(t.Context(), []string{"a", "b", "films", "more", "gone", "lost"})
 	require.NoError(t, err)
 	assert.Equal(t, []string{"films", "more"}, aliases)
-	require.Len(t, indices, 2, "one was deleted meanwhile")
+	require.Len(t, indices, 2, "one was deleted between the requests")
 	assert.True(t, indices["a"].Open)
 	assert.Equal(t, "u1", indices["a"].UUID)
 	assert.Equal(t, "true", indices["a"].Blocks["index.blocks.write"])

@@ -111,7 +111,7 @@ func TestEveryRequestIsSigned(t *testing.T) {
 	require.NoError(t, err)
 	defer client.Close()
 
-	// The first request finds the credentials expired; its body must arrive again, signed anew.
+	// The first request finds the credentials expired; its body must arrive again, with a new signature.
 	require.NoError(t, client.CreateSnapshot(t.Context(), "mig", "s1", []string{"a", "b"}))
 	assert.Equal(t, 1, provider.invalidated)
 	_, err = client.Info(t.Context())

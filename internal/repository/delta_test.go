@@ -86,7 +86,7 @@ func TestShardDeltaRefusesNames(t *testing.T) {
 	require.Error(t, err)
 }
 
-// Random lives of a cluster: whatever was created, merged, deleted and created anew, a target that copies each round's delta
+// Random lives of a cluster: whatever was created, merged, deleted and created again, a target that copies each round's delta
 // and metadata in the order of publishing holds after each round every snapshot whole, byte by byte.
 func TestRoundsLeaveTheTargetWhole(t *testing.T) {
 	for _, options := range []rt.Options{{}, {Compress: true, ChunkSize: 64}, {Layout: rt.Layout710}, {Layout: rt.Layout710, Compress: true, ChunkSize: 100}} {

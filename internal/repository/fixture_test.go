@@ -381,8 +381,8 @@ func namesComeBack(t *testing.T, version string) {
 	assert.Positive(t, skipped)
 }
 
-// An index that was deleted and created anew under its name keeps its id in the repository, even with more shards.
-func TestRealIndexCreatedAnew(t *testing.T) {
+// An index that was deleted and created again under its name keeps its id in the repository, even with more shards.
+func TestRealIndexCreatedAgain(t *testing.T) {
 	objects := fixture(t, "5.5.2-plain.tar.gz")
 	root := rootOf(t, objects)
 	shards := map[string]int{}

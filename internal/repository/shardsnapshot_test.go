@@ -215,7 +215,7 @@ func FuzzParseShardSnapshot(f *testing.F) {
 	f.Add(rt.Smile(rt.Object{{Name: "name", Value: "s"}, {Name: "files", Value: []any{entry("part_size", 1)}}}), false)
 	limits := repository.Limits{MaxBody: 1 << 20, MaxBlobs: 1000}
 	f.Fuzz(func(t *testing.T, body []byte, compress bool) {
-		// Framed anew, since a fuzzer doesn't find checksums.
+		// Framed again, since a fuzzer doesn't find checksums.
 		s, err := limits.ParseShardSnapshot(rt.Frame("snapshot", body, compress))
 		if err != nil {
 			return

@@ -56,7 +56,8 @@ func NewBuffers(limit int64) (*Buffers, error) {
 		limit = DefaultMemory
 	}
 	if limit < LeastMemory {
-		return nil, fmt.Errorf("the memory limit of the copy is %d bytes: it must be at least %d (%d KiB), or 0 for the default of %d MiB",
+		return nil, fmt.Errorf("the memory limit of the copy is %d bytes: it must be at least %d (%d KiB), or 0 for the "+
+			"default of %d MiB",
 			limit, LeastMemory, LeastMemory>>10, DefaultMemory>>20)
 	}
 	size := min(int64(1)<<(bits.Len64(uint64(limit/4))-1), largestSlab)

@@ -137,7 +137,7 @@ type chaoticSink struct {
 	*chaos
 }
 
-// write draws for a request with a body, before it is sent and after it was carried out.
+// write draws for a request with a body, before it is sent and after it was executed.
 func (s chaoticSink) write(op, key string, body io.Reader, size int64, carryOut func(io.Reader) error) (wrong bool, err error) {
 	switch way := s.draw(key, throttled, reset); way {
 	case throttled:

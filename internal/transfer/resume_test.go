@@ -262,7 +262,7 @@ func TestChangedSourceEndsItsUpload(t *testing.T) {
 	}
 }
 
-// A key without the right to list uploads copies all the same, and is refused once.
+// A key without the right to list uploads copies anyway, and is refused once.
 func TestListingUploadsIsForbidden(t *testing.T) {
 	w := newWorld(t)
 	w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {

@@ -135,10 +135,13 @@ func (r *Rig) Status(ctx context.Context, workflowID string) (migration.Status, 
 	return status, value.Get(&status)
 }
 
+// looks is how often Await asks for a status. Each answer is work for server and worker, who have a migration to run.
+const looks = 200 * time.Millisecond
+
 // Await waits until a migration's status is as asked. It gives up when ctx ends, when the migration has ended otherwise, or when
 // it needs attention and the condition does not ask for that; the error says where it stood.
 func (r *Rig) Await(ctx context.Context, workflowID string, condition func(migration.Status) bool) (migration.Status, error) {
-	ticker := time.NewTicker(50 * time.Millisecond)
+	ticker := time.NewTicker(looks)
 	defer ticker.Stop()
 	var last migration.Status
 	for {

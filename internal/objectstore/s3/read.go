@@ -206,7 +206,8 @@ func (s *Source) beginsAt(full, contentRange string, offset int64) error {
 		return nil
 	}
 	return s.fail(objectstore.Invalid, "GetObject", full,
-		fmt.Sprintf("asked for bytes from %d on, but the answer's range is %q: the server or proxy there must support ranges", offset, contentRange))
+		fmt.Sprintf("asked for bytes from %d on, but the answer's range is %q: the server or proxy there must "+
+			"support ranges", offset, contentRange))
 }
 
 // quote makes an ETag a header's value; nil for none.
