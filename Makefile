@@ -70,7 +70,7 @@ build: ## build worker and starter into .lab/bin (VERSION=v1.2.3 names the relea
 	go build $(LDFLAGS) -o $(BIN)/starter ./starter
 
 .PHONY: fmt
-fmt: lint-tools ## format the Go code: gofumpt, and lines of at most 120 columns
+fmt: lint-tools ## format the Go code with gofumpt
 	$(BIN)/golangci-lint fmt
 
 .PHONY: lint

@@ -1,13 +1,14 @@
-// Package activities is what the workflow calls: each method of [Activities] and [Copier] is one step of
-// a migration on real clusters and buckets.
+// Package activities is what the workflow calls: each method of [Activities] and [Copier] is one
+// step of a migration on real clusters and buckets.
 //
-// Temporal runs an activity at least once: a worker may die after it has changed something and before it
-// could report that. So every activity first reads the state of the cluster, and may run twice without
-// harm. It adopts what an earlier attempt began, and leaves alone what that attempt finished.
+// Temporal runs an activity at least once: a worker may die after it has changed something and
+// before it could report that. So every activity first reads the state of the cluster, and may run
+// twice without harm. It adopts what an earlier attempt began, and leaves alone what that attempt
+// finished.
 //
-// A file holds one concern: the snapshot, the restore, the freeze, the verification and so on. perform
-// (heartbeat.go) runs each of them: it sends heartbeats and ends the work when the activity is cancelled.
-// errors.go alone decides which failures a retry may fix, and what a person is told.
+// A file holds one concern: the snapshot, the restore, the freeze, the verification and so on.
+// perform (heartbeat.go) runs each of them: it sends heartbeats and ends the work when the activity
+// is cancelled. errors.go alone decides which failures a retry may fix, and what a person is told.
 package activities
 
 import (
@@ -32,8 +33,8 @@ const (
 	onTarget side = "target"
 )
 
-// Activities are all steps except the copy. The fields are what they need of the outside, so that tests
-// can replace it.
+// Activities are all steps except the copy. The fields are what they need of the outside, so that
+// tests can replace it.
 type Activities struct {
 	heart
 	cluster func(context.Context, side, migration.Run) (*elastic.Client, error)

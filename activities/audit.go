@@ -7,8 +7,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// AuditRepositories compares the repository in OSS with the one in S3 and writes nothing. What it finds
-// is the result, however bad. See [audit.Run].
+// AuditRepositories compares the repository in OSS with the one in S3 and writes nothing. What it
+// finds is the result, however bad. See [audit.Run].
 //
 // It fails with ErrorMissing if there is nothing to compare, with ErrorRepository if the root in S3
 // can't be understood, and with ErrorRefused if the repository is of Elasticsearch 1.x.

@@ -18,14 +18,16 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// What a worker copies between real protocols a worker finds complete there, shallow and deep, also where S3's objects
-// were uploaded in parts. It finds an object that was replaced by another one of the same size.
+// What a worker copies between real protocols a worker finds complete there, shallow and deep, also
+// where S3's objects were uploaded in parts. It finds an object that was replaced by another one of
+// the same size.
 func TestLabAudit(t *testing.T) {
 	l, run := startStores(t)
 	oss, client := l.OSS.Server, storesClient(l)
 
 	cluster := repositorytest.New(1, repositorytest.Options{Compress: true})
-	uuid := cluster.Snapshot("r0", repositorytest.CreateIndex("movies", 2), repositorytest.AddSegments("movies", 20, 5000),
+	uuid := cluster.Snapshot("r0", repositorytest.CreateIndex("movies", 2),
+		repositorytest.AddSegments("movies", 20, 5000),
 		repositorytest.AddSegments("movies", 1, 12<<20), repositorytest.AddSegments("movies", 1, 60<<20))
 	for key, data := range cluster.Objects() {
 		upload(t, client, l.S3.Bucket, run.SourceBasePath()+"/"+key, data)
@@ -40,17 +42,20 @@ func TestLabAudit(t *testing.T) {
 		env.RegisterActivity(copier.AuditRepositories)
 		return env
 	}
-	_, err := environment().ExecuteActivity(copier.CopySnapshot, migration.CopyRequest{Run: run, BaseGeneration: -1, Snapshot: migration.Snapshot{Name: "r0", UUID: uuid}})
+	_, err := environment().ExecuteActivity(copier.CopySnapshot,
+		migration.CopyRequest{Run: run, BaseGeneration: -1, Snapshot: migration.Snapshot{Name: "r0", UUID: uuid}})
 	require.NoError(t, err)
 
 	audit := func(deep bool) migration.AuditReport {
 		oss.ResetCounts()
 		began := time.Now()
-		value, err := environment().ExecuteActivity(copier.AuditRepositories, migration.AuditRequest{Plan: run.Plan, Token: run.Token, Deep: deep})
+		value, err := environment().ExecuteActivity(copier.AuditRepositories,
+			migration.AuditRequest{Plan: run.Plan, Token: run.Token, Deep: deep})
 		require.NoError(t, err)
 		var report migration.AuditReport
 		require.NoError(t, value.Get(&report))
-		t.Logf("deep %v: whole %v, read %d bytes in %v, OSS was asked %v", deep, report.Whole, report.BytesRead, time.Since(began).Round(time.Millisecond), oss.Counts())
+		t.Logf("deep %v: whole %v, read %d bytes in %v, OSS was asked %v", deep, report.Whole, report.BytesRead,
+			time.Since(began).Round(time.Millisecond), oss.Counts())
 		return report
 	}
 	for _, deep := range []bool{false, true} {

@@ -51,7 +51,8 @@ func TestAuditOfWhatTheCopyLeaves(t *testing.T) {
 	for name, w := range worlds {
 		t.Run(name, func(t *testing.T) {
 			uuids := []string{
-				w.take("r0", repositorytest.CreateIndex("movies", 3), repositorytest.CreateIndex("books", 1), repositorytest.AddSegments("movies", 3, 900)),
+				w.take("r0", repositorytest.CreateIndex("movies", 3), repositorytest.CreateIndex("books", 1),
+					repositorytest.AddSegments("movies", 3, 900)),
 				w.take("r1", repositorytest.AddSegments("movies", 1, 900)),
 				w.take("r2", repositorytest.Merge("movies")),
 			}

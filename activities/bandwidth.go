@@ -11,8 +11,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// SetMemory bounds what all copies of this worker hold of blobs, in bytes; 0 is
-// the default of 128 MiB. Before the worker starts.
+// SetMemory bounds what all copies of this worker hold of blobs, in bytes; 0 is the default of 128
+// MiB. Before the worker starts.
 func (c *Copier) SetMemory(bytes int64) error {
 	buffers, err := transfer.NewBuffers(bytes)
 	if err == nil {
@@ -21,19 +21,19 @@ func (c *Copier) SetMemory(bytes int64) error {
 	return err
 }
 
-// SetBandwidth bounds what all copies of this worker together read from S3, in
-// bytes per second; 0 is no limit. It holds at once, also for what is under way.
+// SetBandwidth bounds what all copies of this worker together read from S3, in bytes per second; 0
+// is no limit. It holds at once, also for what is under way.
 func (c *Copier) SetBandwidth(bytesPerSecond int64) { c.moving.Limits[0].Set(bytesPerSecond) }
 
 // Stats count what the copies of this worker have met.
 func (c *Copier) Stats() *transfer.Stats { return c.moving.Stats }
 
-// bandwidthInterval is how often an activity asks for its share of the
-// migration's limit, which changes with the number of pages under way.
+// bandwidthInterval is how often an activity asks for its share of the migration's limit, which
+// changes with the number of pages under way.
 const bandwidthInterval = 5 * time.Second
 
-// askForBandwidth asks the workflow, since nothing else can tell an activity
-// anything while it runs.
+// askForBandwidth asks the workflow, since nothing else can tell an activity anything while it
+// runs.
 func askForBandwidth(ctx context.Context) (int64, error) {
 	execution := activity.GetInfo(ctx).WorkflowExecution
 	ctx, cancel := context.WithTimeout(ctx, bandwidthInterval)
@@ -46,9 +46,9 @@ func askForBandwidth(ctx context.Context) (int64, error) {
 	return share, err
 }
 
-// followBandwidth keeps a limit at this activity's share of the migration's. If
-// the workflow can't be asked, it stays at what was known last: at first the
-// share of as many pages as there may be. The function ends it.
+// followBandwidth keeps a limit at this activity's share of the migration's. If the workflow can't
+// be asked, it stays at what was known last: at first the share of as many pages as there may be.
+// The function ends it.
 func (c *Copier) followBandwidth(ctx context.Context, plan migration.Copy) (*transfer.Limit, func()) {
 	var first int64 // 0 is no limit
 	if most := plan.Bandwidth.Bytes(); most > 0 {

@@ -13,8 +13,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// An activity holds to its share of the migration's limit as the workflow tells
-// it, and to what it was told last while nobody answers.
+// An activity holds to its share of the migration's limit as the workflow tells it, and to what it
+// was told last while nobody answers.
 func TestBandwidthFollowsTheWorkflow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex

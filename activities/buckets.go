@@ -14,8 +14,8 @@ import (
 type buckets interface {
 	source(context.Context, migration.Run) (sourceBucket, error)
 	target(context.Context, migration.Run) (targetBucket, error)
-	// createTarget creates the OSS bucket, private and of class Standard. It succeeds
-	// if the bucket exists and is ours.
+	// createTarget creates the OSS bucket, private and of class Standard. It succeeds if the bucket
+	// exists and is ours.
 	createTarget(context.Context, migration.Run) error
 }
 
@@ -31,7 +31,8 @@ func (b sourceBucket) problem(run migration.Run) string {
 	case !b.exists:
 		return fmt.Sprintf("S3 bucket %s does not exist, or belongs to somebody else", plan.Bucket)
 	case b.region != "" && b.region != plan.Region:
-		return fmt.Sprintf("S3 bucket %s is in region %s, but source.repository.region says %s", plan.Bucket, b.region, plan.Region)
+		return fmt.Sprintf("S3 bucket %s is in region %s, but source.repository.region says %s", plan.Bucket, b.region,
+			plan.Region)
 	}
 	return ""
 }
@@ -44,7 +45,8 @@ type targetBucket struct {
 	location     string // its region with oss- in front; empty if the service doesn't tell
 }
 
-// coldClasses are storage classes whose objects must be restored before a read (OSS: RestoreObject).
+// coldClasses are storage classes whose objects must be restored before a read (OSS:
+// RestoreObject).
 var coldClasses = []string{"Archive", "ColdArchive", "DeepColdArchive"}
 
 func (b targetBucket) problem(run migration.Run) string {
@@ -56,7 +58,8 @@ func (b targetBucket) problem(run migration.Run) string {
 	case !b.exists:
 		return fmt.Sprintf("OSS bucket %s does not exist: create it, or set target.repository.createBucket", bucket)
 	case b.location != "" && planned != "" && withoutOSS(b.location) != planned:
-		return fmt.Sprintf("OSS bucket %s is in region %s, but target.repository.region says %s", bucket, withoutOSS(b.location), planned)
+		return fmt.Sprintf("OSS bucket %s is in region %s, but target.repository.region says %s", bucket,
+			withoutOSS(b.location), planned)
 	case b.acl != "" && b.acl != "private":
 		return fmt.Sprintf("OSS bucket %s can be read by others (%s), and a snapshot holds every document: make the "+
 			"bucket private", bucket, b.acl)
@@ -95,7 +98,10 @@ func (cloudBuckets) target(ctx context.Context, run migration.Run) (targetBucket
 	if objectstore.KindOf(err) == objectstore.BucketMissing {
 		return targetBucket{}, nil
 	}
-	return targetBucket{exists: err == nil, acl: info.ACL, storageClass: info.StorageClass, location: info.Location}, err
+	return targetBucket{
+		exists: err == nil, acl: info.ACL, storageClass: info.StorageClass,
+		location: info.Location,
+	}, err
 }
 
 func (cloudBuckets) createTarget(ctx context.Context, run migration.Run) error {

@@ -13,8 +13,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// clusters keeps one client for each cluster and credential, so that the short
-// steps of the frozen window find open connections.
+// clusters keeps one client for each cluster and credential, so that the short steps of the frozen
+// window find open connections.
 type clusters struct {
 	mu      sync.Mutex
 	clients map[string]*elastic.Client
@@ -22,8 +22,8 @@ type clusters struct {
 
 func newClusters() *clusters { return &clusters{clients: map[string]*elastic.Client{}} }
 
-// get reads the plan's secrets each time, since somebody may replace them while a
-// migration runs. Its errors are classified.
+// get reads the plan's secrets each time, since somebody may replace them while a migration runs.
+// Its errors are classified.
 func (c *clusters) get(ctx context.Context, at side, run migration.Run) (*elastic.Client, error) {
 	endpoint, auth := run.Plan.Source.Endpoint, run.Plan.Source.Auth
 	if at == onTarget {
@@ -56,10 +56,9 @@ func (c *clusters) get(ctx context.Context, at side, run migration.Run) (*elasti
 	return client, nil
 }
 
-// repositoryKey is the key that the target cluster reads OSS with. OSS quotes the
-// id of the key when it refuses a request, and the cluster quotes OSS, to any
-// worker. A secret that this worker lacks can't be hidden: the step that needs it
-// reports that.
+// repositoryKey is the key that the target cluster reads OSS with. OSS quotes the id of the key
+// when it refuses a request, and the cluster quotes OSS, to any worker. A secret that this worker
+// lacks can't be hidden: the step that needs it reports that.
 func repositoryKey(r migration.TargetRepository) (parts []string) {
 	for _, ref := range []migration.SecretRef{r.AccessKeyID, r.SecretAccessKey} {
 		if value, err := resolveSecret(ref); err == nil {
@@ -69,7 +68,9 @@ func repositoryKey(r migration.TargetRepository) (parts []string) {
 	return parts
 }
 
-func connect(ctx context.Context, at side, endpoint string, auth migration.Auth, password string, hidden []string) (*elastic.Client, error) {
+func connect(ctx context.Context, at side, endpoint string, auth migration.Auth, password string,
+	hidden []string,
+) (*elastic.Client, error) {
 	settings := elastic.Config{Endpoint: endpoint, Redact: hidden}
 	switch auth.Type {
 	case migration.AuthBasic:

@@ -14,8 +14,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// Copier are the steps that read S3 and OSS and no cluster: the copy, which is package ferry, and the
-// audit. They are apart from [Activities], because copy workers may stand elsewhere.
+// Copier are the steps that read S3 and OSS and no cluster: the copy, which is package ferry, and
+// the audit. They are apart from [Activities], because copy workers may stand elsewhere.
 type Copier struct {
 	heart
 	source func(context.Context, migration.Run) (objectstore.Source, error)
@@ -34,8 +34,11 @@ func NewCopier() *Copier {
 	return &Copier{
 		heart:  heart{heartbeat: activity.RecordHeartbeat, beat: time.Second},
 		source: stores.source, sink: stores.sink,
-		moving: transfer.Options{Buffers: transfer.DefaultBuffers(), Limits: []*transfer.Limit{{}}, Stats: &transfer.Stats{}},
-		ask:    askForBandwidth,
+		moving: transfer.Options{
+			Buffers: transfer.DefaultBuffers(), Limits: []*transfer.Limit{{}},
+			Stats: &transfer.Stats{},
+		},
+		ask: askForBandwidth,
 	}
 }
 
@@ -44,54 +47,61 @@ func (c *Copier) Register(registry worker.ActivityRegistry) {
 	registry.RegisterActivityWithOptions(c.CopySnapshot, activity.RegisterOptions{Name: migration.ActivityCopySnapshot})
 	registry.RegisterActivityWithOptions(c.CopyShards, activity.RegisterOptions{Name: migration.ActivityCopyShards})
 	registry.RegisterActivityWithOptions(c.CopyPage, activity.RegisterOptions{Name: migration.ActivityCopyPage})
-	registry.RegisterActivityWithOptions(c.PublishSnapshot, activity.RegisterOptions{Name: migration.ActivityPublishSnapshot})
+	registry.RegisterActivityWithOptions(c.PublishSnapshot,
+		activity.RegisterOptions{Name: migration.ActivityPublishSnapshot})
 	registry.RegisterActivityWithOptions(c.AuditRepositories, activity.RegisterOptions{Name: migration.ActivityAudit})
 }
 
 // CopySnapshot copies a snapshot to OSS and publishes it, if its delta fits a page; else it returns
 // the pages. See [ferry.Ferry.Copy].
 //
-// It fails with ErrorSnapshotUnusable if the snapshot isn't complete in S3, and with ErrorRepository
-// if somebody else wrote to either repository. Nothing is deleted.
+// It fails with ErrorSnapshotUnusable if the snapshot isn't complete in S3, and with
+// ErrorRepository if somebody else wrote to either repository. Nothing is deleted.
 func (c *Copier) CopySnapshot(ctx context.Context, request migration.CopyRequest) (migration.CopyResult, error) {
 	request.Again = request.Again || repeated(ctx)
-	return withFerry(ctx, c, request.Run, readingSnapshot, func(ctx context.Context, f *ferry.Ferry) (migration.CopyResult, error) {
-		result, err := f.Copy(ctx, request)
-		logSwept(ctx, result.Swept)
-		return result.CopyResult, err
-	})
+	return withFerry(ctx, c, request.Run, readingSnapshot,
+		func(ctx context.Context, f *ferry.Ferry) (migration.CopyResult, error) {
+			result, err := f.Copy(ctx, request)
+			logSwept(ctx, result.Swept)
+			return result.CopyResult, err
+		})
 }
 
 // CopyShards copies shards of a snapshot that still runs. See [ferry.Ferry.Stream]. What fails for
 // good it leaves to the copy of the complete snapshot.
-func (c *Copier) CopyShards(ctx context.Context, request migration.CopyShardsRequest) (migration.CopyShardsResult, error) {
-	return withFerry(ctx, c, request.Run, "reading the shards that are done", func(ctx context.Context, f *ferry.Ferry) (migration.CopyShardsResult, error) {
-		result, err := f.Stream(ctx, request, repeated(ctx))
-		if permanent(classify(err)) {
-			return migration.CopyShardsResult{Why: err.Error()}, nil
-		}
-		return result, err
-	})
+func (c *Copier) CopyShards(ctx context.Context,
+	request migration.CopyShardsRequest,
+) (migration.CopyShardsResult, error) {
+	return withFerry(ctx, c, request.Run, "reading the shards that are done",
+		func(ctx context.Context, f *ferry.Ferry) (migration.CopyShardsResult, error) {
+			result, err := f.Stream(ctx, request, repeated(ctx))
+			if permanent(classify(err)) {
+				return migration.CopyShardsResult{Why: err.Error()}, nil
+			}
+			return result, err
+		})
 }
 
 // CopyPage copies a page of a snapshot's delta. See [ferry.Ferry.Page]. Its errors are those of
 // CopySnapshot.
 func (c *Copier) CopyPage(ctx context.Context, request migration.PageRequest) (migration.PageResult, error) {
 	request.Again = request.Again || repeated(ctx)
-	return withFerry(ctx, c, request.Run, readingSnapshot, func(ctx context.Context, f *ferry.Ferry) (migration.PageResult, error) {
-		return f.Page(ctx, request)
-	})
+	return withFerry(ctx, c, request.Run, readingSnapshot,
+		func(ctx context.Context, f *ferry.Ferry) (migration.PageResult, error) {
+			return f.Page(ctx, request)
+		})
 }
 
 // PublishSnapshot publishes a snapshot whose pages were all copied. See [ferry.Ferry.Publish]. Its
 // errors are those of CopySnapshot.
 func (c *Copier) PublishSnapshot(ctx context.Context, request migration.PublishRequest) (migration.CopyResult, error) {
 	request.Again = request.Again || repeated(ctx)
-	return withFerry(ctx, c, request.Run, readingSnapshot, func(ctx context.Context, f *ferry.Ferry) (migration.CopyResult, error) {
-		result, err := f.Publish(ctx, request)
-		logSwept(ctx, result.Swept)
-		return result.CopyResult, err
-	})
+	return withFerry(ctx, c, request.Run, readingSnapshot,
+		func(ctx context.Context, f *ferry.Ferry) (migration.CopyResult, error) {
+			result, err := f.Publish(ctx, request)
+			logSwept(ctx, result.Swept)
+			return result.CopyResult, err
+		})
 }
 
 const readingSnapshot = "reading the snapshot"
@@ -100,7 +110,9 @@ const readingSnapshot = "reading the snapshot"
 func repeated(ctx context.Context) bool { return activity.GetInfo(ctx).Attempt > 1 }
 
 // withFerry runs an activity with a ferry between the buckets of a run.
-func withFerry[T any](ctx context.Context, c *Copier, run migration.Run, doing string, work func(context.Context, *ferry.Ferry) (T, error)) (T, error) {
+func withFerry[T any](ctx context.Context, c *Copier, run migration.Run, doing string,
+	work func(context.Context, *ferry.Ferry) (T, error),
+) (T, error) {
 	return perform(ctx, c, doing, func(ctx context.Context, p *pulse) (none T, err error) {
 		source, err := c.source(ctx, run)
 		if err != nil {
@@ -115,12 +127,16 @@ func withFerry[T any](ctx context.Context, c *Copier, run migration.Run, doing s
 		moving := c.moving
 		moving.Limits = append(slices.Clone(moving.Limits), share)
 		moving.Concurrency = run.Plan.Copy.Concurrency
-		return work(ctx, ferry.New(ferry.Options{Source: source, Sink: sink, Transfer: moving, Paging: c.pages, Progress: p.update}))
+		return work(ctx, ferry.New(ferry.Options{
+			Source: source, Sink: sink, Transfer: moving, Paging: c.pages,
+			Progress: p.update,
+		}))
 	})
 }
 
 func logSwept(ctx context.Context, swept ferry.Swept) {
 	if swept.Uploads > 0 || swept.Err != nil {
-		activity.GetLogger(ctx).Info("uploads of earlier attempts were ended", "uploads", swept.Uploads, "error", swept.Err)
+		activity.GetLogger(ctx).Info("uploads of earlier attempts were ended", "uploads", swept.Uploads, "error",
+			swept.Err)
 	}
 }

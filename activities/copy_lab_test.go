@@ -33,9 +33,12 @@ func TestLabCopy(t *testing.T) {
 		name    string
 		changes []repositorytest.Change
 	}{
-		{"r0", []repositorytest.Change{repositorytest.CreateIndex("movies", 2), repositorytest.AddSegments("movies", 20, 5000),
+		{"r0", []repositorytest.Change{
+			repositorytest.CreateIndex("movies", 2),
+			repositorytest.AddSegments("movies", 20, 5000),
 			// One that is piped, one that is uploaded in parts of the source's sizes.
-			repositorytest.AddSegments("movies", 1, 12<<20), repositorytest.AddSegments("movies", 1, 60<<20)}},
+			repositorytest.AddSegments("movies", 1, 12<<20), repositorytest.AddSegments("movies", 1, 60<<20),
+		}},
 		{"r1", []repositorytest.Change{repositorytest.AddSegments("movies", 5, 5000)}},
 	} {
 		before := cluster.Objects()
@@ -58,7 +61,8 @@ func TestLabCopy(t *testing.T) {
 		require.NoError(t, err)
 		var result migration.CopyResult
 		require.NoError(t, value.Get(&result))
-		t.Logf("%s: %+v in %v, OSS was asked %v", round.name, result, time.Since(began).Round(time.Millisecond), oss.Counts())
+		t.Logf("%s: %+v in %v, OSS was asked %v", round.name, result, time.Since(began).Round(time.Millisecond),
+			oss.Counts())
 
 		objects := map[string][]byte{}
 		for _, o := range oss.Objects(l.OSS.Bucket) {
@@ -89,17 +93,24 @@ func upload(t *testing.T, client *sdk.Client, into, key string, data []byte) {
 	var done []types.CompletedPart
 	for from := 0; from < len(data); from += partSize {
 		number := aws.Int32(int32(len(done) + 1))
-		part, err := client.UploadPart(ctx, &sdk.UploadPartInput{Bucket: bucket, Key: &key, UploadId: u.UploadId, PartNumber: number,
-			Body: bytes.NewReader(data[from:min(from+partSize, len(data))])})
+		part, err := client.UploadPart(ctx, &sdk.UploadPartInput{
+			Bucket: bucket, Key: &key, UploadId: u.UploadId,
+			PartNumber: number,
+			Body:       bytes.NewReader(data[from:min(from+partSize, len(data))]),
+		})
 		require.NoError(t, err)
 		done = append(done, types.CompletedPart{PartNumber: number, ETag: part.ETag})
 	}
-	_, err = client.CompleteMultipartUpload(ctx, &sdk.CompleteMultipartUploadInput{Bucket: bucket, Key: &key, UploadId: u.UploadId,
-		MultipartUpload: &types.CompletedMultipartUpload{Parts: done}})
+	_, err = client.CompleteMultipartUpload(ctx, &sdk.CompleteMultipartUploadInput{
+		Bucket: bucket, Key: &key,
+		UploadId:        u.UploadId,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: done},
+	})
 	require.NoError(t, err)
 }
 
-// startStores runs an S3 server and an OSS server with a bucket each. The run is that of a migration between them.
+// startStores runs an S3 server and an OSS server with a bucket each. The run is that of a
+// migration between them.
 func startStores(t *testing.T) (*lab.Lab, migration.Run) {
 	t.Helper()
 	l, err := lab.Start(t.Context(), lab.Options{

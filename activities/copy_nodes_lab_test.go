@@ -29,10 +29,9 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// The copy between what real nodes write and what real nodes read, where names
-// are used again and things vanish under it. Whatever becomes of a copy, each
-// snapshot that a node sees in OSS can be restored, with the documents that it
-// was taken of.
+// The copy between what real nodes write and what real nodes read, where names are used again and
+// things vanish under it. Whatever becomes of a copy, each snapshot that a node sees in OSS can be
+// restored, with the documents that it was taken of.
 func TestLabCopyOnNodes(t *testing.T) {
 	if os.Getenv(childVariable) != "" {
 		t.Skip("this process is a worker of the test")
@@ -57,14 +56,17 @@ func TestLabCopyOnNodes(t *testing.T) {
 		for _, p := range []struct {
 			name  string
 			pages ferry.Paging
-		}{{"", ferry.DefaultPaging}, {" in pages", ferry.Paging{Blobs: 3, Bytes: 8 << 20, Most: ferry.DefaultPaging.Most}}} {
+		}{{"", ferry.DefaultPaging}, {" in pages", ferry.Paging{
+			Blobs: 3, Bytes: 8 << 20,
+			Most: ferry.DefaultPaging.Most,
+		}}} {
 			t.Run(scenario.name+p.name, func(t *testing.T) { scenario.test(newNodesWorld(t, l, front, p.pages)) })
 		}
 	}
 }
 
-// nodesWorld is an index on the source node, the repository that it is
-// snapshotted into, that repository's copy, and what the workflow knows of it.
+// nodesWorld is an index on the source node, the repository that it is snapshotted into, that
+// repository's copy, and what the workflow knows of it.
 type nodesWorld struct {
 	t              *testing.T
 	ctx            context.Context
@@ -99,8 +101,10 @@ func newNodesWorld(t *testing.T, l *lab.Lab, front *s3Front, pages ferry.Paging)
 	plan.Source.Repository.BasePath, plan.Target.Repository.BasePath = "from/"+plan.Name, "to/"+plan.Name
 	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
 	w := &nodesWorld{
-		t: t, ctx: ctx, lab: l, front: front, source: l.Source.Direct(), target: l.Target.Direct(), run: migration.Run{Plan: plan, Token: "tok"}, pages: pages,
-		generation: -1, shards: 1, documents: map[string]string{}, held: map[string]map[string]string{}, uuids: map[string]string{}, stop: make(chan struct{}),
+		t: t, ctx: ctx, lab: l, front: front, source: l.Source.Direct(), target: l.Target.Direct(),
+		run: migration.Run{Plan: plan, Token: "tok"}, pages: pages,
+		generation: -1, shards: 1, documents: map[string]string{}, held: map[string]map[string]string{},
+		uuids: map[string]string{}, stop: make(chan struct{}),
 	}
 	t.Cleanup(func() {
 		cancel()
@@ -127,27 +131,44 @@ func (w *nodesWorld) ask(node *cluster.Client, method, path string, body, answer
 // register registers the repository on both nodes.
 func (w *nodesWorld) register() {
 	w.t.Helper()
-	settings := map[string]any{"bucket": w.lab.S3.Bucket, "region": w.lab.S3.Region, "base_path": w.run.SourceBasePath(), "role_arn": w.lab.Source.RoleARN}
+	settings := map[string]any{
+		"bucket": w.lab.S3.Bucket, "region": w.lab.S3.Region,
+		"base_path": w.run.SourceBasePath(), "role_arn": w.lab.Source.RoleARN,
+	}
 	w.ask(w.source, http.MethodPut, w.repository(), map[string]any{"type": "s3", "settings": settings}, nil)
 	key := w.lab.OSS.ClusterKey
-	w.ask(w.target, http.MethodPut, w.repository(), map[string]any{"type": "oss", "settings": map[string]any{"bucket": w.lab.OSS.Bucket,
-		"endpoint": w.lab.OSS.Endpoint, "base_path": w.run.TargetBasePath(), "access_key_id": key.ID, "secret_access_key": key.Secret, "readonly": true}}, nil)
+	w.ask(w.target, http.MethodPut, w.repository(), map[string]any{
+		"type": "oss",
+		"settings": map[string]any{
+			"bucket":   w.lab.OSS.Bucket,
+			"endpoint": w.lab.OSS.Endpoint, "base_path": w.run.TargetBasePath(), "access_key_id": key.ID,
+			"secret_access_key": key.Secret, "readonly": true,
+		},
+	}, nil)
 }
 
-// batches is how many segments a shard has: enough for the few names of a
-// segment's files to come back for files of the same kind.
+// batches is how many segments a shard has: enough for the few names of a segment's files to come
+// back for files of the same kind.
 const batches = 8
 
-// write gives so many documents a new text of the same length, a segment a batch:
-// what one such write and the next leave in files has the same sizes, and if they
-// are of as many documents, nothing stays of the one before.
+// write gives so many documents a new text of the same length, a segment a batch: what one such
+// write and the next leave in files has the same sizes, and if they are of as many documents,
+// nothing stays of the one before.
 func (w *nodesWorld) write(seed uint64, documents, length int) {
 	w.t.Helper()
 	if len(w.documents) == 0 {
 		w.ask(w.source, http.MethodPut, "/"+w.index(), map[string]any{
-			"settings": map[string]any{"number_of_shards": w.shards, "number_of_replicas": 0, "refresh_interval": "-1", "merge.policy.segments_per_tier": 100},
-			"mappings": map[string]any{nodesType: map[string]any{"_all": map[string]any{"enabled": false},
-				"properties": map[string]any{"text": map[string]any{"type": "keyword", "index": false, "doc_values": false}}}},
+			"settings": map[string]any{
+				"number_of_shards": w.shards, "number_of_replicas": 0, "refresh_interval": "-1",
+				"merge.policy.segments_per_tier": 100,
+			},
+			"mappings": map[string]any{nodesType: map[string]any{
+				"_all": map[string]any{"enabled": false},
+				"properties": map[string]any{"text": map[string]any{
+					"type": "keyword", "index": false,
+					"doc_values": false,
+				}},
+			}},
 		}, nil)
 	}
 	w.t.Logf("the seed of what is written is %d", seed)
@@ -179,7 +200,8 @@ func (w *nodesWorld) snapshot(name string) {
 	var answer struct {
 		Snapshot struct{ UUID, State string }
 	}
-	w.ask(w.source, http.MethodPut, w.repository()+"/"+name+"?wait_for_completion=true", map[string]any{"indices": w.index(), "include_global_state": false}, &answer)
+	w.ask(w.source, http.MethodPut, w.repository()+"/"+name+"?wait_for_completion=true",
+		map[string]any{"indices": w.index(), "include_global_state": false}, &answer)
 	require.Equal(w.t, "SUCCESS", answer.Snapshot.State)
 	w.held[name], w.uuids[name] = w.documents, answer.Snapshot.UUID
 }
@@ -231,8 +253,8 @@ func (w *nodesWorld) removeFromS3(key string) {
 	require.NoError(w.t, err)
 }
 
-// onOSS injects a fault into requests for this copy's objects. Operations that
-// name no object are none of them.
+// onOSS injects a fault into requests for this copy's objects. Operations that name no object are
+// none of them.
 func (w *nodesWorld) onOSS(match func(op, key string) bool, times int, fault osstest.Fault) {
 	w.lab.OSS.Server.Inject(osstest.Rule{Times: times, Fault: fault, Match: func(c osstest.Call) bool {
 		key, ours := strings.CutPrefix(c.Key, w.run.TargetBasePath()+"/")
@@ -241,7 +263,8 @@ func (w *nodesWorld) onOSS(match func(op, key string) bool, times int, fault oss
 }
 
 func writes(op string) bool {
-	return slices.Contains([]string{"PutObject", "InitiateMultipartUpload", "UploadPart", "CompleteMultipartUpload"}, op)
+	return slices.Contains([]string{"PutObject", "InitiateMultipartUpload", "UploadPart", "CompleteMultipartUpload"},
+		op)
 }
 
 func writesData(op, key string) bool     { return writes(op) && sidestest.IsData(key) }
@@ -278,11 +301,12 @@ func runCopier(pages ferry.Paging, stop chan struct{}, activity string, request,
 	return value.Get(result)
 }
 
-// copy copies a snapshot to OSS as the workflow does, without Temporal's
-// retries.
+// copy copies a snapshot to OSS as the workflow does, without Temporal's retries.
 func (w *nodesWorld) copy(snapshot string) (migration.CopyResult, error) {
-	request := migration.CopyRequest{Run: w.run, Snapshot: migration.Snapshot{Name: snapshot, UUID: w.uuids[snapshot]},
-		BaseUUID: w.base, BaseGeneration: w.generation, Again: w.begun}
+	request := migration.CopyRequest{
+		Run: w.run, Snapshot: migration.Snapshot{Name: snapshot, UUID: w.uuids[snapshot]},
+		BaseUUID: w.base, BaseGeneration: w.generation, Again: w.begun,
+	}
 	w.begun = true
 	for range ferry.Rounds {
 		var result migration.CopyResult
@@ -292,7 +316,10 @@ func (w *nodesWorld) copy(snapshot string) (migration.CopyResult, error) {
 		publish, moved := migration.PublishRequest{CopyRequest: request, Delta: result.Pages.Delta}, false
 		for _, page := range result.Pages.Pages {
 			var done migration.PageResult
-			err := w.act(migration.ActivityCopyPage, migration.PageRequest{Run: request.Run, Snapshot: request.Snapshot, Delta: publish.Delta, Page: page, Again: request.Again}, &done)
+			err := w.act(migration.ActivityCopyPage, migration.PageRequest{
+				Run: request.Run, Snapshot: request.Snapshot,
+				Delta: publish.Delta, Page: page, Again: request.Again,
+			}, &done)
 			if err != nil {
 				return migration.CopyResult{}, err
 			}
@@ -312,8 +339,8 @@ func (w *nodesWorld) copy(snapshot string) (migration.CopyResult, error) {
 	return migration.CopyResult{}, temporal.NewApplicationError("the source moves on and on", retrySourceMoves)
 }
 
-// copyAndRestore copies a snapshot, has the target node restore all that it sees then and
-// remembers the snapshot as the base of the next.
+// copyAndRestore copies a snapshot, has the target node restore all that it sees then and remembers
+// the snapshot as the base of the next.
 func (w *nodesWorld) copyAndRestore(snapshot string) {
 	w.t.Helper()
 	result, err := w.copy(snapshot)
@@ -322,9 +349,8 @@ func (w *nodesWorld) copyAndRestore(snapshot string) {
 	w.base, w.generation = w.uuids[snapshot], result.Generation
 }
 
-// requireRestorable has the target node restore each snapshot that it sees, and
-// compares the documents with those of the source's index when the snapshot was
-// taken. It names the snapshots.
+// requireRestorable has the target node restore each snapshot that it sees, and compares the
+// documents with those of the source's index when the snapshot was taken. It names the snapshots.
 func (w *nodesWorld) requireRestorable() []string {
 	w.t.Helper()
 	var names []string
@@ -351,7 +377,8 @@ func (w *nodesWorld) requireRestores(snapshot string) {
 	var answer struct {
 		Snapshot struct{ Shards struct{ Total, Failed int } }
 	}
-	err := w.target.Do(w.ctx, http.MethodPost, w.repository()+"/"+snapshot+"/_restore?wait_for_completion=true", map[string]any{"indices": w.index()}, &answer)
+	err := w.target.Do(w.ctx, http.MethodPost, w.repository()+"/"+snapshot+"/_restore?wait_for_completion=true",
+		map[string]any{"indices": w.index()}, &answer)
 	require.NoError(w.t, err, "the snapshot %s is published and can't be restored", snapshot)
 	require.Zero(w.t, answer.Snapshot.Shards.Failed, "the snapshot %s is published and can't be restored", snapshot)
 	require.Equal(w.t, w.shards, answer.Snapshot.Shards.Total)
@@ -369,7 +396,8 @@ func (w *nodesWorld) requireRestores(snapshot string) {
 	for _, hit := range found.Hits.Hits {
 		documents[hit.ID] = hit.Source.Text
 	}
-	require.True(w.t, maps.Equal(w.held[snapshot], documents), "the %d restored documents of %s are not the %d that it was taken of",
+	require.True(w.t, maps.Equal(w.held[snapshot], documents),
+		"the %d restored documents of %s are not the %d that it was taken of",
 		len(documents), snapshot, len(w.held[snapshot]))
 	w.ask(w.target, http.MethodDelete, "/"+w.index(), nil, nil)
 }
@@ -379,15 +407,16 @@ func (w *nodesWorld) roots() map[string]string {
 	w.t.Helper()
 	roots := map[string]string{}
 	for key, data := range w.inOSS() {
-		if class := repository.Classify(key).Class; class == repository.ClassRootIndex || class == repository.ClassLatest {
+		if class := repository.Classify(key).Class; class == repository.ClassRootIndex ||
+			class == repository.ClassLatest {
 			roots[key] = string(data)
 		}
 	}
 	return roots
 }
 
-// requireFails copies a snapshot, which must fail with an error of this type that
-// says what is to blame, and leave what is published as it was.
+// requireFails copies a snapshot, which must fail with an error of this type that says what is to
+// blame, and leave what is published as it was.
 func (w *nodesWorld) requireFails(snapshot string, want migration.ErrorType, says ...string) {
 	w.t.Helper()
 	before := w.roots()

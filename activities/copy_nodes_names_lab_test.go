@@ -17,8 +17,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// reused counts the data blobs of S3 whose names stood for other bytes of the
-// same size, and makes sure that there are some.
+// reused counts the data blobs of S3 whose names stood for other bytes of the same size, and makes
+// sure that there are some.
 func (w *nodesWorld) reused(before map[string][]byte) (same []string) {
 	w.t.Helper()
 	names := 0
@@ -57,8 +57,8 @@ func reuseUnpublished(w *nodesWorld) {
 	require.Len(w.t, w.seen(), 2)
 }
 
-// What is published is taken apart at the source and its names are used again:
-// while these are being overwritten in OSS, nothing there may list it any more.
+// What is published is taken apart at the source and its names are used again: while these are
+// being overwritten in OSS, nothing there may list it any more.
 func reusePublished(w *nodesWorld) {
 	w.first()
 	w.write(2, 30, 300)
@@ -85,9 +85,11 @@ func abortAfterShards(w *nodesWorld) {
 	// One shard can't end: what the node writes of it is held.
 	const held = 3
 	_, release := w.front.holdBlobs(w.t, func(path string) bool {
-		return strings.Contains(path, "/"+w.run.SourceBasePath()+"/") && strings.Contains(path, fmt.Sprintf("/%d/__", held))
+		return strings.Contains(path, "/"+w.run.SourceBasePath()+"/") &&
+			strings.Contains(path, fmt.Sprintf("/%d/__", held))
 	})
-	w.ask(w.source, http.MethodPut, w.repository()+"/s2", map[string]any{"indices": w.index(), "include_global_state": false}, nil)
+	w.ask(w.source, http.MethodPut, w.repository()+"/s2",
+		map[string]any{"indices": w.index(), "include_global_state": false}, nil)
 	uuid := w.awaitStatus("s2", func(s snapshotStatus) bool {
 		done := 0
 		for _, shard := range s.Indices[w.index()].Shards {
@@ -137,7 +139,8 @@ func (w *nodesWorld) awaitStatus(snapshot string, want func(snapshotStatus) bool
 	w.t.Helper()
 	require.Eventually(w.t, func() bool {
 		var status struct{ Snapshots []snapshotStatus }
-		if w.source.Do(w.ctx, http.MethodGet, w.repository()+"/"+snapshot+"/_status", nil, &status) != nil || len(status.Snapshots) != 1 {
+		if w.source.Do(w.ctx, http.MethodGet, w.repository()+"/"+snapshot+"/_status", nil, &status) != nil ||
+			len(status.Snapshots) != 1 {
 			return false
 		}
 		found = status.Snapshots[0]
@@ -165,9 +168,17 @@ func (w *nodesWorld) copyShard(uuid string, n int) {
 	}
 	delta, err := repository.ShardDelta(shard, files(uuid), shard, files(w.base))
 	require.NoError(w.t, err)
-	page := migration.CopyPage{Shards: []migration.ShardRange{{IndexID: shard.IndexID, Shard: n, To: len(delta.Blobs)}}, Blobs: int64(len(delta.Blobs)), Bytes: delta.Bytes}
+	page := migration.CopyPage{
+		Shards: []migration.ShardRange{{IndexID: shard.IndexID, Shard: n, To: len(delta.Blobs)}},
+		Blobs:  int64(len(delta.Blobs)), Bytes: delta.Bytes,
+	}
 	var result migration.PageResult
-	require.NoError(w.t, w.act(migration.ActivityCopyPage, migration.PageRequest{Run: w.run, Snapshot: migration.Snapshot{Name: "s2", UUID: uuid},
-		Delta: migration.CopyDelta{RootGeneration: generation, Snapshots: []string{uuid}, Base: w.base}, Page: page}, &result))
+	require.NoError(w.t, w.act(migration.ActivityCopyPage,
+		migration.PageRequest{
+			Run: w.run, Snapshot: migration.Snapshot{Name: "s2", UUID: uuid},
+			Delta: migration.CopyDelta{RootGeneration: generation, Snapshots: []string{uuid}, Base: w.base},
+			Page:  page,
+		},
+		&result))
 	require.Equal(w.t, page.Blobs, result.BlobsCopied)
 }

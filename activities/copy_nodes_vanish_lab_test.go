@@ -92,8 +92,8 @@ func blobVanishes(w *nodesWorld) {
 	w.requireFails("s2", migration.ErrorSnapshotUnusable, lost)
 }
 
-// The newest blob of what is published vanishes from S3, and the node gives its
-// name to another: then two snapshots that S3 lists need different bytes.
+// The newest blob of what is published vanishes from S3, and the node gives its name to another:
+// then two snapshots that S3 lists need different bytes.
 func reuseVanished(w *nodesWorld) {
 	w.first()
 	old := w.inS3()

@@ -23,8 +23,8 @@ import (
 // dead is what a worker that was stopped can't do any more.
 var dead = osstest.Fail(503, "ServiceUnavailable", "the worker is dead")
 
-// stopAt lets n writes of a kind through and stops the worker at the next; from
-// then on it writes nothing at all.
+// stopAt lets n writes of a kind through and stops the worker at the next; from then on it writes
+// nothing at all.
 func (w *nodesWorld) stopAt(n int, match func(op, key string) bool) {
 	var mu sync.Mutex
 	stopped := false
@@ -121,7 +121,10 @@ func (c *copyProcess) run(activity string, request, result any) error {
 	c.t.Helper()
 	body, err := json.Marshal(request)
 	require.NoError(c.t, err)
-	work, err := json.Marshal(childWork{Activity: activity, Blobs: c.pages.Blobs, Bytes: c.pages.Bytes, Most: c.pages.Most, Request: body})
+	work, err := json.Marshal(childWork{
+		Activity: activity, Blobs: c.pages.Blobs, Bytes: c.pages.Bytes,
+		Most: c.pages.Most, Request: body,
+	})
 	require.NoError(c.t, err)
 	answer := filepath.Join(c.t.TempDir(), "answer")
 	command := exec.Command(os.Args[0], "-test.run=^TestLabCopyProcess$", "-test.timeout="+lab.Patience.String())
@@ -163,7 +166,8 @@ func TestLabCopyProcess(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal(work.Request, request))
 	var result any
-	require.NoError(t, runCopier(ferry.Paging{Blobs: work.Blobs, Bytes: work.Bytes, Most: work.Most}, make(chan struct{}), work.Activity, request, &result))
+	require.NoError(t, runCopier(ferry.Paging{Blobs: work.Blobs, Bytes: work.Bytes, Most: work.Most},
+		make(chan struct{}), work.Activity, request, &result))
 	answer, err := json.Marshal(result)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(os.Getenv(childVariable+"_ANSWER"), answer, 0o600))

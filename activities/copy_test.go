@@ -19,19 +19,23 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// Through Temporal a snapshot is copied in one activity or in pages, and shards of it while it runs.
+// Through Temporal a snapshot is copied in one activity or in pages, and shards of it while it
+// runs.
 func TestCopyActivities(t *testing.T) {
 	for name, pages := range map[string]ferry.Paging{"in one": {}, "in pages": {Blobs: 3, Bytes: 2000, Most: 200}} {
 		t.Run(name, func(t *testing.T) {
 			w := newCopyWorld(repositorytest.Layout55)
 			w.pages = pages
-			w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2), repositorytest.AddSegments("movies", 2, 500)))
+			w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2),
+				repositorytest.AddSegments("movies", 2, 500)))
 			r1 := w.snapshot("r1", repositorytest.AddSegments("movies", 2, 500))
 			request := w.request(r1)
 			env := w.environment(w.copier())
-			streamed, err := runActivity[migration.CopyShardsResult](env, w.copier().CopyShards, migration.CopyShardsRequest{
-				Run: request.Run, Snapshot: "r1", UUID: r1, Base: w.Base, Shards: []migration.SnapshotShard{{Index: "movies"}},
-			})
+			streamed, err := runActivity[migration.CopyShardsResult](env, w.copier().CopyShards,
+				migration.CopyShardsRequest{
+					Run: request.Run, Snapshot: "r1", UUID: r1, Base: w.Base,
+					Shards: []migration.SnapshotShard{{Index: "movies"}},
+				})
 			require.NoError(t, err)
 			require.Empty(t, streamed.Why)
 			require.Len(t, streamed.Carried, 1)
@@ -46,7 +50,10 @@ func TestCopyShardsLeavesWhatFailsForGood(t *testing.T) {
 	w := newCopyWorld(repositorytest.Layout55)
 	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1))
 	c := w.copier()
-	request := migration.CopyShardsRequest{Run: w.request(r0).Run, Snapshot: "r0", UUID: r0, Shards: []migration.SnapshotShard{{Index: "movies"}}}
+	request := migration.CopyShardsRequest{
+		Run: w.request(r0).Run, Snapshot: "r0", UUID: r0,
+		Shards: []migration.SnapshotShard{{Index: "movies"}},
+	}
 	w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error { return memory.Failure(objectstore.Forbidden, c) }})
 	result, err := runActivity[migration.CopyShardsResult](w.environment(c), c.CopyShards, request)
 	require.NoError(t, err)
@@ -61,7 +68,8 @@ func TestCopyFailures(t *testing.T) {
 	w := newCopyWorld(repositorytest.Layout55)
 	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1))
 	for kind, permanent := range map[objectstore.Kind]migration.ErrorType{
-		objectstore.Throttled: "", objectstore.Transient: "", objectstore.Forbidden: migration.ErrorUnauthorized, objectstore.BucketMissing: migration.ErrorMissing,
+		objectstore.Throttled: "", objectstore.Transient: "", objectstore.Forbidden: migration.ErrorUnauthorized,
+		objectstore.BucketMissing: migration.ErrorMissing,
 	} {
 		w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error { return memory.Failure(kind, c) }})
 		_, err := w.run(t, w.request(r0))
@@ -75,7 +83,8 @@ func TestCopyFailures(t *testing.T) {
 	requireType(t, migration.ErrorMissing, err)
 }
 
-// A snapshot that isn't complete, and a repository in OSS that somebody else has written, have types of their own.
+// A snapshot that isn't complete, and a repository in OSS that somebody else has written, have
+// types of their own.
 func TestCopyFailuresOfRepositories(t *testing.T) {
 	w := newCopyWorld(repositorytest.Layout55)
 	r0 := w.snapshot("r0", repositorytest.CreateIndex("movies", 1))
@@ -111,8 +120,10 @@ func TestCopySecondAttemptLooks(t *testing.T) {
 	env := suite.NewTestWorkflowEnvironment()
 	w.copier().Register(env)
 	env.ExecuteWorkflow(func(ctx workflow.Context) error {
-		ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{StartToCloseTimeout: time.Minute,
-			RetryPolicy: &temporal.RetryPolicy{InitialInterval: time.Millisecond, MaximumAttempts: 2}})
+		ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+			StartToCloseTimeout: time.Minute,
+			RetryPolicy:         &temporal.RetryPolicy{InitialInterval: time.Millisecond, MaximumAttempts: 2},
+		})
 		return workflow.ExecuteActivity(ctx, migration.ActivityCopySnapshot, w.request(r0)).Get(ctx, nil)
 	})
 	require.NoError(t, env.GetWorkflowError())

@@ -67,8 +67,10 @@ func (w *copyWorld) copier() *Copier {
 		heart:  heart{heartbeat: activity.RecordHeartbeat, beat: time.Hour},
 		source: func(context.Context, migration.Run) (objectstore.Source, error) { return w.source, nil },
 		sink:   func(context.Context, migration.Run) (objectstore.Sink, error) { return w.sink, nil },
-		moving: transfer.Options{Buffers: transfer.DefaultBuffers(),
-			Retry: transfer.Retry{Attempts: 10, First: time.Microsecond, Most: 10 * time.Microsecond}},
+		moving: transfer.Options{
+			Buffers: transfer.DefaultBuffers(),
+			Retry:   transfer.Retry{Attempts: 10, First: time.Microsecond, Most: 10 * time.Microsecond},
+		},
 		pages: w.pages,
 	}
 }
@@ -120,7 +122,9 @@ func (w *mirrorWorld) carry(t *testing.T, name string) migration.CopyResult {
 	return w.legacy.Copy(t, name)
 }
 
-func runActivity[O, I any](env *testsuite.TestActivityEnvironment, run func(context.Context, I) (O, error), request I) (result O, err error) {
+func runActivity[O, I any](env *testsuite.TestActivityEnvironment, run func(context.Context, I) (O, error),
+	request I,
+) (result O, err error) {
 	value, err := env.ExecuteActivity(run, request)
 	if err != nil {
 		return result, err

@@ -12,10 +12,10 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// OpenTargetForWrites makes the target's indices writable. It removes our write
-// block and sets replicas and refresh interval as on the source. Then a probe must
-// find each index writable. Before that, it compares each index with what the last
-// restore left, and changes none if one differs.
+// OpenTargetForWrites makes the target's indices writable. It removes our write block and sets
+// replicas and refresh interval as on the source. Then a probe must find each index writable.
+// Before that, it compares each index with what the last restore left, and changes none if one
+// differs.
 func (a *Activities) OpenTargetForWrites(ctx context.Context, in migration.HandoverRequest) error {
 	_, err := perform(ctx, a, "making the target writable", func(ctx context.Context, _ *pulse) (none, error) {
 		client, err := a.cluster(ctx, onTarget, in.Run)
@@ -24,9 +24,10 @@ func (a *Activities) OpenTargetForWrites(ctx context.Context, in migration.Hando
 		}
 		names := migration.IndexNames(in.Indices)
 		autoExpand := a.autoExpand(ctx, in)
-		changes, err := changedSince(ctx, client, names, in.Counters, comparison{docs: true, skip: func(index elastic.Index) bool {
-			return handedOver(ctx, index, autoExpand[index.Name])
-		}})
+		changes, err := changedSince(ctx, client, names, in.Counters,
+			comparison{docs: true, skip: func(index elastic.Index) bool {
+				return handedOver(ctx, index, autoExpand[index.Name])
+			}})
 		if err != nil {
 			return none{}, err
 		}
@@ -47,7 +48,10 @@ func (a *Activities) OpenTargetForWrites(ctx context.Context, in migration.Hando
 		if err != nil {
 			return none{}, err
 		}
-		return none{}, retryableFirst(eachIndex(names, func(name string) error { return writable(ctx, client, name, found[name]) }))
+		return none{}, retryableFirst(eachIndex(names, func(name string) error {
+			return writable(ctx, client, name,
+				found[name])
+		}))
 	})
 	return err
 }
@@ -80,9 +84,9 @@ type handoverGroup struct {
 	names    []string
 }
 
-// handedOver reports whether this activity has made the index writable before: in
-// an earlier attempt, or before a person sent retry, which shows in the index's other
-// settings. Then writes to it are expected.
+// handedOver reports whether this activity has made the index writable before: in an earlier
+// attempt, or before a person sent retry, which shows in the index's other settings. Then writes to
+// it are expected.
 func handedOver(ctx context.Context, index elastic.Index, autoExpand string) bool {
 	if hasOurBlock(index) {
 		return false
@@ -106,9 +110,9 @@ func handovers(in migration.HandoverRequest, autoExpand map[string]string) []han
 	return groups
 }
 
-// autoExpand reads from the source which indices adapt their replicas to the
-// number of nodes. The cutover must not depend on the source: if it doesn't answer,
-// the indices get their number of replicas only.
+// autoExpand reads from the source which indices adapt their replicas to the number of nodes. The
+// cutover must not depend on the source: if it doesn't answer, the indices get their number of
+// replicas only.
 func (a *Activities) autoExpand(ctx context.Context, in migration.HandoverRequest) map[string]string {
 	values := map[string]string{}
 	client, err := a.cluster(ctx, onSource, in.Run)
@@ -128,12 +132,13 @@ func (a *Activities) autoExpand(ctx context.Context, in migration.HandoverReques
 
 func writable(ctx context.Context, client *elastic.Client, name string, settings map[string]string) error {
 	if settings[writeBlock] == "true" {
-		return passing(retryInternal, fmt.Sprintf("make index %s on %s writable: the write block is still set", name, client.Host()), 0)
+		return passing(retryInternal, fmt.Sprintf("make index %s on %s writable: the write block is still set", name,
+			client.Host()), 0)
 	}
 	blocked, err := client.ProbeWrite(ctx, name, "")
 	if err == nil && blocked {
-		err = fail(migration.ErrorRefused, "make index %s on %s writable: our write block is removed, but another block refuses writes "+
-			"(a read_only block of the index, or a block of the cluster)", name, client.Host())
+		err = fail(migration.ErrorRefused, "make index %s on %s writable: our write block is removed, but another "+
+			"block refuses writes (a read_only block of the index, or a block of the cluster)", name, client.Host())
 	}
 	return err
 }

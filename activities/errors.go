@@ -18,8 +18,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// The types of errors that Temporal retries. The UI shows them while an activity is
-// being retried; no code decides by them.
+// The types of errors that Temporal retries. The UI shows them while an activity is being retried;
+// no code decides by them.
 const (
 	retryUnavailable    = "Unavailable"
 	retryOutcomeUnknown = "OutcomeUnknown"
@@ -31,9 +31,8 @@ const (
 	retrySourceMoves    = "SourceMoves"
 )
 
-// fail makes an error that no retry can fix. The message is a sentence: what was
-// tried, on what, what came back. What to do comes from the type
-// (migration.ErrorType.Remedy).
+// fail makes an error that no retry can fix. The message is a sentence: what was tried, on what,
+// what came back. What to do comes from the type (migration.ErrorType.Remedy).
 func fail(t migration.ErrorType, format string, args ...any) error {
 	return failWith(t, nil, format, args...)
 }
@@ -49,12 +48,13 @@ func failWith(t migration.ErrorType, details any, format string, args ...any) er
 
 // passing makes an error that Temporal retries, after the given time if it is not 0.
 func passing(errorType, message string, after time.Duration) error {
-	return temporal.NewApplicationErrorWithOptions(message, errorType, temporal.ApplicationErrorOptions{NextRetryDelay: after})
+	return temporal.NewApplicationErrorWithOptions(message, errorType,
+		temporal.ApplicationErrorOptions{NextRetryDelay: after})
 }
 
-// classify decides for every failure of a cluster, a bucket or the network whether a
-// retry may fix it, and what a person is told. It is the only place that decides so.
-// It leaves an error that is classified already, and a cancellation, as they are.
+// classify decides for every failure of a cluster, a bucket or the network whether a retry may fix
+// it, and what a person is told. It is the only place that decides so. It leaves an error that is
+// classified already, and a cancellation, as they are.
 func classify(err error) error {
 	if err == nil {
 		return nil
@@ -106,25 +106,25 @@ func classifyElastic(err error) error {
 	return passing(retryInternal, shorten(err.Error()), 0)
 }
 
-// badKey finds refusals of S3 and OSS among the causes that a cluster gives for a
-// failure of its repository.
+// badKey finds refusals of S3 and OSS among the causes that a cluster gives for a failure of its
+// repository.
 var badKey = regexp.MustCompile(`SignatureDoesNotMatch|InvalidAccessKeyId|AccessDenied|Access Denied|` +
 	`InvalidSecurityToken|ExpiredToken|is not authorized to perform`)
 
-// longestMessage bounds an error in bytes: the causes of a plugin quote complete XML
-// answers, and what matters stands at the beginning.
+// longestMessage bounds an error in bytes: the causes of a plugin quote complete XML answers, and
+// what matters stands at the beginning.
 const longestMessage = 1000
 
 func shorten(message string) string {
-	if before, _, found := strings.Cut(message, " [ResponseError]:"); found { // OSS's SDK appends the complete answer here
+	// OSS's SDK appends the complete answer here
+	if before, _, found := strings.Cut(message, " [ResponseError]:"); found {
 		message = before
 	}
 	return human.Shorten(message, longestMessage)
 }
 
-// classifyObjectStore decides by the kind of the failure; the message is that of the
-// complete error. The copy gives its own error where it knows more about an absent or
-// changed object.
+// classifyObjectStore decides by the kind of the failure; the message is that of the complete
+// error. The copy gives its own error where it knows more about an absent or changed object.
 func classifyObjectStore(failure *objectstore.Error, err error) error {
 	switch failure.Kind {
 	case objectstore.Throttled:
@@ -183,8 +183,8 @@ func permanent(err error) bool {
 	return ok && classified.NonRetryable()
 }
 
-// typeOf is the type that an error, classified or not, has for the workflow; empty for nil and for a
-// cancellation.
+// typeOf is the type that an error, classified or not, has for the workflow; empty for nil and for
+// a cancellation.
 func typeOf(err error) migration.ErrorType {
 	if classified, ok := errors.AsType[*temporal.ApplicationError](classify(err)); ok {
 		return migration.ErrorType(classified.Type())
@@ -192,7 +192,8 @@ func typeOf(err error) migration.ErrorType {
 	return ""
 }
 
-// messageOf is the sentence of an error, classified or not, without the type that Temporal adds to it.
+// messageOf is the sentence of an error, classified or not, without the type that Temporal adds to
+// it.
 func messageOf(err error) string {
 	if classified, ok := errors.AsType[*temporal.ApplicationError](classify(err)); ok {
 		return classified.Message()

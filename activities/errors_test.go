@@ -23,10 +23,16 @@ import (
 func TestClassify(t *testing.T) {
 	const passing, forGood = true, false
 	cluster := func(kind elastic.Kind) error {
-		return fmt.Errorf("wrapped: %w", &elastic.Error{Kind: kind, Operation: "do something", Endpoint: "es.example.com", Reason: "because"})
+		return fmt.Errorf("wrapped: %w", &elastic.Error{
+			Kind: kind, Operation: "do something",
+			Endpoint: "es.example.com", Reason: "because",
+		})
 	}
 	store := func(kind objectstore.Kind) error {
-		return fmt.Errorf("wrapped: %w", &objectstore.Error{Kind: kind, Op: "GetObject", Bucket: "b", RetryAfter: 7 * time.Second})
+		return fmt.Errorf("wrapped: %w", &objectstore.Error{
+			Kind: kind, Op: "GetObject", Bucket: "b",
+			RetryAfter: 7 * time.Second,
+		})
 	}
 	copied := func(kind ferry.Kind) error { return &ferry.Error{Kind: kind, Message: "copy the snapshot s: because"} }
 	audited := func(kind audit.Kind) error { return &audit.Error{Kind: kind, Message: "audit the repository: because"} }

@@ -26,14 +26,16 @@ func TestStandstillWaitsForTheLastWrites(t *testing.T) {
 	}
 	docs := must[migration.Standstill](w, w.activities.AwaitStandstill, request).Docs
 	require.Equal(t, int64(4), docs["movies"][0]+docs["movies"][1])
-	require.Equal(t, 2+1+standstillSamples, len(w.from.Requests("GET /*/_stats/docs,indexing,translog")), "equal samples in a row")
+	require.Equal(t, 2+1+standstillSamples, len(w.from.Requests("GET /*/_stats/docs,indexing,translog")),
+		"equal samples in a row")
 	require.Equal(t, 3, len(docs["catalog"]), "a count for each shard")
 }
 
 func TestWritesThatNeverStop(t *testing.T) {
 	w := newWorld(t)
 	w.onSleep = func() { require.NoError(t, w.from.Index("movies", "again")) }
-	refused(w, migration.ErrorNoStandstill, w.activities.AwaitStandstill, w.request(), "after 2m", "[movies]", "still takes writes")
+	refused(w, migration.ErrorNoStandstill, w.activities.AwaitStandstill, w.request(), "after 2m", "[movies]",
+		"still takes writes")
 }
 
 // A write that leaves every count as it was changes the mark: the cutover asks for it.
@@ -83,7 +85,8 @@ func TestA404ThatIsNotElasticsearchsLiftsAndStopsNothing(t *testing.T) {
 
 	up.Store(false)
 	w.from.Looks = 1000
-	require.NoError(t, clientOf(w, onSource).CreateSnapshot(t.Context(), w.run.RepositoryName(), "s", []string{"movies"}))
+	require.NoError(t, clientOf(w, onSource).CreateSnapshot(t.Context(), w.run.RepositoryName(), "s",
+		[]string{"movies"}))
 	w.from.On("GET /_snapshot/*/s", 1000, lost)
 	_, err = do[any](w, w.activities.AbortSnapshot, w.snapshotRequest("s"))
 	requireRetryable(t, err)
@@ -104,7 +107,8 @@ func TestLiftLeavesTheBlocksThatWereThere(t *testing.T) {
 	request := migration.IndicesRequest{Run: w.run, Indices: []string{"archive", "catalog", "movies", "sealed"}}
 	found := must[migration.Blocks](w, w.activities.ReadBlocks, request)
 	require.Equal(t, migration.Blocks{
-		"archive": {"index.blocks.write": "true"}, "catalog": {"index.blocks.write": "false"}, "movies": {}, "sealed": {},
+		"archive": {"index.blocks.write": "true"}, "catalog": {"index.blocks.write": "false"}, "movies": {},
+		"sealed": {},
 	}, found)
 	must[any](w, w.activities.BlockWrites, request)
 	must[any](w, w.activities.RemoveBlock, migration.LiftRequest{Run: w.run, Found: found})
@@ -127,10 +131,12 @@ func TestLiftFreesWhatItCan(t *testing.T) {
 	w := newWorld(t)
 	found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
 	must[any](w, w.activities.BlockWrites, w.request())
-	require.NoError(t, clientOf(w, onSource).PutIndexSettings(t.Context(), []string{"movies"}, map[string]any{"index.blocks.read_only": true}))
+	require.NoError(t, clientOf(w, onSource).PutIndexSettings(t.Context(), []string{"movies"},
+		map[string]any{"index.blocks.read_only": true}))
 	found["another"] = map[string]string{}
 	w.from.Create("another", 1, map[string]string{"index.blocks.write": "true"})
-	refused(w, migration.ErrorRefused, w.activities.RemoveBlock, migration.LiftRequest{Run: w.run, Found: found}, "movies", "read-only")
+	refused(w, migration.ErrorRefused, w.activities.RemoveBlock, migration.LiftRequest{Run: w.run, Found: found},
+		"movies", "read-only")
 	require.NoError(t, w.from.Index("catalog", "x"))
 	require.NoError(t, w.from.Index("another", "x"))
 }
@@ -138,8 +144,10 @@ func TestLiftFreesWhatItCan(t *testing.T) {
 func TestLiftSaysThatSomethingElseRefusesWrites(t *testing.T) {
 	w := newWorld(t)
 	found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
-	w.from.Refuse("POST /movies/*/*/_update", 1, http.StatusForbidden, "cluster_block_exception", "blocked by: [FORBIDDEN/8/cluster low on disk]")
-	refused(w, migration.ErrorRefused, w.activities.RemoveBlock, migration.LiftRequest{Run: w.run, Found: found}, "movies", "still refused")
+	w.from.Refuse("POST /movies/*/*/_update", 1, http.StatusForbidden, "cluster_block_exception",
+		"blocked by: [FORBIDDEN/8/cluster low on disk]")
+	refused(w, migration.ErrorRefused, w.activities.RemoveBlock, migration.LiftRequest{Run: w.run, Found: found},
+		"movies", "still refused")
 }
 
 func TestLiftNeverGivesUpOnWhatItDoesNotUnderstand(t *testing.T) {
@@ -155,21 +163,28 @@ func TestLiftGoesOnAfterAnIndexWithABlockOfItsOwn(t *testing.T) {
 	found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
 	require.Equal(t, "false", found["catalog"]["index.blocks.write"])
 	must[any](w, w.activities.BlockWrites, w.request())
-	require.NoError(t, clientOf(w, onSource).PutIndexSettings(t.Context(), []string{"catalog"}, map[string]any{"index.blocks.read_only": true}))
-	refused(w, migration.ErrorRefused, w.activities.RemoveBlock, migration.LiftRequest{Run: w.run, Found: found}, "catalog", "read-only")
+	require.NoError(t, clientOf(w, onSource).PutIndexSettings(t.Context(), []string{"catalog"},
+		map[string]any{"index.blocks.read_only": true}))
+	refused(w, migration.ErrorRefused, w.activities.RemoveBlock, migration.LiftRequest{Run: w.run, Found: found},
+		"catalog", "read-only")
 	require.NoError(t, w.from.Index("movies", "x"))
 }
 
 // A cluster that is too busy to be looked at must not stay blocked for that.
 func TestLiftLooksOnlyAfterwards(t *testing.T) {
-	for _, look := range []string{"GET /", "GET /_cluster/state/metadata/*", "GET /*/_stats/*", "GET /*/_settings", "GET /*/_mapping"} {
+	for _, look := range []string{
+		"GET /", "GET /_cluster/state/metadata/*", "GET /*/_stats/*", "GET /*/_settings",
+		"GET /*/_mapping",
+	} {
 		t.Run(look, func(t *testing.T) {
 			w := newWorld(t)
 			found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
 			must[any](w, w.activities.BlockWrites, w.request())
 			w.activities.cluster = newClusters().get // another worker, which knows nothing yet
-			w.from.Refuse(look, 1000, http.StatusTooManyRequests, "es_rejected_execution_exception", "rejected execution of management task")
-			if _, err := do[any](w, w.activities.RemoveBlock, migration.LiftRequest{Run: w.run, Found: found}); err != nil {
+			w.from.Refuse(look, 1000, http.StatusTooManyRequests, "es_rejected_execution_exception",
+				"rejected execution of management task")
+			if _, err := do[any](w, w.activities.RemoveBlock,
+				migration.LiftRequest{Run: w.run, Found: found}); err != nil {
 				require.False(t, permanent(err))
 			}
 			require.NoError(t, w.from.Index("movies", "x"))

@@ -14,15 +14,14 @@ import (
 
 var errWorkerStopping = errors.New("the worker is stopping")
 
-// errSuspended ends the work of a process that stood still: Temporal may have
-// given the activity to another one since then, and both would be at work.
+// errSuspended ends the work of a process that stood still: Temporal may have given the activity to
+// another one since then, and both would be at work.
 var errSuspended = errors.New("this worker stood still for so long that another one may have taken over")
 
 const retrySuspended = "Suspended"
 
-// pulse heartbeats the newest progress from a ticker, so that a slow call to a
-// cluster delays no heartbeat: only by heartbeats does an activity learn that it
-// was cancelled.
+// pulse heartbeats the newest progress from a ticker, so that a slow call to a cluster delays no
+// heartbeat: only by heartbeats does an activity learn that it was cancelled.
 type pulse struct {
 	mu       sync.Mutex
 	progress migration.Progress
@@ -48,9 +47,9 @@ func (p *pulse) read() migration.Progress {
 	return p.progress
 }
 
-// attemptsOnInternal is how often an answer that makes no sense, such as a
-// server error without a known meaning, is retried before a person sees it: a
-// restart of a node may cause some, a defect would cause them for ever.
+// attemptsOnInternal is how often an answer that makes no sense, such as a server error without a
+// known meaning, is retried before a person sees it: a restart of a node may cause some, a defect
+// would cause them for ever.
 const attemptsOnInternal = 10
 
 // heart records heartbeats. Activities and Copier each have one.
@@ -65,16 +64,20 @@ type beating interface {
 	keepBeating(ctx, working context.Context, cancel context.CancelCauseFunc, p *pulse)
 }
 
-// perform runs the work of an activity: it heartbeats, ends the work promptly
-// when the activity is cancelled or the worker stops, and classifies the error.
-// An error without a known meaning becomes permanent at last.
-func perform[T any](ctx context.Context, b beating, doing string, work func(context.Context, *pulse) (T, error)) (T, error) {
+// perform runs the work of an activity: it heartbeats, ends the work promptly when the activity is
+// cancelled or the worker stops, and classifies the error. An error without a known meaning becomes
+// permanent at last.
+func perform[T any](ctx context.Context, b beating, doing string,
+	work func(context.Context, *pulse) (T, error),
+) (T, error) {
 	result, err := persist(ctx, b, doing, work)
 	return result, showAtLast(ctx, err)
 }
 
 // persist is perform for what must go on trying whatever comes back.
-func persist[T any](ctx context.Context, b beating, doing string, work func(context.Context, *pulse) (T, error)) (T, error) {
+func persist[T any](ctx context.Context, b beating, doing string,
+	work func(context.Context, *pulse) (T, error),
+) (T, error) {
 	working, cancel := context.WithCancelCause(ctx)
 	p := &pulse{progress: migration.Progress{Doing: doing}}
 	var beats sync.WaitGroup
@@ -91,15 +94,15 @@ func persist[T any](ctx context.Context, b beating, doing string, work func(cont
 	case errors.Is(cause, errSuspended) && ctx.Err() == nil:
 		return none, passing(retrySuspended, errSuspended.Error()+", while "+doing, 0)
 	case errors.Is(cause, errWorkerStopping) && ctx.Err() == nil:
-		// Another worker, or this one after its restart, takes over at once
-		// instead of after the back-off of an earlier failure.
+		// Another worker, or this one after its restart, takes over at once instead of after the
+		// back-off of an earlier failure.
 		return none, passing(retryWorkerStopping, errWorkerStopping.Error()+" while "+doing, time.Second)
 	}
 	return none, classify(err)
 }
 
-// keepBeating heartbeats until the work is done, and ends the work when the
-// worker stops, or was suspended.
+// keepBeating heartbeats until the work is done, and ends the work when the worker stops, or was
+// suspended.
 func (h *heart) keepBeating(ctx, working context.Context, cancel context.CancelCauseFunc, p *pulse) {
 	ticker := time.NewTicker(h.beat)
 	defer ticker.Stop()
@@ -109,8 +112,8 @@ func (h *heart) keepBeating(ctx, working context.Context, cancel context.CancelC
 			cancel(errSuspended)
 			return
 		}
-		// On the activity's own context: the work's ends with the work, which a
-		// heartbeat on its way would log as a failure.
+		// On the activity's own context: the work's ends with the work, which a heartbeat on its
+		// way would log as a failure.
 		h.heartbeat(ctx, p.read())
 		select {
 		case <-working.Done():
@@ -123,8 +126,8 @@ func (h *heart) keepBeating(ctx, working context.Context, cancel context.CancelC
 	}
 }
 
-// standing notices that a process stood still between two ticks of its clock: it
-// was stopped, or its machine was suspended.
+// standing notices that a process stood still between two ticks of its clock: it was stopped, or
+// its machine was suspended.
 type standing struct {
 	limit time.Duration // none if not above 0
 	last  time.Time
@@ -136,13 +139,12 @@ func (s *standing) tooLong(now time.Time) bool {
 	if last.IsZero() || s.limit <= 0 {
 		return false
 	}
-	// The monotonic clock stands still with the machine, the other one may be set
-	// back.
+	// The monotonic clock stands still with the machine, the other one may be set back.
 	return max(now.Sub(last), now.Round(0).Sub(last.Round(0))) > s.limit
 }
 
-// showAtLast ends the retries of an error whose meaning nobody knows, so that a
-// migration doesn't hang on it unseen.
+// showAtLast ends the retries of an error whose meaning nobody knows, so that a migration doesn't
+// hang on it unseen.
 func showAtLast(ctx context.Context, err error) error {
 	return afterAttempt(activity.GetInfo(ctx).Attempt, err)
 }
@@ -158,21 +160,19 @@ func afterAttempt(attempt int32, err error) error {
 // backoff is a growing interval between polls.
 type backoff struct{ next, most time.Duration }
 
-// polls is the pace at which a snapshot or restore is watched: small ones take
-// well under a second, and the frozen window waits for them; large ones need
-// none of the load.
+// polls is the pace at which a snapshot or restore is watched: small ones take well under a second,
+// and the frozen window waits for them; large ones need none of the load.
 func (a *Activities) polls() backoff {
 	return backoff{next: 50 * time.Millisecond, most: 5 * time.Second}
 }
 
-// turns is the pace at which a place in the cluster's only snapshot slot is
-// asked for.
+// turns is the pace at which a place in the cluster's only snapshot slot is asked for.
 func (a *Activities) turns() backoff {
 	return backoff{next: 50 * time.Millisecond, most: 10 * time.Second}
 }
 
-// wait pauses for the interval and lets it grow by a twentieth: what ends during a pause
-// is noticed no later than a twentieth of the time that it took.
+// wait pauses for the interval and lets it grow by a twentieth: what ends during a pause is noticed
+// no later than a twentieth of the time that it took.
 func (a *Activities) wait(ctx context.Context, b *backoff) error {
 	pause := b.next
 	b.next = min(b.next*21/20, b.most)

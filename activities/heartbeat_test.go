@@ -17,8 +17,7 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// A worker that stops hands back what it does, even in the middle of a call
-// that would take long.
+// A worker that stops hands back what it does, even in the middle of a call that would take long.
 func TestWorkerThatStopsHandsBack(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
@@ -70,11 +69,15 @@ func TestHeartbeatsGoOutDuringALongCall(t *testing.T) {
 
 // What nobody understands is retried some times and then shown to a person.
 func TestUnknownErrorIsShownAtLast(t *testing.T) {
-	for attempt, permanently := range map[int32]bool{1: false, attemptsOnInternal - 1: false, attemptsOnInternal: true} {
+	for attempt, permanently := range map[int32]bool{
+		1: false, attemptsOnInternal - 1: false,
+		attemptsOnInternal: true,
+	} {
 		err := afterAttempt(attempt, classify(errors.New("no idea")))
 		require.Equal(t, permanently, permanent(err), "attempt %d", attempt)
 	}
-	require.False(t, permanent(afterAttempt(1000, passing(retryUnavailable, "down", 0))), "what is known to pass is retried for ever")
+	require.False(t, permanent(afterAttempt(1000, passing(retryUnavailable, "down", 0))),
+		"what is known to pass is retried for ever")
 	require.NoError(t, afterAttempt(1000, nil))
 }
 
@@ -99,14 +102,15 @@ func TestStandingStillForHalfTheHeartbeatTimeout(t *testing.T) {
 	require.False(t, watch.tooLong(start.Add(8*time.Second)))
 	require.True(t, watch.tooLong(start.Add(14*time.Second)))
 	require.False(t, watch.tooLong(start.Add(15*time.Second)))
-	require.True(t, watch.tooLong(start.Add(time.Hour).Round(0)), "the wall clock alone went on, as in a suspended machine")
+	require.True(t, watch.tooLong(start.Add(time.Hour).Round(0)),
+		"the wall clock alone went on, as in a suspended machine")
 	never := standing{}
 	require.False(t, never.tooLong(start))
 	require.False(t, never.tooLong(start.Add(time.Hour)))
 }
 
-// A worker that was suspended finds the activity given to another one: it must
-// not go on beside that.
+// A worker that was suspended finds the activity given to another one: it must not go on beside
+// that.
 func TestSuspendedWorkerEndsItsWork(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
@@ -125,7 +129,8 @@ func TestSuspendedWorkerEndsItsWork(t *testing.T) {
 	env.RegisterActivityWithOptions(w.activities.TakeSnapshot, activity.RegisterOptions{Name: "under test"})
 	env.ExecuteWorkflow(func(ctx workflow.Context) error {
 		ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-			StartToCloseTimeout: time.Minute, HeartbeatTimeout: time.Second, RetryPolicy: &temporal.RetryPolicy{MaximumAttempts: 1},
+			StartToCloseTimeout: time.Minute, HeartbeatTimeout: time.Second,
+			RetryPolicy: &temporal.RetryPolicy{MaximumAttempts: 1},
 		})
 		return workflow.ExecuteActivity(ctx, "under test", w.snapshotRequest("s")).Get(ctx, nil)
 	})

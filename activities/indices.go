@@ -12,8 +12,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// ResolveIndices finds the indices that the plan's names and patterns stand for on the
-// source now, sorted by name.
+// ResolveIndices finds the indices that the plan's names and patterns stand for on the source now,
+// sorted by name.
 func (a *Activities) ResolveIndices(ctx context.Context, run migration.Run) ([]migration.Index, error) {
 	return perform(ctx, a, "resolving the indices", func(ctx context.Context, _ *pulse) ([]migration.Index, error) {
 		client, err := a.cluster(ctx, onSource, run)
@@ -30,14 +30,15 @@ func (a *Activities) ResolveIndices(ctx context.Context, run migration.Run) ([]m
 			}
 		}
 		if len(problems) > 0 {
-			return nil, fail(migration.ErrorMissing, "resolve the plan's indices on %s: %s", client.Host(), strings.Join(problems, "; "))
+			return nil, fail(migration.ErrorMissing, "resolve the plan's indices on %s: %s", client.Host(),
+				strings.Join(problems, "; "))
 		}
 		return described(found), nil
 	})
 }
 
-// resolve finds the indices that a plan's names and patterns stand for. A name or
-// pattern that matches nothing becomes a problem, in words.
+// resolve finds the indices that a plan's names and patterns stand for. A name or pattern that
+// matches nothing becomes a problem, in words.
 func resolve(ctx context.Context, client *elastic.Client, patterns []string) ([]elastic.Index, []string, error) {
 	found := map[string]elastic.Index{}
 	var problems []string
@@ -53,7 +54,8 @@ func resolve(ctx context.Context, client *elastic.Client, patterns []string) ([]
 			case isPattern && strings.HasPrefix(index.Name, "."):
 				continue // internal indices only by their full name
 			case !isPattern && index.Name != pattern:
-				problems = append(problems, pattern+" is an alias of "+index.Name+" and not an index: name the index or a pattern (aliases are restored with their index)")
+				problems = append(problems, pattern+" is an alias of "+index.Name+
+					" and not an index: name the index or a pattern (aliases are restored with their index)")
 			}
 			matched = true
 			found[index.Name] = index
@@ -77,16 +79,19 @@ func described(found []elastic.Index) []migration.Index {
 	indices := make([]migration.Index, len(found))
 	for i, index := range found {
 		indices[i] = migration.Index{
-			Name: index.Name, UUID: index.UUID, Shards: index.Shards, Docs: index.PrimaryDocs, Bytes: index.PrimaryBytes, Writes: index.PrimaryWrites,
+			Name: index.Name, UUID: index.UUID, Shards: index.Shards, Docs: index.PrimaryDocs,
+			Bytes: index.PrimaryBytes, Writes: index.PrimaryWrites,
 			Replicas: index.Replicas, RefreshInterval: index.RefreshInterval,
 		}
 	}
 	return indices
 }
 
-// existing finds those of the names that are indices, and returns names that are
-// aliases of other indices apart. It doesn't read sizes.
-func existing(ctx context.Context, client *elastic.Client, names []string) (found map[string]elastic.Index, aliases []string, err error) {
+// existing finds those of the names that are indices, and returns names that are aliases of other
+// indices apart. It doesn't read sizes.
+func existing(ctx context.Context, client *elastic.Client,
+	names []string,
+) (found map[string]elastic.Index, aliases []string, err error) {
 	if len(names) == 0 {
 		return map[string]elastic.Index{}, nil, nil
 	}
@@ -104,8 +109,8 @@ func indexNames(indices []elastic.Index) []string {
 // sideBySide bounds how many indices one activity asks about at the same time.
 const sideBySide = 8
 
-// eachIndex does something for every index, several at the same time. It goes on after a
-// failure and returns all failures.
+// eachIndex does something for every index, several at the same time. It goes on after a failure
+// and returns all failures.
 func eachIndex(names []string, do func(name string) error) []error {
 	var (
 		group    errgroup.Group

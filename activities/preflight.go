@@ -15,20 +15,20 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// Preflight checks whether the plan can be executed, and changes nothing. It collects
-// every problem before it fails, so that a person can fix them all at once. A failure
-// that a retry may fix, such as a cluster that doesn't answer, first ends the attempt
-// early. After some attempts it counts as a problem, since a mistyped endpoint looks the
-// same.
+// Preflight checks whether the plan can be executed, and changes nothing. It collects every problem
+// before it fails, so that a person can fix them all at once. A failure that a retry may fix, such
+// as a cluster that doesn't answer, first ends the attempt early. After some attempts it counts as
+// a problem, since a mistyped endpoint looks the same.
 func (a *Activities) Preflight(ctx context.Context, run migration.Run) (migration.PreflightResult, error) {
-	return perform(ctx, a, "checking clusters, buckets, versions and indices", func(ctx context.Context, p *pulse) (migration.PreflightResult, error) {
-		check := preflight{Activities: a, run: run, patient: activity.GetInfo(ctx).Attempt < attemptsOnSilence}
-		return check.everything(ctx, p)
-	})
+	return perform(ctx, a, "checking clusters, buckets, versions and indices",
+		func(ctx context.Context, p *pulse) (migration.PreflightResult, error) {
+			check := preflight{Activities: a, run: run, patient: activity.GetInfo(ctx).Attempt < attemptsOnSilence}
+			return check.everything(ctx, p)
+		})
 }
 
-// attemptsOnSilence is how often a cluster or bucket may fail to answer before a person is
-// asked whether the plan names the right one.
+// attemptsOnSilence is how often a cluster or bucket may fail to answer before a person is asked
+// whether the plan names the right one.
 const attemptsOnSilence = 5
 
 // preflight is one check of a plan.
@@ -65,7 +65,8 @@ func (f *preflight) everything(ctx context.Context, p *pulse) (migration.Preflig
 		}
 	}
 	if len(f.problems) > 0 {
-		return migration.PreflightResult{}, fail(f.verdict(), "preflight found problems:\n- %s", strings.Join(f.problems, "\n- "))
+		return migration.PreflightResult{}, fail(f.verdict(), "preflight found problems:\n- %s",
+			strings.Join(f.problems, "\n- "))
 	}
 	return migration.PreflightResult{
 		SourceVersion: f.source.Version.String(), TargetVersion: f.target.Version.String(),
@@ -119,14 +120,15 @@ func (f *preflight) collect(err error) error {
 	return nil
 }
 
-// secrets reads every secret of the plan once, so that a missing one is noticed now and not
-// hours later, within the frozen window.
+// secrets reads every secret of the plan once, so that a missing one is noticed now and not hours
+// later, within the frozen window.
 func (f *preflight) secrets() {
 	plan := f.run.Plan
 	references := []migration.SecretRef{
 		plan.Source.Auth.Password, plan.Target.Auth.Password,
 		plan.Target.Repository.AccessKeyID, plan.Target.Repository.SecretAccessKey,
-		plan.Target.Repository.Writer.AccessKeyID, plan.Target.Repository.Writer.AccessKeySecret, plan.Target.Repository.Writer.SecurityToken,
+		plan.Target.Repository.Writer.AccessKeyID, plan.Target.Repository.Writer.AccessKeySecret,
+		plan.Target.Repository.Writer.SecurityToken,
 		plan.Cutover.Webhook.Authorization,
 	}
 	if _, err := webhookURL(plan.Cutover.Webhook); err != nil {
@@ -142,8 +144,8 @@ func (f *preflight) secrets() {
 	}
 }
 
-// clusters connects to both clusters and compares their versions. The client of a cluster
-// that doesn't answer stays nil, and checks that need it are left out.
+// clusters connects to both clusters and compares their versions. The client of a cluster that
+// doesn't answer stays nil, and checks that need it are left out.
 func (f *preflight) clusters(ctx context.Context) error {
 	for _, at := range []side{onSource, onTarget} {
 		client, err := f.cluster(ctx, at, f.run)
@@ -169,11 +171,12 @@ func (f *preflight) clusters(ctx context.Context) error {
 	if problem := versionProblem(f.source, f.target); problem != "" {
 		f.problem("%s", problem)
 	} else if f.target.Version.Major > 7 {
-		f.warnings = append(f.warnings, fmt.Sprintf("the target runs %s, and snapferry was made for Alibaba Cloud Elasticsearch up to 7.17: "+
-			"rehearse the migration", f.target.Version))
+		f.warnings = append(f.warnings, fmt.Sprintf("the target runs %s, and snapferry was made for Alibaba Cloud "+
+			"Elasticsearch up to 7.17: rehearse the migration", f.target.Version))
 	}
 	if strings.HasPrefix(f.run.RepositoryName(), "cs-") {
-		f.problem("repository name %s: Amazon reserves names that begin with cs-; choose another name", f.run.RepositoryName())
+		f.problem("repository name %s: Amazon reserves names that begin with cs-; choose another name",
+			f.run.RepositoryName())
 	}
 	return nil
 }
@@ -229,8 +232,8 @@ func (f *preflight) sourceIndices(ctx context.Context) error {
 		}
 		open = append(open, index.Name)
 		if strings.HasPrefix(index.Name, ".") {
-			f.warnings = append(f.warnings, fmt.Sprintf("index %s belongs to Elasticsearch or to a plugin, which may create its own on the target or "+
-				"refuse the source's: "+
+			f.warnings = append(f.warnings, fmt.Sprintf("index %s belongs to Elasticsearch or to a plugin, which may "+
+				"create its own on the target or refuse the source's: "+
 				"leave it out unless you know that the target's version can use it", index.Name))
 		}
 		if f.to == nil {
@@ -267,7 +270,8 @@ func (f *preflight) types(ctx context.Context, open []string) error {
 	for _, name := range open {
 		if types := mappings[name].Types; len(types) > 1 && f.target.Version.Major >= 6 {
 			f.warnings = append(f.warnings, fmt.Sprintf("index %s has %d mapping types (%s): %s restores it, "+
-				"but new indices can't have several types, and some features refuse such an index", name, len(types), strings.Join(types, ", "), f.target.Version))
+				"but new indices can't have several types, and some features refuse such an index", name, len(types),
+				strings.Join(types, ", "), f.target.Version))
 		}
 	}
 	return nil
@@ -285,12 +289,13 @@ func (f *preflight) targetIndices(ctx context.Context) error {
 	}
 	for _, name := range names {
 		if _, there := found[name]; there {
-			f.problemOfMigration("index %s exists on the target already, and the restore would overwrite it: delete it there "+
-				"if nobody needs it", name)
+			f.problemOfMigration("index %s exists on the target already, and the restore would overwrite it: delete "+
+				"it there if nobody needs it", name)
 		}
 	}
 	for _, name := range aliases {
-		f.problemOfMigration("%s is an alias on the target, so no index of that name can be restored: remove the alias", name)
+		f.problemOfMigration("%s is an alias on the target, so no index of that name can be restored: remove the alias",
+			name)
 	}
 	return f.throwAwayNames(ctx, names)
 }
@@ -322,9 +327,9 @@ func (f *preflight) throwAwayNames(ctx context.Context, names []string) error {
 	return nil
 }
 
-// aliases compares the source's aliases, which are restored with their indices, with the
-// names on the target. An index that has the name of such an alias makes every restore
-// fail. An alias of that name points to the indices of both clusters afterwards.
+// aliases compares the source's aliases, which are restored with their indices, with the names on
+// the target. An index that has the name of such an alias makes every restore fail. An alias of
+// that name points to the indices of both clusters afterwards.
 func (f *preflight) aliases(ctx context.Context) error {
 	if f.from == nil || f.to == nil || len(f.indices) == 0 || f.run.Plan.Restore.ExcludeAliases {
 		return nil
@@ -360,8 +365,8 @@ func (f *preflight) aliases(ctx context.Context) error {
 			}
 		}
 		if len(elsewhere) > 0 {
-			f.warnings = append(f.warnings, fmt.Sprintf("alias %s points to %s on the target. After the restore it also points to %s, and searches "+
-				"find the documents of all: "+
+			f.warnings = append(f.warnings, fmt.Sprintf("alias %s points to %s on the target. After the restore it "+
+				"also points to %s, and searches find the documents of all: "+
 				"remove it there, or set restore.excludeAliases",
 				alias, strings.Join(elsewhere, ", "), strings.Join(behind[alias], ", ")))
 		}
@@ -369,12 +374,12 @@ func (f *preflight) aliases(ctx context.Context) error {
 	return nil
 }
 
-// lowWatermark is how full a disk may be, as a fraction, before Elasticsearch allocates no
-// more shards to its node: the default of cluster.routing.allocation.disk.watermark.low.
+// lowWatermark is how full a disk may be, as a fraction, before Elasticsearch allocates no more
+// shards to its node: the default of cluster.routing.allocation.disk.watermark.low.
 const lowWatermark = 0.85
 
-// disks compares the room on the target with the size of the indices. Replicas during the
-// migration count; replicas after the cutover only cause a warning.
+// disks compares the room on the target with the size of the indices. Replicas during the migration
+// count; replicas after the cutover only cause a warning.
 func (f *preflight) disks(ctx context.Context) error {
 	if f.to == nil || len(f.indices) == 0 {
 		return nil
@@ -384,7 +389,8 @@ func (f *preflight) disks(ctx context.Context) error {
 		return err
 	}
 	if !disk.Known {
-		f.warnings = append(f.warnings, "the target doesn't tell how much room its disks have: check that the indices fit")
+		f.warnings = append(f.warnings, "the target doesn't tell how much room its disks have: check that the "+
+			"indices fit")
 		return nil
 	}
 	var during, after int64
@@ -395,13 +401,16 @@ func (f *preflight) disks(ctx context.Context) error {
 	usable := disk.SumAvailable - int64((1-lowWatermark)*float64(disk.SumInTotal))
 	switch {
 	case during > disk.SumAvailable:
-		f.problem("the target's disks have %s left, and the indices need %s: add disks or nodes", size(disk.SumAvailable), size(during))
+		f.problem("the target's disks have %s left, and the indices need %s: add disks or nodes",
+			size(disk.SumAvailable), size(during))
 	case during > usable:
-		f.warnings = append(f.warnings, fmt.Sprintf("the indices (%s) fill the target's disks (%s left) beyond %.0f %%, "+
-			"where Elasticsearch stops to allocate shards by default", size(during), size(disk.SumAvailable), lowWatermark*100))
+		f.warnings = append(f.warnings, fmt.Sprintf("the indices (%s) fill the target's disks (%s left) beyond %.0f "+
+			"%%, where Elasticsearch stops to allocate shards by default", size(during), size(disk.SumAvailable),
+			lowWatermark*100))
 	case after > usable:
-		f.warnings = append(f.warnings, fmt.Sprintf("cutover sets the source's number of replicas. With these, the indices (%s) fill the "+
-			"target's disks (%s left) beyond %.0f %%", size(after), size(disk.SumAvailable), lowWatermark*100))
+		f.warnings = append(f.warnings, fmt.Sprintf("cutover sets the source's number of replicas. With these, the "+
+			"indices (%s) fill the target's disks (%s left) beyond %.0f %%", size(after), size(disk.SumAvailable),
+			lowWatermark*100))
 	}
 	return nil
 }

@@ -77,7 +77,8 @@ func TestPreflightTakesInternalIndicesByTheirFullName(t *testing.T) {
 func TestPreflightRefusesAnAliasThatIsAnIndexOnTheTarget(t *testing.T) {
 	w := newWorld(t) // movies has the alias films
 	w.to.Create("films", 1, nil)
-	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "films is an alias of movies on the source and an index on the target", "delete the index films there")
+	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run,
+		"films is an alias of movies on the source and an index on the target", "delete the index films there")
 	w.run.Plan.Restore.ExcludeAliases = true
 	require.Empty(t, must[migration.PreflightResult](w, w.activities.Preflight, w.run).Warnings)
 }
@@ -88,7 +89,8 @@ func TestPreflightWarnsOfAnAliasThatPointsElsewhereOnTheTarget(t *testing.T) {
 	w.to.AddAlias("old-films", "films")
 	found := must[migration.PreflightResult](w, w.activities.Preflight, w.run)
 	require.Len(t, found.Warnings, 1)
-	require.Contains(t, found.Warnings[0], "alias films points to old-films on the target. After the restore it also points to movies")
+	require.Contains(t, found.Warnings[0], "alias films points to old-films on the target. After the restore it also "+
+		"points to movies")
 	w.run.Plan.Restore.ExcludeAliases = true
 	require.Empty(t, must[migration.PreflightResult](w, w.activities.Preflight, w.run).Warnings)
 }
@@ -99,8 +101,12 @@ func TestPreflightWithBadCredentials(t *testing.T) {
 	refused(w, migration.ErrorUnauthorized, w.activities.Preflight, w.run, "security_exception")
 
 	w = newWorld(t)
-	w.buckets.err = &objectstore.Error{Kind: objectstore.Forbidden, Op: "GetBucketInfo", Bucket: "to-bucket", Status: 403, Code: "AccessDenied"}
-	refused(w, migration.ErrorUnauthorized, w.activities.Preflight, w.run, "OSS bucket to-bucket", "S3 bucket from-bucket", "AccessDenied")
+	w.buckets.err = &objectstore.Error{
+		Kind: objectstore.Forbidden, Op: "GetBucketInfo", Bucket: "to-bucket",
+		Status: 403, Code: "AccessDenied",
+	}
+	refused(w, migration.ErrorUnauthorized, w.activities.Preflight, w.run, "OSS bucket to-bucket",
+		"S3 bucket from-bucket", "AccessDenied")
 }
 
 func TestPreflightWithoutASecret(t *testing.T) {
@@ -108,7 +114,8 @@ func TestPreflightWithoutASecret(t *testing.T) {
 	t.Setenv("TEST_CLUSTER_SECRET", "")
 	t.Setenv("TEST_WEBHOOK", "")
 	w.run.Plan.Cutover.Webhook.URL = "file:/nowhere/url"
-	refused(w, migration.ErrorSecret, w.activities.Preflight, w.run, "env:TEST_CLUSTER_SECRET", "env:TEST_WEBHOOK", "file:/nowhere/url")
+	refused(w, migration.ErrorSecret, w.activities.Preflight, w.run, "env:TEST_CLUSTER_SECRET", "env:TEST_WEBHOOK",
+		"file:/nowhere/url")
 }
 
 func TestPreflightWaitsForAClusterThatDoesNotAnswer(t *testing.T) {
@@ -139,13 +146,16 @@ func TestPreflightWarns(t *testing.T) {
 	w.to.Free = 1_900
 	require.Contains(t, must[migration.PreflightResult](w, w.activities.Preflight, w.run).Warnings[1], "beyond 85 %")
 	w.to.Free = 700
-	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "the target's disks have 700 B left, and the indices need 800 B")
+	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run,
+		"the target's disks have 700 B left, and the indices need 800 B")
 }
 
 func TestPreflightRefusesOpenSearch(t *testing.T) {
 	w := newWorld(t)
 	w.from.On("GET /", 1, func(rw http.ResponseWriter, _ *http.Request) bool {
-		_, _ = rw.Write([]byte(`{"version":{"number":"7.10.2"},"tagline":"The OpenSearch Project: https://opensearch.org/"}`))
+		_,
+			_ = rw.Write(
+			[]byte(`{"version":{"number":"7.10.2"},"tagline":"The OpenSearch Project: https://opensearch.org/"}`))
 		return true
 	})
 	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "OpenSearch")
@@ -159,13 +169,31 @@ func TestBuckets(t *testing.T) {
 		says   string
 	}{
 		"as it should be": {bucket: targetBucket{exists: true, acl: "private", storageClass: "Standard"}},
-		"public":          {bucket: targetBucket{exists: true, acl: "public-read-write", storageClass: "Standard"}, create: true, want: migration.ErrorRefused, says: "can be read by others"},
-		"an archive":      {bucket: targetBucket{exists: true, acl: "private", storageClass: "ColdArchive"}, create: true, want: migration.ErrorRefused, says: "ColdArchive"},
-		"its region":      {bucket: targetBucket{exists: true, acl: "private", storageClass: "Standard", location: "oss-ap-southeast-1"}},
-		"without prefix":  {bucket: targetBucket{exists: true, acl: "private", storageClass: "Standard", location: "ap-southeast-1"}},
-		"another region":  {bucket: targetBucket{exists: true, acl: "private", storageClass: "Standard", location: "oss-cn-hangzhou"}, create: true, want: migration.ErrorRefused, says: "is in region cn-hangzhou, but target.repository.region says ap-southeast-1"},
-		"absent":          {want: migration.ErrorMissing, says: "createBucket"},
-		"to be created":   {create: true},
+		"public": {
+			bucket: targetBucket{exists: true, acl: "public-read-write", storageClass: "Standard"},
+			create: true, want: migration.ErrorRefused, says: "can be read by others",
+		},
+		"an archive": {
+			bucket: targetBucket{exists: true, acl: "private", storageClass: "ColdArchive"},
+			create: true, want: migration.ErrorRefused, says: "ColdArchive",
+		},
+		"its region": {bucket: targetBucket{
+			exists: true, acl: "private", storageClass: "Standard",
+			location: "oss-ap-southeast-1",
+		}},
+		"without prefix": {bucket: targetBucket{
+			exists: true, acl: "private", storageClass: "Standard",
+			location: "ap-southeast-1",
+		}},
+		"another region": {
+			bucket: targetBucket{
+				exists: true, acl: "private", storageClass: "Standard",
+				location: "oss-cn-hangzhou",
+			}, create: true, want: migration.ErrorRefused,
+			says: "is in region cn-hangzhou, but target.repository.region says ap-southeast-1",
+		},
+		"absent":        {want: migration.ErrorMissing, says: "createBucket"},
+		"to be created": {create: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -186,7 +214,10 @@ func TestBuckets(t *testing.T) {
 
 // As OSS itself tells it.
 func TestPreflightReadsTheRegionOfTheOSSBucket(t *testing.T) {
-	server, err := osstest.Start(osstest.Options{Dir: t.TempDir(), Region: "cn-hangzhou", Keys: []osstest.Key{{ID: "ak", Secret: "sk"}}})
+	server, err := osstest.Start(osstest.Options{
+		Dir: t.TempDir(), Region: "cn-hangzhou",
+		Keys: []osstest.Key{{ID: "ak", Secret: "sk"}},
+	})
 	require.NoError(t, err)
 	defer server.Close()
 	require.NoError(t, server.CreateBucket("to-bucket", osstest.BucketOptions{}))
@@ -210,13 +241,15 @@ func TestRepositories(t *testing.T) {
 	kind, settings := w.from.Repository(name)
 	require.Equal(t, "s3", kind)
 	require.Equal(t, map[string]any{
-		"bucket": "from-bucket", "region": "ap-southeast-1", "base_path": "snapferry/movies/t0ken", "role_arn": "arn:aws:iam::123456789012:role/Snap",
+		"bucket": "from-bucket", "region": "ap-southeast-1", "base_path": "snapferry/movies/t0ken",
+		"role_arn":               "arn:aws:iam::123456789012:role/Snap",
 		"server_side_encryption": true, "max_snapshot_bytes_per_sec": "80mb",
 	}, settings)
 	kind, settings = w.to.Repository(name)
 	require.Equal(t, "oss", kind)
 	require.Equal(t, map[string]any{
-		"bucket": "to-bucket", "endpoint": "http://oss-ap-southeast-1-internal.aliyuncs.com", "base_path": "snapferry/movies/t0ken",
+		"bucket": "to-bucket", "endpoint": "http://oss-ap-southeast-1-internal.aliyuncs.com",
+		"base_path":     "snapferry/movies/t0ken",
 		"access_key_id": clusterKeyID, "secret_access_key": clusterSecret, "compress": true, "readonly": true,
 	}, settings)
 
@@ -248,7 +281,8 @@ func TestRepositories(t *testing.T) {
 func TestPreflightRefusesASourceBefore20(t *testing.T) {
 	w := newWorld(t)
 	w.from.Version = "1.7.6"
-	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "the source runs 1.7.6, and snapferry copies snapshots of 2.0 and later")
+	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run,
+		"the source runs 1.7.6, and snapferry copies snapshots of 2.0 and later")
 	w.from.Version = "2.4.6"
 	found := must[migration.PreflightResult](w, w.activities.Preflight, w.run)
 	require.Equal(t, "2.4.6", found.SourceVersion)
@@ -257,9 +291,11 @@ func TestPreflightRefusesASourceBefore20(t *testing.T) {
 // Elasticsearch and the plugins quote settings in their errors.
 func TestRegistrationThatFailsShowsNoSecret(t *testing.T) {
 	w := newWorld(t)
-	w.to.Refuse("PUT /_snapshot/*", 1, http.StatusInternalServerError, "repository_exception", "failed to create repository with {access_key_id="+clusterKeyID+", secret_access_key="+clusterSecret+"}")
+	w.to.Refuse("PUT /_snapshot/*", 1, http.StatusInternalServerError, "repository_exception",
+		"failed to create repository with {access_key_id="+clusterKeyID+", secret_access_key="+clusterSecret+"}")
 	refused(w, migration.ErrorRefused, w.activities.RegisterRepositories, w.run, "repository_exception")
-	w.to.Refuse("GET /_snapshot/*/_all", 1, http.StatusInternalServerError, "repository_exception", "InvalidAccessKeyId "+clusterKeyID+" [ResponseError]: <Error>"+strings.Repeat("x", 5000))
+	w.to.Refuse("GET /_snapshot/*/_all", 1, http.StatusInternalServerError, "repository_exception",
+		"InvalidAccessKeyId "+clusterKeyID+" [ResponseError]: <Error>"+strings.Repeat("x", 5000))
 	failure := refusal(w, migration.ErrorUnauthorized, w.activities.RegisterRepositories, w.run, "InvalidAccessKeyId")
 	require.NotContains(t, failure.Message(), "<Error>")
 }

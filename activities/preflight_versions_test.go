@@ -45,8 +45,10 @@ func TestVersionsOfTheClusters(t *testing.T) {
 		check(t, tt.source+" to "+tt.target, versionProblem(info(tt.source), info(tt.target)), tt.problem)
 	}
 	v := version(t, "7.10.2")
-	check(t, "OpenSearch source", versionProblem(elastic.Info{Version: v, Distribution: "opensearch"}, elastic.Info{Version: v, Distribution: "elasticsearch"}), "can't restore snapshots of OpenSearch")
-	check(t, "OpenSearch target", versionProblem(elastic.Info{Version: v, Distribution: "elasticsearch"}, elastic.Info{Version: v, Distribution: "opensearch"}), "restores to Elasticsearch only")
+	check(t, "OpenSearch source", versionProblem(elastic.Info{Version: v, Distribution: "opensearch"},
+		elastic.Info{Version: v, Distribution: "elasticsearch"}), "can't restore snapshots of OpenSearch")
+	check(t, "OpenSearch target", versionProblem(elastic.Info{Version: v, Distribution: "elasticsearch"},
+		elastic.Info{Version: v, Distribution: "opensearch"}), "restores to Elasticsearch only")
 }
 
 // Each row of the table in Elastic's and Alibaba's documentation.

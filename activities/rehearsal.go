@@ -57,57 +57,64 @@ func onlyOfRehearsal(run migration.Run, what string) error {
 	return nil
 }
 
-// DeleteRehearsedIndices deletes the indices that a rehearsal restored to the target, which
-// also ends a restore that still runs. An index that the rehearsal didn't restore stays,
-// whatever its name is, and is named in the result.
-func (a *Activities) DeleteRehearsedIndices(ctx context.Context, in migration.RehearsedIndicesRequest) (migration.DeletedIndices, error) {
-	return perform(ctx, a, "deleting the rehearsal's indices", func(ctx context.Context, p *pulse) (migration.DeletedIndices, error) {
-		var result migration.DeletedIndices
-		if err := onlyOfRehearsal(in.Run, "indices on the target"); err != nil {
-			return result, err
-		}
-		client, err := a.cluster(ctx, onTarget, in.Run)
-		if err != nil {
-			return result, err
-		}
-		ours := migration.CloseRequest{Expected: targetCounters(in.Run, in.Expected), Begun: targetNames(in.Run, in.Begun)}
-		names := rehearsedNames(in)
-		found, _, err := existing(ctx, client, names)
-		if err != nil {
-			return result, err
-		}
-		var open, toDelete []string
-		for _, name := range slices.Sorted(maps.Keys(found)) {
-			if found[name].Open {
-				open = append(open, name)
+// DeleteRehearsedIndices deletes the indices that a rehearsal restored to the target, which also
+// ends a restore that still runs. An index that the rehearsal didn't restore stays, whatever its
+// name is, and is named in the result.
+func (a *Activities) DeleteRehearsedIndices(ctx context.Context,
+	in migration.RehearsedIndicesRequest,
+) (migration.DeletedIndices, error) {
+	return perform(ctx, a, "deleting the rehearsal's indices",
+		func(ctx context.Context, p *pulse) (migration.DeletedIndices, error) {
+			var result migration.DeletedIndices
+			if err := onlyOfRehearsal(in.Run, "indices on the target"); err != nil {
+				return result, err
 			}
-		}
-		origins, err := originsOf(ctx, client, in.RepositoryName(), open)
-		if err != nil {
-			return result, err
-		}
-		for _, name := range slices.Sorted(maps.Keys(found)) {
-			if known(ours, found[name]) || origins[name].ours() {
-				toDelete = append(toDelete, name)
-			} else {
-				result.Left = append(result.Left, name)
+			client, err := a.cluster(ctx, onTarget, in.Run)
+			if err != nil {
+				return result, err
 			}
-		}
-		if len(toDelete) == 0 {
+			ours := migration.CloseRequest{
+				Expected: targetCounters(in.Run, in.Expected),
+				Begun:    targetNames(in.Run, in.Begun),
+			}
+			names := rehearsedNames(in)
+			found, _, err := existing(ctx, client, names)
+			if err != nil {
+				return result, err
+			}
+			var open, toDelete []string
+			for _, name := range slices.Sorted(maps.Keys(found)) {
+				if found[name].Open {
+					open = append(open, name)
+				}
+			}
+			origins, err := originsOf(ctx, client, in.RepositoryName(), open)
+			if err != nil {
+				return result, err
+			}
+			for _, name := range slices.Sorted(maps.Keys(found)) {
+				if known(ours, found[name]) || origins[name].ours() {
+					toDelete = append(toDelete, name)
+				} else {
+					result.Left = append(result.Left, name)
+				}
+			}
+			if len(toDelete) == 0 {
+				return result, nil
+			}
+			if err := a.whenFree(ctx, p, func() error { return client.DeleteIndices(ctx, toDelete) }); err != nil {
+				return result, err
+			}
+			if found, _, err = existing(ctx, client, toDelete); err != nil {
+				return result, err
+			}
+			if left := slices.Sorted(maps.Keys(found)); len(left) > 0 {
+				return result, passing(retryInternal, "delete the rehearsal's indices on "+client.Host()+": "+
+					named("these are still there: ", left), 0)
+			}
+			result.Deleted = len(toDelete)
 			return result, nil
-		}
-		if err := a.whenFree(ctx, p, func() error { return client.DeleteIndices(ctx, toDelete) }); err != nil {
-			return result, err
-		}
-		if found, _, err = existing(ctx, client, toDelete); err != nil {
-			return result, err
-		}
-		if left := slices.Sorted(maps.Keys(found)); len(left) > 0 {
-			return result, passing(retryInternal, "delete the rehearsal's indices on "+client.Host()+": "+named("these are still there: ", left), 0)
-		}
-		result.Deleted = len(toDelete)
-		return result, nil
-	})
+		})
 }
 
 // rehearsedNames are the target's names of all indices that a rehearsal may have restored,
@@ -119,34 +126,37 @@ func rehearsedNames(in migration.RehearsedIndicesRequest) []string {
 }
 
 // DeleteSnapshots has the source delete every snapshot of a rehearsal's repository, one after
-// another, so that the cluster deletes their objects in S3. That also stops one that still
-// runs. At the end it counts what is left in S3: the worker's key may not delete there.
+// another, so that the cluster deletes their objects in S3. That also stops one that still runs. At
+// the end it counts what is left in S3: the worker's key may not delete there.
 func (a *Activities) DeleteSnapshots(ctx context.Context, run migration.Run) (migration.DeletedSnapshots, error) {
-	return perform(ctx, a, "deleting the rehearsal's snapshots", func(ctx context.Context, p *pulse) (migration.DeletedSnapshots, error) {
-		var result migration.DeletedSnapshots
-		if err := onlyOfRehearsal(run, "snapshots"); err != nil {
-			return result, err
-		}
-		client, err := a.cluster(ctx, onSource, run)
-		if err != nil {
-			return result, err
-		}
-		if result.Deleted, err = a.deleteSnapshots(ctx, client, run.RepositoryName(), p); err != nil {
-			return result, err
-		}
-		left, err := a.below(ctx, run, onSource)
-		if err != nil {
-			if canceled(err) {
+	return perform(ctx, a, "deleting the rehearsal's snapshots",
+		func(ctx context.Context, p *pulse) (migration.DeletedSnapshots, error) {
+			var result migration.DeletedSnapshots
+			if err := onlyOfRehearsal(run, "snapshots"); err != nil {
 				return result, err
 			}
-			result.Unseen = messageOf(err)
-		}
-		result.LeftObjects, result.LeftBytes = left.objects, left.bytes
-		return result, nil
-	})
+			client, err := a.cluster(ctx, onSource, run)
+			if err != nil {
+				return result, err
+			}
+			if result.Deleted, err = a.deleteSnapshots(ctx, client, run.RepositoryName(), p); err != nil {
+				return result, err
+			}
+			left, err := a.below(ctx, run, onSource)
+			if err != nil {
+				if canceled(err) {
+					return result, err
+				}
+				result.Unseen = messageOf(err)
+			}
+			result.LeftObjects, result.LeftBytes = left.objects, left.bytes
+			return result, nil
+		})
 }
 
-func (a *Activities) deleteSnapshots(ctx context.Context, client *elastic.Client, repository string, p *pulse) (deleted int, err error) {
+func (a *Activities) deleteSnapshots(ctx context.Context, client *elastic.Client, repository string,
+	p *pulse,
+) (deleted int, err error) {
 	turns := a.turns()
 	for {
 		snapshots, err := client.Snapshots(ctx, repository)
@@ -178,46 +188,50 @@ func (a *Activities) deleteSnapshots(ctx context.Context, client *elastic.Client
 	}
 }
 
-// DeleteCopies deletes every object below a rehearsal's base path in OSS, and aborts the
-// uploads that an interrupted copy left there. It deletes nothing else: the path ends with
-// the run's token.
+// DeleteCopies deletes every object below a rehearsal's base path in OSS, and aborts the uploads
+// that an interrupted copy left there. It deletes nothing else: the path ends with the run's token.
 func (a *Activities) DeleteCopies(ctx context.Context, run migration.Run) (migration.DeletedCopies, error) {
-	return perform(ctx, a, "deleting the rehearsal's objects in OSS", func(ctx context.Context, p *pulse) (migration.DeletedCopies, error) {
-		if err := onlyOfRehearsal(run, "objects in OSS"); err != nil {
-			return migration.DeletedCopies{}, err
-		}
-		sink, err := a.sink(ctx, run)
-		if err != nil {
-			return migration.DeletedCopies{}, err
-		}
-		uploads, err := endUploads(ctx, sink)
-		if err != nil {
-			return migration.DeletedCopies{}, err
-		}
-		var objects, bytes atomic.Int64
-		group, groupCtx := errgroup.WithContext(ctx)
-		group.SetLimit(max(run.Plan.Copy.Concurrency, 1))
-		for object, listErr := range sink.List(groupCtx, "") {
-			if err = listErr; err != nil {
-				break
+	return perform(ctx, a, "deleting the rehearsal's objects in OSS",
+		func(ctx context.Context, p *pulse) (migration.DeletedCopies, error) {
+			if err := onlyOfRehearsal(run, "objects in OSS"); err != nil {
+				return migration.DeletedCopies{}, err
 			}
-			group.Go(func() error {
-				if err := sink.Delete(groupCtx, object.Key); err != nil {
-					return err
+			sink, err := a.sink(ctx, run)
+			if err != nil {
+				return migration.DeletedCopies{}, err
+			}
+			uploads, err := endUploads(ctx, sink)
+			if err != nil {
+				return migration.DeletedCopies{}, err
+			}
+			var objects, bytes atomic.Int64
+			group, groupCtx := errgroup.WithContext(ctx)
+			group.SetLimit(max(run.Plan.Copy.Concurrency, 1))
+			for object, listErr := range sink.List(groupCtx, "") {
+				if err = listErr; err != nil {
+					break
 				}
-				p.set(migration.Progress{Doing: "deleting the rehearsal's objects in OSS", BlobsDone: objects.Add(1), BytesDone: bytes.Add(object.Size)})
-				return nil
-			})
-		}
-		if failed := group.Wait(); failed != nil {
-			err = failed // it also ended the listing
-		}
-		return migration.DeletedCopies{Objects: objects.Load(), Bytes: bytes.Load(), Uploads: uploads}, err
-	})
+				group.Go(func() error {
+					if err := sink.Delete(groupCtx, object.Key); err != nil {
+						return err
+					}
+					p.set(migration.Progress{
+						Doing:     "deleting the rehearsal's objects in OSS",
+						BlobsDone: objects.Add(1),
+						BytesDone: bytes.Add(object.Size),
+					})
+					return nil
+				})
+			}
+			if failed := group.Wait(); failed != nil {
+				err = failed // it also ended the listing
+			}
+			return migration.DeletedCopies{Objects: objects.Load(), Bytes: bytes.Load(), Uploads: uploads}, err
+		})
 }
 
-// endUploads aborts the uploads in progress. A copy whose key may not list uploads aborts its
-// own when it fails, so then there is nothing to do here.
+// endUploads aborts the uploads in progress. A copy whose key may not list uploads aborts its own
+// when it fails, so then there is nothing to do here.
 func endUploads(ctx context.Context, sink objectstore.Sink) (int, error) {
 	uploads, err := sink.ListUploads(ctx, "")
 	if objectstore.KindOf(err) == objectstore.Forbidden {
@@ -233,34 +247,37 @@ func endUploads(ctx context.Context, sink objectstore.Sink) (int, error) {
 }
 
 // MeasureFootprint measures how much room a rehearsal's indices and snapshots take.
-func (a *Activities) MeasureFootprint(ctx context.Context, in migration.RehearsedIndicesRequest) (migration.Footprint, error) {
-	return perform(ctx, a, "measuring the room that the rehearsal takes", func(ctx context.Context, _ *pulse) (migration.Footprint, error) {
-		var footprint migration.Footprint
-		client, err := a.cluster(ctx, onTarget, in.Run)
-		if err != nil {
+func (a *Activities) MeasureFootprint(ctx context.Context,
+	in migration.RehearsedIndicesRequest,
+) (migration.Footprint, error) {
+	return perform(ctx, a, "measuring the room that the rehearsal takes",
+		func(ctx context.Context, _ *pulse) (migration.Footprint, error) {
+			var footprint migration.Footprint
+			client, err := a.cluster(ctx, onTarget, in.Run)
+			if err != nil {
+				return footprint, err
+			}
+			replicas := map[string]int{}
+			for _, index := range in.Indices {
+				replicas[in.TargetIndex(index.Name)] = index.Replicas
+			}
+			indices, err := client.Indices(ctx, slices.Sorted(maps.Keys(replicas))...)
+			if err != nil {
+				return footprint, err
+			}
+			for _, index := range indices {
+				footprint.TargetBytes += index.PrimaryBytes * int64(1+in.Plan.Restore.Replicas)
+				footprint.TargetBytesAfterCutover += index.PrimaryBytes * int64(1+replicas[index.Name])
+			}
+			inS3, err := a.below(ctx, in.Run, onSource)
+			if err != nil {
+				return footprint, err
+			}
+			inOSS, err := a.below(ctx, in.Run, onTarget)
+			footprint.S3Bytes, footprint.S3Objects = inS3.bytes, inS3.objects
+			footprint.OSSBytes, footprint.OSSObjects = inOSS.bytes, inOSS.objects
 			return footprint, err
-		}
-		replicas := map[string]int{}
-		for _, index := range in.Indices {
-			replicas[in.TargetIndex(index.Name)] = index.Replicas
-		}
-		indices, err := client.Indices(ctx, slices.Sorted(maps.Keys(replicas))...)
-		if err != nil {
-			return footprint, err
-		}
-		for _, index := range indices {
-			footprint.TargetBytes += index.PrimaryBytes * int64(1+in.Plan.Restore.Replicas)
-			footprint.TargetBytesAfterCutover += index.PrimaryBytes * int64(1+replicas[index.Name])
-		}
-		inS3, err := a.below(ctx, in.Run, onSource)
-		if err != nil {
-			return footprint, err
-		}
-		inOSS, err := a.below(ctx, in.Run, onTarget)
-		footprint.S3Bytes, footprint.S3Objects = inS3.bytes, inS3.objects
-		footprint.OSSBytes, footprint.OSSObjects = inOSS.bytes, inOSS.objects
-		return footprint, err
-	})
+		})
 }
 
 // usage is what stands below a base path.

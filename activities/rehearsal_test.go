@@ -15,8 +15,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// newRehearsal is a world whose plan is rehearsed, with a target that has an
-// index and an alias of the names that a migration would need.
+// newRehearsal is a world whose plan is rehearsed, with a target that has an index and an alias of
+// the names that a migration would need.
 func newRehearsal(t *testing.T) *world {
 	w := newWorld(t)
 	w.run.Plan.Rehearsal = true
@@ -46,10 +46,12 @@ func TestARehearsalLeavesEverythingAsItWas(t *testing.T) {
 	var opened migration.OpenResult
 	for _, name := range []string{"movies-r0000-a1", "movies-r0001-a1"} {
 		require.NoError(t, w.from.Index("movies", name))
-		snapshot := twice[migration.Snapshot](w, a.TakeSnapshot, migration.SnapshotRequest{Run: w.run, Snapshot: name, Indices: both2})
+		snapshot := twice[migration.Snapshot](w, a.TakeSnapshot,
+			migration.SnapshotRequest{Run: w.run, Snapshot: name, Indices: both2})
 		w.s3.Copy(w.oss)
 		twice[any](w, a.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2, Expected: opened.Counters})
-		twice[migration.RestoreResult](w, a.RestoreSnapshot, migration.RestoreRequest{Run: w.run, Snapshot: snapshot, Indices: w.indices()})
+		twice[migration.RestoreResult](w, a.RestoreSnapshot,
+			migration.RestoreRequest{Run: w.run, Snapshot: snapshot, Indices: w.indices()})
 		opened = twice[migration.OpenResult](w, a.OpenTarget, w.request())
 		require.ElementsMatch(t, both2, sorted(opened.Counters), "the workflow knows only the source's names")
 	}
@@ -66,7 +68,8 @@ func TestARehearsalLeavesEverythingAsItWas(t *testing.T) {
 		}
 	}
 
-	verified := must[migration.VerifyResult](w, a.VerifyTarget, migration.VerifyRequest{Run: w.run, Indices: w.indices(), Counters: opened.Counters})
+	verified := must[migration.VerifyResult](w, a.VerifyTarget,
+		migration.VerifyRequest{Run: w.run, Indices: w.indices(), Counters: opened.Counters})
 	for _, index := range verified.Indices {
 		require.True(t, index.Equal, "%+v", index)
 		require.NotEmpty(t, index.Checksum)
@@ -101,14 +104,17 @@ func TestARehearsalLeavesEverythingAsItWas(t *testing.T) {
 	w.forget(&before, "movies-r0000-a1", "movies-r0001-a1")
 	w.forget(&after, "movies-r0000-a1", "movies-r0001-a1")
 	require.Equal(t, before, after)
-	for _, refusedRequest := range []string{"POST /movies/*", "PUT /movies/*", "DELETE /movies", "PUT /catalog/*", "POST /films/*"} {
+	for _, refusedRequest := range []string{
+		"POST /movies/*", "PUT /movies/*", "DELETE /movies", "PUT /catalog/*",
+		"POST /films/*",
+	} {
 		require.Empty(t, w.to.Requests(refusedRequest), refusedRequest)
 	}
 	require.Empty(t, w.from.Requests("PUT /*/_settings"), "the source's settings are never touched")
 }
 
-// forget takes out of a world's text what the test itself did: the documents that it wrote, and the fake OSS's snapshots,
-// whose objects are the memory store's.
+// forget takes out of a world's text what the test itself did: the documents that it wrote, and the
+// fake OSS's snapshots, whose objects are the memory store's.
 func (w *world) forget(text *string, documents ...string) {
 	var kept []string
 	for line := range strings.Lines(*text) {
@@ -149,12 +155,14 @@ func TestARehearsalDeletesOnlyWhatItRestored(t *testing.T) {
 	// One whose first restore was begun and not seen to end is its own, closed or not.
 	request.Expected, request.Begun = nil, []string{"movies"}
 	w.to.SetOpen(name, false)
-	require.Equal(t, migration.DeletedIndices{Deleted: 1}, must[migration.DeletedIndices](w, w.activities.DeleteRehearsedIndices, request))
+	require.Equal(t, migration.DeletedIndices{Deleted: 1},
+		must[migration.DeletedIndices](w, w.activities.DeleteRehearsedIndices, request))
 	require.False(t, w.to.Has(name))
 
 	// So is one of which only the shards tell.
 	w.restored(w.snapshot("t"))
-	result = must[migration.DeletedIndices](w, w.activities.DeleteRehearsedIndices, migration.RehearsedIndicesRequest{Run: w.run, Indices: w.indices()})
+	result = must[migration.DeletedIndices](w, w.activities.DeleteRehearsedIndices,
+		migration.RehearsedIndicesRequest{Run: w.run, Indices: w.indices()})
 	require.Equal(t, migration.DeletedIndices{Deleted: 2}, result)
 }
 
@@ -175,7 +183,9 @@ func TestAMigrationDeletesNothing(t *testing.T) {
 	w.inOSS.Store("index-0", nil)
 	before := w.text()
 	for _, run := range []migration.Run{w.run, {Plan: w.run.Plan}} {
-		refused(w, migration.ErrorRefused, w.activities.DeleteRehearsedIndices, migration.RehearsedIndicesRequest{Run: run, Indices: w.indices(), Expected: opened.Counters}, "only a rehearsal deletes")
+		refused(w, migration.ErrorRefused, w.activities.DeleteRehearsedIndices,
+			migration.RehearsedIndicesRequest{Run: run, Indices: w.indices(), Expected: opened.Counters},
+			"only a rehearsal deletes")
 		refused(w, migration.ErrorRefused, w.activities.DeleteSnapshots, run, "only a rehearsal deletes")
 		refused(w, migration.ErrorRefused, w.activities.DeleteCopies, run, "only a rehearsal deletes")
 	}
@@ -193,7 +203,8 @@ func TestSnapshotsAreDeletedWhateverIsInTheWay(t *testing.T) {
 	w.prepared()
 	w.snapshot("s")
 	w.snapshot("t")
-	w.from.Refuse("DELETE /_snapshot/*/*", 2, http.StatusServiceUnavailable, "concurrent_snapshot_execution_exception", "a snapshot is already running")
+	w.from.Refuse("DELETE /_snapshot/*/*", 2, http.StatusServiceUnavailable, "concurrent_snapshot_execution_exception",
+		"a snapshot is already running")
 	w.from.Lose("DELETE /_snapshot/*/*", 1)
 	result := must[migration.DeletedSnapshots](w, w.activities.DeleteSnapshots, w.run)
 	require.GreaterOrEqual(t, result.Deleted, 1, "one answer was lost")
@@ -201,7 +212,8 @@ func TestSnapshotsAreDeletedWhateverIsInTheWay(t *testing.T) {
 	require.Empty(t, w.from.Snapshot(w.run.RepositoryName(), "t"))
 
 	w.inS3.SetHooks(memory.Hooks{Before: func(c memory.Call) error { return memory.Failure(objectstore.Forbidden, c) }})
-	require.NotEmpty(t, must[migration.DeletedSnapshots](w, w.activities.DeleteSnapshots, w.run).Unseen, "what is left can't be seen")
+	require.NotEmpty(t, must[migration.DeletedSnapshots](w, w.activities.DeleteSnapshots, w.run).Unseen,
+		"what is left can't be seen")
 }
 
 func TestCopiesThatMayNotBeDeletedAreTold(t *testing.T) {
@@ -237,17 +249,21 @@ func TestCopiesThatMayNotBeDeletedAreTold(t *testing.T) {
 	require.Empty(t, w.inOSS.Objects())
 }
 
-// The source moves on while a rehearsal compares: that is seen and no failure, and what differs in the settings is told.
+// The source moves on while a rehearsal compares: that is seen and no failure, and what differs in
+// the settings is told.
 func TestARehearsalsComparisonFailsForNothing(t *testing.T) {
 	w := newRehearsal(t)
 	w.prepared()
 	opened := w.round("s")
 	require.NoError(t, w.from.Index("movies", "dogville"))
-	require.NoError(t, clientOf(w, onTarget).PutIndexSettings(t.Context(), []string{w.run.TargetIndex("catalog")}, map[string]any{"index.max_result_window": "17"}))
-	result := must[migration.VerifyResult](w, w.activities.VerifyTarget, migration.VerifyRequest{Run: w.run, Indices: w.indices(), Counters: opened.Counters})
+	require.NoError(t, clientOf(w, onTarget).PutIndexSettings(t.Context(), []string{w.run.TargetIndex("catalog")},
+		map[string]any{"index.max_result_window": "17"}))
+	result := must[migration.VerifyResult](w, w.activities.VerifyTarget,
+		migration.VerifyRequest{Run: w.run, Indices: w.indices(), Counters: opened.Counters})
 	catalog, movies := result.Indices[0], result.Indices[1]
 	require.True(t, catalog.Equal)
-	require.Contains(t, strings.Join(catalog.Differences, "|"), "setting index.max_result_window is \"17\" on the target and not set on the source")
+	require.Contains(t, strings.Join(catalog.Differences, "|"),
+		"setting index.max_result_window is \"17\" on the target and not set on the source")
 	require.False(t, movies.Equal)
 	require.Equal(t, []int64{4, 3}, []int64{movies.SourceDocs, movies.TargetDocs})
 }

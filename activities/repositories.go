@@ -8,9 +8,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// RegisterRepositories registers the folder of this run in S3 as a repository of the source,
-// and the folder in OSS as one of the target. Both have the same name. To repeat it changes
-// nothing.
+// RegisterRepositories registers the folder of this run in S3 as a repository of the source, and
+// the folder in OSS as one of the target. Both have the same name. To repeat it changes nothing.
 func (a *Activities) RegisterRepositories(ctx context.Context, run migration.Run) error {
 	_, err := perform(ctx, a, "registering the repositories", func(ctx context.Context, p *pulse) (none, error) {
 		// The target's secrets come first: if one is missing, nothing is registered at all.
@@ -26,14 +25,20 @@ func (a *Activities) RegisterRepositories(ctx context.Context, run migration.Run
 		if err != nil {
 			return none{}, err
 		}
-		if err := a.whenFree(ctx, p, func() error { return from.PutRepository(ctx, run.RepositoryName(), sourceRepository(run)) }); err != nil {
+		if err := a.whenFree(ctx, p, func() error {
+			return from.PutRepository(ctx, run.RepositoryName(),
+				sourceRepository(run))
+		}); err != nil {
 			return none{}, err
 		}
-		if err := a.whenFree(ctx, p, func() error { return to.PutRepository(ctx, run.RepositoryName(), onOSS) }); err != nil {
+		if err := a.whenFree(ctx, p, func() error {
+			return to.PutRepository(ctx, run.RepositoryName(),
+				onOSS)
+		}); err != nil {
 			return none{}, err
 		}
-		// Elasticsearch hardly verifies a read-only repository (5.x: not at all). A listing
-		// makes it read OSS, so that a wrong key or endpoint shows now.
+		// Elasticsearch hardly verifies a read-only repository (5.x: not at all). A listing makes
+		// it read OSS, so that a wrong key or endpoint shows now.
 		_, err = to.Snapshots(ctx, run.RepositoryName())
 		return none{}, err
 	})
@@ -66,8 +71,8 @@ func sourceRepository(run migration.Run) elastic.Repository {
 	return elastic.Repository{Type: "s3", Settings: settings}
 }
 
-// targetRepository is the registration on Alibaba's side. It holds the cluster's key in clear
-// text: the plugin of 5.5.3 offers no other way.
+// targetRepository is the registration on Alibaba's side. It holds the cluster's key in clear text:
+// the plugin of 5.5.3 offers no other way.
 func targetRepository(run migration.Run) (elastic.Repository, error) {
 	plan := run.Plan.Target.Repository
 	id, err := resolveSecret(plan.AccessKeyID)
@@ -85,14 +90,14 @@ func targetRepository(run migration.Run) (elastic.Repository, error) {
 		"access_key_id":     id,
 		"secret_access_key": secret,
 		"compress":          true,
-		// From the first PUT on. The target would write to a writable repository, and from
-		// 7.6 on would not see what the copy publishes there.
+		// From the first PUT on. The target would write to a writable repository, and from 7.6 on
+		// would not see what the copy publishes there.
 		"readonly": true,
 	})}, nil
 }
 
-// withSettings adds our settings to the plan's. Ours win, except for compress, which the plan
-// may turn off.
+// withSettings adds our settings to the plan's. Ours win, except for compress, which the plan may
+// turn off.
 func withSettings(plan, ours map[string]any) map[string]any {
 	settings := maps.Clone(ours)
 	for name, value := range plan {
@@ -124,8 +129,8 @@ func (a *Activities) UnregisterRepositories(ctx context.Context, run migration.R
 }
 
 // EnsureTargetBucket creates the OSS bucket if it is absent and the plan says so. It refuses a
-// bucket that others can read, or that the cluster can't read. A rehearsal creates none, since
-// the bucket would stay behind.
+// bucket that others can read, or that the cluster can't read. A rehearsal creates none, since the
+// bucket would stay behind.
 func (a *Activities) EnsureTargetBucket(ctx context.Context, run migration.Run) error {
 	_, err := perform(ctx, a, "checking the OSS bucket", func(ctx context.Context, _ *pulse) (none, error) {
 		found, err := a.buckets.target(ctx, run)
@@ -151,8 +156,8 @@ func (a *Activities) EnsureTargetBucket(ctx context.Context, run migration.Run) 
 	return err
 }
 
-// whenFree repeats a call as long as another snapshot or restore is in its way, and shows that
-// in the progress.
+// whenFree repeats a call as long as another snapshot or restore is in its way, and shows that in
+// the progress.
 func (a *Activities) whenFree(ctx context.Context, p *pulse, call func() error) error {
 	turns := a.turns()
 	for {

@@ -15,32 +15,38 @@ import (
 )
 
 // RestoreSnapshot restores a published snapshot over closed or absent indices of the target. It
-// returns when every primary of every index is started from that snapshot. It adopts indices
-// that are being restored from it, or were restored already.
+// returns when every primary of every index is started from that snapshot. It adopts indices that
+// are being restored from it, or were restored already.
 //
-// If a shard can't be restored, its index is deleted and restored completely, once without
-// asking: writers may be waiting, and most such failures don't come back. The second time the
-// activity fails, so that a person sees it.
-func (a *Activities) RestoreSnapshot(ctx context.Context, in migration.RestoreRequest) (migration.RestoreResult, error) {
+// If a shard can't be restored, its index is deleted and restored completely, once without asking:
+// writers may be waiting, and most such failures don't come back. The second time the activity
+// fails, so that a person sees it.
+func (a *Activities) RestoreSnapshot(ctx context.Context,
+	in migration.RestoreRequest,
+) (migration.RestoreResult, error) {
 	in.Indices = targetIndices(in.Run, in.Indices)
-	return perform(ctx, a, "restoring snapshot "+in.Snapshot.Name, func(ctx context.Context, p *pulse) (migration.RestoreResult, error) {
-		client, err := a.cluster(ctx, onTarget, in.Run)
-		if err != nil {
-			return migration.RestoreResult{}, err
-		}
-		r := restoring{Activities: a, client: client, repository: in.RepositoryName(), in: in, pulse: p, first: map[string]string{}, refused: map[string]int{}}
-		if err := r.visible(ctx); err != nil {
-			return migration.RestoreResult{}, err
-		}
-		for {
-			if err := r.begin(ctx); err != nil {
+	return perform(ctx, a, "restoring snapshot "+in.Snapshot.Name,
+		func(ctx context.Context, p *pulse) (migration.RestoreResult, error) {
+			client, err := a.cluster(ctx, onTarget, in.Run)
+			if err != nil {
 				return migration.RestoreResult{}, err
 			}
-			if result, err := r.finish(ctx); !errors.Is(err, errOnceMore) {
-				return result, err
+			r := restoring{
+				Activities: a, client: client, repository: in.RepositoryName(), in: in, pulse: p,
+				first: map[string]string{}, refused: map[string]int{},
 			}
-		}
-	})
+			if err := r.visible(ctx); err != nil {
+				return migration.RestoreResult{}, err
+			}
+			for {
+				if err := r.begin(ctx); err != nil {
+					return migration.RestoreResult{}, err
+				}
+				if result, err := r.finish(ctx); !errors.Is(err, errOnceMore) {
+					return result, err
+				}
+			}
+		})
 }
 
 // errOnceMore says that the indices that failed are deleted, and must be restored again at once.
@@ -55,8 +61,8 @@ type restoring struct {
 	pulse      *pulse
 	// first holds, by shard, the first reason seen for a failed attempt.
 	first map[string]string
-	// refused counts, by shard and failed attempts, the polls in which no node would
-	// take the shard.
+	// refused counts, by shard and failed attempts, the polls in which no node would take the
+	// shard.
 	refused map[string]int
 	// repeated is set once indices were deleted to be restored again.
 	repeated bool
@@ -72,16 +78,19 @@ func (r *restoring) visible(ctx context.Context) error {
 			return fail(migration.ErrorRepository, "read snapshot %s on %s: the target sees another snapshot of "+
 				"that name (UUID %s instead of %s)", info.Name, r.client.Host(), info.UUID, r.in.Snapshot.UUID)
 		case err == nil && !info.Complete():
-			return fail(migration.ErrorRepository, "read snapshot %s on %s: the target sees it as %s with %d of %d shards failed", info.Name, r.client.Host(), info.State, info.ShardsFailed, info.ShardsTotal)
+			return fail(migration.ErrorRepository, "read snapshot %s on %s: the target sees it as %s with %d of %d "+
+				"shards failed", info.Name, r.client.Host(), info.State, info.ShardsFailed, info.ShardsTotal)
 		case err == nil:
 			if missing, _ := differ(r.inSnapshot(migration.IndexNames(r.in.Indices)), info.Indices); len(missing) > 0 {
-				return fail(migration.ErrorRepository, "read snapshot %s on %s: %s", info.Name, r.client.Host(), named("it lacks ", missing))
+				return fail(migration.ErrorRepository, "read snapshot %s on %s: %s", info.Name, r.client.Host(),
+					named("it lacks ", missing))
 			}
 			return nil
 		case elastic.KindOf(err) != elastic.Missing:
 			return err
 		case attempt == patientPolls:
-			return fail(migration.ErrorRepository, "read snapshot %s on %s: the target doesn't see it, although it was published: %w", r.in.Snapshot.Name, r.client.Host(), err)
+			return fail(migration.ErrorRepository, "read snapshot %s on %s: the target doesn't see it, although it "+
+				"was published: %w", r.in.Snapshot.Name, r.client.Host(), err)
 		}
 		// The listing of an object store may be behind for a moment.
 		if err := r.wait(ctx, &polls); err != nil {
@@ -115,8 +124,8 @@ func (r *restoring) begin(ctx context.Context) error {
 		case elastic.OutcomeUnknown:
 			r.pulse.update(func(p *migration.Progress) { p.Waiting = err.Error() })
 		default:
-			// An index that was opened between check and request is closed the next time. Any
-			// other refusal is final.
+			// An index that was opened between check and request is closed the next time. Any other
+			// refusal is final.
 			if refused++; refused > 1 || !strings.Contains(err.Error(), "open") {
 				return err
 			}
@@ -161,7 +170,8 @@ func (r *restoring) wanted(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	if len(aliases) > 0 {
-		return nil, fail(migration.ErrorRefused, "restore snapshot %s on %s: %s", r.in.Snapshot.Name, r.client.Host(), named("these names are aliases there; remove them: ", aliases))
+		return nil, fail(migration.ErrorRefused, "restore snapshot %s on %s: %s", r.in.Snapshot.Name, r.client.Host(),
+			named("these names are aliases there; remove them: ", aliases))
 	}
 	var open []string
 	for _, name := range names {
@@ -176,8 +186,9 @@ func (r *restoring) wanted(ctx context.Context) ([]string, error) {
 	var wanted, toClose []string
 	for _, name := range names {
 		if later := r.laterThanAsked(origins[name]); later != "" {
-			return nil, fail(migration.ErrorRefused, "restore snapshot %s on %s: index %s was restored from the later snapshot %s already: "+
-				"snapferry never restores an older one over it", r.in.Snapshot.Name, r.client.Host(), name, later)
+			return nil, fail(migration.ErrorRefused, "restore snapshot %s on %s: index %s was restored from the "+
+				"later snapshot %s already: snapferry never restores an older one over it", r.in.Snapshot.Name,
+				r.client.Host(), name, later)
 		}
 		if found[name].Open && origins[name].isAll(r.in.Snapshot.Name) {
 			continue
@@ -187,16 +198,17 @@ func (r *restoring) wanted(ctx context.Context) ([]string, error) {
 			continue
 		}
 		if !hasOurBlock(found[name]) {
-			return nil, fail(migration.ErrorTargetWritten, "restore index %s on %s: it is open for writes there, so somebody created or opened it since "+
-				"the last round", name, r.client.Host())
+			return nil, fail(migration.ErrorTargetWritten,
+				"restore index %s on %s: it is open for writes there, so somebody created or opened it since "+
+					"the last round", name, r.client.Host())
 		}
 		toClose = append(toClose, name)
 	}
 	return wanted, r.shut(ctx, r.client, r.repository, toClose, r.pulse)
 }
 
-// laterThanAsked names a snapshot of a later round or attempt that a primary was restored from; empty
-// if there is none.
+// laterThanAsked names a snapshot of a later round or attempt that a primary was restored from;
+// empty if there is none.
 func (r *restoring) laterThanAsked(o origin) string {
 	round, attempt, ok := roundOf(r.in.Plan.Name, r.in.Snapshot.Name)
 	if !ok {
@@ -264,12 +276,12 @@ func (r *restoring) options(indices []string) elastic.RestoreOptions {
 	}
 }
 
-// standstillOfRestore is how long a restore may make no progress while a primary is unassigned, before
-// a person sees it.
+// standstillOfRestore is how long a restore may make no progress while a primary is unassigned,
+// before a person sees it.
 const standstillOfRestore = 10 * time.Minute
 
-// finish waits for the primaries. _recovery doesn't show failed shards and may be empty at first, so the
-// routing table decides; _recovery tells how much was restored.
+// finish waits for the primaries. _recovery doesn't show failed shards and may be empty at first,
+// so the routing table decides; _recovery tells how much was restored.
 func (r *restoring) finish(ctx context.Context) (migration.RestoreResult, error) {
 	polls := r.polls()
 	var headway shardsState
@@ -281,7 +293,10 @@ func (r *restoring) finish(ctx context.Context) (migration.RestoreResult, error)
 		}
 		r.pulse.set(state.progress("restoring snapshot " + r.in.Snapshot.Name))
 		if state.done() {
-			return migration.RestoreResult{BytesRestored: state.restored, BytesReused: state.reused, Shards: state.total}, nil
+			return migration.RestoreResult{
+				BytesRestored: state.restored, BytesReused: state.reused,
+				Shards: state.total,
+			}, nil
 		}
 		if len(state.failed) > 0 {
 			return migration.RestoreResult{}, r.abandon(ctx, state.failed)
@@ -290,13 +305,17 @@ func (r *restoring) finish(ctx context.Context) (migration.RestoreResult, error)
 			vanished = 0
 		} else if vanished++; vanished > patientPolls {
 			// The next attempt restores it again.
-			return migration.RestoreResult{}, passing(retryInternal, fmt.Sprintf("restore snapshot %s on %s: index %s was deleted during the restore", r.in.Snapshot.Name, r.client.Host(), state.absent), 0)
+			return migration.RestoreResult{}, passing(retryInternal,
+				fmt.Sprintf("restore snapshot %s on %s: index %s was deleted during the restore", r.in.Snapshot.Name,
+					r.client.Host(), state.absent), 0)
 		}
 		if !state.sameAs(headway) {
 			headway, moved = state, r.now()
 		}
 		if state.unassigned != "" && r.now().Sub(moved) > standstillOfRestore {
-			return migration.RestoreResult{}, fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s: no progress for %s: %s", r.in.Snapshot.Name, r.client.Host(), standstillOfRestore, state.unassigned)
+			return migration.RestoreResult{}, fail(migration.ErrorRestoreFailed,
+				"restore snapshot %s on %s: no progress for %s: %s", r.in.Snapshot.Name, r.client.Host(),
+				standstillOfRestore, state.unassigned)
 		}
 		if err := r.wait(ctx, &polls); err != nil {
 			return migration.RestoreResult{}, err
@@ -319,7 +338,8 @@ type failedShard struct{ index, why string }
 func (s shardsState) done() bool { return s.started == s.total }
 
 func (s shardsState) sameAs(other shardsState) bool {
-	return s.started == other.started && s.restored == other.restored && s.reused == other.reused && s.unassigned == other.unassigned
+	return s.started == other.started && s.restored == other.restored && s.reused == other.reused &&
+		s.unassigned == other.unassigned
 }
 
 func (s shardsState) progress(doing string) migration.Progress {
@@ -331,8 +351,8 @@ func (s shardsState) progress(doing string) migration.Progress {
 
 func (r *restoring) state(ctx context.Context) (shardsState, error) {
 	names := migration.IndexNames(r.in.Indices)
-	// The routing table first: if a primary is started there, the later answer has its
-	// complete recovery.
+	// The routing table first: if a primary is started there, the later answer has its complete
+	// recovery.
 	copies, err := r.client.Shards(ctx, names)
 	if err != nil {
 		return shardsState{}, err
@@ -374,8 +394,10 @@ func (r *restoring) state(ctx context.Context) (shardsState, error) {
 			continue // a primary that moved since, or whose node was restarted
 		}
 		if v.Snapshot != r.in.Snapshot.Name {
-			return state, fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s: [%s][%d] is being restored from snapshot %s: check whether a "+
-				"second migration uses these indices", r.in.Snapshot.Name, r.client.Host(), v.Index, v.Shard, v.Snapshot)
+			return state, fail(migration.ErrorRestoreFailed,
+				"restore snapshot %s on %s: [%s][%d] is being restored from snapshot %s: check whether a "+
+					"second migration uses these indices", r.in.Snapshot.Name, r.client.Host(), v.Index, v.Shard,
+				v.Snapshot)
 		}
 		state.restored += v.BytesRecovered
 		state.reused += v.BytesReused
@@ -388,13 +410,13 @@ func (r *restoring) state(ctx context.Context) (shardsState, error) {
 // (elastic/elasticsearch#27476). So the reason that Elasticsearch shows is not the one that counts.
 const leftovers = "FileAlreadyExistsException"
 
-// lastAllocation is the default of index.allocation.max_retries: after so many attempts Elasticsearch
-// stops to try.
+// lastAllocation is the default of index.allocation.max_retries: after so many attempts
+// Elasticsearch stops to try.
 const lastAllocation = 5
 
-// failedForGood reports whether Elasticsearch has given up a primary. Before 6.2 it says so only for corrupt
-// data; any other failure leaves the shard unassigned for ever, and every later restore is refused
-// (elastic/elasticsearch#27493).
+// failedForGood reports whether Elasticsearch has given up a primary. Before 6.2 it says so only
+// for corrupt data; any other failure leaves the shard unassigned for ever, and every later restore
+// is refused (elastic/elasticsearch#27493).
 func failedForGood(c elastic.ShardCopy) bool {
 	return failedOnce(c) && c.Unassigned.FailedAttempts >= lastAllocation
 }
@@ -403,8 +425,9 @@ func failedOnce(c elastic.ShardCopy) bool {
 	return c.State == "UNASSIGNED" && c.Unassigned != nil && c.Unassigned.Reason == "ALLOCATION_FAILED"
 }
 
-// refusedByAllNodes reports whether a primary failed and no node takes it again, as from 6.2 on after corrupt
-// data. Between two attempts that may be so for a moment, so it counts only after a while.
+// refusedByAllNodes reports whether a primary failed and no node takes it again, as from 6.2 on
+// after corrupt data. Between two attempts that may be so for a moment, so it counts only after a
+// while.
 func (r *restoring) refusedByAllNodes(c elastic.ShardCopy) bool {
 	if !failedOnce(c) || c.Unassigned.AllocationStatus != "deciders_no" {
 		return false
@@ -432,8 +455,8 @@ func reasonOf(c elastic.ShardCopy) string {
 	return text
 }
 
-// abandon deletes the indices with failed shards. They hold nothing that the snapshot lacks. Before 6.2 only
-// this ends the restore, and on 5.x a second restore would fail over the half-copied files
+// abandon deletes the indices with failed shards. They hold nothing that the snapshot lacks. Before
+// 6.2 only this ends the restore, and on 5.x a second restore would fail over the half-copied files
 // (elastic/elasticsearch#27476).
 func (r *restoring) abandon(ctx context.Context, failed []failedShard) error {
 	var indices, reasons []string
@@ -455,6 +478,8 @@ func (r *restoring) abandon(ctx context.Context, failed []failedShard) error {
 			"the target and are restored again", "snapshot", r.in.Snapshot.Name, "shards", reasons)
 		return errOnceMore
 	}
-	return fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s, twice: %s%s", r.in.Snapshot.Name, r.client.Host(),
-		named("shards failed: ", reasons), named("; deleted on the target, so that retry restores them again: ", indices))
+	return fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s, twice: %s%s", r.in.Snapshot.Name,
+		r.client.Host(),
+		named("shards failed: ", reasons), named("; deleted on the target, so that retry restores them again: ",
+			indices))
 }

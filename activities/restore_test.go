@@ -14,8 +14,7 @@ func (w *world) restoreRequest(snapshot migration.Snapshot) migration.RestoreReq
 	return migration.RestoreRequest{Run: w.run, Snapshot: snapshot, Indices: w.indices()}
 }
 
-// stopDuring stops the worker when the target is asked something, and lets the
-// answer never come.
+// stopDuring stops the worker when the target is asked something, and lets the answer never come.
 func (w *world) stopDuring(pattern string) {
 	w.to.On(pattern, 1, func(_ http.ResponseWriter, r *http.Request) bool {
 		close(w.stop)
@@ -33,8 +32,12 @@ func TestRestoreReplacesTheSourcesBlocksByOurs(t *testing.T) {
 	var body map[string]any
 	require.NoError(t, json.Unmarshal([]byte(w.to.Bodies("POST /_snapshot/*/s/_restore")[0]), &body))
 	require.Equal(t, map[string]any{
-		"indices": "catalog,movies", "ignore_unavailable": false, "include_global_state": false, "include_aliases": true, "partial": false,
-		"index_settings":        map[string]any{"index.blocks.write": true, "index.number_of_replicas": 0.0, "index.auto_expand_replicas": false},
+		"indices": "catalog,movies", "ignore_unavailable": false, "include_global_state": false,
+		"include_aliases": true, "partial": false,
+		"index_settings": map[string]any{
+			"index.blocks.write": true, "index.number_of_replicas": 0.0,
+			"index.auto_expand_replicas": false,
+		},
 		"ignore_index_settings": []any{"index.blocks.*", "index.routing.allocation.*", "index.opendistro.*"},
 	}, body)
 	require.Equal(t, "0", w.to.Setting("movies", "index.number_of_replicas"))
@@ -46,7 +49,8 @@ func TestRestoreNeedsTheVerySnapshotThatWasCopied(t *testing.T) {
 	snapshot := w.snapshot("s")
 	other := snapshot
 	other.UUID = "another"
-	refused(w, migration.ErrorRepository, w.activities.RestoreSnapshot, w.restoreRequest(other), "another snapshot of that name")
+	refused(w, migration.ErrorRepository, w.activities.RestoreSnapshot, w.restoreRequest(other),
+		"another snapshot of that name")
 	invisible := snapshot
 	invisible.Name = "t"
 	refused(w, migration.ErrorRepository, w.activities.RestoreSnapshot, w.restoreRequest(invisible), "doesn't see it")
@@ -82,7 +86,8 @@ func TestRestoreWaitsForAnother(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
 	request := w.restoreRequest(w.snapshot("s"))
-	w.to.Refuse("POST /_snapshot/*/s/_restore", 3, http.StatusServiceUnavailable, "concurrent_snapshot_execution_exception", "Restore process is already running in this cluster")
+	w.to.Refuse("POST /_snapshot/*/s/_restore", 3, http.StatusServiceUnavailable,
+		"concurrent_snapshot_execution_exception", "Restore process is already running in this cluster")
 	must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
 	require.Len(t, w.to.Requests("POST /_snapshot/*/s/_restore"), 4)
 }
@@ -94,7 +99,8 @@ func TestShardThatFailsIsAnErrorAndItsIndexIsRestoredAgain(t *testing.T) {
 	request := w.restoreRequest(w.snapshot("s"))
 	w.to.FailShard("movies", "disk gone", 5)
 	w.to.FailShard("movies", "FileAlreadyExistsException[_22g.si]", 5)
-	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "[movies][0]", "FileAlreadyExistsException", "twice", "deleted on the target, so that retry restores them again: movies")
+	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "[movies][0]",
+		"FileAlreadyExistsException", "twice", "deleted on the target, so that retry restores them again: movies")
 	require.False(t, w.to.Has("movies"))
 	require.True(t, w.to.Has("catalog"))
 
@@ -118,8 +124,7 @@ func TestRestoreThatFailsOnceIsRepeatedByItself(t *testing.T) {
 	must[any](w, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2, Expected: now})
 }
 
-// On 5.x a lost shard of an earlier attempt holds the slot that this one waits
-// for.
+// On 5.x a lost shard of an earlier attempt holds the slot that this one waits for.
 func TestRestoreIsNotKeptFromBeginningByItsOwnLostShard(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
@@ -149,12 +154,14 @@ func TestRestoreNeverTakesTheTargetBack(t *testing.T) {
 			require.NoError(t, w.from.Index("movies", "dune"))
 			w.round(later)
 			before := w.text()
-			refused(w, migration.ErrorRefused, w.activities.RestoreSnapshot, request, later, "never restores an older one over it")
+			refused(w, migration.ErrorRefused, w.activities.RestoreSnapshot, request, later,
+				"never restores an older one over it")
 			require.Equal(t, before, w.text())
 		})
 	}
 	for snapshot, want := range map[string][3]any{
-		"movies-r0003-a12": {3, 12, true}, "movies-r12345-a1": {12345, 1, true}, "movies-r3-a1": {3, 1, false}, "others-r0003-a1": {0, 0, false},
+		"movies-r0003-a12": {3, 12, true}, "movies-r12345-a1": {12345, 1, true}, "movies-r3-a1": {3, 1, false},
+		"others-r0003-a1":  {0, 0, false},
 		"movies-r0003-a1x": {3, 1, false}, "": {0, 0, false},
 	} {
 		round, attempt, ok := roundOf("movies", snapshot)
@@ -162,8 +169,7 @@ func TestRestoreNeverTakesTheTargetBack(t *testing.T) {
 	}
 }
 
-// And when it is handed over: whatever its indices were restored from, they take
-// writes now.
+// And when it is handed over: whatever its indices were restored from, they take writes now.
 func TestRestoreClosesNoIndexThatTakesWrites(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
@@ -182,15 +188,16 @@ func TestRestoreClosesNoIndexThatTakesWrites(t *testing.T) {
 	require.True(t, w.to.IsOpen("movies"))
 }
 
-// From 6.2 on a shard with corrupt data is not tried again; between two attempts
-// any shard may look like that for a moment.
+// From 6.2 on a shard with corrupt data is not tried again; between two attempts any shard may look
+// like that for a moment.
 func TestShardThatNoNodeTakesAgain(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
 	request := w.restoreRequest(w.snapshot("s"))
 	w.to.FailShard("movies", "CorruptIndexException[checksum failed]", 1)
 	w.to.FailShard("movies", "CorruptIndexException[checksum failed]", 1)
-	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "after 1 attempts", "checksum failed")
+	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "after 1 attempts",
+		"checksum failed")
 	require.Greater(t, len(w.to.Requests("GET /_cluster/state/routing_table/*")), patientPolls, "it was given time")
 }
 
@@ -198,7 +205,8 @@ func TestRestoreThatIsRefusedSaysWhy(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
 	request := w.restoreRequest(w.snapshot("s"))
-	w.to.Refuse("POST /_snapshot/*/s/_restore", 9, http.StatusInternalServerError, "snapshot_restore_exception", "cannot restore index [movies] with [5] shard from snapshot with [2] shards")
+	w.to.Refuse("POST /_snapshot/*/s/_restore", 9, http.StatusInternalServerError, "snapshot_restore_exception",
+		"cannot restore index [movies] with [5] shard from snapshot with [2] shards")
 	refused(w, migration.ErrorRefused, w.activities.RestoreSnapshot, request, "with [5] shard")
 }
 
@@ -227,7 +235,8 @@ func TestRestoreThatMakesNoHeadwayAsksForHelp(t *testing.T) {
 	request := w.restoreRequest(w.snapshot("s"))
 	w.to.Looks = 1_000_000
 	w.onSleep = func() { w.to.LosePrimary("movies") }
-	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "no progress for 10m", "[movies][0] primary is on no node")
+	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "no progress for 10m",
+		"[movies][0] primary is on no node")
 	require.True(t, w.to.Has("movies"), "nothing is deleted for that")
 }
 
@@ -283,18 +292,22 @@ func TestCloseTargetLeavesOthersIndicesAlone(t *testing.T) {
 	w := newWorld(t)
 	w.to.Create("other", 1, nil)
 	w.to.AddAlias("other", "movies")
-	refused(w, migration.ErrorRefused, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2}, "alias", "movies")
+	refused(w, migration.ErrorRefused, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2},
+		"alias", "movies")
 }
 
-// The restore of a round succeeded, but the workflow never heard of it: the
-// counters that it knows are those of the round before.
+// The restore of a round succeeded, but the workflow never heard of it: the counters that it knows
+// are those of the round before.
 func TestCloseTargetKnowsALaterRestoreOfOurs(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
 	opened := w.round("s")
 	require.NoError(t, w.from.Index("movies", "dune"))
 	w.restored(w.snapshot("t"))
-	must[any](w, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2, Expected: opened.Counters})
+	must[any](w, w.activities.CloseTarget, migration.CloseRequest{
+		Run: w.run, Indices: both2,
+		Expected: opened.Counters,
+	})
 }
 
 func TestCloseTargetAfterARestartOfTheTarget(t *testing.T) {
@@ -302,7 +315,10 @@ func TestCloseTargetAfterARestartOfTheTarget(t *testing.T) {
 	w.prepared()
 	opened := w.round("s")
 	w.to.RestartNode()
-	must[any](w, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2, Expected: opened.Counters})
+	must[any](w, w.activities.CloseTarget, migration.CloseRequest{
+		Run: w.run, Indices: both2,
+		Expected: opened.Counters,
+	})
 }
 
 // An automatic snapshot of the vendor's holds the index.
@@ -310,13 +326,18 @@ func TestCloseTargetWaitsForASnapshotOfTheTarget(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
 	opened := w.round("s")
-	w.to.Refuse("POST /*/_close", 2, http.StatusBadRequest, "illegal_argument_exception", "Cannot close indices that are being snapshotted: [[movies/x]]. Try again after snapshot finishes or cancel the currently running snapshot.")
-	must[any](w, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2, Expected: opened.Counters})
+	w.to.Refuse("POST /*/_close", 2, http.StatusBadRequest, "illegal_argument_exception",
+		"Cannot close indices that are being snapshotted: [[movies/x]]. Try again after snapshot finishes or cancel "+
+			"the currently running snapshot.")
+	must[any](w, w.activities.CloseTarget, migration.CloseRequest{
+		Run: w.run, Indices: both2,
+		Expected: opened.Counters,
+	})
 	require.Len(t, w.to.Requests("POST /*/_close"), 3)
 }
 
-// A restore was abandoned, and a shard of it failed when nobody looked: on 5.x
-// it would hold its index and the slot for ever.
+// A restore was abandoned, and a shard of it failed when nobody looked: on 5.x it would hold its
+// index and the slot for ever.
 func TestCloseTargetEndsAnAbandonedRestoreThatIsStuck(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
@@ -326,21 +347,25 @@ func TestCloseTargetEndsAnAbandonedRestoreThatIsStuck(t *testing.T) {
 	passes(w, retryWorkerStopping, w.activities.RestoreSnapshot, request)
 	w.stop = make(chan struct{})
 
-	must[any](w, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2, Begun: both2, InDoubt: true})
+	must[any](w, w.activities.CloseTarget, migration.CloseRequest{
+		Run: w.run, Indices: both2, Begun: both2,
+		InDoubt: true,
+	})
 	require.False(t, w.to.Has("movies"))
 	require.True(t, w.to.Has("catalog"))
 	require.Len(t, w.to.Requests("DELETE /*"), 1)
 	must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
 }
 
-// OSS quotes the id of a key that it refuses, and the cluster quotes OSS, to a worker
-// that has never registered the repository too.
+// OSS quotes the id of a key that it refuses, and the cluster quotes OSS, to a worker that has
+// never registered the repository too.
 func TestTheRepositorysKeyIsHiddenOnEveryWorker(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
 	request := w.restoreRequest(w.snapshot("s"))
 	w.activities.cluster = newClusters().get // another process
-	why := "OSSException[The OSS Access Key Id is disabled. [ResponseError]: <Error><OSSAccessKeyId>" + clusterKeyID + "</OSSAccessKeyId></Error>]"
+	why := "OSSException[The OSS Access Key Id is disabled. [ResponseError]: <Error><OSSAccessKeyId>" + clusterKeyID +
+		"</OSSAccessKeyId></Error>]"
 	w.to.FailShard("movies", why, 5)
 	w.to.FailShard("movies", why, 5)
 	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request)

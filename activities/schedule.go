@@ -11,8 +11,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// schedule is what the start times of a repository's automatic snapshots tell: how often one begins, and when the
-// next one does.
+// schedule is what the start times of a repository's automatic snapshots tell: how often one
+// begins, and when the next one does.
 type schedule struct {
 	repository string
 	last       time.Time
@@ -32,8 +32,9 @@ const remembered = 12
 // mostFailures is how often the list of snapshots may fail before it counts as unreadable.
 const mostFailures = 3
 
-// update lists the snapshots if that can tell something new: at first, when one has ended, from time to time
-// while one is due, and once after that. A list costs the cluster a read of one object per snapshot.
+// update lists the snapshots if that can tell something new: at first, when one has ended, from
+// time to time while one is due, and once after that. A list costs the cluster a read of one object
+// per snapshot.
 func (s *schedule) update(ctx context.Context, on *slot, now time.Time, busy bool) error {
 	ended := s.busy && !busy
 	s.busy = busy
@@ -66,8 +67,9 @@ func (s *schedule) update(ctx context.Context, on *slot, now time.Time, busy boo
 	return nil
 }
 
-// learn estimates interval and slack from start times. It uses medians, so that one snapshot that was skipped or
-// late changes nothing. With a single start time it uses the vendor's usual interval.
+// learn estimates interval and slack from start times. It uses medians, so that one snapshot that
+// was skipped or late changes nothing. With a single start time it uses the vendor's usual
+// interval.
 func (s *schedule) learn(starts []time.Time, usual time.Duration) {
 	slices.SortFunc(starts, time.Time.Compare)
 	s.interval, s.slack, s.why = 0, 0, ""
@@ -93,8 +95,7 @@ func (s *schedule) learn(starts []time.Time, usual time.Duration) {
 	for _, difference := range differences {
 		deviations = append(deviations, (difference - s.interval).Abs())
 	}
-	// Three times the median deviation covers nearly all; the minute is for clocks that
-	// differ.
+	// Three times the median deviation covers nearly all; the minute is for clocks that differ.
 	const clocks = time.Minute
 	s.slack = max(min(clocks, s.interval/10), min(3*median(deviations), s.interval/4))
 }
@@ -107,8 +108,8 @@ func median[T cmp.Ordered](values []T) (middle T) {
 	return middle
 }
 
-// stopped reports whether several snapshots were skipped: somebody has turned them off, or they go to another
-// repository now.
+// stopped reports whether several snapshots were skipped: somebody has turned them off, or they go
+// to another repository now.
 func (s *schedule) stopped(now time.Time) bool {
 	const several = 3
 	return now.Sub(s.last) > several*s.interval+s.slack
@@ -119,12 +120,14 @@ func (s *schedule) predicted(now time.Time) bool { return s.interval > 0 && !s.s
 // unpredictable says why the next snapshot can't be predicted; empty if it can.
 func (s *schedule) unpredictable(now time.Time) string {
 	if s.interval > 0 && s.stopped(now) {
-		return fmt.Sprintf("none began since %s, although one began every %s before", s.last.UTC().Format(time.RFC3339), migration.Duration(s.interval.Round(time.Second)))
+		return fmt.Sprintf("none began since %s, although one began every %s before", s.last.UTC().Format(time.RFC3339),
+			migration.Duration(s.interval.Round(time.Second)))
 	}
 	return s.why
 }
 
-// next is when the next snapshot begins, plus or minus the slack. One that is later than that counts as skipped.
+// next is when the next snapshot begins, plus or minus the slack. One that is later than that
+// counts as skipped.
 func (s *schedule) next(now time.Time) time.Time {
 	next := s.last.Add(s.interval)
 	for next.Add(s.slack).Before(now) {
@@ -143,12 +146,13 @@ func (s *schedule) obstacle(at side, now time.Time, window time.Duration) []obst
 		return nil
 	}
 	if window+2*s.slack >= s.interval {
-		return []obstacle{{hopeless: true, why: fmt.Sprintf("the predicted window of %s doesn't fit between two automatic "+
-			"snapshots in repository %s on the %s: "+
+		return []obstacle{{hopeless: true, why: fmt.Sprintf("the predicted window of %s doesn't fit between two "+
+			"automatic snapshots in repository %s on the %s: "+
 			"one begins every %s, the next at about %s",
-			migration.Duration(window.Round(time.Second)), s.repository, at, migration.Duration(s.interval.Round(time.Second)), clockTime(next))}}
+			migration.Duration(window.Round(time.Second)), s.repository, at,
+			migration.Duration(s.interval.Round(time.Second)), clockTime(next))}}
 	}
-	return []obstacle{{why: fmt.Sprintf("an automatic snapshot in repository %s on the %s begins at about %s, within the predicted "+
-		"window of %s",
+	return []obstacle{{why: fmt.Sprintf("an automatic snapshot in repository %s on the %s begins at about %s, within "+
+		"the predicted window of %s",
 		s.repository, at, clockTime(next), migration.Duration(window.Round(time.Second)))}}
 }

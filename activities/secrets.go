@@ -9,8 +9,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// resolveSecret reads a secret when it is used, so that no plan, history or log holds it. Its
-// error is classified, and names the reference, never the value.
+// resolveSecret reads a secret when it is used, so that no plan, history or log holds it. Its error
+// is classified, and names the reference, never the value.
 func resolveSecret(ref migration.SecretRef) (string, error) {
 	if err := ref.Validate(); err != nil {
 		// The error doesn't quote the reference: it may be the secret itself.
@@ -20,7 +20,8 @@ func resolveSecret(ref migration.SecretRef) (string, error) {
 	if kind == "env" {
 		value := strings.TrimSpace(os.Getenv(place))
 		if value == "" {
-			return "", fail(migration.ErrorSecret, "read the secret %s: the environment variable is not set for this worker, or it is empty", ref)
+			return "", fail(migration.ErrorSecret, "read the secret %s: the environment variable is not set for this "+
+				"worker, or it is empty", ref)
 		}
 		return value, nil
 	}

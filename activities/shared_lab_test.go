@@ -20,8 +20,8 @@ import (
 	"github.com/snapferry/snapferry/lab"
 )
 
-// The tests on nodes of the usual versions share a lab, since starting one takes long. They run one after another, and
-// each removes what it has made.
+// The tests on nodes of the usual versions share a lab, since starting one takes long. They run one
+// after another, and each removes what it has made.
 var shared struct {
 	once  sync.Once
 	dir   string
@@ -47,7 +47,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// useSharedLab starts the shared lab if no test has done so before, and makes its secrets known to the activities.
+// useSharedLab starts the shared lab if no test has done so before, and makes its secrets known to
+// the activities.
 func useSharedLab(t *testing.T) (*lab.Lab, *s3Front) {
 	t.Helper()
 	shared.once.Do(func() {
@@ -55,10 +56,14 @@ func useSharedLab(t *testing.T) (*lab.Lab, *s3Front) {
 			return
 		}
 		shared.front = newS3Front()
-		// Several shards at once, or one that is held would hold up all others; a node on few cores takes one.
+		// Several shards at once, or one that is held would hold up all others; a node on few cores
+		// takes one.
 		shared.lab, shared.err = lab.Start(context.Background(), lab.Options{
 			Dir: shared.dir, Out: os.Stderr, Parts: []lab.Part{lab.PartS3, lab.PartOSS, lab.PartSource, lab.PartTarget},
-			SourceSettings: map[string]string{"thread_pool.snapshot.max": "5", "lab.s3.endpoint": shared.front.server.URL},
+			SourceSettings: map[string]string{
+				"thread_pool.snapshot.max": "5",
+				"lab.s3.endpoint":          shared.front.server.URL,
+			},
 		})
 		if shared.err == nil {
 			shared.err = shared.front.forwardTo(shared.lab.S3.Endpoint)
@@ -81,8 +86,9 @@ func setEnvironment(t *testing.T, l *lab.Lab) {
 	}
 }
 
-// s3Front stands between the source's node and S3. It holds what the node writes, so that a snapshot runs for as long as
-// a test wants, however fast or slow the computer is. Signatures pass: the host that they cover stays the front's.
+// s3Front stands between the source's node and S3. It holds what the node writes, so that a
+// snapshot runs for as long as a test wants, however fast or slow the computer is. Signatures pass:
+// the host that they cover stays the front's.
 type s3Front struct {
 	server  *httptest.Server
 	forward *httputil.ReverseProxy
@@ -132,7 +138,8 @@ func (f *s3Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.forward.ServeHTTP(w, r)
 }
 
-// holdBlobs holds what the node writes under the paths that match, until release or the end of the test.
+// holdBlobs holds what the node writes under the paths that match, until release or the end of the
+// test.
 func (f *s3Front) holdBlobs(t *testing.T, match func(path string) bool) (arrived <-chan struct{}, release func()) {
 	hold := &s3Hold{match: match, arrived: make(chan struct{}), release: make(chan struct{})}
 	f.mu.Lock()

@@ -12,69 +12,75 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// ownRepositories is the prefix of the repositories of all migrations: nothing is scheduled in them.
+// ownRepositories is the prefix of the repositories of all migrations: nothing is scheduled in
+// them.
 const ownRepositories = "snapferry-"
 
-// automaticRepositories are those of the vendors' automatic snapshots: cs-automated and, for encrypted
-// domains, cs-automated-enc on Amazon (Amazon's documentation of index snapshots), aliyun_auto_snapshot on
-// Alibaba Cloud. Longer names that begin with these count as well.
+// automaticRepositories are those of the vendors' automatic snapshots: cs-automated and, for
+// encrypted domains, cs-automated-enc on Amazon (Amazon's documentation of index snapshots),
+// aliyun_auto_snapshot on Alibaba Cloud. Longer names that begin with these count as well.
 var automaticRepositories = map[side][]string{
 	onSource: {"cs-automated", "cs-automated-enc"},
 	onTarget: {"aliyun_auto_snapshot"},
 }
 
-// slotPace is how often the clusters are asked while a snapshot is in the way. listPace is how often the
-// automatic snapshots are listed while one is due, since a short one may begin and end between two
-// questions.
+// slotPace is how often the clusters are asked while a snapshot is in the way. listPace is how
+// often the automatic snapshots are listed while one is due, since a short one may begin and end
+// between two questions.
 const (
 	slotPace = 15 * time.Second
 	listPace = 30 * time.Second
 )
 
-// AwaitFreeSlot returns when no snapshot runs on either cluster and no automatic one is due within the
-// predicted window. Up to 7.8 a cluster takes one snapshot at a time, so an automatic one would delay the
-// final one. In every version a snapshot on the target keeps its indices from being closed.
+// AwaitFreeSlot returns when no snapshot runs on either cluster and no automatic one is due within
+// the predicted window. Up to 7.8 a cluster takes one snapshot at a time, so an automatic one would
+// delay the final one. In every version a snapshot on the target keeps its indices from being
+// closed.
 //
-// It also returns when the deadline has passed or no wait would help; the result then says what is in the
-// way. What it can't see or predict becomes a warning in the result, and it doesn't wait for that.
+// It also returns when the deadline has passed or no wait would help; the result then says what is
+// in the way. What it can't see or predict becomes a warning in the result, and it doesn't wait for
+// that.
 func (a *Activities) AwaitFreeSlot(ctx context.Context, in migration.FreeSlotRequest) (migration.FreeSlot, error) {
-	return perform(ctx, a, "waiting for free snapshot slots", func(ctx context.Context, p *pulse) (migration.FreeSlot, error) {
-		deadline := time.UnixMilli(in.DeadlineMillis)
-		if in.DeadlineMillis == 0 {
-			deadline = a.now().Add(in.Plan.Freeze.SlotWait.Std())
-		}
-		var slots []*slot
-		for _, at := range []side{onSource, onTarget} {
-			client, err := a.cluster(ctx, at, in.Run)
-			if err != nil {
-				return migration.FreeSlot{}, err
+	return perform(ctx, a, "waiting for free snapshot slots",
+		func(ctx context.Context, p *pulse) (migration.FreeSlot, error) {
+			deadline := time.UnixMilli(in.DeadlineMillis)
+			if in.DeadlineMillis == 0 {
+				deadline = a.now().Add(in.Plan.Freeze.SlotWait.Std())
 			}
-			slots = append(slots, &slot{at: at, client: client, own: in.RepositoryName()})
-		}
-		pace := backoff{next: time.Second, most: slotPace}
-		for {
-			now := a.now()
-			var found []obstacle
-			for _, s := range slots {
-				found = append(found, s.obstacles(ctx, now, time.Duration(in.PredictedWindowMillis)*time.Millisecond)...)
+			var slots []*slot
+			for _, at := range []side{onSource, onTarget} {
+				client, err := a.cluster(ctx, at, in.Run)
+				if err != nil {
+					return migration.FreeSlot{}, err
+				}
+				slots = append(slots, &slot{at: at, client: client, own: in.RepositoryName()})
 			}
-			if ctx.Err() != nil {
-				return migration.FreeSlot{}, ctx.Err()
+			pace := backoff{next: time.Second, most: slotPace}
+			for {
+				now := a.now()
+				var found []obstacle
+				for _, s := range slots {
+					found = append(found, s.obstacles(ctx, now,
+						time.Duration(in.PredictedWindowMillis)*time.Millisecond)...)
+				}
+				if ctx.Err() != nil {
+					return migration.FreeSlot{}, ctx.Err()
+				}
+				waitable := slices.ContainsFunc(found, func(o obstacle) bool { return !o.hopeless })
+				if !waitable || !now.Before(deadline) {
+					return freeSlot(slots, found, now), nil
+				}
+				p.update(func(progress *migration.Progress) {
+					progress.Waiting = fmt.Sprintf("%s; waiting until %s at most", sentences(found),
+						clockTime(deadline))
+				})
+				pause := min(pace.next, deadline.Sub(now))
+				pace.next = min(pace.next*5/4, pace.most)
+				if err := a.sleep(ctx, pause); err != nil {
+					return migration.FreeSlot{}, err
+				}
 			}
-			waitable := slices.ContainsFunc(found, func(o obstacle) bool { return !o.hopeless })
-			if !waitable || !now.Before(deadline) {
-				return freeSlot(slots, found, now), nil
-			}
-			p.update(func(progress *migration.Progress) {
-				progress.Waiting = fmt.Sprintf("%s; waiting until %s at most", sentences(found), clockTime(deadline))
-			})
-			pause := min(pace.next, deadline.Sub(now))
-			pace.next = min(pace.next*5/4, pace.most)
-			if err := a.sleep(ctx, pause); err != nil {
-				return migration.FreeSlot{}, err
-			}
-		}
-	})
+		})
 }
 
 // obstacle is what is in the way of the write block.
@@ -106,7 +112,8 @@ func freeSlot(slots []*slot, found []obstacle, now time.Time) migration.FreeSlot
 			}
 			next := automatic.next(now)
 			free.Automatic = append(free.Automatic, migration.AutomaticSnapshots{
-				Cluster: string(s.at), Repository: automatic.repository, LastMillis: automatic.last.UnixMilli(), NextMillis: next.UnixMilli(),
+				Cluster: string(s.at), Repository: automatic.repository, LastMillis: automatic.last.UnixMilli(),
+				NextMillis:     next.UnixMilli(),
 				IntervalMillis: automatic.interval.Milliseconds(), SlackMillis: automatic.slack.Milliseconds(),
 			})
 			until := next.Add(-automatic.slack).UnixMilli()
@@ -134,8 +141,9 @@ type slot struct {
 	noCurrentAPI string // why it doesn't tell what runs in a repository either
 }
 
-// obstacles lists what is in the way on this cluster now. A question that the cluster doesn't answer is in the
-// way, too, until it does or the deadline passes. A question that it refuses for good is not.
+// obstacles lists what is in the way on this cluster now. A question that the cluster doesn't
+// answer is in the way, too, until it does or the deadline passes. A question that it refuses for
+// good is not.
 func (s *slot) obstacles(ctx context.Context, now time.Time, window time.Duration) (found []obstacle) {
 	if err := s.discover(ctx); err != nil {
 		return []obstacle{s.unanswered(err)}
@@ -145,10 +153,12 @@ func (s *slot) obstacles(ctx context.Context, now time.Time, window time.Duratio
 		return []obstacle{s.unanswered(err)}
 	}
 	for _, snapshot := range running {
-		found = append(found, obstacle{why: fmt.Sprintf("snapshot %s in repository %s runs on the %s", snapshot.Name, snapshot.Repository, s.at)})
+		found = append(found, obstacle{why: fmt.Sprintf("snapshot %s in repository %s runs on the %s", snapshot.Name,
+			snapshot.Repository, s.at)})
 	}
 	for _, automatic := range s.automatic {
-		busy := slices.ContainsFunc(running, func(r elastic.RunningSnapshot) bool { return r.Repository == automatic.repository })
+		busy := slices.ContainsFunc(running,
+			func(r elastic.RunningSnapshot) bool { return r.Repository == automatic.repository })
 		if err := automatic.update(ctx, s, now, busy); err != nil {
 			found = append(found, s.unanswered(err))
 			continue
@@ -182,7 +192,8 @@ func (s *slot) discover(ctx context.Context) error {
 	for _, name := range names {
 		switch {
 		case name == s.own:
-		case slices.ContainsFunc(automaticRepositories[s.at], func(known string) bool { return strings.HasPrefix(name, known) }):
+		case slices.ContainsFunc(automaticRepositories[s.at],
+			func(known string) bool { return strings.HasPrefix(name, known) }):
 			s.automatic = append(s.automatic, &schedule{repository: name})
 		default:
 			if !strings.HasPrefix(name, ownRepositories) { // nothing is scheduled in another migration's
@@ -193,8 +204,8 @@ func (s *slot) discover(ctx context.Context) error {
 	return nil
 }
 
-// running gives the snapshots under way. If the service doesn't offer those of all repositories, it gives those
-// in our own and in the automatic ones.
+// running gives the snapshots under way. If the service doesn't offer those of all repositories, it
+// gives those in our own and in the automatic ones.
 func (s *slot) running(ctx context.Context) ([]elastic.RunningSnapshot, error) {
 	if !s.noStatusAPI {
 		running, err := s.client.RunningSnapshots(ctx)
@@ -238,22 +249,24 @@ func (s *slot) warnings(now time.Time) (all []string) {
 	for _, automatic := range s.automatic {
 		predicted = predicted || automatic.predicted(now)
 		if why := automatic.unpredictable(now); why != "" {
-			all = append(all, fmt.Sprintf("the next automatic snapshot in repository %s on the %s can't be predicted: %s", automatic.repository, s.at, why))
+			all = append(all, fmt.Sprintf("the next automatic snapshot in repository %s on the %s can't be "+
+				"predicted: %s", automatic.repository, s.at, why))
 		}
 	}
 	if len(s.automatic) == 0 {
-		all = append(all, fmt.Sprintf("the %s has no known repository of automatic snapshots (%s): if it takes any, snapferry "+
-			"doesn't predict them",
+		all = append(all, fmt.Sprintf("the %s has no known repository of automatic snapshots (%s): if it takes any, "+
+			"snapferry doesn't predict them",
 			s.at, strings.Join(automaticRepositories[s.at], ", ")))
 	}
 	if len(s.others) > 0 && !predicted {
-		all = append(all, fmt.Sprintf("snapferry doesn't predict snapshots in other repositories of the %s%s", s.at, named(": ", s.others)))
+		all = append(all, fmt.Sprintf("snapferry doesn't predict snapshots in other repositories of the %s%s", s.at,
+			named(": ", s.others)))
 	}
 	return all
 }
 
-// usual is the interval that the vendor documents, 0 if it documents none. Amazon takes a snapshot every hour from
-// 5.3 on, and every day before. At Alibaba Cloud each instance has its own.
+// usual is the interval that the vendor documents, 0 if it documents none. Amazon takes a snapshot
+// every hour from 5.3 on, and every day before. At Alibaba Cloud each instance has its own.
 func (s *slot) usual(ctx context.Context) time.Duration {
 	if s.at != onSource {
 		return 0

@@ -40,11 +40,13 @@ func (w *world) after(d time.Duration, do func()) {
 func (w *world) awaitSlot(window time.Duration) (migration.FreeSlot, time.Duration) {
 	w.t.Helper()
 	began := w.activities.now()
-	free := must[migration.FreeSlot](w, w.activities.AwaitFreeSlot, migration.FreeSlotRequest{Run: w.run, PredictedWindowMillis: window.Milliseconds()})
+	free := must[migration.FreeSlot](w, w.activities.AwaitFreeSlot,
+		migration.FreeSlotRequest{Run: w.run, PredictedWindowMillis: window.Milliseconds()})
 	return free, w.activities.now().Sub(began)
 }
 
-const noAlibaba = "the target has no known repository of automatic snapshots (aliyun_auto_snapshot): if it takes any, snapferry doesn't predict them"
+const noAlibaba = "the target has no known repository of automatic snapshots (aliyun_auto_snapshot): if it takes " +
+	"any, snapferry doesn't predict them"
 
 func TestASlotThatIsFree(t *testing.T) {
 	w := newWorld(t)
@@ -58,10 +60,17 @@ func TestASlotThatIsFree(t *testing.T) {
 		Free:            true,
 		FreeUntilMillis: starts[4].Add(59 * time.Minute).UnixMilli(),
 		Automatic: []migration.AutomaticSnapshots{
-			{Cluster: "source", Repository: "cs-automated", LastMillis: starts[4].UnixMilli(), NextMillis: starts[4].Add(time.Hour).UnixMilli(),
-				IntervalMillis: time.Hour.Milliseconds(), SlackMillis: time.Minute.Milliseconds()},
-			{Cluster: "target", Repository: "aliyun_auto_snapshot", LastMillis: w.activities.now().Add(-time.Hour).UnixMilli(),
-				NextMillis: w.activities.now().Add(23 * time.Hour).UnixMilli(), IntervalMillis: (24 * time.Hour).Milliseconds(), SlackMillis: time.Minute.Milliseconds()},
+			{
+				Cluster: "source", Repository: "cs-automated", LastMillis: starts[4].UnixMilli(),
+				NextMillis:     starts[4].Add(time.Hour).UnixMilli(),
+				IntervalMillis: time.Hour.Milliseconds(), SlackMillis: time.Minute.Milliseconds(),
+			},
+			{
+				Cluster: "target", Repository: "aliyun_auto_snapshot",
+				LastMillis:     w.activities.now().Add(-time.Hour).UnixMilli(),
+				NextMillis:     w.activities.now().Add(23 * time.Hour).UnixMilli(),
+				IntervalMillis: (24 * time.Hour).Milliseconds(), SlackMillis: time.Minute.Milliseconds(),
+			},
 		},
 	}, free)
 	require.Len(t, w.from.Requests("GET /_snapshot/cs-automated/*"), 2, "it lists them once: names, then records")
@@ -106,7 +115,8 @@ func TestASnapshotThatRuns(t *testing.T) {
 					return
 				}
 				w.awaitHeartbeat(func(p migration.Progress) bool {
-					return strings.Contains(p.Waiting, test.says) && strings.HasSuffix(p.Waiting, "; waiting until 23:13:20 UTC at most")
+					return strings.Contains(p.Waiting, test.says) &&
+						strings.HasSuffix(p.Waiting, "; waiting until 23:13:20 UTC at most")
 				})
 				beats()
 			}
@@ -118,7 +128,8 @@ func TestASnapshotThatRuns(t *testing.T) {
 	}
 }
 
-// The window would not end before the next automatic snapshot: it is waited for, until it has come and gone.
+// The window would not end before the next automatic snapshot: it is waited for, until it has come
+// and gone.
 func TestAnAutomaticSnapshotThatIsDue(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
@@ -129,12 +140,15 @@ func TestAnAutomaticSnapshotThatIsDue(t *testing.T) {
 	require.True(t, free.Free, "%v", free.Obstacles)
 	require.GreaterOrEqual(t, waited, 13*time.Minute)
 	require.LessOrEqual(t, waited, 13*time.Minute+slotPace)
-	require.Equal(t, w.activities.now().Add(time.Hour).Truncate(time.Minute), time.UnixMilli(free.Automatic[0].NextMillis).Add(2*time.Minute).Truncate(time.Minute), "reckoned from the new one")
+	require.Equal(t, w.activities.now().Add(time.Hour).Truncate(time.Minute),
+		time.UnixMilli(free.Automatic[0].NextMillis).Add(2*time.Minute).Truncate(time.Minute),
+		"reckoned from the new one")
 	lists := len(w.from.Requests("GET /_snapshot/cs-automated/_all"))
 	require.LessOrEqual(t, lists, 6, "at first, while it was due, and after its end")
 	require.LessOrEqual(t, len(w.from.Requests("GET /_snapshot/_status")), 70, "polls gently")
 	progress := w.awaitHeartbeat(func(p migration.Progress) bool { return p.Waiting != "" })
-	require.Equal(t, "an automatic snapshot in repository cs-automated on the source begins at about 22:23:20 UTC, within the predicted window of 15m; waiting until 23:13:20 UTC at most", progress.Waiting)
+	require.Equal(t, "an automatic snapshot in repository cs-automated on the source begins at about 22:23:20 UTC, "+
+		"within the predicted window of 15m; waiting until 23:13:20 UTC at most", progress.Waiting)
 }
 
 // One so short that nobody saw it running is seen in the list.
@@ -158,7 +172,8 @@ func TestAnAutomaticSnapshotThatIsSkipped(t *testing.T) {
 	require.True(t, free.Free, "%v", free.Obstacles)
 	require.GreaterOrEqual(t, waited, 3*time.Minute, "its time and a minute")
 	require.LessOrEqual(t, waited, 3*time.Minute+slotPace)
-	require.Equal(t, w.activities.now().Add(time.Hour).Sub(time.UnixMilli(free.FreeUntilMillis)).Truncate(time.Minute), 2*time.Minute)
+	require.Equal(t, w.activities.now().Add(time.Hour).Sub(time.UnixMilli(free.FreeUntilMillis)).Truncate(time.Minute),
+		2*time.Minute)
 }
 
 func TestASlotThatDoesNotGetFree(t *testing.T) {
@@ -195,7 +210,8 @@ func TestAWindowThatNeverFits(t *testing.T) {
 	free, waited := w.awaitSlot(70 * time.Minute)
 	require.Zero(t, waited)
 	require.False(t, free.Free)
-	require.Equal(t, []string{"the predicted window of 1h10m doesn't fit between two automatic snapshots in repository cs-automated on the source: one begins every 1h, the next at about 23:08:20 UTC"}, free.Obstacles)
+	require.Equal(t, []string{"the predicted window of 1h10m doesn't fit between two automatic snapshots in " +
+		"repository cs-automated on the source: one begins every 1h, the next at about 23:08:20 UTC"}, free.Obstacles)
 
 	// But the end of one that runs is the best moment that there is.
 	w.from.BeginAutomatic("cs-automated", w.activities.now())
@@ -212,15 +228,37 @@ func TestAutomaticSnapshotsThatAreNotPredicted(t *testing.T) {
 		world func(*world)
 		says  []string
 	}{
-		"none known":             {func(*world) {}, []string{"the source has no known repository of automatic snapshots (cs-automated, cs-automated-enc)", noAlibaba}},
-		"empty":                  {func(w *world) { w.from.Automatic("cs-automated-enc") }, []string{"repository cs-automated-enc on the source can't be predicted: it holds no snapshot"}},
-		"a single one, Alibaba":  {func(w *world) { w.to.Automatic("aliyun_auto_snapshot", w.activities.now()) }, []string{"aliyun_auto_snapshot on the target can't be predicted: it holds a single snapshot"}},
-		"switched off":           {func(w *world) { w.from.Automatic("cs-automated", w.hourly(5, 5*time.Hour)...) }, []string{"none began since 2023-11-14T17:13:20Z, although one began every 1h before"}},
-		"other repositories":     {func(w *world) { w.to.Automatic("nightly", w.hourly(5, 59*time.Minute)...) }, []string{"doesn't predict snapshots in other repositories of the target: nightly"}},
-		"unreadable, for good":   {refuseList(100, http.StatusInternalServerError, "repository_exception", "[cs-automated] corrupt"), []string{"cs-automated on the source can't be predicted", "corrupt"}},
-		"deleted since":          {refuseList(100, http.StatusNotFound, "repository_missing_exception", "[cs-automated] missing"), []string{"there is no such repository"}},
-		"unreadable, unknown":    {refuseList(100, http.StatusInternalServerError, "null_pointer_exception", ""), []string{"cs-automated on the source can't be predicted", "null_pointer_exception"}},
-		"repositories not shown": {refuse("GET /_snapshot", "not allowed"), []string{"the repositories of the source can't be listed, so only cs-automated, cs-automated-enc were checked", "not allowed"}},
+		"none known": {func(*world) {}, []string{"the source has no known repository of automatic " +
+			"snapshots (cs-automated, cs-automated-enc)", noAlibaba}},
+		"empty": {
+			func(w *world) { w.from.Automatic("cs-automated-enc") },
+			[]string{"repository cs-automated-enc on the source can't be predicted: it holds no snapshot"},
+		},
+		"a single one, Alibaba": {
+			func(w *world) { w.to.Automatic("aliyun_auto_snapshot", w.activities.now()) },
+			[]string{"aliyun_auto_snapshot on the target can't be predicted: it holds a single snapshot"},
+		},
+		"switched off": {
+			func(w *world) { w.from.Automatic("cs-automated", w.hourly(5, 5*time.Hour)...) },
+			[]string{"none began since 2023-11-14T17:13:20Z, although one began every 1h before"},
+		},
+		"other repositories": {
+			func(w *world) { w.to.Automatic("nightly", w.hourly(5, 59*time.Minute)...) },
+			[]string{"doesn't predict snapshots in other repositories of the target: nightly"},
+		},
+		"unreadable, for good": {refuseList(100, http.StatusInternalServerError, "repository_exception",
+			"[cs-automated] corrupt"), []string{"cs-automated on the source can't be predicted", "corrupt"}},
+		"deleted since": {refuseList(100, http.StatusNotFound, "repository_missing_exception",
+			"[cs-automated] missing"), []string{"there is no such repository"}},
+		"unreadable, unknown": {
+			refuseList(100, http.StatusInternalServerError, "null_pointer_exception", ""),
+			[]string{"cs-automated on the source can't be predicted", "null_pointer_exception"},
+		},
+		"repositories not shown": {
+			refuse("GET /_snapshot", "not allowed"),
+			[]string{"the repositories of the source can't be listed, so only cs-automated, cs-automated-enc were " +
+				"checked", "not allowed"},
+		},
 		"nothing shown at all": {func(w *world) {
 			refuse("GET /_snapshot", "not allowed")(w)
 			refuse("GET /_snapshot/_status", "not allowed")(w)
@@ -252,7 +290,8 @@ func refuseList(times, status int, exception, reason string) func(*world) {
 	}
 }
 
-// Where Amazon doesn't offer the status of all snapshots, the repositories that count are asked one by one.
+// Where Amazon doesn't offer the status of all snapshots, the repositories that count are asked one
+// by one.
 func TestASlotWithoutStatus(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
@@ -267,7 +306,8 @@ func TestASlotWithoutStatus(t *testing.T) {
 	require.Equal(t, time.Hour.Milliseconds(), free.Automatic[0].IntervalMillis, "Amazon's, as one tells nothing")
 }
 
-// A cluster that doesn't answer is asked again until the deadline; a list that fails twice is read the third time.
+// A cluster that doesn't answer is asked again until the deadline; a list that fails twice is read
+// the third time.
 func TestASlotOfABusyCluster(t *testing.T) {
 	busy := func(w *world, pattern string, times int) {
 		w.from.Refuse(pattern, times, http.StatusServiceUnavailable, "master_not_discovered_exception", "no master")

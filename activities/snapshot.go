@@ -12,22 +12,23 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// TakeSnapshot has the source take a snapshot of exactly the indices named. It returns when the snapshot has ended
-// in SUCCESS with every index and no failed shard. It adopts a snapshot of that name that runs or has succeeded
-// already: nobody else writes to this run's repository.
+// TakeSnapshot has the source take a snapshot of exactly the indices named. It returns when the
+// snapshot has ended in SUCCESS with every index and no failed shard. It adopts a snapshot of that
+// name that runs or has succeeded already: nobody else writes to this run's repository.
 func (a *Activities) TakeSnapshot(ctx context.Context, in migration.SnapshotRequest) (migration.Snapshot, error) {
-	return perform(ctx, a, "taking snapshot "+in.Snapshot, func(ctx context.Context, p *pulse) (migration.Snapshot, error) {
-		client, err := a.cluster(ctx, onSource, in.Run)
-		if err != nil {
-			return migration.Snapshot{}, err
-		}
-		taking := taking{Activities: a, client: client, repository: in.RepositoryName(), in: in, pulse: p}
-		info, err := taking.run(ctx)
-		if err != nil {
-			return migration.Snapshot{}, err
-		}
-		return completeSnapshot(info, in.Indices)
-	})
+	return perform(ctx, a, "taking snapshot "+in.Snapshot,
+		func(ctx context.Context, p *pulse) (migration.Snapshot, error) {
+			client, err := a.cluster(ctx, onSource, in.Run)
+			if err != nil {
+				return migration.Snapshot{}, err
+			}
+			taking := taking{Activities: a, client: client, repository: in.RepositoryName(), in: in, pulse: p}
+			info, err := taking.run(ctx)
+			if err != nil {
+				return migration.Snapshot{}, err
+			}
+			return completeSnapshot(info, in.Indices)
+		})
 }
 
 // taking is one snapshot under way.
@@ -37,19 +38,18 @@ type taking struct {
 	repository string
 	in         migration.SnapshotRequest
 	pulse      *pulse
-	// accepted is set once the cluster has accepted the request. From then on a missing
-	// snapshot was asked for, but isn't listed yet.
+	// accepted is set once the cluster has accepted the request. From then on a missing snapshot
+	// was asked for, but isn't listed yet.
 	accepted bool
-	// noStatusAPI is set if the service refuses to tell the progress of a snapshot
-	// (_status), noCurrentAPI if it refuses to tell which ones run (_current).
+	// noStatusAPI is set if the service refuses to tell the progress of a snapshot (_status),
+	// noCurrentAPI if it refuses to tell which ones run (_current).
 	noStatusAPI, noCurrentAPI bool
 	// askedAt is when it was asked for progress last.
 	askedAt time.Time
 }
 
-// patience is how long something that must be there may be missing before that
-// counts as an error, at the pace at which a watch begins. At a slower pace it is as
-// many polls.
+// patience is how long something that must be there may be missing before that counts as an error,
+// at the pace at which a watch begins. At a slower pace it is as many polls.
 const patience = 7 * time.Second
 
 // patientPolls is patience as a number of polls.
@@ -65,7 +65,8 @@ func pollsWithin(limit time.Duration) (count int) {
 	return count
 }
 
-// run reads the snapshot before it asks for it, and after each lost answer. So it works from any state.
+// run reads the snapshot before it asks for it, and after each lost answer. So it works from any
+// state.
 func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
 	polls, turns, absent := t.polls(), t.turns(), 0
 	for {
@@ -81,7 +82,8 @@ func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
 		case elastic.Missing:
 			if t.accepted {
 				if absent++; absent > patientPolls {
-					return info, passing(retryInternal, "take snapshot "+t.in.Snapshot+": the source accepted it but doesn't list it: "+err.Error(), 0)
+					return info, passing(retryInternal, "take snapshot "+t.in.Snapshot+
+						": the source accepted it but doesn't list it: "+err.Error(), 0)
 				}
 				break
 			}
@@ -110,8 +112,8 @@ func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
 	}
 }
 
-// runs reports whether the snapshot is known to run. The cluster state tells that at once; to read the snapshot itself
-// the master has to read the repository.
+// runs reports whether the snapshot is known to run. The cluster state tells that at once; to read
+// the snapshot itself the master has to read the repository.
 func (t *taking) runs(ctx context.Context) bool {
 	if !t.accepted || t.noCurrentAPI {
 		return false
@@ -121,17 +123,20 @@ func (t *taking) runs(ctx context.Context) bool {
 	case elastic.NotSupported, elastic.Unauthorized:
 		t.noCurrentAPI = true
 	}
-	return err == nil && slices.ContainsFunc(current, func(s elastic.SnapshotInfo) bool { return s.Name == t.in.Snapshot })
+	return err == nil &&
+		slices.ContainsFunc(current, func(s elastic.SnapshotInfo) bool { return s.Name == t.in.Snapshot })
 }
 
-// ask asks the source for the snapshot. waiting reports that another snapshot is in the way, or that the answer was lost.
+// ask asks the source for the snapshot. waiting reports that another snapshot is in the way, or
+// that the answer was lost.
 func (t *taking) ask(ctx context.Context) (waiting bool, err error) {
 	err = t.client.CreateSnapshot(ctx, t.repository, t.in.Snapshot, t.in.Indices)
 	switch elastic.KindOf(err) {
 	case elastic.SlotTaken:
 		why := err.Error()
 		if running, err := t.client.RunningSnapshots(ctx); err == nil && len(running) > 0 {
-			why = fmt.Sprintf("snapshot %s in repository %s holds the source's only slot", running[0].Name, running[0].Repository)
+			why = fmt.Sprintf("snapshot %s in repository %s holds the source's only slot", running[0].Name,
+				running[0].Repository)
 		}
 		t.pulse.update(func(p *migration.Progress) { p.Waiting = why })
 		return true, nil
@@ -144,8 +149,8 @@ func (t *taking) ask(ctx context.Context) (waiting bool, err error) {
 		return false, nil
 	case elastic.Missing:
 		if failure, ok := errors.AsType[*elastic.Error](err); ok && failure.Type == "index_not_found_exception" {
-			// An index was deleted since the indices were resolved, perhaps while we waited for
-			// the slot. To ask again is useless: retry resolves the indices again.
+			// An index was deleted since the indices were resolved, perhaps while we waited for the
+			// slot. To ask again is useless: retry resolves the indices again.
 			return false, fail(migration.ErrorSnapshotFailed, "%w", err)
 		}
 	case elastic.None:
@@ -154,7 +159,8 @@ func (t *taking) ask(ctx context.Context) (waiting bool, err error) {
 	return false, err
 }
 
-// progress puts the snapshot's progress into the heartbeat. It decides nothing, so its failures don't matter.
+// progress puts the snapshot's progress into the heartbeat. It decides nothing, so its failures
+// don't matter.
 func (t *taking) progress(ctx context.Context) {
 	const often = 500 * time.Millisecond // heartbeats aren't sent more often
 	if now := t.now(); t.askedAt.IsZero() || now.Sub(t.askedAt) >= often {
@@ -176,19 +182,22 @@ func (t *taking) progress(ctx context.Context) {
 	t.pulse.set(doing)
 }
 
-// completeSnapshot accepts only a snapshot that holds every index it was asked for. Versions before 6.0.1 leave out
-// indices that they don't find, without an error.
+// completeSnapshot accepts only a snapshot that holds every index it was asked for. Versions before
+// 6.0.1 leave out indices that they don't find, without an error.
 func completeSnapshot(info elastic.SnapshotInfo, indices []string) (migration.Snapshot, error) {
 	if !info.Complete() {
-		return migration.Snapshot{}, fail(migration.ErrorSnapshotFailed, "take snapshot %s: it ended as %s with %d of %d shards failed%s",
+		return migration.Snapshot{}, fail(migration.ErrorSnapshotFailed,
+			"take snapshot %s: it ended as %s with %d of %d shards failed%s",
 			info.Name, info.State, info.ShardsFailed, info.ShardsTotal, reasons(info))
 	}
 	if missing, extra := differ(indices, info.Indices); len(missing)+len(extra) > 0 {
-		return migration.Snapshot{}, fail(migration.ErrorSnapshotFailed, "take snapshot %s: it doesn't hold the indices that were asked for%s%s",
+		return migration.Snapshot{}, fail(migration.ErrorSnapshotFailed,
+			"take snapshot %s: it doesn't hold the indices that were asked for%s%s",
 			info.Name, named("; missing: ", missing), named("; not asked for: ", extra))
 	}
 	return migration.Snapshot{
-		Name: info.Name, UUID: info.UUID, StartMillis: info.StartMillis, EndMillis: info.EndMillis, Shards: info.ShardsTotal,
+		Name: info.Name, UUID: info.UUID, StartMillis: info.StartMillis, EndMillis: info.EndMillis,
+		Shards: info.ShardsTotal,
 	}, nil
 }
 
@@ -231,13 +240,14 @@ func named(introduction string, names []string) string {
 		return ""
 	}
 	if len(names) > mostNamed {
-		return fmt.Sprintf("%s%s and %d more", introduction, strings.Join(names[:mostNamed], ", "), len(names)-mostNamed)
+		return fmt.Sprintf("%s%s and %d more", introduction, strings.Join(names[:mostNamed], ", "),
+			len(names)-mostNamed)
 	}
 	return introduction + strings.Join(names, ", ")
 }
 
-// AbortSnapshot stops a snapshot of that name if it runs, and returns when it is gone. A snapshot that has ended stays,
-// and it is no error if there is none.
+// AbortSnapshot stops a snapshot of that name if it runs, and returns when it is gone. A snapshot
+// that has ended stays, and it is no error if there is none.
 func (a *Activities) AbortSnapshot(ctx context.Context, in migration.SnapshotRequest) error {
 	_, err := perform(ctx, a, "stopping snapshot "+in.Snapshot, func(ctx context.Context, p *pulse) (none, error) {
 		client, err := a.cluster(ctx, onSource, in.Run)

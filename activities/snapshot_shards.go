@@ -11,54 +11,60 @@ import (
 )
 
 const (
-	// shardBatches is how many batches the shards of a snapshot arrive in at most: each
-	// batch costs some events of the history.
+	// shardBatches is how many batches the shards of a snapshot arrive in at most: each batch costs
+	// some events of the history.
 	shardBatches = 16
-	// mostStreamed is the largest number of shards of a snapshot that is followed: the
-	// list of more would not fit into a history.
+	// mostStreamed is the largest number of shards of a snapshot that is followed: the list of more
+	// would not fit into a history.
 	mostStreamed = 1000
 )
 
-// AwaitShards returns the next batch of shards of a running snapshot that are done, so that they can be copied while the
-// others are still being written. It decides nothing and may be cancelled at any time.
+// AwaitShards returns the next batch of shards of a running snapshot that are done, so that they
+// can be copied while the others are still being written. It decides nothing and may be cancelled
+// at any time.
 func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest) (migration.DoneShards, error) {
-	return perform(ctx, a, "following snapshot "+in.Snapshot, func(ctx context.Context, p *pulse) (migration.DoneShards, error) {
-		client, err := a.cluster(ctx, onSource, in.Run)
-		if err != nil {
-			return migration.DoneShards{}, err
-		}
-		known := map[migration.SnapshotShard]bool{}
-		for _, shard := range in.Known {
-			known[shard] = true
-		}
-		for polls := a.shardPace(); ; {
-			// Also before the first poll: a snapshot that has ended by then needs no following.
-			if err := a.wait(ctx, &polls); err != nil {
+	return perform(ctx, a, "following snapshot "+in.Snapshot,
+		func(ctx context.Context, p *pulse) (migration.DoneShards, error) {
+			client, err := a.cluster(ctx, onSource, in.Run)
+			if err != nil {
 				return migration.DoneShards{}, err
 			}
-			status, err := client.SnapshotStatus(ctx, in.RepositoryName(), in.Snapshot)
-			switch elastic.KindOf(err) {
-			case elastic.NotSupported, elastic.Unauthorized:
-				return migration.DoneShards{Ended: true}, nil // the round works without
-			case elastic.Missing: // TakeSnapshot waits for the slot
-			case elastic.None:
-				if ended(status) {
-					return migration.DoneShards{Ended: true}, nil
-				}
-				p.set(migration.Progress{Doing: "following snapshot " + in.Snapshot, ShardsDone: status.ShardsDone, ShardsTotal: status.ShardsTotal})
-				if fresh := doneShards(status, known); len(fresh) > 0 && len(fresh)*shardBatches >= status.ShardsTotal {
-					return migration.DoneShards{UUID: status.UUID, Shards: fresh}, nil
-				}
-			default:
-				return migration.DoneShards{}, err
+			known := map[migration.SnapshotShard]bool{}
+			for _, shard := range in.Known {
+				known[shard] = true
 			}
-		}
-	})
+			for polls := a.shardPace(); ; {
+				// Also before the first poll: a snapshot that has ended by then needs no following.
+				if err := a.wait(ctx, &polls); err != nil {
+					return migration.DoneShards{}, err
+				}
+				status, err := client.SnapshotStatus(ctx, in.RepositoryName(), in.Snapshot)
+				switch elastic.KindOf(err) {
+				case elastic.NotSupported, elastic.Unauthorized:
+					return migration.DoneShards{Ended: true}, nil // the round works without
+				case elastic.Missing: // TakeSnapshot waits for the slot
+				case elastic.None:
+					if ended(status) {
+						return migration.DoneShards{Ended: true}, nil
+					}
+					p.set(migration.Progress{
+						Doing: "following snapshot " + in.Snapshot, ShardsDone: status.ShardsDone,
+						ShardsTotal: status.ShardsTotal,
+					})
+					if fresh := doneShards(status, known); len(fresh) > 0 &&
+						len(fresh)*shardBatches >= status.ShardsTotal {
+						return migration.DoneShards{UUID: status.UUID, Shards: fresh}, nil
+					}
+				default:
+					return migration.DoneShards{}, err
+				}
+			}
+		})
 }
 
-// shardPace is the pace at which the shards of a running snapshot are polled. It starts slowly. Following a short snapshot
-// would gain about a second for the copy of some shards, and reading them slows down a source whose network or disks limit
-// the snapshot.
+// shardPace is the pace at which the shards of a running snapshot are polled. It starts slowly.
+// Following a short snapshot would gain about a second for the copy of some shards, and reading
+// them slows down a source whose network or disks limit the snapshot.
 func (a *Activities) shardPace() backoff {
 	polls := a.polls()
 	polls.next = 4 * time.Second
@@ -68,7 +74,8 @@ func (a *Activities) shardPace() backoff {
 // ended reports whether there is nothing more to follow.
 func ended(status elastic.SnapshotStatus) bool {
 	running := status.State == "INIT" || status.State == "STARTED"
-	return !running || status.UUID == "" || status.ShardsTotal > mostStreamed || status.ShardsTotal > 0 && status.ShardsDone == status.ShardsTotal
+	return !running || status.UUID == "" || status.ShardsTotal > mostStreamed || status.ShardsTotal > 0 &&
+		status.ShardsDone == status.ShardsTotal
 }
 
 func doneShards(status elastic.SnapshotStatus, known map[migration.SnapshotShard]bool) []migration.SnapshotShard {

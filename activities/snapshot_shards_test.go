@@ -12,7 +12,8 @@ import (
 // follow asks for the shards that are done of the snapshot s.
 func (w *world) follow(known ...migration.SnapshotShard) migration.DoneShards {
 	w.t.Helper()
-	return must[migration.DoneShards](w, w.activities.AwaitShards, migration.ShardsRequest{Run: w.run, Snapshot: "s", Known: known})
+	return must[migration.DoneShards](w, w.activities.AwaitShards,
+		migration.ShardsRequest{Run: w.run, Snapshot: "s", Known: known})
 }
 
 func TestShardsAreToldAsTheyAreDone(t *testing.T) {
@@ -20,7 +21,12 @@ func TestShardsAreToldAsTheyAreDone(t *testing.T) {
 	w.prepared()
 	w.from.Looks = 1000
 	done := map[migration.SnapshotShard]bool{}
-	w.from.Done = func(index string, shard int) bool { return done[migration.SnapshotShard{Index: index, Shard: shard}] }
+	w.from.Done = func(index string, shard int) bool {
+		return done[migration.SnapshotShard{
+			Index: index,
+			Shard: shard,
+		}]
+	}
 	w.onSleep = func() { // the snapshot begins and a shard is done while it is looked at
 		w.onSleep = func() { done[migration.SnapshotShard{Index: "movies"}] = true }
 		client, err := w.activities.cluster(t.Context(), onSource, w.run)
@@ -46,6 +52,7 @@ func TestFollowingEnds(t *testing.T) {
 
 	w = newWorld(t)
 	w.prepared()
-	w.from.Refuse("GET /_snapshot/*/s/_status", 1, http.StatusUnauthorized, "", `{"Message":"Your request: '/_snapshot' is not allowed."}`)
+	w.from.Refuse("GET /_snapshot/*/s/_status", 1, http.StatusUnauthorized, "",
+		`{"Message":"Your request: '/_snapshot' is not allowed."}`)
 	require.True(t, w.follow().Ended, "the cluster doesn't tell")
 }

@@ -18,7 +18,8 @@ func TestSnapshotIsAskedForWithExactlyTheIndices(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
 	must[migration.Snapshot](w, w.activities.TakeSnapshot, w.snapshotRequest("s"))
-	require.Equal(t, []string{`{"indices":"catalog,movies","ignore_unavailable":false,"include_global_state":false,"partial":false}`}, w.from.Bodies("PUT /_snapshot/*/s"))
+	require.Equal(t,
+		[]string{`{"indices":"catalog,movies","ignore_unavailable":false,"include_global_state":false,"partial":false}`}, w.from.Bodies("PUT /_snapshot/*/s"))
 }
 
 // The vendor's own snapshot holds the only slot for a while.
@@ -43,8 +44,8 @@ func TestSnapshotWhoseAnswerIsLostIsAdopted(t *testing.T) {
 	require.Len(t, w.from.Requests("PUT /_snapshot/*/s"), 1)
 }
 
-// The answer is lost, and the repository's listing is behind: the second request
-// meets the first one's snapshot.
+// The answer is lost, and the repository's listing is behind: the second request meets the first
+// one's snapshot.
 func TestSnapshotThatExistsAlreadyIsOurs(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
@@ -68,7 +69,8 @@ func TestOnlyAWholeSnapshotIsOne(t *testing.T) {
 		w := newWorld(t)
 		w.prepared()
 		w.from.EndNextAs(state, "disk gone")
-		refused(w, migration.ErrorSnapshotFailed, w.activities.TakeSnapshot, w.snapshotRequest("s"), state, "[catalog][0]: disk gone")
+		refused(w, migration.ErrorSnapshotFailed, w.activities.TakeSnapshot, w.snapshotRequest("s"), state,
+			"[catalog][0]: disk gone")
 		// A second attempt at the same name meets the same snapshot.
 		refused(w, migration.ErrorSnapshotFailed, w.activities.TakeSnapshot, w.snapshotRequest("s"), state)
 		require.Len(t, w.from.Requests("PUT /_snapshot/*/s"), 1)
@@ -101,7 +103,8 @@ func TestIndexThatVanishesWhileTheSlotIsAwaited(t *testing.T) {
 
 func TestSnapshotWithoutARepository(t *testing.T) {
 	w := newWorld(t)
-	refused(w, migration.ErrorMissing, w.activities.TakeSnapshot, w.snapshotRequest("s"), "repository_missing_exception")
+	refused(w, migration.ErrorMissing, w.activities.TakeSnapshot, w.snapshotRequest("s"),
+		"repository_missing_exception")
 }
 
 // Amazon may not allow _status; the snapshot goes on without it.

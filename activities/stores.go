@@ -19,8 +19,8 @@ func openSource(ctx context.Context, run migration.Run) (objectstore.Source, err
 // openSink opens the run's folder in OSS as the copy writes it.
 func openSink(_ context.Context, run migration.Run) (objectstore.Sink, error) { return openOSS(run) }
 
-// openS3 is openSource with what only S3 can be asked. Credentials come from
-// the AWS SDK's own chain.
+// openS3 is openSource with what only S3 can be asked. Credentials come from the AWS SDK's own
+// chain.
 func openS3(ctx context.Context, run migration.Run) (*s3.Source, error) {
 	return s3.New(ctx, s3Options(run))
 }
@@ -43,12 +43,13 @@ func openOSS(run migration.Run) (*oss.Sink, error) {
 	return oss.New(o)
 }
 
-// ossOptions resolves the writer's key again each time, since it may be replaced
-// while a migration runs.
+// ossOptions resolves the writer's key again each time, since it may be replaced while a migration
+// runs.
 func ossOptions(run migration.Run) (oss.Options, error) {
 	repository := run.Plan.Target.Repository
 	o := oss.Options{
-		Endpoint: repository.Writer.Endpoint, Bucket: repository.Bucket, BasePath: run.TargetBasePath(), Region: repository.Region,
+		Endpoint: repository.Writer.Endpoint, Bucket: repository.Bucket, BasePath: run.TargetBasePath(),
+		Region:      repository.Region,
 		Concurrency: run.Plan.Copy.Concurrency,
 	}
 	for _, secret := range []struct {
@@ -70,9 +71,8 @@ func ossOptions(run migration.Run) (oss.Options, error) {
 	return o, nil
 }
 
-// stores keeps the clients of both buckets, and with them their connections: the
-// copies of a worker share these, and each finds those open that the last one has
-// used.
+// stores keeps the clients of both buckets, and with them their connections: the copies of a worker
+// share these, and each finds those open that the last one has used.
 type stores struct {
 	mu      sync.Mutex
 	now     func() time.Time
@@ -86,14 +86,14 @@ type kept[T any] struct {
 }
 
 const (
-	// keptFor is after how long a client is made again: the AWS SDK reads its files of
-	// credentials only once.
+	// keptFor is after how long a client is made again: the AWS SDK reads its files of credentials
+	// only once.
 	keptFor = 10 * time.Minute
-	// mostKept is beyond what any worker needs at a time. What is dropped closes its
-	// connections automatically when they were idle for a while.
+	// mostKept is beyond what any worker needs at a time. What is dropped closes its connections
+	// automatically when they were idle for a while.
 	mostKept = 32
-	// copiesSharing is how many copies a worker has at once by default. So many share
-	// the connections, each with as many as the plan says.
+	// copiesSharing is how many copies a worker has at once by default. So many share the
+	// connections, each with as many as the plan says.
 	copiesSharing = 4
 )
 

@@ -15,10 +15,13 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// The run's folders are those that the clusters are told of, and the secrets are
-// read when they are needed.
+// The run's folders are those that the clusters are told of, and the secrets are read when they are
+// needed.
 func TestStores(t *testing.T) {
-	server, err := osstest.Start(osstest.Options{Dir: t.TempDir(), Region: "ap-southeast-1", Keys: []osstest.Key{{ID: "ak", Secret: "sk", Token: "sts"}}})
+	server, err := osstest.Start(osstest.Options{
+		Dir: t.TempDir(), Region: "ap-southeast-1",
+		Keys: []osstest.Key{{ID: "ak", Secret: "sk", Token: "sts"}},
+	})
 	require.NoError(t, err)
 	defer server.Close()
 	require.NoError(t, server.CreateBucket("bucket-oss", osstest.BucketOptions{}))
@@ -34,10 +37,19 @@ func TestStores(t *testing.T) {
 	t.Setenv("OSS_SECRET", "sk")
 	t.Setenv("OSS_TOKEN", "sts")
 	run := migration.Run{Token: "tok", Plan: migration.Plan{
-		Source: migration.Source{Repository: migration.SourceRepository{Bucket: "bucket-s3", Region: "eu-west-1", BasePath: "ferry/movies",
-			Reader: migration.SourceReader{Endpoint: amazon.URL, PathStyle: true}}},
-		Target: migration.Target{Repository: migration.TargetRepository{Bucket: "bucket-oss", Region: "ap-southeast-1", BasePath: "ferry/films",
-			Writer: migration.TargetWriter{Endpoint: server.URL(), AccessKeyID: "env:OSS_ID", AccessKeySecret: "env:OSS_SECRET", SecurityToken: "env:OSS_TOKEN"}}},
+		Source: migration.Source{Repository: migration.SourceRepository{
+			Bucket: "bucket-s3", Region: "eu-west-1",
+			BasePath: "ferry/movies",
+			Reader:   migration.SourceReader{Endpoint: amazon.URL, PathStyle: true},
+		}},
+		Target: migration.Target{Repository: migration.TargetRepository{
+			Bucket: "bucket-oss", Region: "ap-southeast-1",
+			BasePath: "ferry/films",
+			Writer: migration.TargetWriter{
+				Endpoint: server.URL(), AccessKeyID: "env:OSS_ID",
+				AccessKeySecret: "env:OSS_SECRET", SecurityToken: "env:OSS_TOKEN",
+			},
+		}},
 	}}
 	sink, err := openSink(t.Context(), run)
 	require.NoError(t, err)
@@ -56,7 +68,8 @@ func TestStores(t *testing.T) {
 	requireType(t, migration.ErrorSecret, err)
 }
 
-// Copies share the clients and their connections; a key that was replaced is seen, and so are, after a while, the AWS SDK's files.
+// Copies share the clients and their connections; a key that was replaced is seen, and so are,
+// after a while, the AWS SDK's files.
 func TestStoresAreShared(t *testing.T) {
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	t.Setenv("OSS_ID", "ak")
@@ -65,9 +78,18 @@ func TestStoresAreShared(t *testing.T) {
 	s := newStores()
 	s.now = func() time.Time { return now }
 	run := migration.Run{Token: "tok", Plan: migration.Plan{
-		Source: migration.Source{Repository: migration.SourceRepository{Bucket: "bucket-s3", Region: "eu-west-1", BasePath: "a"}},
-		Target: migration.Target{Repository: migration.TargetRepository{Bucket: "bucket-oss", Region: "ap-southeast-1", BasePath: "a",
-			Writer: migration.TargetWriter{Endpoint: "https://oss.example.com", AccessKeyID: "env:OSS_ID", AccessKeySecret: "env:OSS_SECRET"}}},
+		Source: migration.Source{Repository: migration.SourceRepository{
+			Bucket: "bucket-s3", Region: "eu-west-1",
+			BasePath: "a",
+		}},
+		Target: migration.Target{Repository: migration.TargetRepository{
+			Bucket: "bucket-oss", Region: "ap-southeast-1",
+			BasePath: "a",
+			Writer: migration.TargetWriter{
+				Endpoint: "https://oss.example.com", AccessKeyID: "env:OSS_ID",
+				AccessKeySecret: "env:OSS_SECRET",
+			},
+		}},
 	}}
 	both := func() (objectstore.Source, objectstore.Sink) {
 		source, err := s.source(t.Context(), run)

@@ -12,9 +12,9 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// CloseTarget closes the target's indices, as a restore over them demands. It refuses if somebody wrote to them: a restore
-// would destroy those writes. It never closes an index that this migration did not restore, even if a person accepts
-// writes: nobody has checked what it holds.
+// CloseTarget closes the target's indices, as a restore over them demands. It refuses if somebody
+// wrote to them: a restore would destroy those writes. It never closes an index that this migration
+// did not restore, even if a person accepts writes: nobody has checked what it holds.
 func (a *Activities) CloseTarget(ctx context.Context, in migration.CloseRequest) error {
 	in.Indices, in.Begun = targetNames(in.Run, in.Indices), targetNames(in.Run, in.Begun)
 	in.Expected = targetCounters(in.Run, in.Expected)
@@ -29,7 +29,8 @@ func (a *Activities) CloseTarget(ctx context.Context, in migration.CloseRequest)
 		}
 		if len(aliases) > 0 {
 			return none{}, fail(migration.ErrorRefused, "close the target's indices on %s: %s", client.Host(),
-				named("indices are to be restored under these names, but they are aliases there; remove them: ", aliases))
+				named("indices are to be restored under these names, but they are aliases there; remove them: ",
+					aliases))
 		}
 		var open []elastic.Index
 		for _, name := range in.Indices {
@@ -54,15 +55,15 @@ func (a *Activities) CloseTarget(ctx context.Context, in migration.CloseRequest)
 			if known(in, index) {
 				toClose = append(toClose, index.Name)
 			} else {
-				// Only its shards tell that it is ours: a restore failed, the index was deleted
-				// and restored again, and nobody saw the end of that. Once closed, its shards tell
+				// Only its shards tell that it is ours: a restore failed, the index was deleted and
+				// restored again, and nobody saw the end of that. Once closed, its shards tell
 				// nothing any more, and the next attempt would take it for somebody else's index.
 				toDelete = append(toDelete, index.Name)
 			}
 		}
 		if len(toDelete) > 0 {
-			activity.GetLogger(ctx).Warn("the target's indices are not those that the last round left; they are deleted, and the next "+
-				"restore restores them completely", "indices", toDelete)
+			activity.GetLogger(ctx).Warn("the target's indices are not those that the last round left; they are "+
+				"deleted, and the next restore restores them completely", "indices", toDelete)
 			if err := a.whenFree(ctx, p, func() error { return client.DeleteIndices(ctx, toDelete) }); err != nil {
 				return none{}, err
 			}
@@ -72,16 +73,18 @@ func (a *Activities) CloseTarget(ctx context.Context, in migration.CloseRequest)
 	return err
 }
 
-// known reports whether the workflow's own state names the index as ours. Its name alone proves nothing, and neither does
-// a write block.
+// known reports whether the workflow's own state names the index as ours. Its name alone proves
+// nothing, and neither does a write block.
 func known(in migration.CloseRequest, index elastic.Index) bool {
 	expected := in.Expected[index.Name].UUID
 	return expected != "" && expected == index.UUID || slices.Contains(in.Begun, index.Name)
 }
 
-// shut closes indices, and waits while a snapshot or restore uses them. It deletes an index that a failed restore of ours
-// holds for ever: the next restore restores it completely.
-func (a *Activities) shut(ctx context.Context, client *elastic.Client, repository string, names []string, p *pulse) error {
+// shut closes indices, and waits while a snapshot or restore uses them. It deletes an index that a
+// failed restore of ours holds for ever: the next restore restores it completely.
+func (a *Activities) shut(ctx context.Context, client *elastic.Client, repository string, names []string,
+	p *pulse,
+) error {
 	turns := a.turns()
 	for len(names) > 0 {
 		err := client.CloseIndices(ctx, names)
@@ -98,7 +101,8 @@ func (a *Activities) shut(ctx context.Context, client *elastic.Client, repositor
 			if err := a.whenFree(ctx, p, func() error { return client.DeleteIndices(ctx, stuck) }); err != nil {
 				return err
 			}
-			names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(stuck, name) })
+			names = slices.DeleteFunc(slices.Clone(names),
+				func(name string) bool { return slices.Contains(stuck, name) })
 			continue
 		}
 		if err := a.wait(ctx, &turns); err != nil {
@@ -112,7 +116,8 @@ func (a *Activities) shut(ctx context.Context, client *elastic.Client, repositor
 func stuckIn(copies []elastic.ShardCopy, repository string) []string {
 	var stuck []string
 	for _, c := range copies {
-		if c.Primary && failedForGood(c) && c.Source != nil && c.Source.Repository == repository && !slices.Contains(stuck, c.Index) {
+		if c.Primary && failedForGood(c) && c.Source != nil && c.Source.Repository == repository &&
+			!slices.Contains(stuck, c.Index) {
 			stuck = append(stuck, c.Index)
 		}
 	}
@@ -121,14 +126,16 @@ func stuckIn(copies []elastic.ShardCopy, repository string) []string {
 
 // foreign is the error for an index that this migration did not restore.
 func foreign(client *elastic.Client, name string) error {
-	return fail(migration.ErrorRefused, "close index %s on %s: this migration did not restore it, and a restore would overwrite it: "+
-		"delete it there, or reindex it under another name and delete it", name, client.Host())
+	return fail(migration.ErrorRefused, "close index %s on %s: this migration did not restore it, and a restore "+
+		"would overwrite it: delete it there, or reindex it under another name and delete it", name, client.Host())
 }
 
 func hasOurBlock(index elastic.Index) bool { return index.Blocks[writeBlock] == "true" }
 
 // untouched makes sure that nobody wrote to the open indices since the last restore.
-func untouched(ctx context.Context, client *elastic.Client, in migration.CloseRequest, open []elastic.Index, origins map[string]origin) error {
+func untouched(ctx context.Context, client *elastic.Client, in migration.CloseRequest, open []elastic.Index,
+	origins map[string]origin,
+) error {
 	if in.AcceptWrites {
 		return nil
 	}
@@ -141,8 +148,8 @@ func untouched(ctx context.Context, client *elastic.Client, in migration.CloseRe
 		case !hasOurBlock(index):
 			written = append(written, index.Name+" (it is being restored, and lacks the write block)")
 		}
-		// An index that is still being restored behind our block took no writes. It has no
-		// counters for some of its shards.
+		// An index that is still being restored behind our block took no writes. It has no counters
+		// for some of its shards.
 	}
 	if len(restored) > 0 {
 		counted, err := counters(ctx, client, restored)
@@ -160,12 +167,14 @@ func untouched(ctx context.Context, client *elastic.Client, in migration.CloseRe
 				// Nobody saw the end of the restore, and then the target was restarted, so that it
 				// doesn't tell any more where the shards came from.
 			default:
-				written = append(written, fmt.Sprintf("%s (%d operations and %d documents now, %d and %d after the restore)", index.Name, now.Writes, now.Docs, expected.Writes, expected.Docs))
+				written = append(written, fmt.Sprintf("%s (%d operations and %d documents now, %d and %d after the "+
+					"restore)", index.Name, now.Writes, now.Docs, expected.Writes, expected.Docs))
 			}
 		}
 	}
 	if len(written) > 0 {
-		return fail(migration.ErrorTargetWritten, "close the target's indices on %s: somebody wrote to %s", client.Host(), named("", written))
+		return fail(migration.ErrorTargetWritten, "close the target's indices on %s: somebody wrote to %s",
+			client.Host(), named("", written))
 	}
 	return nil
 }
@@ -189,15 +198,18 @@ func counters(ctx context.Context, client *elastic.Client, indices []elastic.Ind
 	return sums, nil
 }
 
-// comparison says what must be as the last restore left it, beyond the index itself and its write counters.
+// comparison says what must be as the last restore left it, beyond the index itself and its write
+// counters.
 type comparison struct {
 	docs, block bool
 	skip        func(elastic.Index) bool // indices to leave out; may be nil
 }
 
-// changedSince says, in words and by index, what is not as the last restore left it. Without counters to compare with it
-// says nothing.
-func changedSince(ctx context.Context, client *elastic.Client, names []string, expected migration.WriteCounters, compare comparison) (map[string]string, error) {
+// changedSince says, in words and by index, what is not as the last restore left it. Without
+// counters to compare with it says nothing.
+func changedSince(ctx context.Context, client *elastic.Client, names []string, expected migration.WriteCounters,
+	compare comparison,
+) (map[string]string, error) {
 	changes := map[string]string{}
 	if expected == nil {
 		return changes, nil
@@ -235,7 +247,8 @@ func changedSince(ctx context.Context, client *elastic.Client, names []string, e
 		} else if now.UUID != before.UUID {
 			change = append(change, fmt.Sprintf("it is another index (UUID %s instead of %s)", now.UUID, before.UUID))
 		} else if compare.docs && now.Docs != before.Docs {
-			change = append(change, fmt.Sprintf("it has %d documents instead of the %d that were restored", now.Docs, before.Docs))
+			change = append(change, fmt.Sprintf("it has %d documents instead of the %d that were restored", now.Docs,
+				before.Docs))
 		}
 		if now.Writes != 0 {
 			change = append(change, fmt.Sprintf("it took %d operations", now.Writes))
@@ -252,8 +265,8 @@ func changedSince(ctx context.Context, client *elastic.Client, names []string, e
 
 // origin tells where the primaries of an open index were restored from, or are being restored from.
 type origin struct {
-	// snapshots of our repository, one for each primary; "" for a primary that came from
-	// elsewhere, or whose origin is unknown.
+	// snapshots of our repository, one for each primary; "" for a primary that came from elsewhere,
+	// or whose origin is unknown.
 	snapshots []string
 	// restoring is set while one of the primaries is not started.
 	restoring bool
@@ -268,14 +281,16 @@ func (o origin) isAll(snapshot string) bool {
 }
 
 // originsOf finds out where the primaries of open indices came from.
-func originsOf(ctx context.Context, client *elastic.Client, repository string, open []string) (map[string]origin, error) {
+func originsOf(ctx context.Context, client *elastic.Client, repository string,
+	open []string,
+) (map[string]origin, error) {
 	origins := map[string]origin{}
 	if len(open) == 0 {
 		return origins, nil
 	}
-	// The routing table first: it tells the source of a primary until that is started, and
-	// then its recovery does. The other way round, a primary that starts between the two
-	// requests would be in neither.
+	// The routing table first: it tells the source of a primary until that is started, and then its
+	// recovery does. The other way round, a primary that starts between the two requests would be
+	// in neither.
 	copies, err := client.Shards(ctx, open)
 	if err != nil {
 		return nil, err
@@ -312,54 +327,56 @@ func originsOf(ctx context.Context, client *elastic.Client, repository string, o
 	return origins, nil
 }
 
-// OpenTarget makes sure that the restored indices are open, have their primaries and refuse writes. It returns their
-// counters.
+// OpenTarget makes sure that the restored indices are open, have their primaries and refuse writes.
+// It returns their counters.
 func (a *Activities) OpenTarget(ctx context.Context, in migration.IndicesRequest) (migration.OpenResult, error) {
 	in.Indices = targetNames(in.Run, in.Indices)
-	return perform(ctx, a, "opening the target's indices", func(ctx context.Context, p *pulse) (migration.OpenResult, error) {
-		client, err := a.cluster(ctx, onTarget, in.Run)
-		if err != nil {
-			return migration.OpenResult{}, err
-		}
-		if err := client.OpenIndices(ctx, in.Indices); err != nil {
-			return migration.OpenResult{}, err
-		}
-		if err := a.notRed(ctx, client, in.Indices, p); err != nil {
-			return migration.OpenResult{}, err
-		}
-		if err := client.Refresh(ctx, in.Indices); err != nil {
-			return migration.OpenResult{}, err
-		}
-		indices, err := client.Indices(ctx, in.Indices...)
-		if err != nil {
-			return migration.OpenResult{}, err
-		}
-		var unblocked []string
-		for _, index := range indices {
-			if !hasOurBlock(index) {
-				unblocked = append(unblocked, index.Name)
-			}
-		}
-		if len(unblocked) > 0 {
-			// Every restore sets it, so somebody has removed it. What matters is whether anybody
-			// wrote, and that nobody does from now on.
-			activity.GetLogger(ctx).Warn("the target's indices lacked the write block; it is set again", "indices", unblocked)
-			if err := client.BlockWrites(ctx, unblocked); err != nil {
+	return perform(ctx, a, "opening the target's indices",
+		func(ctx context.Context, p *pulse) (migration.OpenResult, error) {
+			client, err := a.cluster(ctx, onTarget, in.Run)
+			if err != nil {
 				return migration.OpenResult{}, err
 			}
-		}
-		counted, err := counters(ctx, client, indices)
-		if err != nil {
-			return migration.OpenResult{}, err
-		}
-		for name, counter := range counted {
-			// A restored shard counts from 0. If somebody wrote since, CloseTarget and
-			// VerifyTarget must notice that, so those writes don't count as the restore's.
-			counter.Writes = 0
-			counted[name] = counter
-		}
-		return migration.OpenResult{Counters: renamed(counted, in.SourceIndex)}, nil
-	})
+			if err := client.OpenIndices(ctx, in.Indices); err != nil {
+				return migration.OpenResult{}, err
+			}
+			if err := a.notRed(ctx, client, in.Indices, p); err != nil {
+				return migration.OpenResult{}, err
+			}
+			if err := client.Refresh(ctx, in.Indices); err != nil {
+				return migration.OpenResult{}, err
+			}
+			indices, err := client.Indices(ctx, in.Indices...)
+			if err != nil {
+				return migration.OpenResult{}, err
+			}
+			var unblocked []string
+			for _, index := range indices {
+				if !hasOurBlock(index) {
+					unblocked = append(unblocked, index.Name)
+				}
+			}
+			if len(unblocked) > 0 {
+				// Every restore sets it, so somebody has removed it. What matters is whether
+				// anybody wrote, and that nobody does from now on.
+				activity.GetLogger(ctx).Warn("the target's indices lacked the write block; it is set again", "indices",
+					unblocked)
+				if err := client.BlockWrites(ctx, unblocked); err != nil {
+					return migration.OpenResult{}, err
+				}
+			}
+			counted, err := counters(ctx, client, indices)
+			if err != nil {
+				return migration.OpenResult{}, err
+			}
+			for name, counter := range counted {
+				// A restored shard counts from 0. If somebody wrote since, CloseTarget and
+				// VerifyTarget must notice that, so those writes don't count as the restore's.
+				counter.Writes = 0
+				counted[name] = counter
+			}
+			return migration.OpenResult{Counters: renamed(counted, in.SourceIndex)}, nil
+		})
 }
 
 // notRed waits until every index has its primaries.

@@ -21,8 +21,8 @@ func (w *world) replace(name string, blocked, open bool) {
 	w.to.SetOpen(name, open)
 }
 
-// Somebody else's index is nobody's to overwrite, whatever its state, whoever
-// accepts writes, and however little is known of the last restore.
+// Somebody else's index is nobody's to overwrite, whatever its state, whoever accepts writes, and
+// however little is known of the last restore.
 func TestSomebodyElsesIndexIsNeverClosed(t *testing.T) {
 	for state, put := range map[string]func(*world){
 		"open":               func(w *world) { w.replace("movies", false, true) },
@@ -51,8 +51,8 @@ func TestSomebodyElsesIndexIsNeverClosed(t *testing.T) {
 	}
 }
 
-// A closed index tells nothing of its shards: its UUID, or the memory that it was
-// absent before, has to do.
+// A closed index tells nothing of its shards: its UUID, or the memory that it was absent before,
+// has to do.
 func TestClosedIndexThatIsOurs(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
@@ -60,8 +60,12 @@ func TestClosedIndexThatIsOurs(t *testing.T) {
 	request := migration.CloseRequest{Run: w.run, Indices: both2, Expected: opened.Counters}
 	must[any](w, w.activities.CloseTarget, request)
 	must[any](w, w.activities.CloseTarget, request)
-	refused(w, migration.ErrorRefused, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2, InDoubt: true})
-	must[any](w, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2, Begun: both2, InDoubt: true})
+	refused(w, migration.ErrorRefused, w.activities.CloseTarget,
+		migration.CloseRequest{Run: w.run, Indices: both2, InDoubt: true})
+	must[any](w, w.activities.CloseTarget, migration.CloseRequest{
+		Run: w.run, Indices: both2, Begun: both2,
+		InDoubt: true,
+	})
 }
 
 // That the end of a restore was not seen is no leave to throw writes away.
@@ -103,13 +107,16 @@ func TestCloseTargetWhileARestoreRunsOn(t *testing.T) {
 	w.stopDuring("GET /_cluster/state/routing_table/*")
 	passes(w, retryWorkerStopping, w.activities.RestoreSnapshot, request)
 	w.stop = make(chan struct{})
-	must[any](w, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2, Begun: both2, InDoubt: true})
+	must[any](w, w.activities.CloseTarget, migration.CloseRequest{
+		Run: w.run, Indices: both2, Begun: both2,
+		InDoubt: true,
+	})
 	require.False(t, w.to.IsOpen("movies"))
 	require.Empty(t, w.to.Requests("DELETE /*"))
 }
 
-// An index failed in a restore and was restored again, so that it has another UUID
-// than expected, and the workflow never heard of that.
+// An index failed in a restore and was restored again, so that it has another UUID than expected,
+// and the workflow never heard of that.
 func TestIndexThatWasRestoredAgainUnseen(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
@@ -131,8 +138,8 @@ func TestIndexThatWasRestoredAgainUnseen(t *testing.T) {
 	require.True(t, w.to.Has("movies"))
 }
 
-// Shards that start between the look at the routing table and the one at the
-// recoveries are still seen in one of them.
+// Shards that start between the look at the routing table and the one at the recoveries are still
+// seen in one of them.
 func TestShardsThatStartBetweenTwoLooks(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()

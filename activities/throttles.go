@@ -11,72 +11,85 @@ import (
 
 // The settings that limit how fast each node takes and restores snapshots.
 //
-// Elasticsearch's BlobStoreRepository reads the first two from the repository; the default is 40mb. From 7.9 on a restore
-// has no default limit of its own, and counts as a recovery, which RecoverySettings limits to 40mb. If both are set, both
-// apply.
+// Elasticsearch's BlobStoreRepository reads the first two from the repository; the default is 40mb.
+// From 7.9 on a restore has no default limit of its own, and counts as a recovery, which
+// RecoverySettings limits to 40mb. If both are set, both apply.
 const (
 	snapshotThrottle = "max_snapshot_bytes_per_sec"
 	restoreThrottle  = "max_restore_bytes_per_sec"
 	recoveryThrottle = "indices.recovery.max_bytes_per_sec"
 )
 
-// ReadThrottles reads the limits of both clusters before snapferry raises any, so that RestoreThrottles can restore exactly
-// those. If the target doesn't show its cluster settings, their limit is left out, with a warning.
+// ReadThrottles reads the limits of both clusters before snapferry raises any, so that
+// RestoreThrottles can restore exactly those. If the target doesn't show its cluster settings,
+// their limit is left out, with a warning.
 func (a *Activities) ReadThrottles(ctx context.Context, run migration.Run) (migration.ThrottlesFound, error) {
-	return perform(ctx, a, "reading the clusters' throttles", func(ctx context.Context, _ *pulse) (migration.ThrottlesFound, error) {
-		var found migration.ThrottlesFound
-		from, to, err := a.bothClusters(ctx, run)
-		if err != nil {
-			return found, err
-		}
-		if found.Snapshot, err = repositorySetting(ctx, from, run.RepositoryName(), snapshotThrottle); err != nil {
-			return found, err
-		}
-		if found.Restore, err = repositorySetting(ctx, to, run.RepositoryName(), restoreThrottle); err != nil {
-			return found, err
-		}
-		version, err := to.Version(ctx)
-		if err != nil || !version.AtLeast(7, 9) {
-			return found, err
-		}
-		settings, err := to.ClusterSettings(ctx)
-		switch {
-		case permanent(err):
-			found.Warnings = append(found.Warnings, fmt.Sprintf("%s on %s stays as it is, since it can't be read: %s", recoveryThrottle, to.Host(), messageOf(err)))
-			return found, nil
-		case err != nil:
-			return found, err
-		}
-		found.Recovery = &migration.RecoveryFound{Transient: settings.Transient[recoveryThrottle], Persistent: settings.Persistent[recoveryThrottle]}
-		return found, nil
-	})
-}
-
-// SetThrottles sets each limit to the value that the plan wants, or to the one that was found. It changes no limit that has
-// that value already. It waits as long as a snapshot or restore uses a repository that has to change. A limit that a service
-// refuses to change stays as it is, with a warning: that costs time, but the migration can go on.
-func (a *Activities) SetThrottles(ctx context.Context, in migration.SetThrottlesRequest) (migration.ThrottlesSet, error) {
-	return perform(ctx, a, "setting the clusters' throttles", func(ctx context.Context, p *pulse) (migration.ThrottlesSet, error) {
-		var set migration.ThrottlesSet
-		limits, err := a.throttles(ctx, in.Run, in.Found, in.Wanted)
-		if err != nil {
-			return set, err
-		}
-		var failures []error
-		for _, failed := range a.apply(ctx, p, limits) {
-			if permanent(failed.err) {
-				set.Warnings = append(set.Warnings, fmt.Sprintf("%s stays as it is: %s", failed.what, messageOf(failed.err)))
-			} else {
-				failures = append(failures, failed.err)
+	return perform(ctx, a, "reading the clusters' throttles",
+		func(ctx context.Context, _ *pulse) (migration.ThrottlesFound, error) {
+			var found migration.ThrottlesFound
+			from, to, err := a.bothClusters(ctx, run)
+			if err != nil {
+				return found, err
 			}
-		}
-		return set, retryableFirst(failures)
-	})
+			if found.Snapshot, err = repositorySetting(ctx, from, run.RepositoryName(), snapshotThrottle); err != nil {
+				return found, err
+			}
+			if found.Restore, err = repositorySetting(ctx, to, run.RepositoryName(), restoreThrottle); err != nil {
+				return found, err
+			}
+			version, err := to.Version(ctx)
+			if err != nil || !version.AtLeast(7, 9) {
+				return found, err
+			}
+			settings, err := to.ClusterSettings(ctx)
+			switch {
+			case permanent(err):
+				found.Warnings = append(found.Warnings,
+					fmt.Sprintf("%s on %s stays as it is, since it can't be read: %s",
+						recoveryThrottle, to.Host(), messageOf(err)))
+				return found, nil
+			case err != nil:
+				return found, err
+			}
+			found.Recovery = &migration.RecoveryFound{
+				Transient:  settings.Transient[recoveryThrottle],
+				Persistent: settings.Persistent[recoveryThrottle],
+			}
+			return found, nil
+		})
 }
 
-// RestoreThrottles restores exactly the limits that ReadThrottles found, and checks that they are restored. First it restores
-// all that it can. Then it waits as long as a snapshot or restore uses a repository. It never gives up on an answer that it
-// doesn't understand. A repository that is gone has no limit.
+// SetThrottles sets each limit to the value that the plan wants, or to the one that was found. It
+// changes no limit that has that value already. It waits as long as a snapshot or restore uses a
+// repository that has to change. A limit that a service refuses to change stays as it is, with a
+// warning: that costs time, but the migration can go on.
+func (a *Activities) SetThrottles(ctx context.Context,
+	in migration.SetThrottlesRequest,
+) (migration.ThrottlesSet, error) {
+	return perform(ctx, a, "setting the clusters' throttles",
+		func(ctx context.Context, p *pulse) (migration.ThrottlesSet, error) {
+			var set migration.ThrottlesSet
+			limits, err := a.throttles(ctx, in.Run, in.Found, in.Wanted)
+			if err != nil {
+				return set, err
+			}
+			var failures []error
+			for _, failed := range a.apply(ctx, p, limits) {
+				if permanent(failed.err) {
+					set.Warnings = append(set.Warnings, fmt.Sprintf("%s stays as it is: %s", failed.what,
+						messageOf(failed.err)))
+				} else {
+					failures = append(failures, failed.err)
+				}
+			}
+			return set, retryableFirst(failures)
+		})
+}
+
+// RestoreThrottles restores exactly the limits that ReadThrottles found, and checks that they are
+// restored. First it restores all that it can. Then it waits as long as a snapshot or restore uses
+// a repository. It never gives up on an answer that it doesn't understand. A repository that is
+// gone has no limit.
 func (a *Activities) RestoreThrottles(ctx context.Context, in migration.RestoreThrottlesRequest) error {
 	_, err := persist(ctx, a, "restoring the clusters' throttles", func(ctx context.Context, p *pulse) (none, error) {
 		limits, err := a.throttles(ctx, in.Run, in.Found, migration.Limits{})
@@ -102,7 +115,8 @@ func (a *Activities) bothClusters(ctx context.Context, run migration.Run) (from,
 	return from, to, err
 }
 
-// throttle is one limit in one place. Its values are as the cluster writes them, empty if none is set.
+// throttle is one limit in one place. Its values are as the cluster writes them, empty if none is
+// set.
 type throttle struct {
 	what string // for people
 	want string
@@ -112,7 +126,9 @@ type throttle struct {
 }
 
 // throttles are the limits, each with the value that it must have.
-func (a *Activities) throttles(ctx context.Context, run migration.Run, found migration.ThrottlesFound, wanted migration.Limits) ([]*throttle, error) {
+func (a *Activities) throttles(ctx context.Context, run migration.Run, found migration.ThrottlesFound,
+	wanted migration.Limits,
+) ([]*throttle, error) {
 	from, to, err := a.bothClusters(ctx, run)
 	if err != nil {
 		return nil, err
@@ -124,7 +140,9 @@ func (a *Activities) throttles(ctx context.Context, run migration.Run, found mig
 		return found
 	}
 	name := run.RepositoryName()
-	ofRepository := func(client *elastic.Client, setting, want string, registration func(migration.Run) (elastic.Repository, error)) *throttle {
+	ofRepository := func(client *elastic.Client, setting, want string,
+		registration func(migration.Run) (elastic.Repository, error),
+	) *throttle {
 		return &throttle{
 			what: fmt.Sprintf("%s of repository %s on %s", setting, name, client.Host()),
 			want: want,
@@ -163,7 +181,8 @@ func orNull(value string) any {
 	return value
 }
 
-// apply sets each limit to its value, checks it, and returns those that failed. A limit that has to wait delays no other.
+// apply sets each limit to its value, checks it, and returns those that failed. A limit that has to
+// wait delays no other.
 func (a *Activities) apply(ctx context.Context, p *pulse, limits []*throttle) (failed []*throttle) {
 	turns := a.turns()
 	for pending := slices.Clone(limits); ; {
@@ -220,10 +239,13 @@ func repositorySetting(ctx context.Context, client *elastic.Client, repository, 
 	return "", nil
 }
 
-// setInRepository registers this run's repository again with one setting changed; an empty value removes it. Elasticsearch
-// needs all settings for that. Those of this run, secrets included, come from the plan: the cluster doesn't show secrets, or
-// shows some that nobody should trust. All other settings stay as somebody has set them.
-func setInRepository(ctx context.Context, client *elastic.Client, run migration.Run, registration func(migration.Run) (elastic.Repository, error), setting, value string) error {
+// setInRepository registers this run's repository again with one setting changed; an empty value
+// removes it. Elasticsearch needs all settings for that. Those of this run, secrets included, come
+// from the plan: the cluster doesn't show secrets, or shows some that nobody should trust. All
+// other settings stay as somebody has set them.
+func setInRepository(ctx context.Context, client *elastic.Client, run migration.Run,
+	registration func(migration.Run) (elastic.Repository, error), setting, value string,
+) error {
 	ours, err := registration(run)
 	if err != nil {
 		return err

@@ -51,12 +51,14 @@ func newLabRig(t *testing.T, l *lab.Lab, front *s3Front) *labRig {
 func (r *labRig) tidy() {
 	ctx := context.Background()
 	for _, c := range []*cluster.Client{r.lab.Source.Direct(), r.lab.Target.Direct()} {
-		for _, path := range []string{"/films,held,fast?ignore_unavailable=true", "/_snapshot/" + r.run.RepositoryName(), "/_snapshot/cs-automated", "/_snapshot/aliyun_auto_snapshot"} {
+		for _, path := range []string{"/films,held,fast?ignore_unavailable=true", "/_snapshot/" +
+			r.run.RepositoryName(), "/_snapshot/cs-automated", "/_snapshot/aliyun_auto_snapshot"} {
 			_ = c.Do(ctx, http.MethodDelete, path, nil, nil)
 		}
 	}
 	for _, kind := range []string{"transient", "persistent"} {
-		_ = r.lab.Target.Direct().Do(ctx, http.MethodPut, "/_cluster/settings", map[string]any{kind: map[string]any{recoveryThrottle: nil}}, nil)
+		_ = r.lab.Target.Direct().Do(ctx, http.MethodPut, "/_cluster/settings",
+			map[string]any{kind: map[string]any{recoveryThrottle: nil}}, nil)
 	}
 }
 
@@ -90,7 +92,8 @@ func (r *labRig) ask(c *cluster.Client, method, path string, body any) string {
 func (r *labRig) standing() []string {
 	var all []string
 	for _, c := range []*cluster.Client{r.lab.Source.Direct(), r.lab.Target.Direct()} {
-		all = append(all, r.ask(c, http.MethodGet, "/_snapshot/"+r.run.RepositoryName(), nil), r.ask(c, http.MethodGet, "/_cluster/settings?flat_settings=true", nil))
+		all = append(all, r.ask(c, http.MethodGet, "/_snapshot/"+r.run.RepositoryName(), nil),
+			r.ask(c, http.MethodGet, "/_cluster/settings?flat_settings=true", nil))
 	}
 	return all
 }
@@ -111,20 +114,23 @@ func (r *labRig) byHand(c *cluster.Client, changes map[string]any) {
 }
 
 func (r *labRig) settingsByHand(kind, value string) {
-	r.ask(r.lab.Target.Direct(), http.MethodPut, "/_cluster/settings", map[string]any{kind: map[string]any{recoveryThrottle: value}})
+	r.ask(r.lab.Target.Direct(), http.MethodPut, "/_cluster/settings",
+		map[string]any{kind: map[string]any{recoveryThrottle: value}})
 }
 
 func (r *labRig) settings(c *cluster.Client) map[string]any {
 	var registered map[string]struct {
 		Settings map[string]any `json:"settings"`
 	}
-	require.NoError(r.t, json.Unmarshal([]byte(r.ask(c, http.MethodGet, "/_snapshot/"+r.run.RepositoryName(), nil)), &registered))
+	require.NoError(r.t, json.Unmarshal([]byte(r.ask(c, http.MethodGet, "/_snapshot/"+r.run.RepositoryName(), nil)),
+		&registered))
 	return registered[r.run.RepositoryName()].Settings
 }
 
 func (r *labRig) set(found migration.ThrottlesFound, wanted migration.Limits) {
 	r.t.Helper()
-	set := labMust[migration.ThrottlesSet](r, r.activities.SetThrottles, migration.SetThrottlesRequest{Run: r.run, Found: found, Wanted: wanted})
+	set := labMust[migration.ThrottlesSet](r, r.activities.SetThrottles,
+		migration.SetThrottlesRequest{Run: r.run, Found: found, Wanted: wanted})
 	require.Empty(r.t, set.Warnings)
 }
 
@@ -142,8 +148,9 @@ func requireSame(t *testing.T, want, have []string) {
 	}
 }
 
-// On the versions of the procedure that snapferry replaces: whatever stood there, set by hand or not, stands there
-// again. In between the limits hold, a snapshot that runs is seen and waited for, and automatic ones are found.
+// On the versions of the procedure that snapferry replaces: whatever stood there, set by hand or
+// not, stands there again. In between the limits hold, a snapshot that runs is seen and waited for,
+// and automatic ones are found.
 func TestLabThrottlesAndSlots(t *testing.T) {
 	l, front := useSharedLab(t)
 	r := newLabRig(t, l, front)
@@ -164,20 +171,24 @@ func TestLabThrottlesAndSlots(t *testing.T) {
 	r.settingsByHand("transient", "50mb")
 	before := r.standing()
 	found = labMust[migration.ThrottlesFound](r, r.activities.ReadThrottles, r.run)
-	require.Equal(t, migration.ThrottlesFound{Snapshot: "1mb", Restore: "30mb"}, found, "recoveries play no role before 7.9")
+	require.Equal(t, migration.ThrottlesFound{Snapshot: "1mb", Restore: "30mb"}, found,
+		"recoveries play no role before 7.9")
 
 	// A snapshot at 1 MB/s, which can't be faster than its bytes allow.
 	for index, documents := range map[string]int{"films": 15_000, "held": 1000, "fast": 5000} {
-		require.NoError(t, lab.LoadCatalog(t.Context(), r.lab.Source.Client(), lab.CatalogOptions{Index: index, Documents: documents, RefreshInterval: "-1"}))
+		require.NoError(t, lab.LoadCatalog(t.Context(), r.lab.Source.Client(),
+			lab.CatalogOptions{Index: index, Documents: documents, RefreshInterval: "-1"}))
 	}
 	r.ask(source, http.MethodPost, "/_flush?wait_if_ongoing=true", nil)
 	name := r.run.RepositoryName()
-	taken := labMust[migration.Snapshot](r, r.activities.TakeSnapshot, migration.SnapshotRequest{Run: r.run, Snapshot: "slow", Indices: []string{"films"}})
+	taken := labMust[migration.Snapshot](r, r.activities.TakeSnapshot,
+		migration.SnapshotRequest{Run: r.run, Snapshot: "slow", Indices: []string{"films"}})
 	status, err := r.client(onSource).SnapshotStatus(t.Context(), name, "slow")
 	require.NoError(t, err)
 	took := time.Duration(taken.EndMillis-taken.StartMillis) * time.Millisecond
 	t.Logf("slow: %d bytes in %v at 1mb", status.BytesTotal, took)
-	require.Greater(t, took, time.Duration(float64(status.BytesTotal)/(1<<20)/2*float64(time.Second)), "the limit that was set by hand held")
+	require.Greater(t, took, time.Duration(float64(status.BytesTotal)/(1<<20)/2*float64(time.Second)),
+		"the limit that was set by hand held")
 
 	r.whileOneRuns(name, found)
 
@@ -187,14 +198,18 @@ func TestLabThrottlesAndSlots(t *testing.T) {
 	fast := migration.SnapshotRequest{Run: r.run, Snapshot: "fast", Indices: []string{"fast"}}
 	began := time.Now()
 	taken = labMust[migration.Snapshot](r, r.activities.TakeSnapshot, fast)
-	t.Logf("fast: a third of that in %d ms (%v with polls)", taken.EndMillis-taken.StartMillis, time.Since(began).Round(time.Millisecond))
-	labMust[migration.CopyResult](r, NewCopier().CopySnapshot, migration.CopyRequest{Run: r.run, Snapshot: taken, BaseGeneration: -1})
+	t.Logf("fast: a third of that in %d ms (%v with polls)", taken.EndMillis-taken.StartMillis,
+		time.Since(began).Round(time.Millisecond))
+	labMust[migration.CopyResult](r, NewCopier().CopySnapshot,
+		migration.CopyRequest{Run: r.run, Snapshot: taken, BaseGeneration: -1})
 	began = time.Now()
 	indices := []migration.Index{{Name: "fast", Shards: 5}}
-	restored := labMust[migration.RestoreResult](r, r.activities.RestoreSnapshot, migration.RestoreRequest{Run: r.run, Snapshot: taken, Indices: indices})
+	restored := labMust[migration.RestoreResult](r, r.activities.RestoreSnapshot,
+		migration.RestoreRequest{Run: r.run, Snapshot: taken, Indices: indices})
 	t.Logf("restored %d bytes in %v", restored.BytesRestored, time.Since(began).Round(time.Millisecond))
 
-	// A second attempt, by another worker, takes nothing of ours for what was found; and then all is as before.
+	// A second attempt, by another worker, takes nothing of ours for what was found; and then all
+	// is as before.
 	r.activities = New()
 	r.set(found, r.run.Plan.Throttles.Window)
 	for range 2 {
@@ -205,8 +220,8 @@ func TestLabThrottlesAndSlots(t *testing.T) {
 	r.slots()
 }
 
-// whileOneRuns tries what depends on a snapshot that runs, with one that can't end before it is let go. Then the limits
-// are none.
+// whileOneRuns tries what depends on a snapshot that runs, with one that can't end before it is let
+// go. Then the limits are none.
 func (r *labRig) whileOneRuns(name string, found migration.ThrottlesFound) {
 	t := r.t
 	held := migration.SnapshotRequest{Run: r.run, Snapshot: "held", Indices: []string{"held"}}
@@ -220,8 +235,10 @@ func (r *labRig) whileOneRuns(name string, found migration.ThrottlesFound) {
 	require.NoError(t, err)
 	require.Len(t, current, 1)
 	require.Equal(t, "held", current[0].Name)
-	require.Equal(t, elastic.SlotTaken, elastic.KindOf(r.client(onSource).ChangeRepository(t.Context(), name, sourceRepository(r.run))), "a repository in use can't be changed")
-	free := labMust[migration.FreeSlot](r, r.activities.AwaitFreeSlot, migration.FreeSlotRequest{Run: r.run, DeadlineMillis: 1})
+	require.Equal(t, elastic.SlotTaken, elastic.KindOf(r.client(onSource).ChangeRepository(t.Context(), name,
+		sourceRepository(r.run))), "a repository in use can't be changed")
+	free := labMust[migration.FreeSlot](r, r.activities.AwaitFreeSlot,
+		migration.FreeSlotRequest{Run: r.run, DeadlineMillis: 1})
 	require.False(t, free.Free)
 	require.Contains(t, free.Obstacles[0], "snapshot held in repository "+name+" runs on the source")
 
@@ -253,15 +270,21 @@ func (r *labRig) whileOneRuns(name string, found migration.ThrottlesFound) {
 // slots are free, and then not for long, as the vendors take snapshots of their own every moment.
 func (r *labRig) slots() {
 	t := r.t
-	free := labMust[migration.FreeSlot](r, r.activities.AwaitFreeSlot, migration.FreeSlotRequest{Run: r.run, PredictedWindowMillis: time.Minute.Milliseconds()})
+	free := labMust[migration.FreeSlot](r, r.activities.AwaitFreeSlot,
+		migration.FreeSlotRequest{Run: r.run, PredictedWindowMillis: time.Minute.Milliseconds()})
 	require.True(t, free.Free, "%v", free.Obstacles)
 	require.Len(t, free.Warnings, 2, "%v", free.Warnings)
 
 	// Of an index, since up to 6.8 a list of names alone leaves out snapshots that hold none.
-	for repository, c := range map[string]*cluster.Client{"cs-automated": r.lab.Source.Direct(), "aliyun_auto_snapshot": r.lab.Target.Direct()} {
-		r.ask(c, http.MethodPut, "/_snapshot/"+repository, map[string]any{"type": "fs", "settings": map[string]any{"location": "automatic"}})
+	for repository, c := range map[string]*cluster.Client{
+		"cs-automated":         r.lab.Source.Direct(),
+		"aliyun_auto_snapshot": r.lab.Target.Direct(),
+	} {
+		r.ask(c, http.MethodPut, "/_snapshot/"+repository,
+			map[string]any{"type": "fs", "settings": map[string]any{"location": "automatic"}})
 		for i := range 4 {
-			r.ask(c, http.MethodPut, fmt.Sprintf("/_snapshot/%s/2026-01-31t0%d-00-00?wait_for_completion=true", repository, i), map[string]any{"indices": "fast"})
+			r.ask(c, http.MethodPut, fmt.Sprintf("/_snapshot/%s/2026-01-31t0%d-00-00?wait_for_completion=true",
+				repository, i), map[string]any{"indices": "fast"})
 		}
 	}
 	types, err := r.client(onSource).Repositories(t.Context())
@@ -270,16 +293,19 @@ func (r *labRig) slots() {
 	latest, err := r.client(onSource).LatestSnapshots(t.Context(), "cs-automated", 2)
 	require.NoError(t, err)
 	require.Len(t, latest, 2)
-	require.ElementsMatch(t, []string{"2026-01-31t02-00-00", "2026-01-31t03-00-00"}, []string{latest[0].Name, latest[1].Name})
+	require.ElementsMatch(t, []string{"2026-01-31t02-00-00", "2026-01-31t03-00-00"},
+		[]string{latest[0].Name, latest[1].Name})
 	all, err := r.client(onTarget).LatestSnapshots(t.Context(), "aliyun_auto_snapshot", 10)
 	require.NoError(t, err)
 	require.Len(t, all, 4)
 
 	last := max(latest[0].StartMillis, latest[1].StartMillis)
 	r.activities.now = func() time.Time { return time.UnixMilli(last) } // the test's own pace is nobody's schedule
-	free = labMust[migration.FreeSlot](r, r.activities.AwaitFreeSlot, migration.FreeSlotRequest{Run: r.run, PredictedWindowMillis: time.Hour.Milliseconds()})
+	free = labMust[migration.FreeSlot](r, r.activities.AwaitFreeSlot,
+		migration.FreeSlotRequest{Run: r.run, PredictedWindowMillis: time.Hour.Milliseconds()})
 	require.False(t, free.Free)
-	require.Contains(t, strings.Join(free.Obstacles, "\n"), "doesn't fit between two automatic snapshots in repository cs-automated on the source")
+	require.Contains(t, strings.Join(free.Obstacles, "\n"),
+		"doesn't fit between two automatic snapshots in repository cs-automated on the source")
 	require.Equal(t, last, free.Automatic[0].LastMillis)
 	require.Positive(t, free.Automatic[0].IntervalMillis)
 }
@@ -307,7 +333,10 @@ func TestLabRecoveryThrottle(t *testing.T) {
 		before := r.standing()
 		found := labMust[migration.ThrottlesFound](r, r.activities.ReadThrottles, r.run)
 		require.Equal(t, migration.ThrottlesFound{Recovery: &step.found}, found)
-		for _, wanted := range []migration.Limits{r.run.Plan.Throttles.Window, {Snapshot: "unlimited", Restore: "unlimited", Recovery: "unlimited"}} {
+		for _, wanted := range []migration.Limits{
+			r.run.Plan.Throttles.Window,
+			{Snapshot: "unlimited", Restore: "unlimited", Recovery: "unlimited"},
+		} {
 			r.set(found, wanted)
 			value, _ := wanted.Recovery.Setting()
 			settings, err := r.client(onTarget).ClusterSettings(t.Context())

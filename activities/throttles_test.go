@@ -20,7 +20,8 @@ func (w *world) foundThrottles() migration.ThrottlesFound {
 
 func (w *world) raise(found migration.ThrottlesFound) migration.ThrottlesSet {
 	w.t.Helper()
-	return twice[migration.ThrottlesSet](w, w.activities.SetThrottles, migration.SetThrottlesRequest{Run: w.run, Found: found, Wanted: windowLimits})
+	return twice[migration.ThrottlesSet](w, w.activities.SetThrottles,
+		migration.SetThrottlesRequest{Run: w.run, Found: found, Wanted: windowLimits})
 }
 
 func (w *world) putBack(found migration.ThrottlesFound) {
@@ -58,13 +59,21 @@ func TestThrottlesAreRaisedAndRestored(t *testing.T) {
 		"recovery from 7.9": {"7.9.0", func(w *world) {
 			w.to.SetClusterSetting("persistent", "cluster.routing.allocation.enable", "all")
 		}, migration.ThrottlesFound{Snapshot: "80mb", Recovery: &migration.RecoveryFound{}}, "80mb", "200mb"},
-		"persistent recovery": {"7.17.28", func(w *world) {
-			w.to.SetClusterSetting("persistent", recoveryThrottle, "60mb")
-		}, migration.ThrottlesFound{Snapshot: "80mb", Recovery: &migration.RecoveryFound{Persistent: "60mb"}}, "80mb", "200mb"},
+		"persistent recovery": {
+			"7.17.28", func(w *world) {
+				w.to.SetClusterSetting("persistent", recoveryThrottle, "60mb")
+			},
+			migration.ThrottlesFound{Snapshot: "80mb", Recovery: &migration.RecoveryFound{Persistent: "60mb"}},
+			"80mb",
+			"200mb",
+		},
 		"transient and persistent recovery": {"7.17.28", func(w *world) {
 			w.to.SetClusterSetting("persistent", recoveryThrottle, "60mb")
 			w.to.SetClusterSetting("transient", recoveryThrottle, "50mb")
-		}, migration.ThrottlesFound{Snapshot: "80mb", Recovery: &migration.RecoveryFound{Transient: "50mb", Persistent: "60mb"}}, "80mb", "200mb"},
+		}, migration.ThrottlesFound{Snapshot: "80mb", Recovery: &migration.RecoveryFound{
+			Transient:  "50mb",
+			Persistent: "60mb",
+		}}, "80mb", "200mb"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -100,7 +109,8 @@ func TestThrottlesAreRaisedAndRestored(t *testing.T) {
 	}
 }
 
-// An attempt that changed the first limit and died leaves nothing wrong behind: the second does the rest.
+// An attempt that changed the first limit and died leaves nothing wrong behind: the second does the
+// rest.
 func TestThrottlesAreRaisedInTwoAttempts(t *testing.T) {
 	w := newWorld(t)
 	w.to.Version = "7.17.28"
@@ -113,7 +123,8 @@ func TestThrottlesAreRaisedInTwoAttempts(t *testing.T) {
 	source, target := w.repositorySettings()
 	require.Equal(t, "4gb", source[snapshotThrottle])
 	require.NotContains(t, target, restoreThrottle)
-	require.Equal(t, "200mb", w.to.ClusterSetting("transient", recoveryThrottle), "one that fails keeps no other waiting")
+	require.Equal(t, "200mb", w.to.ClusterSetting("transient", recoveryThrottle),
+		"one that fails keeps no other waiting")
 	require.Empty(t, w.raise(found).Warnings)
 	w.putBack(found)
 	require.Equal(t, before, w.text())
@@ -187,7 +198,10 @@ func TestThrottlesStopWaitingWhenCancelled(t *testing.T) {
 	found := w.foundThrottles()
 	w.from.BeginAutomatic(w.run.RepositoryName(), w.activities.now())
 	w.activities.sleep = func(context.Context, time.Duration) error { return context.Canceled }
-	_, err := do[any](w, w.activities.SetThrottles, migration.SetThrottlesRequest{Run: w.run, Found: found, Wanted: windowLimits})
+	_, err := do[any](w, w.activities.SetThrottles, migration.SetThrottlesRequest{
+		Run: w.run, Found: found,
+		Wanted: windowLimits,
+	})
 	require.ErrorContains(t, err, context.Canceled.Error())
 	require.Len(t, w.from.Requests("PUT /_snapshot/*"), 2, "it asked once")
 }
@@ -213,7 +227,8 @@ func TestThrottlesThatAreRefusedAreLeftOut(t *testing.T) {
 		w.to.Version = "7.10.2"
 		w.prepared()
 		found := w.foundThrottles()
-		w.to.Refuse("PUT /_cluster/settings", 100, http.StatusUnauthorized, "", "Your request: '/_cluster/settings' payload is not allowed.")
+		w.to.Refuse("PUT /_cluster/settings", 100, http.StatusUnauthorized, "",
+			"Your request: '/_cluster/settings' payload is not allowed.")
 		w.from.Refuse("PUT /_snapshot/*", 100, http.StatusInternalServerError, "repository_exception", "[x] no")
 		warnings := w.raise(found).Warnings
 		require.Len(t, warnings, 2)
@@ -226,7 +241,8 @@ func TestThrottlesThatAreRefusedAreLeftOut(t *testing.T) {
 		w := newWorld(t)
 		w.to.Version = "7.10.2"
 		w.prepared()
-		w.to.Refuse("GET /_cluster/settings", 100, http.StatusTooManyRequests, "es_rejected_execution_exception", "busy")
+		w.to.Refuse("GET /_cluster/settings", 100, http.StatusTooManyRequests, "es_rejected_execution_exception",
+			"busy")
 		passes(w, retryUnavailable, w.activities.ReadThrottles, w.run)
 	})
 }
@@ -239,7 +255,8 @@ func TestThrottlesThatDoNotGetBack(t *testing.T) {
 		found := w.foundThrottles()
 		w.raise(found)
 		w.from.Refuse("PUT /_snapshot/*", 100, http.StatusForbidden, "security_exception", "not allowed")
-		refused(w, migration.ErrorUnauthorized, w.activities.RestoreThrottles, migration.RestoreThrottlesRequest{Run: w.run, Found: found}, "not allowed")
+		refused(w, migration.ErrorUnauthorized, w.activities.RestoreThrottles,
+			migration.RestoreThrottlesRequest{Run: w.run, Found: found}, "not allowed")
 		_, target := w.repositorySettings()
 		require.NotContains(t, target, restoreThrottle)
 	})
@@ -252,7 +269,8 @@ func TestThrottlesThatDoNotGetBack(t *testing.T) {
 			_, err := rw.Write([]byte(`{"acknowledged":true}`))
 			return err == nil
 		})
-		passes(w, retryInternal, w.activities.RestoreThrottles, migration.RestoreThrottlesRequest{Run: w.run, Found: found})
+		passes(w, retryInternal, w.activities.RestoreThrottles,
+			migration.RestoreThrottlesRequest{Run: w.run, Found: found})
 	})
 	t.Run("not understood, ever", func(t *testing.T) {
 		w := newWorld(t)
@@ -260,7 +278,8 @@ func TestThrottlesThatDoNotGetBack(t *testing.T) {
 		found := w.foundThrottles()
 		w.raise(found)
 		w.from.Refuse("PUT /_snapshot/*", 100, http.StatusInternalServerError, "null_pointer_exception", "")
-		passes(w, retryInternal, w.activities.RestoreThrottles, migration.RestoreThrottlesRequest{Run: w.run, Found: found})
+		passes(w, retryInternal, w.activities.RestoreThrottles,
+			migration.RestoreThrottlesRequest{Run: w.run, Found: found})
 	})
 }
 
@@ -276,7 +295,8 @@ func TestThrottlesOfARepositoryThatIsGone(t *testing.T) {
 	refused(w, migration.ErrorMissing, w.activities.ReadThrottles, w.run, w.run.RepositoryName())
 }
 
-// Secrets come from the worker, not from the cluster's answer; a secret that only the cluster knows can't be sent again.
+// Secrets come from the worker, not from the cluster's answer; a secret that only the cluster knows
+// can't be sent again.
 func TestThrottlesAndSecrets(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
@@ -287,7 +307,8 @@ func TestThrottlesAndSecrets(t *testing.T) {
 	require.Equal(t, clusterKeyID, target["access_key_id"])
 	w.putBack(found)
 
-	w.to.SetRepositorySetting(w.run.RepositoryName(), "client", map[string]any{"other": map[string]any{"secret_key": "by-hand"}})
+	w.to.SetRepositorySetting(w.run.RepositoryName(), "client",
+		map[string]any{"other": map[string]any{"secret_key": "by-hand"}})
 	warnings := w.raise(found).Warnings
 	require.Len(t, warnings, 1)
 	require.Contains(t, warnings[0], "setting client")
@@ -298,7 +319,8 @@ func TestThrottlesAndSecrets(t *testing.T) {
 
 	t.Setenv("TEST_CLUSTER_SECRET", "")
 	w.to.SetRepositorySetting(w.run.RepositoryName(), "client", nil)
-	set := must[migration.ThrottlesSet](w, w.activities.SetThrottles, migration.SetThrottlesRequest{Run: w.run, Found: found, Wanted: windowLimits})
+	set := must[migration.ThrottlesSet](w, w.activities.SetThrottles,
+		migration.SetThrottlesRequest{Run: w.run, Found: found, Wanted: windowLimits})
 	require.Len(t, set.Warnings, 1)
 	require.Contains(t, set.Warnings[0], "TEST_CLUSTER_SECRET")
 }

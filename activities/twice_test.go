@@ -8,8 +8,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// twice runs an activity two times, as Temporal may: both must give the same,
-// and the second must change nothing.
+// twice runs an activity two times, as Temporal may: both must give the same, and the second must
+// change nothing.
 func twice[T any](w *world, method, in any) T {
 	w.t.Helper()
 	first := must[T](w, method, in)
@@ -39,13 +39,19 @@ func TestEveryActivityMayRunTwice(t *testing.T) {
 	require.Equal(t, found.Indices, indices)
 
 	// The baseline.
-	baseline := twice[migration.Snapshot](w, a.TakeSnapshot, migration.SnapshotRequest{Run: w.run, Snapshot: "movies-r0000-a1", Indices: both2})
-	require.Equal(t, migration.Snapshot{Name: "movies-r0000-a1", UUID: baseline.UUID, StartMillis: 1000, EndMillis: 2000, Shards: 5}, baseline)
+	baseline := twice[migration.Snapshot](w, a.TakeSnapshot,
+		migration.SnapshotRequest{Run: w.run, Snapshot: "movies-r0000-a1", Indices: both2})
+	require.Equal(t, migration.Snapshot{
+		Name: "movies-r0000-a1", UUID: baseline.UUID, StartMillis: 1000,
+		EndMillis: 2000, Shards: 5,
+	}, baseline)
 	twice[any](w, a.AbortSnapshot, migration.SnapshotRequest{Run: w.run, Snapshot: "movies-r0000-a1", Indices: both2})
-	require.Equal(t, "SUCCESS", w.from.Snapshot(w.run.RepositoryName(), "movies-r0000-a1"), "a finished snapshot is not deleted")
+	require.Equal(t, "SUCCESS", w.from.Snapshot(w.run.RepositoryName(), "movies-r0000-a1"),
+		"a finished snapshot is not deleted")
 	w.s3.Copy(w.oss)
 	twice[any](w, a.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2})
-	restored := twice[migration.RestoreResult](w, a.RestoreSnapshot, migration.RestoreRequest{Run: w.run, Snapshot: baseline, Indices: indices})
+	restored := twice[migration.RestoreResult](w, a.RestoreSnapshot,
+		migration.RestoreRequest{Run: w.run, Snapshot: baseline, Indices: indices})
 	require.Equal(t, migration.RestoreResult{BytesRestored: 800, Shards: 5}, restored)
 	opened := twice[migration.OpenResult](w, a.OpenTarget, w.request())
 	require.Equal(t, int64(3), opened.Counters["movies"].Docs)
@@ -59,14 +65,17 @@ func TestEveryActivityMayRunTwice(t *testing.T) {
 	require.Error(t, w.from.Index("catalog", "g"))
 	frozen := twice[migration.Standstill](w, a.AwaitStandstill, w.request()).Docs
 	require.Len(t, frozen["catalog"], 3)
-	final := twice[migration.Snapshot](w, a.TakeSnapshot, migration.SnapshotRequest{Run: w.run, Snapshot: "movies-r0001-a1", Indices: both2})
+	final := twice[migration.Snapshot](w, a.TakeSnapshot,
+		migration.SnapshotRequest{Run: w.run, Snapshot: "movies-r0001-a1", Indices: both2})
 	w.s3.Copy(w.oss)
 	twice[any](w, a.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2, Expected: opened.Counters})
 	require.False(t, w.to.IsOpen("movies"))
-	restored = twice[migration.RestoreResult](w, a.RestoreSnapshot, migration.RestoreRequest{Run: w.run, Snapshot: final, Indices: indices})
+	restored = twice[migration.RestoreResult](w, a.RestoreSnapshot,
+		migration.RestoreRequest{Run: w.run, Snapshot: final, Indices: indices})
 	require.Equal(t, migration.RestoreResult{BytesRestored: 200, BytesReused: 700, Shards: 5}, restored)
 	opened = twice[migration.OpenResult](w, a.OpenTarget, w.request())
-	verified := twice[migration.VerifyResult](w, a.VerifyTarget, migration.VerifyRequest{Run: w.run, Indices: indices, Frozen: frozen, Counters: opened.Counters})
+	verified := twice[migration.VerifyResult](w, a.VerifyTarget,
+		migration.VerifyRequest{Run: w.run, Indices: indices, Frozen: frozen, Counters: opened.Counters})
 	require.Len(t, verified.Indices, 2)
 	for _, index := range verified.Indices {
 		require.True(t, index.Equal)
@@ -76,7 +85,10 @@ func TestEveryActivityMayRunTwice(t *testing.T) {
 	}
 
 	// The cutover.
-	twice[any](w, a.OpenTargetForWrites, migration.HandoverRequest{Run: w.run, Indices: indices, Counters: opened.Counters})
+	twice[any](w, a.OpenTargetForWrites, migration.HandoverRequest{
+		Run: w.run, Indices: indices,
+		Counters: opened.Counters,
+	})
 	require.NoError(t, w.to.Index("catalog", "g"))
 	require.Error(t, w.from.Index("catalog", "g"), "the source stays blocked")
 	require.Equal(t, "2", w.to.Setting("catalog", "index.number_of_replicas"))

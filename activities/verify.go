@@ -14,31 +14,34 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// VerifyTarget proves that the target holds what the frozen source holds: the same number of documents in each shard and in
-// each index and, unless the plan says otherwise, the same checksum over type, id, routing and version of every document.
-// Differences of settings, mappings and aliases are reported and decide nothing.
+// VerifyTarget proves that the target holds what the frozen source holds: the same number of
+// documents in each shard and in each index and, unless the plan says otherwise, the same checksum
+// over type, id, routing and version of every document. Differences of settings, mappings and
+// aliases are reported and decide nothing.
 //
-// In a rehearsal the source isn't frozen, so no difference decides anything. VerifyTarget then compares with what the source
-// holds at the start.
+// In a rehearsal the source isn't frozen, so no difference decides anything. VerifyTarget then
+// compares with what the source holds at the start.
 func (a *Activities) VerifyTarget(ctx context.Context, in migration.VerifyRequest) (migration.VerifyResult, error) {
-	return perform(ctx, a, "comparing the target with the source", func(ctx context.Context, p *pulse) (migration.VerifyResult, error) {
-		v := verifying{in: in, pulse: p}
-		var err error
-		if v.from, err = a.cluster(ctx, onSource, in.Run); err != nil {
-			return migration.VerifyResult{}, err
-		}
-		if v.to, err = a.cluster(ctx, onTarget, in.Run); err != nil {
-			return migration.VerifyResult{}, err
-		}
-		result, err := v.run(ctx)
-		if err != nil {
-			return migration.VerifyResult{}, err
-		}
-		if message := unequal(result); message != "" && !in.Plan.Rehearsal {
-			return migration.VerifyResult{}, failWith(migration.ErrorVerification, boundedResult(result), "compare %s with %s: %s", v.to.Host(), v.from.Host(), message)
-		}
-		return result, nil
-	})
+	return perform(ctx, a, "comparing the target with the source",
+		func(ctx context.Context, p *pulse) (migration.VerifyResult, error) {
+			v := verifying{in: in, pulse: p}
+			var err error
+			if v.from, err = a.cluster(ctx, onSource, in.Run); err != nil {
+				return migration.VerifyResult{}, err
+			}
+			if v.to, err = a.cluster(ctx, onTarget, in.Run); err != nil {
+				return migration.VerifyResult{}, err
+			}
+			result, err := v.run(ctx)
+			if err != nil {
+				return migration.VerifyResult{}, err
+			}
+			if message := unequal(result); message != "" && !in.Plan.Rehearsal {
+				return migration.VerifyResult{}, failWith(migration.ErrorVerification, boundedResult(result),
+					"compare %s with %s: %s", v.to.Host(), v.from.Host(), message)
+			}
+			return result, nil
+		})
 }
 
 // verifying is one comparison.
@@ -55,7 +58,8 @@ type verifying struct {
 	read        atomic.Int64 // documents, on both clusters
 }
 
-// indicesAtOnce bounds the scans on each cluster. Each scan reads several shards of an index at the same time already.
+// indicesAtOnce bounds the scans on each cluster. Each scan reads several shards of an index at the
+// same time already.
 const indicesAtOnce = 2
 
 func (v *verifying) run(ctx context.Context) (migration.VerifyResult, error) {
@@ -120,8 +124,9 @@ func (v *verifying) run(ctx context.Context) (migration.VerifyResult, error) {
 	return migration.VerifyResult{Indices: results}, nil
 }
 
-// rehearsedResult lists differences of settings and mappings apart: the source goes on changing, so all else may differ. It
-// lists them for the first indices only, since in a rehearsal all may differ.
+// rehearsedResult lists differences of settings and mappings apart: the source goes on changing, so
+// all else may differ. It lists them for the first indices only, since in a rehearsal all may
+// differ.
 func rehearsedResult(results []migration.IndexResult, metadata map[string][]string) migration.VerifyResult {
 	result := migration.VerifyResult{Indices: results, Metadata: map[string][]string{}}
 	told := 0
@@ -160,13 +165,15 @@ func (v *verifying) index(ctx context.Context, index migration.Index) (migration
 	default:
 		for shard := range frozen {
 			if frozen[shard] != restored[shard] {
-				differs("shard %d has %d documents on the source and %d on the target", shard, frozen[shard], restored[shard])
+				differs("shard %d has %d documents on the source and %d on the target", shard, frozen[shard],
+					restored[shard])
 			}
 		}
 	}
-	err := both(ctx, v.from, v.to, &result.SourceDocs, &result.TargetDocs, func(ctx context.Context, client *elastic.Client) (int64, error) {
-		return client.Count(ctx, v.at(client, index.Name)[0])
-	})
+	err := both(ctx, v.from, v.to, &result.SourceDocs, &result.TargetDocs,
+		func(ctx context.Context, client *elastic.Client) (int64, error) {
+			return client.Count(ctx, v.at(client, index.Name)[0])
+		})
 	if err != nil {
 		return result, err
 	}
@@ -177,9 +184,10 @@ func (v *verifying) index(ctx context.Context, index migration.Index) (migration
 		return result, nil
 	}
 	var source, target elastic.Checksum
-	if err := both(ctx, v.from, v.to, &source, &target, func(ctx context.Context, client *elastic.Client) (elastic.Checksum, error) {
-		return v.checksum(ctx, client, index.Name)
-	}); err != nil {
+	if err := both(ctx, v.from, v.to, &source, &target,
+		func(ctx context.Context, client *elastic.Client) (elastic.Checksum, error) {
+			return v.checksum(ctx, client, index.Name)
+		}); err != nil {
 		return result, err
 	}
 	result.Checksum = hex(source)
@@ -198,7 +206,10 @@ func (v *verifying) checksum(ctx context.Context, client *elastic.Client, index 
 		Progress: func(docs int64) { // one call at a time
 			done := v.read.Add(docs - counted)
 			counted = docs
-			v.pulse.set(migration.Progress{Doing: "comparing the target with the source", DocsDone: done, DocsTotal: 2 * v.docs()})
+			v.pulse.set(migration.Progress{
+				Doing: "comparing the target with the source", DocsDone: done,
+				DocsTotal: 2 * v.docs(),
+			})
 		},
 	})
 }
@@ -224,7 +235,9 @@ func (v *verifying) docs() int64 {
 func hex(sum elastic.Checksum) string { return fmt.Sprintf("%016x%016x", sum.Sum, sum.Xor) }
 
 // both asks the two clusters the same question at the same time.
-func both[T any](ctx context.Context, from, to *elastic.Client, source, target *T, ask func(context.Context, *elastic.Client) (T, error)) error {
+func both[T any](ctx context.Context, from, to *elastic.Client, source, target *T,
+	ask func(context.Context, *elastic.Client) (T, error),
+) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) { *source, err = ask(ctx, from); return err })
 	group.Go(func() (err error) { *target, err = ask(ctx, to); return err })
@@ -241,10 +254,12 @@ func few(differences []string) []string {
 	if len(differences) <= mostDifferences {
 		return differences
 	}
-	return append(differences[:mostDifferences-1:mostDifferences-1], fmt.Sprintf("%d more differences", len(differences)-mostDifferences+1))
+	return append(differences[:mostDifferences-1:mostDifferences-1],
+		fmt.Sprintf("%d more differences", len(differences)-mostDifferences+1))
 }
 
-// boundedResult leaves out unequal indices beyond the first ones, and differences that decide nothing.
+// boundedResult leaves out unequal indices beyond the first ones, and differences that decide
+// nothing.
 func boundedResult(result migration.VerifyResult) migration.VerifyResult {
 	bounded, unequal := migration.VerifyResult{}, 0
 	for _, index := range result.Indices {
@@ -258,7 +273,8 @@ func boundedResult(result migration.VerifyResult) migration.VerifyResult {
 	return bounded
 }
 
-// unequal names the indices that differ, with the first difference of each; it is empty if none does.
+// unequal names the indices that differ, with the first difference of each; it is empty if none
+// does.
 func unequal(result migration.VerifyResult) string {
 	var texts []string
 	for _, index := range result.Indices {
@@ -273,17 +289,19 @@ func unequal(result migration.VerifyResult) string {
 func (v *verifying) metadata(ctx context.Context, names []string) (map[string][]string, error) {
 	differences := map[string][]string{}
 	var sourceSettings, targetSettings map[string]map[string]string
-	if err := both(ctx, v.from, v.to, &sourceSettings, &targetSettings, func(ctx context.Context, client *elastic.Client) (map[string]map[string]string, error) {
-		settings, err := client.IndexSettings(ctx, v.at(client, names...))
-		return renamed(settings, v.in.SourceIndex), err
-	}); err != nil {
+	if err := both(ctx, v.from, v.to, &sourceSettings, &targetSettings,
+		func(ctx context.Context, client *elastic.Client) (map[string]map[string]string, error) {
+			settings, err := client.IndexSettings(ctx, v.at(client, names...))
+			return renamed(settings, v.in.SourceIndex), err
+		}); err != nil {
 		return nil, err
 	}
 	var sourceMappings, targetMappings map[string]elastic.Mapping
-	if err := both(ctx, v.from, v.to, &sourceMappings, &targetMappings, func(ctx context.Context, client *elastic.Client) (map[string]elastic.Mapping, error) {
-		mappings, err := client.Mappings(ctx, v.at(client, names...))
-		return renamed(mappings, v.in.SourceIndex), err
-	}); err != nil {
+	if err := both(ctx, v.from, v.to, &sourceMappings, &targetMappings,
+		func(ctx context.Context, client *elastic.Client) (map[string]elastic.Mapping, error) {
+			mappings, err := client.Mappings(ctx, v.at(client, names...))
+			return renamed(mappings, v.in.SourceIndex), err
+		}); err != nil {
 		return nil, err
 	}
 	for _, name := range names {
@@ -297,9 +315,10 @@ func (v *verifying) metadata(ctx context.Context, names []string) (map[string][]
 		return differences, nil
 	}
 	var sourceAliases, targetAliases map[string]aliasDefinitions
-	if err := both(ctx, v.from, v.to, &sourceAliases, &targetAliases, func(ctx context.Context, client *elastic.Client) (map[string]aliasDefinitions, error) {
-		return client.Aliases(ctx, names)
-	}); err != nil {
+	if err := both(ctx, v.from, v.to, &sourceAliases, &targetAliases,
+		func(ctx context.Context, client *elastic.Client) (map[string]aliasDefinitions, error) {
+			return client.Aliases(ctx, names)
+		}); err != nil {
 		return nil, err
 	}
 	for _, name := range names {
@@ -308,10 +327,12 @@ func (v *verifying) metadata(ctx context.Context, names []string) (map[string][]
 	return differences, nil
 }
 
-// ownOfEachCluster are settings that differ between any two clusters, or that snapferry sets on the target until the cutover.
+// ownOfEachCluster are settings that differ between any two clusters, or that snapferry sets on the
+// target until the cutover.
 var ownOfEachCluster = []string{
 	"index.uuid", "index.provided_name", "index.creation_date", "index.version.*", "index.blocks.*", "index.routing.*",
-	"index.number_of_replicas", "index.auto_expand_replicas", "index.history.*", "index.history_uuid", "index.resize.*", "index.shrink.*",
+	"index.number_of_replicas", "index.auto_expand_replicas", "index.history.*", "index.history_uuid", "index.resize.*",
+	"index.shrink.*",
 	"index.verified_before_close",
 }
 
@@ -332,15 +353,19 @@ func (v *verifying) settings(source, target map[string]string) []string {
 		to, onTo := target[name]
 		switch {
 		case onFrom && !onTo:
-			different = append(different, fmt.Sprintf("setting %s is %q on the source and not set on the target", name, from))
+			different = append(different, fmt.Sprintf("setting %s is %q on the source and not set on the target", name,
+				from))
 		case onTo && !onFrom:
-			different = append(different, fmt.Sprintf("setting %s is %q on the target and not set on the source", name, to))
+			different = append(different, fmt.Sprintf("setting %s is %q on the target and not set on the source", name,
+				to))
 		case from != to:
-			different = append(different, fmt.Sprintf("setting %s is %q on the source and %q on the target", name, from, to))
+			different = append(different, fmt.Sprintf("setting %s is %q on the source and %q on the target", name, from,
+				to))
 		}
 	}
 	if len(different) > mostNamed {
-		different = append(different[:mostNamed:mostNamed], fmt.Sprintf("%d more settings differ", len(different)-mostNamed))
+		different = append(different[:mostNamed:mostNamed],
+			fmt.Sprintf("%d more settings differ", len(different)-mostNamed))
 	}
 	return different
 }

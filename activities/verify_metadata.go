@@ -32,8 +32,8 @@ func aliasesDiffer(source, target aliasDefinitions) []string {
 	return different
 }
 
-// mapping gives a mapping in a form that can be compared. Where only one of the clusters
-// shows types (7.x shows none), it is the properties of the only type.
+// mapping gives a mapping in a form that can be compared. Where only one of the clusters shows
+// types (7.x shows none), it is the properties of the only type.
 func (v *verifying) mapping(m elastic.Mapping) json.RawMessage {
 	if v.oldStrings {
 		m.Raw = withoutStringDefaults(m.Raw)
@@ -52,8 +52,8 @@ func (v *verifying) mapping(m elastic.Mapping) json.RawMessage {
 }
 
 // withoutStringDefaults brings fields of type string into one form. Elasticsearch 5.x keeps them in
-// indices from 2.x, but shows them differently (seen with 2.4.6 and 5.5.3): fielddata as false where
-// 2.x omits it, and norms as a boolean instead of an object.
+// indices from 2.x, but shows them differently (seen with 2.4.6 and 5.5.3): fielddata as false
+// where 2.x omits it, and norms as a boolean instead of an object.
 func withoutStringDefaults(raw json.RawMessage) json.RawMessage {
 	var mapping any
 	if json.Unmarshal(raw, &mapping) != nil {

@@ -28,6 +28,7 @@ func TestMappingsOf2x(t *testing.T) {
 		`{"product":{"properties":{"n":{"type":"text","norms":false,"fielddata":false}}}}`,
 		`{"product":`,
 	} {
-		require.False(t, same(&verifying{oldStrings: true}, `{"product":{"properties":{"n":{"type":"string","norms":{"enabled":false}}}}}`, other), other)
+		require.False(t, same(&verifying{oldStrings: true},
+			`{"product":{"properties":{"n":{"type":"string","norms":{"enabled":false}}}}}`, other), other)
 	}
 }

@@ -29,7 +29,10 @@ func TestTargetsThatAreNotEqual(t *testing.T) {
 		says  string
 	}{
 		"a document is missing": {func(w *world) { w.to.Smuggle("movies", "alien", 0) }, "documents on the source and"},
-		"one is stale":          {func(w *world) { w.to.Smuggle("movies", "alien", 7) }, "checksum over type, id, routing and version"},
+		"one is stale": {
+			func(w *world) { w.to.Smuggle("movies", "alien", 7) },
+			"checksum over type, id, routing and version",
+		},
 		"one is another": {func(w *world) {
 			w.to.Smuggle("movies", "alien", 0)
 			w.to.Smuggle("movies", "aliens", 1)
@@ -69,8 +72,7 @@ func TestAnIndexThatWasNotCountedIsNotEqual(t *testing.T) {
 	refused(w, migration.ErrorVerification, w.activities.VerifyTarget, request, "movies", "not counted")
 }
 
-// An update leaves every count as it was, and without checksums only the write
-// counters tell.
+// An update leaves every count as it was, and without checksums only the write counters tell.
 func TestTargetThatWasWrittenSinceTheRestoreIsNotEqual(t *testing.T) {
 	for name, tt := range map[string]struct {
 		spoil func(*world)
@@ -94,12 +96,14 @@ func TestTargetThatWasWrittenSinceTheRestoreIsNotEqual(t *testing.T) {
 			w.run.Plan.Verify.Checksum = migration.ChecksumNone
 			request := w.frozen()
 			tt.spoil(w)
-			refused(w, migration.ErrorVerification, w.activities.VerifyTarget, request, "index movies is not equal", tt.says)
+			refused(w, migration.ErrorVerification, w.activities.VerifyTarget, request, "index movies is not equal",
+				tt.says)
 			handover := migration.HandoverRequest{Run: w.run, Indices: request.Indices, Counters: request.Counters}
 			if name == "it can be written" {
 				must[any](w, w.activities.OpenTargetForWrites, handover) // as it is about to be
 			} else {
-				refused(w, migration.ErrorTargetWritten, w.activities.OpenTargetForWrites, handover, "these changed since they were verified: movies", tt.says)
+				refused(w, migration.ErrorTargetWritten, w.activities.OpenTargetForWrites, handover,
+					"these changed since they were verified: movies", tt.says)
 				require.Equal(t, "true", w.to.Setting("catalog", "index.blocks.write"), "all or nothing")
 			}
 			request.Counters = nil
@@ -116,8 +120,10 @@ func TestCutoverMayGoOnAfterItsFirstWrites(t *testing.T) {
 	w := newWorld(t)
 	request := w.frozen()
 	handover := migration.HandoverRequest{Run: w.run, Indices: request.Indices, Counters: request.Counters}
-	w.to.Refuse("POST /catalog/*/*/_update", 1, http.StatusForbidden, "cluster_block_exception", "blocked by: [FORBIDDEN/6/cluster read-only (api)]")
-	refused(w, migration.ErrorRefused, w.activities.OpenTargetForWrites, handover, "catalog", "another block refuses writes")
+	w.to.Refuse("POST /catalog/*/*/_update", 1, http.StatusForbidden, "cluster_block_exception",
+		"blocked by: [FORBIDDEN/6/cluster read-only (api)]")
+	refused(w, migration.ErrorRefused, w.activities.OpenTargetForWrites, handover, "catalog",
+		"another block refuses writes")
 	require.NoError(t, w.to.Index("movies", "dune", "alien"))
 	must[any](w, w.activities.OpenTargetForWrites, handover)
 	require.NoError(t, w.to.Index("catalog", "g"))
@@ -126,7 +132,10 @@ func TestCutoverMayGoOnAfterItsFirstWrites(t *testing.T) {
 func TestVerdictsFitIntoAPayload(t *testing.T) {
 	var result migration.VerifyResult
 	for i := range 300 {
-		result.Indices = append(result.Indices, migration.IndexResult{Name: "x", Equal: i%2 == 0, Differences: []string{"first", "second"}})
+		result.Indices = append(result.Indices, migration.IndexResult{
+			Name: "x", Equal: i%2 == 0,
+			Differences: []string{"first", "second"},
+		})
 	}
 	equal, unequal := 0, 0
 	for _, index := range boundedResult(result).Indices {
@@ -156,7 +165,8 @@ func TestSettingsAndAliasesAreReportedOnly(t *testing.T) {
 	request := w.frozen()
 	w.to.AddAlias("movies", "more")
 	w.from.AddAlias("movies", "fewer")
-	require.NoError(t, clientOf(w, onTarget).PutIndexSettings(t.Context(), []string{"movies"}, map[string]any{"index.max_result_window": 5, "index.refresh_interval": "1s"}))
+	require.NoError(t, clientOf(w, onTarget).PutIndexSettings(t.Context(), []string{"movies"},
+		map[string]any{"index.max_result_window": 5, "index.refresh_interval": "1s"}))
 	w.to.SetTypes("movies", "film")
 	result := must[migration.VerifyResult](w, w.activities.VerifyTarget, request)
 	require.True(t, result.Indices[1].Equal)
@@ -202,8 +212,10 @@ func TestCutoverWithoutTheSource(t *testing.T) {
 func TestCutoverProvesThatWritesGetThrough(t *testing.T) {
 	w := newWorld(t)
 	request := w.frozen()
-	w.to.Refuse("POST /movies/*/*/_update", 1, http.StatusForbidden, "cluster_block_exception", "blocked by: [FORBIDDEN/6/cluster read-only (api)]")
-	refused(w, migration.ErrorRefused, w.activities.OpenTargetForWrites, migration.HandoverRequest{Run: w.run, Indices: request.Indices}, "movies", "another block refuses writes")
+	w.to.Refuse("POST /movies/*/*/_update", 1, http.StatusForbidden, "cluster_block_exception",
+		"blocked by: [FORBIDDEN/6/cluster read-only (api)]")
+	refused(w, migration.ErrorRefused, w.activities.OpenTargetForWrites,
+		migration.HandoverRequest{Run: w.run, Indices: request.Indices}, "movies", "another block refuses writes")
 }
 
 func TestWebhook(t *testing.T) {
@@ -211,7 +223,8 @@ func TestWebhook(t *testing.T) {
 	status, header := http.StatusNoContent, http.Header{}
 	var got []string
 	receiver := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		got = append(got, r.Method+" "+r.URL.RequestURI()+" "+r.Header.Get("Authorization")+" "+r.Header.Get("Content-Type"))
+		got = append(got, r.Method+" "+r.URL.RequestURI()+" "+r.Header.Get("Authorization")+" "+
+			r.Header.Get("Content-Type"))
 		for name := range header {
 			rw.Header().Set(name, header.Get(name))
 		}
@@ -240,7 +253,8 @@ func TestWebhook(t *testing.T) {
 
 	now := time.Unix(1_700_000_000, 0)
 	require.Equal(t, 30*time.Second, retryAfter(http.Header{"Retry-After": {"30"}}, now))
-	require.Equal(t, 90*time.Second, retryAfter(http.Header{"Retry-After": {now.Add(90 * time.Second).UTC().Format(http.TimeFormat)}}, now))
+	require.Equal(t, 90*time.Second,
+		retryAfter(http.Header{"Retry-After": {now.Add(90 * time.Second).UTC().Format(http.TimeFormat)}}, now))
 	require.Zero(t, retryAfter(http.Header{"Retry-After": {"soon"}}, now))
 	require.Zero(t, retryAfter(http.Header{}, now))
 }

@@ -17,8 +17,8 @@ import (
 
 const webhookTimeout = 30 * time.Second
 
-// CallWebhook posts the report as JSON to the plan's webhook. The receiver may see it more than once: after a lost answer the
-// call is made again.
+// CallWebhook posts the report as JSON to the plan's webhook. The receiver may see it more than
+// once: after a lost answer the call is made again.
 func (a *Activities) CallWebhook(ctx context.Context, in migration.WebhookRequest) error {
 	_, err := perform(ctx, a, "calling the webhook", func(ctx context.Context, _ *pulse) (none, error) {
 		return none{}, a.callWebhook(ctx, in)
@@ -41,7 +41,8 @@ func (a *Activities) callWebhook(ctx context.Context, in migration.WebhookReques
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
-		return fail(migration.ErrorWebhook, "call the webhook: its URL can't be used; check cutover.webhook.url in the plan")
+		return fail(migration.ErrorWebhook, "call the webhook: its URL can't be used; check cutover.webhook.url in "+
+			"the plan")
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", build.UserAgent())
@@ -72,7 +73,8 @@ func (a *Activities) callWebhook(ctx context.Context, in migration.WebhookReques
 	case status >= 200 && status <= 299:
 		return nil
 	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests, status >= 500:
-		return passing(retryUnavailable, "call the webhook at "+receiver+": it answered "+response.Status, retryAfter(response.Header, a.now()))
+		return passing(retryUnavailable, "call the webhook at "+receiver+": it answered "+response.Status,
+			retryAfter(response.Header, a.now()))
 	}
 	// The message doesn't show the answer's body: some receivers repeat what they were sent.
 	return fail(migration.ErrorWebhook, "call the webhook at %s: it answered %s", receiver, response.Status)
@@ -86,7 +88,8 @@ func webhookURL(webhook migration.Webhook) (string, error) {
 	return webhook.URL, nil
 }
 
-// retryAfter reads the header Retry-After, in seconds or as a date. It is 0 without one, and an hour at most.
+// retryAfter reads the header Retry-After, in seconds or as a date. It is 0 without one, and an
+// hour at most.
 func retryAfter(header http.Header, now time.Time) time.Duration {
 	value := header.Get("Retry-After")
 	if seconds, err := strconv.Atoi(value); err == nil && seconds > 0 {

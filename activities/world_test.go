@@ -36,8 +36,8 @@ const (
 	webhookSecret  = "planted-webhook-secret"
 )
 
-// world is two clusters and their buckets, with the activities that work on
-// them. Time passes only in sleeps.
+// world is two clusters and their buckets, with the activities that work on them. Time passes only
+// in sleeps.
 type world struct {
 	t          *testing.T
 	from, to   *elastictest.Cluster
@@ -68,8 +68,11 @@ func newWorld(t *testing.T) *world {
 
 	w := &world{
 		t: t, s3: elastictest.NewStore(), oss: elastictest.NewStore(), clock: time.Unix(1_700_000_000, 0),
-		buckets: &fakeBuckets{from: sourceBucket{exists: true, region: "ap-southeast-1"}, to: targetBucket{exists: true, acl: "private", storageClass: "Standard"}},
-		inS3:    memory.NewSource(), inOSS: memory.NewSink(),
+		buckets: &fakeBuckets{
+			from: sourceBucket{exists: true, region: "ap-southeast-1"},
+			to:   targetBucket{exists: true, acl: "private", storageClass: "Standard"},
+		},
+		inS3: memory.NewSource(), inOSS: memory.NewSink(),
 		stop: make(chan struct{}),
 	}
 	w.beaten = sync.NewCond(&w.mu)
@@ -191,8 +194,8 @@ func must[T any](w *world, method, in any) T {
 	return out
 }
 
-// refused runs an activity that has to fail for good, with an error of the type
-// that says all of it.
+// refused runs an activity that has to fail for good, with an error of the type that says all of
+// it.
 func refused(w *world, want migration.ErrorType, method, in any, says ...string) {
 	w.t.Helper()
 	_ = refusal(w, want, method, in, says...)
@@ -260,7 +263,8 @@ func (w *world) prepared() {
 
 func (w *world) snapshot(name string) migration.Snapshot {
 	w.t.Helper()
-	taken := must[migration.Snapshot](w, w.activities.TakeSnapshot, migration.SnapshotRequest{Run: w.run, Snapshot: name, Indices: both2})
+	taken := must[migration.Snapshot](w, w.activities.TakeSnapshot,
+		migration.SnapshotRequest{Run: w.run, Snapshot: name, Indices: both2})
 	w.s3.Copy(w.oss)
 	return taken
 }
@@ -276,7 +280,8 @@ func (w *world) request() migration.IndicesRequest {
 
 func (w *world) restored(snapshot migration.Snapshot) migration.RestoreResult {
 	w.t.Helper()
-	return must[migration.RestoreResult](w, w.activities.RestoreSnapshot, migration.RestoreRequest{Run: w.run, Snapshot: snapshot, Indices: w.indices()})
+	return must[migration.RestoreResult](w, w.activities.RestoreSnapshot,
+		migration.RestoreRequest{Run: w.run, Snapshot: snapshot, Indices: w.indices()})
 }
 
 // round brings the target up to a snapshot.
@@ -294,5 +299,6 @@ func clientOf(w *world, at side) *elastic.Client {
 
 // removeBlock takes the write block from an index, as somebody else might.
 func removeBlock(w *world, at side, index string) {
-	require.NoError(w.t, clientOf(w, at).PutIndexSettings(w.t.Context(), []string{index}, map[string]any{writeBlock: nil}))
+	require.NoError(w.t, clientOf(w, at).PutIndexSettings(w.t.Context(), []string{index},
+		map[string]any{writeBlock: nil}))
 }

@@ -16,8 +16,9 @@ type AlibabaOptions struct {
 	Password string
 }
 
-// AlibabaProxy stands in for what is before a node of Alibaba Cloud Elasticsearch: basic authentication with X-Pack's refusals
-// (401 with WWW-Authenticate). It does not have: address allow lists, TLS, roles, automatic snapshots, Alibaba's own settings.
+// AlibabaProxy stands in for what is before a node of Alibaba Cloud Elasticsearch: basic
+// authentication with X-Pack's refusals (401 with WWW-Authenticate). It does not have: address
+// allow lists, TLS, roles, automatic snapshots, Alibaba's own settings.
 type AlibabaProxy struct {
 	frontend
 	o AlibabaOptions
@@ -40,7 +41,8 @@ func (p *AlibabaProxy) refuse(r *http.Request, _ []byte) *refusal {
 	if !ok {
 		return xpackRefusal(fmt.Sprintf("missing authentication token for REST request [%s]", r.URL.RequestURI()))
 	}
-	same := subtle.ConstantTimeCompare([]byte(user), []byte(p.o.User)) & subtle.ConstantTimeCompare([]byte(password), []byte(p.o.Password))
+	same := subtle.ConstantTimeCompare([]byte(user), []byte(p.o.User)) & subtle.ConstantTimeCompare([]byte(password),
+		[]byte(p.o.Password))
 	if same != 1 {
 		return xpackRefusal(fmt.Sprintf("failed to authenticate user [%s]", user))
 	}
@@ -50,13 +52,19 @@ func (p *AlibabaProxy) refuse(r *http.Request, _ []byte) *refusal {
 // xpackRefusal is how X-Pack's security answers.
 func xpackRefusal(reason string) *refusal {
 	const challenge = `Basic realm="security" charset="UTF-8"`
-	cause := map[string]any{"type": "security_exception", "reason": reason, "header": map[string]string{"WWW-Authenticate": challenge}}
+	cause := map[string]any{
+		"type": "security_exception", "reason": reason,
+		"header": map[string]string{"WWW-Authenticate": challenge},
+	}
 	all := map[string]any{"root_cause": []any{cause}}
 	for name, value := range cause {
 		all[name] = value
 	}
 	body, _ := json.Marshal(map[string]any{"error": all, "status": http.StatusUnauthorized})
-	return &refusal{status: http.StatusUnauthorized, header: http.Header{"Www-Authenticate": {challenge}}, body: string(body)}
+	return &refusal{
+		status: http.StatusUnauthorized, header: http.Header{"Www-Authenticate": {challenge}},
+		body: string(body),
+	}
 }
 
 // basicTransport adds basic authentication.

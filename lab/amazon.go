@@ -30,17 +30,21 @@ type AmazonOptions struct {
 	Now           func() time.Time // for tests; nil is time.Now
 }
 
-// AmazonProxy stands in for the front end of an Amazon Elasticsearch Service domain. It verifies Signature Version 4 for the service es
-// and refuses what Amazon refuses, with Amazon's status and shape; the rest it passes on:
+// AmazonProxy stands in for the front end of an Amazon Elasticsearch Service domain. It verifies
+// Signature Version 4 for the service es and refuses what Amazon refuses, with Amazon's status and
+// shape; the rest it passes on:
 //
-//   - unsigned requests, unknown keys, wrong signatures, wrong scopes and clocks that differ by more than five minutes (403);
-//   - calls that the version's list of supported operations lacks: _close and _open before 7.4, _cluster/reroute, _cat/nodeattrs (401);
-//   - a snapshot repository without role_arn, with a role that the caller may not pass, of another type than s3, or
-//     named cs-..., which are Amazon's own;
+//   - unsigned requests, unknown keys, wrong signatures, wrong scopes and clocks that differ by
+//     more than five minutes (403);
+//   - calls that the version's list of supported operations lacks: _close and _open before 7.4,
+//     _cluster/reroute, _cat/nodeattrs (401);
+//   - a snapshot repository without role_arn, with a role that the caller may not pass, of another
+//     type than s3, or named cs-..., which are Amazon's own;
 //   - requests above the instance type's limit (413).
 //
-// Answers to _nodes come without the nodes' addresses, settings and paths. It does not have: access policies, fine-grained access
-// control, throttling, cs-automated snapshots, a limit on the answer, other forms of authentication.
+// Answers to _nodes come without the nodes' addresses, settings and paths. It does not have: access
+// policies, fine-grained access control, throttling, cs-automated snapshots, a limit on the answer,
+// other forms of authentication.
 type AmazonProxy struct {
 	frontend
 	o    AmazonOptions
@@ -86,7 +90,8 @@ func (p *AmazonProxy) refuse(r *http.Request, body []byte) *refusal {
 func (p *AmazonProxy) authenticate(r *http.Request, body []byte) *refusal {
 	authorization := r.Header.Get("Authorization")
 	if authorization == "" {
-		return amazonRefusal(http.StatusForbidden, "User: anonymous is not authorized to perform: es:ESHttp%s on resource: arn:aws:es:%s:%s:domain/%s%s",
+		return amazonRefusal(http.StatusForbidden, "User: anonymous is not authorized to perform: es:ESHttp%s on "+
+			"resource: arn:aws:es:%s:%s:domain/%s%s",
 			titled(r.Method), p.o.Region, p.o.Account, p.o.Domain, r.URL.Path)
 	}
 	h, complaint := sigv4.Parse(authorization)
@@ -108,7 +113,8 @@ func (p *AmazonProxy) authenticate(r *http.Request, body []byte) *refusal {
 	case h.Region != p.o.Region:
 		return gatewayRefusal("Credential should be scoped to a valid region, not '%s'.", h.Region)
 	case h.Date != timestamp[:8]:
-		return gatewayRefusal("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP.")
+		return gatewayRefusal("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from " +
+			"HTTP.")
 	case now.Sub(signed) > clockSkew:
 		return gatewayRefusal("Signature expired: %s is now earlier than %s (%s - 5 min.)",
 			timestamp, now.Add(-clockSkew).Format(sigv4.TimeFormat), now.Format(sigv4.TimeFormat))
@@ -124,7 +130,8 @@ func (p *AmazonProxy) authenticate(r *http.Request, body []byte) *refusal {
 	if claimed := r.Header.Get("X-Amz-Content-Sha256"); !check.Valid || (claimed != "" && claimed != hash) {
 		return gatewayRefusal("The request signature we calculated does not match the signature you provided. "+
 			"Check your AWS Secret Access Key and signing method. Consult the service documentation for details.\n\n"+
-			"The Canonical String for this request should have been\n'%s'\n\nThe String-to-Sign should have been\n'%s'\n",
+			"The Canonical String for this request should have been\n'%s'\n\nThe String-to-Sign should have "+
+			"been\n'%s'\n",
 			check.CanonicalRequest, check.StringToSign)
 	}
 	return nil
@@ -166,7 +173,8 @@ func (p *AmazonProxy) checkRepository(path, name string, body []byte) *refusal {
 	case role == "":
 		return amazonRefusal(http.StatusBadRequest, "settings.role_arn is needed for snapshot registration.")
 	case !slices.Contains(p.o.PassableRoles, role):
-		return amazonRefusal(http.StatusForbidden, "User: arn:aws:iam::%s:user/lab is not authorized to perform: iam:PassRole on resource: %s", p.o.Account, role)
+		return amazonRefusal(http.StatusForbidden, "User: arn:aws:iam::%s:user/lab is not authorized to perform: "+
+			"iam:PassRole on resource: %s", p.o.Account, role)
 	}
 	return nil
 }
@@ -202,7 +210,10 @@ func redactNodes(response *http.Response) error {
 		nodes, _ := answer["nodes"].(map[string]any)
 		for _, node := range nodes {
 			if node, ok := node.(map[string]any); ok {
-				for _, secret := range []string{"transport_address", "host", "ip", "transport", "http", "settings", "jvm", "process"} {
+				for _, secret := range []string{
+					"transport_address", "host", "ip", "transport", "http", "settings",
+					"jvm", "process",
+				} {
 					delete(node, secret)
 				}
 			}

@@ -23,7 +23,9 @@ func upstream(t *testing.T) string {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		if r.URL.Path == "/_nodes" {
-			_, _ = io.WriteString(w, `{"nodes":{"n1":{"name":"node","ip":"10.0.0.1","settings":{"path":{"home":"/secret"}},"version":"5.5.2"}}}`)
+			_,
+				_ = io.WriteString(w,
+				`{"nodes":{"n1":{"name":"node","ip":"10.0.0.1","settings":{"path":{"home":"/secret"}},"version":"5.5.2"}}}`)
 			return
 		}
 		_, _ = fmt.Fprintf(w, "%s %s %s auth=%q", r.Method, r.RequestURI, body, r.Header.Get("Authorization"))
@@ -63,8 +65,10 @@ func signing() *http.Client { return SigningClient(Region, AWSAccessKey, AWSSecr
 func TestAmazonPassesWhatTheSDKSigned(t *testing.T) {
 	p := amazon(t, AmazonOptions{})
 	for _, path := range []string{
-		"/", "/movies/_search", "/movies/_search?q=title:a+b&pretty&size=3", "/a,b*/_settings", "/%3Clogs-%7Bnow%2Fd%7D%3E/_count",
-		"/_snapshot/mig/s-1?wait_for_completion=false", "/a//b", "/movies/movie/%C3%A9%20x?routing=a%2Fb%20c", "/_cat/indices?h=a,b&h=0",
+		"/", "/movies/_search", "/movies/_search?q=title:a+b&pretty&size=3", "/a,b*/_settings",
+		"/%3Clogs-%7Bnow%2Fd%7D%3E/_count",
+		"/_snapshot/mig/s-1?wait_for_completion=false", "/a//b", "/movies/movie/%C3%A9%20x?routing=a%2Fb%20c",
+		"/_cat/indices?h=a,b&h=0",
 	} {
 		for _, body := range []string{"", `{"query":{}}`, strings.Repeat("x", 70_000)} {
 			status, text := call(t, signing(), http.MethodPost, p.URL()+path, body)
@@ -101,30 +105,52 @@ func TestAmazonRefusesWhatIsNotSignedAsItIs(t *testing.T) {
 		return func(r *http.Request) {
 			r.Header.Del("Authorization")
 			r.Header.Del("X-Amz-Date")
-			_ = v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: key, SecretAccessKey: AWSSecretKey}, r, sigv4.Hash([]byte("{}")), service, region, at)
+			_ = v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: key, SecretAccessKey: AWSSecretKey},
+				r, sigv4.Hash([]byte("{}")), service, region, at)
 		}
 	}
 	for name, test := range map[string]struct {
 		change func(*http.Request)
 		want   string
 	}{
-		"unsigned": {func(r *http.Request) { r.Header.Del("Authorization") },
-			`{"Message":"User: anonymous is not authorized to perform: es:ESHttpPut on resource: arn:aws:es:ap-southeast-1:123456789012:domain/lab/movies/_settings"}`},
-		"basic":          {header("Authorization", "Basic abc"), "requires 'AWS4-HMAC-SHA256'"},
-		"no signature":   {header("Authorization", "AWS4-HMAC-SHA256 Credential=a/b/c/d/aws4_request, SignedHeaders=host"), "requires 'Signature' parameter"},
-		"short scope":    {header("Authorization", "AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=c"), "exactly 5 slash-delimited"},
-		"other key":      {resign("es", Region, "SOMEBODYELSE", now), `{"message":"The security token included in the request is invalid."}`},
+		"unsigned": {
+			func(r *http.Request) { r.Header.Del("Authorization") },
+			`{"Message":"User: anonymous is not authorized to perform: es:ESHttpPut on resource: arn:aws:es:ap-southeast-1:123456789012:domain/lab/movies/_settings"}`,
+		},
+		"basic": {header("Authorization", "Basic abc"), "requires 'AWS4-HMAC-SHA256'"},
+		"no signature": {header("Authorization", "AWS4-HMAC-SHA256 Credential=a/b/c/d/aws4_request, "+
+			"SignedHeaders=host"), "requires 'Signature' parameter"},
+		"short scope": {
+			header("Authorization", "AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=c"),
+			"exactly 5 slash-delimited",
+		},
+		"other key": {
+			resign("es", Region, "SOMEBODYELSE", now),
+			`{"message":"The security token included in the request is invalid."}`,
+		},
 		"other region":   {resign("es", "us-east-1", AWSAccessKey, now), "scoped to a valid region, not 'us-east-1'"},
 		"other service":  {resign("s3", Region, AWSAccessKey, now), "correct service: 'es'"},
 		"old":            {resign("es", Region, AWSAccessKey, now.Add(-6*time.Minute)), "Signature expired"},
 		"from tomorrow":  {resign("es", Region, AWSAccessKey, now.Add(6*time.Minute)), "Signature not yet current"},
 		"without a date": {func(r *http.Request) { r.Header.Del("X-Amz-Date") }, "requires existence of either"},
-		"other body":     {func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("[]")) }, "signature we calculated does not match"},
-		"other method":   {func(r *http.Request) { r.Method = http.MethodPost }, "signature we calculated does not match"},
-		"other path":     {func(r *http.Request) { r.URL.Path = "/other/_settings" }, "signature we calculated does not match"},
-		"other query":    {func(r *http.Request) { r.URL.RawQuery = "pretty=" }, "signature we calculated does not match"},
-		"other header":   {header("X-Elastic-Client-Meta", "es=8"), "signature we calculated does not match"},
-		"other host":     {func(r *http.Request) { r.Host = "example.org" }, "signature we calculated does not match"},
+		"other body": {
+			func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("[]")) },
+			"signature we calculated does not match",
+		},
+		"other method": {
+			func(r *http.Request) { r.Method = http.MethodPost },
+			"signature we calculated does not match",
+		},
+		"other path": {
+			func(r *http.Request) { r.URL.Path = "/other/_settings" },
+			"signature we calculated does not match",
+		},
+		"other query": {
+			func(r *http.Request) { r.URL.RawQuery = "pretty=" },
+			"signature we calculated does not match",
+		},
+		"other header": {header("X-Elastic-Client-Meta", "es=8"), "signature we calculated does not match"},
+		"other host":   {func(r *http.Request) { r.Host = "example.org" }, "signature we calculated does not match"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := signing()
@@ -165,10 +191,19 @@ func TestAmazonsRules(t *testing.T) {
 		{"5.5.2", "GET", "/_close/movie/1", "", 200, ""},
 		{"5.5.2", "PUT", "/_snapshot/mig", repository("s3", RoleARN), 200, ""},
 		{"5.5.2", "POST", "/_snapshot/mig", repository("s3", RoleARN), 200, ""},
-		{"5.5.2", "PUT", "/_snapshot/mig", repository("s3", ""), 400, `{"Message":"settings.role_arn is needed for snapshot registration."}`},
+		{
+			"5.5.2", "PUT", "/_snapshot/mig", repository("s3", ""), 400,
+			`{"Message":"settings.role_arn is needed for snapshot registration."}`,
+		},
 		{"5.5.2", "PUT", "/_snapshot/mig", `{"type":"s3"}`, 400, "role_arn is needed"},
-		{"5.5.2", "PUT", "/_snapshot/mig", repository("s3", "arn:aws:iam::1:role/x"), 403, "is not authorized to perform: iam:PassRole on resource: arn:aws:iam::1:role/x"},
-		{"5.5.2", "PUT", "/_snapshot/mig", repository("fs", RoleARN), 401, "Your request: '/_snapshot/mig' payload is not allowed."},
+		{
+			"5.5.2", "PUT", "/_snapshot/mig", repository("s3", "arn:aws:iam::1:role/x"), 403,
+			"is not authorized to perform: iam:PassRole on resource: arn:aws:iam::1:role/x",
+		},
+		{
+			"5.5.2", "PUT", "/_snapshot/mig", repository("fs", RoleARN), 401,
+			"Your request: '/_snapshot/mig' payload is not allowed.",
+		},
 		{"5.5.2", "PUT", "/_snapshot/cs-mine", repository("s3", RoleARN), 401, "not allowed"},
 		{"5.5.2", "GET", "/_snapshot/cs-automated", "", 200, ""},
 		{"5.5.2", "PUT", "/_snapshot/mig/s1", `{"indices":"a"}`, 200, ""},

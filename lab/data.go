@@ -28,7 +28,8 @@ type Film struct {
 	Director string `json:"director"`
 }
 
-// FirstFilms are in the source before the migration starts, LaterFilms come while it runs. Their ids are 1 to 5.
+// FirstFilms are in the source before the migration starts, LaterFilms come while it runs. Their
+// ids are 1 to 5.
 var (
 	FirstFilms = []Film{
 		{"Rashomon", 1950, "Akira Kurosawa"},
@@ -41,7 +42,8 @@ var (
 	}
 )
 
-// LoadMovies creates movies as an application would, by writing into it, with the three first films.
+// LoadMovies creates movies as an application would, by writing into it, with the three first
+// films.
 func LoadMovies(ctx context.Context, c *cluster.Client) error {
 	return addFilms(ctx, c, 1, FirstFilms)
 }
@@ -106,13 +108,23 @@ type Product struct {
 }
 
 var (
-	adjectives = []string{"Compact", "Folding", "Waterproof", "Cordless", "Stackable", "Insulated", "Adjustable", "Silent", "Reusable", "Handmade"}
-	materials  = []string{"Steel", "Bamboo", "Ceramic", "Linen", "Oak", "Glass", "Cork", "Aluminium", "Wool", "Copper"}
-	things     = []string{"Kettle", "Lamp", "Backpack", "Bottle", "Chair", "Blender", "Notebook", "Blanket", "Shelf", "Speaker", "Tent", "Pan"}
+	adjectives = []string{
+		"Compact", "Folding", "Waterproof", "Cordless", "Stackable", "Insulated", "Adjustable",
+		"Silent", "Reusable", "Handmade",
+	}
+	materials = []string{"Steel", "Bamboo", "Ceramic", "Linen", "Oak", "Glass", "Cork", "Aluminium", "Wool", "Copper"}
+	things    = []string{
+		"Kettle", "Lamp", "Backpack", "Bottle", "Chair", "Blender", "Notebook", "Blanket", "Shelf",
+		"Speaker", "Tent", "Pan",
+	}
 	categories = []string{"kitchen", "lighting", "travel", "furniture", "stationery", "audio", "outdoor", "home"}
 	brands     = []string{"Nordvik", "Halden", "Mirae", "Osterley", "Casa Lenta", "Tanuki", "Brightwater", "Fjellstad"}
-	phrases    = []string{"for small kitchens", "made to last", "easy to clean", "with a two-year warranty", "packed without plastic",
-		"a favourite since its first season", "fits most cupboards", "quiet enough for the night", "light enough to carry all day", "spare parts available"}
+	phrases    = []string{
+		"for small kitchens", "made to last", "easy to clean", "with a two-year warranty",
+		"packed without plastic",
+		"a favourite since its first season", "fits most cupboards", "quiet enough for the night",
+		"light enough to carry all day", "spare parts available",
+	}
 )
 
 // NewProduct makes the n-th product of a catalog. It depends on n and the seed only.
@@ -121,15 +133,19 @@ func NewProduct(seed uint64, n int) Product {
 	pick := func(from []string) string { return from[r.IntN(len(from))] }
 	material, thing := pick(materials), pick(things)
 	p := Product{
-		SKU: fmt.Sprintf("SKU-%07d", n), Name: pick(adjectives) + " " + material + " " + thing, Category: pick(categories), Brand: pick(brands),
-		PriceCents: 199 + r.IntN(50_000), Currency: "USD", Stock: r.IntN(500), Tags: []string{pick(categories), pick(brands)},
+		SKU: fmt.Sprintf("SKU-%07d", n), Name: pick(adjectives) + " " + material + " " + thing,
+		Category: pick(categories), Brand: pick(brands),
+		PriceCents: 199 + r.IntN(50_000), Currency: "USD", Stock: r.IntN(500),
+		Tags:    []string{pick(categories), pick(brands)},
 		AddedAt: time.Date(2017, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(r.IntN(365*24*60)) * time.Minute),
 	}
-	p.Description = fmt.Sprintf("%s of %s, %s, %s and %s. Lot %08x.", thing, material, pick(phrases), pick(phrases), pick(phrases), r.Uint32())
+	p.Description = fmt.Sprintf("%s of %s, %s, %s and %s. Lot %08x.", thing, material, pick(phrases), pick(phrases),
+		pick(phrases), r.Uint32())
 	return p
 }
 
-// catalogRouting sends every hundredth product to a shard of its own choice, as applications with tenants do.
+// catalogRouting sends every hundredth product to a shard of its own choice, as applications with
+// tenants do.
 func catalogRouting(n int) string {
 	if n%100 != 0 {
 		return ""
@@ -140,7 +156,10 @@ func catalogRouting(n int) string {
 // LoadCatalog creates the catalog and fills it.
 func LoadCatalog(ctx context.Context, c *cluster.Client, o CatalogOptions) error {
 	o = o.withDefaults()
-	text := map[string]any{"type": "text", "fields": map[string]any{"keyword": map[string]any{"type": "keyword", "ignore_above": 256}}}
+	text := map[string]any{"type": "text", "fields": map[string]any{"keyword": map[string]any{
+		"type":         "keyword",
+		"ignore_above": 256,
+	}}}
 	description := map[string]any{"type": "text"}
 	keyword := map[string]any{"type": "keyword"}
 	version, err := c.Version(ctx)
@@ -153,13 +172,19 @@ func LoadCatalog(ctx context.Context, c *cluster.Client, o CatalogOptions) error
 	}
 	path := "/" + o.Index
 	if strings.HasPrefix(version, "7.") {
-		path += "?include_type_name=true" // before 7.0 a mapping has a type anyway, and most versions refuse what they don't know
+		// before 7.0 a mapping has a type anyway, and most versions refuse what they don't know
+		path += "?include_type_name=true"
 	}
 	err = c.Do(ctx, http.MethodPut, path, map[string]any{
-		"settings": map[string]any{"number_of_shards": o.Shards, "number_of_replicas": o.Replicas, "refresh_interval": o.RefreshInterval},
+		"settings": map[string]any{
+			"number_of_shards": o.Shards, "number_of_replicas": o.Replicas,
+			"refresh_interval": o.RefreshInterval,
+		},
 		"mappings": map[string]any{o.Type: map[string]any{"properties": map[string]any{
-			"sku": keyword, "name": text, "category": keyword, "brand": keyword, "priceCents": map[string]any{"type": "integer"}, "currency": keyword,
-			"stock": map[string]any{"type": "integer"}, "tags": keyword, "description": description, "addedAt": map[string]any{"type": "date"},
+			"sku": keyword, "name": text, "category": keyword, "brand": keyword,
+			"priceCents": map[string]any{"type": "integer"}, "currency": keyword,
+			"stock": map[string]any{"type": "integer"}, "tags": keyword, "description": description,
+			"addedAt": map[string]any{"type": "date"},
 		}}},
 	}, nil)
 	if err != nil {
@@ -171,7 +196,10 @@ func LoadCatalog(ctx context.Context, c *cluster.Client, o CatalogOptions) error
 	for from := 0; from < o.Documents; from += batch {
 		documents := make([]cluster.Document, 0, batch)
 		for n := from; n < min(from+batch, o.Documents); n++ {
-			documents = append(documents, cluster.Document{ID: fmt.Sprintf("p-%07d", n), Routing: catalogRouting(n), Source: NewProduct(o.Seed, n)})
+			documents = append(documents, cluster.Document{
+				ID: fmt.Sprintf("p-%07d", n), Routing: catalogRouting(n),
+				Source: NewProduct(o.Seed, n),
+			})
 		}
 		group.Go(func() error { return c.Bulk(gctx, o.Index, o.Type, documents) })
 	}

@@ -23,7 +23,8 @@ type node struct {
 // nodeSettings become key=value arguments of the launcher.
 type nodeSettings map[string]string
 
-// quickStart halves the CPU time that a node takes to start. Its code is never compiled to be as fast as it can be.
+// quickStart halves the CPU time that a node takes to start. Its code is never compiled to be as
+// fast as it can be.
 var quickStart = []string{"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}
 
 func newNode(name, version, dir string, t *toolbox, measured bool, more nodeSettings) *node {
@@ -41,7 +42,8 @@ func newNode(name, version, dir string, t *toolbox, measured bool, more nodeSett
 				args = append(args, "--add-opens", "java.base/"+pkg+"=ALL-UNNAMED")
 			}
 			args = append(args, "-cp", filepath.Join(t.elasticsearch(version).path, "*"), "io.snapferry.lab.Launcher",
-				"path.home="+filepath.Join(dir, "home"), "path.data="+filepath.Join(dir, "data"), "path.repo="+filepath.Join(dir, "repo"),
+				"path.home="+filepath.Join(dir, "home"), "path.data="+filepath.Join(dir, "data"), "path.repo="+
+					filepath.Join(dir, "repo"),
 				"cluster.name="+name, "node.name="+name+"-1", fmt.Sprintf("http.port=%d", port))
 			for key, value := range more {
 				args = append(args, key+"="+value)

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// Faults are what a test can do to the requests that pass a front end: fail them, lose their answers, hold them, watch them.
-// They apply after authentication and the front end's own rules. The zero value does nothing.
+// Faults are what a test can do to the requests that pass a front end: fail them, lose their
+// answers, hold them, watch them. They apply after authentication and the front end's own rules.
+// The zero value does nothing.
 type Faults struct {
 	mu        sync.Mutex
 	rules     []*Fault
@@ -69,20 +70,22 @@ func (f *Fault) Release() {
 	}
 }
 
-// FailNext answers the next n matching requests with a status and a body, or breaks their connections if the status is 0.
-// The server never sees them.
+// FailNext answers the next n matching requests with a status and a body, or breaks their
+// connections if the status is 0. The server never sees them.
 func (f *Faults) FailNext(n int, match Match, status int, body string) *Fault {
 	return f.add(&Fault{match: match, left: n, status: status, body: body})
 }
 
-// LoseNext forwards the next n matching requests and throws the answers away: the client gets the status, for instance 504,
-// or a broken connection if it is 0. What the request did is then unknown to it.
+// LoseNext forwards the next n matching requests and throws the answers away: the client gets the
+// status, for instance 504, or a broken connection if it is 0. What the request did is then unknown
+// to it.
 func (f *Faults) LoseNext(n int, match Match, status int) *Fault {
 	return f.add(&Fault{match: match, left: n, status: status, forward: true})
 }
 
-// HoldNext holds the next matching request before the server sees it, until Release or Clear. Then the server gets it, even
-// if its client has gone: a request of a worker that was killed may arrive late.
+// HoldNext holds the next matching request before the server sees it, until Release or Clear. Then
+// the server gets it, even if its client has gone: a request of a worker that was killed may arrive
+// late.
 func (f *Faults) HoldNext(match Match) *Fault {
 	return f.add(&Fault{match: match, left: 1, forward: true, held: make(chan struct{}), arrived: make(chan struct{})})
 }

@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// frontend is what both clouds' front ends share: a listener, the body read up to a limit, the rules, the faults, the way on to the node.
+// frontend is what both clouds' front ends share: a listener, the body read up to a limit, the
+// rules, the faults, the way on to the node.
 type frontend struct {
 	Faults
 
@@ -100,7 +101,8 @@ func (f *frontend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, f.maxBody+1))
 	defer func() {
 		f.observe(Exchange{
-			Method: r.Method, Path: r.URL.Path, RawQuery: r.URL.RawQuery, Body: body, Status: answer.status, Took: time.Since(began),
+			Method: r.Method, Path: r.URL.Path, RawQuery: r.URL.RawQuery, Body: body, Status: answer.status,
+			Took: time.Since(began),
 		})
 	}()
 	if err != nil {
@@ -138,7 +140,10 @@ func (f *frontend) tooBig(body []byte) *refusal {
 	if int64(len(body)) <= f.maxBody {
 		return nil
 	}
-	return &refusal{status: http.StatusRequestEntityTooLarge, body: fmt.Sprintf(`{"Message":"Request size exceeded %d bytes"}`, f.maxBody)}
+	return &refusal{
+		status: http.StatusRequestEntityTooLarge,
+		body:   fmt.Sprintf(`{"Message":"Request size exceeded %d bytes"}`, f.maxBody),
+	}
 }
 
 // statusWriter remembers the status for observers.

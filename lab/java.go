@@ -12,8 +12,9 @@ import (
 	"strings"
 )
 
-// javaWanted is the only major version of Java that the nodes are tried on: Elasticsearch 5.5 was made for 8, starts on 17 with
-// three --add-opens, and needs the SecurityManager's classes, which later versions lose.
+// javaWanted is the only major version of Java that the nodes are tried on: Elasticsearch 5.5 was
+// made for 8, starts on 17 with three --add-opens, and needs the SecurityManager's classes, which
+// later versions lose.
 const javaWanted = 17
 
 var (
@@ -22,7 +23,8 @@ var (
 	mavenJavaLine    = regexp.MustCompile(`(?m)^Java version: ([^,\s]+)(?:.*runtime: (.*))?$`)
 )
 
-// findJava returns the path of a java that is right for the nodes: the one in JAVA_HOME, else the one on the PATH.
+// findJava returns the path of a java that is right for the nodes: the one in JAVA_HOME, else the
+// one on the PATH.
 func findJava(ctx context.Context) (string, error) {
 	path, err := javaPath()
 	if err != nil {
@@ -30,14 +32,17 @@ func findJava(ctx context.Context) (string, error) {
 	}
 	out, err := exec.CommandContext(ctx, path, "-version").CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("the lab's Elasticsearch nodes run on Java %d: %s -version failed: %w\n%s", javaWanted, path, err, out)
+		return "", fmt.Errorf("the lab's Elasticsearch nodes run on Java %d: %s -version failed: %w\n%s", javaWanted,
+			path, err, out)
 	}
 	version, major, ok := parseJavaVersion(string(out))
 	if !ok {
-		return "", fmt.Errorf("the lab's Elasticsearch nodes run on Java %d: %s does not say its version:\n%s", javaWanted, path, out)
+		return "", fmt.Errorf("the lab's Elasticsearch nodes run on Java %d: %s does not say its version:\n%s",
+			javaWanted, path, out)
 	}
 	if major != javaWanted {
-		return "", fmt.Errorf("the lab's Elasticsearch nodes run on Java %d: found %d (%s) at %s; install a JDK %d and set JAVA_HOME to its folder",
+		return "", fmt.Errorf("the lab's Elasticsearch nodes run on Java %d: found %d (%s) at %s; install a JDK %d "+
+			"and set JAVA_HOME to its folder",
 			javaWanted, major, version, path, javaWanted)
 	}
 	return path, nil
@@ -47,14 +52,16 @@ func javaPath() (string, error) {
 	if home := os.Getenv("JAVA_HOME"); home != "" {
 		path := filepath.Join(home, "bin", "java")
 		if _, err := exec.LookPath(path); err != nil {
-			return "", fmt.Errorf("the lab's Elasticsearch nodes run on Java %d: JAVA_HOME is %s, but there is no bin/java in it; "+
-				"set JAVA_HOME to the folder of a JDK %d, or unset it to take java from the PATH", javaWanted, home, javaWanted)
+			return "", fmt.Errorf("the lab's Elasticsearch nodes run on Java %d: JAVA_HOME is %s, but there is no "+
+				"bin/java in it; set JAVA_HOME to the folder of a JDK %d, or unset it to take java from the PATH",
+				javaWanted, home, javaWanted)
 		}
 		return path, nil
 	}
 	path, err := exec.LookPath("java")
 	if err != nil {
-		return "", fmt.Errorf("the lab's Elasticsearch nodes run on Java %d: no java on the PATH and no JAVA_HOME; install a JDK %d and set JAVA_HOME to its folder",
+		return "", fmt.Errorf("the lab's Elasticsearch nodes run on Java %d: no java on the PATH and no JAVA_HOME; "+
+			"install a JDK %d and set JAVA_HOME to its folder",
 			javaWanted, javaWanted)
 	}
 	return path, nil
@@ -64,7 +71,8 @@ func javaPath() (string, error) {
 func checkMaven(ctx context.Context) error {
 	path, err := exec.LookPath("mvn")
 	if err != nil {
-		return errors.New("the lab's Elasticsearch nodes are built by Maven: no mvn on the PATH; install Maven 3.6.3 or later")
+		return errors.New("the lab's Elasticsearch nodes are built by Maven: no mvn on the PATH; install Maven 3.6.3 " +
+			"or later")
 	}
 	out, err := exec.CommandContext(ctx, path, "-v").CombinedOutput()
 	if err != nil {
@@ -74,17 +82,21 @@ func checkMaven(ctx context.Context) error {
 	_, major, ok := parseJavaVersion(`version "` + java + `"`)
 	switch {
 	case maven == "" || !ok:
-		return fmt.Errorf("the lab's Elasticsearch nodes are built by Maven: %s -v does not say its version and its Java:\n%s", path, out)
+		return fmt.Errorf("the lab's Elasticsearch nodes are built by Maven: %s -v does not say its version and its "+
+			"Java:\n%s", path, out)
 	case olderThan(maven, 3, 6, 3):
-		return fmt.Errorf("the lab's Elasticsearch nodes are built by Maven 3.6.3 or later: found %s at %s; install a later one", maven, path)
+		return fmt.Errorf("the lab's Elasticsearch nodes are built by Maven 3.6.3 or later: found %s at %s; install "+
+			"a later one", maven, path)
 	case major != javaWanted:
-		return fmt.Errorf("the lab's Elasticsearch nodes are built with Java %d: Maven at %s runs on %d (%s%s); set JAVA_HOME, which Maven follows, to the folder of a JDK %d",
+		return fmt.Errorf("the lab's Elasticsearch nodes are built with Java %d: Maven at %s runs on %d (%s%s); set "+
+			"JAVA_HOME, which Maven follows, to the folder of a JDK %d",
 			javaWanted, path, major, java, prefixed(" in ", runtime), javaWanted)
 	}
 	return nil
 }
 
-// parseJavaVersion reads what `java -version` prints: version "17.0.15" is 17, "1.8.0_392" is 8, "25-ea" is 25.
+// parseJavaVersion reads what `java -version` prints: version "17.0.15" is 17, "1.8.0_392" is 8,
+// "25-ea" is 25.
 func parseJavaVersion(out string) (version string, major int, ok bool) {
 	m := javaVersionLine.FindStringSubmatch(out)
 	if m == nil {

@@ -26,7 +26,8 @@ func TestParseJavaVersion(t *testing.T) {
 }
 
 func TestParseMavenVersion(t *testing.T) {
-	out := "\x1b[1mApache Maven 3.8.7\x1b[m\nMaven home: /opt/maven\nJava version: 17.0.15, vendor: Debian, runtime: /opt/jdk-17\nDefault locale: en\n"
+	out := "\x1b[1mApache Maven 3.8.7\x1b[m\nMaven home: /opt/maven\nJava version: 17.0.15, vendor: Debian, runtime: " +
+		"/opt/jdk-17\nDefault locale: en\n"
 	maven, java, runtime := parseMavenVersion(out)
 	assert.Equal(t, []string{"3.8.7", "17.0.15", "/opt/jdk-17"}, []string{maven, java, runtime})
 	maven, java, runtime = parseMavenVersion("Apache Maven 4.0.0-rc-3 (abc)\nJava version: 21.0.1\n")
@@ -75,9 +76,10 @@ func TestCheckMaven(t *testing.T) {
 	for out, want := range map[string]string{
 		"Apache Maven 3.6.3 (x)\nJava version: 17.0.1, vendor: V, runtime: /jdk": "",
 		"Apache Maven 3.10.1\nJava version: 17":                                  "",
-		"Apache Maven 3.9.9\nJava version: 25, vendor: V, runtime: /jdk":         "runs on 25 (25 in /jdk); set JAVA_HOME",
-		"Apache Maven 3.3.9\nJava version: 17":                                   "3.6.3 or later: found 3.3.9",
-		"something else":                                                         "does not say its version",
+		"Apache Maven 3.9.9\nJava version: 25, vendor: V, runtime: /jdk": "runs on 25 (25 in /jdk); set " +
+			"JAVA_HOME",
+		"Apache Maven 3.3.9\nJava version: 17": "3.6.3 or later: found 3.3.9",
+		"something else":                       "does not say its version",
 	} {
 		program(t, home, "mvn", out)
 		err := checkMaven(t.Context())

@@ -33,7 +33,8 @@ const (
 // AllParts is everything that a migration needs.
 var AllParts = []Part{PartS3, PartOSS, PartTemporal, PartTarget, PartSource}
 
-// What the lab's clouds know. Nothing of it is worth hiding, but it is distinctive: a test searches for it where secrets must not be.
+// What the lab's clouds know. Nothing of it is worth hiding, but it is distinctive: a test searches
+// for it where secrets must not be.
 const (
 	Region          = "ap-southeast-1"
 	Account         = "123456789012"
@@ -50,8 +51,9 @@ const (
 	readerKeySecret = "lab-oss-cluster-secret-that-must-not-leak"
 )
 
-// Patience bounds a wait for what is certain to come: a node that starts, a migration that ends. It ends what hangs.
-// Nothing that works takes that long, on the slowest computer with the most other things to do.
+// Patience bounds a wait for what is certain to come: a node that starts, a migration that ends. It
+// ends what hangs. Nothing that works takes that long, on the slowest computer with the most other
+// things to do.
 const Patience = 20 * time.Minute
 
 // Options choose what Start brings up. Only Dir is required.
@@ -66,7 +68,8 @@ type Options struct {
 	TargetVersion string    // default 5.5.3
 	MaxBody       int64     // Amazon's limit on requests; default 10 MiB
 	Measured      bool      // the nodes run as fast as they can, and start more slowly
-	// S3Endpoint is a server that the caller runs in place of PartS3, in path style; it must have Bucket and take AWSAccessKey.
+	// S3Endpoint is a server that the caller runs in place of PartS3, in path style; it must have
+	// Bucket and take AWSAccessKey.
 	S3Endpoint string
 	// SourceSettings are further settings of the source's node, such as thread_pool.snapshot.max.
 	SourceSettings map[string]string
@@ -131,8 +134,9 @@ type Lab struct {
 	closed   bool
 }
 
-// Start brings the parts up and returns when all of them answer. ctx bounds the start only. If a part does not come up,
-// the others are ended again and the error says which, why and where its log is.
+// Start brings the parts up and returns when all of them answer. ctx bounds the start only. If a
+// part does not come up, the others are ended again and the error says which, why and where its log
+// is.
 func Start(ctx context.Context, o Options) (*Lab, error) {
 	o, t, err := o.prepare(ctx)
 	if err != nil {
@@ -146,9 +150,14 @@ func Start(ctx context.Context, o Options) (*Lab, error) {
 		Dir: o.Dir, out: &syncWriter{w: o.Out}, dirLock: lock, servers: map[Part]*server{},
 		Source: Source{Region: o.S3Region, AccessKey: AWSAccessKey, SecretKey: AWSSecretKey, RoleARN: RoleARN},
 		Target: Target{User: TargetUser, Password: TargetPassword},
-		S3:     S3{Endpoint: o.S3Endpoint, Region: o.S3Region, AccessKey: AWSAccessKey, SecretKey: AWSSecretKey, Bucket: Bucket},
-		OSS: OSS{Region: Region, Bucket: OSSBucket, CopierKey: osstest.Key{ID: copierKeyID, Secret: copierKeySecret},
-			ClusterKey: osstest.Key{ID: readerKeyID, Secret: readerKeySecret, ReadOnly: true}},
+		S3: S3{
+			Endpoint: o.S3Endpoint, Region: o.S3Region, AccessKey: AWSAccessKey, SecretKey: AWSSecretKey,
+			Bucket: Bucket,
+		},
+		OSS: OSS{
+			Region: Region, Bucket: OSSBucket, CopierKey: osstest.Key{ID: copierKeyID, Secret: copierKeySecret},
+			ClusterKey: osstest.Key{ID: readerKeyID, Secret: readerKeySecret, ReadOnly: true},
+		},
 	}
 	if err := l.startParts(ctx, o, t); err != nil {
 		return nil, errors.Join(err, l.Close())
@@ -156,7 +165,8 @@ func Start(ctx context.Context, o Options) (*Lab, error) {
 	return l, nil
 }
 
-// Close ends everything that Start and Run started and returns when it is gone. Closing twice is fine. Data and logs stay.
+// Close ends everything that Start and Run started and returns when it is gone. Closing twice is
+// fine. Data and logs stay.
 func (l *Lab) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -195,7 +205,8 @@ func (l *Lab) Kill(part Part) error {
 	return s.kill()
 }
 
-// Restart starts a part again after Kill, on the same ports and the same data, and returns when it answers.
+// Restart starts a part again after Kill, on the same ports and the same data, and returns when it
+// answers.
 func (l *Lab) Restart(ctx context.Context, part Part) error {
 	s, err := l.server(part)
 	if err != nil {
@@ -230,8 +241,8 @@ func (l *Lab) Processes() []*Process {
 	return append(all, l.children...)
 }
 
-// Environment is what a worker of the lab needs beside its plan: credentials for Amazon, Temporal's address and the secrets
-// that the lab's plans refer to as env:NAME.
+// Environment is what a worker of the lab needs beside its plan: credentials for Amazon, Temporal's
+// address and the secrets that the lab's plans refer to as env:NAME.
 func (l *Lab) Environment() []string {
 	return []string{
 		"AWS_ACCESS_KEY_ID=" + l.Source.AccessKey,
@@ -247,8 +258,9 @@ func (l *Lab) Environment() []string {
 	}
 }
 
-// Run starts a program, for instance a worker, that lives no longer than the lab: its environment is this process's without AWS_*
-// and TEMPORAL_*, then Environment, then env; its log is <Dir>/run/<name>.log.
+// Run starts a program, for instance a worker, that lives no longer than the lab: its environment
+// is this process's without AWS_* and TEMPORAL_*, then Environment, then env; its log is
+// <Dir>/run/<name>.log.
 func (l *Lab) Run(name string, command []string, env ...string) (*Process, error) {
 	path, err := exec.LookPath(command[0])
 	if err != nil {
@@ -266,7 +278,8 @@ func (l *Lab) Run(name string, command []string, env ...string) (*Process, error
 		return nil, errors.New("the lab is closed")
 	}
 	p, err := startProcess(processSpec{
-		name: name, path: path, args: command[1:], dir: filepath.Join(l.Dir, "run"), env: slices.Concat(inherited, l.Environment(), env), grace: 30 * time.Second,
+		name: name, path: path, args: command[1:], dir: filepath.Join(l.Dir, "run"),
+		env: slices.Concat(inherited, l.Environment(), env), grace: 30 * time.Second,
 	})
 	if err == nil {
 		l.children = append(l.children, p)

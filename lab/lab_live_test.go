@@ -89,7 +89,10 @@ func TestLab(t *testing.T) {
 		for _, p := range processes {
 			assert.True(t, gone(p.PID), p.Name)
 		}
-		for _, address := range []string{l.Source.Endpoint, l.Target.Endpoint, l.S3.Endpoint, l.OSS.Endpoint, l.Temporal.Address, l.Temporal.UIAddress} {
+		for _, address := range []string{
+			l.Source.Endpoint, l.Target.Endpoint, l.S3.Endpoint, l.OSS.Endpoint,
+			l.Temporal.Address, l.Temporal.UIAddress,
+		} {
 			_, err := net.Dial("tcp", strings.TrimPrefix(address, "http://"))
 			assert.Error(t, err, address)
 		}
@@ -110,7 +113,8 @@ func tryFrontEnds(t *testing.T, l *Lab) {
 	count, err := l.Source.Client().Count(t.Context(), MoviesIndex)
 	require.NoError(t, err)
 	assert.EqualValues(t, 3, count)
-	assert.ErrorContains(t, l.Source.Client().Do(t.Context(), http.MethodPost, "/movies/_close", nil, nil), "Your request: '/movies/_close' is not allowed.")
+	assert.ErrorContains(t, l.Source.Client().Do(t.Context(), http.MethodPost, "/movies/_close", nil, nil),
+		"Your request: '/movies/_close' is not allowed.")
 	require.NoError(t, LoadCatalog(t.Context(), l.Source.Client(), CatalogOptions{Documents: 5000}))
 	require.NoError(t, AddFilms(t.Context(), l.Source.Client()))
 
@@ -138,11 +142,15 @@ func snapshot(t *testing.T, c *cluster.Client, repository string) {
 func tryS3(t *testing.T, l *Lab) {
 	c := l.Source.Client()
 	register := func(bucket, role string) error {
-		settings := map[string]any{"bucket": bucket, "region": l.S3.Region, "base_path": "live/1", "server_side_encryption": true}
+		settings := map[string]any{
+			"bucket": bucket, "region": l.S3.Region, "base_path": "live/1",
+			"server_side_encryption": true,
+		}
 		if role != "" {
 			settings["role_arn"] = role
 		}
-		return c.Do(t.Context(), http.MethodPut, "/_snapshot/mig", map[string]any{"type": "s3", "settings": settings}, nil)
+		return c.Do(t.Context(), http.MethodPut, "/_snapshot/mig", map[string]any{"type": "s3", "settings": settings},
+			nil)
 	}
 	assert.ErrorContains(t, register(l.S3.Bucket, ""), "settings.role_arn is needed")
 	assert.ErrorContains(t, register("no-such-bucket", l.Source.RoleARN), "HTTP 500")
@@ -176,9 +184,11 @@ func tryOSS(t *testing.T, l *Lab) {
 
 	c := l.Target.Client()
 	register := func(name string, key osstest.Key, readonly bool) error {
-		return c.Do(t.Context(), http.MethodPut, "/_snapshot/"+name, map[string]any{"type": "oss", "settings": map[string]any{
-			"endpoint": l.OSS.Endpoint, "access_key_id": key.ID, "secret_access_key": key.Secret, "bucket": l.OSS.Bucket, "base_path": "live/1", "readonly": readonly,
-		}}, nil)
+		return c.Do(t.Context(), http.MethodPut, "/_snapshot/"+name,
+			map[string]any{"type": "oss", "settings": map[string]any{
+				"endpoint": l.OSS.Endpoint, "access_key_id": key.ID, "secret_access_key": key.Secret,
+				"bucket": l.OSS.Bucket, "base_path": "live/1", "readonly": readonly,
+			}}, nil)
 	}
 	require.NoError(t, LoadMovies(t.Context(), c))
 	require.NoError(t, register("written", l.OSS.CopierKey, false))
@@ -193,14 +203,18 @@ func tryOSS(t *testing.T, l *Lab) {
 }
 
 func tryWriter(t *testing.T, l *Lab) {
-	w, err := writer.Start(writer.Options{Source: l.Source.Client(), Index: CatalogIndex, Type: CatalogType, Seed: 4, Rate: 500})
+	w, err := writer.Start(writer.Options{
+		Source: l.Source.Client(), Index: CatalogIndex, Type: CatalogType, Seed: 4,
+		Rate: 500,
+	})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = w.Stop() })
 	require.Eventually(t, func() bool { return w.Stats().Acknowledged >= 500 }, longEnough, pollEvery)
 	lost := l.Source.Front.LoseNext(2, Requests(http.MethodPost, "/_bulk"), 504)
 	require.Eventually(t, func() bool { return lost.Hits() == 2 }, longEnough, pollEvery)
 	block := func(value any) {
-		require.NoError(t, l.Source.Client().Do(t.Context(), http.MethodPut, "/catalog/_settings", map[string]any{"index.blocks.write": value}, nil))
+		require.NoError(t, l.Source.Client().Do(t.Context(), http.MethodPut, "/catalog/_settings",
+			map[string]any{"index.blocks.write": value}, nil))
 	}
 	block(true)
 	select {
@@ -247,7 +261,8 @@ func tryRestarts(t *testing.T, l *Lab) {
 		require.NoError(t, l.Kill(part))
 		require.NoError(t, l.Restart(t.Context(), part))
 	}
-	require.NoError(t, l.Source.Direct().Do(t.Context(), http.MethodGet, "/_cluster/health/movies?wait_for_status=yellow&timeout=10m", nil, nil))
+	require.NoError(t, l.Source.Direct().Do(t.Context(), http.MethodGet,
+		"/_cluster/health/movies?wait_for_status=yellow&timeout=10m", nil, nil))
 	after, err := l.Source.Client().Count(t.Context(), MoviesIndex)
 	require.NoError(t, err)
 	assert.Equal(t, before, after)

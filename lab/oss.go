@@ -7,7 +7,8 @@ import (
 	"github.com/snapferry/snapferry/internal/osstest"
 )
 
-// OSS is the OSS server, which runs in this process. The bucket is not there yet: a migration creates it, if its plan says so.
+// OSS is the OSS server, which runs in this process. The bucket is not there yet: a migration
+// creates it, if its plan says so.
 type OSS struct {
 	Endpoint   string // http://HOST:PORT
 	Region     string
@@ -21,7 +22,10 @@ func (o *OSS) start(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("no folder for the OSS server: %w", err)
 	}
-	server, err := osstest.Start(osstest.Options{Dir: dir, Region: o.Region, Keys: []osstest.Key{o.CopierKey, o.ClusterKey}})
+	server, err := osstest.Start(osstest.Options{
+		Dir: dir, Region: o.Region,
+		Keys: []osstest.Key{o.CopierKey, o.ClusterKey},
+	})
 	if err != nil {
 		return fmt.Errorf("the OSS server did not start: %w", err)
 	}

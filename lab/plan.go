@@ -11,8 +11,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// Plan is a migration from this lab's source to its target, with rounds that follow each other quickly. Its secrets are
-// references to the variables of Environment.
+// Plan is a migration from this lab's source to its target, with rounds that follow each other
+// quickly. Its secrets are references to the variables of Environment.
 func (l *Lab) Plan(name string, indices ...string) migration.Plan {
 	return migration.Plan{
 		Name:    name,
@@ -28,13 +28,18 @@ func (l *Lab) Plan(name string, indices ...string) migration.Plan {
 		},
 		Target: migration.Target{
 			Endpoint: l.Target.Endpoint,
-			Auth:     migration.Auth{Type: migration.AuthBasic, User: l.Target.User, Password: "env:LAB_TARGET_PASSWORD"},
+			Auth: migration.Auth{
+				Type: migration.AuthBasic, User: l.Target.User,
+				Password: "env:LAB_TARGET_PASSWORD",
+			},
 			Repository: migration.TargetRepository{
 				Bucket: l.OSS.Bucket, Region: l.OSS.Region, Endpoint: l.OSS.Endpoint,
-				AccessKeyID: "env:LAB_OSS_CLUSTER_ACCESS_KEY_ID", SecretAccessKey: "env:LAB_OSS_CLUSTER_ACCESS_KEY_SECRET",
-				CreateBucket: true,
+				AccessKeyID:     "env:LAB_OSS_CLUSTER_ACCESS_KEY_ID",
+				SecretAccessKey: "env:LAB_OSS_CLUSTER_ACCESS_KEY_SECRET",
+				CreateBucket:    true,
 				Writer: migration.TargetWriter{
-					Endpoint: l.OSS.Endpoint, AccessKeyID: "env:LAB_OSS_ACCESS_KEY_ID", AccessKeySecret: "env:LAB_OSS_ACCESS_KEY_SECRET",
+					Endpoint: l.OSS.Endpoint, AccessKeyID: "env:LAB_OSS_ACCESS_KEY_ID",
+					AccessKeySecret: "env:LAB_OSS_ACCESS_KEY_SECRET",
 				},
 			},
 		},

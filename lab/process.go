@@ -72,7 +72,8 @@ func startProcess(spec processSpec) (*Process, error) {
 	}
 	started := make(chan error)
 	go func() {
-		// Linux sends the parent-death signal when the thread ends that made the child, and Go ends idle threads as it likes.
+		// Linux sends the parent-death signal when the thread ends that made the child, and Go ends
+		// idle threads as it likes.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
@@ -125,7 +126,8 @@ func (p *Process) Kill() error {
 	return err
 }
 
-// Stop ends the process: end of file and SIGTERM, then SIGKILL after its grace. It returns when the process is gone. Stopping twice is fine.
+// Stop ends the process: end of file and SIGTERM, then SIGKILL after its grace. It returns when the
+// process is gone. Stopping twice is fine.
 func (p *Process) Stop() error {
 	p.stdin.Close()
 	if err := p.Signal(syscall.SIGTERM); err != nil {
@@ -156,7 +158,8 @@ func (p *Process) log() string {
 	return string(b)
 }
 
-// await polls check until it returns nil. It gives up when the process ends, the limit passes or ctx is done, and then shows the end of the log.
+// await polls check until it returns nil. It gives up when the process ends, the limit passes or
+// ctx is done, and then shows the end of the log.
 func (p *Process) await(ctx context.Context, limit time.Duration, check func(context.Context) error) error {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -170,10 +173,12 @@ func (p *Process) await(ctx context.Context, limit time.Duration, check func(con
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("%s ended before it was ready (%s); its log %s ends:\n%s", p.Name, p.cmd.ProcessState, p.LogPath, lastLines(p.log(), 20))
+			return fmt.Errorf("%s ended before it was ready (%s); its log %s ends:\n%s", p.Name, p.cmd.ProcessState,
+				p.LogPath, lastLines(p.log(), 20))
 		case <-ctx.Done():
 			return fmt.Errorf("%s was not ready after %s: %w (%w); its log %s ends:\n%s",
-				p.Name, time.Since(began).Round(100*time.Millisecond), last, ctx.Err(), p.LogPath, lastLines(p.log(), 20))
+				p.Name, time.Since(began).Round(100*time.Millisecond), last, ctx.Err(), p.LogPath,
+				lastLines(p.log(), 20))
 		case <-tick.C:
 		}
 	}
@@ -184,8 +189,9 @@ func lastLines(s string, n int) string {
 	return "  " + strings.Join(lines[max(0, len(lines)-n):], "\n  ")
 }
 
-// plainEnv is the environment of a server: what programs need to run at all and what is given, so that settings made for
-// other purposes (TEMPORAL_*, AWS_*, VGW_*, JAVA_TOOL_OPTIONS) don't reach it.
+// plainEnv is the environment of a server: what programs need to run at all and what is given, so
+// that settings made for other purposes (TEMPORAL_*, AWS_*, VGW_*, JAVA_TOOL_OPTIONS) don't reach
+// it.
 func plainEnv(more ...string) []string {
 	var env []string
 	for _, name := range []string{"PATH", "HOME", "USER", "LANG", "TMPDIR", "SYSTEMROOT"} {

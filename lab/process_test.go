@@ -25,7 +25,8 @@ const (
 	pollEvery  = 5 * time.Millisecond
 )
 
-// helperDir makes the test binary a parent that waits to be killed: see TestChildrenEndWithAKilledParent.
+// helperDir makes the test binary a parent that waits to be killed: see
+// TestChildrenEndWithAKilledParent.
 const helperDir = "LAB_TEST_HELPER_DIR"
 
 func TestMain(m *testing.M) {
@@ -38,7 +39,10 @@ func TestMain(m *testing.M) {
 
 // helperChildren is what a helper starts.
 var helperChildren = func(dir string) ([]*Process, error) {
-	p, err := startProcess(processSpec{name: "child", path: "/bin/sleep", args: []string{"1000"}, env: plainEnv(), dir: dir})
+	p, err := startProcess(processSpec{
+		name: "child", path: "/bin/sleep", args: []string{"1000"}, env: plainEnv(),
+		dir: dir,
+	})
 	return []*Process{p}, err
 }
 
@@ -56,7 +60,8 @@ func beHelper(dir string) {
 	<-children[0].Done()
 }
 
-// killParent runs a helper, kills it (SIGKILL) when its children are up and waits until they are gone. It returns how many there were.
+// killParent runs a helper, kills it (SIGKILL) when its children are up and waits until they are
+// gone. It returns how many there were.
 func killParent(t *testing.T, env ...string) int {
 	t.Helper()
 	parent := exec.Command(os.Args[0])
@@ -154,7 +159,10 @@ func TestStopKillsWhatDoesNotEnd(t *testing.T) {
 func TestAnEarlierRunsLogIsNotMistakenForThisOnes(t *testing.T) {
 	dir := t.TempDir()
 	for range 2 {
-		p, err := startProcess(processSpec{name: "child", path: "/bin/echo", args: []string{"READY"}, env: plainEnv(), dir: dir})
+		p, err := startProcess(processSpec{
+			name: "child", path: "/bin/echo", args: []string{"READY"}, env: plainEnv(),
+			dir: dir,
+		})
 		require.NoError(t, err)
 		<-p.Done()
 		assert.Equal(t, "READY\n", p.log())
@@ -203,7 +211,10 @@ func TestAPortThatIsTakenIsReplaced(t *testing.T) {
 			if tries == 1 {
 				script = "echo listen tcp: address already in use; exit 1"
 			}
-			return processSpec{name: "child", path: "/bin/sh", args: []string{"-c", script}, env: plainEnv(), dir: t.TempDir()}
+			return processSpec{
+				name: "child", path: "/bin/sh", args: []string{"-c", script}, env: plainEnv(),
+				dir: t.TempDir(),
+			}
 		},
 	}
 	s.ready = func(context.Context, *Process) error {

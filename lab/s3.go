@@ -58,9 +58,13 @@ func newVersitygw(dir string, t *toolbox, s *S3) *server {
 			s.Endpoint = fmt.Sprintf("http://127.0.0.1:%d", port)
 			return processSpec{
 				name: "s3", path: t.versitygw().path, dir: dir,
-				// The sidecar holds what would otherwise be extended attributes, which not every folder has.
-				args: []string{"--port", fmt.Sprintf("127.0.0.1:%d", port), "--region", s.Region, "--health", "/health", "--quiet", "--keep-alive",
-					"posix", "--sidecar", meta, objects},
+				// The sidecar holds what would otherwise be extended attributes, which not every
+				// folder has.
+				args: []string{
+					"--port", fmt.Sprintf("127.0.0.1:%d", port), "--region", s.Region, "--health", "/health",
+					"--quiet", "--keep-alive",
+					"posix", "--sidecar", meta, objects,
+				},
 				env: plainEnv("ROOT_ACCESS_KEY="+s.AccessKey, "ROOT_SECRET_KEY="+s.SecretKey),
 			}
 		},

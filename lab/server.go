@@ -20,7 +20,8 @@ type server struct {
 	settled bool // its ports are known to others: a restart takes the same
 }
 
-// portAttempts bounds the tries to find ports that nobody takes between our looking and the child's listening.
+// portAttempts bounds the tries to find ports that nobody takes between our looking and the child's
+// listening.
 const portAttempts = 5
 
 func (s *server) start(ctx context.Context) error {
@@ -89,7 +90,8 @@ func (s *server) kill() error {
 	return nil
 }
 
-// freePorts chooses ports of 127.0.0.1 that nobody listens on now. Listening on all of them at once keeps them apart.
+// freePorts chooses ports of 127.0.0.1 that nobody listens on now. Listening on all of them at once
+// keeps them apart.
 func freePorts(ports []*int) error {
 	for _, port := range ports {
 		l, err := net.Listen("tcp", "127.0.0.1:0")

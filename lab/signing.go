@@ -14,7 +14,8 @@ import (
 	"github.com/snapferry/snapferry/internal/sigv4"
 )
 
-// signingTransport signs each request for the service es. The lab's own clients use it; snapferry has its own.
+// signingTransport signs each request for the service es. The lab's own clients use it; snapferry
+// has its own.
 type signingTransport struct {
 	base        http.RoundTripper
 	credentials aws.Credentials
@@ -45,7 +46,8 @@ func (t *signingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if len(body) > 0 {
 		signed.Body, signed.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	}
-	err := t.signer.SignHTTP(context.WithoutCancel(r.Context()), t.credentials, signed, sigv4.Hash(body), "es", t.region, time.Now())
+	err := t.signer.SignHTTP(context.WithoutCancel(r.Context()), t.credentials, signed, sigv4.Hash(body), "es",
+		t.region, time.Now())
 	if err != nil {
 		return nil, fmt.Errorf("%s %s can't be signed: %w", r.Method, r.URL.Path, err)
 	}
@@ -61,7 +63,8 @@ func (t *signingTransport) CloseIdleConnections() {
 // loopback is shared by the lab's own clients, so that making one costs no connection.
 var loopback = newTransport()
 
-// newTransport allows as many idle connections as the lab's clients use, and no proxy: everything is on this computer.
+// newTransport allows as many idle connections as the lab's clients use, and no proxy: everything
+// is on this computer.
 func newTransport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.Proxy, t.MaxIdleConns, t.MaxIdleConnsPerHost = nil, 0, 64

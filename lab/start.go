@@ -26,7 +26,10 @@ func (o Options) prepare(ctx context.Context) (Options, *toolbox, error) {
 	if len(o.Parts) == 0 {
 		o.Parts = AllParts
 	}
-	for name, value := range map[*string]string{&o.S3Region: Region, &o.SourceVersion: SourceVersion, &o.TargetVersion: TargetVersion} {
+	for name, value := range map[*string]string{
+		&o.S3Region: Region, &o.SourceVersion: SourceVersion,
+		&o.TargetVersion: TargetVersion,
+	} {
 		if *name == "" {
 			*name = value
 		}
@@ -38,8 +41,10 @@ func (o Options) prepare(ctx context.Context) (Options, *toolbox, error) {
 	if err != nil {
 		return o, nil, err
 	}
-	tools := map[Part]tool{PartS3: t.versitygw(), PartTemporal: t.temporal(),
-		PartSource: t.elasticsearch(o.SourceVersion), PartTarget: t.elasticsearch(o.TargetVersion)}
+	tools := map[Part]tool{
+		PartS3: t.versitygw(), PartTemporal: t.temporal(),
+		PartSource: t.elasticsearch(o.SourceVersion), PartTarget: t.elasticsearch(o.TargetVersion),
+	}
 	var needed []tool
 	for _, part := range o.Parts {
 		if !slices.Contains(AllParts, part) {
@@ -52,7 +57,8 @@ func (o Options) prepare(ctx context.Context) (Options, *toolbox, error) {
 	return o, t, t.ensure(ctx, needed...)
 }
 
-// lockDir keeps a second lab out of the run directory. A lab that was killed has given its lock back.
+// lockDir keeps a second lab out of the run directory. A lab that was killed has given its lock
+// back.
 func lockDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("no run directory for the lab: %w", err)
@@ -94,7 +100,10 @@ func (l *Lab) startParts(ctx context.Context, o Options, t *toolbox) error {
 	}
 	begin(PartS3, func(ctx context.Context, dir string) (string, error) { return l.startS3(ctx, dir, t, s3Up) })
 	begin(PartOSS, func(_ context.Context, dir string) (string, error) { return l.startOSS(dir) })
-	begin(PartTemporal, func(ctx context.Context, dir string) (string, error) { return l.startTemporal(ctx, dir, t, o.UI) })
+	begin(PartTemporal, func(ctx context.Context, dir string) (string, error) {
+		return l.startTemporal(ctx, dir, t,
+			o.UI)
+	})
 	begin(PartTarget, func(ctx context.Context, dir string) (string, error) { return l.startTarget(ctx, dir, t, o) })
 	begin(PartSource, func(ctx context.Context, dir string) (string, error) {
 		if slices.Contains(o.Parts, PartS3) { // the node is told where S3 is
@@ -144,7 +153,10 @@ func (l *Lab) startTemporal(ctx context.Context, dir string, t *toolbox, ui bool
 func (l *Lab) startSource(ctx context.Context, dir string, t *toolbox, o Options) (string, error) {
 	settings := nodeSettings{}
 	if l.S3.Endpoint != "" {
-		settings = nodeSettings{"lab.s3.endpoint": l.S3.Endpoint, "lab.s3.region": l.S3.Region, "lab.s3.access_key": l.S3.AccessKey, "lab.s3.secret_key": l.S3.SecretKey}
+		settings = nodeSettings{
+			"lab.s3.endpoint": l.S3.Endpoint, "lab.s3.region": l.S3.Region,
+			"lab.s3.access_key": l.S3.AccessKey, "lab.s3.secret_key": l.S3.SecretKey,
+		}
 	}
 	maps.Copy(settings, o.SourceSettings)
 	n := newNode("source", o.SourceVersion, dir, t, o.Measured, settings)
@@ -153,7 +165,8 @@ func (l *Lab) startSource(ctx context.Context, dir string, t *toolbox, o Options
 		return "", err
 	}
 	front, err := NewAmazonProxy(AmazonOptions{
-		Upstream: n.url, Region: l.Source.Region, AccessKey: AWSAccessKey, SecretKey: AWSSecretKey, Account: Account, Domain: "lab",
+		Upstream: n.url, Region: l.Source.Region, AccessKey: AWSAccessKey, SecretKey: AWSSecretKey, Account: Account,
+		Domain:  "lab",
 		Version: o.SourceVersion, PassableRoles: []string{RoleARN}, MaxBody: o.MaxBody,
 	})
 	if err != nil {

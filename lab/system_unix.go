@@ -8,7 +8,8 @@ import (
 	"syscall"
 )
 
-// tryLock takes the lock of a file and reports whether it got it. The system gives it back when the holder closes the file or dies.
+// tryLock takes the lock of a file and reports whether it got it. The system gives it back when the
+// holder closes the file or dies.
 func tryLock(f *os.File) (bool, error) {
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {

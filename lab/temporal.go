@@ -40,8 +40,11 @@ func newTemporal(dir string, t *toolbox, ui bool, at *Temporal) *server {
 		name: "temporal", ports: ports,
 		spec: func() processSpec {
 			at.Address = fmt.Sprintf("127.0.0.1:%d", port)
-			args := []string{"server", "start-dev", "--ip", "127.0.0.1", "--port", strconv.Itoa(port),
-				"--db-filename", filepath.Join(dir, "temporal.db"), "--log-level", "error", "--disable-config-file", "--disable-config-env"}
+			args := []string{
+				"server", "start-dev", "--ip", "127.0.0.1", "--port", strconv.Itoa(port),
+				"--db-filename", filepath.Join(dir, "temporal.db"), "--log-level", "error", "--disable-config-file",
+				"--disable-config-env",
+			}
 			if ui {
 				at.UIAddress = fmt.Sprintf("http://127.0.0.1:%d", uiPort)
 				args = append(args, "--ui-port", strconv.Itoa(uiPort))
@@ -61,7 +64,8 @@ func newTemporal(dir string, t *toolbox, ui bool, at *Temporal) *server {
 			if _, err := c.CheckHealth(ctx, &client.CheckHealthRequest{}); err != nil {
 				return err
 			}
-			_, err = c.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: at.Namespace})
+			_, err = c.WorkflowService().DescribeNamespace(ctx,
+				&workflowservice.DescribeNamespaceRequest{Namespace: at.Namespace})
 			return err
 		},
 	}

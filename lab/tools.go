@@ -24,9 +24,10 @@ const (
 	TargetVersion = "5.5.3"
 )
 
-// EnsureTools builds what the lab runs into .lab at the root of the repository, each part only when it is missing or when what it is
-// made of has changed: the temporal CLI and versitygw as pinned in tools/go.mod, and the two Elasticsearch nodes from lab/elasticsearch.
-// Progress goes to out. Two processes never build at once: the second waits for the first. The first time takes some minutes.
+// EnsureTools builds what the lab runs into .lab at the root of the repository, each part only when
+// it is missing or when what it is made of has changed: the temporal CLI and versitygw as pinned in
+// tools/go.mod, and the two Elasticsearch nodes from lab/elasticsearch. Progress goes to out. Two
+// processes never build at once: the second waits for the first. The first time takes some minutes.
 func EnsureTools(ctx context.Context, out io.Writer) error {
 	t, err := newToolbox(out)
 	if err != nil {
@@ -64,7 +65,8 @@ func newToolbox(out io.Writer) (*toolbox, error) {
 	return &toolbox{root: root, out: out, run: runBuild}, nil
 }
 
-// Root is the folder of the repository: the nearest one above the working directory whose go.mod is this module's.
+// Root is the folder of the repository: the nearest one above the working directory whose go.mod is
+// this module's.
 func Root() (string, error) {
 	wd, err := os.Getwd()
 	if err != nil {
@@ -76,7 +78,8 @@ func Root() (string, error) {
 			return dir, nil
 		}
 		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("the lab builds its tools from snapferry's repository: no go.mod of github.com/snapferry/snapferry in or above %s; run it from a clone", wd)
+			return "", fmt.Errorf("the lab builds its tools from snapferry's repository: no go.mod of "+
+				"github.com/snapferry/snapferry in or above %s; run it from a clone", wd)
 		}
 	}
 }
@@ -116,8 +119,11 @@ func (t *toolbox) elasticsearch(version string) tool {
 	project, path := filepath.Join(t.root, "lab", "elasticsearch"), t.lab("elasticsearch", version)
 	return tool{
 		name: "elasticsearch " + version, expect: "about a minute", path: filepath.Join(path, "lib"),
-		ingredients: []string{filepath.Join(project, "pom.xml"), filepath.Join(project, "src", "main"), filepath.Join(project, "src", nodeLine(version))},
-		also:        version,
+		ingredients: []string{
+			filepath.Join(project, "pom.xml"), filepath.Join(project, "src", "main"),
+			filepath.Join(project, "src", nodeLine(version)),
+		},
+		also: version,
 		check: func(ctx context.Context) error {
 			if _, err := findJava(ctx); err != nil {
 				return err
@@ -125,7 +131,8 @@ func (t *toolbox) elasticsearch(version string) tool {
 			return checkMaven(ctx)
 		},
 		build: func(ctx context.Context, log io.Writer) error {
-			if err := os.RemoveAll(filepath.Join(path, "lib")); err != nil { // jars of an earlier pom would stay on the class path
+			// jars of an earlier pom would stay on the class path
+			if err := os.RemoveAll(filepath.Join(path, "lib")); err != nil {
 				return err
 			}
 			return t.run(ctx, log, t.root, "mvn", "-B", "-ntp", "-DskipTests", "-f", filepath.Join(project, "pom.xml"),
@@ -134,10 +141,13 @@ func (t *toolbox) elasticsearch(version string) tool {
 	}
 }
 
-// nodeLine is the folder below lab/elasticsearch/src that serves a version, as in pom.xml: a change to one line leaves the nodes of
-// the others fresh. For a version that has none, the build says so.
+// nodeLine is the folder below lab/elasticsearch/src that serves a version, as in pom.xml: a change
+// to one line leaves the nodes of the others fresh. For a version that has none, the build says so.
 func nodeLine(version string) string {
-	for line, folder := range map[string]string{"2.4.": "es2", "5.5.": "es5", "6.8.": "es6", "7.10.": "es7", "7.17.": "es717"} {
+	for line, folder := range map[string]string{
+		"2.4.": "es2", "5.5.": "es5", "6.8.": "es6", "7.10.": "es7",
+		"7.17.": "es717",
+	} {
 		if strings.HasPrefix(version, line) {
 			return folder
 		}
@@ -183,7 +193,8 @@ func (t *toolbox) ensure(ctx context.Context, tools ...tool) error {
 	return nil
 }
 
-// checked remembers the tools whose requirements (Java, Maven) this process has found met: asking costs half a second.
+// checked remembers the tools whose requirements (Java, Maven) this process has found met: asking
+// costs half a second.
 var checked sync.Map
 
 func (t *toolbox) check(ctx context.Context, tools []tool) error {
@@ -264,7 +275,8 @@ func (t *toolbox) make(ctx context.Context, tool tool) error {
 			return fmt.Errorf("%s can't be built: %w", tool.name, err)
 		}
 	}
-	if err := os.Remove(stampPath); err != nil && !errors.Is(err, fs.ErrNotExist) { // a build that breaks off leaves no stamp behind
+	// a build that breaks off leaves no stamp behind
+	if err := os.Remove(stampPath); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s can't be built: %w", tool.name, err)
 	}
 	log, err := os.Create(logPath)
@@ -282,14 +294,16 @@ func (t *toolbox) make(ctx context.Context, tool tool) error {
 	for {
 		select {
 		case <-tick.C:
-			fmt.Fprintf(t.out, "building %s (first time: %s) ... %d s\n", tool.name, tool.expect, int(time.Since(began).Seconds()))
+			fmt.Fprintf(t.out, "building %s (first time: %s) ... %d s\n", tool.name, tool.expect,
+				int(time.Since(began).Seconds()))
 		case err := <-done:
 			if ctx.Err() != nil {
 				return fmt.Errorf("building %s was stopped: %w", tool.name, context.Cause(ctx))
 			}
 			if err != nil {
 				text, _ := os.ReadFile(logPath)
-				return fmt.Errorf("building %s failed: %w; the log %s ends:\n%s", tool.name, err, logPath, lastLines(string(text), 20))
+				return fmt.Errorf("building %s failed: %w; the log %s ends:\n%s", tool.name, err, logPath,
+					lastLines(string(text), 20))
 			}
 			if _, err := os.Stat(tool.path); err != nil {
 				return fmt.Errorf("building %s made no %s; see %s", tool.name, tool.path, logPath)

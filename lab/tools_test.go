@@ -60,7 +60,8 @@ func TestAToolIsBuiltWhenItIsMissingOrItsIngredientsChanged(t *testing.T) {
 	ensure(3)
 	f.tool.also = "another version"
 	ensure(4)
-	assert.Regexp(t, `(?m)^building thing \(first time: no time\)\n(building thing .* s\n)*built thing in \d+ s$`, f.out.String())
+	assert.Regexp(t, `(?m)^building thing \(first time: no time\)\n(building thing .* s\n)*built thing in \d+ s$`,
+		f.out.String())
 }
 
 func TestABuildThatFailsShowsItsLogAndIsTriedAgain(t *testing.T) {

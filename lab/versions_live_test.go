@@ -17,8 +17,8 @@ import (
 	"github.com/snapferry/snapferry/lab/cluster"
 )
 
-// Every version that the lab can start snapshots to both repository types and restores from them read-only, as a target would;
-// after 5.5.2 the next major version reads what it wrote.
+// Every version that the lab can start snapshots to both repository types and restores from them
+// read-only, as a target would; after 5.5.2 the next major version reads what it wrote.
 func TestVersions(t *testing.T) {
 	for _, version := range []string{"2.4.6", "5.5.2", "5.5.3", "6.8.23", "7.10.2", "7.17.28"} {
 		t.Run(version, func(t *testing.T) {
@@ -27,7 +27,8 @@ func TestVersions(t *testing.T) {
 			withNode(t, dir, version, func(l *Lab, c *cluster.Client) {
 				require.NoError(t, l.OSS.Server.CreateBucket(l.OSS.Bucket, osstest.BucketOptions{}))
 				for _, repo := range []string{"s3", "oss"} {
-					require.NoError(t, c.Do(t.Context(), http.MethodPut, "/_snapshot/"+repo, repositoryBody(l, repo, false), nil))
+					require.NoError(t, c.Do(t.Context(), http.MethodPut, "/_snapshot/"+repo,
+						repositoryBody(l, repo, false), nil))
 				}
 				writeSnapshots(t, c)
 				restoreBoth(t, l, c, 30)
@@ -42,7 +43,10 @@ func TestVersions(t *testing.T) {
 }
 
 func withNode(t *testing.T, dir, version string, try func(*Lab, *cluster.Client)) {
-	l, err := Start(t.Context(), Options{Dir: dir, Out: t.Output(), SourceVersion: version, Parts: []Part{PartS3, PartOSS, PartSource}})
+	l, err := Start(t.Context(), Options{
+		Dir: dir, Out: t.Output(), SourceVersion: version,
+		Parts: []Part{PartS3, PartOSS, PartSource},
+	})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, l.Close()) }()
 	c := &cluster.Client{URL: l.Source.DirectURL, HTTP: &http.Client{Transport: loopback}}
@@ -63,20 +67,25 @@ func repositoryBody(l *Lab, kind string, readonly bool) map[string]any {
 	return map[string]any{"type": kind, "settings": settings}
 }
 
-// writeSnapshots takes two snapshots to each repository and deletes the older one, whose blobs the newer one shares.
+// writeSnapshots takes two snapshots to each repository and deletes the older one, whose blobs the
+// newer one shares.
 func writeSnapshots(t *testing.T, c *cluster.Client) {
 	t.Helper()
-	require.NoError(t, c.Do(t.Context(), http.MethodPut, "/movies", `{"settings":{"number_of_shards":2,"number_of_replicas":0}}`, nil))
+	require.NoError(t, c.Do(t.Context(), http.MethodPut, "/movies",
+		`{"settings":{"number_of_shards":2,"number_of_replicas":0}}`, nil))
 	for round := range 2 {
 		bulk := ""
 		for i := range 15 {
-			bulk += fmt.Sprintf("{\"index\":{\"_index\":\"movies\",\"_type\":\"doc\",\"_id\":\"%d\"}}\n{\"title\":\"%d\"}\n", round*15+i, i)
+			bulk += fmt.Sprintf(
+				"{\"index\":{\"_index\":\"movies\",\"_type\":\"doc\",\"_id\":\"%d\"}}\n{\"title\":\"%d\"}\n",
+				round*15+i, i)
 		}
 		require.NoError(t, c.Do(t.Context(), http.MethodPost, "/_bulk?refresh=true", bulk, nil))
 		for _, repo := range []string{"s3", "oss"} {
 			var answer struct{ Snapshot struct{ State string } }
 			path := fmt.Sprintf("/_snapshot/%s/round%d?wait_for_completion=true", repo, round)
-			require.NoError(t, c.Do(t.Context(), http.MethodPut, path, `{"indices":"movies","include_global_state":false}`, &answer))
+			require.NoError(t, c.Do(t.Context(), http.MethodPut, path,
+				`{"indices":"movies","include_global_state":false}`, &answer))
 			require.Equal(t, "SUCCESS", answer.Snapshot.State)
 		}
 	}
@@ -89,9 +98,14 @@ func writeSnapshots(t *testing.T, c *cluster.Client) {
 func restoreBoth(t *testing.T, l *Lab, c *cluster.Client, docs int) {
 	t.Helper()
 	for _, repo := range []string{"s3", "oss"} {
-		require.NoError(t, c.Do(t.Context(), http.MethodPut, "/_snapshot/"+repo+"-read", repositoryBody(l, repo, true), nil))
-		body := map[string]any{"indices": "movies", "rename_pattern": "(.+)", "rename_replacement": "$1-" + repo, "include_global_state": false}
-		require.NoError(t, c.Do(t.Context(), http.MethodPost, "/_snapshot/"+repo+"-read/round1/_restore?wait_for_completion=true", body, nil))
+		require.NoError(t, c.Do(t.Context(), http.MethodPut, "/_snapshot/"+repo+"-read", repositoryBody(l, repo, true),
+			nil))
+		body := map[string]any{
+			"indices": "movies", "rename_pattern": "(.+)", "rename_replacement": "$1-" + repo,
+			"include_global_state": false,
+		}
+		require.NoError(t, c.Do(t.Context(), http.MethodPost, "/_snapshot/"+repo+
+			"-read/round1/_restore?wait_for_completion=true", body, nil))
 		var count struct{ Count int }
 		require.NoError(t, c.Do(t.Context(), http.MethodGet, "/"+url.PathEscape("movies-"+repo)+"/_count", nil, &count))
 		assert.Equal(t, docs, count.Count, repo)

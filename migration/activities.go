@@ -1,7 +1,7 @@
 package migration
 
-// The names under which the activities are registered. Each equals the method
-// of activities.Activities that implements it.
+// The names under which the activities are registered. Each equals the method of
+// activities.Activities that implements it.
 const (
 	ActivityPreflight              = "Preflight"
 	ActivityEnsureTargetBucket     = "EnsureTargetBucket"
@@ -37,8 +37,8 @@ const (
 	ActivityDeleteCopies           = "DeleteCopies"
 )
 
-// ActivityNames lists the names of all activities, for whoever has to know each of them: a worker that
-// must serve them, a test that must not forget one.
+// ActivityNames lists the names of all activities, for whoever has to know each of them: a worker
+// that must serve them, a test that must not forget one.
 func ActivityNames() []string {
 	return []string{
 		ActivityPreflight, ActivityEnsureTargetBucket, ActivityRegisterRepositories,
@@ -53,15 +53,15 @@ func ActivityNames() []string {
 	}
 }
 
-// Run is what every activity needs to know of the migration: the plan, and the
-// token that keeps this run's repository apart from every other's.
+// Run is what every activity needs to know of the migration: the plan, and the token that keeps
+// this run's repository apart from every other's.
 type Run struct {
 	Plan  Plan   `json:"plan"`
 	Token string `json:"token"`
 }
 
-// RepositoryName is the name under which both clusters know the repository of
-// this run. It never begins with cs-, which Amazon keeps for itself.
+// RepositoryName is the name under which both clusters know the repository of this run. It never
+// begins with cs-, which Amazon keeps for itself.
 func (r Run) RepositoryName() string {
 	if r.Plan.Rehearsal {
 		return "snapferry-rehearsal-" + r.Plan.Name + "-" + r.Token
@@ -81,8 +81,8 @@ type PreflightResult struct {
 	TargetVersion string   `json:"targetVersion"`
 	Indices       []Index  `json:"indices"`
 	Warnings      []string `json:"warnings,omitempty"`
-	// Problems are those that would stop the plan's migration and that a rehearsal can do without. In a
-	// migration they are the error.
+	// Problems are those that would stop the plan's migration and that a rehearsal can do without.
+	// In a migration they are the error.
 	Problems []string `json:"problems,omitempty"`
 }
 
@@ -95,11 +95,10 @@ type Index struct {
 	// Docs counts live documents of the primaries, Bytes their store.
 	Docs  int64 `json:"docs"`
 	Bytes int64 `json:"bytes"`
-	// Writes counts the index and delete operations on the primaries since each
-	// was last opened.
+	// Writes counts the index and delete operations on the primaries since each was last opened.
 	Writes int64 `json:"writes,omitempty"`
-	// Replicas and RefreshInterval are what cutover sets on the target;
-	// RefreshInterval is empty if the index has the default.
+	// Replicas and RefreshInterval are what cutover sets on the target; RefreshInterval is empty if
+	// the index has the default.
 	Replicas        int    `json:"replicas"`
 	RefreshInterval string `json:"refreshInterval,omitempty"`
 }
@@ -120,8 +119,8 @@ type SnapshotRequest struct {
 	Indices  []string `json:"indices"`
 }
 
-// Snapshot is a snapshot that ended in SUCCESS with every index and no failed
-// shard. Times are epoch milliseconds.
+// Snapshot is a snapshot that ended in SUCCESS with every index and no failed shard. Times are
+// epoch milliseconds.
 type Snapshot struct {
 	Name        string `json:"name"`
 	UUID        string `json:"uuid"`
@@ -134,13 +133,12 @@ type Snapshot struct {
 type CopyRequest struct {
 	Run
 	Snapshot Snapshot `json:"snapshot"`
-	// BaseUUID is the snapshot of the last publish that succeeded and
-	// BaseGeneration its root index-N; empty and -1 at the baseline. A root of
-	// Elasticsearch 2.x has -1 always.
+	// BaseUUID is the snapshot of the last publish that succeeded and BaseGeneration its root
+	// index-N; empty and -1 at the baseline. A root of Elasticsearch 2.x has -1 always.
 	BaseUUID       string `json:"baseUuid,omitempty"`
 	BaseGeneration int64  `json:"baseGeneration"`
-	// Again says that an earlier attempt may have copied some of it, so that it pays to check what is
-	// there.
+	// Again says that an earlier attempt may have copied some of it, so that it pays to check what
+	// is there.
 	Again bool `json:"again,omitempty"`
 	// Carried are the shards whose delta to BaseUUID was copied while the snapshot still ran.
 	Carried []CarriedShard `json:"carried,omitempty"`
@@ -160,8 +158,8 @@ type SnapshotShard struct {
 	Shard int
 }
 
-// DoneShards are shards whose lists of files are final. Ended says that there is
-// nothing more to learn: the snapshot has ended, or the cluster doesn't tell.
+// DoneShards are shards whose lists of files are final. Ended says that there is nothing more to
+// learn: the snapshot has ended, or the cluster doesn't tell.
 type DoneShards struct {
 	UUID   string          `json:"uuid,omitempty"`
 	Shards []SnapshotShard `json:"shards,omitempty"`
@@ -177,20 +175,20 @@ type CopyShardsRequest struct {
 	Shards   []SnapshotShard `json:"shards"`
 }
 
-// CarriedShard is a shard whose delta was copied to OSS and is proven. To of its range
-// counts the blobs.
+// CarriedShard is a shard whose delta was copied to OSS and is proven. To of its range counts the
+// blobs.
 type CarriedShard struct {
 	Range ShardRange `json:"range"`
-	// UUID is the snapshot's, Delta stands for what it needs of the shard beyond the
-	// base: names, lengths and checksums.
+	// UUID is the snapshot's, Delta stands for what it needs of the shard beyond the base: names,
+	// lengths and checksums.
 	UUID  string `json:"uuid"`
 	Delta Digest `json:"delta"`
 	// Digest stands for the blobs as they were left in OSS.
 	Digest Digest `json:"digest"`
 }
 
-// CopyShardsResult is what was copied. Shards that could not be found, or that have changed, are left out: the
-// copy of the snapshot copies them.
+// CopyShardsResult is what was copied. Shards that could not be found, or that have changed, are
+// left out: the copy of the snapshot copies them.
 type CopyShardsResult struct {
 	Carried     []CarriedShard `json:"carried,omitempty"`
 	BlobsCopied int64          `json:"blobsCopied"`
@@ -199,22 +197,22 @@ type CopyShardsResult struct {
 	Why string `json:"why,omitempty"`
 }
 
-// CopyResult is what a copy did. If it names pages, the delta was too large for
-// one activity: they are copied by CopyPage, and then PublishSnapshot
-// publishes. Else the snapshot is published when it returns.
+// CopyResult is what a copy did. If it names pages, the delta was too large for one activity: they
+// are copied by CopyPage, and then PublishSnapshot publishes. Else the snapshot is published when
+// it returns.
 type CopyResult struct {
-	// Generation is the N of the root index-N that was published, -1 for the root
-	// of Elasticsearch 2.x.
+	// Generation is the N of the root index-N that was published, -1 for the root of Elasticsearch
+	// 2.x.
 	Generation   int64 `json:"generation"`
 	BlobsCopied  int64 `json:"blobsCopied"`
 	BytesCopied  int64 `json:"bytesCopied"`
 	BlobsSkipped int64 `json:"blobsSkipped"`
 	BytesSkipped int64 `json:"bytesSkipped"`
-	// Proven counts the blobs of the snapshot that were checked in a full listing
-	// of OSS; 0 if the delta alone was proved.
+	// Proven counts the blobs of the snapshot that were checked in a full listing of OSS; 0 if the
+	// delta alone was proved.
 	Proven int64 `json:"proven"`
-	// Moved says that the repository in S3 changed during the copy, so that nothing was published and the
-	// copy begins again.
+	// Moved says that the repository in S3 changed during the copy, so that nothing was published
+	// and the copy begins again.
 	Moved bool       `json:"moved,omitempty"`
 	Pages *CopyPages `json:"pages,omitempty"`
 }
@@ -223,21 +221,20 @@ type CopyResult struct {
 type CopyPages struct {
 	Delta CopyDelta  `json:"delta"`
 	Pages []CopyPage `json:"pages"`
-	// CarriedBlobs and CarriedDigest sum up the shards that were copied while the snapshot ran and that count: the
-	// pages don't hold them.
+	// CarriedBlobs and CarriedDigest sum up the shards that were copied while the snapshot ran and
+	// that count: the pages don't hold them.
 	CarriedBlobs  int64  `json:"carriedBlobs,omitempty"`
 	CarriedDigest Digest `json:"carriedDigest"`
 }
 
-// CopyDelta says what a delta lies between, which is all that its blobs follow
-// from.
+// CopyDelta says what a delta lies between, which is all that its blobs follow from.
 type CopyDelta struct {
-	// RootGeneration and RootETag are those of the root index-N in S3 from which
-	// the delta was found.
+	// RootGeneration and RootETag are those of the root index-N in S3 from which the delta was
+	// found.
 	RootGeneration int64  `json:"rootGeneration"`
 	RootETag       string `json:"rootEtag"`
-	// Snapshots are the uuids of those to complete in OSS. Base is the one that is complete there, empty if
-	// there is none.
+	// Snapshots are the uuids of those to complete in OSS. Base is the one that is complete there,
+	// empty if there is none.
 	Snapshots []string `json:"snapshots"`
 	Base      string   `json:"base,omitempty"`
 }
@@ -258,8 +255,8 @@ type PageRequest struct {
 	Again    bool      `json:"again,omitempty"`
 }
 
-// PageResult is what became of a page: each blob of it stands in OSS and is
-// proven, unless Moved is set, as in CopyResult.
+// PageResult is what became of a page: each blob of it stands in OSS and is proven, unless Moved is
+// set, as in CopyResult.
 type PageResult struct {
 	BlobsCopied  int64 `json:"blobsCopied"`
 	BytesCopied  int64 `json:"bytesCopied"`
@@ -274,47 +271,45 @@ type PageResult struct {
 type PublishRequest struct {
 	CopyRequest
 	Delta CopyDelta `json:"delta"`
-	// Blobs counts the blobs of all pages, Digest sums up theirs: what OSS lists
-	// has to come to the same.
+	// Blobs counts the blobs of all pages, Digest sums up theirs: what OSS lists has to come to the
+	// same.
 	Blobs  int64  `json:"blobs"`
 	Digest Digest `json:"digest"`
 }
 
-// WriteCounters are the write counters of an index on the target: what the last
-// restore left. Other values later mean that somebody wrote. The key is the
-// index name.
+// WriteCounters are the write counters of an index on the target: what the last restore left. Other
+// values later mean that somebody wrote. The key is the index name.
 type WriteCounters map[string]Counter
 
 // Counter sums up the primaries of an index.
 type Counter struct {
-	// UUID of the index and Writes = index_total + delete_total since the shards
-	// were last opened; Docs counts documents.
+	// UUID of the index and Writes = index_total + delete_total since the shards were last opened;
+	// Docs counts documents.
 	UUID   string `json:"uuid"`
 	Writes int64  `json:"writes"`
 	Docs   int64  `json:"docs"`
 }
 
-// CloseRequest asks for the target's indices to be closed before a restore, if
-// nobody wrote to them.
+// CloseRequest asks for the target's indices to be closed before a restore, if nobody wrote to
+// them.
 type CloseRequest struct {
 	Run
 	Indices []string `json:"indices"`
 	// Expected are the counters after the last restore.
 	Expected WriteCounters `json:"expected,omitempty"`
-	// Begun are indices whose first restore this migration began, after it had
-	// made sure that they were absent. An index that is neither among them nor
-	// expected isn't ours: it must not exist on the target.
+	// Begun are indices whose first restore this migration began, after it had made sure that they
+	// were absent. An index that is neither among them nor expected isn't ours: it must not exist
+	// on the target.
 	Begun []string `json:"begun,omitempty"`
-	// InDoubt is set while a restore was begun whose end was not seen: what the
-	// target holds may be newer than what is expected.
+	// InDoubt is set while a restore was begun whose end was not seen: what the target holds may be
+	// newer than what is expected.
 	InDoubt bool `json:"inDoubt,omitempty"`
-	// AcceptWrites closes even if somebody wrote: a person has decided so. It
-	// never makes somebody else's index ours.
+	// AcceptWrites closes even if somebody wrote: a person has decided so. It never makes somebody
+	// else's index ours.
 	AcceptWrites bool `json:"acceptWrites,omitempty"`
 }
 
-// RestoreRequest asks for a published snapshot to be restored over closed or
-// absent indices.
+// RestoreRequest asks for a published snapshot to be restored over closed or absent indices.
 type RestoreRequest struct {
 	Run
 	Snapshot Snapshot `json:"snapshot"`
@@ -339,11 +334,12 @@ type IndicesRequest struct {
 	Indices []string `json:"indices"`
 }
 
-// Blocks are the index.blocks.* settings found on each index, by index and
-// setting name. An index without any has an empty entry.
+// Blocks are the index.blocks.* settings found on each index, by index and setting name. An index
+// without any has an empty entry.
 type Blocks map[string]map[string]string
 
-// LiftRequest asks for our write block to be removed from the source, so that its blocks are what they were.
+// LiftRequest asks for our write block to be removed from the source, so that its blocks are what
+// they were.
 type LiftRequest struct {
 	Run
 	Found Blocks `json:"found"`
@@ -352,9 +348,9 @@ type LiftRequest struct {
 // ShardDocs are document counts by index and shard.
 type ShardDocs map[string][]int64
 
-// ShardMarks are, by index and shard, texts that change with every write to the
-// shard. They mean nothing but equal or not: where a shard has moved to another
-// node they may differ although nothing was written.
+// ShardMarks are, by index and shard, texts that change with every write to the shard. They mean
+// nothing but equal or not: where a shard has moved to another node they may differ although
+// nothing was written.
 type ShardMarks map[string][]string
 
 // Standstill is the source once nobody writes to it any more.
@@ -368,27 +364,26 @@ type VerifyRequest struct {
 	Run
 	Indices []Index   `json:"indices"`
 	Frozen  ShardDocs `json:"frozen"`
-	// Counters are the target's after the last restore: other ones mean that
-	// somebody wrote there.
+	// Counters are the target's after the last restore: other ones mean that somebody wrote there.
 	Counters WriteCounters `json:"counters,omitempty"`
 }
 
-// VerifyResult holds a verdict for each index. If one is unequal, the activity
-// fails with ErrorVerification and the result stands in the error's details.
+// VerifyResult holds a verdict for each index. If one is unequal, the activity fails with
+// ErrorVerification and the result stands in the error's details.
 type VerifyResult struct {
 	Indices []IndexResult `json:"indices"`
-	// Metadata holds, by index, those of the differences that are in settings and
-	// mappings; in a rehearsal only.
+	// Metadata holds, by index, those of the differences that are in settings and mappings; in a
+	// rehearsal only.
 	Metadata map[string][]string `json:"metadata,omitempty"`
 }
 
-// HandoverRequest asks for the target's indices to become writable, with
-// replicas and refresh interval as the source had them.
+// HandoverRequest asks for the target's indices to become writable, with replicas and refresh
+// interval as the source had them.
 type HandoverRequest struct {
 	Run
 	Indices []Index `json:"indices"`
-	// Counters are the target's after the last restore: other ones, found before
-	// the block is removed, mean that what was verified has changed.
+	// Counters are the target's after the last restore: other ones, found before the block is
+	// removed, mean that what was verified has changed.
 	Counters WriteCounters `json:"counters,omitempty"`
 }
 

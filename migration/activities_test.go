@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The list is what workers and tests go by. It is read from the constants' source here, so that a new
-// one can't be forgotten.
+// The list is what workers and tests go by. It is read from the constants' source here, so that a
+// new one can't be forgotten.
 func TestActivityNamesAreComplete(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "activities.go", nil, 0)
 	require.NoError(t, err)

@@ -17,22 +17,22 @@ const AuditWorkflowType = "Audit"
 // AuditWorkflowID is the one id of a plan's audits: they run one after another.
 func AuditWorkflowID(planName string) string { return "audit/" + planName }
 
-// TokenOf is the token of the migration whose first run has this id: the last
-// part of its folders in both buckets, which tells them from every other's. A
-// reset and a continue-as-new keep it.
+// TokenOf is the token of the migration whose first run has this id: the last part of its folders
+// in both buckets, which tells them from every other's. A reset and a continue-as-new keep it.
 func TokenOf(firstRunID string) string {
 	hash := fnv.New32a()
 	_, _ = hash.Write([]byte(firstRunID))
 	return fmt.Sprintf("%08x", hash.Sum32())
 }
 
-// AuditRequest asks for the repository in OSS to be compared with the one in S3.
-// Nothing is written.
+// AuditRequest asks for the repository in OSS to be compared with the one in S3. Nothing is
+// written.
 type AuditRequest struct {
 	Plan Plan `json:"plan" required:"true"`
 	// Token names the migration's run, as the last part of both folders.
 	Token string `json:"token" required:"true" example:"0f3c9a71"`
-	// Snapshot is the name or uuid of the only snapshot to check; empty for the complete repository.
+	// Snapshot is the name or uuid of the only snapshot to check; empty for the complete
+	// repository.
 	Snapshot string `json:"snapshot,omitempty" example:"movies-r0003-a1"`
 	// Deep reads every byte that is needed in OSS.
 	Deep bool `json:"deep,omitempty" example:"true"`
@@ -43,8 +43,8 @@ func (r AuditRequest) Run() Run { return Run{Plan: r.Plan, Token: r.Token} }
 
 var auditToken = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
-// AuditInput is an AuditRequest as it arrived. Like Input, it decodes from any JSON, and Request says
-// what was wrong.
+// AuditInput is an AuditRequest as it arrived. Like Input, it decodes from any JSON, and Request
+// says what was wrong.
 type AuditInput struct {
 	raw     json.RawMessage
 	request AuditRequest
@@ -124,7 +124,10 @@ func readAudit(data []byte) (AuditRequest, error) {
 		problems[i].Field = join("plan", problems[i].Field)
 	}
 	if !auditToken.MatchString(request.Token) {
-		problems = append(problems, Problem{Field: "token", Message: "must be the last part of the migration's folder in S3", Remedy: "for example token: 0f3c9a71"})
+		problems = append(problems, Problem{
+			Field:   "token",
+			Message: "must be the last part of the migration's folder in S3", Remedy: "for example token: 0f3c9a71",
+		})
 	}
 	if len(problems) > 0 {
 		return invalid(problems...)
@@ -140,9 +143,9 @@ const (
 
 // AuditReport is what an audit has found.
 type AuditReport struct {
-	// Whole means complete: every blob that a successful snapshot needs is in OSS, proven to be the same
-	// as in S3, and a cluster that reads OSS finds the root that S3 has. With AuditRequest.Snapshot it is
-	// about that snapshot only.
+	// Whole means complete: every blob that a successful snapshot needs is in OSS, proven to be the
+	// same as in S3, and a cluster that reads OSS finds the root that S3 has. With
+	// AuditRequest.Snapshot it is about that snapshot only.
 	Whole    bool   `json:"whole"`
 	Plan     string `json:"plan"`
 	Token    string `json:"token"`
@@ -151,25 +154,24 @@ type AuditReport struct {
 	// Problems are sentences about the repository itself. Each alone means that it isn't complete.
 	Problems []string `json:"problems,omitempty"`
 
-	// SourceRoot and TargetRoot name the roots in S3 and OSS: index-N with the
-	// highest N, or index in a repository of Elasticsearch 2.x; empty if there is
-	// none.
+	// SourceRoot and TargetRoot name the roots in S3 and OSS: index-N with the highest N, or index
+	// in a repository of Elasticsearch 2.x; empty if there is none.
 	SourceRoot string `json:"sourceRoot,omitempty"`
 	TargetRoot string `json:"targetRoot,omitempty"`
 	// SourceGeneration and TargetGeneration are the N; -1 if there is none.
 	SourceGeneration int64 `json:"sourceGeneration"`
 	TargetGeneration int64 `json:"targetGeneration"`
 	RootsEqual       bool  `json:"rootsEqual"`
-	// SnapshotsChecked counts the successful snapshots that were checked. Broken
-	// names those that can't be trusted, at most AuditSnapshots of them.
+	// SnapshotsChecked counts the successful snapshots that were checked. Broken names those that
+	// can't be trusted, at most AuditSnapshots of them.
 	SnapshotsChecked int      `json:"snapshotsChecked"`
 	SnapshotsBroken  int      `json:"snapshotsBroken"`
 	Broken           []string `json:"broken,omitempty"`
 
 	// Classes are the counts by kind of object, in the order of publishing.
 	Classes []AuditClass `json:"classes"`
-	// Missing blobs are needed and not in OSS; Different ones are there and are
-	// not, or not provably, what S3 has; Surplus ones no listed snapshot needs.
+	// Missing blobs are needed and not in OSS; Different ones are there and are not, or not
+	// provably, what S3 has; Surplus ones no listed snapshot needs.
 	Missing   AuditFindings `json:"missing"`
 	Different AuditFindings `json:"different"`
 	Surplus   AuditFindings `json:"surplus"`
@@ -204,8 +206,8 @@ type AuditFindings struct {
 	Tally
 	// Harmless counts those that no restore can meet.
 	Harmless int64 `json:"harmless,omitempty"`
-	// Examples are the first in the order of their keys, at most AuditExamples;
-	// those that do harm come first.
+	// Examples are the first in the order of their keys, at most AuditExamples; those that do harm
+	// come first.
 	Examples []AuditFinding `json:"examples,omitempty"`
 }
 

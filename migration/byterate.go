@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// ByteRate is a number of bytes per second that reads and prints like "50MB/s" or
-// "1GiB/s". Zero is no limit, printed as "none".
+// ByteRate is a number of bytes per second that reads and prints like "50MB/s" or "1GiB/s". Zero is
+// no limit, printed as "none".
 type ByteRate int64
 
 var (
@@ -26,7 +26,8 @@ func ParseByteRate(text string) (ByteRate, error) {
 	if text == "none" {
 		return 0, nil
 	}
-	wrong := fmt.Errorf("%.100q is not a rate: write a number with a unit, such as \"50MB/s\" or \"100MiB/s\", or \"none\"", text)
+	wrong := fmt.Errorf("%.100q is not a rate: write a number with a unit, such as \"50MB/s\" or \"100MiB/s\", or "+
+		"\"none\"", text)
 	m := rateText.FindStringSubmatch(text)
 	if m == nil {
 		return 0, wrong

@@ -33,8 +33,7 @@ func NewInput(plan Plan) (Input, error) {
 	return decodeInput(raw), nil
 }
 
-// Plan is the validated plan with its defaults filled in, or an
-// *InvalidPlanError.
+// Plan is the validated plan with its defaults filled in, or an *InvalidPlanError.
 func (in Input) Plan() (Plan, error) {
 	if in.raw == nil {
 		return Plan{}, &InvalidPlanError{Problems: []Problem{{
@@ -69,8 +68,8 @@ func decodeInput(data []byte) Input {
 	return Input{raw: slices.Clone(data), plan: plan, err: err}
 }
 
-// Decode reads a plan from YAML or JSON, strictly, fills in the defaults and
-// validates it. The error is an *InvalidPlanError that lists every problem.
+// Decode reads a plan from YAML or JSON, strictly, fills in the defaults and validates it. The
+// error is an *InvalidPlanError that lists every problem.
 func Decode(data []byte) (Plan, error) {
 	if hasSecondDocument(data) {
 		return Plan{}, &InvalidPlanError{Problems: []Problem{{
@@ -103,13 +102,19 @@ func decodeJSON(data []byte) (Plan, error) {
 	}
 	checked, err := json.Marshal(tree)
 	if err != nil {
-		return Plan{}, &InvalidPlanError{Problems: []Problem{{Field: "(input)", Message: err.Error(), Remedy: "fix the syntax"}}}
+		return Plan{}, &InvalidPlanError{Problems: []Problem{{
+			Field: "(input)", Message: err.Error(),
+			Remedy: "fix the syntax",
+		}}}
 	}
 	var plan Plan
 	if err := json.Unmarshal(checked, &plan); err != nil && len(problems) == 0 {
-		// checkShape accepts nothing that the decoder refuses. This is for the day on which one
-		// of them changes.
-		return Plan{}, &InvalidPlanError{Problems: []Problem{{Field: "(input)", Message: err.Error(), Remedy: "fix the field"}}}
+		// checkShape accepts nothing that the decoder refuses. This is for the day on which one of
+		// them changes.
+		return Plan{}, &InvalidPlanError{Problems: []Problem{{
+			Field: "(input)", Message: err.Error(),
+			Remedy: "fix the field",
+		}}}
 	}
 	plan = plan.withDefaults()
 	// What could be read is checked as well, so that a person sees all mistakes at once.
@@ -194,7 +199,10 @@ func checkShape(path string, value any, shape reflect.Type, field reflect.Struct
 			switch object[name].(type) {
 			case string, bool, json.Number:
 			default:
-				return []Problem{{Field: path + "." + name, Message: "must be a string, a number or a boolean", Remedy: example(field, path)}}
+				return []Problem{{
+					Field: path + "." + name, Message: "must be a string, a number or a boolean",
+					Remedy: example(field, path),
+				}}
 			}
 		}
 	case reflect.String:
@@ -243,14 +251,17 @@ func checkFields(path string, object map[string]any, shape reflect.Type) []Probl
 			if near := nearest(name, known); near != "" {
 				remedy = "did you mean " + join(path, near) + "? If not, " + remedy
 			}
-			problems = append(problems, Problem{Field: join(path, name), Message: "is not a field of a plan", Remedy: remedy})
+			problems = append(problems, Problem{
+				Field: join(path, name), Message: "is not a field of a plan",
+				Remedy: remedy,
+			})
 		}
 	}
 	return problems
 }
 
-// missing reports a required field that is absent. For an object it reports the required fields
-// in it, which says more.
+// missing reports a required field that is absent. For an object it reports the required fields in
+// it, which says more.
 func missing(path string, field reflect.StructField) []Problem {
 	if field.Type.Kind() == reflect.Struct {
 		return checkFields(path, nil, field.Type)
@@ -312,8 +323,8 @@ func minimum[T any](field reflect.StructField, parse func(string) (T, error)) T 
 
 func parseInt(text string) (int64, error) { return strconv.ParseInt(text, 10, 64) }
 
-// readTree decodes JSON into maps, lists and scalars; null is the same as absent. Two fields of
-// the same name are an error, since one of them would silently win.
+// readTree decodes JSON into maps, lists and scalars; null is the same as absent. Two fields of the
+// same name are an error, since one of them would silently win.
 func readTree(data []byte) (any, error) {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
@@ -370,8 +381,8 @@ func readValue(decoder *json.Decoder, path string) (any, error) {
 	return token, nil
 }
 
-// hasSecondDocument looks for a document separator behind the first content. The YAML library
-// would read the first document and ignore the rest.
+// hasSecondDocument looks for a document separator behind the first content. The YAML library would
+// read the first document and ignore the rest.
 func hasSecondDocument(data []byte) bool {
 	content := false
 	for line := range strings.Lines(string(data)) {

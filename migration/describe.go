@@ -1,8 +1,8 @@
 package migration
 
-// descriptions say in a few sentences what each field of a plan is for. They are what editors
-// show beside a field (docs/plan.schema.json); docs/plan.md adds the reasons. The paths are those
-// of Problem.Field. A test holds them to the fields that there are.
+// descriptions say in a few sentences what each field of a plan is for. They are what editors show
+// beside a field (docs/plan.schema.json); docs/plan.md adds the reasons. The paths are those of
+// Problem.Field. A test holds them to the fields that there are.
 var descriptions = map[string]string{
 	"name": "Names the migration: its workflow id is migration/NAME. Up to 63 lower-case letters, digits and " +
 		"hyphens.",

@@ -19,7 +19,8 @@ func TestThePlanReferenceIsComplete(t *testing.T) {
 		for i := range shape.NumField() {
 			field := shape.Field(i)
 			name := join(path, fieldName(field))
-			require.NotEqual(t, field.Type.Kind() != reflect.Struct, field.Tag.Get("example") == "", "%s has no example for errors", name)
+			require.NotEqual(t, field.Type.Kind() != reflect.Struct, field.Tag.Get("example") == "",
+				"%s has no example for errors", name)
 			if field.Type.Kind() == reflect.Struct {
 				walk(name, field.Type)
 				continue
@@ -42,7 +43,8 @@ func TestThePlanReferenceIsComplete(t *testing.T) {
 // What errors, status and troubleshooting say of an error type goes together.
 func TestEveryErrorTypeHasARemedy(t *testing.T) {
 	for _, errorType := range []ErrorType{
-		ErrorPreflight, ErrorUnauthorized, ErrorSecret, ErrorMissing, ErrorSnapshotFailed, ErrorSnapshotUnusable, ErrorRepository,
+		ErrorPreflight, ErrorUnauthorized, ErrorSecret, ErrorMissing, ErrorSnapshotFailed, ErrorSnapshotUnusable,
+		ErrorRepository,
 		ErrorTargetWritten, ErrorRestoreFailed, ErrorNoStandstill, ErrorVerification, ErrorWebhook,
 	} {
 		require.NotEqual(t, ErrorType("").Remedy(), errorType.Remedy(), errorType)

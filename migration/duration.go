@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// Duration is a time.Duration that reads and prints like "30s" or "1h30m" in
-// plans, statuses and reports. A bare JSON number is refused: nobody means
-// nanoseconds when they write 30.
+// Duration is a time.Duration that reads and prints like "30s" or "1h30m" in plans, statuses and
+// reports. A bare JSON number is refused: nobody means nanoseconds when they write 30.
 type Duration time.Duration
 
 // Std is the value as a time.Duration.

@@ -6,8 +6,8 @@ import "strings"
 // retry of Temporal's fixes what went wrong; everything else they leave to Temporal's retries.
 type ErrorType string
 
-// The error types. ErrorInvalidPlan and ErrorAborted end the workflow, every other one parks it until
-// retry or abort.
+// The error types. ErrorInvalidPlan and ErrorAborted end the workflow, every other one parks it
+// until retry or abort.
 const (
 	ErrorInvalidPlan ErrorType = "InvalidPlan"
 	ErrorAborted     ErrorType = "Aborted"
@@ -25,8 +25,8 @@ const (
 	// ErrorSnapshotFailed: the snapshot ended PARTIAL or FAILED, or covers other indices than it
 	// should. The next attempt takes a new one.
 	ErrorSnapshotFailed ErrorType = "SnapshotFailed"
-	// ErrorSnapshotUnusable: the snapshot was complete and is not any more, because it was deleted or
-	// blobs of it vanished. The next attempt takes a new one.
+	// ErrorSnapshotUnusable: the snapshot was complete and is not any more, because it was deleted
+	// or blobs of it vanished. The next attempt takes a new one.
 	ErrorSnapshotUnusable ErrorType = "SnapshotUnusable"
 	// ErrorRepository: the repository in OSS is not what the migration left there, or the one in S3
 	// holds what no repository should.
@@ -43,14 +43,14 @@ const (
 	ErrorWebhook ErrorType = "WebhookRefused"
 )
 
-// TakesNewSnapshot tells whether a retry after this error begins with a new snapshot instead of with
-// the step that failed.
+// TakesNewSnapshot tells whether a retry after this error begins with a new snapshot instead of
+// with the step that failed.
 func (t ErrorType) TakesNewSnapshot() bool {
 	return t == ErrorSnapshotFailed || t == ErrorSnapshotUnusable
 }
 
-// remedy is what helps against an error, in sentences: fix is what to do first, retry what to send then,
-// and abort what an abort offers instead.
+// remedy is what helps against an error, in sentences: fix is what to do first, retry what to send
+// then, and abort what an abort offers instead.
 type remedy struct{ fix, retry, abort string }
 
 var remedies = map[ErrorType]remedy{

@@ -7,8 +7,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// A plan is YAML or JSON. What it leaves out gets a default; what it must not leave out, or gets wrong, is
-// listed field by field.
+// A plan is YAML or JSON. What it leaves out gets a default; what it must not leave out, or gets
+// wrong, is listed field by field.
 func ExampleDecode() {
 	const text = `
 name: movies

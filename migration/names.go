@@ -6,38 +6,37 @@ import (
 	"strings"
 )
 
-// WorkflowType is the name under which the migration workflow is registered
-// and started, from the starter, the Temporal UI, temporal or tctl.
+// WorkflowType is the name under which the migration workflow is registered and started, from the
+// starter, the Temporal UI, temporal or tctl.
 const WorkflowType = "Migration"
 
 const (
 	// TaskQueue has the workflow and every activity but the copies.
 	TaskQueue = "snapferry"
-	// CopyTaskQueue has the copy activities. So copy workers can be many and stand where the bandwidth
-	// is, and a copy never keeps the removal of a block waiting for a slot.
+	// CopyTaskQueue has the copy activities. So copy workers can be many and stand where the
+	// bandwidth is, and a copy never keeps the removal of a block waiting for a slot.
 	CopyTaskQueue = "snapferry-copy"
 )
 
-// WorkflowID is the one id of a plan's migration: a second start of the same
-// plan meets the first instead of running beside it.
+// WorkflowID is the one id of a plan's migration: a second start of the same plan meets the first
+// instead of running beside it.
 func WorkflowID(planName string) string { return "migration/" + planName }
 
 // The queries that a migration answers.
 const (
 	// QueryStatus answers with a Status.
 	QueryStatus = "status"
-	// QueryBandwidth answers with how many bytes per second each copy activity may
-	// read now, as a number, 0 if there is no limit.
+	// QueryBandwidth answers with how many bytes per second each copy activity may read now, as a
+	// number, 0 if there is no limit.
 	QueryBandwidth = "bandwidth"
 )
 
-// Bandwidth is the signal, and the update of the same name, that sets the limit
-// on all copy activities together; its payload is a BandwidthInput. Unlike a
-// Request it is always possible.
+// Bandwidth is the signal, and the update of the same name, that sets the limit on all copy
+// activities together; its payload is a BandwidthInput. Unlike a Request it is always possible.
 const Bandwidth = "bandwidth"
 
-// BandwidthInput says how much all copy activities together may read, and who
-// asked for it. The text of a rate alone, such as "50MB/s", is legal too.
+// BandwidthInput says how much all copy activities together may read, and who asked for it. The
+// text of a rate alone, such as "50MB/s", is legal too.
 type BandwidthInput struct {
 	// Limit is needed: a signal without payload must not remove a limit.
 	Limit  *ByteRate `json:"limit"`
@@ -55,8 +54,8 @@ func (in BandwidthInput) Problem() string {
 	return in.problem
 }
 
-// UnmarshalJSON never fails, since the SDK would drop the signal with nothing but
-// a worker's log line: see Problem.
+// UnmarshalJSON never fails, since the SDK would drop the signal with nothing but a worker's log
+// line: see Problem.
 func (in *BandwidthInput) UnmarshalJSON(data []byte) error {
 	type plain BandwidthInput
 	*in = BandwidthInput{}
@@ -75,9 +74,9 @@ func (in *BandwidthInput) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// Request is what a person asks of a running migration. Each exists as a
-// signal, with an optional RequestInput as its payload, and as an update of the
-// same name, which answers whether it was taken.
+// Request is what a person asks of a running migration. Each exists as a signal, with an optional
+// RequestInput as its payload, and as an update of the same name, which answers whether it was
+// taken.
 type Request string
 
 // The requests that a migration understands.
@@ -93,11 +92,14 @@ const (
 
 // Requests lists every request, in the order in which help texts name them.
 func Requests() []Request {
-	return []Request{RequestFreeze, RequestCutover, RequestAbort, RequestPause, RequestResume, RequestRetry, RequestRound}
+	return []Request{
+		RequestFreeze, RequestCutover, RequestAbort, RequestPause, RequestResume, RequestRetry,
+		RequestRound,
+	}
 }
 
-// Description says in a sentence what a request does, for help texts and for
-// `temporal workflow metadata`.
+// Description says in a sentence what a request does, for help texts and for `temporal workflow
+// metadata`.
 func (r Request) Description() string {
 	switch r {
 	case RequestFreeze:
@@ -118,16 +120,16 @@ func (r Request) Description() string {
 	return ""
 }
 
-// RequestInput is the optional payload of a signal or update: who asks, and
-// why. Both are kept in the status and the report.
+// RequestInput is the optional payload of a signal or update: who asks, and why. Both are kept in
+// the status and the report.
 type RequestInput struct {
 	By     string `json:"by,omitempty"`
 	Reason string `json:"reason,omitempty"`
 }
 
-// UnmarshalJSON takes whatever a person typed into the payload: the documented object, or anything else
-// as the reason. The SDK would drop a payload that fails to decode, with nothing but a line in a worker's
-// log, and a freeze or an abort must not get lost because a brace is missing.
+// UnmarshalJSON takes whatever a person typed into the payload: the documented object, or anything
+// else as the reason. The SDK would drop a payload that fails to decode, with nothing but a line in
+// a worker's log, and a freeze or an abort must not get lost because a brace is missing.
 func (in *RequestInput) UnmarshalJSON(data []byte) error {
 	type plain RequestInput
 	*in = RequestInput{}

@@ -6,9 +6,9 @@ import (
 	"strconv"
 )
 
-// ShardRange is a range of a shard's blobs in a delta, in the order of their
-// keys: From inclusive, To exclusive. As text, which keeps requests with
-// thousands of shards small, it is `<index id>/<shard>:<from>-<to>`.
+// ShardRange is a range of a shard's blobs in a delta, in the order of their keys: From inclusive,
+// To exclusive. As text, which keeps requests with thousands of shards small, it is `<index
+// id>/<shard>:<from>-<to>`.
 type ShardRange struct {
 	IndexID  string
 	Shard    int
@@ -35,9 +35,9 @@ func (r *ShardRange) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Digest is a sum of hashes of 64 bits, modulo 2^64: the order of what it sums
-// up plays no role, and sums can be summed. As text it is in hexadecimal, since
-// JSON's numbers are exact to 53 bits only.
+// Digest is a sum of hashes of 64 bits, modulo 2^64: the order of what it sums up plays no role,
+// and sums can be summed. As text it is in hexadecimal, since JSON's numbers are exact to 53 bits
+// only.
 type Digest uint64
 
 // MarshalText writes the form that UnmarshalText reads.

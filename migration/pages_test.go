@@ -10,10 +10,14 @@ import (
 )
 
 func TestPagesAsText(t *testing.T) {
-	page := migration.CopyPage{Shards: []migration.ShardRange{{IndexID: "gCFnl0ZYR4KbKGLA22rnjw", Shard: 3, From: 500, To: 1000}}, Blobs: 500, Bytes: 1 << 40}
+	page := migration.CopyPage{Shards: []migration.ShardRange{{
+		IndexID: "gCFnl0ZYR4KbKGLA22rnjw", Shard: 3, From: 500,
+		To: 1000,
+	}}, Blobs: 500, Bytes: 1 << 40}
 	text, err := json.Marshal(page)
 	require.NoError(t, err)
-	require.JSONEq(t, `{"shards":["gCFnl0ZYR4KbKGLA22rnjw/3:500-1000"],"blobs":500,"bytes":1099511627776}`, string(text))
+	require.JSONEq(t, `{"shards":["gCFnl0ZYR4KbKGLA22rnjw/3:500-1000"],"blobs":500,"bytes":1099511627776}`,
+		string(text))
 	var back migration.CopyPage
 	require.NoError(t, json.Unmarshal(text, &back))
 	require.Equal(t, page, back)

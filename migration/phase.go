@@ -3,8 +3,9 @@ package migration
 // Phase is where a migration stands.
 type Phase string
 
-// The phases in their usual order. In makeReady, which freeze leads to, writes are not blocked yet. When
-// freeze.maxDuration passes without a cutover, thaw removes the block and leads back to rounds.
+// The phases in their usual order. In makeReady, which freeze leads to, writes are not blocked yet.
+// When freeze.maxDuration passes without a cutover, thaw removes the block and leads back to
+// rounds.
 const (
 	PhasePreflight    Phase = "preflight"
 	PhasePrepare      Phase = "prepare"
@@ -18,16 +19,16 @@ const (
 	PhaseCutover      Phase = "cutover"
 	PhaseThaw         Phase = "thaw"
 	PhaseAborting     Phase = "aborting"
-	// PhaseRehearse and PhaseCleanUp are a rehearsal's. After makeReady it does what a migration does in
-	// the frozen window, while writes go on. Then it removes all that it has made.
+	// PhaseRehearse and PhaseCleanUp are a rehearsal's. After makeReady it does what a migration
+	// does in the frozen window, while writes go on. Then it removes all that it has made.
 	PhaseRehearse  Phase = "rehearse"
 	PhaseCleanUp   Phase = "cleanUp"
 	PhaseCompleted Phase = "completed"
 	PhaseAborted   Phase = "aborted"
 )
 
-// Frozen tells whether in this phase we block writes to the source and could still remove the block: the
-// frozen window and the wait for cutover.
+// Frozen tells whether in this phase we block writes to the source and could still remove the
+// block: the frozen window and the wait for cutover.
 func (p Phase) Frozen() bool {
 	switch p {
 	case PhaseFreeze, PhaseFinalRound, PhaseVerify, PhaseAwaitCutover:
@@ -39,7 +40,8 @@ func (p Phase) Frozen() bool {
 // Ended tells whether the migration is over.
 func (p Phase) Ended() bool { return p == PhaseCompleted || p == PhaseAborted }
 
-// BeforeFreeze tells whether a freeze can still come. The source takes writes, or will again soon (thaw).
+// BeforeFreeze tells whether a freeze can still come. The source takes writes, or will again soon
+// (thaw).
 func (p Phase) BeforeFreeze() bool {
 	switch p {
 	case PhasePreflight, PhasePrepare, PhaseBaseline, PhaseRounds, PhaseReady, PhaseThaw:
@@ -54,7 +56,8 @@ func (p Phase) CanAbort() bool {
 }
 
 // Judge says what a request means in a phase: taken now, remembered for later, or ignored, with a
-// sentence for the person who sent it. It is the one place that decides, for signals and updates alike.
+// sentence for the person who sent it. It is the one place that decides, for signals and updates
+// alike.
 func Judge(request Request, phase Phase, paused, needsAttention bool) (Verdict, string) {
 	if phase.Ended() {
 		return Ignored, "the migration has ended (" + string(phase) + ")"
@@ -99,7 +102,8 @@ func Judge(request Request, phase Phase, paused, needsAttention bool) (Verdict, 
 	case RequestPause:
 		switch {
 		case phase.Frozen():
-			return Ignored, "a pause would only keep writes blocked for longer. To make the source writable again, send abort"
+			return Ignored, "a pause would only keep writes blocked for longer. To make the source writable again, " +
+				"send abort"
 		case phase == PhaseThaw:
 			return Ignored, "snapferry is removing the write block: a pause would only keep writes blocked for longer"
 		case phase == PhaseCutover:

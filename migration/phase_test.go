@@ -13,7 +13,10 @@ func TestJudge(t *testing.T) {
 		R = Remembered
 		I = Ignored
 	)
-	phases := []Phase{PhasePreflight, PhasePrepare, PhaseBaseline, PhaseRounds, PhaseFreeze, PhaseFinalRound, PhaseVerify, PhaseAwaitCutover, PhaseCutover, PhaseAborting, PhaseCompleted, PhaseAborted}
+	phases := []Phase{
+		PhasePreflight, PhasePrepare, PhaseBaseline, PhaseRounds, PhaseFreeze, PhaseFinalRound,
+		PhaseVerify, PhaseAwaitCutover, PhaseCutover, PhaseAborting, PhaseCompleted, PhaseAborted,
+	}
 	table := map[Request][]Verdict{
 		RequestFreeze:  {R, R, R, T, I, I, I, I, I, I, I, I},
 		RequestCutover: {I, I, I, I, R, R, R, T, I, I, I, I},

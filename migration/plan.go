@@ -75,8 +75,8 @@ type SourceRepository struct {
 	Endpoint string `json:"endpoint,omitempty" example:"s3.amazonaws.com"`
 	// RoleARN is the role that the domain assumes to write snapshots.
 	RoleARN string `json:"roleArn" required:"true" example:"arn:aws:iam::123456789012:role/EsSnapshotRole"`
-	// BasePath is the folder in the bucket, without a leading slash. A token of the run is added, so
-	// that nothing else ever writes there.
+	// BasePath is the folder in the bucket, without a leading slash. A token of the run is added,
+	// so that nothing else ever writes there.
 	BasePath             string `json:"basePath,omitempty" example:"snapferry/movies"`
 	ServerSideEncryption bool   `json:"serverSideEncryption,omitempty" example:"true"`
 	// Settings are more repository settings, passed on unchanged.
@@ -91,16 +91,16 @@ type SourceReader struct {
 	PathStyle bool   `json:"pathStyle,omitempty" example:"true"`
 }
 
-// TargetRepository is the copy of the source repository on OSS, which the
-// target reads. It is always registered with readonly: true.
+// TargetRepository is the copy of the source repository on OSS, which the target reads. It is
+// always registered with readonly: true.
 type TargetRepository struct {
 	Bucket string `json:"bucket" required:"true" example:"shop-es-migration-sg"`
 	// Region of the bucket, without oss-: for signatures of version 4 and to create the bucket.
 	Region string `json:"region" required:"true" example:"ap-southeast-1"`
 	// Endpoint is OSS as the target cluster reaches it: usually the internal one.
 	Endpoint string `json:"endpoint" required:"true" example:"http://oss-ap-southeast-1-internal.aliyuncs.com"`
-	// AccessKeyID and SecretAccessKey are the key with which the cluster reads OSS. Elasticsearch 5.x
-	// shows it to anyone who may read _snapshot. Use a key that can only read this bucket, and
+	// AccessKeyID and SecretAccessKey are the key with which the cluster reads OSS. Elasticsearch
+	// 5.x shows it to anyone who may read _snapshot. Use a key that can only read this bucket, and
 	// delete it after the migration.
 	AccessKeyID     SecretRef `json:"accessKeyId" required:"true" example:"env:OSS_CLUSTER_ACCESS_KEY_ID"`
 	SecretAccessKey SecretRef `json:"secretAccessKey" required:"true" example:"env:OSS_CLUSTER_ACCESS_KEY_SECRET"`
@@ -150,22 +150,22 @@ type Copy struct {
 
 // Freeze says how writes are stopped.
 type Freeze struct {
-	// MaxDuration is the dead man's switch: without a cutover within this time, the block is removed
-	// and the rounds go on.
+	// MaxDuration is the dead man's switch: without a cutover within this time, the block is
+	// removed and the rounds go on.
 	MaxDuration Duration `json:"maxDuration,omitempty" min:"10s" example:"2h"`
 	// StandstillTimeout is how long the write counters may still move after the block before the
 	// migration needs attention.
 	StandstillTimeout Duration `json:"standstillTimeout,omitempty" min:"1s" example:"2m"`
-	// SlotWait is how long the block may wait for a good moment: no snapshot runs on either cluster,
-	// and no automatic one is due within the predicted window.
+	// SlotWait is how long the block may wait for a good moment: no snapshot runs on either
+	// cluster, and no automatic one is due within the predicted window.
 	SlotWait Duration `json:"slotWait,omitempty" min:"1s" example:"1h"`
 	// HotRound says whether one more round runs right before the block.
 	HotRound string `json:"hotRound,omitempty" enum:"auto,always,never" example:"auto"`
 	// HotRoundAbove is for auto: a hot round runs if copying what was written since the last round
 	// is predicted to take longer.
 	HotRoundAbove Duration `json:"hotRoundAbove,omitempty" min:"1s" example:"10s"`
-	// Auto freezes without a person as soon as the predicted window is as short as rounds.until.
-	// It does so once. After a window without a cutover only a person freezes.
+	// Auto freezes without a person as soon as the predicted window is as short as rounds.until. It
+	// does so once. After a window without a cutover only a person freezes.
 	Auto bool `json:"auto,omitempty" example:"false"`
 }
 
@@ -175,7 +175,8 @@ type Restore struct {
 	Replicas int `json:"replicas,omitempty" min:"0" example:"0"`
 	// ExcludeAliases leaves the source's aliases behind.
 	ExcludeAliases bool `json:"excludeAliases,omitempty" example:"true"`
-	// IgnoreSettings are index settings that are not restored. Blocks and allocation rules never are.
+	// IgnoreSettings are index settings that are not restored. Blocks and allocation rules never
+	// are.
 	IgnoreSettings []string `json:"ignoreSettings,omitempty" example:"[\"index.opendistro.*\"]"`
 }
 

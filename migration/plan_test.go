@@ -68,49 +68,149 @@ func TestAPlanSurvivesTheWayToTheWorkflowAndBack(t *testing.T) {
 // Each row changes one line of a good plan. The error must name the field and say what to write.
 func TestDecodeRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ replace, with, says string }{
-		"unknown field":     {"region: ap-southeast-1", "regoin: ap-southeast-1", "source.repository.regoin is not a field of a plan; did you mean source.repository.region?"},
+		"unknown field": {
+			"region: ap-southeast-1", "regoin: ap-southeast-1",
+			"source.repository.regoin is not a field of a plan; did you mean source.repository.region?",
+		},
 		"unknown top field": {"indices:", "indexes:", "indexes is not a field of a plan; did you mean indices?"},
-		"missing field":     {"    roleArn: arn:aws:iam::123456789012:role/Snap\n", "", "source.repository.roleArn is missing; for example roleArn: arn:aws:iam::"},
+		"missing field": {
+			"    roleArn: arn:aws:iam::123456789012:role/Snap\n", "",
+			"source.repository.roleArn is missing; for example roleArn: arn:aws:iam::",
+		},
 		"missing in an object": {"    writer:\n      endpoint: https://oss.example.com\n      accessKeyId: " +
 			"env:C\n      accessKeySecret: env:D\n", "", "target.repository.writer.endpoint is missing"},
-		"number for a string":    {"bucket: from-bucket", "bucket: 7", "source.repository.bucket (7) must be a string; for example bucket: shop-es-migration"},
-		"string for a list":      {`indices: [movies, "logs-*"]`, "indices: movies", `indices ("movies") must be a list; for example indices: [movies`},
-		"number in a list":       {`indices: [movies, "logs-*"]`, "indices: [movies, 7]", "indices[1] (7) must be a string"},
-		"no index":               {`indices: [movies, "logs-*"]`, "indices: []", "indices is empty"},
-		"comma in an index":      {`indices: [movies, "logs-*"]`, `indices: ["a,b"]`, "indices[0] (a,b) is not an index name or pattern"},
-		"index twice":            {`indices: [movies, "logs-*"]`, "indices: [movies, movies]", "indices[1] (movies) is listed twice"},
-		"dot pattern":            {`indices: [movies, "logs-*"]`, `indices: [".kib*"]`, "indices[0] (.kib*) is a pattern for internal indices"},
-		"bucket with a scheme":   {"bucket: from-bucket", "bucket: s3://from", "source.repository.bucket (s3://from) is not an S3 bucket name"},
-		"OSS bucket with a dot":  {"bucket: to-bucket", "bucket: to.bucket", "target.repository.bucket (to.bucket) is not an OSS bucket name"},
-		"region with oss-":       {"region: ap-southeast-1\n    endpoint", "region: oss ap\n    endpoint", "target.repository.region (oss ap) is not an Alibaba Cloud region"},
-		"role that is none":      {"arn:aws:iam::123456789012:role/Snap", "Snap", "source.repository.roleArn (Snap) is not the ARN of an IAM role"},
-		"leading slash":          {"    region: ap-southeast-1\n    roleArn", "    region: ap-southeast-1\n    basePath: /a\n    roleArn", "source.repository.basePath (/a) is not a usable folder"},
-		"dots in a path":         {"    region: ap-southeast-1\n    roleArn", "    region: ap-southeast-1\n    basePath: a/../b\n    roleArn", "source.repository.basePath (a/../b) is not a usable folder"},
-		"endpoint without http":  {"http://es.example.com:9200", "es.example.com:9200", "target.endpoint must be a URL that begins with http:// or https://"},
-		"endpoint with a path":   {"http://es.example.com:9200", "http://es.example.com:9200/es", "target.endpoint (http://es.example.com:9200/es) must have nothing after the host and port"},
-		"unknown auth":           {"{user: elastic,", "{type: digest, user: elastic,", "target.auth.type (digest) is not an allowed value; use one of sigv4, basic, none"},
-		"basic without a user":   {"{user: elastic, ", "{", "target.auth.user is missing"},
-		"name with spaces":       {"name: movies", "name: My Movies", "name (My Movies) is not a valid name"},
-		"own repository setting": {"    region: ap-southeast-1\n    roleArn", "    region: ap-southeast-1\n    settings: {base_path: x}\n    roleArn", "source.repository.settings.base_path is a setting of snapferry's own"},
-		"duration without unit":  {"indices:", "rounds: {interval: 30}\nindices:", "rounds.interval (30) must be a duration: a string with a unit; for example interval: 15m"},
-		"duration too short":     {"indices:", "rounds: {interval: 10ms}\nindices:", `rounds.interval ("10ms") must be at least 1s; for example interval: 15m`},
-		"an explicit zero":       {"indices:", "freeze: {maxDuration: 0s}\nindices:", `freeze.maxDuration ("0s") must be at least 10s`},
-		"a negative number":      {"indices:", "restore: {replicas: -1}\nindices:", "restore.replicas (-1) must be at least 0"},
-		"longer than a month":    {"indices:", "rounds: {interval: 10000h}\nindices:", "rounds.interval (10000h) must be at most 720h"},
-		"standstill too long": {"indices:", "freeze: {maxDuration: 1m, standstillTimeout: 2m}\nindices:",
+		"number for a string": {
+			"bucket: from-bucket", "bucket: 7",
+			"source.repository.bucket (7) must be a string; for example bucket: shop-es-migration",
+		},
+		"string for a list": {
+			`indices: [movies, "logs-*"]`, "indices: movies",
+			`indices ("movies") must be a list; for example indices: [movies`,
+		},
+		"number in a list": {
+			`indices: [movies, "logs-*"]`, "indices: [movies, 7]",
+			"indices[1] (7) must be a string",
+		},
+		"no index": {`indices: [movies, "logs-*"]`, "indices: []", "indices is empty"},
+		"comma in an index": {
+			`indices: [movies, "logs-*"]`, `indices: ["a,b"]`,
+			"indices[0] (a,b) is not an index name or pattern",
+		},
+		"index twice": {
+			`indices: [movies, "logs-*"]`, "indices: [movies, movies]",
+			"indices[1] (movies) is listed twice",
+		},
+		"dot pattern": {
+			`indices: [movies, "logs-*"]`, `indices: [".kib*"]`,
+			"indices[0] (.kib*) is a pattern for internal indices",
+		},
+		"bucket with a scheme": {
+			"bucket: from-bucket", "bucket: s3://from",
+			"source.repository.bucket (s3://from) is not an S3 bucket name",
+		},
+		"OSS bucket with a dot": {
+			"bucket: to-bucket", "bucket: to.bucket",
+			"target.repository.bucket (to.bucket) is not an OSS bucket name",
+		},
+		"region with oss-": {
+			"region: ap-southeast-1\n    endpoint", "region: oss ap\n    endpoint",
+			"target.repository.region (oss ap) is not an Alibaba Cloud region",
+		},
+		"role that is none": {
+			"arn:aws:iam::123456789012:role/Snap", "Snap",
+			"source.repository.roleArn (Snap) is not the ARN of an IAM role",
+		},
+		"leading slash": {
+			"    region: ap-southeast-1\n    roleArn",
+			"    region: ap-southeast-1\n    basePath: /a\n    roleArn",
+			"source.repository.basePath (/a) is not a usable folder",
+		},
+		"dots in a path": {
+			"    region: ap-southeast-1\n    roleArn",
+			"    region: ap-southeast-1\n    basePath: a/../b\n    roleArn",
+			"source.repository.basePath (a/../b) is not a usable folder",
+		},
+		"endpoint without http": {
+			"http://es.example.com:9200", "es.example.com:9200",
+			"target.endpoint must be a URL that begins with http:// or https://",
+		},
+		"endpoint with a path": {
+			"http://es.example.com:9200", "http://es.example.com:9200/es",
+			"target.endpoint (http://es.example.com:9200/es) must have nothing after the host and port",
+		},
+		"unknown auth": {
+			"{user: elastic,", "{type: digest, user: elastic,",
+			"target.auth.type (digest) is not an allowed value; use one of sigv4, basic, none",
+		},
+		"basic without a user": {"{user: elastic, ", "{", "target.auth.user is missing"},
+		"name with spaces":     {"name: movies", "name: My Movies", "name (My Movies) is not a valid name"},
+		"own repository setting": {
+			"    region: ap-southeast-1\n    roleArn",
+			"    region: ap-southeast-1\n    settings: {base_path: x}\n    roleArn",
+			"source.repository.settings.base_path is a setting of snapferry's own",
+		},
+		"duration without unit": {
+			"indices:", "rounds: {interval: 30}\nindices:",
+			"rounds.interval (30) must be a duration: a string with a unit; for example interval: 15m",
+		},
+		"duration too short": {
+			"indices:", "rounds: {interval: 10ms}\nindices:",
+			`rounds.interval ("10ms") must be at least 1s; for example interval: 15m`,
+		},
+		"an explicit zero": {
+			"indices:", "freeze: {maxDuration: 0s}\nindices:",
+			`freeze.maxDuration ("0s") must be at least 10s`,
+		},
+		"a negative number": {
+			"indices:", "restore: {replicas: -1}\nindices:",
+			"restore.replicas (-1) must be at least 0",
+		},
+		"longer than a month": {
+			"indices:", "rounds: {interval: 10000h}\nindices:",
+			"rounds.interval (10000h) must be at most 720h",
+		},
+		"standstill too long": {
+			"indices:", "freeze: {maxDuration: 1m, standstillTimeout: 2m}\nindices:",
 			"freeze.standstillTimeout (2m) must be less than freeze.maxDuration (1m); for example " +
-				"standstillTimeout: 30s"},
-		"a port that is none":    {"http://es.example.com:9200", "http://es.example.com:99999", "target.endpoint (http://es.example.com:99999) has no valid host and port"},
-		"a setting with a key":   {"    region: ap-southeast-1\n    roleArn", "    region: ap-southeast-1\n    settings: {client.default.secret_key: x}\n    roleArn", "source.repository.settings.client.default.secret_key looks like a secret"},
-		"a webhook with a query": {"indices:", "cutover: {webhook: {url: \"https://h.example.com/?token=x\"}}\nindices:", "cutover.webhook.url must have no query and no fragment"},
-		"sigv4 without a region": {"{user: elastic, password: env:TARGET_PASSWORD}", "{type: sigv4}", "target.auth.region is missing"},
-		"control characters":     {`indices: [movies, "logs-*"]`, `indices: ["a\u00a0b"]`, "is not an index name or pattern"},
-		"two documents":          {"indices:", "---\nindices:", "contains more than one YAML document"},
-		"a field twice":          {"indices:", "name: again\nindices:", "already set"},
-		"concurrency":            {"indices:", "copy: {concurrency: 1000}\nindices:", "copy.concurrency (1000) must be from 1 to 256"},
-		"fraction":               {"indices:", "copy: {concurrency: 1.5}\nindices:", "copy.concurrency (1.5) must be a whole number"},
-		"checksum":               {"indices:", "verify: {checksum: md5}\nindices:", "verify.checksum (md5) is not an allowed value; use one of versions, none"},
-		"no YAML":                {"name: movies", "name: [", "is neither YAML nor JSON"},
+				"standstillTimeout: 30s",
+		},
+		"a port that is none": {
+			"http://es.example.com:9200", "http://es.example.com:99999",
+			"target.endpoint (http://es.example.com:99999) has no valid host and port",
+		},
+		"a setting with a key": {
+			"    region: ap-southeast-1\n    roleArn",
+			"    region: ap-southeast-1\n    settings: {client.default.secret_key: x}\n    roleArn",
+			"source.repository.settings.client.default.secret_key looks like a secret",
+		},
+		"a webhook with a query": {
+			"indices:",
+			"cutover: {webhook: {url: \"https://h.example.com/?token=x\"}}\nindices:",
+			"cutover.webhook.url must have no query and no fragment",
+		},
+		"sigv4 without a region": {
+			"{user: elastic, password: env:TARGET_PASSWORD}", "{type: sigv4}",
+			"target.auth.region is missing",
+		},
+		"control characters": {
+			`indices: [movies, "logs-*"]`, `indices: ["a\u00a0b"]`,
+			"is not an index name or pattern",
+		},
+		"two documents": {"indices:", "---\nindices:", "contains more than one YAML document"},
+		"a field twice": {"indices:", "name: again\nindices:", "already set"},
+		"concurrency": {
+			"indices:", "copy: {concurrency: 1000}\nindices:",
+			"copy.concurrency (1000) must be from 1 to 256",
+		},
+		"fraction": {
+			"indices:", "copy: {concurrency: 1.5}\nindices:",
+			"copy.concurrency (1.5) must be a whole number",
+		},
+		"checksum": {
+			"indices:", "verify: {checksum: md5}\nindices:",
+			"verify.checksum (md5) is not an allowed value; use one of versions, none",
+		},
+		"no YAML": {"name: movies", "name: [", "is neither YAML nor JSON"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := strings.Replace(wholePlan, test.replace, test.with, 1)
@@ -141,7 +241,10 @@ func TestValuesAreJudgedBesideAMistakeInTheShape(t *testing.T) {
 	text = strings.Replace(text, "arn:aws:iam::123456789012:role/Snap", "nonsense", 1)
 	text = strings.Replace(text, "    bucket: to-bucket\n", "", 1) + "rounds: {interval: -5m}\n"
 	_, err := Decode([]byte(text))
-	for _, says := range []string{"name (Films_1)", "source.repository.roleArn (nonsense)", "target.repository.bucket is missing", "rounds.interval"} {
+	for _, says := range []string{
+		"name (Films_1)", "source.repository.roleArn (nonsense)",
+		"target.repository.bucket is missing", "rounds.interval",
+	} {
 		require.ErrorContains(t, err, says)
 	}
 	var invalid *InvalidPlanError
@@ -163,7 +266,8 @@ func TestASecretInThePlanIsNotRepeated(t *testing.T) {
 		require.ErrorContains(t, err, "must be a reference to a secret")
 		require.NotContains(t, err.Error(), planted)
 	}
-	_, err := Decode([]byte(strings.Replace(wholePlan, "http://es.example.com", "http://elastic:"+planted+"@es.example.com", 1)))
+	_, err := Decode([]byte(strings.Replace(wholePlan, "http://es.example.com", "http://elastic:"+planted+
+		"@es.example.com", 1)))
 	require.ErrorContains(t, err, "target.endpoint contains a user or password")
 	require.NotContains(t, err.Error(), planted)
 }
@@ -188,7 +292,10 @@ func TestWhatMayBeASecretIsNotRepeated(t *testing.T) {
 
 // JSON must not bring in what YAML refuses.
 func TestJSONHoldsEachFieldOnce(t *testing.T) {
-	for _, text := range []string{`{"name": "a", "name": "b"}`, `{"freeze": {"maxDuration": "10s", "typo": 1}, "freeze": {}}`, `{"name": "a"} {"name": "b"}`} {
+	for _, text := range []string{
+		`{"name": "a", "name": "b"}`,
+		`{"freeze": {"maxDuration": "10s", "typo": 1}, "freeze": {}}`, `{"name": "a"} {"name": "b"}`,
+	} {
 		_, err := decodeJSON([]byte(text))
 		require.Error(t, err, text)
 		require.NotContains(t, err.Error(), "is missing", "it is the syntax that is wrong")
@@ -199,7 +306,10 @@ func TestJSONHoldsEachFieldOnce(t *testing.T) {
 }
 
 func TestDuration(t *testing.T) {
-	for text, printed := range map[string]string{"30s": "30s", "15m": "15m", "1h": "1h", "90m": "1h30m", "1m30s": "1m30s", "250ms": "250ms", "20m0s": "20m"} {
+	for text, printed := range map[string]string{
+		"30s": "30s", "15m": "15m", "1h": "1h", "90m": "1h30m",
+		"1m30s": "1m30s", "250ms": "250ms", "20m0s": "20m",
+	} {
 		var d Duration
 		require.NoError(t, json.Unmarshal([]byte(`"`+text+`"`), &d))
 		again, err := json.Marshal(d)

@@ -9,8 +9,8 @@ import (
 type Prediction struct {
 	// AtMillis is the epoch time for which it holds.
 	AtMillis int64 `json:"atMillis"`
-	// Writes is how many operations the last round lacks, DeltaBytes how much has probably to be copied for
-	// them.
+	// Writes is how many operations the last round lacks, DeltaBytes how much has probably to be
+	// copied for them.
 	Writes     int64 `json:"writes"`
 	DeltaBytes int64 `json:"deltaBytes"`
 	// Millis is the complete window, as in FrozenWindow.
@@ -51,8 +51,8 @@ const (
 	docsPerMilli      = 40 // read and compared on both clusters
 )
 
-// Predict says what a window will take in which so many operations have to be copied. It knows as much
-// as the rounds have shown: without any, nothing.
+// Predict says what a window will take in which so many operations have to be copied. It knows as
+// much as the rounds have shown: without any, nothing.
 func (m Measured) Predict(writes int64) Prediction {
 	p := Prediction{Writes: writes, DeltaBytes: m.deltaBytes(writes)}
 	time := func(throttled bool, took func(Round) (bytes, millis int64)) int64 {
@@ -72,8 +72,8 @@ func (m Measured) Predict(writes int64) Prediction {
 	return p
 }
 
-// deltaBytes is what so many operations come to, at the rate of the newest
-// rounds in which enough was written; the baseline's documents stand in for them.
+// deltaBytes is what so many operations come to, at the rate of the newest rounds in which enough
+// was written; the baseline's documents stand in for them.
 func (m Measured) deltaBytes(writes int64) int64 {
 	const enough = 3
 	var bytes, operations int64
@@ -103,16 +103,15 @@ func (l line) at(bytes int64) int64 { return int64(math.Round(l.fixed + l.perByt
 
 type point struct{ bytes, millis float64 }
 
-// throttleFree is so little that no throttle slows it down noticeably: at 40 MB/s it takes a tenth of a
-// second.
+// throttleFree is so little that no throttle slows it down noticeably: at 40 MB/s it takes a tenth
+// of a second.
 const throttleFree = 4 << 20
 
-// line fits one part's times. Only rounds with the window's throttles tell how
-// fast the clusters are in it; of the others, the smallest tell what the part
-// takes whatever its size. Without any with the window's throttles all rounds
-// are taken as they are, which predicts too much rather than too little. No byte
-// takes longer than it did in the round that was fastest. throttled says
-// that Elasticsearch's throttles slow the part down where they are not raised.
+// line fits one part's times. Only rounds with the window's throttles tell how fast the clusters
+// are in it; of the others, the smallest tell what the part takes whatever its size. Without any
+// with the window's throttles all rounds are taken as they are, which predicts too much rather than
+// too little. No byte takes longer than it did in the round that was fastest. throttled says that
+// Elasticsearch's throttles slow the part down where they are not raised.
 func (m Measured) line(throttled bool, took func(Round) (bytes, millis int64)) line {
 	var raised, free, gentle, all []point
 	fastest := math.Inf(1)
@@ -141,12 +140,12 @@ func (m Measured) line(throttled bool, took func(Round) (bytes, millis int64)) l
 	return fit(append(raised, free...), fastest)
 }
 
-// raisedGain is how many times as fast a throttled part is at least without its
-// throttle. On 5.5.2 a snapshot was 6 times as fast, a restore 14 times.
+// raisedGain is how many times as fast a throttled part is at least without its throttle. On 5.5.2
+// a snapshot was 6 times as fast, a restore 14 times.
 const raisedGain = 2
 
-// steepestBeside bounds what a byte takes where a single round tells how fast the
-// clusters are: a larger one took as long as it did although it was throttled.
+// steepestBeside bounds what a byte takes where a single round tells how fast the clusters are: a
+// larger one took as long as it did although it was throttled.
 func steepestBeside(p point, larger []point) float64 {
 	steepest := math.Inf(1)
 	for _, other := range larger {
@@ -158,8 +157,8 @@ func steepestBeside(p point, larger []point) float64 {
 	return steepest
 }
 
-// fit is the line of the least squares that neither begins nor leads below zero,
-// and is nowhere steeper than steepest.
+// fit is the line of the least squares that neither begins nor leads below zero, and is nowhere
+// steeper than steepest.
 func fit(points []point, steepest float64) line {
 	if len(points) == 0 {
 		return line{}

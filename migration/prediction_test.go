@@ -8,12 +8,15 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// rounds of a cluster that takes so many milliseconds whatever a snapshot holds,
-// and so many bytes a millisecond: throttled at first, then not.
+// rounds of a cluster that takes so many milliseconds whatever a snapshot holds, and so many bytes
+// a millisecond: throttled at first, then not.
 func predictable(fixed, slow, fast int64) []migration.Round {
 	round := func(kind string, writes, bytes, perMilli int64, lifted bool) migration.Round {
 		took := fixed + bytes/perMilli
-		return migration.Round{Kind: kind, Writes: writes, BytesCopied: bytes, SnapshotMillis: took, CopyMillis: took / 2, RestoreMillis: took, Lifted: lifted, Docs: 1_000_000}
+		return migration.Round{
+			Kind: kind, Writes: writes, BytesCopied: bytes, SnapshotMillis: took,
+			CopyMillis: took / 2, RestoreMillis: took, Lifted: lifted, Docs: 1_000_000,
+		}
 	}
 	return []migration.Round{
 		round(migration.RoundBaseline, 0, 1_000_000_000, slow, false),
@@ -46,8 +49,12 @@ func TestPredictWithLittleToGoBy(t *testing.T) {
 	require.Equal(t, int64(10_000_000), baseline.DeltaBytes, "a kilobyte a document")
 	require.Positive(t, baseline.SnapshotMillis)
 
-	// A round with next to nothing in it says little of how fast bytes go: not slower than in the baseline.
-	small := migration.Round{Kind: migration.RoundIncremental, Writes: 1, BytesCopied: 1000, SnapshotMillis: 500, Lifted: true}
+	// A round with next to nothing in it says little of how fast bytes go: not slower than in the
+	// baseline.
+	small := migration.Round{
+		Kind: migration.RoundIncremental, Writes: 1, BytesCopied: 1000, SnapshotMillis: 500,
+		Lifted: true,
+	}
 	p := migration.Measured{Rounds: []migration.Round{all[0], small}}.Predict(100_000)
 	require.LessOrEqual(t, p.SnapshotMillis, p.DeltaBytes/39_000+500)
 
@@ -72,12 +79,19 @@ func TestPredictTakesTheLastWindowsBlockAndVerification(t *testing.T) {
 	require.Equal(t, []int64{11, 22, 33}, []int64{p.BlockMillis, p.VerifyMillis, p.Millis})
 }
 
-// A baseline and one round, as measured on 5.5.2 with 20 ms to S3 and OSS: most of each part is requests in a row, which a
-// single point doesn't tell from bytes. The larger round does, throttled or not.
+// A baseline and one round, as measured on 5.5.2 with 20 ms to S3 and OSS: most of each part is
+// requests in a row, which a single point doesn't tell from bytes. The larger round does, throttled
+// or not.
 func TestALargerRoundTellsWhatGrowsWithTheBytes(t *testing.T) {
 	m := migration.Measured{Rounds: []migration.Round{
-		{Kind: migration.RoundBaseline, Docs: 3226, BytesCopied: 105_468_869, SnapshotMillis: 4100, CopyMillis: 606, RestoreMillis: 3936},
-		{Kind: migration.RoundIncremental, Writes: 548, BytesCopied: 18_278_036, SnapshotMillis: 2376, CopyMillis: 415, RestoreMillis: 1383, Lifted: true},
+		{
+			Kind: migration.RoundBaseline, Docs: 3226, BytesCopied: 105_468_869, SnapshotMillis: 4100, CopyMillis: 606,
+			RestoreMillis: 3936,
+		},
+		{
+			Kind: migration.RoundIncremental, Writes: 548, BytesCopied: 18_278_036, SnapshotMillis: 2376, CopyMillis: 415,
+			RestoreMillis: 1383, Lifted: true,
+		},
 	}}
 	const window = 4584 // with the block, for 1,613 operations
 	p := m.Predict(1613)

@@ -33,13 +33,17 @@ func TestThrowAwayNames(t *testing.T) {
 
 	run.Plan.Rehearsal = true
 	pattern, replacement = run.RestoreRename()
-	for _, name := range []string{"logs", ".kibana", "logs-2026.01.01", "a$b", "snapferry-rehearsal-0f3c9a71-logs", "größe", strings.Repeat("n", 200)} {
+	for _, name := range []string{
+		"logs", ".kibana", "logs-2026.01.01", "a$b", "snapferry-rehearsal-0f3c9a71-logs",
+		"größe", strings.Repeat("n", 200),
+	} {
 		renamed := run.TargetIndex(name)
 		require.Equal(t, name, run.SourceIndex(renamed))
 		require.Equal(t, strings.ToLower(renamed), renamed)
 		require.NotContains(t, "_-+.", renamed[:1])
 		// Elasticsearch renames with Java's replaceAll, of which this is the same in Go's words.
-		require.Equal(t, renamed, regexp.MustCompile(pattern).ReplaceAllString(name, strings.ReplaceAll(replacement, "$1", "${1}")))
+		require.Equal(t, renamed, regexp.MustCompile(pattern).ReplaceAllString(name,
+			strings.ReplaceAll(replacement, "$1", "${1}")))
 	}
 }
 
@@ -50,8 +54,10 @@ func TestARehearsalRestoresNoAliases(t *testing.T) {
 }
 
 var everyPhase = []migration.Phase{
-	migration.PhasePreflight, migration.PhasePrepare, migration.PhaseBaseline, migration.PhaseRounds, migration.PhaseReady,
-	migration.PhaseRehearse, migration.PhaseCleanUp, migration.PhaseAborting, migration.PhaseCompleted, migration.PhaseAborted,
+	migration.PhasePreflight, migration.PhasePrepare, migration.PhaseBaseline, migration.PhaseRounds,
+	migration.PhaseReady,
+	migration.PhaseRehearse, migration.PhaseCleanUp, migration.PhaseAborting, migration.PhaseCompleted,
+	migration.PhaseAborted,
 }
 
 func TestRequestsToARehearsal(t *testing.T) {
@@ -64,7 +70,8 @@ func TestRequestsToARehearsal(t *testing.T) {
 			require.NotEqual(t, migration.Remembered, verdict, "nothing comes later in a rehearsal")
 			taken := busy && (request == migration.RequestAbort || request == migration.RequestPause)
 			require.Equal(t, taken, verdict == migration.Taken, "%s in %s: %s", request, phase, why)
-			if busy && (request == migration.RequestFreeze || request == migration.RequestCutover || request == migration.RequestRound) {
+			if busy && (request == migration.RequestFreeze || request == migration.RequestCutover ||
+				request == migration.RequestRound) {
 				require.Contains(t, why, "this is a rehearsal")
 			}
 		}

@@ -15,13 +15,13 @@ type Report struct {
 	// StartedMillis and EndedMillis are epoch milliseconds.
 	StartedMillis int64 `json:"startedMillis"`
 	EndedMillis   int64 `json:"endedMillis"`
-	// Rounds lists the baseline, each incremental round and the final one; of very
-	// many, RoundsOmitted after the baseline are left out.
+	// Rounds lists the baseline, each incremental round and the final one; of very many,
+	// RoundsOmitted after the baseline are left out.
 	Rounds        []Round       `json:"rounds"`
 	RoundsOmitted int           `json:"roundsOmitted,omitempty"`
 	Indices       []IndexResult `json:"indices"`
-	// FrozenWindow is the last one; earlier ones, ended by the dead man's switch,
-	// stand in Warnings.
+	// FrozenWindow is the last one; earlier ones, ended by the dead man's switch, stand in
+	// Warnings.
 	FrozenWindow *FrozenWindow `json:"frozenWindow,omitempty"`
 	// Prediction is what was predicted of it right before the block.
 	Prediction *Prediction `json:"prediction,omitempty"`
@@ -48,8 +48,8 @@ const (
 	RoundRehearsed = "rehearsed"
 )
 
-// Round is what one round did. Times are epoch milliseconds as Elasticsearch
-// reports them, durations milliseconds as the workflow saw them.
+// Round is what one round did. Times are epoch milliseconds as Elasticsearch reports them,
+// durations milliseconds as the workflow saw them.
 type Round struct {
 	Number  int    `json:"number"`
 	Kind    string `json:"kind"`
@@ -61,27 +61,27 @@ type Round struct {
 	EndTimeMillis   int64  `json:"endTimeMillis"`
 	BlobsCopied     int64  `json:"blobsCopied"`
 	BytesCopied     int64  `json:"bytesCopied"`
-	// BlobsStreamed and BytesStreamed are those of them that were copied while the snapshot still ran.
+	// BlobsStreamed and BytesStreamed are those of them that were copied while the snapshot still
+	// ran.
 	BlobsStreamed int64 `json:"blobsStreamed,omitempty"`
 	BytesStreamed int64 `json:"bytesStreamed,omitempty"`
-	// BlobsSkipped and BytesSkipped are those of the snapshot that the target
-	// repository held already.
+	// BlobsSkipped and BytesSkipped are those of the snapshot that the target repository held
+	// already.
 	BlobsSkipped int64 `json:"blobsSkipped"`
 	BytesSkipped int64 `json:"bytesSkipped"`
-	// Generation is the N of the root index-N that was published, -1 if the source
-	// runs Elasticsearch 2.x, whose root has none.
+	// Generation is the N of the root index-N that was published, -1 if the source runs
+	// Elasticsearch 2.x, whose root has none.
 	Generation     int64 `json:"generation"`
 	SnapshotMillis int64 `json:"snapshotMillis"`
 	CopyMillis     int64 `json:"copyMillis"`
 	RestoreMillis  int64 `json:"restoreMillis"`
-	// BytesRestored and BytesReused split what the target's shards hold by whether the restore read it
-	// from the repository or found it there.
+	// BytesRestored and BytesReused split what the target's shards hold by whether the restore read
+	// it from the repository or found it there.
 	BytesRestored int64 `json:"bytesRestored"`
 	BytesReused   int64 `json:"bytesReused"`
 	Docs          int64 `json:"docs"`
 	Indices       int   `json:"indices"`
-	// Writes counts the operations on the source between the last round's
-	// snapshot and this one.
+	// Writes counts the operations on the source between the last round's snapshot and this one.
 	Writes int64 `json:"writes"`
 	// Lifted says that the clusters' throttles were raised to those of the window.
 	Lifted bool `json:"lifted,omitempty"`
@@ -92,22 +92,22 @@ type IndexResult struct {
 	Name       string `json:"name"`
 	SourceDocs int64  `json:"sourceDocs"`
 	TargetDocs int64  `json:"targetDocs"`
-	// Equal means: the same number of documents, in each shard and in all, and,
-	// unless verify.checksum is none, the same order-independent checksum over
-	// type, id, routing and version.
+	// Equal means: the same number of documents, in each shard and in all, and, unless
+	// verify.checksum is none, the same order-independent checksum over type, id, routing and
+	// version.
 	Equal bool `json:"equal"`
-	// Moved says, in a rehearsal, that the source took writes since its snapshot,
-	// so that nothing follows from a difference.
+	// Moved says, in a rehearsal, that the source took writes since its snapshot, so that nothing
+	// follows from a difference.
 	Moved bool `json:"moved,omitempty"`
 	// Checksum is the source's, in hexadecimal; empty without one.
 	Checksum string `json:"checksum,omitempty"`
-	// Differences are sentences: what makes it unequal, and what differs in
-	// settings, mappings and aliases.
+	// Differences are sentences: what makes it unequal, and what differs in settings, mappings and
+	// aliases.
 	Differences []string `json:"differences,omitempty"`
 }
 
-// FrozenWindow is the time in which writes were blocked, until the target was
-// verified, without waiting for people.
+// FrozenWindow is the time in which writes were blocked, until the target was verified, without
+// waiting for people.
 type FrozenWindow struct {
 	// StartedMillis is the epoch time at which the block was asked for.
 	StartedMillis int64 `json:"startedMillis"`
@@ -118,8 +118,8 @@ type FrozenWindow struct {
 	CopyMillis     int64 `json:"copyMillis"`
 	RestoreMillis  int64 `json:"restoreMillis"`
 	VerifyMillis   int64 `json:"verifyMillis"`
-	// BlockedMillis is from the block until the target took writes, with
-	// everything that people were waited for; 0 without a cutover.
+	// BlockedMillis is from the block until the target took writes, with everything that people
+	// were waited for; 0 without a cutover.
 	BlockedMillis int64 `json:"blockedMillis,omitempty"`
 }
 

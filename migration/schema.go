@@ -11,10 +11,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Schema is the JSON schema of a plan (draft 7, which editors know best), for editors that
-// complete and check plans while they are written. It is made from the types and struct tags that
-// Decode reads, from the defaults and from the patterns of the validation, and printed with
-// indentation.
+// Schema is the JSON schema of a plan (draft 7, which editors know best), for editors that complete
+// and check plans while they are written. It is made from the types and struct tags that Decode
+// reads, from the defaults and from the patterns of the validation, and printed with indentation.
 //
 // Whatever the schema refuses, Decode refuses as well, with one exception: Decode takes an empty
 // string for an optional field that is left out. The reverse does not hold, since rules about
@@ -128,8 +127,8 @@ var fieldMaxima = map[string]int64{
 
 var fieldDefaults = sync.OnceValue(defaults)
 
-// defaults are the values of fields that a plan leaves out, by path. One that depends on the
-// plan's other fields differs between two plans and is none.
+// defaults are the values of fields that a plan leaves out, by path. One that depends on the plan's
+// other fields differs between two plans and is none.
 func defaults() map[string]any {
 	plan := func(text string) reflect.Value {
 		p := Plan{Name: text}
@@ -147,7 +146,8 @@ func defaults() map[string]any {
 			case kind == reflect.Struct:
 				walk(name, one, other)
 			case field.Tag.Get("required") == "true", !reflect.DeepEqual(one.Interface(), other.Interface()):
-			case one.IsZero() && kind != reflect.Bool && kind != reflect.Int && field.Type != reflect.TypeFor[ByteRate]():
+			case one.IsZero() && kind != reflect.Bool && kind != reflect.Int &&
+				field.Type != reflect.TypeFor[ByteRate]():
 			default:
 				found[name] = one.Interface()
 			}

@@ -57,8 +57,9 @@ func TestTheSchemaTakesWhatTheDecoderTakes(t *testing.T) {
 		"no limit": wholePlan + "copy: {bandwidth: none}\n",
 		"throttles": wholePlan + "throttles: {rounds: {snapshot: keep, restore: 40MB}, window: {snapshot: " +
 			"unlimited, recovery: 2gb}}\n",
-		"webhook":  wholePlan + "cutover: {webhook: {url: file:/run/secrets/hook}}\n",
-		"settings": strings.Replace(wholePlan, "    roleArn", "    settings: {compress: true, chunk_size: 1gb, max: 3}\n    roleArn", 1),
+		"webhook": wholePlan + "cutover: {webhook: {url: file:/run/secrets/hook}}\n",
+		"settings": strings.Replace(wholePlan, "    roleArn",
+			"    settings: {compress: true, chunk_size: 1gb, max: 3}\n    roleArn", 1),
 		"switches": wholePlan + "rehearsal: true\nrestore: {replicas: 2, excludeAliases: true, " +
 			"ignoreSettings: [index.opendistro.*]}\n",
 		"no auth": strings.Replace(wholePlan, "{user: elastic, password: env:TARGET_PASSWORD}", "{type: none}", 1),
@@ -93,7 +94,10 @@ func TestTheSchemaRefuses(t *testing.T) {
 		"index twice":          {`indices: [movies, "logs-*"]`, "indices: [movies, movies]"},
 		"bucket with a scheme": {"bucket: from-bucket", "bucket: s3://from"},
 		"role that is none":    {"arn:aws:iam::123456789012:role/Snap", "Snap"},
-		"leading slash":        {"    region: ap-southeast-1\n    roleArn", "    region: ap-southeast-1\n    basePath: /a\n    roleArn"},
+		"leading slash": {
+			"    region: ap-southeast-1\n    roleArn",
+			"    region: ap-southeast-1\n    basePath: /a\n    roleArn",
+		},
 		"without http":         {"http://es.example.com:9200", "es.example.com:9200"},
 		"unknown auth":         {"{user: elastic,", "{type: digest, user: elastic,"},
 		"name with spaces":     {"name: movies", "name: My Movies"},
@@ -156,7 +160,10 @@ func TestTheSchemaKnowsTheDefaults(t *testing.T) {
 	require.Equal(t, DefaultRoundInterval, fieldDefaults()["rounds.interval"])
 	require.Equal(t, DefaultConcurrency, fieldDefaults()["copy.concurrency"])
 	require.Equal(t, false, fieldDefaults()["rehearsal"])
-	for _, dependent := range []string{"source.auth.region", "source.repository.basePath", "target.repository.basePath", "name", "rounds.until.window"} {
+	for _, dependent := range []string{
+		"source.auth.region", "source.repository.basePath", "target.repository.basePath",
+		"name", "rounds.until.window",
+	} {
 		require.NotContains(t, fieldDefaults(), dependent)
 	}
 }

@@ -7,16 +7,15 @@ import (
 	"strings"
 )
 
-// SecretRef says where a secret is to be found and never holds one:
-// "env:NAME" for an environment variable of the worker, "file:/PATH" for a file
-// that the worker can read. It is resolved in the worker at the moment of use,
-// so that no secret reaches a plan, a workflow history or a log.
+// SecretRef says where a secret is to be found and never holds one: "env:NAME" for an environment
+// variable of the worker, "file:/PATH" for a file that the worker can read. It is resolved in the
+// worker at the moment of use, so that no secret reaches a plan, a workflow history or a log.
 type SecretRef string
 
 var environmentName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// Validate reports a reference that is no reference. The value is not repeated
-// in the error: a mistake here may well be the secret itself.
+// Validate reports a reference that is no reference. The value is not repeated in the error: a
+// mistake here may well be the secret itself.
 func (r SecretRef) Validate() error {
 	kind, rest, found := strings.Cut(string(r), ":")
 	switch {

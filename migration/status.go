@@ -15,37 +15,35 @@ type Status struct {
 	// Step is what is being done now, in words; empty while it waits.
 	Step   string `json:"step,omitempty"`
 	Paused bool   `json:"paused,omitempty"`
-	// Round is the number of the round in progress or last ended; the baseline
-	// is 0. Rounds holds what the ended ones did, the newest last, at most the
-	// last StatusRounds of them.
+	// Round is the number of the round in progress or last ended; the baseline is 0. Rounds holds
+	// what the ended ones did, the newest last, at most the last StatusRounds of them.
 	Round       int     `json:"round"`
 	RoundsEnded int     `json:"roundsEnded"`
 	Rounds      []Round `json:"rounds,omitempty"`
 	// NextRoundMillis is the epoch time at which the next round starts automatically.
 	NextRoundMillis int64 `json:"nextRoundMillis,omitempty"`
-	// Indices are those of the newest round, at most StatusIndices of them;
-	// IndicesTotal counts all.
+	// Indices are those of the newest round, at most StatusIndices of them; IndicesTotal counts
+	// all.
 	Indices      []IndexStatus `json:"indices,omitempty"`
 	IndicesTotal int           `json:"indicesTotal"`
-	// FrozenSinceMillis is the epoch time of the write block, FrozenUntilMillis that at which the dead
-	// man's switch removes it.
+	// FrozenSinceMillis is the epoch time of the write block, FrozenUntilMillis that at which the
+	// dead man's switch removes it.
 	FrozenSinceMillis int64         `json:"frozenSinceMillis,omitempty"`
 	FrozenUntilMillis int64         `json:"frozenUntilMillis,omitempty"`
 	FrozenWindow      *FrozenWindow `json:"frozenWindow,omitempty"`
-	// FreezeRequested and CutoverRequested are requests that wait for their
-	// phase.
+	// FreezeRequested and CutoverRequested are requests that wait for their phase.
 	FreezeRequested  bool `json:"freezeRequested,omitempty"`
 	CutoverRequested bool `json:"cutoverRequested,omitempty"`
 	// Attention is set while the migration waits for retry or abort.
 	Attention *Attention `json:"attention,omitempty"`
-	// Copy is set while a delta is copied in pages. Bandwidth is the limit on all copies, if it is another
-	// than the plan's.
+	// Copy is set while a delta is copied in pages. Bandwidth is the limit on all copies, if it is
+	// another than the plan's.
 	Copy *CopyProgress `json:"copy,omitempty"`
-	// Prediction is what the frozen window would take if it began when the last
-	// round ended, or right before the block.
+	// Prediction is what the frozen window would take if it began when the last round ended, or
+	// right before the block.
 	Prediction *Prediction `json:"prediction,omitempty"`
-	// CloseEnough is set when the rounds have reached rounds.until, or no longer make
-	// the window shorter. AutoSpent says that freeze.auto has had its window.
+	// CloseEnough is set when the rounds have reached rounds.until, or no longer make the window
+	// shorter. AutoSpent says that freeze.auto has had its window.
 	CloseEnough bool      `json:"closeEnough,omitempty"`
 	AutoSpent   bool      `json:"autoSpent,omitempty"`
 	Bandwidth   *ByteRate `json:"bandwidth,omitempty"`
@@ -65,8 +63,8 @@ const (
 	StatusNotes   = 10
 )
 
-// IndexStatus is what is known of an index: on the source when last resolved, on
-// the target after the last restore.
+// IndexStatus is what is known of an index: on the source when last resolved, on the target after
+// the last restore.
 type IndexStatus struct {
 	Name        string `json:"name"`
 	Shards      int    `json:"shards"`
@@ -90,8 +88,8 @@ type Attention struct {
 	Failures int `json:"failures"`
 }
 
-// CopyProgress says how far the pages of a delta are. What the pages under way
-// have done so far stands in their heartbeats.
+// CopyProgress says how far the pages of a delta are. What the pages under way have done so far
+// stands in their heartbeats.
 type CopyProgress struct {
 	PagesDone  int   `json:"pagesDone"`
 	PagesTotal int   `json:"pagesTotal"`
@@ -101,8 +99,8 @@ type CopyProgress struct {
 	BytesTotal int64 `json:"bytesTotal"`
 }
 
-// Progress is what a long activity says in its heartbeats; `temporal workflow
-// describe` and `starter watch` show it.
+// Progress is what a long activity says in its heartbeats; `temporal workflow describe` and
+// `starter watch` show it.
 type Progress struct {
 	// Doing is what it does, in words, such as "copying".
 	Doing      string `json:"doing"`
@@ -110,8 +108,7 @@ type Progress struct {
 	BlobsTotal int64  `json:"blobsTotal,omitempty"`
 	BytesDone  int64  `json:"bytesDone,omitempty"`
 	BytesTotal int64  `json:"bytesTotal,omitempty"`
-	// ShardsDone and ShardsTotal are for snapshots and restores, Docs for
-	// verification.
+	// ShardsDone and ShardsTotal are for snapshots and restores, Docs for verification.
 	ShardsDone  int   `json:"shardsDone,omitempty"`
 	ShardsTotal int   `json:"shardsTotal,omitempty"`
 	DocsDone    int64 `json:"docsDone,omitempty"`
@@ -120,7 +117,8 @@ type Progress struct {
 	Waiting string `json:"waiting,omitempty"`
 }
 
-// Convergence says what to do when rounds.until has nothing more to gain; nothing as long as it has.
+// Convergence says what to do when rounds.until has nothing more to gain; nothing as long as it
+// has.
 func (s Status) Convergence() string {
 	if !s.CloseEnough {
 		return ""
@@ -132,7 +130,8 @@ func (s Status) Convergence() string {
 			"freeze.auto does not freeze. If the window is short enough for you, send freeze.", aim)
 	case s.AutoSpent && s.Plan.Freeze.Auto:
 		return "The predicted window is short enough (rounds.until). " +
-			"The last window ended without a cutover, so freeze.auto freezes no more. Send freeze when somebody is there for the cutover."
+			"The last window ended without a cutover, so freeze.auto freezes no more. Send freeze when somebody is " +
+			"there for the cutover."
 	}
 	return "The predicted window is short enough (rounds.until): send freeze now."
 }

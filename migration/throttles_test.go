@@ -41,20 +41,27 @@ func TestThrottleAsASetting(t *testing.T) {
 }
 
 func TestThrottlesThatAreRefused(t *testing.T) {
-	const noRate = ") is not a number of bytes per second with a unit; for example snapshot: 40mb, or keep (what is set on the cluster stays), or unlimited"
+	const noRate = ") is not a number of bytes per second with a unit; for example snapshot: 40mb, or keep (what is " +
+		"set on the cluster stays), or unlimited"
 	for plan, says := range map[string]string{
-		"throttles: {window: {snapshot: 40}}":                    "throttles.window.snapshot (40) must be a string; for example snapshot: 40mb",
-		"throttles: {window: {snapshot: \"0\"}}":                 "throttles.window.snapshot (0" + noRate,
-		"throttles: {window: {snapshot: \"-1\"}}":                "throttles.window.snapshot (-1" + noRate,
-		"throttles: {window: {snapshot: 1.5gb}}":                 "throttles.window.snapshot (1.5gb" + noRate,
-		"throttles: {window: {snapshot: 40mb/s}}":                "throttles.window.snapshot (40mb/s" + noRate,
-		"throttles: {rounds: {restore: 40kb}}":                   "throttles.rounds.restore (40kb) must be from 1mb to 1tb",
-		"throttles: {rounds: {recovery: 2tb}}":                   "throttles.rounds.recovery (2tb) must be from 1mb to 1tb",
-		"throttles: {rounds: {snapshots: 40mb}}":                 "throttles.rounds.snapshots is not a field of a plan; did you mean throttles.rounds.snapshot?",
-		"throttles: {round: {snapshot: 40mb}}":                   "throttles.round is not a field of a plan; did you mean throttles.rounds?",
-		"freeze: {slotWait: 100ms}":                              `freeze.slotWait ("100ms") must be at least 1s; for example slotWait: 1h`,
-		"freeze: {slotWait: 1000h}":                              "freeze.slotWait (1000h) must be at most 720h",
-		"throttles: {window: {restore: fast, snapshot: faster}}": "throttles.window.restore (fast) is not a number of bytes per second",
+		"throttles: {window: {snapshot: 40}}": "throttles.window.snapshot (40) must be a string; " +
+			"for example snapshot: 40mb",
+		"throttles: {window: {snapshot: \"0\"}}":  "throttles.window.snapshot (0" + noRate,
+		"throttles: {window: {snapshot: \"-1\"}}": "throttles.window.snapshot (-1" + noRate,
+		"throttles: {window: {snapshot: 1.5gb}}":  "throttles.window.snapshot (1.5gb" + noRate,
+		"throttles: {window: {snapshot: 40mb/s}}": "throttles.window.snapshot (40mb/s" + noRate,
+		"throttles: {rounds: {restore: 40kb}}": "throttles.rounds.restore (40kb) must be from 1mb " +
+			"to 1tb",
+		"throttles: {rounds: {recovery: 2tb}}": "throttles.rounds.recovery (2tb) must be from 1mb " +
+			"to 1tb",
+		"throttles: {rounds: {snapshots: 40mb}}": "throttles.rounds.snapshots is not a field of a " +
+			"plan; did you mean throttles.rounds.snapshot?",
+		"throttles: {round: {snapshot: 40mb}}": "throttles.round is not a field of a plan; did you " +
+			"mean throttles.rounds?",
+		"freeze: {slotWait: 100ms}": `freeze.slotWait ("100ms") must be at least 1s; for example slotWait: 1h`,
+		"freeze: {slotWait: 1000h}": "freeze.slotWait (1000h) must be at most 720h",
+		"throttles: {window: {restore: fast, snapshot: faster}}": "throttles.window.restore (fast) is not a number " +
+			"of bytes per second",
 	} {
 		t.Run(plan, func(t *testing.T) {
 			_, err := Decode([]byte(wholePlan + plan))
@@ -65,11 +72,14 @@ func TestThrottlesThatAreRefused(t *testing.T) {
 
 // A limit that the repository's registration has already is given once.
 func TestThrottlesOfRoundsAreGivenOnce(t *testing.T) {
-	registered := strings.Replace(wholePlan, "    roleArn:", "    settings: {max_snapshot_bytes_per_sec: 80mb}\n    roleArn:", 1)
+	registered := strings.Replace(wholePlan, "    roleArn:",
+		"    settings: {max_snapshot_bytes_per_sec: 80mb}\n    roleArn:", 1)
 	require.NotEqual(t, wholePlan, registered)
 	_, err := Decode([]byte(registered + "throttles: {rounds: {snapshot: 20mb}}"))
-	require.ErrorContains(t, err, "throttles.rounds.snapshot (20mb) is also set by source.repository.settings.max_snapshot_bytes_per_sec (80mb); remove one of the two")
-	_, err = Decode([]byte(registered + "throttles: {rounds: {snapshot: keep, restore: 20mb}, window: {snapshot: 100mb}}"))
+	require.ErrorContains(t, err, "throttles.rounds.snapshot (20mb) is also set by "+
+		"source.repository.settings.max_snapshot_bytes_per_sec (80mb); remove one of the two")
+	_, err = Decode([]byte(registered + "throttles: {rounds: {snapshot: keep, restore: 20mb}, window: {snapshot: " +
+		"100mb}}"))
 	require.NoError(t, err)
 }
 

@@ -61,14 +61,13 @@ var (
 	hostname  = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+)$`)
 	// secretName finds names of fields and settings that sound like a secret's.
 	secretName = regexp.MustCompile(`(?i)secret|passw|token|access_?key|authorization|credential|private`)
-	// Elasticsearch: MetaDataCreateIndexService.validateIndexName, with * for
-	// patterns.
+	// Elasticsearch: MetaDataCreateIndexService.validateIndexName, with * for patterns.
 	indexPattern = regexp.MustCompile(`^[^A-Z\\/?"<>| ,#:+_-][^A-Z\\/?"<>| ,#:]*$`)
 	s3Hostname   = regexp.MustCompile(`^[a-z0-9.-]+$`)
 )
 
-// ownSettings are repository settings that snapferry sets from other fields of the plan. The
-// plan's own settings must not contain them.
+// ownSettings are repository settings that snapferry sets from other fields of the plan. The plan's
+// own settings must not contain them.
 var ownSettings = []string{
 	"bucket", "region", "endpoint", "base_path", "role_arn", "readonly", "access_key_id", "secret_access_key",
 	"access_key", "secret_key", "security_token", "server_side_encryption",
@@ -171,7 +170,8 @@ func (c *checker) checkSource(s Source) {
 	}
 	c.checkSettings("source.repository.settings", r.Settings)
 	if r.Reader.Endpoint != "" {
-		c.checkURL("source.repository.reader.endpoint", r.Reader.Endpoint, false, "https://s3.ap-southeast-1.amazonaws.com")
+		c.checkURL("source.repository.reader.endpoint", r.Reader.Endpoint, false,
+			"https://s3.ap-southeast-1.amazonaws.com")
 	}
 }
 

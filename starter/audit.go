@@ -59,7 +59,8 @@ complete, and 7 if it is not.`,
 	}
 	command.Flags().StringVarP(&file, "file", "f", "", "plan whose repositories are compared; - for stdin")
 	command.Flags().StringVar(&options.snapshot, "snapshot", "", "compare this snapshot only, by name or uuid")
-	command.Flags().StringVar(&options.token, "token", "", "last part of the run's folders (default: that of the plan's last migration)")
+	command.Flags().StringVar(&options.token, "token", "",
+		"last part of the run's folders (default: that of the plan's last migration)")
 	command.Flags().BoolVar(&options.deep, "deep", false, "read and check every byte in OSS")
 	return command
 }
@@ -133,9 +134,11 @@ func (a *app) audit(ctx context.Context, c *connection, plan migration.Plan, fil
 // lastToken finds the folder of the plan's last migration, from the id of its first run. That needs
 // no worker, and the migration may have ended.
 func lastToken(ctx context.Context, c *connection, t target) (string, error) {
-	described, err := within(ctx, callTimeout, func(ctx context.Context) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
-		return c.DescribeWorkflowExecution(ctx, t.id, "")
-	})
+	described,
+		err := within(ctx, callTimeout,
+		func(ctx context.Context) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
+			return c.DescribeWorkflowExecution(ctx, t.id, "")
+		})
 	if _, ok := errors.AsType[*serviceerror.NotFound](err); ok {
 		exit := fail(exitNotFound, "Temporal knows no migration %s (workflow %s in namespace %s at %s), so "+
 			"the folder of its run is unknown; give --token, the last part of its folder in both "+
@@ -157,7 +160,8 @@ func lastToken(ctx context.Context, c *connection, t target) (string, error) {
 // auditFailed explains an audit that has no result.
 func auditFailed(err error, c *connection, audit target) error {
 	if failure, ok := errors.AsType[*temporal.ApplicationError](err); ok {
-		exit := fail(exitFailed, "the audit failed: %s (%s)", strings.TrimPrefix(failure.Message(), "audit: "), failure.Type())
+		exit := fail(exitFailed, "the audit failed: %s (%s)", strings.TrimPrefix(failure.Message(), "audit: "),
+			failure.Type())
 		if failure.Type() == string(migration.ErrorMissing) {
 			exit.next = "find the run's folder in the S3 bucket, then starter audit -f PLAN --token TOKEN"
 		}

@@ -23,7 +23,9 @@ type auditTemporal struct {
 	request migration.AuditRequest
 }
 
-func (f *auditTemporal) ExecuteWorkflow(_ context.Context, options client.StartWorkflowOptions, workflow any, args ...any) (client.WorkflowRun, error) {
+func (f *auditTemporal) ExecuteWorkflow(_ context.Context, options client.StartWorkflowOptions, workflow any,
+	args ...any,
+) (client.WorkflowRun, error) {
 	require.Equal(f.t, migration.AuditWorkflowType, workflow)
 	require.Equal(f.t, "audit/movies", options.ID)
 	require.Equal(f.t, migration.TaskQueue, options.TaskQueue)
@@ -58,27 +60,50 @@ func newAuditConsole(t *testing.T, found migration.AuditReport, moments ...momen
 
 func wholeAudit() migration.AuditReport {
 	return migration.AuditReport{
-		Whole: true, Plan: "movies", Token: migration.TokenOf("run-1"), SourceRoot: "index-4", TargetRoot: "index-4", SourceGeneration: 4, TargetGeneration: 4, RootsEqual: true, SnapshotsChecked: 5,
+		Whole: true, Plan: "movies", Token: migration.TokenOf("run-1"), SourceRoot: "index-4", TargetRoot: "index-4",
+		SourceGeneration: 4, TargetGeneration: 4, RootsEqual: true, SnapshotsChecked: 5,
 		Classes: []migration.AuditClass{
-			{Class: "data", Source: migration.Tally{Blobs: 1300, Bytes: 9 << 30}, Target: migration.Tally{Blobs: 1201, Bytes: 9 << 30},
-				Needed: migration.Tally{Blobs: 1200, Bytes: 8 << 30}, Proven: migration.Tally{Blobs: 1200, Bytes: 8 << 30}},
-			{Class: "root index", Source: migration.Tally{Blobs: 2, Bytes: 900}, Target: migration.Tally{Blobs: 1, Bytes: 500},
-				Needed: migration.Tally{Blobs: 1, Bytes: 500}, Proven: migration.Tally{Blobs: 1, Bytes: 500}},
+			{
+				Class: "data", Source: migration.Tally{Blobs: 1300, Bytes: 9 << 30},
+				Target: migration.Tally{Blobs: 1201, Bytes: 9 << 30},
+				Needed: migration.Tally{Blobs: 1200, Bytes: 8 << 30},
+				Proven: migration.Tally{Blobs: 1200, Bytes: 8 << 30},
+			},
+			{
+				Class: "root index", Source: migration.Tally{Blobs: 2, Bytes: 900},
+				Target: migration.Tally{Blobs: 1, Bytes: 500},
+				Needed: migration.Tally{Blobs: 1, Bytes: 500}, Proven: migration.Tally{Blobs: 1, Bytes: 500},
+			},
 		},
-		Surplus: migration.AuditFindings{Tally: migration.Tally{Blobs: 1, Bytes: 77}, Harmless: 1, Examples: []migration.AuditFinding{
-			{Key: "indices/x/0/__zz", Class: "data", Reason: "no listed snapshot needs it", Harmless: true, SourceBytes: -1, TargetBytes: 77}}},
+		Surplus: migration.AuditFindings{
+			Tally: migration.Tally{Blobs: 1, Bytes: 77}, Harmless: 1,
+			Examples: []migration.AuditFinding{
+				{
+					Key: "indices/x/0/__zz", Class: "data", Reason: "no listed snapshot needs it", Harmless: true,
+					SourceBytes: -1, TargetBytes: 77,
+				},
+			},
+		},
 	}
 }
 
 func brokenAudit() migration.AuditReport {
 	r := wholeAudit()
-	r.Whole, r.SnapshotsBroken, r.Broken, r.Deep, r.BytesRead = false, 2, []string{"movies-r0003-a1", "movies-r0004-a1"}, true, 8<<30
+	r.Whole, r.SnapshotsBroken, r.Broken, r.Deep, r.BytesRead = false, 2, []string{
+		"movies-r0003-a1",
+		"movies-r0004-a1",
+	}, true, 8<<30
 	r.Missing = migration.AuditFindings{Tally: migration.Tally{Blobs: 30, Bytes: 5 << 20}}
 	for range 15 {
-		r.Missing.Examples = append(r.Missing.Examples, migration.AuditFinding{Key: "indices/x/0/__1", Class: "data", Reason: "it is not in OSS"})
+		r.Missing.Examples = append(r.Missing.Examples,
+			migration.AuditFinding{Key: "indices/x/0/__1", Class: "data", Reason: "it is not in OSS"})
 	}
-	r.Different = migration.AuditFindings{Tally: migration.Tally{Blobs: 1, Bytes: 100}, Examples: []migration.AuditFinding{
-		{Key: "indices/x/1/__4", Class: "data", Reason: "OSS has other bytes than S3, of the same length"}}}
+	r.Different = migration.AuditFindings{
+		Tally: migration.Tally{Blobs: 1, Bytes: 100},
+		Examples: []migration.AuditFinding{
+			{Key: "indices/x/1/__4", Class: "data", Reason: "OSS has other bytes than S3, of the same length"},
+		},
+	}
 	return r
 }
 
@@ -98,17 +123,22 @@ func TestAudit(t *testing.T) {
 
 	// It works as well when nobody answers queries, and after the end.
 	c, fake = newAuditConsole(t, brokenAudit(), moment{state: enums.WORKFLOW_EXECUTION_STATUS_FAILED})
-	out, errs = c.run(exitIncomplete, "audit", "-f", minimal, "--deep", "--snapshot", "movies-r0003-a1", "--token", "abc")
+	out, errs = c.run(exitIncomplete, "audit", "-f", minimal, "--deep", "--snapshot", "movies-r0003-a1", "--token",
+		"abc")
 	golden.Equal(t, "testdata/audit-broken.txt", out)
 	require.Empty(t, errs, "the output has said it all")
-	require.Equal(t, migration.AuditRequest{Plan: moviesPlan(t), Token: "abc", Snapshot: "movies-r0003-a1", Deep: true}, fake.request)
+	require.Equal(t, migration.AuditRequest{Plan: moviesPlan(t), Token: "abc", Snapshot: "movies-r0003-a1", Deep: true},
+		fake.request)
 	c.run(exitIncomplete, "audit", "-f", minimal, "-o", "json")
 }
 
 // Whatever is found, the last line is a command that makes sense then.
 func TestAfterAudit(t *testing.T) {
 	movies := target{name: "movies", id: "migration/movies"}
-	stale := migration.AuditReport{Problems: []string{"index-3 in OSS is older"}, Missing: migration.AuditFindings{Tally: migration.Tally{Blobs: 1}}}
+	stale := migration.AuditReport{
+		Problems: []string{"index-3 in OSS is older"},
+		Missing:  migration.AuditFindings{Tally: migration.Tally{Blobs: 1}},
+	}
 	for _, test := range []struct {
 		report      migration.AuditReport
 		state, says string
@@ -126,7 +156,8 @@ func TestAfterAudit(t *testing.T) {
 
 func TestAuditThatFindsNothingOut(t *testing.T) {
 	c, fake := newAuditConsole(t, migration.AuditReport{}, moment{status: inRounds(t)})
-	fake.failure = temporal.NewApplicationError("audit: there is no repository below a/b", string(migration.ErrorMissing))
+	fake.failure = temporal.NewApplicationError("audit: there is no repository below a/b",
+		string(migration.ErrorMissing))
 	out, errs := c.run(exitFailed, "audit", "-f", minimal)
 	require.Empty(t, out)
 	require.Contains(t, errs, "the audit failed: there is no repository below a/b (Missing)")

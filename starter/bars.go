@@ -57,7 +57,8 @@ func (s *step) get() row {
 
 func newBars(a *app, options ...mpb.ContainerOption) *bars {
 	b := &bars{app: a, narrator: narrator{app: a}, steps: map[string]*step{}}
-	options = append([]mpb.ContainerOption{mpb.WithOutput(a.out), mpb.WithRefreshRate(200 * time.Millisecond)}, options...)
+	options = append([]mpb.ContainerOption{mpb.WithOutput(a.out), mpb.WithRefreshRate(200 * time.Millisecond)},
+		options...)
 	b.progress = mpb.New(options...)
 	headline := decor.Any(func(decor.Statistics) string { return b.headlineText() })
 	b.headline = b.progress.New(0, mpb.NopStyle(), mpb.PrependDecorators(headline))
@@ -105,7 +106,8 @@ func (b *bars) put(id string, r row) {
 			s.bar = b.progress.New(0, mpb.NopStyle(), mpb.PrependDecorators(line))
 		} else {
 			s.bar = b.progress.New(0, mpb.BarStyle(), mpb.BarWidth(24),
-				mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return "  " + s.get().name + " " }, decor.WCSyncSpaceR)),
+				mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return "  " + s.get().name + " " },
+					decor.WCSyncSpaceR)),
 				mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + s.get().text })))
 		}
 		b.steps[id] = s

@@ -66,8 +66,7 @@ func unreachable(address string, cause error) error {
 		"server for tests", address, cause)
 }
 
-// explain turns an error of a call about one migration into a sentence with an
-// exit code.
+// explain turns an error of a call about one migration into a sentence with an exit code.
 func (c *connection) explain(err error, t target) error {
 	if err == nil {
 		return nil
@@ -76,7 +75,8 @@ func (c *connection) explain(err error, t target) error {
 		return err
 	}
 	if _, ok := errors.AsType[*serviceerror.NamespaceNotFound](err); ok {
-		return fail(exitFailed, "Temporal at %s has no namespace %s; set another one with --namespace or TEMPORAL_NAMESPACE",
+		return fail(exitFailed, "Temporal at %s has no namespace %s; set another one with --namespace or "+
+			"TEMPORAL_NAMESPACE",
 			c.address, c.namespace)
 	}
 	if _, ok := errors.AsType[*serviceerror.NotFound](err); ok {

@@ -69,9 +69,11 @@ func (e execution) waitsForWorker() bool {
 }
 
 func describe(ctx context.Context, c *connection, t target) (execution, error) {
-	response, err := within(ctx, callTimeout, func(ctx context.Context) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
-		return c.DescribeWorkflowExecution(ctx, t.id, "")
-	})
+	response,
+		err := within(ctx, callTimeout,
+		func(ctx context.Context) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
+			return c.DescribeWorkflowExecution(ctx, t.id, "")
+		})
 	if err != nil {
 		return execution{}, err
 	}
@@ -94,8 +96,9 @@ func newActivity(pending *workflow.PendingActivityInfo) activity {
 	a := activity{
 		ID: pending.GetActivityId(), Type: pending.GetActivityType().GetName(), Attempt: pending.GetAttempt(),
 		ScheduledMillis: millis(pending.GetScheduledTime()), StartedMillis: millis(pending.GetLastStartedTime()),
-		NextAttemptMillis: millis(pending.GetNextAttemptScheduleTime()), HeartbeatMillis: millis(pending.GetLastHeartbeatTime()),
-		Worker: pending.GetLastWorkerIdentity(), LastFailure: describeFailure(pending.GetLastFailure()),
+		NextAttemptMillis: millis(pending.GetNextAttemptScheduleTime()),
+		HeartbeatMillis:   millis(pending.GetLastHeartbeatTime()),
+		Worker:            pending.GetLastWorkerIdentity(), LastFailure: describeFailure(pending.GetLastFailure()),
 	}
 	switch pending.GetState() {
 	case enums.PENDING_ACTIVITY_STATE_STARTED:
@@ -122,7 +125,8 @@ func describeFailure(f *failure.Failure) string {
 		return ""
 	}
 	message := f.GetMessage()
-	if cause := f.GetCause(); cause != nil && cause.GetMessage() != "" && !strings.Contains(message, cause.GetMessage()) {
+	if cause := f.GetCause(); cause != nil && cause.GetMessage() != "" &&
+		!strings.Contains(message, cause.GetMessage()) {
 		message += ": " + cause.GetMessage()
 	}
 	if class := f.GetApplicationFailureInfo().GetType(); class != "" {
@@ -165,7 +169,9 @@ const pollerFreshness = 100 * time.Second
 // missingWorkers names the task queues of a migration that no worker polls. served reports whether
 // a worker polls the workflow's own queue. If the server does not tell, both assume that there is a
 // worker.
-func (c *connection) missingWorkers(ctx context.Context, now time.Time, workflowQueue string) (problems []string, served bool) {
+func (c *connection) missingWorkers(ctx context.Context, now time.Time,
+	workflowQueue string,
+) (problems []string, served bool) {
 	if workflowQueue == "" {
 		workflowQueue = migration.TaskQueue
 	}
@@ -188,7 +194,8 @@ func (c *connection) missingWorkers(ctx context.Context, now time.Time, workflow
 }
 
 func (c *connection) polled(ctx context.Context, now time.Time, queue string, kind enums.TaskQueueType) bool {
-	response, err := within(ctx, callTimeout, func(ctx context.Context) (*workflowservice.DescribeTaskQueueResponse, error) {
+	response,
+		err := within(ctx, callTimeout, func(ctx context.Context) (*workflowservice.DescribeTaskQueueResponse, error) {
 		return c.DescribeTaskQueue(ctx, queue, kind)
 	})
 	if err != nil {

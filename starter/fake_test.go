@@ -38,8 +38,8 @@ type moment struct {
 	describeErr error
 }
 
-// fakeTemporal stands in for a server with one migration. Each sleep of a
-// command goes on to the next moment.
+// fakeTemporal stands in for a server with one migration. Each sleep of a command goes on to the
+// next moment.
 type fakeTemporal struct {
 	t       *testing.T
 	id      string
@@ -84,7 +84,9 @@ func (f *fakeTemporal) find(id string) error {
 	return f.now().describeErr
 }
 
-func (f *fakeTemporal) DescribeWorkflowExecution(_ context.Context, id, _ string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
+func (f *fakeTemporal) DescribeWorkflowExecution(_ context.Context, id,
+	_ string,
+) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
 	if err := f.find(id); err != nil {
 		return nil, err
 	}
@@ -112,7 +114,9 @@ func (f *fakeTemporal) DescribeWorkflowExecution(_ context.Context, id, _ string
 	return response, nil
 }
 
-func (f *fakeTemporal) DescribeTaskQueue(_ context.Context, queue string, _ enums.TaskQueueType) (*workflowservice.DescribeTaskQueueResponse, error) {
+func (f *fakeTemporal) DescribeTaskQueue(_ context.Context, queue string,
+	_ enums.TaskQueueType,
+) (*workflowservice.DescribeTaskQueueResponse, error) {
 	last := now.Add(-10 * time.Minute) // the server remembers dead workers for a while
 	if f.pollers[queue] {
 		last = now.Add(-20 * time.Second)
@@ -133,7 +137,9 @@ func (f *fakeTemporal) QueryWorkflow(_ context.Context, id, _, query string, _ .
 	return client.NewValue(payloads), nil
 }
 
-func (f *fakeTemporal) ExecuteWorkflow(_ context.Context, options client.StartWorkflowOptions, workflow any, args ...any) (client.WorkflowRun, error) {
+func (f *fakeTemporal) ExecuteWorkflow(_ context.Context, options client.StartWorkflowOptions, workflow any,
+	args ...any,
+) (client.WorkflowRun, error) {
 	require.Equal(f.t, migration.WorkflowType, workflow)
 	require.Len(f.t, args, 1, "the second argument is continue-as-new's own")
 	if f.startErr != nil {
@@ -158,7 +164,9 @@ func (f *fakeTemporal) SignalWorkflow(_ context.Context, id, _, name string, arg
 	return nil
 }
 
-func (f *fakeTemporal) UpdateWorkflow(ctx context.Context, options client.UpdateWorkflowOptions) (client.WorkflowUpdateHandle, error) {
+func (f *fakeTemporal) UpdateWorkflow(ctx context.Context,
+	options client.UpdateWorkflowOptions,
+) (client.WorkflowUpdateHandle, error) {
 	if err := f.find(options.WorkflowID); err != nil {
 		return nil, err
 	}

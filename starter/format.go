@@ -112,13 +112,16 @@ func (a *app) describeActivity(step activity) string {
 func describeRound(r migration.Round) string {
 	return fmt.Sprintf("round %d (%s) has ended: %s: %s in %s blobs copied, %s blobs were there already; "+
 		"snapshot %s, copy %s, restore %s; %s documents",
-		r.Number, r.Kind, r.Snapshot, human.Size(r.BytesCopied), human.Count(r.BlobsCopied), human.Count(r.BlobsSkipped),
+		r.Number, r.Kind, r.Snapshot, human.Size(r.BytesCopied), human.Count(r.BlobsCopied),
+		human.Count(r.BlobsSkipped),
 		human.Span(r.SnapshotMillis), human.Span(r.CopyMillis), human.Span(r.RestoreMillis), human.Count(r.Docs))
 }
 
 func describeWindow(w migration.FrozenWindow) string {
-	return fmt.Sprintf("%s (block and standstill %s, snapshot %s, copy %s, restore %s, verification %s)", human.Span(w.Millis),
-		human.Span(w.BlockMillis), human.Span(w.SnapshotMillis), human.Span(w.CopyMillis), human.Span(w.RestoreMillis), human.Span(w.VerifyMillis))
+	return fmt.Sprintf("%s (block and standstill %s, snapshot %s, copy %s, restore %s, verification %s)",
+		human.Span(w.Millis),
+		human.Span(w.BlockMillis), human.Span(w.SnapshotMillis), human.Span(w.CopyMillis), human.Span(w.RestoreMillis),
+		human.Span(w.VerifyMillis))
 }
 
 func describePrediction(p migration.Prediction) string {

@@ -26,15 +26,19 @@ func moviesPlan(t *testing.T) migration.Plan {
 
 func baselineRound() migration.Round {
 	return migration.Round{
-		Number: 0, Kind: migration.RoundBaseline, Attempt: 1, Snapshot: "movies-r0000-a1", StartTimeMillis: at(80 * time.Minute), EndTimeMillis: at(76 * time.Minute),
-		BlobsCopied: 1204, BytesCopied: 5200 * mib, SnapshotMillis: 240_000, CopyMillis: 540_000, RestoreMillis: 360_000, Docs: 2_000_000, Indices: 2,
+		Number: 0, Kind: migration.RoundBaseline, Attempt: 1, Snapshot: "movies-r0000-a1",
+		StartTimeMillis: at(80 * time.Minute), EndTimeMillis: at(76 * time.Minute),
+		BlobsCopied: 1204, BytesCopied: 5200 * mib, SnapshotMillis: 240_000, CopyMillis: 540_000,
+		RestoreMillis: 360_000, Docs: 2_000_000, Indices: 2,
 	}
 }
 
 func firstRound() migration.Round {
 	return migration.Round{
-		Number: 1, Kind: migration.RoundIncremental, Attempt: 1, Snapshot: "movies-r0001-a1", StartTimeMillis: at(20 * time.Minute), EndTimeMillis: at(19 * time.Minute),
-		BlobsCopied: 31, BytesCopied: 210 * mib, BlobsSkipped: 1190, BytesSkipped: 5100 * mib, SnapshotMillis: 21_000, CopyMillis: 14_321, RestoreMillis: 18_000, Docs: 2_000_412,
+		Number: 1, Kind: migration.RoundIncremental, Attempt: 1, Snapshot: "movies-r0001-a1",
+		StartTimeMillis: at(20 * time.Minute), EndTimeMillis: at(19 * time.Minute),
+		BlobsCopied: 31, BytesCopied: 210 * mib, BlobsSkipped: 1190, BytesSkipped: 5100 * mib, SnapshotMillis: 21_000,
+		CopyMillis: 14_321, RestoreMillis: 18_000, Docs: 2_000_412,
 	}
 }
 
@@ -52,20 +56,31 @@ func inRounds(t *testing.T) *migration.Status {
 			{Name: "logs-2026", Shards: 1, SourceDocs: 500_000, SourceBytes: 700 * mib, TargetDocs: -1},
 		},
 		IndicesTotal: 2, CloseEnough: true,
-		Prediction: &migration.Prediction{AtMillis: at(70 * time.Minute), Millis: 42_000, BlockMillis: 350, SnapshotMillis: 9_000, CopyMillis: 4_000, RestoreMillis: 8_000, VerifyMillis: 20_650},
-		WaitsFor:   "the next round, or freeze",
-		Next: []string{"starter freeze movies", "temporal workflow signal --workflow-id migration/movies --name freeze",
-			"starter round movies", "temporal workflow signal --workflow-id migration/movies --name round"},
+		Prediction: &migration.Prediction{
+			AtMillis: at(70 * time.Minute), Millis: 42_000, BlockMillis: 350,
+			SnapshotMillis: 9_000, CopyMillis: 4_000, RestoreMillis: 8_000, VerifyMillis: 20_650,
+		},
+		WaitsFor: "the next round, or freeze",
+		Next: []string{
+			"starter freeze movies", "temporal workflow signal --workflow-id migration/movies --name freeze",
+			"starter round movies", "temporal workflow signal --workflow-id migration/movies --name round",
+		},
 		Warnings: []string{"index logs-2025 is gone from the source"},
-		Notes: []migration.Decision{{Request: migration.RequestRound, By: "ann", Reason: "before lunch", AtMillis: at(21 * time.Minute),
-			Phase: migration.PhaseRounds, Verdict: migration.Taken, Commentary: "a round starts now"}},
+		Notes: []migration.Decision{{
+			Request: migration.RequestRound, By: "ann", Reason: "before lunch",
+			AtMillis: at(21 * time.Minute),
+			Phase:    migration.PhaseRounds, Verdict: migration.Taken, Commentary: "a round starts now",
+		}},
 	}
 }
 
 func inNeed(t *testing.T) *migration.Status {
 	s := inRounds(t)
 	s.WaitsFor = "a person: copy the snapshot needs attention"
-	s.Next = []string{"starter retry movies", "temporal workflow signal --workflow-id migration/movies --name retry", "starter abort movies"}
+	s.Next = []string{
+		"starter retry movies", "temporal workflow signal --workflow-id migration/movies --name retry",
+		"starter abort movies",
+	}
 	s.NextRoundMillis = 0
 	s.Attention = &migration.Attention{
 		Step: "copy the snapshot", Type: "Unauthorized", Message: "OSS refused PutObject on shop:\n403 AccessDenied",
@@ -82,7 +97,10 @@ func verified(t *testing.T) *migration.Status {
 		s.Indices[i].Equal, s.Indices[i].TargetDocs = &yes, s.Indices[i].SourceDocs
 	}
 	s.FrozenSinceMillis, s.FrozenUntilMillis = at(2*time.Minute), at(-118*time.Minute)
-	s.FrozenWindow = &migration.FrozenWindow{StartedMillis: at(2 * time.Minute), Millis: 9450, BlockMillis: 1100, SnapshotMillis: 2100, CopyMillis: 850, RestoreMillis: 3200, VerifyMillis: 2000}
+	s.FrozenWindow = &migration.FrozenWindow{
+		StartedMillis: at(2 * time.Minute), Millis: 9450, BlockMillis: 1100,
+		SnapshotMillis: 2100, CopyMillis: 850, RestoreMillis: 3200, VerifyMillis: 2000,
+	}
 	s.WaitsFor = "cutover: the target is verified, writes to the source are blocked"
 	s.Next = []string{"starter cutover movies", "starter abort movies"}
 	return s
@@ -96,28 +114,41 @@ func copying(t *testing.T, id string, done int64, attempt int32) *workflowpb.Pen
 	require.NoError(t, err)
 	info := &workflowpb.PendingActivityInfo{
 		ActivityId: id, ActivityType: &commonpb.ActivityType{Name: migration.ActivityCopySnapshot}, Attempt: attempt,
-		State: enums.PENDING_ACTIVITY_STATE_STARTED, HeartbeatDetails: details, LastStartedTime: timestamppb.New(now.Add(-time.Minute)),
+		State: enums.PENDING_ACTIVITY_STATE_STARTED, HeartbeatDetails: details,
+		LastStartedTime: timestamppb.New(now.Add(-time.Minute)),
 	}
 	if attempt > 1 {
-		info.LastFailure = &failurepb.Failure{Message: "OSS answers 503 SlowDown", FailureInfo: &failurepb.Failure_ApplicationFailureInfo{
-			ApplicationFailureInfo: &failurepb.ApplicationFailureInfo{Type: "Throttled"}}}
+		info.LastFailure = &failurepb.Failure{
+			Message: "OSS answers 503 SlowDown",
+			FailureInfo: &failurepb.Failure_ApplicationFailureInfo{
+				ApplicationFailureInfo: &failurepb.ApplicationFailureInfo{Type: "Throttled"},
+			},
+		}
 	}
 	return info
 }
 
 func completedReport() migration.Report {
 	return migration.Report{
-		Result: migration.ResultCompleted, WorkflowID: "migration/movies", Plan: "movies", StartedMillis: at(90 * time.Minute), EndedMillis: at(time.Minute),
-		Rounds:       []migration.Round{baselineRound(), firstRound()},
-		Indices:      []migration.IndexResult{{Name: "movies", SourceDocs: 1_500_500, TargetDocs: 1_500_500, Equal: true, Checksum: "9f86d081884c7d65"}},
-		FrozenWindow: &migration.FrozenWindow{StartedMillis: at(5 * time.Minute), Millis: 9450, BlockMillis: 1100, SnapshotMillis: 2100, CopyMillis: 850, RestoreMillis: 3200, VerifyMillis: 2000, BlockedMillis: 129450},
-		Remains:      []string{"OSS: rotate the key"},
+		Result: migration.ResultCompleted, WorkflowID: "migration/movies", Plan: "movies",
+		StartedMillis: at(90 * time.Minute), EndedMillis: at(time.Minute),
+		Rounds: []migration.Round{baselineRound(), firstRound()},
+		Indices: []migration.IndexResult{{
+			Name: "movies", SourceDocs: 1_500_500, TargetDocs: 1_500_500,
+			Equal: true, Checksum: "9f86d081884c7d65",
+		}},
+		FrozenWindow: &migration.FrozenWindow{
+			StartedMillis: at(5 * time.Minute), Millis: 9450, BlockMillis: 1100,
+			SnapshotMillis: 2100, CopyMillis: 850, RestoreMillis: 3200, VerifyMillis: 2000, BlockedMillis: 129450,
+		},
+		Remains: []string{"OSS: rotate the key"},
 	}
 }
 
 func abortedReport() migration.Report {
 	return migration.Report{
-		Result: migration.ResultAborted, WorkflowID: "migration/movies", Plan: "movies", StartedMillis: at(90 * time.Minute), EndedMillis: at(time.Minute),
+		Result: migration.ResultAborted, WorkflowID: "migration/movies", Plan: "movies",
+		StartedMillis: at(90 * time.Minute), EndedMillis: at(time.Minute),
 		Rounds: []migration.Round{baselineRound()}, Error: "aborted in phase rounds by ann: not tonight",
 		Remains: []string{"target: the indices as the last round restored them"},
 	}

@@ -14,8 +14,8 @@ import (
 // pagedCopy is a copy in pages: many activities, which people see as one step. It adds what the
 // migration knows about the pages that have ended to the heartbeats of those that run.
 type pagedCopy struct {
-	// CopyProgress has no totals while no worker answers for the migration, unless a watch remembers
-	// them.
+	// CopyProgress has no totals while no worker answers for the migration, unless a watch
+	// remembers them.
 	migration.CopyProgress
 	// ended is the part of the pages that have ended.
 	ended migration.CopyProgress
@@ -102,8 +102,8 @@ func (c *pagedCopy) sumUp(pages []activity) {
 		}
 	}
 	c.clamp()
-	// The average of a page, times the number that run. That is all that a single look can tell, and
-	// it needs something to average.
+	// The average of a page, times the number that run. That is all that a single look can tell,
+	// and it needs something to average.
 	if millis >= 10_000 && bytes >= 1<<20 {
 		c.rate, c.lasting = int64(float64(bytes)/float64(millis)*1000*float64(c.running)), true
 	}
@@ -151,8 +151,11 @@ func (c *pagedCopy) facts() []string {
 		pages int
 		how   string
 	}{
-		{c.running, "running"}, {c.waiting, "waiting for a free worker"}, {c.retrying, "waiting for the next attempt"},
-		{c.stopping, "being stopped"}, {c.paused, "paused by an operator of Temporal"},
+		{c.running, "running"},
+		{c.waiting, "waiting for a free worker"},
+		{c.retrying, "waiting for the next attempt"},
+		{c.stopping, "being stopped"},
+		{c.paused, "paused by an operator of Temporal"},
 	} {
 		if of.pages > 0 {
 			facts = append(facts, fmt.Sprintf("%d %s", of.pages, of.how))

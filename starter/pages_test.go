@@ -23,8 +23,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// page is a page of 512 MiB in 100 blobs that a worker has begun, with what it
-// had done at its last heartbeat, a minute after it began.
+// page is a page of 512 MiB in 100 blobs that a worker has begun, with what it had done at its last
+// heartbeat, a minute after it began.
 func page(t *testing.T, id string, done int64) *workflowpb.PendingActivityInfo {
 	details, err := converter.GetDefaultDataConverter().ToPayloads(migration.Progress{
 		Doing: "copying", BlobsDone: done / (5 * mib), BlobsTotal: 100, BytesDone: done, BytesTotal: 512 * mib,
@@ -40,21 +40,24 @@ func page(t *testing.T, id string, done int64) *workflowpb.PendingActivityInfo {
 // queued is a page that no worker has begun.
 func queued(id string) *workflowpb.PendingActivityInfo {
 	return &workflowpb.PendingActivityInfo{
-		ActivityId: id, ActivityType: &commonpb.ActivityType{Name: migration.ActivityCopyPage}, Attempt: 1, State: enums.PENDING_ACTIVITY_STATE_SCHEDULED,
+		ActivityId: id, ActivityType: &commonpb.ActivityType{Name: migration.ActivityCopyPage}, Attempt: 1,
+		State: enums.PENDING_ACTIVITY_STATE_SCHEDULED,
 	}
 }
 
 func failed(info *workflowpb.PendingActivityInfo, attempt int32, message string) *workflowpb.PendingActivityInfo {
 	info.Attempt = attempt
 	info.LastFailure = &failurepb.Failure{Message: message, FailureInfo: &failurepb.Failure_ApplicationFailureInfo{
-		ApplicationFailureInfo: &failurepb.ApplicationFailureInfo{Type: "Throttled"}}}
+		ApplicationFailureInfo: &failurepb.ApplicationFailureInfo{Type: "Throttled"},
+	}}
 	return info
 }
 
 // inPages is a baseline of 100 GiB of which so many of 200 pages have ended.
 func inPages(t *testing.T, ended int) *migration.Status {
 	return &migration.Status{
-		WorkflowID: "migration/movies", Plan: moviesPlan(t), Phase: migration.PhaseBaseline, Step: "copy the snapshot to OSS",
+		WorkflowID: "migration/movies", Plan: moviesPlan(t), Phase: migration.PhaseBaseline,
+		Step:             "copy the snapshot to OSS",
 		PhaseSinceMillis: at(20 * time.Minute), StartedMillis: at(21 * time.Minute),
 		Copy: &migration.CopyProgress{
 			PagesDone: ended, PagesTotal: 200, BlobsDone: 100 * int64(ended), BlobsTotal: 20_000,
@@ -78,8 +81,10 @@ func sixteen(t *testing.T) []*workflowpb.PendingActivityInfo {
 		pages = append(pages, queued(fmt.Sprint(103+i)))
 	}
 	for i := range 4 {
-		waits := failed(page(t, fmt.Sprint(112+i), 0), int32(2+i), fmt.Sprintf("OSS answers\n503 SlowDown for blob %d", i))
-		waits.State, waits.NextAttemptScheduleTime = enums.PENDING_ACTIVITY_STATE_SCHEDULED, timestamppb.New(now.Add(30*time.Second))
+		waits := failed(page(t, fmt.Sprint(112+i), 0), int32(2+i),
+			fmt.Sprintf("OSS answers\n503 SlowDown for blob %d", i))
+		waits.State, waits.NextAttemptScheduleTime = enums.PENDING_ACTIVITY_STATE_SCHEDULED, timestamppb.New(
+			now.Add(30*time.Second))
 		pages = append(pages, waits)
 	}
 	return append(pages, failed(page(t, "9", 60*mib), 2, "the worker is being stopped"))
@@ -98,8 +103,11 @@ func TestStatusOfACopyInPages(t *testing.T) {
 		moment moment
 		code   int
 	}{
-		"pages":            {moment{status: throttled, activities: sixteen(t)}, exitOK},
-		"pages-begin":      {moment{status: planned, activities: []*workflowpb.PendingActivityInfo{queued("101"), queued("102")}}, exitOK},
+		"pages": {moment{status: throttled, activities: sixteen(t)}, exitOK},
+		"pages-begin": {moment{status: planned, activities: []*workflowpb.PendingActivityInfo{
+			queued("101"),
+			queued("102"),
+		}}, exitOK},
 		"pages-held":       {moment{status: inPages(t, 40)}, exitOK},
 		"pages-published":  {moment{status: unlimited, activities: []*workflowpb.PendingActivityInfo{publish}}, exitOK},
 		"pages-no-answers": {moment{taskAttempt: 2, activities: sixteen(t)}, exitAttention},
@@ -122,15 +130,19 @@ func TestStatusOfACopyInPages(t *testing.T) {
 	}
 }
 
-// The two questions are answered one after the other: a page that ends between
-// them must not count twice.
+// The two questions are answered one after the other: a page that ends between them must not count
+// twice.
 func TestAPageThatEndsMeanwhileCountsOnce(t *testing.T) {
 	fake := newFake(t,
-		moment{status: inPages(t, 40), activities: []*workflowpb.PendingActivityInfo{page(t, "101", 500*mib), page(t, "102", 100*mib)}},
+		moment{status: inPages(t, 40), activities: []*workflowpb.PendingActivityInfo{
+			page(t, "101", 500*mib),
+			page(t, "102", 100*mib),
+		}},
 		moment{status: inPages(t, 41), activities: []*workflowpb.PendingActivityInfo{page(t, "102", 110*mib)}})
 	c := newConsole(t, fake)
 	described := &endsBetween{fakeTemporal: fake}
-	v, err := (&app{deps: c.deps}).look(context.Background(), &connection{temporalClient: described}, target{"movies", "migration/movies"}, false)
+	v, err := (&app{deps: c.deps}).look(context.Background(), &connection{temporalClient: described},
+		target{"movies", "migration/movies"}, false)
 	require.NoError(t, err)
 	require.Equal(t, 41*512*mib+110*mib, v.copied.BytesDone)
 	require.Equal(t, 41, v.copied.PagesDone)
@@ -142,7 +154,9 @@ type endsBetween struct {
 	described bool
 }
 
-func (e *endsBetween) DescribeWorkflowExecution(ctx context.Context, id, run string) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
+func (e *endsBetween) DescribeWorkflowExecution(ctx context.Context, id,
+	run string,
+) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
 	response, err := e.fakeTemporal.DescribeWorkflowExecution(ctx, id, run)
 	if !e.described {
 		e.described = true
@@ -185,7 +199,10 @@ func TestWatchACopyInPages(t *testing.T) {
 	again := moment{status: limited.status, activities: sixteen(t)}
 	again.activities[2] = failed(page(t, "104", 0), 2, "the worker is being stopped") // told already
 	again.activities[3] = failed(page(t, "105", 0), 2, "connection reset")
-	moments = append(moments, again, moment{status: inPages(t, 199), activities: []*workflowpb.PendingActivityInfo{page(t, "300", 256*mib)}})
+	moments = append(moments, again, moment{
+		status:     inPages(t, 199),
+		activities: []*workflowpb.PendingActivityInfo{page(t, "300", 256*mib)},
+	})
 	moments = append(moments, moment{status: inRounds(t)}, moment{state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED})
 	fake := newFake(t, moments...)
 	fake.report = completedReport()
@@ -223,9 +240,16 @@ func TestARateIsThatOfTheLastSeconds(t *testing.T) {
 // A bar must not fall back to nothing while no worker answers.
 func TestWhatIsCopiedIsRememberedWithoutAWorker(t *testing.T) {
 	var m meter
-	before := look(t, moment{status: inPages(t, 40), activities: []*workflowpb.PendingActivityInfo{page(t, "101", 300*mib), page(t, "102", 180*mib)}})
+	before := look(t,
+		moment{status: inPages(t, 40), activities: []*workflowpb.PendingActivityInfo{
+			page(t, "101", 300*mib),
+			page(t, "102", 180*mib),
+		}})
 	m.measure(now, before.copied)
-	silent := look(t, moment{taskAttempt: 2, activities: []*workflowpb.PendingActivityInfo{page(t, "101", 320*mib), page(t, "102", 180*mib)}})
+	silent := look(t, moment{taskAttempt: 2, activities: []*workflowpb.PendingActivityInfo{
+		page(t, "101", 320*mib),
+		page(t, "102", 180*mib),
+	}})
 	require.Zero(t, silent.copied.PagesTotal)
 	m.measure(now.Add(time.Second), silent.copied)
 	require.Equal(t, 40*512*mib+500*mib, silent.copied.BytesDone)
@@ -233,19 +257,27 @@ func TestWhatIsCopiedIsRememberedWithoutAWorker(t *testing.T) {
 	require.Equal(t, 40, silent.copied.PagesDone)
 }
 
-// While pages wait for a free slot, as most of many do, nobody needs to ask
-// whether there are workers at all.
+// While pages wait for a free slot, as most of many do, nobody needs to ask whether there are
+// workers at all.
 func TestPagesWaitForWorkers(t *testing.T) {
 	require.False(t, look(t, moment{status: inPages(t, 1), activities: sixteen(t)}).Execution.waitsForWorker())
-	require.True(t, look(t, moment{status: inPages(t, 1), activities: []*workflowpb.PendingActivityInfo{queued("1"), queued("2")}}).Execution.waitsForWorker())
-	require.True(t, look(t, moment{status: inPages(t, 1), activities: []*workflowpb.PendingActivityInfo{page(t, "1", 0), {
-		ActivityId: "2", ActivityType: &commonpb.ActivityType{Name: migration.ActivityTakeSnapshot}, State: enums.PENDING_ACTIVITY_STATE_SCHEDULED,
-	}}}).Execution.waitsForWorker())
+	require.True(t, look(t, moment{
+		status:     inPages(t, 1),
+		activities: []*workflowpb.PendingActivityInfo{queued("1"), queued("2")},
+	}).Execution.waitsForWorker())
+	require.True(t, look(t, moment{
+		status: inPages(t, 1),
+		activities: []*workflowpb.PendingActivityInfo{page(t, "1", 0), {
+			ActivityId: "2", ActivityType: &commonpb.ActivityType{Name: migration.ActivityTakeSnapshot},
+			State: enums.PENDING_ACTIVITY_STATE_SCHEDULED,
+		}},
+	}).Execution.waitsForWorker())
 }
 
 func look(t *testing.T, m moment) view {
 	t.Helper()
-	v, err := (&app{deps: newConsole(t, nil).deps}).look(context.Background(), &connection{temporalClient: newFake(t, m)}, target{"movies", "migration/movies"}, false)
+	v, err := (&app{deps: newConsole(t, nil).deps}).look(context.Background(),
+		&connection{temporalClient: newFake(t, m)}, target{"movies", "migration/movies"}, false)
 	require.NoError(t, err)
 	return v
 }
@@ -260,7 +292,8 @@ func TestACopyInPagesIsOneBar(t *testing.T) {
 		return ids
 	}
 	require.ElementsMatch(t, []string{"copy", "failing 0", "failing 1", "failing 2", "failing 3"}, ids())
-	require.Equal(t, row{name: "copy", done: 40*512*mib + 540*mib, total: 200 * 512 * mib,
+	require.Equal(t, row{
+		name: "copy", done: 40*512*mib + 540*mib, total: 200 * 512 * mib,
 		text: "20 %  21 GiB of 100 GiB  9.4 MB/s  2h31m left  40 of 200 pages  4,108 of 20,000 blobs  3 " +
 			"running  9 waiting for a free worker  4 waiting for the next attempt",
 	}, b.steps["copy"].get())
@@ -268,7 +301,8 @@ func TestACopyInPagesIsOneBar(t *testing.T) {
 		"OSS answers 503 SlowDown for blob 3", b.steps["failing 0"].get().text)
 	require.Equal(t, "and 2 more", b.steps["failing 3"].get().text)
 
-	b.show(look(t, moment{status: inPages(t, 200), activities: []*workflowpb.PendingActivityInfo{copying(t, "301", 0, 1)}}))
+	b.show(look(t,
+		moment{status: inPages(t, 200), activities: []*workflowpb.PendingActivityInfo{copying(t, "301", 0, 1)}}))
 	require.Equal(t, []string{"activity 301"}, ids())
 	b.close()
 }
@@ -278,14 +312,20 @@ func TestBandwidthIsAnUpdate(t *testing.T) {
 		args  []string
 		limit string
 	}{
-		{[]string{"movies", "50MB/s"}, "50MB/s"}, {[]string{"-w", "migration/movies", "none"}, "none"}, {[]string{"-f", minimal, "1GiB/s"}, "1GiB/s"},
+		{[]string{"movies", "50MB/s"}, "50MB/s"},
+		{[]string{"-w", "migration/movies", "none"}, "none"},
+		{[]string{"-f", minimal, "1GiB/s"}, "1GiB/s"},
 	} {
 		fake := newFake(t, moment{status: inRounds(t)})
-		fake.answer = migration.Answer{Message: "all copies together now read at most " + test.limit, Phase: migration.PhaseRounds}
+		fake.answer = migration.Answer{
+			Message: "all copies together now read at most " + test.limit,
+			Phase:   migration.PhaseRounds,
+		}
 		c := newConsole(t, fake)
 		out, errs := c.run(exitOK, append([]string{"bandwidth", "--reason", "office hours"}, test.args...)...)
 		require.Empty(t, errs)
-		require.Equal(t, "bandwidth movies: all copies together now read at most "+test.limit+".\nPhase: rounds\n\nNext: starter watch movies\n", out)
+		require.Equal(t, "bandwidth movies: all copies together now read at most "+test.limit+
+			".\nPhase: rounds\n\nNext: starter watch movies\n", out)
 		require.Len(t, fake.updates, 1)
 		require.Equal(t, migration.Bandwidth, fake.updates[0].UpdateName)
 		input := fake.updates[0].Args[0].(migration.BandwidthInput)
@@ -295,7 +335,8 @@ func TestBandwidthIsAnUpdate(t *testing.T) {
 
 		payload, err := json.Marshal(input)
 		require.NoError(t, err)
-		require.JSONEq(t, fmt.Sprintf(`{"limit": %q, "by": "ann", "reason": "office hours"}`, test.limit), string(payload), "as the migration reads it")
+		require.JSONEq(t, fmt.Sprintf(`{"limit": %q, "by": "ann", "reason": "office hours"}`, test.limit),
+			string(payload), "as the migration reads it")
 
 		out, _ = c.run(exitOK, append([]string{"bandwidth", "--signal", "--by", "ben"}, test.args...)...)
 		require.Contains(t, out, "Sent the signal bandwidth to movies")
@@ -305,7 +346,17 @@ func TestBandwidthIsAnUpdate(t *testing.T) {
 }
 
 func TestABandwidthThatIsNone(t *testing.T) {
-	for _, args := range [][]string{{"movies", "50"}, {"movies", "50MB"}, {"movies", "0MB/s"}, {"movies", "-1MB/s"}, {"movies"}, {"50MB/s"}, {}, {"movies", "1MB/s", "2MB/s"}, {"-w", "x", "movies", "1MB/s"}} {
+	for _, args := range [][]string{
+		{"movies", "50"},
+		{"movies", "50MB"},
+		{"movies", "0MB/s"},
+		{"movies", "-1MB/s"},
+		{"movies"},
+		{"50MB/s"},
+		{},
+		{"movies", "1MB/s", "2MB/s"},
+		{"-w", "x", "movies", "1MB/s"},
+	} {
 		fake := newFake(t, moment{status: inRounds(t)})
 		_, errs := newConsole(t, fake).run(exitUsage, append([]string{"bandwidth"}, args...)...)
 		require.True(t, strings.HasPrefix(errs, "Error: "), errs)

@@ -28,8 +28,7 @@ func TestEveryExampleIsAValidPlan(t *testing.T) {
 	}
 }
 
-// A field that is added to plans must be added to the example as well, commented
-// out if need be.
+// A field that is added to plans must be added to the example as well, commented out if need be.
 func TestTheExampleHasEveryField(t *testing.T) {
 	var check func(path string, shape reflect.Type)
 	check = func(path string, shape reflect.Type) {

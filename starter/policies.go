@@ -70,8 +70,8 @@ func newPermissions(plan migration.Plan) permissions {
 }
 
 // trustPolicy lets the domain assume the role. The conditions prevent the service from using the
-// role for another customer's domain (the confused deputy).
-// Amazon: managedomains-snapshots, "Edit the trust relationship".
+// role for another customer's domain (the confused deputy). Amazon: managedomains-snapshots, "Edit
+// the trust relationship".
 func trustPolicy(d domain) policy {
 	return policy{versionIAM, []statement{{
 		Sid: "SourceDomain", Effect: "Allow",
@@ -117,9 +117,9 @@ func workerPolicy(d domain, r migration.SourceRepository) policy {
 	}}
 }
 
-// ossWriterPolicy is what the copy needs. oss:PutObject is for beginning an upload, sending parts and
-// completing it, oss:GetObject for looking at an object. The copy deletes only objects of its own
-// whose checksum is wrong.
+// ossWriterPolicy is what the copy needs. oss:PutObject is for beginning an upload, sending parts
+// and completing it, oss:GetObject for looking at an object. The copy deletes only objects of its
+// own whose checksum is wrong.
 func ossWriterPolicy(r migration.TargetRepository) policy {
 	onBucket := []string{"oss:ListObjects", "oss:ListMultipartUploads", "oss:GetBucketInfo", "oss:GetBucketAcl"}
 	if r.CreateBucket {
@@ -199,9 +199,9 @@ func (d domain) arn() string {
 
 var (
 	roleParts = regexp.MustCompile(`^arn:([a-z-]+):iam::([0-9]{12}):role/`)
-	// Amazon: search-NAME-ID.REGION.es.amazonaws.com, vpc-NAME-ID for domains in a
-	// VPC, and NAME-ID.aos.REGION.on.aws for endpoints with two address families.
-	// A name may contain hyphens, an id contains none.
+	// Amazon: search-NAME-ID.REGION.es.amazonaws.com, vpc-NAME-ID for domains in a VPC, and
+	// NAME-ID.aos.REGION.on.aws for endpoints with two address families. A name may contain
+	// hyphens, an id contains none.
 	domainHost  = regexp.MustCompile(`^(?:search|vpc)-(.+)-[a-z0-9]+\.([a-z0-9-]+)\.es\.amazonaws\.com(?:\.cn)?$`)
 	domainHost2 = regexp.MustCompile(`^(?:search-|vpc-)?(.+)-[a-z0-9]+\.aos\.([a-z0-9-]+)\.on\.aws$`)
 )

@@ -30,10 +30,20 @@ func rehearsing(t *testing.T) *migration.Status {
 
 func foundSomething() *migration.Rehearsal {
 	return &migration.Rehearsal{
-		Window:    &migration.FrozenWindow{Millis: 9450, BlockMillis: 600, SnapshotMillis: 2100, CopyMillis: 850, RestoreMillis: 3200, VerifyMillis: 2700},
-		Footprint: &migration.Footprint{TargetBytes: 5 << 30, TargetBytesAfterCutover: 10 << 30, S3Bytes: 6 << 30, OSSBytes: 6 << 30},
-		Attention: []migration.Attention{{Step: "check clusters, buckets, versions and indices", Type: "PreflightFailed",
-			Message: "index movies exists on the target already", Remedy: migration.ErrorPreflight.Remedy(), SinceMillis: at(time.Hour), Failures: 1}},
+		Window: &migration.FrozenWindow{
+			Millis: 9450, BlockMillis: 600, SnapshotMillis: 2100, CopyMillis: 850,
+			RestoreMillis: 3200, VerifyMillis: 2700,
+		},
+		Footprint: &migration.Footprint{
+			TargetBytes: 5 << 30, TargetBytesAfterCutover: 10 << 30, S3Bytes: 6 << 30,
+			OSSBytes: 6 << 30,
+		},
+		Attention: []migration.Attention{{
+			Step:    "check clusters, buckets, versions and indices",
+			Type:    "PreflightFailed",
+			Message: "index movies exists on the target already", Remedy: migration.ErrorPreflight.Remedy(),
+			SinceMillis: at(time.Hour), Failures: 1,
+		}},
 	}
 }
 
@@ -84,7 +94,8 @@ func TestStatusOfARehearsal(t *testing.T) {
 func TestWatchOfARehearsal(t *testing.T) {
 	before := rehearsing(t)
 	before.Rehearsal = &migration.Rehearsal{}
-	fake := aRehearsal(t, moment{status: before}, moment{status: rehearsing(t)}, moment{state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED})
+	fake := aRehearsal(t, moment{status: before}, moment{status: rehearsing(t)},
+		moment{state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED})
 	fake.report = rehearsedReport()
 	out, _ := newConsole(t, fake).run(exitAttention, "watch", "rehearsal/movies")
 	golden.Equal(t, "testdata/watch-rehearsal.txt", out)
@@ -107,7 +118,8 @@ func TestReportOfARehearsal(t *testing.T) {
 
 // Both would change the same throttles.
 func TestARehearsalAndItsMigrationDontRunAtOnce(t *testing.T) {
-	_, errs := newConsole(t, newFake(t, moment{status: inRounds(t)})).run(exitFailed, "start", "-f", minimal, "--rehearse")
+	_, errs := newConsole(t, newFake(t, moment{status: inRounds(t)})).run(exitFailed, "start", "-f", minimal,
+		"--rehearse")
 	require.Contains(t, errs, "the migration of this plan is running (workflow migration/movies)")
 	require.Contains(t, errs, "Next: starter status movies")
 	_, errs = newConsole(t, aRehearsal(t, moment{status: rehearsing(t)})).run(exitFailed, "start", "-f", minimal)

@@ -83,14 +83,19 @@ The exit code is 3 if the migration refuses the request in its present phase.
 				return err
 			}
 			defer connection.Close()
-			m := message{string(request), migration.RequestInput{By: options.by, Reason: options.reason}, after(request)}
+			m := message{
+				string(request),
+				migration.RequestInput{By: options.by, Reason: options.reason},
+				after(request),
+			}
 			return a.request(c.Context(), connection, t, m, options)
 		},
 	}
 	flags.add(command)
 	options.add(command, "reason, for the status and the report")
 	if irrevocable(request) {
-		command.Flags().BoolVarP(&options.yes, "yes", "y", false, "don't ask for confirmation; needed for cutover without a terminal")
+		command.Flags().BoolVarP(&options.yes, "yes", "y", false,
+			"don't ask for confirmation; needed for cutover without a terminal")
 	}
 	return command
 }
@@ -100,9 +105,9 @@ func irrevocable(request migration.Request) bool {
 	return request == migration.RequestCutover || request == migration.RequestAbort
 }
 
-// confirm asks a person. Without a terminal there is nobody to ask. Then an abort goes ahead, since it
-// makes the source writable again, but a cutover needs --yes: a pipe that answers "n" must not hand
-// over.
+// confirm asks a person. Without a terminal there is nobody to ask. Then an abort goes ahead, since
+// it makes the source writable again, but a cutover needs --yes: a pipe that answers "n" must not
+// hand over.
 func (a *app) confirm(request migration.Request, t target, yes bool) error {
 	if yes {
 		return nil

@@ -27,7 +27,8 @@ func TestRequestsAreUpdates(t *testing.T) {
 		fake := newFake(t, moment{status: inRounds(t)})
 		fake.answer = migration.Answer{Message: "it is done", Phase: migration.PhaseRounds}
 		c := newConsole(t, fake)
-		out, errs := c.run(exitOK, append([]string{string(request), "movies", "--reason", "tonight"}, unasked(request)...)...)
+		out, errs := c.run(exitOK, append([]string{string(request), "movies", "--reason", "tonight"},
+			unasked(request)...)...)
 		require.Empty(t, errs)
 		require.Len(t, fake.updates, 1)
 		sent := fake.updates[0]
@@ -38,7 +39,8 @@ func TestRequestsAreUpdates(t *testing.T) {
 		require.Contains(t, out, string(request)+" movies: it is done.\nPhase: rounds\n")
 		require.Contains(t, out, "\nNext: starter ")
 
-		out, _ = c.run(exitOK, append([]string{string(request), "movies", "--by", "ben", "-o", "json"}, unasked(request)...)...)
+		out, _ = c.run(exitOK, append([]string{string(request), "movies", "--by", "ben", "-o", "json"},
+			unasked(request)...)...)
 		var said answer
 		require.NoError(t, json.Unmarshal([]byte(out), &said))
 		require.Equal(t, "it is done", said.Message)
@@ -59,7 +61,8 @@ func TestRequestsAsSignals(t *testing.T) {
 
 func TestARefusedRequest(t *testing.T) {
 	fake := newFake(t, moment{status: inRounds(t)})
-	fake.updateErr = temporal.NewApplicationError("cutover is not possible now: cutover needs a verified target: freeze first", "")
+	fake.updateErr = temporal.NewApplicationError("cutover is not possible now: cutover needs a verified target: "+
+		"freeze first", "")
 	out, err := newConsole(t, fake).run(exitRefused, "cutover", "movies", "--yes")
 	require.Empty(t, out)
 	require.Equal(t, "Error: cutover is not possible now: cutover needs a verified target: freeze first\nNext: "+

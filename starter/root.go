@@ -77,9 +77,12 @@ TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_*, or a profile
 	root.SetOut(d.out)
 	root.SetErr(d.err)
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.address, "address", "", "Temporal's host:port (default: TEMPORAL_ADDRESS, the profile, or localhost:7233)")
-	flags.StringVar(&a.namespace, "namespace", "", "Temporal namespace (default: TEMPORAL_NAMESPACE, the profile, or default)")
-	flags.StringVar(&a.profile, "profile", "", "profile in the temporal command line's configuration file (default: TEMPORAL_PROFILE, or default)")
+	flags.StringVar(&a.address, "address", "", "Temporal's host:port (default: TEMPORAL_ADDRESS, the profile, or "+
+		"localhost:7233)")
+	flags.StringVar(&a.namespace, "namespace", "", "Temporal namespace (default: TEMPORAL_NAMESPACE, the profile, or "+
+		"default)")
+	flags.StringVar(&a.profile, "profile", "", "profile in the temporal command line's configuration file (default: "+
+		"TEMPORAL_PROFILE, or default)")
 	flags.StringVarP(&a.output, "output", "o", outputText, "text or json")
 
 	root.AddCommand(a.startCommand(), a.planCommand(), a.statusCommand(), a.watchCommand())

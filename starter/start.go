@@ -58,8 +58,10 @@ attention. It takes the time and the room of a baseline and two rounds.`,
 		},
 	}
 	command.Flags().StringVarP(&file, "file", "f", "", "plan in YAML or JSON; - for stdin")
-	command.Flags().BoolVar(&printCLI, "print-cli", false, "start nothing; print a shell script that starts it with the temporal command line")
-	command.Flags().BoolVar(&rehearse, "rehearse", false, "try the plan on temporary indices, block nothing and leave nothing behind")
+	command.Flags().BoolVar(&printCLI, "print-cli", false,
+		"start nothing; print a shell script that starts it with the temporal command line")
+	command.Flags().BoolVar(&rehearse, "rehearse", false,
+		"try the plan on temporary indices, block nothing and leave nothing behind")
 	command.Flags().BoolVar(&wait, "wait", false, "watch the migration until it ends")
 	return command
 }
@@ -128,7 +130,8 @@ func startOptions(plan migration.Plan) client.StartWorkflowOptions {
 // summary is a line for the list of workflows in the Temporal UI: at most 200 bytes.
 func summary(plan migration.Plan) string {
 	const most = 200
-	text := fmt.Sprintf("%s: %s to %s", strings.Join(plan.Indices, ", "), host(plan.Source.Endpoint), host(plan.Target.Endpoint))
+	text := fmt.Sprintf("%s: %s to %s", strings.Join(plan.Indices, ", "), host(plan.Source.Endpoint),
+		host(plan.Target.Endpoint))
 	if plan.Rehearsal {
 		text = "rehearsal of " + text
 	}

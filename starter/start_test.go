@@ -47,7 +47,10 @@ func TestStart(t *testing.T) {
 	out, _ = c.run(exitOK, "start", "-f", minimal, "-o", "json")
 	var result started
 	require.NoError(t, json.Unmarshal([]byte(out), &result))
-	require.Equal(t, started{WorkflowID: "migration/movies", RunID: "run-1", Namespace: "default", TaskQueue: "snapferry", Next: "starter watch movies"}, result)
+	require.Equal(t, started{
+		WorkflowID: "migration/movies", RunID: "run-1", Namespace: "default",
+		TaskQueue: "snapferry", Next: "starter watch movies",
+	}, result)
 }
 
 func TestStartSummariesStayWithinTemporalsLimits(t *testing.T) {
@@ -164,5 +167,6 @@ func TestErrorsOfTemporalBecomeSentences(t *testing.T) {
 		require.Contains(t, err, want)
 	}
 	_, err := newConsole(t, newFake(t)).run(exitNotFound, "status", "books")
-	require.Contains(t, err, "there is no migration books: no workflow with the id migration/books in namespace default")
+	require.Contains(t, err,
+		"there is no migration books: no workflow with the id migration/books in namespace default")
 }

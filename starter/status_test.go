@@ -21,18 +21,28 @@ func TestStatus(t *testing.T) {
 		code   int
 		setup  func(*fakeTemporal)
 	}{
-		"rounds":      {moment{status: inRounds(t)}, exitOK, nil},
-		"copying":     {moment{status: withCopy, activities: []*workflowpb.PendingActivityInfo{copying(t, "7", 1229*mib, 3)}}, exitOK, nil},
+		"rounds": {moment{status: inRounds(t)}, exitOK, nil},
+		"copying": {moment{status: withCopy, activities: []*workflowpb.PendingActivityInfo{copying(t, "7", 1229*mib,
+			3)}}, exitOK, nil},
 		"attention":   {moment{status: inNeed(t)}, exitAttention, nil},
 		"verified":    {moment{status: verified(t)}, exitOK, nil},
 		"no-worker":   {moment{taskAttempt: 1}, exitAttention, func(f *fakeTemporal) { f.pollers = nil }},
 		"stuck":       {moment{taskAttempt: 12}, exitAttention, nil},
 		"wrong-queue": {moment{queue: "snap-ferry"}, exitAttention, nil},
-		"completed":   {moment{state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED}, exitOK, func(f *fakeTemporal) { f.report = completedReport() }},
+		"completed": {
+			moment{state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED},
+			exitOK,
+			func(f *fakeTemporal) { f.report = completedReport() },
+		},
 		"aborted": {moment{state: enums.WORKFLOW_EXECUTION_STATUS_FAILED}, exitAborted, func(f *fakeTemporal) {
-			f.result = temporal.NewApplicationErrorWithOptions("aborted", string(migration.ErrorAborted), temporal.ApplicationErrorOptions{Details: []any{abortedReport()}})
+			f.result = temporal.NewApplicationErrorWithOptions("aborted", string(migration.ErrorAborted),
+				temporal.ApplicationErrorOptions{Details: []any{abortedReport()}})
 		}},
-		"terminated": {moment{state: enums.WORKFLOW_EXECUTION_STATUS_TERMINATED}, exitAborted, func(f *fakeTemporal) { f.result = &temporal.TerminatedError{} }},
+		"terminated": {
+			moment{state: enums.WORKFLOW_EXECUTION_STATUS_TERMINATED},
+			exitAborted,
+			func(f *fakeTemporal) { f.result = &temporal.TerminatedError{} },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fake := newFake(t, test.moment)
@@ -53,7 +63,8 @@ func TestStatus(t *testing.T) {
 
 // Programs read the status itself, with what Temporal knows beside it.
 func TestStatusAsJSON(t *testing.T) {
-	fake := newFake(t, moment{status: verified(t), activities: []*workflowpb.PendingActivityInfo{copying(t, "7", mib, 2)}})
+	fake := newFake(t,
+		moment{status: verified(t), activities: []*workflowpb.PendingActivityInfo{copying(t, "7", mib, 2)}})
 	out, _ := newConsole(t, fake).run(exitOK, "status", "movies", "-o", "json")
 	var status migration.Status
 	require.NoError(t, json.Unmarshal([]byte(out), &status))
@@ -77,11 +88,12 @@ func TestAMigrationHasThreeNames(t *testing.T) {
 	require.Equal(t, byName, byLongName)
 }
 
-// Somebody started it from the UI with an id of their own: the commands that are
-// shown must reach it.
+// Somebody started it from the UI with an id of their own: the commands that are shown must reach
+// it.
 func TestCommandsReachAnotherWorkflowID(t *testing.T) {
 	fake := newFake(t, moment{status: inRounds(t)})
 	fake.id = "my first migration"
 	out, _ := newConsole(t, fake).run(exitOK, "status", "-w", "my first migration")
-	require.Contains(t, out, "Next: starter freeze -w 'my first migration'\n  or: starter round -w 'my first migration'\n")
+	require.Contains(t, out, "Next: starter freeze -w 'my first migration'\n  or: starter round -w 'my first "+
+		"migration'\n")
 }

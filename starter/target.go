@@ -91,7 +91,8 @@ func (a *app) target(f targetFlags, args []string) (target, error) {
 	case args[0] == "":
 		return target{}, fail(exitUsage, "the plan's name is empty")
 	}
-	if strings.HasPrefix(args[0], migration.WorkflowID("")) || strings.HasPrefix(args[0], migration.RehearsalWorkflowID("")) {
+	if strings.HasPrefix(args[0], migration.WorkflowID("")) ||
+		strings.HasPrefix(args[0], migration.RehearsalWorkflowID("")) {
 		return byID(args[0]), nil
 	}
 	return target{name: args[0], id: migration.WorkflowID(args[0])}, nil
@@ -123,7 +124,8 @@ func (a *app) readPlan(path string) (migration.Plan, error) {
 func (a *app) readFile(path string) ([]byte, error) {
 	switch path {
 	case "":
-		return nil, fail(exitUsage, "no plan is given: use -f PLAN, or -f - for stdin; `starter plan example` prints a plan")
+		return nil, fail(exitUsage, "no plan is given: use -f PLAN, or -f - for stdin; `starter plan example` prints "+
+			"a plan")
 	case "-":
 		data, err := io.ReadAll(a.in)
 		if err != nil {

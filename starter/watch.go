@@ -58,8 +58,10 @@ Ctrl-C ends the watch only. The migration goes on.`,
 	}
 	flags.add(command)
 	command.Flags().DurationVar(&options.interval, "interval", defaultInterval, "time between two looks")
-	command.Flags().StringVar(&until, "until", "", "end when the migration reaches this phase, for example awaitCutover")
-	command.Flags().BoolVar(&options.attentionEnds, "exit-on-attention", false, "end with exit code 5 when the migration needs attention")
+	command.Flags().StringVar(&until, "until", "",
+		"end when the migration reaches this phase, for example awaitCutover")
+	command.Flags().BoolVar(&options.attentionEnds, "exit-on-attention", false,
+		"end with exit code 5 when the migration needs attention")
 	return command
 }
 
@@ -181,7 +183,8 @@ func (a *app) farewell(v view, t target) {
 			if w := v.report.FrozenWindow; w != nil {
 				a.printf("  Frozen window: %s.\n", describeWindow(*w))
 				if w.BlockedMillis > 0 {
-					a.printf("  Writes were blocked for %s, until the target accepted writes.\n", human.Span(w.BlockedMillis))
+					a.printf("  Writes were blocked for %s, until the target accepted writes.\n",
+						human.Span(w.BlockedMillis))
 				}
 			}
 		}
@@ -229,7 +232,9 @@ type jsonScreen struct {
 func (j *jsonScreen) show(v view) {
 	line, err := json.Marshal(v)
 	if err != nil {
-		line, _ = json.Marshal(map[string]string{"failure": errors.Join(errors.New("can't write the status as JSON"), err).Error()})
+		line,
+			_ = json.Marshal(map[string]string{"failure": errors.Join(errors.New("can't write the status as JSON"),
+			err).Error()})
 	}
 	if string(line) != j.last {
 		j.last = string(line)

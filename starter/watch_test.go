@@ -21,8 +21,14 @@ import (
 
 // story is a migration from its first moment to its last.
 func story(t *testing.T) []moment {
-	begun := &migration.Status{Phase: migration.PhasePreflight, Step: "check clusters and buckets", StartedMillis: at(time.Minute), PhaseSinceMillis: at(time.Minute)}
-	baseline := &migration.Status{Phase: migration.PhaseBaseline, Step: "copy the snapshot to OSS", PhaseSinceMillis: at(0)}
+	begun := &migration.Status{
+		Phase: migration.PhasePreflight, Step: "check clusters and buckets",
+		StartedMillis: at(time.Minute), PhaseSinceMillis: at(time.Minute),
+	}
+	baseline := &migration.Status{
+		Phase: migration.PhaseBaseline, Step: "copy the snapshot to OSS",
+		PhaseSinceMillis: at(0),
+	}
 	rounds := inRounds(t)
 	rounds.Notes, rounds.Warnings = nil, nil
 	rounds.RoundsEnded, rounds.Rounds = 1, rounds.Rounds[:1]
@@ -85,7 +91,8 @@ func TestAProblemWithAnotherReason(t *testing.T) {
 }
 
 func TestWatchAsJSONIsALineForEachChange(t *testing.T) {
-	fake := newFake(t, moment{status: inRounds(t)}, moment{status: inRounds(t)}, moment{status: verified(t)}, moment{state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED})
+	fake := newFake(t, moment{status: inRounds(t)}, moment{status: inRounds(t)}, moment{status: verified(t)},
+		moment{state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED})
 	fake.report = completedReport()
 	out, _ := newConsole(t, fake).run(exitOK, "watch", "movies", "-o", "json")
 	lines := strings.Split(strings.TrimSpace(out), "\n")
@@ -96,7 +103,8 @@ func TestWatchAsJSONIsALineForEachChange(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(line), &status))
 		phases = append(phases, status.Phase)
 	}
-	require.Equal(t, []migration.Phase{migration.PhaseRounds, migration.PhaseAwaitCutover, migration.PhaseCompleted}, phases)
+	require.Equal(t, []migration.Phase{migration.PhaseRounds, migration.PhaseAwaitCutover, migration.PhaseCompleted},
+		phases)
 }
 
 func TestHowAWatchEnds(t *testing.T) {
@@ -112,13 +120,15 @@ func TestHowAWatchEnds(t *testing.T) {
 	})
 	t.Run("aborted", func(t *testing.T) {
 		fake := newFake(t, moment{state: enums.WORKFLOW_EXECUTION_STATUS_FAILED})
-		fake.result = temporal.NewApplicationErrorWithOptions("aborted", string(migration.ErrorAborted), temporal.ApplicationErrorOptions{Details: []any{abortedReport()}})
+		fake.result = temporal.NewApplicationErrorWithOptions("aborted", string(migration.ErrorAborted),
+			temporal.ApplicationErrorOptions{Details: []any{abortedReport()}})
 		out, _ := newConsole(t, fake).run(exitAborted, "watch", "movies")
 		require.Contains(t, out, "Because: aborted in phase rounds by ann: not tonight")
 	})
 	t.Run("an invalid plan", func(t *testing.T) {
 		fake := newFake(t, moment{state: enums.WORKFLOW_EXECUTION_STATUS_FAILED})
-		fake.result = temporal.NewApplicationErrorWithOptions("the plan is not valid: name is missing", string(migration.ErrorInvalidPlan), temporal.ApplicationErrorOptions{})
+		fake.result = temporal.NewApplicationErrorWithOptions("the plan is not valid: name is missing",
+			string(migration.ErrorInvalidPlan), temporal.ApplicationErrorOptions{})
 		out, _ := newConsole(t, fake).run(exitAborted, "watch", "movies")
 		require.Contains(t, out, "Because: the plan is not valid: name is missing")
 	})
@@ -145,16 +155,15 @@ func TestHowAWatchEnds(t *testing.T) {
 	})
 }
 
-// On a terminal bars stand below the lines. What is drawn when is the library's
-// business; that all of it is drawn, and that it ends, is ours.
+// On a terminal bars stand below the lines. What is drawn when is the library's business; that all
+// of it is drawn, and that it ends, is ours.
 func TestWatchOnATerminal(t *testing.T) {
 	var out bytes.Buffer
 	a := &app{deps: newConsole(t, nil).deps}
 	a.out = &out
 	refresh := make(chan any)
 	draw := func() {
-		// The library draws beside us: only when it takes the third is the first
-		// drawn.
+		// The library draws beside us: only when it takes the third is the first drawn.
 		for range 3 {
 			refresh <- now
 		}
@@ -162,11 +171,15 @@ func TestWatchOnATerminal(t *testing.T) {
 	b := newBars(a, mpb.WithWidth(160), mpb.WithManualRefresh(refresh))
 	at := func(m moment) view {
 		fake := newFake(t, m)
-		v, err := a.look(context.Background(), &connection{temporalClient: fake}, target{"movies", "migration/movies"}, false)
+		v, err := a.look(context.Background(), &connection{temporalClient: fake}, target{"movies", "migration/movies"},
+			false)
 		require.NoError(t, err)
 		return v
 	}
-	baseline := &migration.Status{Phase: migration.PhaseBaseline, Step: "copy the snapshot to OSS", PhaseSinceMillis: now.Add(-3 * time.Minute).UnixMilli()}
+	baseline := &migration.Status{
+		Phase: migration.PhaseBaseline, Step: "copy the snapshot to OSS",
+		PhaseSinceMillis: now.Add(-3 * time.Minute).UnixMilli(),
+	}
 	b.show(at(moment{status: baseline, activities: []*workflowpb.PendingActivityInfo{copying(t, "7", 1024*mib, 2)}}))
 	draw()
 	b.show(at(moment{status: baseline, activities: []*workflowpb.PendingActivityInfo{copying(t, "7", 4096*mib, 2)}}))
@@ -175,7 +188,8 @@ func TestWatchOnATerminal(t *testing.T) {
 	draw()
 	b.close()
 	for _, want := range []string{
-		"phase baseline", "baseline for 3m  |  copy the snapshot to OSS", "CopySnapshot", "25 %", "100 %", "of 4.0 GiB", "attempt 2", "OSS answers 503 SlowDown",
+		"phase baseline", "baseline for 3m  |  copy the snapshot to OSS", "CopySnapshot", "25 %", "100 %", "of 4.0 GiB",
+		"attempt 2", "OSS answers 503 SlowDown",
 		"awaitCutover for 1m", "writes blocked for 2m",
 	} {
 		require.Contains(t, out.String(), want)

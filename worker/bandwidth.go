@@ -29,9 +29,9 @@ func readBandwidth(value string) (migration.ByteRate, error) {
 // bandwidthInterval is how often the file is read.
 const bandwidthInterval = 5 * time.Second
 
-// followBandwidth reads the file at each tick until the context ends, and sets the limit when it has
-// changed. A file that can't be read changes nothing: to lose a limit by a typing mistake may cost
-// more than to keep it.
+// followBandwidth reads the file at each tick until the context ends, and sets the limit when it
+// has changed. A file that can't be read changes nothing: to lose a limit by a typing mistake may
+// cost more than to keep it.
 func followBandwidth(
 	ctx context.Context, value string, ticks <-chan time.Time, set func(bytesPerSecond int64), logger *zap.Logger,
 ) {
@@ -41,7 +41,8 @@ func followBandwidth(
 		rate, err := readBandwidth(value)
 		switch {
 		case err != nil && err.Error() != problem:
-			logger.Warn("can't read the bandwidth limit; the last one stays", zap.Stringer("limit", last), zap.Error(err))
+			logger.Warn("can't read the bandwidth limit; the last one stays", zap.Stringer("limit", last),
+				zap.Error(err))
 			problem = err.Error()
 		case err == nil && (rate != last || problem != ""):
 			set(rate.Bytes())

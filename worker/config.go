@@ -114,17 +114,23 @@ Exit codes: 0 stopped by a signal, 1 failure, 2 wrong flags or configuration.`,
 	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return wrong("%w; see worker --help", err) })
 	command.SetVersionTemplate("worker {{.Version}}\n")
 	flags := command.Flags()
-	flags.StringVar(&c.address, "address", "", "Temporal's host:port (default: TEMPORAL_ADDRESS, the profile, or localhost:7233)")
-	flags.StringVar(&c.namespace, "namespace", "", "Temporal namespace (default: TEMPORAL_NAMESPACE, the profile, or default)")
+	flags.StringVar(&c.address, "address", "", "Temporal's host:port (default: TEMPORAL_ADDRESS, the profile, or "+
+		"localhost:7233)")
+	flags.StringVar(&c.namespace, "namespace", "", "Temporal namespace (default: TEMPORAL_NAMESPACE, the profile, or "+
+		"default)")
 	flags.StringVar(&c.profile, "profile", "", "profile in the temporal command line's configuration file")
-	flags.StringSliceVar(&c.queues, "queues", []string{migration.TaskQueue, migration.CopyTaskQueue}, "task queues to serve")
-	flags.IntVar(&c.maxActivities, "max-activities", serving.Activities, "activities that run at the same time, without copies")
-	flags.IntVar(&c.maxCopies, "max-copies", serving.Copies, "copies that run at the same time; each copies many objects at the same time")
+	flags.StringSliceVar(&c.queues, "queues", []string{migration.TaskQueue, migration.CopyTaskQueue},
+		"task queues to serve")
+	flags.IntVar(&c.maxActivities, "max-activities", serving.Activities,
+		"activities that run at the same time, without copies")
+	flags.IntVar(&c.maxCopies, "max-copies", serving.Copies,
+		"copies that run at the same time; each copies many objects at the same time")
 	flags.StringVar(&c.copyMemory, "copy-memory", "128MiB", "most memory for blobs, of all copies together")
 	flags.StringVar(&c.bandwidth, "bandwidth", "", "the most that all copies of this worker together read from "+
 		"S3, such as 50MB/s, or file:PATH, which the worker reads again every few seconds (default: no limit)")
 	flags.DurationVar(&c.stopTimeout, "stop-timeout", serving.StopTimeout, "time to finish work after a signal")
-	flags.StringVar(&c.metricsAddr, "metrics-addr", "", "serve Prometheus metrics at /metrics, and health at /healthz, on this host:port (default: off)")
+	flags.StringVar(&c.metricsAddr, "metrics-addr", "",
+		"serve Prometheus metrics at /metrics, and health at /healthz, on this host:port (default: off)")
 	flags.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&c.logFormat, "log-format", formatJSON, "json or console")
 	return command
@@ -198,7 +204,8 @@ func (c *config) complete(environment envconfig.EnvLookup) error {
 	c.deployment, _ = environment.LookupEnv(variableDeployment)
 	c.buildID, _ = environment.LookupEnv(variableBuildID)
 	if (c.deployment == "") != (c.buildID == "") {
-		return wrong("%s and %s turn worker versioning on together: set both or neither", variableDeployment, variableBuildID)
+		return wrong("%s and %s turn worker versioning on together: set both or neither", variableDeployment,
+			variableBuildID)
 	}
 	return c.loadClient(environment)
 }

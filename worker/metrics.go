@@ -21,9 +21,12 @@ import (
 	"github.com/snapferry/snapferry/internal/transfer"
 )
 
-// timeBuckets are for the times that Temporal measures in seconds, from the latency of a poll to the
-// copy of a baseline. OpenTelemetry's own buckets are for milliseconds.
-var timeBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600}
+// timeBuckets are for the times that Temporal measures in seconds, from the latency of a poll to
+// the copy of a baseline. OpenTelemetry's own buckets are for milliseconds.
+var timeBuckets = []float64{
+	.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600,
+	24 * 3600,
+}
 
 // observation is what a worker shows about itself on request.
 type observation struct {
@@ -37,8 +40,10 @@ type observation struct {
 // newObservation makes the metrics and the pages that show them.
 func newObservation(logger *zap.Logger) (*observation, error) {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	reader, err := exporter.New(exporter.WithRegisterer(registry), exporter.WithoutScopeInfo(), exporter.WithoutTargetInfo())
+	registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	reader, err := exporter.New(exporter.WithRegisterer(registry), exporter.WithoutScopeInfo(),
+		exporter.WithoutTargetInfo())
 	if err != nil {
 		return nil, fmt.Errorf("can't set up the metrics: %w", err)
 	}

@@ -115,15 +115,18 @@ func stop(workers []worker.Worker) {
 }
 
 func options(c config, queue string, fatal func(error)) worker.Options {
-	o := serving.Options(queue, serving.Limits{Activities: c.maxActivities, Copies: c.maxCopies, StopTimeout: c.stopTimeout})
+	o := serving.Options(queue, serving.Limits{
+		Activities: c.maxActivities, Copies: c.maxCopies,
+		StopTimeout: c.stopTimeout,
+	})
 	o.OnFatalError = fatal
 	if c.versioned() {
 		o.DeploymentOptions = worker.DeploymentOptions{
 			UseVersioning: true,
 			Version:       worker.WorkerDeploymentVersion{DeploymentName: c.deployment, BuildID: c.buildID},
-			// A migration lasts for days and must never be left without a worker while
-			// writes are blocked: it moves on to the newest version, which replays the
-			// histories of the earlier ones in its tests.
+			// A migration lasts for days and must never be left without a worker while writes are
+			// blocked: it moves on to the newest version, which replays the histories of the
+			// earlier ones in its tests.
 			DefaultVersioningBehavior: workflow.VersioningBehaviorAutoUpgrade,
 		}
 	}
@@ -162,7 +165,8 @@ func dial(ctx context.Context, options client.Options) (client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = temporal.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: options.Namespace})
+	_, err = temporal.WorkflowService().DescribeNamespace(ctx,
+		&workflowservice.DescribeNamespaceRequest{Namespace: options.Namespace})
 	if err != nil {
 		temporal.Close()
 		return nil, err

@@ -39,15 +39,17 @@ func (r *recorder) RegisterActivityWithOptions(_ any, options activity.RegisterO
 	r.activities = append(r.activities, options.Name)
 }
 
-// Every activity that the workflow can call is served, on the queue that the
-// workflow calls it on.
+// Every activity that the workflow can call is served, on the queue that the workflow calls it on.
 func TestEveryActivityIsServed(t *testing.T) {
 	var everything, copies recorder
 	register(&everything, migration.TaskQueue, activities.NewCopier())
 	register(&copies, migration.CopyTaskQueue, activities.NewCopier())
 	require.Equal(t, []string{migration.WorkflowType, migration.AuditWorkflowType}, everything.workflows)
 	require.Empty(t, copies.workflows)
-	require.Equal(t, []string{migration.ActivityCopySnapshot, migration.ActivityCopyShards, migration.ActivityCopyPage, migration.ActivityPublishSnapshot, migration.ActivityAudit}, copies.activities)
+	require.Equal(t, []string{
+		migration.ActivityCopySnapshot, migration.ActivityCopyShards, migration.ActivityCopyPage,
+		migration.ActivityPublishSnapshot, migration.ActivityAudit,
+	}, copies.activities)
 	require.ElementsMatch(t, migration.ActivityNames(), append(everything.activities, copies.activities...))
 }
 
@@ -96,8 +98,9 @@ func TestConfiguration(t *testing.T) {
 	require.Equal(t, "default", c.client.Namespace)
 
 	environment := variables{
-		"SNAPFERRY_QUEUES": "snapferry-copy", "SNAPFERRY_MAX_COPIES": "8", "SNAPFERRY_STOP_TIMEOUT": "2m", "SNAPFERRY_METRICS_ADDR": ":9090",
-		"SNAPFERRY_LOG_FORMAT": "console", "TEMPORAL_ADDRESS": "temporal:7233", "TEMPORAL_NAMESPACE": "search",
+		"SNAPFERRY_QUEUES": "snapferry-copy", "SNAPFERRY_MAX_COPIES": "8", "SNAPFERRY_STOP_TIMEOUT": "2m",
+		"SNAPFERRY_METRICS_ADDR": ":9090",
+		"SNAPFERRY_LOG_FORMAT":   "console", "TEMPORAL_ADDRESS": "temporal:7233", "TEMPORAL_NAMESPACE": "search",
 		"TEMPORAL_DEPLOYMENT_NAME": "snapferry", "TEMPORAL_WORKER_BUILD_ID": "1.2.3",
 	}
 	c = read(environment)
@@ -115,7 +118,8 @@ func TestConfiguration(t *testing.T) {
 	require.Equal(t, []string{migration.TaskQueue}, c.queues)
 }
 
-// Neither a variable that happens to have the name nor a missing server keeps it from being printed.
+// Neither a variable that happens to have the name nor a missing server keeps it from being
+// printed.
 func TestVersion(t *testing.T) {
 	run := func(context.Context, config) error { return errors.New("started") }
 	var out bytes.Buffer
@@ -125,7 +129,8 @@ func TestVersion(t *testing.T) {
 	require.NoError(t, command.ExecuteContext(t.Context()))
 	require.Equal(t, "worker "+version.Get().String()+"\n", out.String())
 
-	command = newCommand(variables{"SNAPFERRY_VERSION": "many", "TEMPORAL_CONFIG_FILE": t.TempDir() + "/temporal.toml"}, run)
+	command = newCommand(variables{"SNAPFERRY_VERSION": "many", "TEMPORAL_CONFIG_FILE": t.TempDir() + "/temporal.toml"},
+		run)
 	command.SetArgs([]string{})
 	require.ErrorContains(t, command.ExecuteContext(t.Context()), "started", "a version is no setting")
 }
@@ -135,7 +140,10 @@ func TestAWrongConfigurationIsExplained(t *testing.T) {
 		environment variables
 		args        []string
 	}{
-		"there is no task queue snapfery: use snapferry, snapferry-copy or both": {nil, []string{"--queues", "snapfery"}},
+		"there is no task queue snapfery: use snapferry, snapferry-copy or both": {
+			nil,
+			[]string{"--queues", "snapfery"},
+		},
 		"--queues is empty":                               {nil, []string{"--queues", ","}},
 		"--max-activities is 1":                           {nil, []string{"--max-activities", "1"}},
 		"--copy-memory much is not a size":                {nil, []string{"--copy-memory", "much"}},
@@ -177,8 +185,7 @@ func TestOptions(t *testing.T) {
 	require.NotZero(t, versioned.DefaultVersioningBehavior)
 }
 
-// Nothing listens there: the worker says so, waits longer each time, and ends
-// when it is asked to.
+// Nothing listens there: the worker says so, waits longer each time, and ends when it is asked to.
 func TestItWaitsForTemporal(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -189,14 +196,18 @@ func TestItWaitsForTemporal(t *testing.T) {
 	logger, temporalLogger := newLogger(config{logLevel: "info", logFormat: formatJSON}, &log)
 	ctx, cancel := context.WithCancel(t.Context())
 	var waits []time.Duration
-	_, err = connect(ctx, client.Options{HostPort: address, Namespace: "default", Logger: temporalLogger}, logger, func(ctx context.Context, d time.Duration) error {
-		if waits = append(waits, d); len(waits) == 6 {
-			cancel()
-		}
-		return ctx.Err()
-	})
+	_, err = connect(ctx, client.Options{HostPort: address, Namespace: "default", Logger: temporalLogger}, logger,
+		func(ctx context.Context, d time.Duration) error {
+			if waits = append(waits, d); len(waits) == 6 {
+				cancel()
+			}
+			return ctx.Err()
+		})
 	require.ErrorIs(t, err, context.Canceled)
-	require.Equal(t, []time.Duration{1 * time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 15 * time.Second, 15 * time.Second}, waits)
+	require.Equal(t, []time.Duration{
+		1 * time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second,
+		15 * time.Second, 15 * time.Second,
+	}, waits)
 	require.Contains(t, log.String(), "waiting for Temporal; set TEMPORAL_ADDRESS or --address")
 	require.Contains(t, log.String(), address)
 }

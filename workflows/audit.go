@@ -8,13 +8,14 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// Audit compares the repository in OSS with the one in S3 and writes nothing. It completes with what it
-// found, complete or not. It fails with InvalidPlan, or with the reason why the repositories can't be
-// read.
+// Audit compares the repository in OSS with the one in S3 and writes nothing. It completes with
+// what it found, complete or not. It fails with InvalidPlan, or with the reason why the
+// repositories can't be read.
 func Audit(ctx workflow.Context, input migration.AuditInput) (migration.AuditReport, error) {
 	request, err := input.Request()
 	if err != nil {
-		return migration.AuditReport{}, temporal.NewApplicationErrorWithOptions(err.Error(), string(migration.ErrorInvalidPlan),
+		return migration.AuditReport{}, temporal.NewApplicationErrorWithOptions(err.Error(),
+			string(migration.ErrorInvalidPlan),
 			temporal.ApplicationErrorOptions{NonRetryable: true})
 	}
 	workflow.SetCurrentDetails(ctx, auditing(request))

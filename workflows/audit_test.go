@@ -24,7 +24,9 @@ func auditInput(t *testing.T, text string) migration.AuditInput {
 }
 
 // runAudit runs the workflow with an activity in place of the real one.
-func runAudit(t *testing.T, input migration.AuditInput, audit func(migration.AuditRequest) (migration.AuditReport, error)) (migration.AuditReport, error) {
+func runAudit(t *testing.T, input migration.AuditInput,
+	audit func(migration.AuditRequest) (migration.AuditReport, error),
+) (migration.AuditReport, error) {
 	t.Helper()
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
@@ -45,9 +47,15 @@ func runAudit(t *testing.T, input migration.AuditInput, audit func(migration.Aud
 const auditJSON = `{"plan": ` + planJSON + `, "token": "0f3c9a71", "snapshot": "r1", "deep": true}`
 
 func TestAuditCompletesWithWhatItFound(t *testing.T) {
-	want := migration.AuditReport{Plan: "movies", Token: "0f3c9a71", SnapshotsChecked: 3, SnapshotsBroken: 1, Problems: []string{"a root"},
-		Classes: []migration.AuditClass{{Class: "data", Bad: 1}},
-		Missing: migration.AuditFindings{Tally: migration.Tally{Blobs: 1, Bytes: 5}, Examples: []migration.AuditFinding{{Key: "indices/x/0/__1", Reason: "it is not in OSS"}}}}
+	want := migration.AuditReport{
+		Plan: "movies", Token: "0f3c9a71", SnapshotsChecked: 3, SnapshotsBroken: 1,
+		Problems: []string{"a root"},
+		Classes:  []migration.AuditClass{{Class: "data", Bad: 1}},
+		Missing: migration.AuditFindings{
+			Tally:    migration.Tally{Blobs: 1, Bytes: 5},
+			Examples: []migration.AuditFinding{{Key: "indices/x/0/__1", Reason: "it is not in OSS"}},
+		},
+	}
 	failures := 0
 	found, err := runAudit(t, auditInput(t, auditJSON), func(r migration.AuditRequest) (migration.AuditReport, error) {
 		require.Equal(t, "movies", r.Plan.Name)
@@ -55,7 +63,8 @@ func TestAuditCompletesWithWhatItFound(t *testing.T) {
 		require.Equal(t, "r1", r.Snapshot)
 		require.True(t, r.Deep)
 		if failures++; failures < 3 {
-			return migration.AuditReport{}, temporal.NewApplicationError("S3 is busy", "Throttled") // passes without a person
+			// passes without a person
+			return migration.AuditReport{}, temporal.NewApplicationError("S3 is busy", "Throttled")
 		}
 		return want, nil
 	})
@@ -70,7 +79,8 @@ func TestAuditCompletesWithWhatItFound(t *testing.T) {
 
 func TestAuditFailsWithTheReason(t *testing.T) {
 	_, err := runAudit(t, auditInput(t, auditJSON), func(migration.AuditRequest) (migration.AuditReport, error) {
-		return migration.AuditReport{}, temporal.NewApplicationErrorWithOptions("no repository there", string(migration.ErrorMissing),
+		return migration.AuditReport{}, temporal.NewApplicationErrorWithOptions("no repository there",
+			string(migration.ErrorMissing),
 			temporal.ApplicationErrorOptions{NonRetryable: true})
 	})
 	require.Equal(t, migration.ErrorMissing, errorType(err))
@@ -87,10 +97,11 @@ func TestAuditDecodesStrictly(t *testing.T) {
 		"a bad plan":        {`{"plan": {"name": "movies"}, "token": "t"}`, "plan.source.endpoint is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := runAudit(t, auditInput(t, test.input), func(migration.AuditRequest) (migration.AuditReport, error) {
-				t.Error("it is asked in vain")
-				return migration.AuditReport{}, nil
-			})
+			_, err := runAudit(t, auditInput(t, test.input),
+				func(migration.AuditRequest) (migration.AuditReport, error) {
+					t.Error("it is asked in vain")
+					return migration.AuditReport{}, nil
+				})
 			require.Equal(t, migration.ErrorInvalidPlan, errorType(err))
 			require.ErrorContains(t, err, test.says)
 		})

@@ -10,9 +10,9 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// undo removes everything that the rehearsal has made. What can't be removed keeps nothing else from
-// being, and is named in the report. Any of it may be done already, because a cancellation on the way
-// begins it again.
+// undo removes everything that the rehearsal has made. What can't be removed keeps nothing else
+// from being, and is named in the report. Any of it may be done already, because a cancellation on
+// the way begins it again.
 func (m *rehearsing) undo() {
 	r, run := m.Rehearsal, m.forActivities()
 	r.Remains = nil
@@ -24,7 +24,8 @@ func (m *rehearsing) undo() {
 	restored := m.restoredAny()
 	if restored {
 		for _, name := range m.deleteIndices("delete the throw-away indices").Left {
-			r.addRemains("target: index " + name + " has a rehearsal's name, and the rehearsal did not restore it. Check it.")
+			r.addRemains("target: index " + name + " has a rehearsal's name, and the rehearsal did not restore it. " +
+				"Check it.")
 		}
 	}
 	began := len(m.Rounds) > 0 || m.Attempt > 0
@@ -36,8 +37,8 @@ func (m *rehearsing) undo() {
 		fmt.Sprintf("either cluster: the registered repository %s (on the target it holds the OSS key). "+
 			"Send DELETE _snapshot/%s.", name, name))
 	if restored {
-		// A restore that a killed worker had asked for may have come after the first time. Without the
-		// repository none can come any more.
+		// A restore that a killed worker had asked for may have come after the first time. Without
+		// the repository none can come any more.
 		m.deleteIndices("make sure that the throw-away indices are gone")
 	}
 	if began {
@@ -80,8 +81,8 @@ func remove[T any](m *rehearsing, step, activity string, request any, otherwise 
 	return result
 }
 
-// cleaning is for removing what a rehearsal has made: nobody waits for it, a large snapshot takes its
-// time to be deleted, and a cluster that is away may come back.
+// cleaning is for removing what a rehearsal has made: nobody waits for it, a large snapshot takes
+// its time to be deleted, and a cluster that is away may come back.
 func cleaning(summary string) workflow.ActivityOptions {
 	options := pollUntilDone(summary)
 	options.ScheduleToCloseTimeout = 2 * time.Hour

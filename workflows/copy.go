@@ -9,8 +9,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// Copy copies one snapshot to OSS and publishes it: what Migration does in each round, for whoever has
-// a snapshot and no migration. It fails if no retry of Temporal's helps.
+// Copy copies one snapshot to OSS and publishes it: what Migration does in each round, for whoever
+// has a snapshot and no migration. It fails if no retry of Temporal's helps.
 func Copy(ctx workflow.Context, request migration.CopyRequest) (migration.CopyResult, error) {
 	c := copying{
 		options:  func(o workflow.ActivityOptions) workflow.ActivityOptions { return o },
@@ -72,12 +72,15 @@ func (c *copying) copySnapshot(ctx workflow.Context, request migration.CopyReque
 		return published, nil
 	}
 	return migration.CopyResult{}, temporal.NewApplicationErrorWithOptions(
-		fmt.Sprintf("copy the snapshot %s: the repository in S3 changed during each of %d tries", request.Snapshot.Name, movesTolerated),
+		fmt.Sprintf("copy the snapshot %s: the repository in S3 changed during each of %d tries", request.Snapshot.Name,
+			movesTolerated),
 		string(migration.ErrorRepository), temporal.ApplicationErrorOptions{NonRetryable: true})
 }
 
 // publish publishes a snapshot whose pages are copied; digest sums up theirs.
-func (c *copying) publish(ctx workflow.Context, request migration.CopyRequest, pages migration.CopyPages, digest migration.Digest) (migration.CopyResult, error) {
+func (c *copying) publish(ctx workflow.Context, request migration.CopyRequest, pages migration.CopyPages,
+	digest migration.Digest,
+) (migration.CopyResult, error) {
 	options := c.options(copyActivity("publish " + request.Snapshot.Name))
 	return call[migration.CopyResult](ctx, options, migration.ActivityPublishSnapshot, migration.PublishRequest{
 		CopyRequest: request, Delta: pages.Delta,
@@ -85,10 +88,11 @@ func (c *copying) publish(ctx workflow.Context, request migration.CopyRequest, p
 	})
 }
 
-// copyPages runs a bounded number of pages at once and sums up what they did. It
-// ends with the first that fails or finds the repository changed, after the
-// others have ended too.
-func (c *copying) copyPages(ctx workflow.Context, request migration.CopyRequest, delta migration.CopyPages) (sum migration.PageResult, err error) {
+// copyPages runs a bounded number of pages at once and sums up what they did. It ends with the
+// first that fails or finds the repository changed, after the others have ended too.
+func (c *copying) copyPages(ctx workflow.Context, request migration.CopyRequest,
+	delta migration.CopyPages,
+) (sum migration.PageResult, err error) {
 	c.progress = &migration.CopyProgress{PagesTotal: len(delta.Pages)}
 	for _, page := range delta.Pages {
 		c.progress.BlobsTotal += page.Blobs
@@ -109,7 +113,10 @@ func (c *copying) copyPages(ctx workflow.Context, request migration.CopyRequest,
 			defer pages.Done()
 			defer slots.Release(1)
 			done, failed := call[migration.PageResult](ctx, c.options(copyActivity(name)), migration.ActivityCopyPage,
-				migration.PageRequest{Run: request.Run, Snapshot: request.Snapshot, Delta: delta.Delta, Page: page, Again: request.Again})
+				migration.PageRequest{
+					Run: request.Run, Snapshot: request.Snapshot, Delta: delta.Delta, Page: page,
+					Again: request.Again,
+				})
 			c.inFlight--
 			if failed != nil || done.Moved {
 				if err == nil && !sum.Moved { // the first one's; those that it ends are only cancelled

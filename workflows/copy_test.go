@@ -91,7 +91,8 @@ func TestAPageThatFailsEndsTheOthersAndParks(t *testing.T) {
 	w.at(5*time.Minute, migration.RequestRetry)
 	w.env.RegisterDelayedCallback(func() {
 		require.Equal(t, string(migration.ErrorUnauthorized), w.status().Attention.Type)
-		require.LessOrEqual(t, w.called(migration.ActivityCopyPage), migration.DefaultPages+1, "no page begins after the failure")
+		require.LessOrEqual(t, w.called(migration.ActivityCopyPage), migration.DefaultPages+1,
+			"no page begins after the failure")
 		require.Nil(t, w.status().Copy)
 	}, 4*time.Minute)
 	w.usualRequests()
@@ -139,8 +140,8 @@ func TestAbortAndPauseWhilePagesAreCarried(t *testing.T) {
 	w.completed()
 }
 
-// afterPages sends a request during the page of that number; none that begins later
-// ends before the workflow has it.
+// afterPages sends a request during the page of that number; none that begins later ends before the
+// workflow has it.
 func (w *world) afterPages(number int, request migration.Request) {
 	taken := make(chan struct{})
 	w.on[migration.ActivityCopyPage] = func(n int) error {

@@ -21,7 +21,8 @@ type course interface {
 	judge(request migration.Request) (migration.Verdict, string)
 	// waitsFor says for what it waits, and which requests would move it on.
 	waitsFor() (string, []migration.Request)
-	// slotWait bounds the wait for a free snapshot slot; slotTaken is the warning if it was in vain.
+	// slotWait bounds the wait for a free snapshot slot; slotTaken is the warning if it was in
+	// vain.
 	slotWait() time.Duration
 	slotTaken(obstacles []string) string
 	// warnings are those that were kept, and what is seen from the state itself.
@@ -50,7 +51,8 @@ type migrating struct{ *run }
 func (m migrating) failed(ctx workflow.Context, attention migration.Attention) error {
 	attention.Remedy = migration.ErrorType(attention.Type).RemedyIn(m.Phase)
 	m.attention = &attention
-	workflow.GetLogger(ctx).Warn("needs attention", "step", attention.Step, "type", attention.Type, "error", attention.Message)
+	workflow.GetLogger(ctx).Warn("needs attention", "step", attention.Step, "type", attention.Type, "error",
+		attention.Message)
 	m.show(ctx)
 	err := m.awaitPerson(ctx, func() bool { return m.attention == nil })
 	m.attention = nil
@@ -66,11 +68,15 @@ func (m migrating) waitsFor() (string, []migration.Request) {
 	case m.attention != nil && !m.Phase.CanAbort():
 		return "a person: " + m.attention.Step + " needs attention", []migration.Request{migration.RequestRetry}
 	case m.attention != nil:
-		return "a person: " + m.attention.Step + " needs attention", []migration.Request{migration.RequestRetry, migration.RequestAbort}
+		return "a person: " + m.attention.Step + " needs attention", []migration.Request{
+			migration.RequestRetry,
+			migration.RequestAbort,
+		}
 	case m.Paused && m.Phase.BeforeFreeze():
 		return "resume", []migration.Request{migration.RequestResume}
 	case m.Phase == migration.PhaseAwaitCutover:
-		return "cutover: the target is verified, writes to the source are blocked", []migration.Request{migration.RequestCutover, migration.RequestAbort}
+		return "cutover: the target is verified, writes to the source are blocked",
+			[]migration.Request{migration.RequestCutover, migration.RequestAbort}
 	case m.Phase == migration.PhaseRounds && m.step == "":
 		return "the next round, or freeze", []migration.Request{migration.RequestFreeze, migration.RequestRound}
 	case m.Phase == migration.PhaseRounds && !m.FreezeRequested:
@@ -88,7 +94,8 @@ func (m migrating) slotTaken(obstacles []string) string {
 func (m migrating) warnings() []string {
 	all := slices.Clone(m.Warnings)
 	if gone := m.leftBehind(m.Indices); gone != "" {
-		all = append(all, "these indices are no longer on the source, and stay on the target as they were last restored: "+gone)
+		all = append(all, "these indices are no longer on the source, and stay on the target as they were last "+
+			"restored: "+gone)
 	}
 	return all
 }

@@ -70,12 +70,12 @@ func (m *run) finish(ctx workflow.Context) (migration.Report, error) {
 	return report, nil
 }
 
-// abort stops the migration: first the source takes writes again, then a snapshot that still runs is
-// stopped. Cancellation comes here as well.
+// abort stops the migration: first the source takes writes again, then a snapshot that still runs
+// is stopped. Cancellation comes here as well.
 func (m *run) abort(ctx workflow.Context, cause error) (migration.Report, error) {
 	if m.Phase == migration.PhaseCutover {
-		// This can't happen. If it does anyway, the workflow stands still here until its code is fixed:
-		// two writable clusters would lose data.
+		// This can't happen. If it does anyway, the workflow stands still here until its code is
+		// fixed: two writable clusters would lose data.
 		panic(fmt.Sprintf("an abort during the cutover: %v", cause))
 	}
 	cancelled := m.abortRequested == nil && ctx.Err() != nil
@@ -129,8 +129,8 @@ func (m *run) answerRequests(ctx workflow.Context) {
 }
 
 // letRequestsIn lets the listeners take what has arrived with the present workflow task. The main
-// coroutine runs before them, so without this it could end the run, or pass a point of no return, over
-// an abort that is already there. A coroutine that is made now is scheduled after all of them.
+// coroutine runs before them, so without this it could end the run, or pass a point of no return,
+// over an abort that is already there. A coroutine that is made now is scheduled after all of them.
 func (m *run) letRequestsIn(ctx workflow.Context) {
 	done := false
 	workflow.GoNamed(ctx, "let requests in", func(workflow.Context) { done = true })
@@ -189,12 +189,14 @@ func (m *run) remains() []string {
 	if !m.Registered {
 		if m.abortedIn == migration.PhasePrepare {
 			left = append(left, fmt.Sprintf("either cluster: the repository %s may be registered. "+
-				"To be sure that it isn't, send DELETE _snapshot/%s to both.", run.RepositoryName(), run.RepositoryName()))
+				"To be sure that it isn't, send DELETE _snapshot/%s to both.", run.RepositoryName(),
+				run.RepositoryName()))
 		}
 		return left
 	}
 	if m.Phase == migration.PhaseAborted || m.plan.Cutover.KeepRepositories {
-		left = append(left, "both clusters: the registered repository "+run.RepositoryName()+" (on the target it holds the OSS key)")
+		left = append(left, "both clusters: the registered repository "+run.RepositoryName()+
+			" (on the target it holds the OSS key)")
 	}
 	if len(m.Rounds) == 0 && m.Attempt == 0 {
 		return left

@@ -92,8 +92,8 @@ func (m *run) awaitStandstill(step string) (migration.Standstill, error) {
 }
 
 // block sets the write block on all indices that were found. Before that it remembers which blocks
-// the fresh ones have. The order matters: after a crash between the two, our own block would be taken
-// for one that was there before.
+// the fresh ones have. The order matters: after a crash between the two, our own block would be
+// taken for one that was there before.
 func (m *run) block(indices []migration.Index) error {
 	w := m.window
 	fresh := w.fresh(indices)
@@ -141,7 +141,10 @@ func (m *run) verify() (migration.Phase, error) {
 	err := m.attempt("compare the target with the frozen source", func(ctx workflow.Context) error {
 		options := m.paced(pollUntilDone("verify " + indexCount(len(w.indices))))
 		verified, err := call[migration.VerifyResult](ctx, options, migration.ActivityVerifyTarget,
-			migration.VerifyRequest{Run: m.forActivities(), Indices: w.indices, Frozen: w.frozen.Docs, Counters: m.Counters})
+			migration.VerifyRequest{
+				Run: m.forActivities(), Indices: w.indices, Frozen: w.frozen.Docs,
+				Counters: m.Counters,
+			})
 		if err != nil {
 			verified = verdictOf(err)
 		}
@@ -170,7 +173,8 @@ func (m *run) verify() (migration.Phase, error) {
 	return migration.PhaseAwaitCutover, nil
 }
 
-// warnIfChanged tells whether the plan's indices are others than those that are frozen, and warns of it.
+// warnIfChanged tells whether the plan's indices are others than those that are frozen, and warns
+// of it.
 func (m *run) warnIfChanged(found []migration.Index) bool {
 	if m.window.holds(found) {
 		return false
@@ -180,15 +184,16 @@ func (m *run) warnIfChanged(found []migration.Index) bool {
 	return true
 }
 
-// outdated tells whether a step in the frozen window failed because the plan's indices are no longer
-// those that are frozen: the block keeps nobody from deleting an index. No retry of the step would
-// help, and no person is needed.
+// outdated tells whether a step in the frozen window failed because the plan's indices are no
+// longer those that are frozen: the block keeps nobody from deleting an index. No retry of the step
+// would help, and no person is needed.
 func (m *run) outdated(cause error) bool {
 	if !m.window.armed() || len(m.window.indices) == 0 {
 		return false
 	}
 	switch errorType(cause) {
-	case migration.ErrorMissing, migration.ErrorSnapshotFailed, migration.ErrorVerification, migration.ErrorNoStandstill:
+	case migration.ErrorMissing, migration.ErrorSnapshotFailed, migration.ErrorVerification,
+		migration.ErrorNoStandstill:
 	default:
 		return false
 	}
@@ -240,8 +245,8 @@ func (m *run) confirm() (bool, error) {
 		return false, err
 	}
 	if name := m.window.written(now); name != "" {
-		m.warn(fmt.Sprintf("index %s changed on the source after it was verified, or one of its shards moved to another node, "+
-			"which looks the same: snapferry froze and copied it again", name))
+		m.warn(fmt.Sprintf("index %s changed on the source after it was verified, or one of its shards moved to "+
+			"another node, which looks the same: snapferry froze and copied it again", name))
 		return false, nil
 	}
 	return true, nil
@@ -252,7 +257,8 @@ func (m *run) thaw() (migration.Phase, error) {
 	w := m.window
 	w.disarm()
 	if w.blocked() {
-		m.warn(fmt.Sprintf("freeze.maxDuration (%s) passed without a cutover: writes were blocked at %s, and snapferry removes the block",
+		m.warn(fmt.Sprintf("freeze.maxDuration (%s) passed without a cutover: writes were blocked at %s, and "+
+			"snapferry removes the block",
 			m.plan.Freeze.MaxDuration, human.Clock(w.sinceMillis, time.UTC)))
 	}
 	if w.cutoverRequested {

@@ -1,16 +1,17 @@
 // Package workflows holds the workflow Migration: the story of one migration, one method a phase.
 //
-// It reads from top to bottom: Migration in migration.go, the phases before the freeze in rounds.go and
-// ready.go, the frozen window in freeze.go, and how it ends in ending.go. A phase is made of steps
-// (steps.go): a step runs activities until it succeeds, and parks for a person when no retry helps.
-// People's requests (requests.go) only set fields, and the story awaits them. What is remembered is in
-// state.go, whose parts have the methods that are about nothing else. A rehearsal goes the same way in
-// throw-away names and without the block; what differs is its course (course.go, rehearsal.go).
+// It reads from top to bottom: Migration in migration.go, the phases before the freeze in rounds.go
+// and ready.go, the frozen window in freeze.go, and how it ends in ending.go. A phase is made of
+// steps (steps.go): a step runs activities until it succeeds, and parks for a person when no retry
+// helps. People's requests (requests.go) only set fields, and the story awaits them. What is
+// remembered is in state.go, whose parts have the methods that are about nothing else. A rehearsal
+// goes the same way in throw-away names and without the block; what differs is its course
+// (course.go, rehearsal.go).
 //
 // The package knows the Temporal SDK, the vocabulary of package migration and the pages of
-// internal/report. It knows nothing of AWS, OSS or Elasticsearch: all of that happens in activities,
-// which it calls by name. A change of the order of its commands breaks migrations that are under way, so
-// tests replay the recorded histories below testdata/replay.
+// internal/report. It knows nothing of AWS, OSS or Elasticsearch: all of that happens in
+// activities, which it calls by name. A change of the order of its commands breaks migrations that
+// are under way, so tests replay the recorded histories below testdata/replay.
 package workflows
 
 import (
@@ -35,9 +36,9 @@ func Register(registry Registry) {
 }
 
 // Migration moves the plan's indices from the source to the target. It ends with a report once a
-// person has sent cutover. It fails with InvalidPlan or Aborted, whose details hold the report. It is
-// cancelled like any workflow, which does the same as abort. A plan that is only rehearsed blocks
-// nothing and ends automatically. carried is nil but after continue-as-new.
+// person has sent cutover. It fails with InvalidPlan or Aborted, whose details hold the report. It
+// is cancelled like any workflow, which does the same as abort. A plan that is only rehearsed
+// blocks nothing and ends automatically. carried is nil but after continue-as-new.
 func Migration(ctx workflow.Context, input migration.Input, carried *Carried) (migration.Report, error) {
 	m := newRun(ctx, carried)
 	if err := m.listen(ctx); err != nil {
@@ -45,7 +46,8 @@ func Migration(ctx workflow.Context, input migration.Input, carried *Carried) (m
 	}
 	plan, err := input.Plan()
 	if err != nil {
-		return migration.Report{}, temporal.NewApplicationErrorWithOptions(err.Error(), string(migration.ErrorInvalidPlan),
+		return migration.Report{}, temporal.NewApplicationErrorWithOptions(err.Error(),
+			string(migration.ErrorInvalidPlan),
 			temporal.ApplicationErrorOptions{NonRetryable: true})
 	}
 	m.plan, m.input = plan, input

@@ -47,8 +47,8 @@ func TestRoundStartsTheNextRoundNow(t *testing.T) {
 	require.Len(t, w.completed().Rounds, 1+2+1)
 }
 
-// Every request in every phase, by signal: nothing may hang, no invariant break
-// (the world checks them), and only abort before cutover ends the migration.
+// Every request in every phase, by signal: nothing may hang, no invariant break (the world checks
+// them), and only abort before cutover ends the migration.
 func TestEveryRequestInEveryPhase(t *testing.T) {
 	for _, place := range phases {
 		for _, request := range migration.Requests() {
@@ -127,8 +127,17 @@ func TestCutoverIsNeverRememberedFromBeforeTheFreeze(t *testing.T) {
 func TestCutoverDuringTheWindowWaitsForTheProof(t *testing.T) {
 	w := newWorld(t)
 	w.at(20*time.Minute, migration.RequestFreeze)
-	w.during(migration.ActivityAwaitStandstill, 1, func() { w.env.SignalWorkflow(string(migration.RequestCutover), nil) })
-	w.on[migration.ActivityVerifyTarget] = func(int) error { w.change(func() { require.False(t, w.targetWritable) }); return nil }
+	w.during(migration.ActivityAwaitStandstill, 1, func() {
+		w.env.SignalWorkflow(string(migration.RequestCutover),
+			nil)
+	})
+	w.on[migration.ActivityVerifyTarget] = func(int) error {
+		w.change(func() {
+			require.False(t,
+				w.targetWritable)
+		})
+		return nil
+	}
 	w.run()
 	w.completed()
 }
@@ -161,9 +170,13 @@ func TestAbortStopsTheRunningSnapshotAfterLiftingTheBlock(t *testing.T) {
 	w.run()
 	w.aborted()
 	// Nobody waits for what watches the snapshot: it may begin after all of these.
-	calls := slices.DeleteFunc(slices.Clone(w.calls), func(name string) bool { return name == migration.ActivityAwaitShards })
+	calls := slices.DeleteFunc(slices.Clone(w.calls),
+		func(name string) bool { return name == migration.ActivityAwaitShards })
 	n := len(calls)
-	require.Equal(t, []string{migration.ActivityLiftBlock, migration.ActivityAbortSnapshot, migration.ActivityRestoreThrottles}, calls[n-3:])
+	require.Equal(t, []string{
+		migration.ActivityLiftBlock, migration.ActivityAbortSnapshot,
+		migration.ActivityRestoreThrottles,
+	}, calls[n-3:])
 }
 
 func TestAbortGoesOnWhenLiftingFails(t *testing.T) {
@@ -254,8 +267,14 @@ func TestAFailedSnapshotIsTakenAnewUnderTheNextAttempt(t *testing.T) {
 		kind     migration.ErrorType
 		names    []string
 	}{
-		{migration.ActivityTakeSnapshot, migration.ErrorSnapshotFailed, []string{"movies-r0000-a2", "movies-r0001-a1", "movies-r0002-a1"}},
-		{migration.ActivityCopySnapshot, migration.ErrorSnapshotUnusable, []string{"movies-r0000-a1", "movies-r0000-a2", "movies-r0001-a1", "movies-r0002-a1"}},
+		{
+			migration.ActivityTakeSnapshot, migration.ErrorSnapshotFailed,
+			[]string{"movies-r0000-a2", "movies-r0001-a1", "movies-r0002-a1"},
+		},
+		{
+			migration.ActivityCopySnapshot, migration.ErrorSnapshotUnusable,
+			[]string{"movies-r0000-a1", "movies-r0000-a2", "movies-r0001-a1", "movies-r0002-a1"},
+		},
 	} {
 		t.Run(test.activity, func(t *testing.T) {
 			w := newWorld(t)
@@ -274,7 +293,8 @@ func TestWritesOnTheTargetParkUntilAPersonAcceptsTheirLoss(t *testing.T) {
 	w := newWorld(t)
 	w.on[migration.ActivityCloseTarget] = func(n int) error {
 		if n == 2 {
-			return temporal.NewApplicationErrorWithOptions("movies was written to", string(migration.ErrorTargetWritten), temporal.ApplicationErrorOptions{NonRetryable: true})
+			return temporal.NewApplicationErrorWithOptions("movies was written to",
+				string(migration.ErrorTargetWritten), temporal.ApplicationErrorOptions{NonRetryable: true})
 		}
 		return nil
 	}
@@ -295,8 +315,15 @@ func TestVerificationThatFailsShowsTheVerdicts(t *testing.T) {
 		if n > 1 {
 			return nil
 		}
-		return temporal.NewApplicationErrorWithOptions("movies: 5 documents, expected 7", string(migration.ErrorVerification),
-			temporal.ApplicationErrorOptions{NonRetryable: true, Details: []any{migration.VerifyResult{Indices: []migration.IndexResult{{Name: "movies", SourceDocs: 7, TargetDocs: 5}}}}})
+		return temporal.NewApplicationErrorWithOptions("movies: 5 documents, expected 7",
+			string(migration.ErrorVerification),
+			temporal.ApplicationErrorOptions{
+				NonRetryable: true,
+				Details: []any{migration.VerifyResult{Indices: []migration.IndexResult{{
+					Name: "movies", SourceDocs: 7,
+					TargetDocs: 5,
+				}}}},
+			})
 	}
 	w.at(20*time.Minute, migration.RequestFreeze)
 	w.at(25*time.Minute, migration.RequestCutover)
@@ -318,8 +345,8 @@ func TestVerificationThatFailsShowsTheVerdicts(t *testing.T) {
 	require.Less(t, window.Millis, (2 * time.Minute).Milliseconds(), "the wait for a person is no part of the window")
 }
 
-// The dead man's switch: without a cutover the block is removed after
-// freeze.maxDuration, whatever the window is busy with, and rounds go on.
+// The dead man's switch: without a cutover the block is removed after freeze.maxDuration, whatever
+// the window is busy with, and rounds go on.
 func TestDeadMansSwitch(t *testing.T) {
 	t.Run("while it waits for cutover", func(t *testing.T) {
 		w := newWorld(t)
@@ -336,7 +363,10 @@ func TestDeadMansSwitch(t *testing.T) {
 		require.Len(t, report.Warnings, 1)
 		require.Contains(t, report.Warnings[0], "freeze.maxDuration (2h)")
 	})
-	for _, name := range []string{migration.ActivityAwaitStandstill, migration.ActivityTakeSnapshot, migration.ActivityCopySnapshot, migration.ActivityRestoreSnapshot, migration.ActivityVerifyTarget} {
+	for _, name := range []string{
+		migration.ActivityAwaitStandstill, migration.ActivityTakeSnapshot,
+		migration.ActivityCopySnapshot, migration.ActivityRestoreSnapshot, migration.ActivityVerifyTarget,
+	} {
 		t.Run("in "+name, func(t *testing.T) {
 			w := newWorld(t)
 			w.at(5*time.Minute, migration.RequestFreeze)
@@ -383,7 +413,8 @@ func TestAnIndexThatLeavesTheSourceIsReported(t *testing.T) {
 	var report migration.Report
 	require.NoError(t, w.env.GetWorkflowResult(&report))
 	require.Len(t, report.Warnings, 1)
-	require.Contains(t, report.Warnings[0], "no longer on the source, and stay on the target as they were last restored: movies")
+	require.Contains(t, report.Warnings[0], "no longer on the source, and stay on the target as they were last "+
+		"restored: movies")
 }
 
 func TestContinueAsNewCarriesEverything(t *testing.T) {
@@ -438,8 +469,14 @@ func TestInvalidPlans(t *testing.T) {
 	for name, test := range map[string]struct{ input, says string }{
 		"none":          {`null`, "no plan was given"},
 		"not an object": {`[1]`, "must be an object"},
-		"unknown field": {planJSON[:len(planJSON)-2] + `, "verfy": {}}`, "verfy is not a field of a plan; did you mean verify?"},
-		"wrong type":    {planJSON[:len(planJSON)-2] + `, "copy": {"concurrency": "many"}}`, `copy.concurrency ("many") must be a whole number; for example concurrency: 64`},
+		"unknown field": {
+			planJSON[:len(planJSON)-2] + `, "verfy": {}}`,
+			"verfy is not a field of a plan; did you mean verify?",
+		},
+		"wrong type": {
+			planJSON[:len(planJSON)-2] + `, "copy": {"concurrency": "many"}}`,
+			`copy.concurrency ("many") must be a whole number; for example concurrency: 64`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

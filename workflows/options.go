@@ -9,14 +9,14 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// The presets of activity options. All wait for a cancelled activity to end before the workflow goes on:
-// a block that a late attempt sets after the abort has removed it would leave the source blocked for
-// ever. None bounds the number of attempts: what may pass is retried for as long as it takes, what can't
-// pass ends the attempt with a non-retryable error.
+// The presets of activity options. All wait for a cancelled activity to end before the workflow
+// goes on: a block that a late attempt sets after the abort has removed it would leave the source
+// blocked for ever. None bounds the number of attempts: what may pass is retried for as long as it
+// takes, what can't pass ends the attempt with a non-retryable error.
 
-// quickCall is for a few requests to a cluster: two minutes per attempt are
-// several times what a busy master takes. Every activity heartbeats each second,
-// so a killed worker is noticed within the heartbeat timeout.
+// quickCall is for a few requests to a cluster: two minutes per attempt are several times what a
+// busy master takes. Every activity heartbeats each second, so a killed worker is noticed within
+// the heartbeat timeout.
 func quickCall(summary string) workflow.ActivityOptions {
 	return workflow.ActivityOptions{
 		TaskQueue:           migration.TaskQueue,
@@ -28,8 +28,7 @@ func quickCall(summary string) workflow.ActivityOptions {
 	}
 }
 
-// pollUntilDone is for what the clusters do for as long as it takes: snapshots,
-// restores, scans.
+// pollUntilDone is for what the clusters do for as long as it takes: snapshots, restores, scans.
 func pollUntilDone(summary string) workflow.ActivityOptions {
 	options := quickCall(summary)
 	options.StartToCloseTimeout = 30 * 24 * time.Hour
@@ -50,16 +49,16 @@ func watchSnapshot(summary string) workflow.ActivityOptions {
 	return options
 }
 
-// bestEffort is for what must not keep a finished migration from ending: it is
-// retried for a while and then given up.
+// bestEffort is for what must not keep a finished migration from ending: it is retried for a while
+// and then given up.
 func bestEffort(summary string) workflow.ActivityOptions {
 	options := quickCall(summary)
 	options.ScheduleToCloseTimeout = 10 * time.Minute
 	return options
 }
 
-// urgent shortens the pauses between attempts, and the time until a killed worker
-// is noticed, while writes are blocked.
+// urgent shortens the pauses between attempts, and the time until a killed worker is noticed, while
+// writes are blocked.
 func urgent(options workflow.ActivityOptions) workflow.ActivityOptions {
 	options.RetryPolicy = retries(3 * time.Second)
 	options.HeartbeatTimeout = 10 * time.Second

@@ -26,7 +26,10 @@ func TestTheWindowKnowsWhatItHasMet(t *testing.T) {
 	one, two := migration.Index{Name: "movies", UUID: "u1"}, migration.Index{Name: "catalog", UUID: "u2"}
 	w := &window{found: migration.Blocks{}, uuids: map[string]string{}, indices: []migration.Index{one}}
 	require.Equal(t, []string{"movies"}, w.fresh(w.indices))
-	warnings := w.remember(migration.Blocks{"movies": {"index.blocks.write": "false", "index.blocks.read_only": "true"}})
+	warnings := w.remember(migration.Blocks{"movies": {
+		"index.blocks.write":     "false",
+		"index.blocks.read_only": "true",
+	}})
 	require.Len(t, warnings, 1, "only a block that is set is worth a word")
 	require.Contains(t, warnings[0], "index.blocks.read_only")
 	require.True(t, w.mayBlock())

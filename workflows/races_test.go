@@ -24,7 +24,10 @@ func (w *world) skip(r migration.Request, in any) {
 }
 
 func TestSignalsInTheTaskThatContinuesAsNewAreNotLost(t *testing.T) {
-	for _, r := range []migration.Request{migration.RequestFreeze, migration.RequestAbort, migration.RequestPause, migration.RequestRound} {
+	for _, r := range []migration.Request{
+		migration.RequestFreeze, migration.RequestAbort, migration.RequestPause,
+		migration.RequestRound,
+	} {
 		t.Run(string(r), func(t *testing.T) {
 			w := newWorld(t)
 			w.env.SetContinueAsNewSuggested(true)
@@ -32,7 +35,8 @@ func TestSignalsInTheTaskThatContinuesAsNewAreNotLost(t *testing.T) {
 			w.env.ExecuteWorkflow(Migration, inputOf(t, planJSON), nil)
 			var next *workflow.ContinueAsNewError
 			if r == migration.RequestAbort {
-				require.False(t, errors.As(w.env.GetWorkflowError(), &next), "abort lost: the migration continued as new")
+				require.False(t, errors.As(w.env.GetWorkflowError(), &next),
+					"abort lost: the migration continued as new")
 				return
 			}
 			require.True(t, errors.As(w.env.GetWorkflowError(), &next))
@@ -45,7 +49,10 @@ func TestSignalsInTheTaskThatContinuesAsNewAreNotLost(t *testing.T) {
 func TestAnAbortInTheTaskThatBeginsTheCutoverWins(t *testing.T) {
 	w := newWorld(t)
 	w.at(20*time.Minute, migration.RequestFreeze)
-	w.during(migration.ActivityAwaitStandstill, 1, func() { w.env.SignalWorkflow(string(migration.RequestCutover), nil) })
+	w.during(migration.ActivityAwaitStandstill, 1, func() {
+		w.env.SignalWorkflow(string(migration.RequestCutover),
+			nil)
+	})
 	w.during(migration.ActivityVerifyTarget, 1, func() { w.skip(migration.RequestAbort, nil) })
 	w.run()
 	w.aborted()
@@ -86,7 +93,8 @@ func TestCutoverIsRefusedWhileTheBlockIsLifted(t *testing.T) {
 		w.env.UpdateWorkflow("cutover", "x", o.callbacks(), migration.RequestInput{})
 	}, 2*time.Hour+10*time.Minute)
 	w.at(2*time.Hour+20*time.Minute, migration.RequestRetry)
-	w.env.RegisterDelayedCallback(func() { require.Equal(t, migration.PhaseRounds, w.status().Phase) }, 2*time.Hour+30*time.Minute)
+	w.env.RegisterDelayedCallback(func() { require.Equal(t, migration.PhaseRounds, w.status().Phase) },
+		2*time.Hour+30*time.Minute)
 	w.at(3*time.Hour, migration.RequestAbort)
 	w.run()
 	require.Error(t, o.rejected, "cutover is promised although the window is over: %s", o.answer.Message)
@@ -166,7 +174,8 @@ func TestTheSourceIsLookedAtAgainBeforeTheCutover(t *testing.T) {
 		w.env.SignalWorkflow("cutover", nil)
 	}, 100*time.Minute)
 	w.run()
-	require.NotEqual(t, migration.ActivityOpenTargetForWrites, w.calls[0], "80 minutes after the proof nobody looks at the source again")
+	require.NotEqual(t, migration.ActivityOpenTargetForWrites, w.calls[0],
+		"80 minutes after the proof nobody looks at the source again")
 }
 
 func TestAnIndexThatIsCreatedInTheWindowIsCarried(t *testing.T) {
@@ -183,7 +192,8 @@ func TestAnIndexThatIsCreatedInTheWindowIsCarried(t *testing.T) {
 	err := w.env.GetWorkflowError()
 	if err == nil {
 		require.NoError(t, w.env.GetWorkflowResult(&report))
-		require.Len(t, report.Indices, 3, "catalog-2024.01.02 matches catalog*, took writes and was left behind without a word: %v", report.Warnings)
+		require.Len(t, report.Indices, 3, "catalog-2024.01.02 matches catalog*, took writes and was left behind "+
+			"without a word: %v", report.Warnings)
 	}
 }
 
@@ -202,7 +212,8 @@ func TestAttentionInTheCutoverOffersNoAbort(t *testing.T) {
 	w.env.RegisterDelayedCallback(func() {
 		s := w.status()
 		w.env.SignalWorkflow("retry", nil)
-		require.NotContains(t, s.Next, "starter abort movies", "abort is ignored in cutover; remedy: %s", s.Attention.Remedy)
+		require.NotContains(t, s.Next, "starter abort movies", "abort is ignored in cutover; remedy: %s",
+			s.Attention.Remedy)
 	}, 40*time.Minute)
 	w.run()
 	w.completed()
@@ -260,7 +271,8 @@ func TestAnIndexThatLeavesJustBeforeTheFreezeIsReported(t *testing.T) {
 	require.NoError(t, w.env.GetWorkflowError())
 	var report migration.Report
 	require.NoError(t, w.env.GetWorkflowResult(&report))
-	require.NotEmpty(t, report.Warnings, "movies is on the target, still blocked, and nobody says so; remains: %v", report.Remains)
+	require.NotEmpty(t, report.Warnings, "movies is on the target, still blocked, and nobody says so; remains: %v",
+		report.Remains)
 }
 
 func TestAnAbortAndACancelWhilePaused(t *testing.T) {
@@ -288,9 +300,15 @@ func TestTwoCancelsWhileTheBlockIsLifted(t *testing.T) {
 func TestTheStateStaysSmall(t *testing.T) {
 	m := &run{}
 	for i := range 20_000 {
-		m.endRound(migration.Round{Number: i, Kind: migration.RoundIncremental, Snapshot: migration.SnapshotName("movies", i, 1)})
+		m.endRound(migration.Round{
+			Number: i, Kind: migration.RoundIncremental,
+			Snapshot: migration.SnapshotName("movies", i, 1),
+		})
 		m.warn(strings.Repeat("x", 100) + human.Clock(int64(i)*1000, time.UTC))
-		m.decide(migration.Decision{Request: migration.RequestRound, Reason: strings.Repeat("y", 500), AtMillis: int64(i)})
+		m.decide(migration.Decision{
+			Request: migration.RequestRound, Reason: strings.Repeat("y", 500),
+			AtMillis: int64(i),
+		})
 	}
 	payload, err := converter.GetDefaultDataConverter().ToPayload(m.Carried)
 	require.NoError(t, err)
@@ -301,7 +319,10 @@ func TestTheStateStaysSmall(t *testing.T) {
 }
 
 func TestAnErrorInTheCutoverNeverLiftsTheBlock(t *testing.T) {
-	for _, kind := range []migration.ErrorType{migration.ErrorSnapshotUnusable, migration.ErrorNoStandstill, migration.ErrorTargetWritten} {
+	for _, kind := range []migration.ErrorType{
+		migration.ErrorSnapshotUnusable, migration.ErrorNoStandstill,
+		migration.ErrorTargetWritten,
+	} {
 		w := newWorld(t)
 		w.usualRequests()
 		w.fails(migration.ActivityOpenTargetForWrites, 1, kind)
@@ -320,7 +341,8 @@ func TestARetryAfterNoStandstillBlocksAgain(t *testing.T) {
 			return nil
 		}
 		w.change(func() { w.blocked = false }) // somebody took the block away
-		return temporal.NewApplicationErrorWithOptions("still written", string(migration.ErrorNoStandstill), temporal.ApplicationErrorOptions{NonRetryable: true})
+		return temporal.NewApplicationErrorWithOptions("still written", string(migration.ErrorNoStandstill),
+			temporal.ApplicationErrorOptions{NonRetryable: true})
 	}
 	w.at(25*time.Minute, migration.RequestRetry)
 	w.run()

@@ -45,7 +45,10 @@ func TestAHotRoundRunsWhenMuchWasWritten(t *testing.T) {
 			w.run()
 			want := []string{migration.RoundBaseline, migration.RoundIncremental, migration.RoundFinal}
 			if test.hot {
-				want = []string{migration.RoundBaseline, migration.RoundIncremental, migration.RoundHot, migration.RoundFinal}
+				want = []string{
+					migration.RoundBaseline, migration.RoundIncremental, migration.RoundHot,
+					migration.RoundFinal,
+				}
 			}
 			report := w.completed()
 			require.Equal(t, want, kinds(report))
@@ -55,8 +58,14 @@ func TestAHotRoundRunsWhenMuchWasWritten(t *testing.T) {
 }
 
 func TestAutoMeansWhatCarryingIsPredictedToTake(t *testing.T) {
-	m := &run{plan: migration.Plan{Freeze: migration.Freeze{HotRound: migration.HotRoundAuto, HotRoundAbove: migration.Duration(10 * time.Second)}}}
-	m.Prediction = &migration.Prediction{BlockMillis: 9000, SnapshotMillis: 6000, CopyMillis: 1000, RestoreMillis: 3000, VerifyMillis: 9000}
+	m := &run{plan: migration.Plan{Freeze: migration.Freeze{
+		HotRound:      migration.HotRoundAuto,
+		HotRoundAbove: migration.Duration(10 * time.Second),
+	}}}
+	m.Prediction = &migration.Prediction{
+		BlockMillis: 9000, SnapshotMillis: 6000, CopyMillis: 1000, RestoreMillis: 3000,
+		VerifyMillis: 9000,
+	}
 	require.False(t, m.wantsHotRound(m.plan.Freeze), "block and verification stay as they are")
 	m.Prediction.RestoreMillis++
 	require.True(t, m.wantsHotRound(m.plan.Freeze))
@@ -72,7 +81,8 @@ func TestThrottlesAreLiftedToMeasureAndForTheWindow(t *testing.T) {
 	w.usualRequests()
 	w.run()
 	report := w.completed()
-	require.Equal(t, []string{"", "4gb", "", "4gb"}, standing, "baseline, the round that measures, another, the final one")
+	require.Equal(t, []string{"", "4gb", "", "4gb"}, standing,
+		"baseline, the round that measures, another, the final one")
 	for i, round := range report.Rounds {
 		require.Equal(t, standing[i] == "4gb", round.Lifted)
 	}
@@ -80,7 +90,8 @@ func TestThrottlesAreLiftedToMeasureAndForTheWindow(t *testing.T) {
 	require.Equal(t, 1, w.called(migration.ActivityRestoreThrottles))
 
 	w = newWorld(t)
-	w.with(`"throttles": {"rounds": {"snapshot": "10mb"}, "window": {"snapshot": "keep", "restore": "keep", "recovery": "keep"}}`)
+	w.with(
+		`"throttles": {"rounds": {"snapshot": "10mb"}, "window": {"snapshot": "keep", "restore": "keep", "recovery": "keep"}}`)
 	standing = nil
 	w.after[migration.ActivityTakeSnapshot] = func(int) {
 		w.change(func() { standing = append(standing, string(w.throttles.Snapshot)) })
@@ -93,7 +104,10 @@ func TestThrottlesAreLiftedToMeasureAndForTheWindow(t *testing.T) {
 
 // Wherever it ends, the throttles are those that were found: the world checks it.
 func TestThrottlesComeBack(t *testing.T) {
-	for _, activity := range []string{migration.ActivitySetThrottles, migration.ActivityAwaitFreeSlot, migration.ActivityBlockWrites, migration.ActivityVerifyTarget} {
+	for _, activity := range []string{
+		migration.ActivitySetThrottles, migration.ActivityAwaitFreeSlot,
+		migration.ActivityBlockWrites, migration.ActivityVerifyTarget,
+	} {
 		t.Run("abort in "+activity, func(t *testing.T) {
 			w := newWorld(t)
 			w.usualRequests()
@@ -130,7 +144,9 @@ func TestThrottlesComeBack(t *testing.T) {
 		require.NoError(t, w.env.GetWorkflowError())
 		var report migration.Report
 		require.NoError(t, w.env.GetWorkflowResult(&report))
-		require.Contains(t, strings.Join(report.Warnings, "|"), "may not be restored. Set them to what was found: max_snapshot_bytes_per_sec 20mb on the source's repository, max_restore_bytes_per_sec unset")
+		require.Contains(t, strings.Join(report.Warnings, "|"),
+			"may not be restored. Set them to what was found: max_snapshot_bytes_per_sec 20mb on the source's "+
+				"repository, max_restore_bytes_per_sec unset")
 	})
 }
 
@@ -146,11 +162,13 @@ func TestTheBlockWaitsForAFreeSlot(t *testing.T) {
 	w.usualRequests()
 	w.run()
 	report := w.completed()
-	require.Contains(t, strings.Join(report.Warnings, "|"), "another snapshot may delay the final round: cs-automated-1 runs on the source")
+	require.Contains(t, strings.Join(report.Warnings, "|"),
+		"another snapshot may delay the final round: cs-automated-1 runs on the source")
 	require.Len(t, w.slots, 1)
 	require.Positive(t, w.slots[0].PredictedWindowMillis)
 	began := report.Decisions[0].AtMillis
-	require.Equal(t, began+time.Hour.Milliseconds(), w.slots[0].DeadlineMillis, "an attempt after a crash does not begin the wait again")
+	require.Equal(t, began+time.Hour.Milliseconds(), w.slots[0].DeadlineMillis,
+		"an attempt after a crash does not begin the wait again")
 	require.Less(t, 0, w.called(migration.ActivityBlockWrites))
 }
 
@@ -162,7 +180,8 @@ func TestRoundsUntilTheWindowIsShortEnough(t *testing.T) {
 	w.at(time.Hour, migration.RequestCutover)
 	w.run()
 	report := w.completed()
-	require.Equal(t, []string{migration.RoundBaseline, migration.RoundIncremental, migration.RoundFinal}, kinds(report), "the first round is close enough")
+	require.Equal(t, []string{migration.RoundBaseline, migration.RoundIncremental, migration.RoundFinal}, kinds(report),
+		"the first round is close enough")
 	require.Equal(t, "freeze.auto", report.Decisions[0].By)
 	require.NotNil(t, report.Prediction)
 	require.Less(t, report.EndedMillis-report.StartedMillis, (2 * time.Hour).Milliseconds())
@@ -184,17 +203,21 @@ func TestThePredictionIsShown(t *testing.T) {
 	require.Equal(t, before.BlockMillis+before.CarryMillis()+before.VerifyMillis, before.Millis)
 }
 
-// The baseline knows of no writes, so what it predicts is no measure of progress:
-// the first round after it never ends the convergence by having grown.
+// The baseline knows of no writes, so what it predicts is no measure of progress: the first round
+// after it never ends the convergence by having grown.
 func TestConvergenceIsJudgedFromTheSecondRoundOn(t *testing.T) {
-	m := &run{plan: migration.Plan{Rounds: migration.Rounds{Until: migration.Until{Window: migration.Duration(time.Minute)}}}}
+	m := &run{plan: migration.Plan{Rounds: migration.Rounds{Until: migration.Until{Window: migration.Duration(
+		time.Minute)}}}}
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestWorkflowEnvironment()
 	env.ExecuteWorkflow(func(ctx workflow.Context) error {
 		m.work, m.root = ctx, ctx
 		for number, seconds := range []int64{60, 300, 290} {
-			round := migration.Round{Number: number, Kind: migration.RoundIncremental, SnapshotMillis: seconds * 1000, RestoreMillis: seconds * 1000,
-				Writes: 1000, BytesCopied: 1 << 30, StartTimeMillis: int64(number+1) * 1000}
+			round := migration.Round{
+				Number: number, Kind: migration.RoundIncremental, SnapshotMillis: seconds * 1000,
+				RestoreMillis: seconds * 1000,
+				Writes:        1000, BytesCopied: 1 << 30, StartTimeMillis: int64(number+1) * 1000,
+			}
 			m.Rounds = append(m.Rounds, round)
 			m.planNextRound()
 			require.Equal(t, number == 2, m.CloseEnough, "after round %d: %d ms", number, m.Prediction.Millis)

@@ -21,8 +21,8 @@ type rehearsal struct {
 	migration.Rehearsal
 	// Prepared is set before anything is made that has to be removed.
 	Prepared bool `json:"prepared,omitempty"`
-	// Predicted is what was foreseen right before the window was rehearsed, Verified what came of the
-	// comparison.
+	// Predicted is what was foreseen right before the window was rehearsed, Verified what came of
+	// the comparison.
 	Predicted *migration.Prediction   `json:"predicted,omitempty"`
 	Verified  []migration.IndexResult `json:"verified,omitempty"`
 	// Remains is what could not be removed.
@@ -67,9 +67,9 @@ func (r *rehearsal) addRemains(text string) {
 	}
 }
 
-// rehearsing is the course of a rehearsal: the steps of a migration, on throw-away names and without
-// the block. It waits for nobody. Where a migration would need a person and the rehearsal can't go on
-// without one, it removes what it has made and ends.
+// rehearsing is the course of a rehearsal: the steps of a migration, on throw-away names and
+// without the block. It waits for nobody. Where a migration would need a person and the rehearsal
+// can't go on without one, it removes what it has made and ends.
 type rehearsing struct {
 	*run
 	// metadata is what differs in settings and mappings, by index.
@@ -108,8 +108,8 @@ func (m *rehearsing) performPhase() (migration.Phase, error) {
 	return "", fmt.Errorf("a rehearsal has no phase %q", m.Phase)
 }
 
-// failed remembers a failure for which a migration would have waited for a person. What that person's
-// retry would fix without more is tried once more; anything else ends the step.
+// failed remembers a failure for which a migration would have waited for a person. What that
+// person's retry would fix without more is tried once more; anything else ends the step.
 func (m *rehearsing) failed(ctx workflow.Context, attention migration.Attention) error {
 	m.Rehearsal.note(workflow.Now(ctx), attention)
 	failure := migration.ErrorType(attention.Type)
@@ -131,11 +131,13 @@ func (m *rehearsing) waitsFor() (string, []migration.Request) {
 	return "", nil
 }
 
-// slotWait is none, because nothing will be blocked: the activity tells what a migration would wait for.
+// slotWait is none, because nothing will be blocked: the activity tells what a migration would wait
+// for.
 func (m *rehearsing) slotWait() time.Duration { return 0 }
 
 func (m *rehearsing) slotTaken(obstacles []string) string {
-	return fmt.Sprintf("before it blocks writes, a migration would wait up to %s until no other snapshot is in the way: %s",
+	return fmt.Sprintf("before it blocks writes, a migration would wait up to %s until no other snapshot is in the "+
+		"way: %s",
 		m.plan.Freeze.SlotWait, strings.Join(obstacles, "; "))
 }
 
@@ -183,7 +185,8 @@ func (m *rehearsing) rehearseWindow() error {
 	verification := m.startWatch()
 	err := m.compare()
 	window := migration.FrozenWindow{
-		StartedMillis: all.beganMillis, Millis: predicted.BlockMillis + m.elapsed(all), BlockMillis: predicted.BlockMillis,
+		StartedMillis: all.beganMillis, Millis: predicted.BlockMillis + m.elapsed(all),
+		BlockMillis:    predicted.BlockMillis,
 		SnapshotMillis: last.SnapshotMillis, CopyMillis: last.CopyMillis, RestoreMillis: last.RestoreMillis,
 		VerifyMillis: m.elapsed(verification),
 	}
@@ -215,17 +218,18 @@ func (m *rehearsing) compare() error {
 	})
 }
 
-// explainDifferences finds out which indices took writes since their snapshot: those may differ, and
-// the others may not. Settings and mappings should be the same in either case.
+// explainDifferences finds out which indices took writes since their snapshot: those may differ,
+// and the others may not. Settings and mappings should be the same in either case.
 func (m *rehearsing) explainDifferences() error {
 	writes := map[string]int64{}
-	err := m.attemptOptional("find the indices that were written since their snapshot", func(ctx workflow.Context) error {
-		found, err := m.resolve(ctx)
-		for _, index := range found {
-			writes[index.Name] = index.Writes
-		}
-		return err
-	})
+	err := m.attemptOptional("find the indices that were written since their snapshot",
+		func(ctx workflow.Context) error {
+			found, err := m.resolve(ctx)
+			for _, index := range found {
+				writes[index.Name] = index.Writes
+			}
+			return err
+		})
 	if err != nil {
 		return err
 	}
@@ -236,25 +240,30 @@ func (m *rehearsing) explainDifferences() error {
 		seen, known := m.SeenWrites[index.Name]
 		index.Moved = !there || !known || counted != seen
 		if !index.Equal && !index.Moved {
-			m.Rehearsal.note(now, migration.Attention{Step: compared, Type: string(migration.ErrorVerification),
-				Message: fmt.Sprintf("index %s is not equal, although nothing was written to it on the source since the snapshot: %s",
-					index.Name, strings.Join(index.Differences, "; "))})
+			m.Rehearsal.note(now, migration.Attention{
+				Step: compared, Type: string(migration.ErrorVerification),
+				Message: fmt.Sprintf("index %s is not equal, although nothing was written to it on the source since "+
+					"the snapshot: %s",
+					index.Name, strings.Join(index.Differences, "; ")),
+			})
 		}
 		if found := m.metadata[index.Name]; len(found) > 0 {
 			text := index.Name + ": " + strings.Join(found, "; ")
 			if index.Moved {
 				text += " (it was written on the source since the snapshot, which may be the cause)"
 			}
-			m.Rehearsal.note(now, migration.Attention{Step: compared, Type: "Differs", Message: text,
+			m.Rehearsal.note(now, migration.Attention{
+				Step: compared, Type: "Differs", Message: text,
 				Remedy: "This stops no migration. Before the cutover, decide whether the target needs it. " +
-					"To leave out settings that the target must not have, use restore.ignoreSettings."})
+					"To leave out settings that the target must not have, use restore.ignoreSettings.",
+			})
 		}
 	}
 	return nil
 }
 
-// afterInterval predicts the window that begins a complete interval after the last round, at the rate
-// at which the source was written.
+// afterInterval predicts the window that begins a complete interval after the last round, at the
+// rate at which the source was written.
 func (m *rehearsing) afterInterval(measured migration.FrozenWindow) *migration.Prediction {
 	writes, known := m.usualWrites(m.plan.Rounds.Interval.Std().Milliseconds())
 	if !known {
@@ -268,7 +277,8 @@ func (m *rehearsing) afterInterval(measured migration.FrozenWindow) *migration.P
 func (m *rehearsing) measureFootprint() error {
 	return m.attemptOptional("measure the space that it takes", func(ctx workflow.Context) error {
 		options := pollUntilDone("space of " + indexCount(len(m.Indices)))
-		footprint, err := call[migration.Footprint](ctx, options, migration.ActivityMeasureFootprint, m.rehearsedIndices())
+		footprint, err := call[migration.Footprint](ctx, options, migration.ActivityMeasureFootprint,
+			m.rehearsedIndices())
 		if err == nil {
 			m.Rehearsal.Footprint = &footprint
 		}
@@ -277,5 +287,8 @@ func (m *rehearsing) measureFootprint() error {
 }
 
 func (m *rehearsing) rehearsedIndices() migration.RehearsedIndicesRequest {
-	return migration.RehearsedIndicesRequest{Run: m.forActivities(), Indices: m.Indices, Expected: m.Counters, Begun: m.Begun}
+	return migration.RehearsedIndicesRequest{
+		Run: m.forActivities(), Indices: m.Indices, Expected: m.Counters,
+		Begun: m.Begun,
+	}
 }

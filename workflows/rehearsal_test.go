@@ -17,7 +17,8 @@ import (
 
 // neverRehearsed block writes, rest on a block, or hand over.
 var neverRehearsed = []string{
-	migration.ActivityReadBlocks, migration.ActivityBlockWrites, migration.ActivityAwaitStandstill, migration.ActivityLiftBlock,
+	migration.ActivityReadBlocks, migration.ActivityBlockWrites, migration.ActivityAwaitStandstill,
+	migration.ActivityLiftBlock,
 	migration.ActivityOpenTargetForWrites, migration.ActivityCallWebhook,
 }
 
@@ -29,34 +30,40 @@ func newRehearsal(t *testing.T) *world {
 	w.with(`"rehearsal": true`)
 	w.thrownAway = map[string]bool{}
 	w.verified = migration.VerifyResult{Indices: []migration.IndexResult{
-		{Name: "catalog", SourceDocs: 50, TargetDocs: 50, Equal: true}, {Name: "movies", SourceDocs: 3, TargetDocs: 3, Equal: true},
+		{Name: "catalog", SourceDocs: 50, TargetDocs: 50, Equal: true},
+		{Name: "movies", SourceDocs: 3, TargetDocs: 3, Equal: true},
 	}}
 	return w
 }
 
 func (w *world) registerRehearsal() {
 	onlyRehearsed := func(run migration.Run) { assert.True(w.t, run.Plan.Rehearsal, "a migration measures or deletes") }
-	register(w, migration.ActivityMeasureFootprint, func(r migration.RehearsedIndicesRequest) (migration.Footprint, error) {
-		onlyRehearsed(r.Run)
-		return migration.Footprint{TargetBytes: 1000, TargetBytesAfterCutover: 2000, S3Bytes: 300, OSSBytes: 300, S3Objects: 3, OSSObjects: 3}, nil
-	})
-	register(w, migration.ActivityDeleteRehearsedIndices, func(r migration.RehearsedIndicesRequest) (migration.DeletedIndices, error) {
-		onlyRehearsed(r.Run)
-		names := map[string]bool{}
-		for name := range r.Expected {
-			names[name] = true
-		}
-		for _, name := range r.Begun {
-			names[name] = true
-		}
-		var result migration.DeletedIndices
-		for name := range w.thrownAway {
-			assert.True(w.t, names[name], "index %s isn't known to be the rehearsal's", name)
-			delete(w.thrownAway, name)
-			result.Deleted++
-		}
-		return result, nil
-	})
+	register(w, migration.ActivityMeasureFootprint,
+		func(r migration.RehearsedIndicesRequest) (migration.Footprint, error) {
+			onlyRehearsed(r.Run)
+			return migration.Footprint{
+				TargetBytes: 1000, TargetBytesAfterCutover: 2000, S3Bytes: 300, OSSBytes: 300,
+				S3Objects: 3, OSSObjects: 3,
+			}, nil
+		})
+	register(w, migration.ActivityDeleteRehearsedIndices,
+		func(r migration.RehearsedIndicesRequest) (migration.DeletedIndices, error) {
+			onlyRehearsed(r.Run)
+			names := map[string]bool{}
+			for name := range r.Expected {
+				names[name] = true
+			}
+			for _, name := range r.Begun {
+				names[name] = true
+			}
+			var result migration.DeletedIndices
+			for name := range w.thrownAway {
+				assert.True(w.t, names[name], "index %s isn't known to be the rehearsal's", name)
+				delete(w.thrownAway, name)
+				result.Deleted++
+			}
+			return result, nil
+		})
 	register(w, migration.ActivityDeleteSnapshots, func(run migration.Run) (migration.DeletedSnapshots, error) {
 		onlyRehearsed(run)
 		assert.True(w.t, w.registered, "snapshots are deleted through the repository")
@@ -116,7 +123,8 @@ func TestARehearsalGoesThroughByItself(t *testing.T) {
 	w.run()
 	require.Less(t, w.env.Now().Sub(began), time.Minute, "it waits for nobody and for no interval")
 	report := w.rehearsed()
-	require.Equal(t, []string{migration.RoundBaseline, migration.RoundIncremental, migration.RoundRehearsed}, kinds(report))
+	require.Equal(t, []string{migration.RoundBaseline, migration.RoundIncremental, migration.RoundRehearsed},
+		kinds(report))
 	require.Equal(t, []string{"", "4gb", "4gb"}, standing, "the window's throttles, as a migration has them")
 	require.Equal(t, w.snapshots, w.restored)
 	r := report.Rehearsal
@@ -130,11 +138,13 @@ func TestARehearsalGoesThroughByItself(t *testing.T) {
 	require.Len(t, report.Indices, 2)
 	require.True(t, report.Indices[0].Moved, "each look finds more writes")
 	require.Equal(t, []string{"S3: 3 objects (700 B) below from-bucket/snapferry/movies/" + migration.TokenOf("") +
-		"/. Elasticsearch leaves them in a repository without snapshots, and the worker's key can't delete them. Delete that folder."}, report.Remains)
+		"/. Elasticsearch leaves them in a repository without snapshots, and the worker's key can't delete them. " +
+		"Delete that folder."}, report.Remains)
 	order := w.calls[len(w.calls)-6:]
 	require.Equal(t, []string{
 		migration.ActivityRestoreThrottles, migration.ActivityDeleteRehearsedIndices, migration.ActivityDeleteSnapshots,
-		migration.ActivityUnregisterRepositories, migration.ActivityDeleteRehearsedIndices, migration.ActivityDeleteCopies,
+		migration.ActivityUnregisterRepositories, migration.ActivityDeleteRehearsedIndices,
+		migration.ActivityDeleteCopies,
 	}, order)
 }
 
@@ -144,28 +154,36 @@ func TestARehearsalRunsTheHotRound(t *testing.T) {
 	w.withFreeze(`"hotRound": "always"`)
 	w.pages = []migration.CopyPage{{Blobs: 2, Bytes: 100}, {Blobs: 1, Bytes: 50}}
 	w.run()
-	require.Equal(t, []string{migration.RoundBaseline, migration.RoundIncremental, migration.RoundHot, migration.RoundRehearsed}, kinds(w.rehearsed()))
+	require.Equal(t, []string{
+		migration.RoundBaseline, migration.RoundIncremental, migration.RoundHot,
+		migration.RoundRehearsed,
+	}, kinds(w.rehearsed()))
 }
 
 // What preflight finds on the target's names stops no rehearsal, and is told.
 func TestARehearsalTellsWhatAMigrationWouldStumbleOver(t *testing.T) {
 	w := newRehearsal(t)
 	w.problems = []string{"index movies exists on the target already", "catalog is an alias on the target"}
-	w.verified.Indices[0].Equal, w.verified.Indices[0].Differences = false, []string{"shard 0 has 3 documents on the source and 2 on the target"}
-	w.verified.Metadata = map[string][]string{"movies": {"setting index.codec is \"x\" on the source and not set on the target"}}
+	w.verified.Indices[0].Equal, w.verified.Indices[0].Differences = false, []string{"shard 0 has 3 documents on the " +
+		"source and 2 on the target"}
+	w.verified.Metadata = map[string][]string{"movies": {"setting index.codec is \"x\" on the source and not set on " +
+		"the target"}}
 	w.slot = migration.FreeSlot{Obstacles: []string{"cs-automated-1 runs on the source"}}
 	w.run()
 	report := w.rehearsed()
 	require.NotNil(t, report.Rehearsal.Window)
 	text := w.attention(report)
 	for _, says := range []string{
-		"PreflightFailed: index movies exists", "PreflightFailed: catalog is an alias", "Differs: movies: setting index.codec",
-		"VerificationFailed: index catalog is not equal, although nothing was written to it on the source since the snapshot: shard 0",
+		"PreflightFailed: index movies exists", "PreflightFailed: catalog is an alias",
+		"Differs: movies: setting index.codec",
+		"VerificationFailed: index catalog is not equal, although nothing was written to it on the source since the " +
+			"snapshot: shard 0",
 	} {
 		require.Contains(t, text, says)
 	}
 	require.NotContains(t, text, "may be the cause")
-	require.Contains(t, strings.Join(report.Warnings, "|"), "a migration would wait up to 1h until no other snapshot is in the way: cs-automated-1 runs on the source")
+	require.Contains(t, strings.Join(report.Warnings, "|"),
+		"a migration would wait up to 1h until no other snapshot is in the way: cs-automated-1 runs on the source")
 	require.NotContains(t, strings.Join(report.Warnings, "|"), "writes were blocked")
 }
 
@@ -173,20 +191,25 @@ func TestARehearsalTellsWhatAMigrationWouldStumbleOver(t *testing.T) {
 func TestARehearsalDoesNotMindThatTheSourceMovesOn(t *testing.T) {
 	w := newRehearsal(t)
 	w.written = 1
-	w.verified.Indices[1] = migration.IndexResult{Name: "movies", SourceDocs: 4, TargetDocs: 3, Differences: []string{"a search finds 4 and 3"}}
+	w.verified.Indices[1] = migration.IndexResult{
+		Name: "movies", SourceDocs: 4, TargetDocs: 3,
+		Differences: []string{"a search finds 4 and 3"},
+	}
 	w.verified.Metadata = map[string][]string{"movies": {"the mappings differ"}}
 	w.run()
 	report := w.rehearsed()
-	require.Equal(t, "Differs: movies: the mappings differ (it was written on the source since the snapshot, which may be the cause)", w.attention(report))
+	require.Equal(t, "Differs: movies: the mappings differ (it was written on the source since the snapshot, which "+
+		"may be the cause)", w.attention(report))
 	require.False(t, report.Indices[1].Equal)
 	require.True(t, report.Indices[1].Moved)
 }
 
-// Each activity fails for good at each of its calls: whatever it is, the rehearsal ends with a report that says so, and leaves
-// nothing that it could remove.
+// Each activity fails for good at each of its calls: whatever it is, the rehearsal ends with a
+// report that says so, and leaves nothing that it could remove.
 func TestEachActivityOfARehearsalFails(t *testing.T) {
 	dispensable := []string{
-		migration.ActivityReadThrottles, migration.ActivitySetThrottles, migration.ActivityAwaitFreeSlot, migration.ActivityMeasureFootprint,
+		migration.ActivityReadThrottles, migration.ActivitySetThrottles, migration.ActivityAwaitFreeSlot,
+		migration.ActivityMeasureFootprint,
 	}
 	cleaning := []string{
 		migration.ActivityRestoreThrottles, migration.ActivityDeleteRehearsedIndices, migration.ActivityDeleteSnapshots,
@@ -220,7 +243,8 @@ func TestEachActivityOfARehearsalFails(t *testing.T) {
 				require.Contains(t, w.attention(report), fmt.Sprintf("%s: %s failed", migration.ErrorRefused, name))
 				goesOn := slices.Contains(dispensable, name)
 				if name == migration.ActivityResolveIndices {
-					// The last look only judges what differs; all others but those that foresee begin a round.
+					// The last look only judges what differs; all others but those that foresee
+					// begin a round.
 					goesOn = call == calls
 				}
 				if goesOn {
@@ -255,8 +279,10 @@ func TestARehearsalTriesOnceMore(t *testing.T) {
 		activity string
 		failure  migration.ErrorType
 	}{
-		{migration.ActivityTakeSnapshot, migration.ErrorSnapshotFailed}, {migration.ActivityCopySnapshot, migration.ErrorSnapshotUnusable},
-		{migration.ActivityRestoreSnapshot, migration.ErrorRestoreFailed}, {migration.ActivityCloseTarget, migration.ErrorTargetWritten},
+		{migration.ActivityTakeSnapshot, migration.ErrorSnapshotFailed},
+		{migration.ActivityCopySnapshot, migration.ErrorSnapshotUnusable},
+		{migration.ActivityRestoreSnapshot, migration.ErrorRestoreFailed},
+		{migration.ActivityCloseTarget, migration.ErrorTargetWritten},
 	} {
 		t.Run(string(tt.failure), func(t *testing.T) {
 			w := newRehearsal(t)
@@ -320,7 +346,8 @@ func TestAbortAndCancelOfARehearsalLeaveNothing(t *testing.T) {
 	}
 }
 
-// A cancellation while it removes what it has made begins that again; an abort says that there is nothing to abort.
+// A cancellation while it removes what it has made begins that again; an abort says that there is
+// nothing to abort.
 func TestTheCleaningIsNotStopped(t *testing.T) {
 	for _, activity := range []string{
 		migration.ActivityRestoreThrottles, migration.ActivityDeleteRehearsedIndices, migration.ActivityDeleteSnapshots,
@@ -334,7 +361,12 @@ func TestTheCleaningIsNotStopped(t *testing.T) {
 			require.Equal(t, migration.Ignored, report.Decisions[0].Verdict)
 
 			w = newRehearsal(t)
-			w.on[migration.ActivityDeleteSnapshots] = func(int) error { w.change(func() { w.registered = true }); return nil } // a second time: the fake insists on it
+			// a second time: the fake insists on it
+			w.on[migration.ActivityDeleteSnapshots] = func(int) error {
+				w.change(
+					func() { w.registered = true })
+				return nil
+			}
 			w.during(activity, 1, func() { w.env.CancelWorkflow() })
 			w.run()
 			require.Error(t, w.env.GetWorkflowError())
@@ -343,7 +375,8 @@ func TestTheCleaningIsNotStopped(t *testing.T) {
 	}
 }
 
-// A restore that a killed worker had asked for comes late, when the indices are deleted already: it leaves none.
+// A restore that a killed worker had asked for comes late, when the indices are deleted already: it
+// leaves none.
 func TestALateRestoreLeavesNothing(t *testing.T) {
 	w := newRehearsal(t)
 	w.during(migration.ActivityDeleteSnapshots, 1, func() {
@@ -358,7 +391,10 @@ func TestRequestsToARehearsalChangeNothing(t *testing.T) {
 		t.Run(string(place.phase)+" "+place.activity, func(t *testing.T) {
 			w := newRehearsal(t)
 			w.during(place.activity, place.call, func() {
-				for _, request := range []migration.Request{migration.RequestFreeze, migration.RequestCutover, migration.RequestRound, migration.RequestRetry} {
+				for _, request := range []migration.Request{
+					migration.RequestFreeze, migration.RequestCutover,
+					migration.RequestRound, migration.RequestRetry,
+				} {
 					w.env.SignalWorkflow(string(request), nil)
 				}
 			})
@@ -384,7 +420,8 @@ func TestARehearsalMayBePaused(t *testing.T) {
 		w.env.SignalWorkflow(string(migration.RequestResume), nil)
 	}, time.Hour)
 	w.run()
-	require.Less(t, w.rehearsed().Rehearsal.Window.Millis, time.Minute.Milliseconds(), "the pause is no part of the window")
+	require.Less(t, w.rehearsed().Rehearsal.Window.Millis, time.Minute.Milliseconds(),
+		"the pause is no part of the window")
 }
 
 // The status and the page in the Temporal UI say what it is.
@@ -401,7 +438,10 @@ func TestTheStatusOfARehearsalSaysSo(t *testing.T) {
 	require.NotNil(t, seen.Rehearsal.Window)
 
 	page := report.StatusPage(seen, "snapferry-rehearsal-t0ken-*")
-	for _, says := range []string{"Frozen window to expect", "Would have needed attention", "index movies exists", "1000 B on the target's disks"} {
+	for _, says := range []string{
+		"Frozen window to expect", "Would have needed attention", "index movies exists",
+		"1000 B on the target's disks",
+	} {
 		require.Contains(t, page, says)
 	}
 }
@@ -420,7 +460,8 @@ func TestVeryMuchAttentionIsCut(t *testing.T) {
 	require.Less(t, len(r.Attention[0].Message), longestAttention+10)
 }
 
-// A baseline in very many pages fills a history: the rehearsal goes on in the next run, and forgets nothing.
+// A baseline in very many pages fills a history: the rehearsal goes on in the next run, and forgets
+// nothing.
 func TestARehearsalGoesOnAfterContinueAsNew(t *testing.T) {
 	first := newRehearsal(t)
 	first.env.SetContinueAsNewSuggested(true)

@@ -15,7 +15,8 @@ import (
 //
 //	go test -tags lab ./lab/e2e -histories "$PWD/workflows/testdata/replay"
 //
-// They are made from released code only and kept for ever: a migration that runs while workers are updated must go on.
+// They are made from released code only and kept for ever: a migration that runs while workers are
+// updated must go on.
 const histories = "testdata/replay/*.json"
 
 func TestHistoriesReplay(t *testing.T) {
@@ -31,7 +32,8 @@ func TestHistoriesReplay(t *testing.T) {
 	}
 }
 
-// A replay that can't fail would prove nothing: a workflow that does one thing more must be refused.
+// A replay that can't fail would prove nothing: a workflow that does one thing more must be
+// refused.
 func TestReplayNoticesAChange(t *testing.T) {
 	files, err := filepath.Glob(histories)
 	require.NoError(t, err)

@@ -12,8 +12,8 @@ import (
 
 const statusDescription = "Phase, rounds, indices, what the migration waits for, and the command that moves it on."
 
-// listen registers the status query and, for each request, a signal and an update. Requests only set
-// fields; the story awaits them.
+// listen registers the status query and, for each request, a signal and an update. Requests only
+// set fields; the story awaits them.
 func (m *run) listen(ctx workflow.Context) error {
 	err := workflow.SetQueryHandlerWithOptions(ctx, migration.QueryStatus, func() (migration.Status, error) {
 		status := m.status()
@@ -25,7 +25,8 @@ func (m *run) listen(ctx workflow.Context) error {
 	}
 	err = workflow.SetQueryHandlerWithOptions(ctx, migration.QueryBandwidth, func() (int64, error) {
 		return m.copying.share(m.bandwidth().Bytes()), nil
-	}, workflow.QueryHandlerOptions{Description: "How many bytes per second each copy activity may read now; 0 if there is no limit."})
+	}, workflow.QueryHandlerOptions{Description: "How many bytes per second each copy activity may read now; 0 if " +
+		"there is no limit."})
 	if err != nil {
 		return err
 	}
@@ -41,7 +42,8 @@ func (m *run) listen(ctx workflow.Context) error {
 }
 
 func (m *run) listenFor(ctx workflow.Context, request migration.Request) error {
-	channel := workflow.GetSignalChannelWithOptions(ctx, string(request), workflow.SignalChannelOptions{Description: request.Description()})
+	channel := workflow.GetSignalChannelWithOptions(ctx, string(request),
+		workflow.SignalChannelOptions{Description: request.Description()})
 	workflow.GoNamed(ctx, string(request), func(ctx workflow.Context) {
 		for {
 			// A fresh variable each time: a bare signal leaves it untouched.
@@ -67,14 +69,15 @@ func (m *run) listenFor(ctx workflow.Context, request migration.Request) error {
 }
 
 // listeningOrder is the order in which requests are taken that arrive together, for example after a
-// time without workers: the SDK doesn't tell which came first. What keeps things safe comes first, and
-// pause after resume.
+// time without workers: the SDK doesn't tell which came first. What keeps things safe comes first,
+// and pause after resume.
 var listeningOrder = []migration.Request{
 	migration.RequestAbort, migration.RequestResume, migration.RequestPause, migration.RequestRetry,
 	migration.RequestFreeze, migration.RequestRound, migration.RequestCutover,
 }
 
-// take records a request. Unless it makes no sense in this phase, it does what is asked or remembers it.
+// take records a request. Unless it makes no sense in this phase, it does what is asked or
+// remembers it.
 func (m *run) take(ctx workflow.Context, request migration.Request, input migration.RequestInput) string {
 	verdict, why := m.course.judge(request)
 	if request == migration.RequestFreeze {
@@ -114,7 +117,8 @@ func (m *run) take(ctx workflow.Context, request migration.Request, input migrat
 const bandwidthDescription = `Limit how fast all copies together read from S3, for example {"limit": "50MB/s"}. "none" removes the limit.`
 
 func (m *run) listenForBandwidth(ctx workflow.Context) error {
-	channel := workflow.GetSignalChannelWithOptions(ctx, migration.Bandwidth, workflow.SignalChannelOptions{Description: bandwidthDescription})
+	channel := workflow.GetSignalChannelWithOptions(ctx, migration.Bandwidth,
+		workflow.SignalChannelOptions{Description: bandwidthDescription})
 	workflow.GoNamed(ctx, migration.Bandwidth, func(ctx workflow.Context) {
 		for {
 			var input migration.BandwidthInput
@@ -144,11 +148,13 @@ func (m *run) setBandwidth(ctx workflow.Context, input migration.BandwidthInput)
 	} else {
 		m.Bandwidth = input.Limit
 		m.decide(migration.Decision{
-			Request: migration.Bandwidth, By: input.By, Reason: input.Reason, AtMillis: workflow.Now(ctx).UnixMilli(), Phase: m.Phase,
+			Request: migration.Bandwidth, By: input.By, Reason: input.Reason, AtMillis: workflow.Now(ctx).UnixMilli(),
+			Phase:   m.Phase,
 			Verdict: migration.Taken, Commentary: bandwidthMeans(*input.Limit),
 		})
 	}
-	workflow.GetLogger(ctx).Info("bandwidth", "limit", input.Limit, "by", input.By, "reason", input.Reason, "problem", input.Problem())
+	workflow.GetLogger(ctx).Info("bandwidth", "limit", input.Limit, "by", input.By, "reason", input.Reason, "problem",
+		input.Problem())
 	m.show(ctx)
 }
 

@@ -38,7 +38,8 @@ func TestUpdatesAnswerTheirCaller(t *testing.T) {
 	var early, freeze, twice, cutover outcome
 	ask := func(after time.Duration, o *outcome, request migration.Request) {
 		w.env.RegisterDelayedCallback(func() {
-			w.env.UpdateWorkflow(string(request), string(request)+after.String(), o.callbacks(), migration.RequestInput{By: "ann", Reason: "tonight"})
+			w.env.UpdateWorkflow(string(request), string(request)+after.String(), o.callbacks(),
+				migration.RequestInput{By: "ann", Reason: "tonight"})
 		}, after)
 	}
 	ask(time.Minute, &early, migration.RequestCutover)
@@ -48,7 +49,8 @@ func TestUpdatesAnswerTheirCaller(t *testing.T) {
 	w.run()
 	report := w.completed()
 
-	require.ErrorContains(t, early.rejected, "cutover is not possible now: cutover needs a verified target: send freeze first")
+	require.ErrorContains(t, early.rejected, "cutover is not possible now: cutover needs a verified target: send "+
+		"freeze first")
 	require.True(t, freeze.accepted)
 	require.NoError(t, freeze.err)
 	require.Contains(t, freeze.answer.Message, "blocks writes as soon as")
@@ -65,7 +67,8 @@ func TestSignalsTakeAnyPayload(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.env.RegisterDelayedCallback(func() { w.env.SignalWorkflow(string(migration.RequestFreeze), payload) }, 20*time.Minute)
+			w.env.RegisterDelayedCallback(func() { w.env.SignalWorkflow(string(migration.RequestFreeze), payload) },
+				20*time.Minute)
 			w.at(30*time.Minute, migration.RequestCutover)
 			w.run()
 			w.completed()
@@ -85,7 +88,8 @@ func TestStatusSaysWhatMovesItOn(t *testing.T) {
 		require.Len(t, status.Rounds, 1)
 		require.Equal(t, 2, status.IndicesTotal)
 		require.EqualValues(t, 7, status.Indices[0].TargetDocs)
-		require.Equal(t, migration.DefaultConcurrency, status.Plan.Copy.Concurrency, "the plan is shown with its defaults")
+		require.Equal(t, migration.DefaultConcurrency, status.Plan.Copy.Concurrency,
+			"the plan is shown with its defaults")
 	}, 5*time.Minute)
 	w.env.RegisterDelayedCallback(func() {
 		status := w.status()

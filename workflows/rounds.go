@@ -25,7 +25,10 @@ func (m *run) preflight() (migration.Phase, error) {
 		m.Indices = found.Indices
 		m.warnAll(found.Warnings)
 		for _, problem := range found.Problems { // of a rehearsal, which can do without
-			m.Rehearsal.note(workflow.Now(ctx), migration.Attention{Step: checked, Type: string(migration.ErrorPreflight), Message: problem})
+			m.Rehearsal.note(workflow.Now(ctx), migration.Attention{
+				Step: checked,
+				Type: string(migration.ErrorPreflight), Message: problem,
+			})
 		}
 		return nil
 	})
@@ -35,7 +38,8 @@ func (m *run) preflight() (migration.Phase, error) {
 // prepare makes the bucket and registers the repository of this run on both clusters.
 func (m *run) prepare() (migration.Phase, error) {
 	err := m.attempt("make sure that the OSS bucket is there and private", func(ctx workflow.Context) error {
-		return do(ctx, quickCall("bucket "+m.plan.Target.Repository.Bucket), migration.ActivityEnsureTargetBucket, m.forActivities())
+		return do(ctx, quickCall("bucket "+m.plan.Target.Repository.Bucket), migration.ActivityEnsureTargetBucket,
+			m.forActivities())
 	})
 	if err != nil {
 		return "", err
@@ -89,8 +93,8 @@ func (m *run) rounds() (migration.Phase, error) {
 	return migration.PhaseRounds, nil
 }
 
-// awaitNextRound waits for the interval, for a person who wants a round now, or for the freeze; while
-// paused, for resume first.
+// awaitNextRound waits for the interval, for a person who wants a round now, or for the freeze;
+// while paused, for resume first.
 func (m *run) awaitNextRound() error {
 	ctx := m.work
 	for {
@@ -197,7 +201,8 @@ func (m *run) resolve(ctx workflow.Context) ([]migration.Index, error) {
 
 func (m *run) startResolving(ctx workflow.Context) workflow.Future {
 	options := m.paced(quickCall("indices " + patterns(m.plan)))
-	return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), migration.ActivityResolveIndices, m.forActivities())
+	return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), migration.ActivityResolveIndices,
+		m.forActivities())
 }
 
 // patterns shortens the plan's patterns to a summary: Temporal takes 200 bytes.
@@ -205,7 +210,8 @@ func patterns(plan migration.Plan) string {
 	return human.Shorten(strings.Join(plan.Indices, ", "), 150)
 }
 
-// takeSnapshot takes the round's snapshot on the source, and copies what is done of it while it runs.
+// takeSnapshot takes the round's snapshot on the source, and copies what is done of it while it
+// runs.
 func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, migration.CopyShardsResult, error) {
 	round.Snapshot = migration.SnapshotName(m.plan.Name, round.Number, round.Attempt)
 	m.snapshotting = round.Snapshot
@@ -218,7 +224,10 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, migratio
 		var err error
 		options := m.paced(pollUntilDone("snapshot " + round.Snapshot))
 		snapshot, err = call[migration.Snapshot](ctx, options, migration.ActivityTakeSnapshot,
-			migration.SnapshotRequest{Run: m.forActivities(), Snapshot: round.Snapshot, Indices: migration.IndexNames(m.Indices)})
+			migration.SnapshotRequest{
+				Run: m.forActivities(), Snapshot: round.Snapshot,
+				Indices: migration.IndexNames(m.Indices),
+			})
 		round.SnapshotMillis = m.elapsed(watch)
 		return err
 	})
@@ -236,7 +245,9 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, migratio
 }
 
 // copySnapshot copies the snapshot's delta to OSS, proves it and publishes it.
-func (m *run) copySnapshot(round *migration.Round, snapshot migration.Snapshot, streamed migration.CopyShardsResult) error {
+func (m *run) copySnapshot(round *migration.Round, snapshot migration.Snapshot,
+	streamed migration.CopyShardsResult,
+) error {
 	base := m.base()
 	request := migration.CopyRequest{
 		Run: m.forActivities(), Snapshot: snapshot, BaseUUID: base.UUID, BaseGeneration: base.Generation,
@@ -300,24 +311,26 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 	return nil
 }
 
-// closeAhead closes the target's indices while the final round is copied, when each moment counts. If
-// that fails, closeTarget does it, and shows why it can't.
+// closeAhead closes the target's indices while the final round is copied, when each moment counts.
+// If that fails, closeTarget does it, and shows why it can't.
 func (m *run) closeAhead(kind string) workflow.Future {
 	if kind != migration.RoundFinal {
 		return nil
 	}
 	options := m.paced(quickCall("close " + indexCount(len(m.Indices))))
-	return workflow.ExecuteActivity(workflow.WithActivityOptions(m.context(), options), migration.ActivityCloseTarget, m.closeRequest())
+	return workflow.ExecuteActivity(workflow.WithActivityOptions(m.context(), options), migration.ActivityCloseTarget,
+		m.closeRequest())
 }
 
 func (m *run) closeRequest() migration.CloseRequest {
 	return migration.CloseRequest{
-		Run: m.forActivities(), Indices: migration.IndexNames(m.Indices), Expected: m.Counters, Begun: m.Begun, InDoubt: m.RestoreInDoubt,
+		Run: m.forActivities(), Indices: migration.IndexNames(m.Indices), Expected: m.Counters, Begun: m.Begun,
+		InDoubt: m.RestoreInDoubt,
 	}
 }
 
-// closeTarget closes the indices that the last round restored, unless somebody wrote to them: then a
-// person decides whether those writes may go.
+// closeTarget closes the indices that the last round restored, unless somebody wrote to them: then
+// a person decides whether those writes may go.
 func (m *run) closeTarget() error {
 	request := m.closeRequest()
 	return m.attempt("close the target's indices", func(ctx workflow.Context) error {

@@ -33,8 +33,8 @@ type Carried struct {
 	Rehearsal *rehearsal `json:"rehearsal,omitempty"`
 }
 
-// A payload may have 2 MiB. The state stays far below that even after many weeks: a round takes some
-// 400 bytes, a decision 1 KiB.
+// A payload may have 2 MiB. The state stays far below that even after many weeks: a round takes
+// some 400 bytes, a decision 1 KiB.
 const (
 	maxRounds    = 500
 	maxDecisions = 200
@@ -103,7 +103,8 @@ func (l *roundLog) usualWrites(millis int64) (int64, bool) {
 type sourceState struct {
 	// Indices are those that the newest round resolved.
 	Indices []migration.Index `json:"indices,omitempty"`
-	// SeenWrites are the operations that each index had counted when the last round's snapshot began.
+	// SeenWrites are the operations that each index had counted when the last round's snapshot
+	// began.
 	SeenWrites map[string]int64 `json:"seenWrites,omitempty"`
 }
 
@@ -148,8 +149,8 @@ type targetState struct {
 	Published *published `json:"published,omitempty"`
 	// Registered is set once both repositories are registered.
 	Registered bool `json:"registered,omitempty"`
-	// Counters are the target's write counters after the last restore. While RestoreInDoubt a restore
-	// was begun and its end was not seen, so that they mean nothing.
+	// Counters are the target's write counters after the last restore. While RestoreInDoubt a
+	// restore was begun and its end was not seen, so that they mean nothing.
 	Counters       migration.WriteCounters `json:"counters,omitempty"`
 	RestoreInDoubt bool                    `json:"restoreInDoubt,omitempty"`
 	// Begun are indices whose first restore was begun and not seen to end.
@@ -232,8 +233,8 @@ type wishes struct {
 	Paused          bool `json:"paused,omitempty"`
 	FreezeRequested bool `json:"freezeRequested,omitempty"`
 	RoundRequested  bool `json:"roundRequested,omitempty"`
-	// AutoFreeze says that the freeze which is under way, and has not blocked yet, was nobody's wish
-	// but freeze.auto's.
+	// AutoFreeze says that the freeze which is under way, and has not blocked yet, was nobody's
+	// wish but freeze.auto's.
 	AutoFreeze bool `json:"autoFreeze,omitempty"`
 	// Bandwidth is the limit on all copies, if it is another than the plan's.
 	Bandwidth *migration.ByteRate `json:"bandwidth,omitempty"`

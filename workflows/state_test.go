@@ -13,8 +13,9 @@ import (
 	"github.com/snapferry/snapferry/internal/golden"
 )
 
-// A run that continues as new hands its state to a worker that may be newer, and a rollback hands it
-// to one that may be older. So the JSON of the state keeps its fields, wherever they stand in the code.
+// A run that continues as new hands its state to a worker that may be newer, and a rollback hands
+// it to one that may be older. So the JSON of the state keeps its fields, wherever they stand in
+// the code.
 func TestTheStateKeepsItsJSON(t *testing.T) {
 	const file = "testdata/carried.json"
 	var full Carried

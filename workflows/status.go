@@ -54,8 +54,8 @@ func (m *run) status() migration.Status {
 	return status
 }
 
-// unknownSignals warns of signals whose names mean nothing: Temporal accepts them, and whoever misspelt
-// freeze would wait for ever.
+// unknownSignals warns of signals whose names mean nothing: Temporal accepts them, and whoever
+// misspelt freeze would wait for ever.
 func (m *run) unknownSignals() []string {
 	var warnings []string
 	for _, name := range workflow.GetUnhandledSignalNames(m.root) {

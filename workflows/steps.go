@@ -10,22 +10,25 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// What a retry may mean instead of the same step once more. Each is handed only to the one phase that
-// understands it.
+// What a retry may mean instead of the same step once more. Each is handed only to the one phase
+// that understands it.
 var (
 	errNewSnapshot = errors.New("the round begins again with a new snapshot")
 	errBlockAgain  = errors.New("the freeze begins again with the indices and the block")
 )
 
 // attempt runs one step of a phase until it succeeds. What may pass is retried by Temporal within
-// run; a failure that comes back from it needs a person: the migration parks until retry, which runs
-// the step again, or abort. The error is that of the cancelled context.
+// run; a failure that comes back from it needs a person: the migration parks until retry, which
+// runs the step again, or abort. The error is that of the cancelled context.
 func (m *run) attempt(step string, run func(ctx workflow.Context) error) error {
 	return m.attemptOr(step, func(migration.ErrorType) error { return nil }, run)
 }
 
-// attemptOr is attempt, but after a retry instead returns ends it with that error, unless it is nil.
-func (m *run) attemptOr(step string, instead func(migration.ErrorType) error, run func(ctx workflow.Context) error) error {
+// attemptOr is attempt, but after a retry instead returns ends it with that error, unless it is
+// nil.
+func (m *run) attemptOr(step string, instead func(migration.ErrorType) error,
+	run func(ctx workflow.Context) error,
+) error {
 	ctx := m.context()
 	for failures := 1; ; failures++ {
 		if err := m.awaitResume(ctx); err != nil {
@@ -50,8 +53,8 @@ func (m *run) attemptOr(step string, instead func(migration.ErrorType) error, ru
 	}
 }
 
-// attemptOptional is attempt for a step without which there is less to know or more to wait for, and
-// no data at stake: a rehearsal remembers that it failed, and goes on.
+// attemptOptional is attempt for a step without which there is less to know or more to wait for,
+// and no data at stake: a rehearsal remembers that it failed, and goes on.
 func (m *run) attemptOptional(step string, run func(ctx workflow.Context) error) error {
 	err := m.attempt(step, run)
 	if errors.Is(err, errRehearsalEnds) {
@@ -76,8 +79,8 @@ func blockAgain(t migration.ErrorType) error {
 	return nil
 }
 
-// context is that of the work in hand: the window's while the dead man's switch may end it, else the
-// migration's.
+// context is that of the work in hand: the window's while the dead man's switch may end it, else
+// the migration's.
 func (m *run) context() workflow.Context {
 	if m.window.armed() {
 		return m.window.ctx

@@ -12,13 +12,13 @@ type stream struct {
 	m        *run
 	snapshot string
 	base     string
-	// ctx outlives stop, which ends the watching: what is being copied when the snapshot has ended is
-	// copied to its end.
+	// ctx outlives stop, which ends the watching: what is being copied when the snapshot has ended
+	// is copied to its end.
 	ctx   workflow.Context
 	stop  func()
 	under workflow.WaitGroup
-	// copied is by the snapshot's uuid. One that is lost while it runs is taken again under its name,
-	// and what was copied of the first says nothing of the second.
+	// copied is by the snapshot's uuid. One that is lost while it runs is taken again under its
+	// name, and what was copied of the first says nothing of the second.
 	copied map[string]migration.CopyShardsResult
 }
 
@@ -38,7 +38,8 @@ func (s *stream) run(ctx workflow.Context) {
 	var known []migration.SnapshotShard
 	var uuid string
 	for {
-		done, err := call[migration.DoneShards](ctx, s.m.paced(watchSnapshot("shards of "+s.snapshot)), migration.ActivityAwaitShards,
+		done, err := call[migration.DoneShards](ctx, s.m.paced(watchSnapshot("shards of "+s.snapshot)),
+			migration.ActivityAwaitShards,
 			migration.ShardsRequest{Run: s.m.forActivities(), Snapshot: s.snapshot, Known: known})
 		if err != nil || done.Ended || ctx.Err() != nil {
 			return
@@ -59,12 +60,14 @@ func (s *stream) run(ctx workflow.Context) {
 // copyShards copies shards that are done, and keeps what came of it.
 func (s *stream) copyShards(ctx workflow.Context, done migration.DoneShards) {
 	options := s.m.paced(copyActivity(shardCount(len(done.Shards)) + " of " + s.snapshot))
-	copied, err := call[migration.CopyShardsResult](ctx, options, migration.ActivityCopyShards, migration.CopyShardsRequest{
-		Run: s.m.forActivities(), Snapshot: s.snapshot, UUID: done.UUID, Base: s.base, Shards: done.Shards,
-	})
+	copied, err := call[migration.CopyShardsResult](ctx, options, migration.ActivityCopyShards,
+		migration.CopyShardsRequest{
+			Run: s.m.forActivities(), Snapshot: s.snapshot, UUID: done.UUID, Base: s.base, Shards: done.Shards,
+		})
 	s.m.copying.inFlight--
 	if err != nil {
-		workflow.GetLogger(ctx).Warn("shards are left to the copy of the snapshot", "snapshot", s.snapshot, "error", err)
+		workflow.GetLogger(ctx).Warn("shards are left to the copy of the snapshot", "snapshot", s.snapshot, "error",
+			err)
 		return
 	}
 	sum := s.copied[done.UUID]

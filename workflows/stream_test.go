@@ -10,8 +10,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// While the second snapshot runs, two batches of its shards are copied; the copy
-// of the snapshot is told of them.
+// While the second snapshot runs, two batches of its shards are copied; the copy of the snapshot is
+// told of them.
 func TestShardsAreCarriedWhileTheSnapshotRuns(t *testing.T) {
 	w := newWorld(t)
 	w.done = func(r migration.ShardsRequest) migration.DoneShards {
@@ -20,9 +20,15 @@ func TestShardsAreCarriedWhileTheSnapshotRuns(t *testing.T) {
 		}
 		switch len(r.Known) {
 		case 0:
-			return migration.DoneShards{UUID: "uuid-" + r.Snapshot, Shards: []migration.SnapshotShard{{Index: "catalog"}, {Index: "catalog", Shard: 3}}}
+			return migration.DoneShards{
+				UUID:   "uuid-" + r.Snapshot,
+				Shards: []migration.SnapshotShard{{Index: "catalog"}, {Index: "catalog", Shard: 3}},
+			}
 		case 2:
-			return migration.DoneShards{UUID: "uuid-" + r.Snapshot, Shards: []migration.SnapshotShard{{Index: "movies"}}}
+			return migration.DoneShards{
+				UUID:   "uuid-" + r.Snapshot,
+				Shards: []migration.SnapshotShard{{Index: "movies"}},
+			}
 		}
 		return migration.DoneShards{Ended: true}
 	}
@@ -48,7 +54,10 @@ func TestARoundDoesWithoutStreaming(t *testing.T) {
 				if len(r.Known) > 0 {
 					return migration.DoneShards{Ended: true}
 				}
-				return migration.DoneShards{UUID: "uuid-" + r.Snapshot, Shards: []migration.SnapshotShard{{Index: "catalog"}}}
+				return migration.DoneShards{
+					UUID:   "uuid-" + r.Snapshot,
+					Shards: []migration.SnapshotShard{{Index: "catalog"}},
+				}
 			}
 			w.fails(name, 1000, migration.ErrorUnauthorized)
 			failing := w.on[name]
@@ -72,7 +81,10 @@ func TestARoundDoesWithoutStreaming(t *testing.T) {
 func TestAnAbortEndsTheStreamToo(t *testing.T) {
 	w := newWorld(t)
 	w.done = func(r migration.ShardsRequest) migration.DoneShards {
-		return migration.DoneShards{UUID: "uuid-" + r.Snapshot, Shards: []migration.SnapshotShard{{Index: "catalog", Shard: len(r.Known)}}}
+		return migration.DoneShards{
+			UUID:   "uuid-" + r.Snapshot,
+			Shards: []migration.SnapshotShard{{Index: "catalog", Shard: len(r.Known)}},
+		}
 	}
 	running := make(chan struct{})
 	w.after[migration.ActivityCopyShards] = func(n int) {
@@ -91,17 +103,23 @@ func TestAnAbortEndsTheStreamToo(t *testing.T) {
 	require.Zero(t, w.called(migration.ActivityRestoreSnapshot))
 }
 
-// A snapshot that is lost while it runs is taken again under its name. What was
-// copied of the first is none of the second.
+// A snapshot that is lost while it runs is taken again under its name. What was copied of the first
+// is none of the second.
 func TestShardsOfALostSnapshotDoNotCount(t *testing.T) {
 	w := newWorld(t)
 	w.done = func(r migration.ShardsRequest) migration.DoneShards {
 		switch {
 		case r.Snapshot != "movies-r0001-a1":
 		case len(r.Known) == 0:
-			return migration.DoneShards{UUID: "lost", Shards: []migration.SnapshotShard{{Index: "catalog"}, {Index: "movies"}}}
+			return migration.DoneShards{UUID: "lost", Shards: []migration.SnapshotShard{
+				{Index: "catalog"},
+				{Index: "movies"},
+			}}
 		case len(r.Known) == 2:
-			return migration.DoneShards{UUID: "uuid-" + r.Snapshot, Shards: []migration.SnapshotShard{{Index: "catalog", Shard: 1}}}
+			return migration.DoneShards{
+				UUID:   "uuid-" + r.Snapshot,
+				Shards: []migration.SnapshotShard{{Index: "catalog", Shard: 1}},
+			}
 		}
 		return migration.DoneShards{Ended: true}
 	}
@@ -109,12 +127,15 @@ func TestShardsOfALostSnapshotDoNotCount(t *testing.T) {
 	w.usualRequests()
 	w.run()
 	report := w.completed()
-	require.Equal(t, []migration.CarriedShard{{Range: migration.ShardRange{IndexID: "id-catalog", Shard: 1, To: 1}, Digest: 5}}, w.copies[1].Carried)
+	require.Equal(t, []migration.CarriedShard{{
+		Range:  migration.ShardRange{IndexID: "id-catalog", Shard: 1, To: 1},
+		Digest: 5,
+	}}, w.copies[1].Carried)
 	require.Equal(t, int64(1), report.Rounds[1].BlobsStreamed)
 }
 
-// What was copied while the snapshot ran and is found lost in OSS afterwards is not
-// trusted once more: a person's retry copies it again.
+// What was copied while the snapshot ran and is found lost in OSS afterwards is not trusted once
+// more: a person's retry copies it again.
 func TestARetriedCopyTrustsNoStream(t *testing.T) {
 	w := newWorld(t)
 	w.done = func(r migration.ShardsRequest) migration.DoneShards {
@@ -126,7 +147,8 @@ func TestARetriedCopyTrustsNoStream(t *testing.T) {
 	w.secondSnapshotOutlasts(1)
 	w.on[migration.ActivityCopySnapshot] = func(n int) error {
 		if n == 2 {
-			return temporal.NewApplicationErrorWithOptions("the blob is gone", string(migration.ErrorRepository), temporal.ApplicationErrorOptions{NonRetryable: true})
+			return temporal.NewApplicationErrorWithOptions("the blob is gone", string(migration.ErrorRepository),
+				temporal.ApplicationErrorOptions{NonRetryable: true})
 		}
 		return nil
 	}
@@ -138,8 +160,8 @@ func TestARetriedCopyTrustsNoStream(t *testing.T) {
 	require.True(t, w.copies[1].Again)
 }
 
-// secondSnapshotOutlasts has the second snapshot run until so many batches of its
-// shards are carried.
+// secondSnapshotOutlasts has the second snapshot run until so many batches of its shards are
+// carried.
 func (w *world) secondSnapshotOutlasts(batches int) {
 	copied := make(chan struct{})
 	w.after[migration.ActivityCopyShards] = func(n int) {

@@ -11,8 +11,8 @@ import (
 
 // throttling is what stood on the clusters as throttles, and what stands there now.
 type throttling struct {
-	// Throttles are those that stood on the clusters before we changed any; nil as long as we haven't.
-	// Raised tells which of the plan's may stand there now.
+	// Throttles are those that stood on the clusters before we changed any; nil as long as we
+	// haven't. Raised tells which of the plan's may stand there now.
 	Throttles *migration.ThrottlesFound `json:"throttles,omitempty"`
 	Raised    raised                    `json:"lifted,omitempty"`
 }
@@ -37,14 +37,14 @@ func (r raised) limits(plan migration.Throttles) migration.Limits {
 	return migration.Limits{}
 }
 
-// measures tells whether the next round is the one that runs with the window's throttles, to measure
-// what the window will take: the first after the baseline.
+// measures tells whether the next round is the one that runs with the window's throttles, to
+// measure what the window will take: the first after the baseline.
 func (m *run) measures() bool {
 	return changesAny(m.plan.Throttles.Window) && !m.ranRaised()
 }
 
-// throttle has a set of the plan's throttles hold on both clusters. It remembers what it found before
-// it changes anything, and that it changes something before it does.
+// throttle has a set of the plan's throttles hold on both clusters. It remembers what it found
+// before it changes anything, and that it changes something before it does.
 func (m *run) throttle(which raised) error {
 	if which == raisedRounds && !changesAny(m.plan.Throttles.Rounds) {
 		which = raisedNone

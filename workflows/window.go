@@ -10,13 +10,14 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// window is the frozen window: from the first look at the source's blocks until the block is removed
-// or the migration has ended. How far it has come is asked in these ways; each answers for no window
-// (nil) as well:
+// window is the frozen window: from the first look at the source's blocks until the block is
+// removed or the migration has ended. How far it has come is asked in these ways; each answers for
+// no window (nil) as well:
 //
 //   - run.frozen: there is a window. Writes are blocked or will be with the next requests.
 //   - armed: the dead man's switch may still end it. The cutover, thaw and an abort disarm it.
-//   - mayBlock: a block of ours may stand on the source, and has to be removed unless the cutover begins.
+//   - mayBlock: a block of ours may stand on the source, and has to be removed unless the cutover
+//     begins.
 //   - blocked: the block has been asked for.
 //   - proven: the target was found equal, and nothing has made that doubtful since.
 //   - expired: the dead man's switch has ended it.
@@ -25,15 +26,15 @@ type window struct {
 	ctx  workflow.Context
 	stop func()
 
-	// found are the blocks of the source before ours. uuids are those of the indices that had them: an
-	// index that was deleted and created again has another one.
+	// found are the blocks of the source before ours. uuids are those of the indices that had them:
+	// an index that was deleted and created again has another one.
 	found migration.Blocks
 	uuids map[string]string
 	// indices are those that are blocked, frozen is what they held once they stood still.
 	indices []migration.Index
 	frozen  migration.Standstill
-	// sinceMillis is when the block was asked for; 0 before that. untilMillis is when the dead man's
-	// switch ends the window.
+	// sinceMillis is when the block was asked for; 0 before that. untilMillis is when the dead
+	// man's switch ends the window.
 	sinceMillis int64
 	untilMillis int64
 	// watch runs from the block on, pass from where the freeze began last.
@@ -80,8 +81,8 @@ func (w *window) expired() bool  { return w != nil && w.overdue }
 // again begins a pass of the freeze: nothing is proven any more.
 func (w *window) again(watch stopwatch) { w.pass, w.proven = watch, false }
 
-// fresh names the indices that the window has not met before. One that was deleted and created again
-// under its name is none that it has met.
+// fresh names the indices that the window has not met before. One that was deleted and created
+// again under its name is none that it has met.
 func (w *window) fresh(found []migration.Index) []string {
 	var fresh []string
 	for _, index := range found {
@@ -92,7 +93,8 @@ func (w *window) fresh(found []migration.Index) []string {
 	return fresh
 }
 
-// remember keeps the blocks that the source has of itself, and returns warnings about those that stay.
+// remember keeps the blocks that the source has of itself, and returns warnings about those that
+// stay.
 func (w *window) remember(found migration.Blocks) (warnings []string) {
 	for _, index := range w.indices {
 		w.uuids[index.Name] = index.UUID
@@ -101,7 +103,8 @@ func (w *window) remember(found migration.Blocks) (warnings []string) {
 		w.found[name] = found[name]
 		for _, block := range workflow.DeterministicKeys(found[name]) {
 			if found[name][block] == "true" {
-				warnings = append(warnings, fmt.Sprintf("index %s had %s before the freeze: snapferry leaves it as it was", name, block))
+				warnings = append(warnings, fmt.Sprintf("index %s had %s before the freeze: snapferry leaves it as "+
+					"it was", name, block))
 			}
 		}
 	}
@@ -118,7 +121,10 @@ func (w *window) block(watch stopwatch) {
 
 // holds tells whether these are the very indices that are blocked.
 func (w *window) holds(found []migration.Index) bool {
-	return slices.EqualFunc(w.indices, found, func(a, b migration.Index) bool { return a.Name == b.Name && a.UUID == b.UUID })
+	return slices.EqualFunc(w.indices, found, func(a, b migration.Index) bool {
+		return a.Name == b.Name &&
+			a.UUID == b.UUID
+	})
 }
 
 // written names an index that is no longer what it was when it stood still; empty if all are. An

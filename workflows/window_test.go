@@ -11,8 +11,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// The block keeps nobody from deleting an index. The freeze begins again with
-// those that are left, without a person: no retry of the step would help.
+// The block keeps nobody from deleting an index. The freeze begins again with those that are left,
+// without a person: no retry of the step would help.
 func TestAnIndexThatIsDeletedInTheWindow(t *testing.T) {
 	for activity, failure := range map[string]migration.ErrorType{
 		migration.ActivityBlockWrites:     migration.ErrorMissing,
@@ -42,7 +42,8 @@ func TestAnIndexThatIsDeletedInTheWindow(t *testing.T) {
 			require.Len(t, report.Indices, 1)
 			require.Equal(t, "movies", report.Indices[0].Name)
 			require.Less(t, report.FrozenWindow.Millis, time.Minute.Milliseconds())
-			require.Contains(t, report.Warnings[0], "the plan's indices changed while writes were blocked (2 before, 1 after)")
+			require.Contains(t, report.Warnings[0], "the plan's indices changed while writes were blocked (2 before, "+
+				"1 after)")
 		})
 	}
 }
@@ -79,8 +80,8 @@ func TestAnIndexThatIsMadeAnewInTheWindowIsBlockedToo(t *testing.T) {
 	require.Equal(t, 2, w.called(migration.ActivityReadBlocks))
 }
 
-// An index that isn't there for a moment comes back with our block, which must not be
-// taken for one that was found: the source would keep it for ever.
+// An index that isn't there for a moment comes back with our block, which must not be taken for one
+// that was found: the source would keep it for ever.
 func TestAnIndexThatComesBackKeepsNoBlockOfOurs(t *testing.T) {
 	w := newWorld(t)
 	all := w.indices
@@ -93,8 +94,8 @@ func TestAnIndexThatComesBackKeepsNoBlockOfOurs(t *testing.T) {
 	require.Equal(t, 1, w.called(migration.ActivityReadBlocks))
 }
 
-// Between the verification and the cutover, somebody removes the block, updates a
-// document and sets it again: every count is as it was.
+// Between the verification and the cutover, somebody removes the block, updates a document and sets
+// it again: every count is as it was.
 func TestAWriteAfterTheVerificationIsCarriedToo(t *testing.T) {
 	w := newWorld(t)
 	w.at(20*time.Minute, migration.RequestFreeze)
@@ -109,18 +110,23 @@ func TestAWriteAfterTheVerificationIsCarriedToo(t *testing.T) {
 	}, 50*time.Minute)
 	w.run()
 	report := w.completed()
-	require.Equal(t, []string{migration.RoundBaseline, migration.RoundIncremental, migration.RoundFinal, migration.RoundFinal}, kinds(report))
+	require.Equal(t, []string{
+		migration.RoundBaseline, migration.RoundIncremental, migration.RoundFinal,
+		migration.RoundFinal,
+	}, kinds(report))
 	require.Contains(t, report.Warnings[0], "changed on the source after it was verified")
-	require.Less(t, report.FrozenWindow.Millis, time.Minute.Milliseconds(), "the wait for a person is no part of the window")
+	require.Less(t, report.FrozenWindow.Millis, time.Minute.Milliseconds(),
+		"the wait for a person is no part of the window")
 	require.Less(t, report.FrozenWindow.BlockMillis, time.Minute.Milliseconds())
 }
 
-// Writes stay blocked for freeze.maxDuration if nobody comes. They must not be
-// blocked again and again by themselves, for the rest of the night.
+// Writes stay blocked for freeze.maxDuration if nobody comes. They must not be blocked again and
+// again by themselves, for the rest of the night.
 func TestAutoFreezesOnce(t *testing.T) {
 	w := newWorld(t)
 	w.untilSixtySeconds()
-	w.env.RegisterDelayedCallback(func() { require.Contains(t, w.status().Convergence(), "freezes no more") }, 23*time.Hour)
+	w.env.RegisterDelayedCallback(func() { require.Contains(t, w.status().Convergence(), "freezes no more") },
+		23*time.Hour)
 	w.at(24*time.Hour, migration.RequestFreeze) // a person may
 	w.at(24*time.Hour+time.Minute, migration.RequestCutover)
 	w.run()
@@ -128,8 +134,7 @@ func TestAutoFreezesOnce(t *testing.T) {
 	require.Equal(t, 2, w.called(migration.ActivityBlockWrites))
 }
 
-// A window that gets no shorter and is longer than the plan wants is for a person
-// to begin.
+// A window that gets no shorter and is longer than the plan wants is for a person to begin.
 func TestAutoFreezesOnlyAtItsAim(t *testing.T) {
 	w := newWorld(t)
 	w.indices[0].Docs = 100_000_000 // verification takes far longer than the aim
@@ -159,8 +164,7 @@ func TestAPauseKeepsNoBlock(t *testing.T) {
 	w.aborted()
 }
 
-// Throttles that could not be put back after the dead man's switch are put back by
-// what comes next.
+// Throttles that could not be put back after the dead man's switch are put back by what comes next.
 func TestThrottlesAreTriedAgain(t *testing.T) {
 	w := newWorld(t)
 	w.fails(migration.ActivityRestoreThrottles, 1, migration.ErrorUnauthorized)
@@ -170,8 +174,8 @@ func TestThrottlesAreTriedAgain(t *testing.T) {
 	w.aborted()
 }
 
-// While the free slot was waited for, writes went on: what they make carrying take
-// is copied before the block.
+// While the free slot was waited for, writes went on: what they make carrying take is copied before
+// the block.
 func TestAHotRoundFollowsALongWaitForTheSlot(t *testing.T) {
 	for name, test := range map[string]struct {
 		failures int // of the look, each of which is followed by a pause
@@ -210,8 +214,8 @@ func TestAHotRoundFollowsALongWaitForTheSlot(t *testing.T) {
 	}
 }
 
-// What is written while everything is made ready may make the window longer than the
-// plan wants it: then nobody's wish is no reason to block.
+// What is written while everything is made ready may make the window longer than the plan wants it:
+// then nobody's wish is no reason to block.
 func TestAutoDoesNotFreezeWhatHasGrownMeanwhile(t *testing.T) {
 	w := newWorld(t)
 	w.untilSixtySeconds()
@@ -241,9 +245,10 @@ func TestAutoDoesNotFreezeWhatHasGrownMeanwhile(t *testing.T) {
 	require.GreaterOrEqual(t, w.called(migration.ActivityAwaitFreeSlot), 2, "it tries again")
 }
 
-// untilSixtySeconds has rounds follow each other until the window is predicted to
-// take a minute, and freeze by themselves then.
+// untilSixtySeconds has rounds follow each other until the window is predicted to take a minute,
+// and freeze by themselves then.
 func (w *world) untilSixtySeconds() {
-	w.plan = strings.Replace(w.plan, `"rounds": {"interval": "15m"}`, `"rounds": {"interval": "15m", "until": {"window": "60s"}}`, 1)
+	w.plan = strings.Replace(w.plan, `"rounds": {"interval": "15m"}`,
+		`"rounds": {"interval": "15m", "until": {"window": "60s"}}`, 1)
 	w.withFreeze(`"auto": true`)
 }

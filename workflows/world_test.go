@@ -23,35 +23,37 @@ import (
 
 // How a test of the workflow is written:
 //
-//   - w := newWorld(t) makes both clusters and buckets, and a plan with rounds every 15 minutes. Change
-//     w.plan, w.indices, w.pages and so on before the run.
-//   - Say when people send requests: w.at(20*time.Minute, migration.RequestFreeze). Time is skipped, so
-//     hours cost nothing. w.usualRequests() are a freeze and a cutover.
-//   - Say what goes wrong: w.fails(activity, times, type), or a hook in w.on (before a call) or w.after
-//     (after its effect). w.during(activity, n, do) runs do in the workflow's own loop, where alone the
-//     status may be queried. Hooks touch the world only through w.change, w.called and w.isBlocked.
-//   - w.run() runs the workflow to its end. w.completed(), w.aborted() or w.untouched() assert the end;
-//     completed and aborted return the report.
+//   - w := newWorld(t) makes both clusters and buckets, and a plan with rounds every 15 minutes.
+//     Change w.plan, w.indices, w.pages and so on before the run.
+//   - Say when people send requests: w.at(20*time.Minute, migration.RequestFreeze). Time is
+//     skipped, so hours cost nothing. w.usualRequests() are a freeze and a cutover.
+//   - Say what goes wrong: w.fails(activity, times, type), or a hook in w.on (before a call) or
+//     w.after (after its effect). w.during(activity, n, do) runs do in the workflow's own loop,
+//     where alone the status may be queried. Hooks touch the world only through w.change, w.called
+//     and w.isBlocked.
+//   - w.run() runs the workflow to its end. w.completed(), w.aborted() or w.untouched() assert the
+//     end; completed and aborted return the report.
 //
 // Never sleep, and assert no order between activities that run side by side.
 
-// world stands in for both clusters and buckets: it keeps what matters of them and checks at every call
-// what must hold at all times. Among others: the base of a copy is the last published snapshot, only what
-// is published is restored, and nothing is handed over while the source takes writes.
+// world stands in for both clusters and buckets: it keeps what matters of them and checks at every
+// call what must hold at all times. Among others: the base of a copy is the last published
+// snapshot, only what is published is restored, and nothing is handed over while the source takes
+// writes.
 type world struct {
 	t   *testing.T
 	env *testsuite.TestWorkflowEnvironment
 
 	mu    sync.Mutex
 	calls []string
-	// on runs when the activity of that name is called for the nth time (from 1);
-	// an error it returns is the activity's.
+	// on runs when the activity of that name is called for the nth time (from 1); an error it
+	// returns is the activity's.
 	on map[string]func(n int) error
 	n  map[string]int
-	// after runs when that call has taken effect but not yet returned. The test
-	// environment doesn't wait for cancelled activities, as the workflow asks for:
-	// what a test does in the middle of one, it does here, or the effect of an
-	// activity that was given up could come after those of its successors.
+	// after runs when that call has taken effect but not yet returned. The test environment doesn't
+	// wait for cancelled activities, as the workflow asks for: what a test does in the middle of
+	// one, it does here, or the effect of an activity that was given up could come after those of
+	// its successors.
 	after map[string]func(n int)
 
 	blocked, targetWritable, registered bool
@@ -116,19 +118,31 @@ func newWorld(t *testing.T) *world {
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	w := &world{
-		t: t, env: suite.NewTestWorkflowEnvironment(), on: map[string]func(int) error{}, after: map[string]func(int){}, n: map[string]int{},
+		t: t, env: suite.NewTestWorkflowEnvironment(), on: map[string]func(int) error{}, after: map[string]func(int){},
+		n:    map[string]int{},
 		plan: planJSON, slot: migration.FreeSlot{Free: true}, moves: func(string, int) bool { return false },
-		indices: []migration.Index{{Name: "catalog", Shards: 5, Docs: 50, Replicas: 1}, {Name: "movies", Shards: 1, Docs: 3}},
+		indices: []migration.Index{
+			{Name: "catalog", Shards: 5, Docs: 50, Replicas: 1},
+			{Name: "movies", Shards: 1, Docs: 3},
+		},
 	}
 	w.env.SetTestTimeout(20 * time.Second)
-	w.env.SetStartWorkflowOptions(client.StartWorkflowOptions{ID: migration.WorkflowID("movies"), TaskQueue: migration.TaskQueue})
+	w.env.SetStartWorkflowOptions(client.StartWorkflowOptions{
+		ID:        migration.WorkflowID("movies"),
+		TaskQueue: migration.TaskQueue,
+	})
 	w.env.RegisterWorkflow(Migration)
 	register(w, migration.ActivityPreflight, func(migration.Run) (migration.PreflightResult, error) {
-		return migration.PreflightResult{SourceVersion: "5.5.2", TargetVersion: "5.5.3", Indices: slices.Clone(w.indices), Problems: w.problems}, nil
+		return migration.PreflightResult{
+			SourceVersion: "5.5.2", TargetVersion: "5.5.3",
+			Indices: slices.Clone(w.indices), Problems: w.problems,
+		}, nil
 	})
 	register(w, migration.ActivityEnsureTargetBucket, func(migration.Run) (any, error) { return nil, nil })
-	register(w, migration.ActivityRegisterRepositories, func(migration.Run) (any, error) { w.registered = true; return nil, nil })
-	register(w, migration.ActivityUnregisterRepositories, func(migration.Run) (any, error) { w.registered = false; return nil, nil })
+	register(w, migration.ActivityRegisterRepositories,
+		func(migration.Run) (any, error) { w.registered = true; return nil, nil })
+	register(w, migration.ActivityUnregisterRepositories,
+		func(migration.Run) (any, error) { w.registered = false; return nil, nil })
 	register(w, migration.ActivityResolveIndices, func(migration.Run) ([]migration.Index, error) {
 		w.indices = slices.Clone(w.indices)
 		for i := range w.indices {
@@ -174,13 +188,18 @@ func newWorld(t *testing.T) *world {
 		assert.Equal(t, w.published, r.Base)
 		result := migration.CopyShardsResult{BlobsCopied: int64(len(r.Shards)), BytesCopied: 100}
 		for _, shard := range r.Shards {
-			result.Carried = append(result.Carried, migration.CarriedShard{Range: migration.ShardRange{IndexID: "id-" + shard.Index, Shard: shard.Shard, To: 1}, Digest: 5})
+			result.Carried = append(result.Carried, migration.CarriedShard{Range: migration.ShardRange{IndexID: "id-" +
+				shard.Index, Shard: shard.Shard, To: 1}, Digest: 5})
 		}
 		return result, nil
 	})
 	register(w, migration.ActivityCopyPage, w.copyPage)
 	register(w, migration.ActivityPublishSnapshot, w.publishSnapshot)
-	register(w, migration.ActivityCloseTarget, func(r migration.CloseRequest) (any, error) { w.closes = append(w.closes, r); return nil, nil })
+	register(w, migration.ActivityCloseTarget, func(r migration.CloseRequest) (any, error) {
+		w.closes = append(w.closes,
+			r)
+		return nil, nil
+	})
 	register(w, migration.ActivityRestoreSnapshot, w.restoreSnapshot)
 	register(w, migration.ActivityOpenTarget, func(r migration.IndicesRequest) (migration.OpenResult, error) {
 		counters := migration.WriteCounters{}
@@ -206,7 +225,10 @@ func newWorld(t *testing.T) *world {
 	})
 	register(w, migration.ActivityAwaitStandstill, func(migration.IndicesRequest) (migration.Standstill, error) {
 		assert.True(t, w.blocked)
-		return migration.Standstill{Docs: migration.ShardDocs{"movies": {3}}, Marks: migration.ShardMarks{"movies": {w.mark}}}, nil
+		return migration.Standstill{
+			Docs:  migration.ShardDocs{"movies": {3}},
+			Marks: migration.ShardMarks{"movies": {w.mark}},
+		}, nil
 	})
 	register(w, migration.ActivityLiftBlock, func(migration.LiftRequest) (any, error) {
 		assert.False(t, w.targetWritable, "the source is writable again although the target takes writes")
@@ -222,7 +244,10 @@ func newWorld(t *testing.T) *world {
 		assert.NotEmpty(t, r.Frozen)
 		var result migration.VerifyResult
 		for _, index := range r.Indices {
-			result.Indices = append(result.Indices, migration.IndexResult{Name: index.Name, SourceDocs: 7, TargetDocs: 7, Equal: true})
+			result.Indices = append(result.Indices, migration.IndexResult{
+				Name: index.Name, SourceDocs: 7,
+				TargetDocs: 7, Equal: true,
+			})
 		}
 		return result, nil
 	})
@@ -240,8 +265,8 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// register makes a fake known under an activity's name; calls are counted and
-// hooks run before and after it.
+// register makes a fake known under an activity's name; calls are counted and hooks run before and
+// after it.
 func register[I, O any](w *world, name string, fake func(I) (O, error)) {
 	w.env.RegisterActivityWithOptions(func(_ context.Context, in I) (O, error) {
 		assert.False(w.t, w.rehearses() && slices.Contains(neverRehearsed, name), "a rehearsal calls %s", name)
@@ -271,7 +296,10 @@ func (w *world) takeSnapshot(r migration.SnapshotRequest) (migration.Snapshot, e
 	assert.NotContains(w.t, w.snapshots, r.Snapshot, "a snapshot name is used twice")
 	w.snapshots = append(w.snapshots, r.Snapshot)
 	w.inS3 = append(w.inS3, r.Snapshot)
-	return migration.Snapshot{Name: r.Snapshot, UUID: "uuid-" + r.Snapshot, StartMillis: 1, EndMillis: 2, Shards: 6}, nil
+	return migration.Snapshot{
+		Name: r.Snapshot, UUID: "uuid-" + r.Snapshot, StartMillis: 1, EndMillis: 2,
+		Shards: 6,
+	}, nil
 }
 
 func (w *world) copySnapshot(r migration.CopyRequest) (migration.CopyResult, error) {
@@ -279,7 +307,10 @@ func (w *world) copySnapshot(r migration.CopyRequest) (migration.CopyResult, err
 	w.copies = append(w.copies, r)
 	w.inOSS = true
 	if len(w.pages) > 0 {
-		delta := migration.CopyDelta{RootGeneration: w.generation, Snapshots: []string{r.Snapshot.UUID}, Base: r.BaseUUID}
+		delta := migration.CopyDelta{
+			RootGeneration: w.generation, Snapshots: []string{r.Snapshot.UUID},
+			Base: r.BaseUUID,
+		}
 		return migration.CopyResult{BlobsSkipped: 3, Pages: &migration.CopyPages{Delta: delta, Pages: w.pages}}, nil
 	}
 	w.published = r.Snapshot.UUID
@@ -404,8 +435,7 @@ func (w *world) untouched() {
 	require.False(w.t, w.targetWritable)
 }
 
-// phases maps each phase to an activity call in it, for tests that do something
-// in every phase.
+// phases maps each phase to an activity call in it, for tests that do something in every phase.
 var phases = []struct {
 	phase    migration.Phase
 	activity string
@@ -427,8 +457,8 @@ var phases = []struct {
 	{migration.PhaseCutover, migration.ActivityOpenTargetForWrites, 1},
 }
 
-// during runs do when the given activity is called for the nth time, while it
-// still runs: in the workflow's own loop, where alone a query may be asked.
+// during runs do when the given activity is called for the nth time, while it still runs: in the
+// workflow's own loop, where alone a query may be asked.
 func (w *world) during(name string, n int, do func()) {
 	w.after[name] = func(call int) {
 		if call == n {
@@ -446,16 +476,14 @@ func (w *world) inLoop(do func()) {
 	}
 }
 
-// The usual course: one incremental round after 15 minutes, then freeze and
-// cutover.
+// The usual course: one incremental round after 15 minutes, then freeze and cutover.
 func (w *world) usualRequests() {
 	w.at(20*time.Minute, migration.RequestFreeze)
 	w.at(30*time.Minute, migration.RequestCutover)
 }
 
-// Hooks run beside other activities: a snapshot's beside those that copy its
-// shards, and one that was given up beside its successors. They look at the world
-// and change it through these.
+// Hooks run beside other activities: a snapshot's beside those that copy its shards, and one that
+// was given up beside its successors. They look at the world and change it through these.
 
 func (w *world) called(name string) int {
 	w.mu.Lock()

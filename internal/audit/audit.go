@@ -17,11 +17,11 @@ import (
 const (
 	// tries is how often an audit is begun, because a repository changed during each one.
 	tries = 3
-	// indicesAtOnce bounds the indices that are compared at the same time. For each of them the objects
-	// of a shard are in memory.
+	// indicesAtOnce bounds the indices that are compared at the same time. For each of them the
+	// objects of a shard are in memory.
 	indicesAtOnce = 8
-	// smallObject is the size in bytes up to which two data blobs without comparable checksums are read
-	// to compare them.
+	// smallObject is the size in bytes up to which two data blobs without comparable checksums are
+	// read to compare them.
 	smallObject = 1 << 20
 )
 
@@ -29,18 +29,20 @@ const (
 type Options struct {
 	Source objectstore.Source // the repository in S3
 	Sink   objectstore.Sink   // the repository in OSS; it is only read
-	// Transfer is how objects are read. Its Concurrency, at least 1, bounds the requests at a time. Its Progress is not
-	// used.
+	// Transfer is how objects are read. Its Concurrency, at least 1, bounds the requests at a time.
+	// Its Progress is not used.
 	Transfer transfer.Options
-	// Progress is given changes of what people see of the work, from many goroutines. Default: nobody sees them.
+	// Progress is given changes of what people see of the work, from many goroutines. Default:
+	// nobody sees them.
 	Progress func(change func(*migration.Progress))
 }
 
 // Run compares both repositories. What it finds is the result, however bad.
 //
-// It fails with [Missing] if there is no repository in S3 or no such snapshot, with [Damaged] if the
-// root in S3 can't be understood, and with [Refused] if it is that of Elasticsearch 1.x. A repository
-// that changes during each of three tries is no error: the report has a problem that says so.
+// It fails with [Missing] if there is no repository in S3 or no such snapshot, with [Damaged] if
+// the root in S3 can't be understood, and with [Refused] if it is that of Elasticsearch 1.x. A
+// repository that changes during each of three tries is no error: the report has a problem that
+// says so.
 func Run(ctx context.Context, o Options, request migration.AuditRequest) (migration.AuditReport, error) {
 	o.Transfer.Concurrency = max(o.Transfer.Concurrency, 1)
 	o.Transfer.Progress = nil
@@ -69,7 +71,8 @@ type job struct {
 	request migration.AuditRequest
 	s3, oss sides.Store
 	mover   *transfer.Mover
-	// submit begins work that needs requests beside the walk through the listings. Its context outlives that of the walk.
+	// submit begins work that needs requests beside the walk through the listings. Its context
+	// outlives that of the walk.
 	submit sides.Submit
 
 	from, to  sides.Side

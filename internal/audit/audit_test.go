@@ -59,8 +59,10 @@ func TestAuditOfAWholeRepository(t *testing.T) {
 
 // Each kind of damage to each kind of object that a restore needs is found, and named.
 func TestAuditFindsDamage(t *testing.T) {
-	classes := []repository.Class{repository.ClassData, repository.ClassShardSnapshot, repository.ClassIndexMetadata,
-		repository.ClassSnapshot, repository.ClassSnapshotMetadata, repository.ClassRootIndex}
+	classes := []repository.Class{
+		repository.ClassData, repository.ClassShardSnapshot, repository.ClassIndexMetadata,
+		repository.ClassSnapshot, repository.ClassSnapshotMetadata, repository.ClassRootIndex,
+	}
 	damages := map[string]func(w *world, key string, data []byte){
 		"missing":                  func(w *world, key string, _ []byte) { w.Sink.Remove(key) },
 		"truncated":                func(w *world, key string, data []byte) { w.Sink.Store(key, data[:len(data)-1]) },
@@ -71,29 +73,30 @@ func TestAuditFindsDamage(t *testing.T) {
 		for _, class := range classes {
 			for damage, do := range damages {
 				for _, deep := range []bool{false, true} {
-					t.Run(layoutName+" "+class.String()+" "+damage+" deep "+strconv.FormatBool(deep), func(t *testing.T) {
-						w, _ := audited(t, layout)
-						key := w.first(t, class, 1)
-						if class == repository.ClassRootIndex {
-							key = repository.RootIndexKey(w.Generation())
-						}
-						do(w, key, w.Sink.Objects()[key])
-						report := w.audit(t, "", deep)
-						require.False(t, report.Whole)
-						findings, other := report.Different, report.Missing
-						if damage == "missing" {
-							findings, other = other, findings
-						}
-						require.EqualValues(t, 1, findings.Harmful(), "%+v", report)
-						require.Equal(t, key, findings.Examples[0].Key)
-						require.Zero(t, other.Harmful(), "%+v", other)
-						if class == repository.ClassRootIndex {
-							require.NotEmpty(t, report.Problems)
-						} else {
-							require.NotZero(t, report.SnapshotsBroken)
-							require.NotEmpty(t, report.Broken)
-						}
-					})
+					t.Run(layoutName+" "+class.String()+" "+damage+" deep "+strconv.FormatBool(deep),
+						func(t *testing.T) {
+							w, _ := audited(t, layout)
+							key := w.first(t, class, 1)
+							if class == repository.ClassRootIndex {
+								key = repository.RootIndexKey(w.Generation())
+							}
+							do(w, key, w.Sink.Objects()[key])
+							report := w.audit(t, "", deep)
+							require.False(t, report.Whole)
+							findings, other := report.Different, report.Missing
+							if damage == "missing" {
+								findings, other = other, findings
+							}
+							require.EqualValues(t, 1, findings.Harmful(), "%+v", report)
+							require.Equal(t, key, findings.Examples[0].Key)
+							require.Zero(t, other.Harmful(), "%+v", other)
+							if class == repository.ClassRootIndex {
+								require.NotEmpty(t, report.Problems)
+							} else {
+								require.NotZero(t, report.SnapshotsBroken)
+								require.NotEmpty(t, report.Broken)
+							}
+						})
 				}
 			}
 		}
@@ -239,7 +242,8 @@ func TestAuditOfAMovingRepository(t *testing.T) {
 		defer mu.Unlock()
 		if c.Op == "List" && moves < most {
 			moves++
-			root, err := repository.ParseRoot(w.Generation(), w.Source.Objects()[repository.RootIndexKey(w.Generation())])
+			root, err := repository.ParseRoot(w.Generation(),
+				w.Source.Objects()[repository.RootIndexKey(w.Generation())])
 			require.NoError(t, err)
 			require.NotNil(t, root)
 			key := repository.RootIndexKey(root.Generation)
@@ -272,7 +276,8 @@ func TestAuditReportIsBounded(t *testing.T) {
 	require.Len(t, report.Missing.Examples, migration.AuditExamples)
 	require.Equal(t, report.Missing.Blobs, report.Surplus.Blobs)
 	require.Len(t, report.Surplus.Examples, migration.AuditExamples)
-	require.True(t, slices.IsSortedFunc(report.Missing.Examples, func(a, b migration.AuditFinding) int { return strings.Compare(a.Key, b.Key) }))
+	require.True(t, slices.IsSortedFunc(report.Missing.Examples,
+		func(a, b migration.AuditFinding) int { return strings.Compare(a.Key, b.Key) }))
 }
 
 // A root in OSS that lists the snapshot and gives it other indices restores something else.
@@ -322,5 +327,8 @@ func TestAuditShowsItsProgress(t *testing.T) {
 		needed.Blobs += class.Needed.Blobs
 		needed.Bytes += class.Needed.Bytes
 	}
-	require.Equal(t, migration.Progress{Doing: "comparing", ShardsDone: 4, ShardsTotal: 4, BlobsDone: needed.Blobs, BytesDone: needed.Bytes}, progress)
+	require.Equal(t, migration.Progress{
+		Doing: "comparing", ShardsDone: 4, ShardsTotal: 4, BlobsDone: needed.Blobs,
+		BytesDone: needed.Bytes,
+	}, progress)
 }

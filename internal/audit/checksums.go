@@ -58,8 +58,8 @@ func (h *etagHashes) makes(etag string) bool {
 	return strings.EqualFold(etag, fmt.Sprintf("%x-%d", md5.Sum(h.sums), len(h.sums)/md5.Size))
 }
 
-// luceneSum computes the checksum of a Lucene file of known length. A snapshot records the checksum that
-// the file's footer holds: the CRC32 of all bytes before it. Lucene: CodecUtil.writeFooter.
+// luceneSum computes the checksum of a Lucene file of known length. A snapshot records the checksum
+// that the file's footer holds: the CRC32 of all bytes before it. Lucene: CodecUtil.writeFooter.
 // Elasticsearch: Store.MetadataSnapshot.
 type luceneSum struct {
 	length, at int64
@@ -84,8 +84,8 @@ func (s *luceneSum) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// compare compares with what the snapshot records. The reason is empty if it fits, or if the snapshot
-// records nothing.
+// compare compares with what the snapshot records. The reason is empty if it fits, or if the
+// snapshot records nothing.
 func (s *luceneSum) compare(f repository.File) (reason string) {
 	if f.Checksum == "" {
 		return ""

@@ -20,9 +20,9 @@ type ranged interface {
 // chunk is how many bytes of a blob are in memory at once.
 const chunk = 256 << 10
 
-// checkFile reads a file's blobs from OSS, if all are there, and compares every byte: each blob with
-// S3's ETag or bytes, the complete file with the checksum that Lucene recorded when the snapshot was
-// taken.
+// checkFile reads a file's blobs from OSS, if all are there, and compares every byte: each blob
+// with S3's ETag or bytes, the complete file with the checksum that Lucene recorded when the
+// snapshot was taken.
 func (j *job) checkFile(ctx context.Context, s *shard, f repository.File) error {
 	var needs, readable []*need
 	for _, part := range f.Blobs() {
@@ -107,7 +107,8 @@ func (j *job) readBlob(ctx context.Context, n *need, sum *luceneSum) (reason str
 	return "", nil
 }
 
-// movedIf takes an object that has changed or gone since it was listed for a repository that changes.
+// movedIf takes an object that has changed or gone since it was listed for a repository that
+// changes.
 func movedIf(err error) error {
 	if kind := objectstore.KindOf(err); kind == objectstore.NotFound || kind == objectstore.Changed {
 		return sides.ErrMoved
@@ -129,7 +130,10 @@ func (j *job) stream(ctx context.Context, store ranged, o *objectstore.Object, i
 			read, err := copyBuffer(into, io.LimitReader(body, o.Size-offset), buffer)
 			offset += read
 			if err == nil && offset < o.Size {
-				err = &objectstore.Error{Kind: objectstore.Transient, Op: "GetObject", Key: o.Key, Message: "the body ended early"}
+				err = &objectstore.Error{
+					Kind: objectstore.Transient, Op: "GetObject", Key: o.Key,
+					Message: "the body ended early",
+				}
 			}
 			return struct{}{}, err
 		})
@@ -143,8 +147,8 @@ func (j *job) stream(ctx context.Context, store ranged, o *objectstore.Object, i
 	return nil
 }
 
-// copyBuffer is io.CopyBuffer that always uses the buffer: it hides the methods for which that would
-// not.
+// copyBuffer is io.CopyBuffer that always uses the buffer: it hides the methods for which that
+// would not.
 func copyBuffer(into io.Writer, from io.Reader, buffer []byte) (int64, error) {
 	return io.CopyBuffer(struct{ io.Writer }{into}, struct{ io.Reader }{from}, buffer)
 }

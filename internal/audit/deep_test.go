@@ -24,7 +24,8 @@ func TestDeepAuditOfWhatRealNodesWrote(t *testing.T) {
 			objects := sidestest.Archive(t, file)
 			for key, data := range objects {
 				w.Source.Store(key, data)
-				if class := repository.Classify(key).Class; class != repository.ClassUnknown && class != repository.ClassTemporary {
+				if class := repository.Classify(key).Class; class != repository.ClassUnknown &&
+					class != repository.ClassTemporary {
 					w.Sink.Store(key, data)
 				}
 				if sidestest.IsData(key) && len(data) > len(objects[largest]) {
@@ -47,17 +48,25 @@ func TestDeepAuditOfWhatRealNodesWrote(t *testing.T) {
 	}
 }
 
-// Where ETags can't be compared, the copy's record proves a blob. Without a record, only reading does.
+// Where ETags can't be compared, the copy's record proves a blob. Without a record, only reading
+// does.
 func TestAuditWithoutComparableETags(t *testing.T) {
 	for name, store := range map[string]func(w *world, key string, data []byte){
-		"encrypted with KMS":            func(w *world, key string, data []byte) { w.Source.StoreEncrypted(key, data) },
-		"uploaded in parts":             func(w *world, key string, data []byte) { w.Source.StoreParts(key, data, 700_000) },
-		"in parts of the object's size": func(w *world, key string, data []byte) { w.Source.StoreParts(key, data, 5<<20) },
+		"encrypted with KMS": func(w *world, key string, data []byte) { w.Source.StoreEncrypted(key, data) },
+		"uploaded in parts": func(w *world, key string, data []byte) {
+			w.Source.StoreParts(key, data,
+				700_000)
+		},
+		"in parts of the object's size": func(w *world, key string, data []byte) {
+			w.Source.StoreParts(key, data,
+				5<<20)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(repositorytest.Layout55)
 			w.Repository = repositorytest.New(7)
-			uuid := w.Snapshot("r0", repositorytest.CreateIndex("movies", 1), repositorytest.AddSegments("movies", 1, 4<<20))
+			uuid := w.Snapshot("r0", repositorytest.CreateIndex("movies", 1),
+				repositorytest.AddSegments("movies", 1, 4<<20))
 			w.Names[uuid] = "r0"
 			w.Sync()
 			big := ""

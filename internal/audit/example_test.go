@@ -12,7 +12,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// A snapshot was copied. Then somebody deleted one of its blobs in OSS, and wrote a file of their own.
+// A snapshot was copied. Then somebody deleted one of its blobs in OSS, and wrote a file of their
+// own.
 func ExampleRun() {
 	cluster := repositorytest.New(1)
 	uuid := cluster.Snapshot("nightly", repositorytest.CreateIndex("movies", 2))

@@ -7,11 +7,11 @@ import (
 	"github.com/snapferry/snapferry/internal/sides"
 )
 
-// A root of Elasticsearch 2.x lists names only. Once it is completed from the snapshots' own objects,
-// its repository is audited as any other.
+// A root of Elasticsearch 2.x lists names only. Once it is completed from the snapshots' own
+// objects, its repository is audited as any other.
 
-// completeRoots adds to roots of 2.x what they leave to the snapshots' own objects. What can't be read
-// or understood on either side is a problem: then nobody can tell what the snapshot needs.
+// completeRoots adds to roots of 2.x what they leave to the snapshots' own objects. What can't be
+// read or understood on either side is a problem: then nobody can tell what the snapshot needs.
 func (j *job) completeRoots(ctx context.Context, where string) error {
 	for _, r := range []sides.Side{j.from, j.to} {
 		if !r.Legacy() {
@@ -35,8 +35,8 @@ func (j *job) completeRoots(ctx context.Context, where string) error {
 	return nil
 }
 
-// eitherInfo reads a snapshot's own object from S3, or from OSS if S3's is gone; nothing if it is of
-// no use.
+// eitherInfo reads a snapshot's own object from S3, or from OSS if S3's is gone; nothing if it is
+// of no use.
 func (j *job) eitherInfo(ctx context.Context, key string, s repository.Snapshot) ([]byte, error) {
 	data, err := j.either(ctx, key)
 	if err != nil {

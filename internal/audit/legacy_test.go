@@ -49,12 +49,21 @@ func TestAuditOfALegacyRepository(t *testing.T) {
 
 // Each kind of damage to each kind of object that a restore needs is found, and named.
 func TestAuditOfALegacyRepositoryFindsDamage(t *testing.T) {
-	for _, class := range []repository.Class{repository.ClassData, repository.ClassShardSnapshot, repository.ClassIndexMetadata,
-		repository.ClassSnapshot, repository.ClassSnapshotMetadata, repository.ClassRootIndex} {
+	for _, class := range []repository.Class{
+		repository.ClassData, repository.ClassShardSnapshot,
+		repository.ClassIndexMetadata,
+		repository.ClassSnapshot, repository.ClassSnapshotMetadata, repository.ClassRootIndex,
+	} {
 		for damage, do := range map[string]func(w *legacyWorld, key string, data []byte){
-			"missing":                  func(w *legacyWorld, key string, _ []byte) { w.Sink.Remove(key) },
-			"truncated":                func(w *legacyWorld, key string, data []byte) { w.Sink.Store(key, data[:len(data)-1]) },
-			"other bytes of that size": func(w *legacyWorld, key string, data []byte) { w.Sink.Store(key, sidestest.Flip(data)) },
+			"missing": func(w *legacyWorld, key string, _ []byte) { w.Sink.Remove(key) },
+			"truncated": func(w *legacyWorld, key string, data []byte) {
+				w.Sink.Store(key,
+					data[:len(data)-1])
+			},
+			"other bytes of that size": func(w *legacyWorld, key string, data []byte) {
+				w.Sink.Store(key,
+					sidestest.Flip(data))
+			},
 		} {
 			for _, deep := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%v %s deep=%v", class, damage, deep), func(t *testing.T) {
@@ -84,8 +93,11 @@ func TestAuditOfALegacyRepositoryProblems(t *testing.T) {
 		"an index-N, which a cluster prefers": {func(w *legacyWorld) {
 			w.Sink.Store("index-0", w.Objects()[repository.RootIndexKey(w.Generation())])
 		}, "the root in OSS is index-0, higher than index in S3"},
-		"an older root":  {func(w *legacyWorld) { w.Take("r3") }, "index in OSS differs from index in S3"},
-		"a damaged root": {func(w *legacyWorld) { w.Sink.Store("index", []byte("{")) }, "index in OSS can't be understood"},
+		"an older root": {func(w *legacyWorld) { w.Take("r3") }, "index in OSS differs from index in S3"},
+		"a damaged root": {
+			func(w *legacyWorld) { w.Sink.Store("index", []byte("{")) },
+			"index in OSS can't be understood",
+		},
 		"a snapshot's object is damaged on both sides": {func(w *legacyWorld) {
 			w.Source.Store("snap-r1.dat", []byte("x"))
 			w.Sink.Store("snap-r1.dat", []byte("x"))

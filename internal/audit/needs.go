@@ -41,7 +41,8 @@ func (n *need) size() int64 {
 	return 0
 }
 
-// byListing is what listings and snapshots alone tell. The reason is empty if they tell nothing bad.
+// byListing is what listings and snapshots alone tell. The reason is empty if they tell nothing
+// bad.
 func (n *need) byListing() (kind findingKind, reason string) {
 	switch {
 	case n.Target == nil && n.Source == nil:
@@ -93,8 +94,8 @@ func (j *job) check(ctx context.Context, n *need) error {
 	return nil
 }
 
-// prove compares two objects of one size whose ETags can't be compared: by what the copy has recorded,
-// and small ones by their bytes. The reason is empty if they are the same.
+// prove compares two objects of one size whose ETags can't be compared: by what the copy has
+// recorded, and small ones by their bytes. The reason is empty if they are the same.
 func (j *job) prove(ctx context.Context, n *need) (reason string, err error) {
 	if n.Source == nil {
 		return "S3 no longer has it, so there is nothing to compare it with; " +
@@ -105,8 +106,8 @@ func (j *job) prove(ctx context.Context, n *need) (reason string, err error) {
 		return "", err
 	}
 	if n.Source.Size > smallObject && n.class == repository.ClassData {
-		return fmt.Sprintf("its ETag is %s in S3 and %s in OSS, and no record in OSS proves that the bytes are the same; "+
-			"--deep reads it", n.Source.ETag, n.Target.ETag), nil
+		return fmt.Sprintf("its ETag is %s in S3 and %s in OSS, and no record in OSS proves that the bytes are the "+
+			"same; --deep reads it", n.Source.ETag, n.Target.ETag), nil
 	}
 	var data [2][]byte
 	for i, store := range []sides.Store{j.s3, j.oss} {
@@ -228,7 +229,10 @@ func (j *job) readShard(ctx context.Context, id repository.ShardID, snapshots []
 		if err != nil {
 			return nil, err
 		}
-		n := &need{Pair: sides.Pair{Key: key}, class: repository.ClassShardSnapshot, length: -1, snapshots: []int{number}}
+		n := &need{
+			Pair: sides.Pair{Key: key}, class: repository.ClassShardSnapshot, length: -1,
+			snapshots: []int{number},
+		}
 		s.needs[key] = n
 		data, err := j.either(ctx, key)
 		if err != nil {

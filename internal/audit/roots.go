@@ -30,8 +30,8 @@ func (j *job) readRoots(ctx context.Context) (err error) {
 	return j.completeRoots(ctx, where)
 }
 
-// either reads a metadata object from S3, or from OSS if S3 has none. It is nil if neither side gives
-// one: then the listings and comparisons tell why.
+// either reads a metadata object from S3, or from OSS if S3 has none. It is nil if neither side
+// gives one: then the listings and comparisons tell why.
 func (j *job) either(ctx context.Context, key string) ([]byte, error) {
 	for _, store := range []sides.Store{j.s3, j.oss} {
 		data, _, err := store.Read(ctx, key)
@@ -97,8 +97,8 @@ func indicesIn(root *repository.Root, s repository.Snapshot) map[string]string {
 	return found
 }
 
-// compareRootFolder compares the objects of the root folder, and looks for what doesn't belong beside
-// them in OSS.
+// compareRootFolder compares the objects of the root folder, and looks for what doesn't belong
+// beside them in OSS.
 func (j *job) compareRootFolder(ctx context.Context) error {
 	needs, err := j.rootNeeds()
 	if err != nil {
@@ -159,7 +159,8 @@ func (j *job) rootNeeds() (map[string]*need, error) {
 		}
 		for _, group := range groups {
 			for _, o := range group.Objects {
-				// An older root of OSS is no need, and a snapshot that S3 lists as a failure isn't one.
+				// An older root of OSS is no need, and a snapshot that S3 lists as a failure isn't
+				// one.
 				if needs[o.Key] == nil && (o.Class != repository.ClassRootIndex || root == j.from.Root) {
 					needs[o.Key] = &need{class: o.Class, length: -1, optional: o.Optional}
 				}
@@ -173,8 +174,8 @@ func (j *job) rootNeeds() (map[string]*need, error) {
 	return needs, err
 }
 
-// ownObjects says of the objects that are a snapshot's own which snapshots need them. It returns their
-// keys.
+// ownObjects says of the objects that are a snapshot's own which snapshots need them. It returns
+// their keys.
 func (j *job) ownObjects(needs map[string]*need) (map[string]bool, error) {
 	own := map[string]bool{}
 	for n, s := range j.snapshots {
@@ -210,8 +211,8 @@ func (j *job) compareRootObject(ctx context.Context, n *need) error {
 	return j.check(ctx, n)
 }
 
-// compareLatest compares index.latest with the root in OSS: the copy writes it, so it need not be what
-// S3 has.
+// compareLatest compares index.latest with the root in OSS: the copy writes it, so it need not be
+// what S3 has.
 func (j *job) compareLatest(ctx context.Context, n *need) error {
 	j.count(n)
 	data, _, err := j.mover.ReadBack(ctx, n.Key, smallObject)

@@ -17,9 +17,9 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// world is a cluster, both buckets, and the plainest copy that there can be. A test takes a snapshot
-// with w.Take and copies it with w.Copy, harms either bucket, and asks w.audit what is found. See
-// package sidestest. What package ferry copies is audited by the tests of activities/.
+// world is a cluster, both buckets, and the plainest copy that there can be. A test takes a
+// snapshot with w.Take and copies it with w.Copy, harms either bucket, and asks w.audit what is
+// found. See package sidestest. What package ferry copies is audited by the tests of activities/.
 type world struct{ *sidestest.World }
 
 func newWorld(layout repositorytest.Layout) *world { return worldOf(sidestest.New(layout)) }
@@ -96,7 +96,8 @@ func (w *world) audit(t *testing.T, snapshot string, deep bool) migration.AuditR
 func audited(t *testing.T, layout repositorytest.Layout) (w *world, uuids []string) {
 	w = newWorld(layout)
 	uuids = []string{
-		w.Take("r0", repositorytest.CreateIndex("movies", 3), repositorytest.CreateIndex("books", 1), repositorytest.AddSegments("movies", 3, 900)),
+		w.Take("r0", repositorytest.CreateIndex("movies", 3), repositorytest.CreateIndex("books", 1),
+			repositorytest.AddSegments("movies", 3, 900)),
 		w.Take("r1", repositorytest.AddSegments("movies", 1, 900)),
 		w.Take("r2", repositorytest.Merge("movies")),
 	}
@@ -125,7 +126,8 @@ func (w *legacyWorld) audit(t *testing.T, snapshot string, deep bool) migration.
 // auditedLegacy is a world of 2.x with three rounds copied.
 func auditedLegacy(t *testing.T) *legacyWorld {
 	w := newLegacyWorld()
-	w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 3), repositorytest.CreateIndex("books", 1), repositorytest.AddSegments("movies", 3, 900)))
+	w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 3), repositorytest.CreateIndex("books", 1),
+		repositorytest.AddSegments("movies", 3, 900)))
 	w.Copy(t, w.Take("r1", repositorytest.AddSegments("movies", 1, 900)))
 	w.Copy(t, w.Take("r2", repositorytest.Merge("movies")))
 	return w

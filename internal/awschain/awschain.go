@@ -1,6 +1,7 @@
-// Package awschain tells what a failure of the AWS SDK's credential chain means. The chain asks other services: STS, the
-// instance's metadata, a container's endpoint. Their temporary failures must not look like a missing permission. So [Passes]
-// tells temporary failures from permanent ones, and [Hint] says what to configure.
+// Package awschain tells what a failure of the AWS SDK's credential chain means. The chain asks
+// other services: STS, the instance's metadata, a container's endpoint. Their temporary failures
+// must not look like a missing permission. So [Passes] tells temporary failures from permanent
+// ones, and [Hint] says what to configure.
 package awschain
 
 import (
@@ -19,12 +20,13 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// noInstance is how the SDK says that the instance's metadata gave no role. The SDK asks for it last, only if nothing else is
-// configured.
+// noInstance is how the SDK says that the instance's metadata gave no role. The SDK asks for it
+// last, only if nothing else is configured.
 const noInstance = "no EC2 IMDS role found"
 
-// Passes reports whether a failure to get credentials is temporary: the network, a name that isn't resolved, an overloaded
-// service. A refusal of a service is permanent, and so is the lack of any provider.
+// Passes reports whether a failure to get credentials is temporary: the network, a name that isn't
+// resolved, an overloaded service. A refusal of a service is permanent, and so is the lack of any
+// provider.
 func Passes(err error) bool {
 	if response, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && response.Response != nil {
 		switch status := response.HTTPStatusCode(); {
@@ -35,7 +37,8 @@ func Passes(err error) bool {
 	if answer, ok := errors.AsType[smithy.APIError](err); ok {
 		_, throttled := retry.DefaultThrottleErrorCodes[answer.ErrorCode()]
 		_, slow := retry.DefaultRetryableErrorCodes[answer.ErrorCode()]
-		return throttled || slow || answer.ErrorFault() == smithy.FaultServer || answer.ErrorCode() == "IDPCommunicationError"
+		return throttled || slow || answer.ErrorFault() == smithy.FaultServer ||
+			answer.ErrorCode() == "IDPCommunicationError"
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return false // a proxy with a certificate authority that the worker doesn't trust
@@ -46,10 +49,13 @@ func Passes(err error) bool {
 	return network(err)
 }
 
-// nobodyThere reports whether nothing answers at the address of the instance's metadata: then this is no EC2 instance. A slow
-// metadata service causes a timeout instead.
+// nobodyThere reports whether nothing answers at the address of the instance's metadata: then this
+// is no EC2 instance. A slow metadata service causes a timeout instead.
 func nobodyThere(err error) bool {
-	for _, refusal := range []error{syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN} {
+	for _, refusal := range []error{
+		syscall.ECONNREFUSED, syscall.EHOSTUNREACH, syscall.ENETUNREACH,
+		syscall.EHOSTDOWN,
+	} {
 		if errors.Is(err, refusal) {
 			return true
 		}
@@ -57,7 +63,8 @@ func nobodyThere(err error) bool {
 	return false
 }
 
-// network recognises failures of the network. Not every net.Error is one: that of an unreadable file is a net.Error, too.
+// network recognises failures of the network. Not every net.Error is one: that of an unreadable
+// file is a net.Error, too.
 func network(err error) bool {
 	if _, ok := errors.AsType[*url.Error](err); ok {
 		return true

@@ -9,7 +9,10 @@ import (
 )
 
 func TestVersions(t *testing.T) {
-	for number, id := range map[string]int{"5.5.2": 5050299, "7.10.2": 7100299, "2.4.6": 2040699, "6.0.0-beta1": 6000026, "6.0.0-rc2": 6000052, "5.0.0-alpha3": 5000003} {
+	for number, id := range map[string]int{
+		"5.5.2": 5050299, "7.10.2": 7100299, "2.4.6": 2040699,
+		"6.0.0-beta1": 6000026, "6.0.0-rc2": 6000052, "5.0.0-alpha3": 5000003,
+	} {
 		version, err := elastic.ParseVersion(number)
 		require.NoError(t, err)
 		assert.Equal(t, id, version.ID, number)
@@ -46,21 +49,38 @@ func TestInfoTellsDistributionsApart(t *testing.T) {
 
 func TestIndices(t *testing.T) {
 	_, client := newFake(t, "5.5.2", map[string]answer{
-		"GET /a*,b/_settings": ok(`{"a1":{"settings":{"index.uuid":"U1","index.number_of_shards":"3","index.number_of_replicas":"1","index.version.created":"5050299","index.refresh_interval":"5s","index.blocks.write":"true","index.analysis.x":["p","q"],"index.gone":null}},` +
-			`"b":{"settings":{"index.uuid":"U2","index.number_of_shards":"1","index.number_of_replicas":"0","index.version.created":"2040699"}}}`),
-		"GET /_cluster/state/metadata/a1,b":  ok(`{"metadata":{"indices":{"a1":{"state":"open"},"b":{"state":"close"}}}}`),
-		"GET /a1/_stats/docs,indexing,store": ok(`{"_shards":{"total":6,"successful":3,"failed":0},"indices":{"a1":{"primaries":{"docs":{"count":42,"deleted":1},"indexing":{"index_total":50,"delete_total":4},"store":{"size_in_bytes":1000}}}}}`),
-		"GET /nope/_settings":                {404, `{"error":{"type":"index_not_found_exception","reason":"no such index","resource.id":"nope","index":"nope"},"status":404}`},
+		"GET /a*,b/_settings": ok(
+			`{"a1":{"settings":{"index.uuid":"U1","index.number_of_shards":"3","index.number_of_replicas":"1","index.version.created":"5050299","index.refresh_interval":"5s","index.blocks.write":"true","index.analysis.x":["p","q"],"index.gone":null}},` +
+				`"b":{"settings":{"index.uuid":"U2","index.number_of_shards":"1","index.number_of_replicas":"0","index.version.created":"2040699"}}}`),
+		"GET /_cluster/state/metadata/a1,b": ok(
+			`{"metadata":{"indices":{"a1":{"state":"open"},"b":{"state":"close"}}}}`),
+		"GET /a1/_stats/docs,indexing,store": ok(
+			`{"_shards":{"total":6,"successful":3,"failed":0},"indices":{"a1":{"primaries":{"docs":{"count":42,"deleted":1},"indexing":{"index_total":50,"delete_total":4},"store":{"size_in_bytes":1000}}}}}`),
+		"GET /nope/_settings": {
+			404,
+			`{"error":{"type":"index_not_found_exception","reason":"no such index","resource.id":"nope","index":"nope"},"status":404}`,
+		},
 	})
 	indices, err := client.Indices(t.Context(), "a*,b")
 	require.NoError(t, err)
 	assert.Equal(t, []elastic.Index{
-		{Name: "a1", UUID: "U1", Open: true, CreatedVersion: 5050299, Shards: 3, Replicas: 1, RefreshInterval: "5s", PrimaryDocs: 42, PrimaryBytes: 1000, PrimaryWrites: 54,
+		{
+			Name: "a1", UUID: "U1", Open: true, CreatedVersion: 5050299, Shards: 3, Replicas: 1, RefreshInterval: "5s",
+			PrimaryDocs: 42, PrimaryBytes: 1000, PrimaryWrites: 54,
 			Blocks: map[string]string{"index.blocks.write": "true"},
-			Settings: map[string]string{"index.uuid": "U1", "index.number_of_shards": "3", "index.number_of_replicas": "1", "index.version.created": "5050299",
-				"index.refresh_interval": "5s", "index.blocks.write": "true", "index.analysis.x": "p,q"}},
-		{Name: "b", UUID: "U2", CreatedVersion: 2040699, Shards: 1, Blocks: map[string]string{},
-			Settings: map[string]string{"index.uuid": "U2", "index.number_of_shards": "1", "index.number_of_replicas": "0", "index.version.created": "2040699"}},
+			Settings: map[string]string{
+				"index.uuid": "U1", "index.number_of_shards": "3",
+				"index.number_of_replicas": "1", "index.version.created": "5050299",
+				"index.refresh_interval": "5s", "index.blocks.write": "true", "index.analysis.x": "p,q",
+			},
+		},
+		{
+			Name: "b", UUID: "U2", CreatedVersion: 2040699, Shards: 1, Blocks: map[string]string{},
+			Settings: map[string]string{
+				"index.uuid": "U2", "index.number_of_shards": "1",
+				"index.number_of_replicas": "0", "index.version.created": "2040699",
+			},
+		},
 	}, indices)
 	_, err = client.Indices(t.Context(), "nope")
 	assert.Equal(t, elastic.Missing, elastic.KindOf(err))
@@ -69,7 +89,10 @@ func TestIndices(t *testing.T) {
 
 func TestMappingsAndAliases(t *testing.T) {
 	typed := `{"a":{"mappings":{"kid":{"_parent":{"type":"dad"}},"dad":{}}}}`
-	_, five := newFake(t, "5.5.2", map[string]answer{"GET /a,empty/_mapping": ok(typed), "GET /a,empty/_alias": ok(`{"a":{"aliases":{"x":{"filter":{"term":{"k":1}}}}}}`)})
+	_, five := newFake(t, "5.5.2", map[string]answer{
+		"GET /a,empty/_mapping": ok(typed),
+		"GET /a,empty/_alias":   ok(`{"a":{"aliases":{"x":{"filter":{"term":{"k":1}}}}}}`),
+	})
 	mappings, err := five.Mappings(t.Context(), []string{"a", "empty"})
 	require.NoError(t, err)
 	assert.Equal(t, []string{"dad", "kid"}, mappings["a"].Types)
@@ -80,7 +103,9 @@ func TestMappingsAndAliases(t *testing.T) {
 	assert.JSONEq(t, `{"filter":{"term":{"k":1}}}`, string(aliases["a"]["x"]))
 	assert.Contains(t, aliases, "empty")
 
-	_, seven := newFake(t, "7.10.2", map[string]answer{"GET /a,empty/_mapping": ok(`{"a":{"mappings":{"dynamic":"strict","properties":{"n":{"type":"long"}}}},"empty":{"mappings":{}}}`)})
+	_, seven := newFake(t, "7.10.2",
+		map[string]answer{"GET /a,empty/_mapping": ok(
+			`{"a":{"mappings":{"dynamic":"strict","properties":{"n":{"type":"long"}}}},"empty":{"mappings":{}}}`)})
 	mappings, err = seven.Mappings(t.Context(), []string{"a", "empty"})
 	require.NoError(t, err)
 	assert.Equal(t, []string{"_doc"}, mappings["a"].Types)
@@ -95,16 +120,22 @@ func TestSnapshotRecords(t *testing.T) {
 	snapshots, err := client.Snapshots(t.Context(), "mig")
 	require.NoError(t, err)
 	require.Len(t, snapshots, 3)
-	assert.Equal(t, elastic.SnapshotInfo{Name: "s1", UUID: "U", State: elastic.Success, Version: "5.5.2", VersionID: 5050299, Indices: []string{"a", "b"},
-		StartMillis: 1, EndMillis: 2, Failures: []elastic.SnapshotFailure{}, ShardsTotal: 10, ShardsSuccessful: 10}, snapshots[0])
+	assert.Equal(t, elastic.SnapshotInfo{
+		Name: "s1", UUID: "U", State: elastic.Success, Version: "5.5.2",
+		VersionID: 5050299, Indices: []string{"a", "b"},
+		StartMillis: 1, EndMillis: 2, Failures: []elastic.SnapshotFailure{}, ShardsTotal: 10, ShardsSuccessful: 10,
+	},
+		snapshots[0])
 	assert.True(t, snapshots[0].Complete())
 	assert.False(t, snapshots[1].Complete())
 	assert.Equal(t, []elastic.SnapshotFailure{{Index: "a", Shard: 1, Reason: "disk"}}, snapshots[1].Failures)
 	assert.False(t, snapshots[2].Complete())
 
 	// As 2.4.6 answers; 5.5.3 shows the name as the uuid of the same snapshot.
-	_, old := newFake(t, "2.4.6", map[string]answer{"GET /_snapshot/mig/s1": ok(`{"snapshots":[{"snapshot":"s1","version_id":2040699,"version":"2.4.6","indices":["a"],"state":"SUCCESS",` +
-		`"start_time":"2026-11-23T09:00:00.000Z","start_time_in_millis":1,"end_time":"2026-11-23T09:00:01.000Z","end_time_in_millis":2,"duration_in_millis":1,"failures":[],"shards":{"total":1,"failed":0,"successful":1}}]}`)})
+	_, old := newFake(t, "2.4.6",
+		map[string]answer{"GET /_snapshot/mig/s1": ok(
+			`{"snapshots":[{"snapshot":"s1","version_id":2040699,"version":"2.4.6","indices":["a"],"state":"SUCCESS",` +
+				`"start_time":"2026-11-23T09:00:00.000Z","start_time_in_millis":1,"end_time":"2026-11-23T09:00:01.000Z","end_time_in_millis":2,"duration_in_millis":1,"failures":[],"shards":{"total":1,"failed":0,"successful":1}}]}`)})
 	snapshot, err := old.Snapshot(t.Context(), "mig", "s1")
 	require.NoError(t, err)
 	assert.Equal(t, "s1", snapshot.UUID)
@@ -113,8 +144,10 @@ func TestSnapshotRecords(t *testing.T) {
 
 func TestSnapshotProgressHasOneShapeForAllVersions(t *testing.T) {
 	status := func(stage, stats string) answer {
-		return ok(`{"snapshots":[{"snapshot":"s1","repository":"mig","uuid":"U","state":"STARTED","shards_stats":{"initializing":1,"started":1,"finalizing":0,"done":0,"failed":0,"total":2},"stats":` + stats +
-			`,"indices":{"a":{"stats":` + stats + `,"shards":{"0":{"stage":"` + stage + `","stats":` + stats + `,"node":"n"},"1":{"stage":"INIT","stats":{"number_of_files":0,"processed_files":0,"total_size_in_bytes":0,"processed_size_in_bytes":0}}}}}}]}`)
+		return ok(
+			`{"snapshots":[{"snapshot":"s1","repository":"mig","uuid":"U","state":"STARTED","shards_stats":{"initializing":1,"started":1,"finalizing":0,"done":0,"failed":0,"total":2},"stats":` + stats +
+				`,"indices":{"a":{"stats":` + stats + `,"shards":{"0":{"stage":"` + stage + `","stats":` + stats +
+				`,"node":"n"},"1":{"stage":"INIT","stats":{"number_of_files":0,"processed_files":0,"total_size_in_bytes":0,"processed_size_in_bytes":0}}}}}}]}`)
 	}
 	old := `"number_of_files":4,"processed_files":1,"total_size_in_bytes":1000,"processed_size_in_bytes":250`
 	newer := `"incremental":{"file_count":4,"size_in_bytes":1000},"total":{"file_count":9,"size_in_bytes":9000}`
@@ -125,17 +158,31 @@ func TestSnapshotProgressHasOneShapeForAllVersions(t *testing.T) {
 		answer answer
 		want   elastic.Progress
 	}{
-		"5.x":                       {status("STARTED", `{`+old+`,"start_time_in_millis":1,"time_in_millis":1}`), quarter},
-		"6.8":                       {status("STARTED", `{`+newer+processed+`,`+old+`}`), quarter},
-		"7.x running":               {status("STARTED", `{`+newer+processed+`}`), quarter},
-		"7.x complete":              {status("FINALIZE", `{`+newer+`}`), all},
-		"7.x done with tiny files":  {status("DONE", `{`+newer+processed+`}`), all},
-		"5.x done":                  {status("DONE", `{`+old+`}`), all},
-		"nothing to upload, 7.x":    {status("DONE", `{"incremental":{"file_count":0,"size_in_bytes":0},"total":{"file_count":9,"size_in_bytes":9000}}`), elastic.Progress{}},
-		"nothing to upload on 5.5.": {status("DONE", `{"number_of_files":0,"processed_files":0,"total_size_in_bytes":0,"processed_size_in_bytes":0}`), elastic.Progress{}},
+		"5.x": {
+			status("STARTED", `{`+old+`,"start_time_in_millis":1,"time_in_millis":1}`),
+			quarter,
+		},
+		"6.8":                      {status("STARTED", `{`+newer+processed+`,`+old+`}`), quarter},
+		"7.x running":              {status("STARTED", `{`+newer+processed+`}`), quarter},
+		"7.x complete":             {status("FINALIZE", `{`+newer+`}`), all},
+		"7.x done with tiny files": {status("DONE", `{`+newer+processed+`}`), all},
+		"5.x done":                 {status("DONE", `{`+old+`}`), all},
+		"nothing to upload, 7.x": {
+			status("DONE",
+				`{"incremental":{"file_count":0,"size_in_bytes":0},"total":{"file_count":9,"size_in_bytes":9000}}`),
+			elastic.Progress{},
+		},
+		"nothing to upload on 5.5.": {
+			status("DONE",
+				`{"number_of_files":0,"processed_files":0,"total_size_in_bytes":0,"processed_size_in_bytes":0}`),
+			elastic.Progress{},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, client := newFake(t, "5.5.2", map[string]answer{"GET /_snapshot/mig/s1/_status": c.answer, "GET /_snapshot/_status": c.answer})
+			_, client := newFake(t, "5.5.2", map[string]answer{
+				"GET /_snapshot/mig/s1/_status": c.answer,
+				"GET /_snapshot/_status":        c.answer,
+			})
 			got, err := client.SnapshotStatus(t.Context(), "mig", "s1")
 			require.NoError(t, err)
 			assert.Equal(t, c.want, got.Progress)
@@ -165,16 +212,26 @@ func TestRecoveryAndShards(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []elastic.ShardRecovery{
 		{Index: "a", Shard: 0, Type: "PEER", Stage: "DONE", Node: "node-1"},
-		{Index: "a", Shard: 1, Primary: true, Type: "SNAPSHOT", Stage: "INDEX", Repository: "r", Snapshot: "s", Node: "node-1",
-			BytesTotal: 100, BytesReused: 40, BytesRecovered: 30, FilesTotal: 10, FilesReused: 4, FilesRecovered: 3, StartMillis: 5},
+		{
+			Index: "a", Shard: 1, Primary: true, Type: "SNAPSHOT", Stage: "INDEX", Repository: "r", Snapshot: "s",
+			Node:       "node-1",
+			BytesTotal: 100, BytesReused: 40, BytesRecovered: 30, FilesTotal: 10, FilesReused: 4, FilesRecovered: 3,
+			StartMillis: 5,
+		},
 	}, recoveries)
 	shards, err := client.Shards(t.Context(), []string{"a"})
 	require.NoError(t, err)
 	assert.Equal(t, []elastic.ShardCopy{
 		{Index: "a", Shard: 0, Primary: true, State: "STARTED", Node: "m", AllocationID: "A1"},
 		{Index: "a", Shard: 0, State: "INITIALIZING", Node: "n", AllocationID: "A2"},
-		{Index: "a", Shard: 1, Primary: true, State: "UNASSIGNED", Source: &elastic.RecoverySource{Type: "SNAPSHOT", Repository: "r", Snapshot: "s"},
-			Unassigned: &elastic.Unassigned{Reason: "ALLOCATION_FAILED", Details: "failed recovery", At: "2026-01-01T00:00:00.000Z", FailedAttempts: 5, AllocationStatus: "deciders_no"}},
+		{
+			Index: "a", Shard: 1, Primary: true, State: "UNASSIGNED",
+			Source: &elastic.RecoverySource{Type: "SNAPSHOT", Repository: "r", Snapshot: "s"},
+			Unassigned: &elastic.Unassigned{
+				Reason: "ALLOCATION_FAILED", Details: "failed recovery",
+				At: "2026-01-01T00:00:00.000Z", FailedAttempts: 5, AllocationStatus: "deciders_no",
+			},
+		},
 	}, shards)
 	assert.True(t, shards[0].Started())
 	assert.Equal(t, "[a][1] primary", shards[2].String())
@@ -190,11 +247,17 @@ func TestWriteCounters(t *testing.T) {
 	with := func(second string) answer {
 		return ok(replaceOnce(stats, "SECOND", second))
 	}
-	_, client := newFake(t, "5.5.2", map[string]answer{"GET /a/_settings": settings, "GET /a/_stats/docs,indexing,translog": with(second), "GET /a/_stats/docs": with(second)})
+	_, client := newFake(t, "5.5.2", map[string]answer{
+		"GET /a/_settings":                     settings,
+		"GET /a/_stats/docs,indexing,translog": with(second), "GET /a/_stats/docs": with(second),
+	})
 	counters, err := client.WriteCounters(t.Context(), []string{"a"})
 	require.NoError(t, err)
 	assert.Equal(t, []elastic.ShardCounters{
-		{Index: "a", Shard: 0, Node: "n", IndexTotal: 7, IndexCurrent: 1, DeleteTotal: 2, Docs: 5, DocsDeleted: 1, TranslogOperations: 9},
+		{
+			Index: "a", Shard: 0, Node: "n", IndexTotal: 7, IndexCurrent: 1, DeleteTotal: 2, Docs: 5, DocsDeleted: 1,
+			TranslogOperations: 9,
+		},
 		{Index: "a", Shard: 1, Node: "n", IndexTotal: 3, Docs: 3, SeqNo: &elastic.SeqNo{Max: 2, Local: 2, Global: 2}},
 	}, counters)
 	assert.False(t, counters[0].Settled())
@@ -208,7 +271,10 @@ func TestWriteCounters(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []elastic.ShardDocs{{"a", 0, 5, 1}, {"a", 1, 3, 0}}, docs)
 
-	_, client = newFake(t, "5.5.2", map[string]answer{"GET /a/_settings": settings, "GET /a/_stats/docs,indexing,translog": with("")})
+	_, client = newFake(t, "5.5.2", map[string]answer{
+		"GET /a/_settings":                     settings,
+		"GET /a/_stats/docs,indexing,translog": with(""),
+	})
 	_, err = client.WriteCounters(t.Context(), []string{"a"})
 	assert.Equal(t, elastic.Unavailable, elastic.KindOf(err))
 	assert.ErrorContains(t, err, "no answer from [a][1]")
@@ -223,11 +289,22 @@ func TestDiskFree(t *testing.T) {
 		nodes, allocation answer
 		want              elastic.Disk
 	}{
-		"told":       {ok(nodes), forbidden, elastic.Disk{Known: true, Nodes: 2, LeastAvailable: 30, LeastFree: 40, SumAvailable: 80, SumFree: 100, SumInTotal: 200}},
-		"redacted":   {ok(`{"nodes":{"x":{"roles":["data"]}}}`), ok(`[{"disk.avail":"70","disk.total":"90"},{"disk.avail":"20","disk.total":"90"},{"disk.avail":null,"disk.total":null}]`), elastic.Disk{Known: true, Nodes: 2, LeastAvailable: 20, LeastFree: 20, SumAvailable: 90, SumFree: 90, SumInTotal: 180}},
+		"told": {ok(nodes), forbidden, elastic.Disk{
+			Known: true, Nodes: 2, LeastAvailable: 30, LeastFree: 40,
+			SumAvailable: 80, SumFree: 100, SumInTotal: 200,
+		}},
+		"redacted": {
+			ok(`{"nodes":{"x":{"roles":["data"]}}}`),
+			ok(
+				`[{"disk.avail":"70","disk.total":"90"},{"disk.avail":"20","disk.total":"90"},{"disk.avail":null,"disk.total":null}]`),
+			elastic.Disk{Known: true, Nodes: 2, LeastAvailable: 20, LeastFree: 20, SumAvailable: 90, SumFree: 90, SumInTotal: 180},
+		},
 		"all hidden": {forbidden, forbidden, elastic.Disk{}},
 	} {
-		_, client := newFake(t, "5.5.2", map[string]answer{"GET /_nodes/stats/fs": c.nodes, "GET /_cat/allocation": c.allocation})
+		_, client := newFake(t, "5.5.2", map[string]answer{
+			"GET /_nodes/stats/fs": c.nodes,
+			"GET /_cat/allocation": c.allocation,
+		})
 		disk, err := client.DiskFree(t.Context())
 		require.NoError(t, err, name)
 		assert.Equal(t, c.want, disk, name)
@@ -238,28 +315,60 @@ func TestDiskFree(t *testing.T) {
 }
 
 func TestHealth(t *testing.T) {
-	_, client := newFake(t, "5.5.3", map[string]answer{"GET /_cluster/health/a,b": ok(`{"status":"red","active_shards":3,"initializing_shards":1,"unassigned_shards":2,"number_of_data_nodes":3,"indices":{"a":{"status":"green"},"b":{"status":"red"}}}`)})
+	_,
+		client := newFake(t, "5.5.3",
+		map[string]answer{"GET /_cluster/health/a,b": ok(
+			`{"status":"red","active_shards":3,"initializing_shards":1,"unassigned_shards":2,"number_of_data_nodes":3,"indices":{"a":{"status":"green"},"b":{"status":"red"}}}`)})
 	health, err := client.Health(t.Context(), []string{"a", "b"})
 	require.NoError(t, err)
-	assert.Equal(t, elastic.Health{Status: "red", ActiveShards: 3, InitializingShards: 1, UnassignedShards: 2, DataNodes: 3, Indices: map[string]string{"a": "green", "b": "red"}}, health)
+	assert.Equal(t, elastic.Health{
+		Status: "red", ActiveShards: 3, InitializingShards: 1, UnassignedShards: 2,
+		DataNodes: 3, Indices: map[string]string{"a": "green", "b": "red"},
+	}, health)
 }
 
 func TestProbeWrite(t *testing.T) {
-	missing := answer{404, `{"error":{"type":"document_missing_exception","reason":"[film][x]: document missing"},"status":404}`}
-	blocked := answer{403, `{"error":{"type":"cluster_block_exception","reason":"blocked by: [FORBIDDEN/8/index write (api)];"},"status":403}`}
+	missing := answer{
+		404,
+		`{"error":{"type":"document_missing_exception","reason":"[film][x]: document missing"},"status":404}`,
+	}
+	blocked := answer{
+		403,
+		`{"error":{"type":"cluster_block_exception","reason":"blocked by: [FORBIDDEN/8/index write (api)];"},"status":403}`,
+	}
 	for name, c := range map[string]struct {
 		version, mapping, docType, path string
 		answer                          answer
 		blocked                         bool
 		kind                            elastic.Kind
 	}{
-		"writable":          {"5.5.2", `{"a":{"mappings":{"film":{}}}}`, "", "POST /a/film/", missing, false, elastic.None},
-		"blocked":           {"5.5.2", `{"a":{"mappings":{"film":{}}}}`, "", "POST /a/film/", blocked, true, elastic.None},
-		"the type given":    {"5.5.2", `{"a":{"mappings":{"film":{},"actor":{}}}}`, "film", "POST /a/film/", missing, false, elastic.None},
-		"typeless":          {"7.10.2", `{"a":{"mappings":{"properties":{}}}}`, "film", "POST /a/_doc/", missing, false, elastic.None},
-		"nothing mapped":    {"5.5.2", `{}`, "", "POST /a/doc/", missing, false, elastic.None},
-		"index gone":        {"5.5.2", `{"a":{"mappings":{"film":{}}}}`, "", "POST /a/film/", answer{404, `{"error":{"type":"index_not_found_exception","reason":"no such index","index":"a"}}`}, false, elastic.Missing},
-		"something written": {"5.5.2", `{"a":{"mappings":{"film":{}}}}`, "", "POST /a/film/", ok(`{"result":"noop"}`), false, elastic.Internal},
+		"writable": {
+			"5.5.2", `{"a":{"mappings":{"film":{}}}}`, "", "POST /a/film/", missing, false,
+			elastic.None,
+		},
+		"blocked": {
+			"5.5.2", `{"a":{"mappings":{"film":{}}}}`, "", "POST /a/film/", blocked, true,
+			elastic.None,
+		},
+		"the type given": {
+			"5.5.2", `{"a":{"mappings":{"film":{},"actor":{}}}}`, "film", "POST /a/film/", missing,
+			false, elastic.None,
+		},
+		"typeless": {
+			"7.10.2", `{"a":{"mappings":{"properties":{}}}}`, "film", "POST /a/_doc/", missing, false,
+			elastic.None,
+		},
+		"nothing mapped": {"5.5.2", `{}`, "", "POST /a/doc/", missing, false, elastic.None},
+		"index gone": {
+			"5.5.2", `{"a":{"mappings":{"film":{}}}}`, "", "POST /a/film/",
+			answer{404, `{"error":{"type":"index_not_found_exception","reason":"no such index","index":"a"}}`},
+			false,
+			elastic.Missing,
+		},
+		"something written": {
+			"5.5.2", `{"a":{"mappings":{"film":{}}}}`, "", "POST /a/film/", ok(`{"result":"noop"}`),
+			false, elastic.Internal,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fake, client := newFake(t, c.version, map[string]answer{"GET /a/_mapping": ok(c.mapping)})
@@ -271,7 +380,10 @@ func TestProbeWrite(t *testing.T) {
 			assert.Contains(t, fake.last().line, "/_update?routing=")
 		})
 	}
-	fake, client := newFake(t, "5.5.2", map[string]answer{"GET /a/_mapping": {404, `{"error":{"type":"index_not_found_exception","reason":"no such index"}}`}})
+	fake, client := newFake(t, "5.5.2", map[string]answer{"GET /a/_mapping": {
+		404,
+		`{"error":{"type":"index_not_found_exception","reason":"no such index"}}`,
+	}})
 	_, err := client.ProbeWrite(t.Context(), "a", "film")
 	assert.Equal(t, elastic.Missing, elastic.KindOf(err))
 	assert.Equal(t, "GET /a/_mapping", fake.last().line, "an update would create the index")

@@ -10,7 +10,8 @@ import (
 // Auth says how requests prove who sends them: [Basic], [SigV4], or nil for no credentials.
 type Auth interface{ auth() }
 
-// Basic sends a user name and a password, as Alibaba Cloud Elasticsearch and Amazon's fine-grained access control expect.
+// Basic sends a user name and a password, as Alibaba Cloud Elasticsearch and Amazon's fine-grained
+// access control expect.
 type Basic struct {
 	User, Password string
 }

@@ -8,12 +8,14 @@ import (
 
 const writeBlock = "index.blocks.write"
 
-// BlockWrites sets index.blocks.write: every write fails with 403, while reads, snapshots and closing still work. It uses the
-// "write" block, since an index with a "read_only" block can't be closed. To repeat it is harmless.
+// BlockWrites sets index.blocks.write: every write fails with 403, while reads, snapshots and
+// closing still work. It uses the "write" block, since an index with a "read_only" block can't be
+// closed. To repeat it is harmless.
 //
-// The settings form works on all versions, but returns before writes under way have ended: watch [Client.WriteCounters]
-// until they stand still. From 7.9 on, PUT /a/_block/write waits for them and is tried first. If the service doesn't offer
-// it, or if it doesn't block every index, the settings form follows. Both set the same setting.
+// The settings form works on all versions, but returns before writes under way have ended: watch
+// [Client.WriteCounters] until they stand still. From 7.9 on, PUT /a/_block/write waits for them
+// and is tried first. If the service doesn't offer it, or if it doesn't block every index, the
+// settings form follows. Both set the same setting.
 func (c *Client) BlockWrites(ctx context.Context, indices []string) error {
 	if err := c.named("block writes", indices); err != nil {
 		return err

@@ -16,9 +16,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Checksum is a checksum over the documents of an index, independent of their order. The hash of a document is the first 64
-// bits of the SHA-256 over type, id, routing, parent and version. A restore keeps all of these, so equal checksums mean that
-// no document is missing, extra or stale. The documents' sources are not read.
+// Checksum is a checksum over the documents of an index, independent of their order. The hash of a
+// document is the first 64 bits of the SHA-256 over type, id, routing, parent and version. A
+// restore keeps all of these, so equal checksums mean that no document is missing, extra or stale.
+// The documents' sources are not read.
 type Checksum struct {
 	Docs     int64
 	Sum, Xor uint64
@@ -26,29 +27,33 @@ type Checksum struct {
 
 // ChecksumOptions tune a checksum; the zero value works.
 type ChecksumOptions struct {
-	// Slices is how many slices are read at the same time. 0 means one for each primary, 8 at most. More slices than
-	// primaries cost the cluster much. Elasticsearch 2.x has no slices, so there it is always one.
+	// Slices is how many slices are read at the same time. 0 means one for each primary, 8 at most.
+	// More slices than primaries cost the cluster much. Elasticsearch 2.x has no slices, so there
+	// it is always one.
 	Slices int
 	// PageSize is the number of documents in one request: 2,000 if 0, 10,000 at most.
 	PageSize int
 	// IgnoreTypes leaves the mapping type out, for clusters of which only one has types.
 	IgnoreTypes bool
-	// Progress, if set, is called after each page with the number of documents read so far. There is one call at a time.
+	// Progress, if set, is called after each page with the number of documents read so far. There
+	// is one call at a time.
 	Progress func(docs int64)
 }
 
 const (
 	defaultPage = 2000
 	mostSlices  = 8
-	// defaultResultWindow is index.max_result_window where it isn't set; a scroll's page can't be larger.
+	// defaultResultWindow is index.max_result_window where it isn't set; a scroll's page can't be
+	// larger.
 	defaultResultWindow = 10000
 	scrollKeep          = 5 * time.Minute // longer than a slow page takes; an expired scroll is Unavailable
 	clearDeadline       = 10 * time.Second
 )
 
-// Checksum reads every document's id and version by sliced scrolls. Refresh the index first; nobody may write to it while it
-// is read. [Unavailable] if a shard fails or a scroll expires: begin again. A lost page is always noticed: each slice must
-// give as many documents as its first page promised, and all slices together as many as a count.
+// Checksum reads every document's id and version by sliced scrolls. Refresh the index first; nobody
+// may write to it while it is read. [Unavailable] if a shard fails or a scroll expires: begin
+// again. A lost page is always noticed: each slice must give as many documents as its first page
+// promised, and all slices together as many as a count.
 func (c *Client) Checksum(ctx context.Context, index string, options ChecksumOptions) (Checksum, error) {
 	what := call{operation: "checksum", subject: index}
 	if err := c.named(what.operation, []string{index}); err != nil {
@@ -87,7 +92,10 @@ func (c *Client) Checksum(ctx context.Context, index string, options ChecksumOpt
 	group.SetLimit(min(slices, mostSlices))
 	for slice := range slices {
 		group.Go(func() error {
-			s := scroll{client: c, what: what, index: index, options: options, slice: slice, slices: slices, version: version, progress: progress}
+			s := scroll{
+				client: c, what: what, index: index, options: options, slice: slice, slices: slices,
+				version: version, progress: progress,
+			}
 			part, err := s.run(groupCtx)
 			if err != nil {
 				return err
@@ -104,13 +112,17 @@ func (c *Client) Checksum(ctx context.Context, index string, options ChecksumOpt
 		return Checksum{}, err
 	}
 	if total.Docs != count {
-		return Checksum{}, c.fail(what, Unavailable, fmt.Sprintf("it gave %d documents instead of %d: check whether somebody writes to the index", total.Docs, count))
+		return Checksum{}, c.fail(what, Unavailable, fmt.Sprintf("it gave %d documents instead of %d: check whether "+
+			"somebody writes to the index", total.Docs, count))
 	}
 	return total, nil
 }
 
-// layout gives the number of slices in which to read an index, and the largest page that the index allows.
-func (c *Client) layout(ctx context.Context, index string, wanted int, version Version) (slices, largest int, err error) {
+// layout gives the number of slices in which to read an index, and the largest page that the index
+// allows.
+func (c *Client) layout(ctx context.Context, index string, wanted int,
+	version Version,
+) (slices, largest int, err error) {
 	settings, err := c.IndexSettings(ctx, []string{index})
 	if err != nil {
 		return 0, 0, err
@@ -184,8 +196,11 @@ func (t *hitTotal) UnmarshalJSON(raw []byte) error {
 	return json.Unmarshal(raw, (*int64)(t))
 }
 
-var pageFields = []string{"_scroll_id", "timed_out", "_shards", "hits.total", "hits.hits._type", "hits.hits._id", "hits.hits._routing",
-	"hits.hits._parent", "hits.hits._version"}
+var pageFields = []string{
+	"_scroll_id", "timed_out", "_shards", "hits.total", "hits.hits._type", "hits.hits._id",
+	"hits.hits._routing",
+	"hits.hits._parent", "hits.hits._version",
+}
 
 func (s *scroll) run(ctx context.Context) (Checksum, error) {
 	defer s.clear(ctx)
@@ -223,7 +238,10 @@ func (s *scroll) begin(ctx context.Context) (*page, error) {
 	if s.version.Major >= 7 {
 		query["track_total_hits"] = true // 5.x refuses it, 7.x counts only to 10,000 without it
 	}
-	return s.ask(ctx, esapi.SearchRequest{Index: []string{segment(s.index)}, Scroll: scrollKeep, Body: body(query), FilterPath: pageFields})
+	return s.ask(ctx, esapi.SearchRequest{
+		Index: []string{segment(s.index)}, Scroll: scrollKeep, Body: body(query),
+		FilterPath: pageFields,
+	})
 }
 
 func (s *scroll) next(ctx context.Context) (*page, error) {
@@ -250,8 +268,8 @@ func (s *scroll) ask(ctx context.Context, request esapi.Request) (*page, error) 
 	return &p, nil
 }
 
-// clear frees the scroll, also after a cancellation. If the cancellation cut off the first answer, the scroll expires. Amazon
-// wants the id in the body, with a length.
+// clear frees the scroll, also after a cancellation. If the cancellation cut off the first answer,
+// the scroll expires. Amazon wants the id in the body, with a length.
 func (s *scroll) clear(ctx context.Context) {
 	if s.id == "" {
 		return

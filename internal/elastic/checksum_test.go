@@ -62,7 +62,8 @@ func (s *scrollServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		if s.window > 0 && body["size"].(float64) > float64(s.window) {
 			w.WriteHeader(500)
-			fmt.Fprint(w, `{"error":{"root_cause":[{"type":"query_phase_execution_exception","reason":"Batch size is too large"}],"type":"search_phase_execution_exception","reason":"all shards failed"},"status":500}`)
+			fmt.Fprint(w,
+				`{"error":{"root_cause":[{"type":"query_phase_execution_exception","reason":"Batch size is too large"}],"type":"search_phase_execution_exception","reason":"all shards failed"},"status":500}`)
 			return
 		}
 		scroll := "scroll-" + strconv.Itoa(len(s.started))
@@ -71,7 +72,8 @@ func (s *scrollServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "POST /_search/scroll":
 		if s.lapse {
 			w.WriteHeader(404)
-			fmt.Fprint(w, `{"error":{"root_cause":[{"type":"search_context_missing_exception","reason":"No search context found for id [1]"}],"type":"search_phase_execution_exception","reason":"all shards failed"},"status":404}`)
+			fmt.Fprint(w,
+				`{"error":{"root_cause":[{"type":"search_context_missing_exception","reason":"No search context found for id [1]"}],"type":"search_phase_execution_exception","reason":"all shards failed"},"status":404}`)
 			return
 		}
 		s.page(w, body["scroll_id"].(string), -1)
@@ -95,7 +97,10 @@ func (s *scrollServer) page(w http.ResponseWriter, scroll string, total int) {
 		page = nil
 	}
 	s.open[scroll] = rest
-	answer := map[string]any{"_scroll_id": scroll, "timed_out": false, "_shards": map[string]int{"total": 3, "successful": 3, "failed": 0}}
+	answer := map[string]any{
+		"_scroll_id": scroll, "timed_out": false,
+		"_shards": map[string]int{"total": 3, "successful": 3, "failed": 0},
+	}
 	if s.failShard {
 		answer["_shards"] = map[string]int{"total": 3, "successful": 2, "failed": 1}
 	}
@@ -127,7 +132,9 @@ func checksum(t *testing.T, server *scrollServer, options elastic.ChecksumOption
 	return checksumCtx(t, t.Context(), server, options)
 }
 
-func checksumCtx(t *testing.T, ctx context.Context, server *scrollServer, options elastic.ChecksumOptions) (elastic.Checksum, error) {
+func checksumCtx(t *testing.T, ctx context.Context, server *scrollServer,
+	options elastic.ChecksumOptions,
+) (elastic.Checksum, error) {
 	t.Helper()
 	server.open, server.sizes = map[string][]map[string]any{}, map[string]int{}
 	listener := httptest.NewServer(server)
@@ -203,22 +210,30 @@ func TestChecksumSeesEveryDifference(t *testing.T) {
 		"other routing": func(d []map[string]any) []map[string]any { d[7]["_routing"] = "x"; return d },
 		"other parent":  func(d []map[string]any) []map[string]any { d[7]["_parent"] = "x"; return d },
 		"other type":    func(d []map[string]any) []map[string]any { d[7]["_type"] = "actor"; return d },
-		"fields run on": func(d []map[string]any) []map[string]any { d[7]["_type"], d[7]["_id"] = "filmm", "7"; return d },
+		"fields run on": func(d []map[string]any) []map[string]any {
+			d[7]["_type"], d[7]["_id"] = "filmm",
+				"7"
+			return d
+		},
 		"swapped with a pair of duplicates": func(d []map[string]any) []map[string]any {
-			return append(d, map[string]any{"_type": "film", "_id": "x", "_version": 1}, map[string]any{"_type": "film", "_id": "x", "_version": 1})
+			return append(d, map[string]any{"_type": "film", "_id": "x", "_version": 1},
+				map[string]any{"_type": "film", "_id": "x", "_version": 1})
 		},
 	} {
-		got, err := checksum(t, &scrollServer{version: "5.5.2", documents: change(documents(50))}, elastic.ChecksumOptions{})
+		got, err := checksum(t, &scrollServer{version: "5.5.2", documents: change(documents(50))},
+			elastic.ChecksumOptions{})
 		require.NoError(t, err)
 		assert.NotEqual(t, want, got, name)
 	}
-	typed, err := checksum(t, &scrollServer{version: "6.8.23", documents: documents(50)}, elastic.ChecksumOptions{IgnoreTypes: true})
+	typed, err := checksum(t, &scrollServer{version: "6.8.23", documents: documents(50)},
+		elastic.ChecksumOptions{IgnoreTypes: true})
 	require.NoError(t, err)
 	untyped := documents(50)
 	for _, document := range untyped {
 		document["_type"] = "_doc"
 	}
-	got, err := checksum(t, &scrollServer{version: "7.10.2", documents: untyped}, elastic.ChecksumOptions{IgnoreTypes: true})
+	got, err := checksum(t, &scrollServer{version: "7.10.2", documents: untyped},
+		elastic.ChecksumOptions{IgnoreTypes: true})
 	require.NoError(t, err)
 	assert.Equal(t, typed, got)
 }

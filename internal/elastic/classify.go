@@ -19,17 +19,19 @@ type esError struct {
 	RootCause []*esError      `json:"root_cause"`
 }
 
-// errorBody covers the three shapes of a refusal: {"error":{..},"status":n} of Elasticsearch, {"error":"text"} of old
-// versions, and {"Message":".."} or {"message":".."} of Amazon's front end.
+// errorBody covers the three shapes of a refusal: {"error":{..},"status":n} of Elasticsearch,
+// {"error":"text"} of old versions, and {"Message":".."} or {"message":".."} of Amazon's front end.
 type errorBody struct {
 	Error   json.RawMessage `json:"error"`
 	Message string          `json:"message"` // encoding/json matches "Message" as well
 }
 
-// maxReason bounds texts taken from answers that aren't Elasticsearch's, such as a proxy's HTML page.
+// maxReason bounds texts taken from answers that aren't Elasticsearch's, such as a proxy's HTML
+// page.
 const maxReason = 300
 
-// answered makes an *Error of a refusal. The caller adds operation, subject and endpoint, and redacts it.
+// answered makes an *Error of a refusal. The caller adds operation, subject and endpoint, and
+// redacts it.
 func answered(status int, body []byte, once bool) *Error {
 	e := &Error{Status: status}
 	fromElasticsearch := e.parse(body)
@@ -37,7 +39,8 @@ func answered(status int, body []byte, once bool) *Error {
 	return e
 }
 
-// parse fills type, reason and causes. It reports whether Elasticsearch itself answered, and not something in front of it.
+// parse fills type, reason and causes. It reports whether Elasticsearch itself answered, and not
+// something in front of it.
 func (e *Error) parse(body []byte) bool {
 	var parsed errorBody
 	if json.Unmarshal(body, &parsed) != nil {
@@ -83,26 +86,33 @@ func (c *esError) text() string {
 }
 
 var (
-	inUse = regexp.MustCompile(`(?i)cannot (close|delete) (indices|data streams) that are being (snapshotted|restored)` +
-		`|modify or unregister repository that is currently used`)
-	// collided matches two requests that read a new repository at the same time. 5.x writes an empty incompatible-snapshots
-	// on the first read (seen on 5.5.2), and deletes it later to replace it.
+	inUse = regexp.MustCompile(
+		`(?i)cannot (close|delete) (indices|data streams) that are being (snapshotted|restored)` +
+			`|modify or unregister repository that is currently used`)
+	// collided matches two requests that read a new repository at the same time. 5.x writes an
+	// empty incompatible-snapshots on the first read (seen on 5.5.2), and deletes it later to
+	// replace it.
 	collided   = regexp.MustCompile(`(file_already_exists_exception|no_such_file_exception).*incompatible-snapshots`)
 	notAllowed = regexp.MustCompile(`^Your request: .* is not allowed`)
 	noHandler  = regexp.MustCompile(`(?i)^no handler found for uri|^Incorrect HTTP method for uri`)
-	// storeBusy matches an object store that throttles, or a timeout, as the cause of a repository's failure: a retry may fix it.
-	storeBusy = regexp.MustCompile(`(?i)slow ?down|reduce your request rate|qps ?limit|status code: 50[0234]|timed out|timeout|` +
-		`connection (reset|refused)|service ?unavailable`)
-	// storeRefusal matches what a store says of a wrong key, a missing permission, a wrong bucket or an unknown name.
+	// storeBusy matches an object store that throttles, or a timeout, as the cause of a
+	// repository's failure: a retry may fix it.
+	storeBusy = regexp.MustCompile(
+		`(?i)slow ?down|reduce your request rate|qps ?limit|status code: 50[0234]|timed out|timeout|` +
+			`connection (reset|refused)|service ?unavailable`)
+	// storeRefusal matches what a store says of a wrong key, a missing permission, a wrong bucket
+	// or an unknown name.
 	storeRefusal = regexp.MustCompile(`(?i)access ?denied|forbidden|InvalidAccessKeyId|SignatureDoesNotMatch|` +
 		`InvalidSecurityToken|Expired ?Token|not authorized|RequestTimeTooSkewed|NoSuchBucket|NoSuchKey|` +
 		`InvalidBucketName|bucket does not exist|key does not exist|credentials|UserDisable|` +
 		`status code: 4\d\d|corrupt`)
 	// storeTrouble matches what the stores' SDKs and the network say of a single failure.
-	storeTrouble = regexp.MustCompile(`(?i)internal ?error|failed to respond|name resolution|UnknownHost|premature end|` +
-		`unable to execute http request|broken pipe|(connection|stream|socket) (was |is |has been )?(closed|aborted)|` +
-		`connection pool|no route to host|unreachable`)
-	// storeCause matches the types of causes that come from an SDK or the network, and no type of Elasticsearch's own.
+	storeTrouble = regexp.MustCompile(
+		`(?i)internal ?error|failed to respond|name resolution|UnknownHost|premature end|` +
+			`unable to execute http request|broken pipe|(connection|stream|socket) (was |is |has been )?(closed|aborted)|` +
+			`connection pool|no route to host|unreachable`)
+	// storeCause matches the types of causes that come from an SDK or the network, and no type of
+	// Elasticsearch's own.
 	storeCause = regexp.MustCompile(`^(o_s_s_exception|client_exception|service_exception|amazon_\w*exception|` +
 		`sdk_\w*exception|(unchecked_)?i_o_exception|connection_closed_exception|connect_exception|` +
 		`no_http_response_exception|http_host_connect_exception|socket_\w*exception|s_s_l_\w*exception|` +
@@ -133,15 +143,17 @@ func (e *Error) classify(fromElasticsearch, once bool) Kind {
 		return NotSupported
 	case e.Status == http.StatusForbidden && strings.HasPrefix(e.Reason, "Request throttled"):
 		return Unavailable
-	case e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden, e.Status == http.StatusProxyAuthRequired:
+	case e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden,
+		e.Status == http.StatusProxyAuthRequired:
 		return Unauthorized
 	case e.Status == http.StatusNotFound && fromElasticsearch:
 		return Missing
 	case e.Status == http.StatusNotFound:
-		// A load balancer that has no cluster behind it at the moment says so, too. If that
-		// counted as Elasticsearch's answer, a block that is set would count as removed.
+		// A load balancer that has no cluster behind it at the moment says so, too. If that counted
+		// as Elasticsearch's answer, a block that is set would count as removed.
 		return Internal
-	case e.Status == http.StatusTooManyRequests, e.Status == http.StatusBadGateway, e.Status == http.StatusServiceUnavailable:
+	case e.Status == http.StatusTooManyRequests, e.Status == http.StatusBadGateway,
+		e.Status == http.StatusServiceUnavailable:
 		return Unavailable
 	case e.Status == http.StatusRequestTimeout, e.Status == http.StatusGatewayTimeout:
 		return lost
@@ -153,9 +165,10 @@ func (e *Error) classify(fromElasticsearch, once bool) Kind {
 	return Internal
 }
 
-// classifyStore tells a temporary failure of the object store behind a repository from a permanent one. Internal is retried
-// some times and then shown to a person: that fits causes that are mostly temporary and sometimes a wrong endpoint. A caller
-// that asked for a change reads the state before it asks again.
+// classifyStore tells a temporary failure of the object store behind a repository from a permanent
+// one. Internal is retried some times and then shown to a person: that fits causes that are mostly
+// temporary and sometimes a wrong endpoint. A caller that asked for a change reads the state before
+// it asks again.
 func (e *Error) classifyStore(lost Kind) Kind {
 	causes := strings.Join(e.Causes, " ")
 	switch {
@@ -165,7 +178,8 @@ func (e *Error) classifyStore(lost Kind) Kind {
 		return Rejected
 	case e.Type != "repository_verification_exception" && storeBusy.MatchString(causes):
 		return lost
-	case storeBusy.MatchString(causes), storeTrouble.MatchString(causes), slices.ContainsFunc(e.Causes, storeCause.MatchString):
+	case storeBusy.MatchString(causes), storeTrouble.MatchString(causes),
+		slices.ContainsFunc(e.Causes, storeCause.MatchString):
 		return Internal // a verification that timed out most often means a wrong endpoint
 	}
 	return Rejected
@@ -185,7 +199,8 @@ func (e *Error) classifyType() Kind {
 		if strings.Contains(e.Reason, "already exists") {
 			return AlreadyExists
 		}
-	case "resource_already_exists_exception", "index_already_exists_exception", "snapshot_name_already_in_use_exception":
+	case "resource_already_exists_exception", "index_already_exists_exception",
+		"snapshot_name_already_in_use_exception":
 		return AlreadyExists
 	case "index_closed_exception": // 403 up to 6.x, 400 later
 		return Invalid
@@ -197,7 +212,8 @@ func (e *Error) classifyType() Kind {
 	switch {
 	case inUse.MatchString(e.Reason):
 		return SlotTaken
-	case strings.Contains(strings.Join(e.Causes, " "), "search_context_missing_exception"), e.Type == "search_context_missing_exception":
+	case strings.Contains(strings.Join(e.Causes, " "), "search_context_missing_exception"),
+		e.Type == "search_context_missing_exception":
 		return Unavailable // an expired scroll: start it again
 	}
 	return Unclassified

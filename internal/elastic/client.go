@@ -21,16 +21,20 @@ import (
 
 // Config says where a cluster is and how to speak to it.
 type Config struct {
-	// Endpoint is scheme, host and optional port, e.g. "https://search-movies-abc.ap-southeast-1.es.amazonaws.com". It may
-	// end with a slash, but must have no path and no user. Amazon requires the domain's own host name.
+	// Endpoint is scheme, host and optional port, e.g.
+	// "https://search-movies-abc.ap-southeast-1.es.amazonaws.com". It may end with a slash, but
+	// must have no path and no user. Amazon requires the domain's own host name.
 	Endpoint string
 	// Auth is nil for no credentials.
 	Auth Auth
-	// Timeout bounds each call: 60 seconds if 0. Calls that change snapshots or wait for shards get five times as much.
+	// Timeout bounds each call: 60 seconds if 0. Calls that change snapshots or wait for shards get
+	// five times as much.
 	Timeout time.Duration
-	// CACert is a PEM bundle to trust instead of the system's, for a cluster with a private certificate authority.
+	// CACert is a PEM bundle to trust instead of the system's, for a cluster with a private
+	// certificate authority.
 	CACert []byte
-	// Redact lists further strings that no error may show. Passwords and secrets in repository settings need not be listed.
+	// Redact lists further strings that no error may show. Passwords and secrets in repository
+	// settings need not be listed.
 	Redact []string
 	// Transport replaces the HTTP transport, for tests; CACert then has no effect.
 	Transport http.RoundTripper
@@ -41,7 +45,8 @@ func (c Config) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "elastic(%s, %v)", hostOf(c.Endpoint), c.Auth)
 }
 
-// Client makes calls to one cluster. It is safe for concurrent use. It keeps idle connections, but no goroutines.
+// Client makes calls to one cluster. It is safe for concurrent use. It keeps idle connections, but
+// no goroutines.
 type Client struct {
 	host      string
 	timeout   time.Duration
@@ -54,7 +59,8 @@ type Client struct {
 const (
 	defaultTimeout = time.Minute
 	slowFactor     = 5 // even an asynchronous "create snapshot" takes minutes on a large repository
-	// largestAnswer is in bytes and protects the worker's memory; a cluster state of thousands of indices has some tens of MiB.
+	// largestAnswer is in bytes and protects the worker's memory; a cluster state of thousands of
+	// indices has some tens of MiB.
 	largestAnswer = 512 << 20
 )
 
@@ -81,7 +87,8 @@ func New(config Config) (*Client, error) {
 	wire := estransport.Config{
 		URLs:   []*url.URL{endpoint},
 		Header: http.Header{"User-Agent": {version.UserAgent()}},
-		// Create and restore must not be repeated blindly, and 503 may mean "slot taken": the caller decides.
+		// Create and restore must not be repeated blindly, and 503 may mean "slot taken": the
+		// caller decides.
 		DisableRetry:      true,
 		DisableMetaHeader: true,
 	}
@@ -146,8 +153,9 @@ type call struct {
 	slow      bool   // gets slowFactor times the timeout
 }
 
-// do sends a request, classifies a refusal and decodes the answer into out; nil ignores the answer. Every error is an *Error,
-// or wraps context.Canceled if the caller's context ended; then it is unknown whether a change was made.
+// do sends a request, classifies a refusal and decodes the answer into out; nil ignores the answer.
+// Every error is an *Error, or wraps context.Canceled if the caller's context ended; then it is
+// unknown whether a change was made.
 func (c *Client) do(ctx context.Context, what call, request esapi.Request, out any) error {
 	limit := c.timeout
 	if what.slow {
@@ -208,8 +216,9 @@ func (c *Client) describe(what call, e *Error) error {
 	return e
 }
 
-// acknowledge sends a request that changes the cluster state. The answer "acknowledged": false means that a node didn't
-// confirm the change in time. The change itself was made, and to repeat it is harmless.
+// acknowledge sends a request that changes the cluster state. The answer "acknowledged": false
+// means that a node didn't confirm the change in time. The change itself was made, and to repeat it
+// is harmless.
 func (c *Client) acknowledge(ctx context.Context, what call, request esapi.Request) error {
 	var answer struct {
 		Acknowledged *bool `json:"acknowledged"`
@@ -223,11 +232,13 @@ func (c *Client) acknowledge(ctx context.Context, what call, request esapi.Reque
 	return nil
 }
 
-// body encodes a request body as a *bytes.Reader, so that it is sent with a length, as Amazon's front end demands.
+// body encodes a request body as a *bytes.Reader, so that it is sent with a length, as Amazon's
+// front end demands.
 func body(v any) *bytes.Reader {
 	encoded, err := json.Marshal(v)
 	if err != nil {
-		panic(fmt.Sprintf("elastic: body of type %T can't be encoded", v)) // only our own types and plain settings reach this
+		// only our own types and plain settings reach this
+		panic(fmt.Sprintf("elastic: body of type %T can't be encoded", v))
 	}
 	return bytes.NewReader(encoded)
 }

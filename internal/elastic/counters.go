@@ -9,8 +9,8 @@ import (
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 )
 
-// ShardCounters are the counters of one started primary. Totals start again at 0 when the shard is allocated again or moves,
-// so only counters of the same Index, Shard and Node can be compared.
+// ShardCounters are the counters of one started primary. Totals start again at 0 when the shard is
+// allocated again or moves, so only counters of the same Index, Shard and Node can be compared.
 type ShardCounters struct {
 	Index string
 	Shard int
@@ -30,20 +30,24 @@ type SeqNo struct {
 	Global int64 `json:"global_checkpoint"`
 }
 
-// Settled reports that no write is under way on the shard now. Only a second, equal sample shows that none came.
+// Settled reports that no write is under way on the shard now. Only a second, equal sample shows
+// that none came.
 func (s ShardCounters) Settled() bool {
-	return s.IndexCurrent == 0 && s.DeleteCurrent == 0 && (s.SeqNo == nil || s.SeqNo.Max == s.SeqNo.Local && s.SeqNo.Local == s.SeqNo.Global)
+	return s.IndexCurrent == 0 && s.DeleteCurrent == 0 &&
+		(s.SeqNo == nil || s.SeqNo.Max == s.SeqNo.Local && s.SeqNo.Local == s.SeqNo.Global)
 }
 
-// SameAs reports that no write came between two samples of one shard: they have equal totals on the same node.
+// SameAs reports that no write came between two samples of one shard: they have equal totals on the
+// same node.
 func (s ShardCounters) SameAs(other ShardCounters) bool {
 	return s.Index == other.Index && s.Shard == other.Shard && s.Node == other.Node &&
 		s.IndexTotal == other.IndexTotal && s.DeleteTotal == other.DeleteTotal &&
 		(s.SeqNo == nil) == (other.SeqNo == nil) && (s.SeqNo == nil || s.SeqNo.Max == other.SeqNo.Max)
 }
 
-// WriteCounters reads the counters of every primary of every index named, sorted by index and shard. [Unavailable] if a
-// primary didn't answer; the error names it. A proof needs the counters of all shards.
+// WriteCounters reads the counters of every primary of every index named, sorted by index and
+// shard. [Unavailable] if a primary didn't answer; the error names it. A proof needs the counters
+// of all shards.
 func (c *Client) WriteCounters(ctx context.Context, indices []string) ([]ShardCounters, error) {
 	return c.primaryStats(ctx, "read write counters", indices, []string{"docs", "indexing", "translog"})
 }
@@ -53,11 +57,13 @@ type ShardDocs struct {
 	Index string
 	Shard int
 	Docs  int64 // Lucene documents, nested ones included, as of the last refresh
-	// Deleted counts the deleted documents still in segments. It is equal on both clusters only until one of them merges.
+	// Deleted counts the deleted documents still in segments. It is equal on both clusters only
+	// until one of them merges.
 	Deleted int64
 }
 
-// DocCounts reads the document count of every primary, sorted by index and shard. Refresh first. Errors as for WriteCounters.
+// DocCounts reads the document count of every primary, sorted by index and shard. Refresh first.
+// Errors as for WriteCounters.
 func (c *Client) DocCounts(ctx context.Context, indices []string) ([]ShardDocs, error) {
 	counters, err := c.primaryStats(ctx, "read document counts", indices, []string{"docs"})
 	if err != nil {
@@ -92,7 +98,9 @@ type shardStats struct {
 	SeqNo *SeqNo `json:"seq_no"`
 }
 
-func (c *Client) primaryStats(ctx context.Context, operation string, indices, metrics []string) ([]ShardCounters, error) {
+func (c *Client) primaryStats(ctx context.Context, operation string, indices,
+	metrics []string,
+) ([]ShardCounters, error) {
 	if err := c.named(operation, indices); err != nil {
 		return nil, err
 	}
@@ -109,7 +117,8 @@ func (c *Client) primaryStats(ctx context.Context, operation string, indices, me
 			} `json:"indices"`
 		}
 		what := call{operation: operation, subject: list(batch)}
-		if err := c.do(ctx, what, esapi.IndicesStatsRequest{Index: segments(batch), Metric: metrics, Level: "shards"}, &answer); err != nil {
+		if err := c.do(ctx, what, esapi.IndicesStatsRequest{Index: segments(batch), Metric: metrics, Level: "shards"},
+			&answer); err != nil {
 			return nil, err
 		}
 		if answer.Shards.Failed > 0 {
@@ -122,7 +131,8 @@ func (c *Client) primaryStats(ctx context.Context, operation string, indices, me
 					return nil, c.fail(what, Internal, "shard "+number+" isn't a number")
 				}
 				for _, s := range copies {
-					// A copy that relocates shows twice: the new place is INITIALIZING and doesn't count yet.
+					// A copy that relocates shows twice: the new place is INITIALIZING and doesn't
+					// count yet.
 					if s.Routing.Primary && s.Routing.State != "INITIALIZING" {
 						all = append(all, newCounters(index, shard, s))
 					}
@@ -130,7 +140,10 @@ func (c *Client) primaryStats(ctx context.Context, operation string, indices, me
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b ShardCounters) int { return compareShards(a.Index, b.Index, a.Shard, b.Shard, true, true) })
+	slices.SortFunc(all, func(a, b ShardCounters) int {
+		return compareShards(a.Index, b.Index, a.Shard, b.Shard, true,
+			true)
+	})
 	if absent := absentPrimaries(settings, all); absent != "" {
 		return nil, c.fail(call{operation: operation, subject: list(indices)}, Unavailable, "no answer from "+absent)
 	}
@@ -138,10 +151,12 @@ func (c *Client) primaryStats(ctx context.Context, operation string, indices, me
 }
 
 func newCounters(index string, shard int, s shardStats) ShardCounters {
-	return ShardCounters{Index: index, Shard: shard, Node: s.Routing.Node,
+	return ShardCounters{
+		Index: index, Shard: shard, Node: s.Routing.Node,
 		IndexTotal: s.Indexing.IndexTotal, DeleteTotal: s.Indexing.DeleteTotal,
 		IndexCurrent: s.Indexing.IndexCurrent, DeleteCurrent: s.Indexing.DeleteCurrent,
-		Docs: s.Docs.Count, DocsDeleted: s.Docs.Deleted, TranslogOperations: s.Translog.Operations, SeqNo: s.SeqNo}
+		Docs: s.Docs.Count, DocsDeleted: s.Docs.Deleted, TranslogOperations: s.Translog.Operations, SeqNo: s.SeqNo,
+	}
 }
 
 // absentPrimaries names the primaries that an index has by its settings, but that gave no counters.
@@ -167,8 +182,8 @@ func absentPrimaries(settings map[string]map[string]string, found []ShardCounter
 	return list(absent)
 }
 
-// Count gives the number of documents that searches find, without nested ones. Refresh first. [Unavailable] if a shard didn't
-// answer.
+// Count gives the number of documents that searches find, without nested ones. Refresh first.
+// [Unavailable] if a shard didn't answer.
 func (c *Client) Count(ctx context.Context, index string) (int64, error) {
 	if err := c.named("count documents", []string{index}); err != nil {
 		return 0, err

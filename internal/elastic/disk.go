@@ -13,14 +13,15 @@ import (
 type Disk struct {
 	Known bool // false if the service hides the room
 	Nodes int  // data nodes that gave figures
-	// Least are the figures of the node with the least room, Sum those of all nodes together. Available is what
-	// Elasticsearch can use. Free includes what the system reserves; it equals Available if only that is known.
+	// Least are the figures of the node with the least room, Sum those of all nodes together.
+	// Available is what Elasticsearch can use. Free includes what the system reserves; it equals
+	// Available if only that is known.
 	LeastAvailable, LeastFree         int64
 	SumAvailable, SumFree, SumInTotal int64
 }
 
-// DiskFree gives the room on the data nodes. Amazon redacts node statistics, so then _cat/allocation is asked. If that gives
-// nothing either, Known is false and there is no error.
+// DiskFree gives the room on the data nodes. Amazon redacts node statistics, so then
+// _cat/allocation is asked. If that gives nothing either, Known is false and there is no error.
 func (c *Client) DiskFree(ctx context.Context) (Disk, error) {
 	disk, err := c.diskOfNodes(ctx)
 	if err != nil && !hidden(err) || disk.Known {
@@ -68,7 +69,8 @@ func (c *Client) diskOfNodes(ctx context.Context) (Disk, error) {
 			} `json:"fs"`
 		} `json:"nodes"`
 	}
-	if err := c.do(ctx, call{operation: "read disk room"}, esapi.NodesStatsRequest{Metric: []string{"fs"}}, &answer); err != nil {
+	if err := c.do(ctx, call{operation: "read disk room"}, esapi.NodesStatsRequest{Metric: []string{"fs"}},
+		&answer); err != nil {
 		return Disk{}, err
 	}
 	var disk Disk
@@ -80,7 +82,8 @@ func (c *Client) diskOfNodes(ctx context.Context) (Disk, error) {
 	return disk, nil
 }
 
-// holdsData reports whether a node holds data: by the role "data", or from 7.10 on by a tier such as "data_hot".
+// holdsData reports whether a node holds data: by the role "data", or from 7.10 on by a tier such
+// as "data_hot".
 func holdsData(roles []string) bool {
 	for _, role := range roles {
 		if len(role) >= 4 && role[:4] == "data" {
@@ -95,8 +98,10 @@ func (c *Client) diskOfAllocation(ctx context.Context) (Disk, error) {
 		Available string `json:"disk.avail"` // null for the row of unassigned shards
 		Total     string `json:"disk.total"`
 	}
-	request := esapi.CatAllocationRequest{Format: "json", Bytes: "b", H: []string{"disk.avail", "disk.total"},
-		Header: http.Header{"Accept": {"application/json"}}}
+	request := esapi.CatAllocationRequest{
+		Format: "json", Bytes: "b", H: []string{"disk.avail", "disk.total"},
+		Header: http.Header{"Accept": {"application/json"}},
+	}
 	if err := c.do(ctx, call{operation: "read disk room"}, request, &rows); err != nil {
 		return Disk{}, err
 	}

@@ -13,37 +13,44 @@ type Kind int
 const (
 	// None is the kind of nil: the call succeeded.
 	None Kind = iota
-	// Unclassified is the kind of errors that didn't come from this package, and of a cancelled context.
+	// Unclassified is the kind of errors that didn't come from this package, and of a cancelled
+	// context.
 	Unclassified
-	// Unavailable: the cluster can't answer now, or its answer was incomplete. The call changed nothing, or to repeat it is
-	// harmless. Remedy: repeat with back-off.
+	// Unavailable: the cluster can't answer now, or its answer was incomplete. The call changed
+	// nothing, or to repeat it is harmless. Remedy: repeat with back-off.
 	Unavailable
-	// OutcomeUnknown: a call that must not be repeated blindly (create snapshot, restore, delete snapshot) was sent, but
-	// its answer was lost. Remedy: check whether it took effect, then adopt the result or repeat.
+	// OutcomeUnknown: a call that must not be repeated blindly (create snapshot, restore, delete
+	// snapshot) was sent, but its answer was lost. Remedy: check whether it took effect, then adopt
+	// the result or repeat.
 	OutcomeUnknown
-	// SlotTaken: another snapshot or restore holds the cluster's only slot, or uses the indices or the repository. Remedy:
-	// wait and repeat, for as long as a snapshot may last (Amazon takes one every hour).
+	// SlotTaken: another snapshot or restore holds the cluster's only slot, or uses the indices or
+	// the repository. Remedy: wait and repeat, for as long as a snapshot may last (Amazon takes one
+	// every hour).
 	SlotTaken
-	// Unauthorized: the credentials are missing, wrong or expired, or may not make this call. Remedy: a person corrects the
-	// credentials, the IAM policy or the role mapping.
+	// Unauthorized: the credentials are missing, wrong or expired, or may not make this call.
+	// Remedy: a person corrects the credentials, the IAM policy or the role mapping.
 	Unauthorized
 	// NotSupported: the service or version doesn't have this call. Remedy: use another way.
 	NotSupported
-	// Missing: there is no such index, snapshot, repository or document. Remedy: correct the name. Directly after a snapshot
-	// was published, the reading cluster may not see it yet: repeat.
+	// Missing: there is no such index, snapshot, repository or document. Remedy: correct the name.
+	// Directly after a snapshot was published, the reading cluster may not see it yet: repeat.
 	Missing
-	// AlreadyExists: the name is taken. Remedy: after an unknown outcome it is our own: compare it and adopt it.
+	// AlreadyExists: the name is taken. Remedy: after an unknown outcome it is our own: compare it
+	// and adopt it.
 	AlreadyExists
-	// Blocked: a block on the index or cluster forbids the call. Remedy: remove the block if it is ours.
+	// Blocked: a block on the index or cluster forbids the call. Remedy: remove the block if it is
+	// ours.
 	Blocked
-	// Invalid: the cluster refuses the request as such. Remedy: correct the plan; if the plan is right, it is a defect.
+	// Invalid: the cluster refuses the request as such. Remedy: correct the plan; if the plan is
+	// right, it is a defect.
 	Invalid
-	// Rejected: the cluster tried and failed for good: it can't access the repository, or can't restore the snapshot.
-	// Remedy: read the causes and correct bucket, permission, version or index. A repeat alone fails again.
+	// Rejected: the cluster tried and failed for good: it can't access the repository, or can't
+	// restore the snapshot. Remedy: read the causes and correct bucket, permission, version or
+	// index. A repeat alone fails again.
 	Rejected
-	// Internal: anything else, such as a server error of unknown meaning, an answer that can't be read, or a failure of the
-	// object store behind a repository. The change may have been made. Remedy: check that, repeat a few times, then show it
-	// to a person.
+	// Internal: anything else, such as a server error of unknown meaning, an answer that can't be
+	// read, or a failure of the object store behind a repository. The change may have been made.
+	// Remedy: check that, repeat a few times, then show it to a person.
 	Internal
 )
 
@@ -106,7 +113,8 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap gives the context error behind a timeout (errors.Is(err, context.DeadlineExceeded)), else nil or the network error.
+// Unwrap gives the context error behind a timeout (errors.Is(err, context.DeadlineExceeded)), else
+// nil or the network error.
 func (e *Error) Unwrap() error { return e.err }
 
 // KindOf is the kind of the first *Error in err's chain; [None] for nil, else [Unclassified].

@@ -44,7 +44,8 @@ func ok(body string) answer { return answer{200, body} }
 func newFake(t *testing.T, version string, answers map[string]answer) (*fakeCluster, *elastic.Client) {
 	t.Helper()
 	fake := &fakeCluster{answers: answers}
-	fake.answers["GET /"] = ok(`{"name":"n","cluster_name":"c","cluster_uuid":"u","version":{"number":"` + version + `"},"tagline":"You Know, for Search"}`)
+	fake.answers["GET /"] = ok(`{"name":"n","cluster_name":"c","cluster_uuid":"u","version":{"number":"` + version +
+		`"},"tagline":"You Know, for Search"}`)
 	fake.Server = httptest.NewServer(fake)
 	t.Cleanup(fake.Close)
 	client, err := elastic.New(elastic.Config{Endpoint: fake.URL})
@@ -68,7 +69,8 @@ func (f *fakeCluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	f.mu.Unlock()
 	if !known {
-		found = answer{400, `{"error":{"type":"illegal_argument_exception","reason":"the fake has no answer to ` + line + `"},"status":400}`}
+		found = answer{400, `{"error":{"type":"illegal_argument_exception","reason":"the fake has no answer to ` +
+			line + `"},"status":400}`}
 	}
 	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
 	w.WriteHeader(found.status)

@@ -8,7 +8,8 @@ import (
 
 // Health is the state of the cluster or of some indices.
 type Health struct {
-	Status             string // green, yellow (a replica is missing), red (a primary is missing, normal during a restore)
+	// green, yellow (a replica is missing), red (a primary is missing, normal during a restore)
+	Status             string
 	ActiveShards       int
 	RelocatingShards   int
 	InitializingShards int
@@ -17,7 +18,8 @@ type Health struct {
 	Indices            map[string]string // status of each index named; an index that doesn't exist isn't in it
 }
 
-// Health gives the health of the indices named, or of the complete cluster for none. It doesn't wait.
+// Health gives the health of the indices named, or of the complete cluster for none. It doesn't
+// wait.
 func (c *Client) Health(ctx context.Context, indices []string) (Health, error) {
 	if len(indices) > 0 {
 		if err := c.named("read health", indices); err != nil {

@@ -22,16 +22,18 @@ type Index struct {
 	RefreshInterval string
 	Blocks          map[string]string // the index.blocks.* settings, flat names
 	Settings        map[string]string // all settings, flat names
-	// PrimaryDocs counts Lucene documents, nested ones included. PrimaryBytes is the size of all assigned primaries in
-	// bytes. Both are 0 for a closed index.
+	// PrimaryDocs counts Lucene documents, nested ones included. PrimaryBytes is the size of all
+	// assigned primaries in bytes. Both are 0 for a closed index.
 	PrimaryDocs, PrimaryBytes int64
-	// PrimaryWrites counts the index and delete operations on the primaries since each was last opened; 0 for a closed index.
+	// PrimaryWrites counts the index and delete operations on the primaries since each was last
+	// opened; 0 for a closed index.
 	PrimaryWrites int64
 }
 
-// Indices gives the open and closed indices that match, sorted by name. A pattern is a name, an alias, a wildcard expression,
-// or several of these separated by commas. No pattern means all indices. A wildcard without a match gives nothing. [Missing]
-// if there is no index of a name; the error names it.
+// Indices gives the open and closed indices that match, sorted by name. A pattern is a name, an
+// alias, a wildcard expression, or several of these separated by commas. No pattern means all
+// indices. A wildcard without a match gives nothing. [Missing] if there is no index of a name; the
+// error names it.
 func (c *Client) Indices(ctx context.Context, patterns ...string) ([]Index, error) {
 	patterns = splitPatterns(patterns)
 	settings, err := c.settings(ctx, call{operation: "read indices", subject: list(patterns)}, patterns, "open,closed")
@@ -65,9 +67,12 @@ func (c *Client) Indices(ctx context.Context, patterns ...string) ([]Index, erro
 
 func newIndex(name string, settings map[string]string, open bool) Index {
 	number := func(setting string) int { n, _ := strconv.Atoi(settings[setting]); return n }
-	index := Index{Name: name, UUID: settings["index.uuid"], Open: open, CreatedVersion: number("index.version.created"),
-		Shards: number("index.number_of_shards"), Replicas: number("index.number_of_replicas"),
-		RefreshInterval: settings["index.refresh_interval"], Blocks: map[string]string{}, Settings: settings}
+	index := Index{
+		Name: name, UUID: settings["index.uuid"], Open: open,
+		CreatedVersion: number("index.version.created"),
+		Shards:         number("index.number_of_shards"), Replicas: number("index.number_of_replicas"),
+		RefreshInterval: settings["index.refresh_interval"], Blocks: map[string]string{}, Settings: settings,
+	}
 	for setting, value := range settings {
 		if strings.HasPrefix(setting, "index.blocks.") {
 			index.Blocks[setting] = value
@@ -91,7 +96,8 @@ func splitPatterns(patterns []string) []string {
 	return split
 }
 
-// indexStates gives "open" or "close" for each index. On all versions only the cluster state and _cat tell that.
+// indexStates gives "open" or "close" for each index. On all versions only the cluster state and
+// _cat tell that.
 func (c *Client) indexStates(ctx context.Context, names []string) (map[string]string, error) {
 	states := map[string]string{}
 	for _, batch := range batches(names) {
@@ -153,8 +159,8 @@ func (c *Client) primarySizes(ctx context.Context, open []string) (map[string]in
 
 // Mapping is the mapping of one index.
 type Mapping struct {
-	// Types are the mapping types, sorted. Up to 6.x there may be several, but only in indices created before 6.0. For
-	// 7.x, which shows none, they are ["_doc"]. Empty if nothing is mapped.
+	// Types are the mapping types, sorted. Up to 6.x there may be several, but only in indices
+	// created before 6.0. For 7.x, which shows none, they are ["_doc"]. Empty if nothing is mapped.
 	Types []string
 	// Raw is the value of "mappings": {type: {properties..}} up to 6.x, {properties..} from 7.0 on.
 	Raw json.RawMessage
@@ -200,8 +206,8 @@ func (c *Client) Mappings(ctx context.Context, indices []string) (map[string]Map
 	return mappings, nil
 }
 
-// Aliases gives each index's aliases with their definition (filter, routing, is_write_index). An index without aliases has an
-// empty map.
+// Aliases gives each index's aliases with their definition (filter, routing, is_write_index). An
+// index without aliases has an empty map.
 func (c *Client) Aliases(ctx context.Context, indices []string) (map[string]map[string]json.RawMessage, error) {
 	if err := c.named("read aliases", indices); err != nil {
 		return nil, err
@@ -214,7 +220,8 @@ func (c *Client) Aliases(ctx context.Context, indices []string) (map[string]map[
 		var answer map[string]struct {
 			Aliases map[string]json.RawMessage `json:"aliases"`
 		}
-		err := c.do(ctx, call{operation: "read aliases", subject: list(batch)}, esapi.IndicesGetAliasRequest{Index: segments(batch)}, &answer)
+		err := c.do(ctx, call{operation: "read aliases", subject: list(batch)},
+			esapi.IndicesGetAliasRequest{Index: segments(batch)}, &answer)
 		if err != nil {
 			return nil, err
 		}
@@ -227,8 +234,8 @@ func (c *Client) Aliases(ctx context.Context, indices []string) (map[string]map[
 	return aliases, nil
 }
 
-// CloseIndices closes indices, as a restore over them demands. To repeat it is harmless. [SlotTaken] while a snapshot or restore
-// uses one of them. [NotSupported] by Amazon before 7.4.
+// CloseIndices closes indices, as a restore over them demands. To repeat it is harmless.
+// [SlotTaken] while a snapshot or restore uses one of them. [NotSupported] by Amazon before 7.4.
 func (c *Client) CloseIndices(ctx context.Context, names []string) error {
 	if err := c.named("close indices", names); err != nil {
 		return err
@@ -263,7 +270,8 @@ func (c *Client) OpenIndices(ctx context.Context, names []string) error {
 		return err
 	}
 	for _, batch := range batches(names) {
-		err := c.acknowledge(ctx, call{operation: "open indices", subject: list(batch), slow: true}, esapi.IndicesOpenRequest{Index: segments(batch)})
+		err := c.acknowledge(ctx, call{operation: "open indices", subject: list(batch), slow: true},
+			esapi.IndicesOpenRequest{Index: segments(batch)})
 		if err != nil {
 			return err
 		}
@@ -271,8 +279,8 @@ func (c *Client) OpenIndices(ctx context.Context, names []string) error {
 	return nil
 }
 
-// DeleteIndices deletes indices with all their data. An index that doesn't exist counts as deleted. [SlotTaken] while a snapshot
-// uses one of them.
+// DeleteIndices deletes indices with all their data. An index that doesn't exist counts as deleted.
+// [SlotTaken] while a snapshot uses one of them.
 func (c *Client) DeleteIndices(ctx context.Context, names []string) error {
 	if err := c.named("delete indices", names); err != nil {
 		return err

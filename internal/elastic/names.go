@@ -13,7 +13,8 @@ var segmentEscaper = strings.NewReplacer(
 	"+", "%2B", // Elasticsearch 5.x takes a plus sign for a space, in paths too
 )
 
-// segment escapes one part of a path, which esapi doesn't do: date math names, slashes, percent and plus signs.
+// segment escapes one part of a path, which esapi doesn't do: date math names, slashes, percent and
+// plus signs.
 func segment(name string) string { return segmentEscaper.Replace(url.PathEscape(name)) }
 
 func segments(names []string) []string {
@@ -24,8 +25,8 @@ func segments(names []string) []string {
 	return escaped
 }
 
-// longestPath is in bytes. It keeps the request line below Elasticsearch's http.max_initial_line_length (4 KiB), with room for
-// parameters.
+// longestPath is in bytes. It keeps the request line below Elasticsearch's
+// http.max_initial_line_length (4 KiB), with room for parameters.
 const longestPath = 3000
 
 // batches splits names so that each batch fits into one request line.
@@ -50,7 +51,8 @@ func concrete(names []string) error {
 		return fmt.Errorf("no index is named, and an empty list would mean all indices")
 	}
 	for _, name := range names {
-		if name == "" || name == "_all" || strings.ContainsAny(name, "*?,\"\\/ |>") && !dateMath(name) || strings.HasPrefix(name, "-") || strings.HasPrefix(name, "+") {
+		if name == "" || name == "_all" || strings.ContainsAny(name, "*?,\"\\/ |>") && !dateMath(name) ||
+			strings.HasPrefix(name, "-") || strings.HasPrefix(name, "+") {
 			return fmt.Errorf("%q isn't the name of one index", name)
 		}
 	}

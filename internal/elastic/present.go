@@ -7,8 +7,9 @@ import (
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 )
 
-// Present finds which of the names are indices, open or closed, and which are aliases. Other names are absent, which is no
-// error. It reads no sizes, and takes few requests even if many names are absent.
+// Present finds which of the names are indices, open or closed, and which are aliases. Other names
+// are absent, which is no error. It reads no sizes, and takes few requests even if many names are
+// absent.
 func (c *Client) Present(ctx context.Context, names []string) (indices map[string]Index, aliases []string, err error) {
 	if err := c.named("look for indices", names); err != nil {
 		return nil, nil, err
@@ -20,7 +21,8 @@ func (c *Client) Present(ctx context.Context, names []string) (indices map[strin
 			Settings flatSettings `json:"settings"`
 		}
 		err := c.do(ctx, call{operation: "look for indices", subject: list(batch)}, esapi.IndicesGetSettingsRequest{
-			Index: segments(batch), FlatSettings: ptr(true), ExpandWildcards: "open,closed", IgnoreUnavailable: ptr(true),
+			Index: segments(batch), FlatSettings: ptr(true), ExpandWildcards: "open,closed",
+			IgnoreUnavailable: ptr(true),
 		}, &answer)
 		if err != nil {
 			return nil, nil, err
@@ -56,8 +58,11 @@ func (c *Client) Present(ctx context.Context, names []string) (indices map[strin
 	return indices, aliases, nil
 }
 
-// aliasesAmong finds which of the names that are not indices are aliases of the indices in the answer.
-func (c *Client) aliasesAmong(ctx context.Context, names []string, indices map[string]Index, answered []string) ([]string, error) {
+// aliasesAmong finds which of the names that are not indices are aliases of the indices in the
+// answer.
+func (c *Client) aliasesAmong(ctx context.Context, names []string, indices map[string]Index,
+	answered []string,
+) ([]string, error) {
 	unknown := slices.DeleteFunc(slices.Clone(names), func(name string) bool { _, ok := indices[name]; return ok })
 	if len(unknown) == 0 {
 		return nil, nil

@@ -10,10 +10,13 @@ import (
 
 func TestPresentTellsIndicesAliasesAndAbsentNamesApart(t *testing.T) {
 	fake, client := newFake(t, "5.5.3", map[string]answer{
-		"GET /a,b,films,more,gone,lost/_settings": ok(`{"a":{"settings":{"index.uuid":"u1","index.blocks.write":"true"}},"b":{"settings":{"index.uuid":"u2"}},` +
-			`"other":{"settings":{"index.uuid":"u3"}},"lost":{"settings":{"index.uuid":"u4"}}}`),
-		"GET /a,b,lost,other/_alias":                  ok(`{"a":{"aliases":{"more":{}}},"b":{"aliases":{}},"other":{"aliases":{"films":{},"unasked":{}}}}`),
-		"GET /_cluster/state/metadata/a,b,lost,other": ok(`{"metadata":{"indices":{"a":{"state":"open"},"b":{"state":"close"},"other":{"state":"open"}}}}`),
+		"GET /a,b,films,more,gone,lost/_settings": ok(
+			`{"a":{"settings":{"index.uuid":"u1","index.blocks.write":"true"}},"b":{"settings":{"index.uuid":"u2"}},` +
+				`"other":{"settings":{"index.uuid":"u3"}},"lost":{"settings":{"index.uuid":"u4"}}}`),
+		"GET /a,b,lost,other/_alias": ok(
+			`{"a":{"aliases":{"more":{}}},"b":{"aliases":{}},"other":{"aliases":{"films":{},"unasked":{}}}}`),
+		"GET /_cluster/state/metadata/a,b,lost,other": ok(
+			`{"metadata":{"indices":{"a":{"state":"open"},"b":{"state":"close"},"other":{"state":"open"}}}}`),
 	})
 	indices, aliases, err := client.Present(t.Context(), []string{"a", "b", "films", "more", "gone", "lost"})
 	require.NoError(t, err)

@@ -8,13 +8,14 @@ import (
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 )
 
-// ProbeWrite reports whether writes to an index are blocked, and writes nothing itself. It updates a document that doesn't
-// exist, without an upsert. Elasticsearch checks the write block first (403 cluster_block_exception). Only without a block does
-// it look for the document (404 document_missing_exception). Nothing is indexed, no mapping changes and no counter moves.
+// ProbeWrite reports whether writes to an index are blocked, and writes nothing itself. It updates
+// a document that doesn't exist, without an upsert. Elasticsearch checks the write block first (403
+// cluster_block_exception). Only without a block does it look for the document (404
+// document_missing_exception). Nothing is indexed, no mapping changes and no counter moves.
 //
-// docType is one of the index's mapping types; empty means the first that the index has. 7.x needs none. [Missing] if there is
-// no such index: that is checked first, since an update would create the index. A closed index is [Invalid] or counts as
-// blocked, depending on the version.
+// docType is one of the index's mapping types; empty means the first that the index has. 7.x needs
+// none. [Missing] if there is no such index: that is checked first, since an update would create
+// the index. A closed index is [Invalid] or counts as blocked, depending on the version.
 func (c *Client) ProbeWrite(ctx context.Context, index, docType string) (blocked bool, err error) {
 	what := call{operation: "probe writing", subject: index}
 	version, err := c.Version(ctx)
@@ -35,9 +36,11 @@ func (c *Client) ProbeWrite(ctx context.Context, index, docType string) (blocked
 		docType = "doc" // nothing is mapped yet, so any name works
 	}
 	id := "snapferry-probe-" + rand.Text()
-	err = c.do(ctx, what, esapi.UpdateRequest{Index: segment(index), DocumentType: segment(docType), DocumentID: id,
+	err = c.do(ctx, what, esapi.UpdateRequest{
+		Index: segment(index), DocumentType: segment(docType), DocumentID: id,
 		Routing: id, // else an index that demands routing refuses with 400
-		Body:    body(map[string]any{"doc": map[string]any{}})}, nil)
+		Body:    body(map[string]any{"doc": map[string]any{}}),
+	}, nil)
 	switch KindOf(err) {
 	case Blocked:
 		return true, nil

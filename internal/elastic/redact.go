@@ -13,9 +13,11 @@ const redacted = "[redacted]"
 var secretSetting = regexp.MustCompile(`(?i)secret|access_?key|token|password|passphrase|credential`)
 
 // secretPair finds such settings in texts that quote them, as JSON or as Java's toString.
-var secretPair = regexp.MustCompile(`(?i)("?[\w.]*(?:secret|access_?key|token|password|passphrase)[\w.]*"?\s*[:=]\s*)("[^"]*"|[^\s,;}\]"]+)`)
+var secretPair = regexp.MustCompile(
+	`(?i)("?[\w.]*(?:secret|access_?key|token|password|passphrase)[\w.]*"?\s*[:=]\s*)("[^"]*"|[^\s,;}\]"]+)`)
 
-// redactor removes from texts known secrets and whatever looks like a secret. All calls of a client share it.
+// redactor removes from texts known secrets and whatever looks like a secret. All calls of a client
+// share it.
 type redactor struct {
 	mu      sync.RWMutex
 	secrets []string // longest first, so that a secret within another leaves no rest

@@ -8,17 +8,21 @@ import (
 
 // Refresh makes all writes so far visible to searches and counts.
 func (c *Client) Refresh(ctx context.Context, indices []string) error {
-	return c.broadcast(ctx, "refresh", indices, func(batch []string) esapi.Request { return esapi.IndicesRefreshRequest{Index: batch} })
+	return c.broadcast(ctx, "refresh", indices,
+		func(batch []string) esapi.Request { return esapi.IndicesRefreshRequest{Index: batch} })
 }
 
-// Flush commits all writes to disk. A snapshot does so, too; a flush before makes the snapshot start faster.
+// Flush commits all writes to disk. A snapshot does so, too; a flush before makes the snapshot
+// start faster.
 func (c *Client) Flush(ctx context.Context, indices []string) error {
 	return c.broadcast(ctx, "flush", indices, func(batch []string) esapi.Request {
 		return esapi.IndicesFlushRequest{Index: batch, WaitIfOngoing: ptr(true)}
 	})
 }
 
-func (c *Client) broadcast(ctx context.Context, operation string, indices []string, request func([]string) esapi.Request) error {
+func (c *Client) broadcast(ctx context.Context, operation string, indices []string,
+	request func([]string) esapi.Request,
+) error {
 	if err := c.named(operation, indices); err != nil {
 		return err
 	}

@@ -14,21 +14,25 @@ type Repository struct {
 	Settings map[string]any // e.g. bucket, base_path, role_arn, readonly
 }
 
-// PutRepository registers a repository, or changes its registration, and has the cluster verify it. With the same settings it
-// changes nothing. A read-only repository is hardly verified (5.x: not at all), so list its snapshots afterwards. Secrets
-// among the settings are redacted from all later errors.
+// PutRepository registers a repository, or changes its registration, and has the cluster verify it.
+// With the same settings it changes nothing. A read-only repository is hardly verified (5.x: not at
+// all), so list its snapshots afterwards. Secrets among the settings are redacted from all later
+// errors.
 //
-// [Rejected] with causes for a bucket, path or key that can't be used. [SlotTaken] while a snapshot or restore uses the
-// repository. [Unauthorized] if Amazon doesn't let the caller pass the role.
+// [Rejected] with causes for a bucket, path or key that can't be used. [SlotTaken] while a snapshot
+// or restore uses the repository. [Unauthorized] if Amazon doesn't let the caller pass the role.
 func (c *Client) PutRepository(ctx context.Context, name string, repository Repository) error {
-	return c.putRepository(ctx, call{operation: "register repository", subject: name, slow: true}, name, repository, nil)
+	return c.putRepository(ctx, call{operation: "register repository", subject: name, slow: true}, name, repository,
+		nil)
 }
 
-// ChangeRepository is PutRepository without the verification, which writes to the store from every node. It is for settings that
-// don't affect access to the store, such as limits. It replaces the complete registration, so give all settings. To repeat it is
-// harmless. [SlotTaken] while a snapshot or restore uses the repository.
+// ChangeRepository is PutRepository without the verification, which writes to the store from every
+// node. It is for settings that don't affect access to the store, such as limits. It replaces the
+// complete registration, so give all settings. To repeat it is harmless. [SlotTaken] while a
+// snapshot or restore uses the repository.
 func (c *Client) ChangeRepository(ctx context.Context, name string, repository Repository) error {
-	return c.putRepository(ctx, call{operation: "change repository", subject: name, slow: true}, name, repository, ptr(false))
+	return c.putRepository(ctx, call{operation: "change repository", subject: name, slow: true}, name, repository,
+		ptr(false))
 }
 
 func (c *Client) putRepository(ctx context.Context, what call, name string, repository Repository, verify *bool) error {
@@ -44,16 +48,20 @@ func (c *Client) putRepository(ctx context.Context, what call, name string, repo
 		Type     string         `json:"type"`
 		Settings map[string]any `json:"settings"`
 	}{repository.Type, settings}
-	return c.acknowledge(ctx, what, esapi.SnapshotCreateRepositoryRequest{Repository: segment(name), Body: body(request), Verify: verify})
+	return c.acknowledge(ctx, what, esapi.SnapshotCreateRepositoryRequest{
+		Repository: segment(name),
+		Body:       body(request), Verify: verify,
+	})
 }
 
-// Repositories gives the types of the registered repositories by name, the vendor's own included. It doesn't read their
-// settings, which on 5.x hold secrets in clear text.
+// Repositories gives the types of the registered repositories by name, the vendor's own included.
+// It doesn't read their settings, which on 5.x hold secrets in clear text.
 func (c *Client) Repositories(ctx context.Context) (map[string]string, error) {
 	var answer map[string]struct {
 		Type string `json:"type"`
 	}
-	err := c.do(ctx, call{operation: "list repositories"}, esapi.SnapshotGetRepositoryRequest{FilterPath: []string{"*.type"}}, &answer)
+	err := c.do(ctx, call{operation: "list repositories"},
+		esapi.SnapshotGetRepositoryRequest{FilterPath: []string{"*.type"}}, &answer)
 	if err != nil {
 		return nil, err
 	}
@@ -64,8 +72,8 @@ func (c *Client) Repositories(ctx context.Context) (map[string]string, error) {
 	return types, nil
 }
 
-// GetRepository reads a registration. It replaces the values of secret settings, which the OSS plugin 5.5.3 returns in clear
-// text. [Missing] if there is none.
+// GetRepository reads a registration. It replaces the values of secret settings, which the OSS
+// plugin 5.5.3 returns in clear text. [Missing] if there is none.
 func (c *Client) GetRepository(ctx context.Context, name string) (Repository, error) {
 	what := call{operation: "read repository", subject: name}
 	if err := oneName("repository", name); err != nil {
@@ -75,7 +83,8 @@ func (c *Client) GetRepository(ctx context.Context, name string) (Repository, er
 		Type     string         `json:"type"`
 		Settings map[string]any `json:"settings"`
 	}
-	if err := c.do(ctx, what, esapi.SnapshotGetRepositoryRequest{Repository: []string{segment(name)}}, &answer); err != nil {
+	if err := c.do(ctx, what, esapi.SnapshotGetRepositoryRequest{Repository: []string{segment(name)}},
+		&answer); err != nil {
 		return Repository{}, err
 	}
 	found, ok := answer[name]
@@ -98,7 +107,8 @@ func hide(settings map[string]any) {
 	}
 }
 
-// Hidden names, sorted, the settings of which [Client.GetRepository] has replaced the value or a part of it.
+// Hidden names, sorted, the settings of which [Client.GetRepository] has replaced the value or a
+// part of it.
 func (r Repository) Hidden() []string {
 	var names []string
 	for name, value := range r.Settings {
@@ -123,8 +133,8 @@ func hides(value any) bool {
 	return false
 }
 
-// DeleteRepository removes a registration, never its objects. A repository that doesn't exist counts as removed. [SlotTaken]
-// while a snapshot or restore uses it.
+// DeleteRepository removes a registration, never its objects. A repository that doesn't exist
+// counts as removed. [SlotTaken] while a snapshot or restore uses it.
 func (c *Client) DeleteRepository(ctx context.Context, name string) error {
 	what := call{operation: "unregister repository", subject: name}
 	if err := oneName("repository", name); err != nil {

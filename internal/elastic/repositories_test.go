@@ -12,22 +12,36 @@ import (
 
 func TestChangeRepositoryVerifiesNothing(t *testing.T) {
 	fake, client := newFake(t, "5.5.2", map[string]answer{"PUT /_snapshot/mig": ok(`{"acknowledged":true}`)})
-	require.NoError(t, client.ChangeRepository(t.Context(), "mig", elastic.Repository{Type: "s3", Settings: map[string]any{"bucket": "b", "max_snapshot_bytes_per_sec": "4gb"}}))
+	require.NoError(t, client.ChangeRepository(t.Context(), "mig",
+		elastic.Repository{Type: "s3", Settings: map[string]any{"bucket": "b", "max_snapshot_bytes_per_sec": "4gb"}}))
 	require.Equal(t, "PUT /_snapshot/mig?verify=false", fake.last().line)
 	require.Equal(t, `{"type":"s3","settings":{"bucket":"b","max_snapshot_bytes_per_sec":"4gb"}}`, fake.last().body)
-	require.Equal(t, elastic.Invalid, elastic.KindOf(client.ChangeRepository(t.Context(), "_all", elastic.Repository{})))
+	require.Equal(t, elastic.Invalid, elastic.KindOf(client.ChangeRepository(t.Context(), "_all",
+		elastic.Repository{})))
 
-	fake.answers["PUT /_snapshot/mig"] = answer{500, `{"error":{"type":"illegal_state_exception","reason":"trying to modify or unregister repository that is currently used "},"status":500}`}
-	require.Equal(t, elastic.SlotTaken, elastic.KindOf(client.ChangeRepository(t.Context(), "mig", elastic.Repository{Type: "s3"})))
+	fake.answers["PUT /_snapshot/mig"] = answer{
+		500,
+		`{"error":{"type":"illegal_state_exception","reason":"trying to modify or unregister repository that is currently used "},"status":500}`,
+	}
+	require.Equal(t, elastic.SlotTaken, elastic.KindOf(client.ChangeRepository(t.Context(), "mig",
+		elastic.Repository{Type: "s3"})))
 
-	fake.answers["PUT /_snapshot/mig"] = answer{500, `{"error":{"type":"repository_exception","reason":"[mig] no access with planted-secret"},"status":500}`}
-	err := client.ChangeRepository(t.Context(), "mig", elastic.Repository{Type: "oss", Settings: map[string]any{"secret_access_key": "planted-secret"}})
+	fake.answers["PUT /_snapshot/mig"] = answer{
+		500,
+		`{"error":{"type":"repository_exception","reason":"[mig] no access with planted-secret"},"status":500}`,
+	}
+	err := client.ChangeRepository(t.Context(), "mig", elastic.Repository{
+		Type:     "oss",
+		Settings: map[string]any{"secret_access_key": "planted-secret"},
+	})
 	require.ErrorContains(t, err, "no access")
 	require.NotContains(t, err.Error(), "planted-secret")
 }
 
 func TestRepositoriesAreListedWithoutTheirSettings(t *testing.T) {
-	fake, client := newFake(t, "5.5.2", map[string]answer{"GET /_snapshot": ok(`{"cs-automated":{"type":"s3"},"mig":{"type":"s3"}}`)})
+	fake,
+		client := newFake(t, "5.5.2",
+		map[string]answer{"GET /_snapshot": ok(`{"cs-automated":{"type":"s3"},"mig":{"type":"s3"}}`)})
 	types, err := client.Repositories(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"cs-automated": "s3", "mig": "s3"}, types)
@@ -49,7 +63,10 @@ func TestHiddenSettings(t *testing.T) {
 }
 
 func TestCurrentSnapshotsOfARepository(t *testing.T) {
-	_, client := newFake(t, "5.5.2", map[string]answer{"GET /_snapshot/mig/_current": ok(`{"snapshots":[{"snapshot":"s1","state":"IN_PROGRESS","start_time_in_millis":5}]}`)})
+	_,
+		client := newFake(t, "5.5.2",
+		map[string]answer{"GET /_snapshot/mig/_current": ok(
+			`{"snapshots":[{"snapshot":"s1","state":"IN_PROGRESS","start_time_in_millis":5}]}`)})
 	running, err := client.CurrentSnapshots(t.Context(), "mig")
 	require.NoError(t, err)
 	require.Len(t, running, 1)
@@ -67,16 +84,26 @@ func TestLatestSnapshots(t *testing.T) {
 		}
 		return ok(`{"snapshots":[` + strings.Join(all, ",") + `]}`)
 	}
-	dated := []string{"2026-01-31t04-05-06.b", "2026-01-31t02-05-06.d", "2026-01-31t03-05-06.c", "2026-01-31t05-05-06.a"}
+	dated := []string{
+		"2026-01-31t04-05-06.b", "2026-01-31t02-05-06.d", "2026-01-31t03-05-06.c",
+		"2026-01-31t05-05-06.a",
+	}
 	for name, test := range map[string]struct {
 		version string
 		names   []string
 		lines   []string
 		read    int
 	}{
-		"dated":    {"5.5.2", dated, []string{"GET /_snapshot/r/_all?verbose=false", "GET /_snapshot/r/2026-01-31t04-05-06.b,2026-01-31t05-05-06.a"}, 2},
-		"few":      {"7.10.2", dated[:2], []string{"GET /_snapshot/r/_all?verbose=false", "GET /_snapshot/r/_all"}, 2},
-		"undated":  {"7.10.2", append([]string{"by-hand"}, dated...), []string{"GET /_snapshot/r/_all?verbose=false", "GET /_snapshot/r/_all"}, 5},
+		"dated": {"5.5.2", dated, []string{
+			"GET /_snapshot/r/_all?verbose=false",
+			"GET /_snapshot/r/2026-01-31t04-05-06.b,2026-01-31t05-05-06.a",
+		}, 2},
+		"few": {"7.10.2", dated[:2], []string{"GET /_snapshot/r/_all?verbose=false", "GET /_snapshot/r/_all"}, 2},
+		"undated": {
+			"7.10.2", append([]string{"by-hand"}, dated...),
+			[]string{"GET /_snapshot/r/_all?verbose=false", "GET /_snapshot/r/_all"},
+			5,
+		},
 		"too old":  {"5.4.3", dated, []string{"GET /_snapshot/r/_all"}, 4},
 		"none yet": {"6.8.23", nil, []string{"GET /_snapshot/r/_all?verbose=false", "GET /_snapshot/r/_all"}, 0},
 	} {
@@ -94,7 +121,10 @@ func TestLatestSnapshots(t *testing.T) {
 			}
 		})
 	}
-	_, client := newFake(t, "5.5.2", map[string]answer{"GET /_snapshot/r/_all": {404, `{"error":{"type":"repository_missing_exception","reason":"[r] missing"},"status":404}`}})
+	_, client := newFake(t, "5.5.2", map[string]answer{"GET /_snapshot/r/_all": {
+		404,
+		`{"error":{"type":"repository_missing_exception","reason":"[r] missing"},"status":404}`,
+	}})
 	_, err := client.LatestSnapshots(t.Context(), "r", 2)
 	require.Equal(t, elastic.Missing, elastic.KindOf(err))
 	_, err = client.LatestSnapshots(t.Context(), "_all", 2)

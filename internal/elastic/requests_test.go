@@ -12,7 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestRequestsAsTheyTravel fixes what each call sends; 5.x refuses any parameter that it doesn't know.
+// TestRequestsAsTheyTravel fixes what each call sends; 5.x refuses any parameter that it doesn't
+// know.
 func TestRequestsAsTheyTravel(t *testing.T) {
 	ctx := context.Background()
 	for name, c := range map[string]struct {
@@ -22,61 +23,140 @@ func TestRequestsAsTheyTravel(t *testing.T) {
 		line    string
 		body    string
 	}{
-		"create snapshot": {"5.5.2", func(c *elastic.Client) error {
-			return c.CreateSnapshot(ctx, "mig", "run1-r0003-a1", []string{"a", "b"})
-		}, `{"accepted":true}`,
+		"create snapshot": {
+			"5.5.2", func(c *elastic.Client) error {
+				return c.CreateSnapshot(ctx, "mig", "run1-r0003-a1", []string{"a", "b"})
+			}, `{"accepted":true}`,
 			"PUT /_snapshot/mig/run1-r0003-a1?wait_for_completion=false",
-			`{"indices":"a,b","ignore_unavailable":false,"include_global_state":false,"partial":false}`},
-		"restore": {"5.5.3", func(c *elastic.Client) error {
-			return c.Restore(ctx, "oss_ro", "s1", elastic.RestoreOptions{Indices: []string{"a", "b"}, IncludeAliases: true,
-				IndexSettings:       map[string]any{"index.number_of_replicas": 0, "index.blocks.write": true},
-				IgnoreIndexSettings: []string{"index.blocks.*", "index.routing.allocation.*"}})
-		}, `{"accepted":true}`,
+			`{"indices":"a,b","ignore_unavailable":false,"include_global_state":false,"partial":false}`,
+		},
+		"restore": {
+			"5.5.3", func(c *elastic.Client) error {
+				return c.Restore(ctx, "oss_ro", "s1", elastic.RestoreOptions{
+					Indices:             []string{"a", "b"},
+					IncludeAliases:      true,
+					IndexSettings:       map[string]any{"index.number_of_replicas": 0, "index.blocks.write": true},
+					IgnoreIndexSettings: []string{"index.blocks.*", "index.routing.allocation.*"},
+				})
+			}, `{"accepted":true}`,
 			"POST /_snapshot/oss_ro/s1/_restore?wait_for_completion=false",
 			`{"indices":"a,b","ignore_unavailable":false,"include_global_state":false,"include_aliases":true,"partial":false,` +
-				`"index_settings":{"index.blocks.write":true,"index.number_of_replicas":0},"ignore_index_settings":["index.blocks.*","index.routing.allocation.*"]}`},
-		"restore under other names": {"5.5.3", func(c *elastic.Client) error {
-			return c.Restore(ctx, "r", "s", elastic.RestoreOptions{Indices: []string{"a"}, RenamePattern: "(.+)", RenameReplacement: "new-$1"})
-		}, `{"accepted":true}`,
+				`"index_settings":{"index.blocks.write":true,"index.number_of_replicas":0},"ignore_index_settings":["index.blocks.*","index.routing.allocation.*"]}`,
+		},
+		"restore under other names": {
+			"5.5.3", func(c *elastic.Client) error {
+				return c.Restore(ctx, "r", "s", elastic.RestoreOptions{
+					Indices: []string{"a"}, RenamePattern: "(.+)",
+					RenameReplacement: "new-$1",
+				})
+			}, `{"accepted":true}`,
 			"POST /_snapshot/r/s/_restore?wait_for_completion=false",
-			`{"indices":"a","ignore_unavailable":false,"include_global_state":false,"include_aliases":false,"partial":false,"rename_pattern":"(.+)","rename_replacement":"new-$1"}`},
-		"restore with nothing to do": {"5.5.3", func(c *elastic.Client) error {
-			return c.Restore(ctx, "r", "s", elastic.RestoreOptions{Indices: []string{"a"}})
-		}, `{"snapshot":{"snapshot":"s","indices":[],"shards":{"total":0,"failed":0,"successful":0}}}`,
+			`{"indices":"a","ignore_unavailable":false,"include_global_state":false,"include_aliases":false,"partial":false,"rename_pattern":"(.+)","rename_replacement":"new-$1"}`,
+		},
+		"restore with nothing to do": {
+			"5.5.3", func(c *elastic.Client) error {
+				return c.Restore(ctx, "r", "s", elastic.RestoreOptions{Indices: []string{"a"}})
+			}, `{"snapshot":{"snapshot":"s","indices":[],"shards":{"total":0,"failed":0,"successful":0}}}`,
 			"POST /_snapshot/r/s/_restore?wait_for_completion=false",
-			`{"indices":"a","ignore_unavailable":false,"include_global_state":false,"include_aliases":false,"partial":false}`},
-		"register": {"5.5.2", func(c *elastic.Client) error {
-			return c.PutRepository(ctx, "mig", elastic.Repository{Type: "s3", Settings: map[string]any{"bucket": "b", "base_path": "mig/run1", "compress": true}})
-		}, `{"acknowledged":true}`, "PUT /_snapshot/mig", `{"type":"s3","settings":{"base_path":"mig/run1","bucket":"b","compress":true}}`},
-		"unregister":      {"5.5.2", func(c *elastic.Client) error { return c.DeleteRepository(ctx, "mig") }, `{"acknowledged":true}`, "DELETE /_snapshot/mig", ""},
-		"delete snapshot": {"5.5.2", func(c *elastic.Client) error { return c.DeleteSnapshot(ctx, "mig", "s1") }, `{"acknowledged":true}`, "DELETE /_snapshot/mig/s1", ""},
-		"close":           {"7.10.2", func(c *elastic.Client) error { return c.CloseIndices(ctx, []string{"a", "b"}) }, `{"acknowledged":true,"shards_acknowledged":true,"indices":{"a":{"closed":true}}}`, "POST /a,b/_close", ""},
-		"open":            {"5.5.3", func(c *elastic.Client) error { return c.OpenIndices(ctx, []string{"a"}) }, `{"acknowledged":true}`, "POST /a/_open", ""},
-		"delete indices":  {"5.5.3", func(c *elastic.Client) error { return c.DeleteIndices(ctx, []string{"a", "b"}) }, `{"acknowledged":true}`, "DELETE /a,b?ignore_unavailable=true", ""},
-		"block, 5.x":      {"5.5.2", func(c *elastic.Client) error { return c.BlockWrites(ctx, []string{"a"}) }, `{"acknowledged":true}`, "PUT /a/_settings", `{"index.blocks.write":true}`},
-		"block, 7.10": {"7.10.2", func(c *elastic.Client) error { return c.BlockWrites(ctx, []string{"a"}) },
-			`{"acknowledged":true,"shards_acknowledged":true,"indices":[{"name":"a","blocked":true}]}`, "PUT /a/_block/write", ""},
-		"block, 7.10 incomplete": {"7.10.2", func(c *elastic.Client) error { return c.BlockWrites(ctx, []string{"a"}) },
-			`{"acknowledged":true,"shards_acknowledged":true,"indices":[{"name":"a","blocked":false}]}`, "PUT /a/_settings", `{"index.blocks.write":true}`},
+			`{"indices":"a","ignore_unavailable":false,"include_global_state":false,"include_aliases":false,"partial":false}`,
+		},
+		"register": {
+			"5.5.2", func(c *elastic.Client) error {
+				return c.PutRepository(ctx, "mig", elastic.Repository{
+					Type:     "s3",
+					Settings: map[string]any{"bucket": "b", "base_path": "mig/run1", "compress": true},
+				})
+			}, `{"acknowledged":true}`, "PUT /_snapshot/mig",
+			`{"type":"s3","settings":{"base_path":"mig/run1","bucket":"b","compress":true}}`,
+		},
+		"unregister": {
+			"5.5.2", func(c *elastic.Client) error { return c.DeleteRepository(ctx, "mig") },
+			`{"acknowledged":true}`, "DELETE /_snapshot/mig", "",
+		},
+		"delete snapshot": {
+			"5.5.2", func(c *elastic.Client) error { return c.DeleteSnapshot(ctx, "mig", "s1") },
+			`{"acknowledged":true}`, "DELETE /_snapshot/mig/s1", "",
+		},
+		"close": {
+			"7.10.2", func(c *elastic.Client) error { return c.CloseIndices(ctx, []string{"a", "b"}) },
+			`{"acknowledged":true,"shards_acknowledged":true,"indices":{"a":{"closed":true}}}`, "POST /a,b/_close", "",
+		},
+		"open": {
+			"5.5.3", func(c *elastic.Client) error { return c.OpenIndices(ctx, []string{"a"}) },
+			`{"acknowledged":true}`, "POST /a/_open", "",
+		},
+		"delete indices": {
+			"5.5.3", func(c *elastic.Client) error { return c.DeleteIndices(ctx, []string{"a", "b"}) },
+			`{"acknowledged":true}`, "DELETE /a,b?ignore_unavailable=true", "",
+		},
+		"block, 5.x": {
+			"5.5.2", func(c *elastic.Client) error { return c.BlockWrites(ctx, []string{"a"}) },
+			`{"acknowledged":true}`, "PUT /a/_settings", `{"index.blocks.write":true}`,
+		},
+		"block, 7.10": {
+			"7.10.2", func(c *elastic.Client) error { return c.BlockWrites(ctx, []string{"a"}) },
+			`{"acknowledged":true,"shards_acknowledged":true,"indices":[{"name":"a","blocked":true}]}`,
+			"PUT /a/_block/write", "",
+		},
+		"block, 7.10 incomplete": {
+			"7.10.2", func(c *elastic.Client) error { return c.BlockWrites(ctx, []string{"a"}) },
+			`{"acknowledged":true,"shards_acknowledged":true,"indices":[{"name":"a","blocked":false}]}`,
+			"PUT /a/_settings", `{"index.blocks.write":true}`,
+		},
 		"unblock": {"5.5.2", func(c *elastic.Client) error {
 			return c.PutIndexSettings(ctx, []string{"a"}, map[string]any{"index.blocks.write": nil})
 		}, `{"acknowledged":true}`, "PUT /a/_settings", `{"index.blocks.write":null}`},
 		"unblock, 2.x": {"2.4.6", func(c *elastic.Client) error {
 			return c.PutIndexSettings(ctx, []string{"a"}, map[string]any{"index.blocks.write": false})
 		}, `{"acknowledged":true}`, "PUT /a/_settings", `{"index.blocks.write":false}`},
-		"cluster settings":    {"5.5.2", func(c *elastic.Client) error { _, err := c.ClusterSettings(ctx); return err }, `{}`, "GET /_cluster/settings?flat_settings=true", ""},
-		"put cluster setting": {"5.5.2", func(c *elastic.Client) error { return c.PutClusterSettings(ctx, nil, map[string]any{"a.b": nil}) }, `{"acknowledged":true}`, "PUT /_cluster/settings", `{"transient":{"a.b":null}}`},
-		"refresh":             {"5.5.2", func(c *elastic.Client) error { return c.Refresh(ctx, []string{"a"}) }, `{"_shards":{"total":2,"successful":1,"failed":0}}`, "POST /a/_refresh", ""},
-		"flush":               {"5.5.2", func(c *elastic.Client) error { return c.Flush(ctx, []string{"a"}) }, `{"_shards":{"total":2,"successful":1,"failed":0}}`, "POST /a/_flush?wait_if_ongoing=true", ""},
-		"running snapshots":   {"5.5.2", func(c *elastic.Client) error { _, err := c.RunningSnapshots(ctx); return err }, `{"snapshots":[]}`, "GET /_snapshot/_status", ""},
-		"list snapshots":      {"5.5.2", func(c *elastic.Client) error { _, err := c.Snapshots(ctx, "mig"); return err }, `{"snapshots":[]}`, "GET /_snapshot/mig/_all", ""},
-		"shards":              {"5.5.2", func(c *elastic.Client) error { _, err := c.Shards(ctx, []string{"a"}); return err }, `{}`, "GET /_cluster/state/routing_table/a?filter_path=routing_table", ""},
-		"recovery":            {"5.5.2", func(c *elastic.Client) error { _, err := c.Recovery(ctx, []string{"a"}); return err }, `{}`, "GET /a/_recovery", ""},
-		"health of indices":   {"5.5.2", func(c *elastic.Client) error { _, err := c.Health(ctx, []string{"a"}); return err }, `{}`, "GET /_cluster/health/a?level=indices", ""},
+		"cluster settings": {
+			"5.5.2", func(c *elastic.Client) error { _, err := c.ClusterSettings(ctx); return err },
+			`{}`, "GET /_cluster/settings?flat_settings=true", "",
+		},
+		"put cluster setting": {"5.5.2", func(c *elastic.Client) error {
+			return c.PutClusterSettings(ctx, nil,
+				map[string]any{"a.b": nil})
+		}, `{"acknowledged":true}`, "PUT /_cluster/settings", `{"transient":{"a.b":null}}`},
+		"refresh": {
+			"5.5.2", func(c *elastic.Client) error { return c.Refresh(ctx, []string{"a"}) },
+			`{"_shards":{"total":2,"successful":1,"failed":0}}`, "POST /a/_refresh", "",
+		},
+		"flush": {
+			"5.5.2", func(c *elastic.Client) error { return c.Flush(ctx, []string{"a"}) },
+			`{"_shards":{"total":2,"successful":1,"failed":0}}`, "POST /a/_flush?wait_if_ongoing=true", "",
+		},
+		"running snapshots": {"5.5.2", func(c *elastic.Client) error {
+			_,
+				err := c.RunningSnapshots(ctx)
+			return err
+		}, `{"snapshots":[]}`, "GET /_snapshot/_status", ""},
+		"list snapshots": {"5.5.2", func(c *elastic.Client) error {
+			_,
+				err := c.Snapshots(ctx, "mig")
+			return err
+		}, `{"snapshots":[]}`, "GET /_snapshot/mig/_all", ""},
+		"shards": {"5.5.2", func(c *elastic.Client) error {
+			_,
+				err := c.Shards(ctx, []string{"a"})
+			return err
+		}, `{}`, "GET /_cluster/state/routing_table/a?filter_path=routing_table", ""},
+		"recovery": {"5.5.2", func(c *elastic.Client) error {
+			_,
+				err := c.Recovery(ctx, []string{"a"})
+			return err
+		}, `{}`, "GET /a/_recovery", ""},
+		"health of indices": {"5.5.2", func(c *elastic.Client) error {
+			_,
+				err := c.Health(ctx, []string{"a"})
+			return err
+		}, `{}`, "GET /_cluster/health/a?level=indices", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path, _, _ := strings.Cut(c.line, "?")
-			answers := map[string]answer{path: ok(c.answer), "PUT /a/_settings": ok(`{"acknowledged":true}`), "PUT /a/_block/write": ok(c.answer)}
+			answers := map[string]answer{
+				path: ok(c.answer), "PUT /a/_settings": ok(`{"acknowledged":true}`),
+				"PUT /a/_block/write": ok(c.answer),
+			}
 			fake, client := newFake(t, c.version, answers)
 			require.NoError(t, c.call(client))
 			last := fake.last()
@@ -96,26 +176,35 @@ func TestTheBlockAPIIsLeftWhereTheServiceRefusesIt(t *testing.T) {
 		"AWS":      {401, `{"Message":"Your request: '/a/_block/write' is not allowed."}`},
 		"old node": {400, `No handler found for uri [/a/_block/write] and method [PUT]`},
 	} {
-		fake, client := newFake(t, "7.10.2", map[string]answer{"PUT /a/_block/write": refusal, "PUT /a/_settings": ok(`{"acknowledged":true}`)})
+		fake, client := newFake(t, "7.10.2", map[string]answer{
+			"PUT /a/_block/write": refusal,
+			"PUT /a/_settings":    ok(`{"acknowledged":true}`),
+		})
 		require.NoError(t, client.BlockWrites(t.Context(), []string{"a"}), name)
 		assert.Equal(t, "PUT /a/_settings", fake.last().line)
 	}
-	_, client := newFake(t, "7.10.2", map[string]answer{"PUT /a/_block/write": {404, `{"error":{"type":"index_not_found_exception","reason":"no such index [a]"}}`}})
+	_, client := newFake(t, "7.10.2", map[string]answer{"PUT /a/_block/write": {
+		404,
+		`{"error":{"type":"index_not_found_exception","reason":"no such index [a]"}}`,
+	}})
 	assert.Equal(t, elastic.Missing, elastic.KindOf(client.BlockWrites(t.Context(), []string{"a"})))
 }
 
 func TestAnUnfinishedChangeIsAnError(t *testing.T) {
 	ctx := t.Context()
 	_, client := newFake(t, "7.10.2", map[string]answer{
-		"PUT /a/_settings":    ok(`{"acknowledged":false}`),
-		"POST /a/_close":      ok(`{"acknowledged":true,"shards_acknowledged":false,"indices":{"a":{"closed":false,"exception":{"type":"x","reason":"busy"}}}}`),
-		"POST /a/_refresh":    ok(`{"_shards":{"total":2,"successful":1,"failed":1,"failures":[{"index":"a","shard":1,"reason":{"type":"x","reason":"busy"}}]}}`),
+		"PUT /a/_settings": ok(`{"acknowledged":false}`),
+		"POST /a/_close": ok(
+			`{"acknowledged":true,"shards_acknowledged":false,"indices":{"a":{"closed":false,"exception":{"type":"x","reason":"busy"}}}}`),
+		"POST /a/_refresh": ok(
+			`{"_shards":{"total":2,"successful":1,"failed":1,"failures":[{"index":"a","shard":1,"reason":{"type":"x","reason":"busy"}}]}}`),
 		"POST /a/_count":      ok(`{"count":7,"_shards":{"total":2,"successful":1,"failed":0}}`),
 		"PUT /_snapshot/r/s":  ok(`{}`),
 		"GET /_snapshot/r/s":  ok(`not JSON`),
 		"GET /_snapshot/r/s2": ok(`{"snapshots":[]}`),
 	})
-	assert.Equal(t, elastic.Unavailable, elastic.KindOf(client.PutIndexSettings(ctx, []string{"a"}, map[string]any{"x": 1})))
+	assert.Equal(t, elastic.Unavailable, elastic.KindOf(client.PutIndexSettings(ctx, []string{"a"},
+		map[string]any{"x": 1})))
 	assert.ErrorContains(t, client.CloseIndices(ctx, []string{"a"}), "a was not closed: x: busy")
 	assert.ErrorContains(t, client.Refresh(ctx, []string{"a"}), "1 of 2 shards failed, first [a][1] x: busy")
 	_, err := client.Count(ctx, "a")

@@ -14,16 +14,27 @@ import (
 
 // TestNoSecretGetsOut plants secrets everywhere and has the cluster quote them back.
 func TestNoSecretGetsOut(t *testing.T) {
-	planted := []string{"pass-w0rd", "PLANTED-extra", "LTAIplantedkey", "planted/secret+key", "planted-token", "unknownSecret99"}
-	quote := answer{500, `{"error":{"type":"repository_exception","reason":"[oss_ro] failed to create repository with LTAIplantedkey",` +
-		`"caused_by":{"type":"x","reason":"{\"access_key_id\":\"unknownSecret99\",\"secret_access_key\":\"planted/secret+key\"} PLANTED-extra pass-w0rd",` +
-		`"caused_by":{"type":"y","reason":"settings security_token=planted-token, secret_access_key: unknownSecret99"}}},"status":500}`}
-	listing := ok(`{"oss_ro":{"type":"oss","settings":{"bucket":"b","access_key_id":"unknownSecret99","secret_access_key":"planted/secret+key","client":{"security_token":"planted-token"}}}}`)
+	planted := []string{
+		"pass-w0rd", "PLANTED-extra", "LTAIplantedkey", "planted/secret+key", "planted-token",
+		"unknownSecret99",
+	}
+	quote := answer{
+		500,
+		`{"error":{"type":"repository_exception","reason":"[oss_ro] failed to create repository with LTAIplantedkey",` +
+			`"caused_by":{"type":"x","reason":"{\"access_key_id\":\"unknownSecret99\",\"secret_access_key\":\"planted/secret+key\"} PLANTED-extra pass-w0rd",` +
+			`"caused_by":{"type":"y","reason":"settings security_token=planted-token, secret_access_key: unknownSecret99"}}},"status":500}`,
+	}
+	listing := ok(
+		`{"oss_ro":{"type":"oss","settings":{"bucket":"b","access_key_id":"unknownSecret99","secret_access_key":"planted/secret+key","client":{"security_token":"planted-token"}}}}`)
 	fake, _ := newFake(t, "5.5.3", map[string]answer{
 		"PUT /_snapshot/oss_ro": quote, "GET /_snapshot/oss_ro/_all": quote, "GET /_snapshot/oss_ro": listing,
-		"GET /_snapshot/oss_ro/s1": ok(`{"snapshots":[{"snapshot":"s1","state":"PARTIAL","failures":[{"index":"a","shard_id":1,"reason":"key LTAIplantedkey denied"}]}]}`),
+		"GET /_snapshot/oss_ro/s1": ok(
+			`{"snapshots":[{"snapshot":"s1","state":"PARTIAL","failures":[{"index":"a","shard_id":1,"reason":"key LTAIplantedkey denied"}]}]}`),
 	})
-	config := elastic.Config{Endpoint: fake.URL, Auth: elastic.Basic{User: "elastic", Password: "pass-w0rd"}, Redact: []string{"PLANTED-extra"}}
+	config := elastic.Config{
+		Endpoint: fake.URL, Auth: elastic.Basic{User: "elastic", Password: "pass-w0rd"},
+		Redact: []string{"PLANTED-extra"},
+	}
 	client, err := elastic.New(config)
 	require.NoError(t, err)
 	defer client.Close()
@@ -38,7 +49,9 @@ func TestNoSecretGetsOut(t *testing.T) {
 		}
 	}
 	err = client.PutRepository(t.Context(), "oss_ro", elastic.Repository{Type: "oss", Settings: map[string]any{
-		"bucket": "b", "access_key_id": "LTAIplantedkey", "secret_access_key": "planted/secret+key", "security_token": "planted-token", "readonly": true}})
+		"bucket": "b", "access_key_id": "LTAIplantedkey", "secret_access_key": "planted/secret+key",
+		"security_token": "planted-token", "readonly": true,
+	}})
 	require.Error(t, err)
 	assert.Equal(t, elastic.Rejected, elastic.KindOf(err))
 	assert.ErrorContains(t, err, "failed to create repository")
@@ -54,7 +67,8 @@ func TestNoSecretGetsOut(t *testing.T) {
 	require.NoError(t, err)
 	see(snapshot)
 	see(config, &config, client, config.Auth)
-	see(elastic.SigV4{Region: "r", Credentials: credentials.NewStaticCredentialsProvider("LTAIplantedkey", "planted/secret+key", "planted-token")})
+	see(elastic.SigV4{Region: "r", Credentials: credentials.NewStaticCredentialsProvider("LTAIplantedkey",
+		"planted/secret+key", "planted-token")})
 	_, err = elastic.New(elastic.Config{Endpoint: "http://elastic:pass-w0rd@host"})
 	require.Error(t, err)
 	see(err)

@@ -8,7 +8,8 @@ import (
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 )
 
-// flatSettings decodes {"index.a":"1","index.b":["x","y"]}. It keeps texts, joins lists by commas and omits null.
+// flatSettings decodes {"index.a":"1","index.b":["x","y"]}. It keeps texts, joins lists by commas
+// and omits null.
 type flatSettings map[string]string
 
 func (f *flatSettings) UnmarshalJSON(raw []byte) error {
@@ -34,8 +35,11 @@ func (f *flatSettings) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// settings reads the flat settings of all indices that match. Exclusions ("-a*") work within one request only.
-func (c *Client) settings(ctx context.Context, what call, patterns []string, expand string) (map[string]map[string]string, error) {
+// settings reads the flat settings of all indices that match. Exclusions ("-a*") work within one
+// request only.
+func (c *Client) settings(ctx context.Context, what call, patterns []string,
+	expand string,
+) (map[string]map[string]string, error) {
 	groups := batches(patterns)
 	for _, pattern := range patterns {
 		if strings.HasPrefix(pattern, "-") {
@@ -60,8 +64,8 @@ func (c *Client) settings(ctx context.Context, what call, patterns []string, exp
 	return all, nil
 }
 
-// IndexSettings gives each index's explicit settings by flat name, e.g. "index.number_of_replicas": "1". The settings for an
-// alias are under the name of its index.
+// IndexSettings gives each index's explicit settings by flat name, e.g. "index.number_of_replicas":
+// "1". The settings for an alias are under the name of its index.
 func (c *Client) IndexSettings(ctx context.Context, indices []string) (map[string]map[string]string, error) {
 	if err := c.named("read settings", indices); err != nil {
 		return nil, err
@@ -69,8 +73,8 @@ func (c *Client) IndexSettings(ctx context.Context, indices []string) (map[strin
 	return c.settings(ctx, call{operation: "read settings", subject: list(indices)}, indices, "")
 }
 
-// PutIndexSettings changes dynamic settings by flat name, e.g. "index.number_of_replicas": 1. From 5.0 on nil removes a setting.
-// To repeat it is harmless.
+// PutIndexSettings changes dynamic settings by flat name, e.g. "index.number_of_replicas": 1. From
+// 5.0 on nil removes a setting. To repeat it is harmless.
 func (c *Client) PutIndexSettings(ctx context.Context, indices []string, settings map[string]any) error {
 	return c.putSettings(ctx, "change settings", indices, settings)
 }
@@ -95,18 +99,20 @@ type ClusterSettings struct {
 	Transient  map[string]string
 }
 
-// ClusterSettings reads the cluster's settings. [NotSupported] or [Unauthorized] where Amazon doesn't offer it.
+// ClusterSettings reads the cluster's settings. [NotSupported] or [Unauthorized] where Amazon
+// doesn't offer it.
 func (c *Client) ClusterSettings(ctx context.Context) (ClusterSettings, error) {
 	var answer struct {
 		Persistent flatSettings `json:"persistent"`
 		Transient  flatSettings `json:"transient"`
 	}
-	err := c.do(ctx, call{operation: "read cluster settings"}, esapi.ClusterGetSettingsRequest{FlatSettings: ptr(true)}, &answer)
+	err := c.do(ctx, call{operation: "read cluster settings"}, esapi.ClusterGetSettingsRequest{FlatSettings: ptr(true)},
+		&answer)
 	return ClusterSettings{answer.Persistent, answer.Transient}, err
 }
 
-// PutClusterSettings changes the cluster's settings by flat name, as Amazon demands. From 5.0 on nil removes a setting. To repeat
-// it is harmless.
+// PutClusterSettings changes the cluster's settings by flat name, as Amazon demands. From 5.0 on
+// nil removes a setting. To repeat it is harmless.
 func (c *Client) PutClusterSettings(ctx context.Context, persistent, transient map[string]any) error {
 	settings := map[string]any{}
 	if len(persistent) > 0 {
@@ -115,5 +121,6 @@ func (c *Client) PutClusterSettings(ctx context.Context, persistent, transient m
 	if len(transient) > 0 {
 		settings["transient"] = transient
 	}
-	return c.acknowledge(ctx, call{operation: "change cluster settings"}, esapi.ClusterPutSettingsRequest{Body: body(settings)})
+	return c.acknowledge(ctx, call{operation: "change cluster settings"},
+		esapi.ClusterPutSettingsRequest{Body: body(settings)})
 }

@@ -15,8 +15,10 @@ type ShardRecovery struct {
 	Index   string
 	Shard   int
 	Primary bool
-	Type    string // upper case: SNAPSHOT, PEER, EXISTING_STORE, EMPTY_STORE, LOCAL_SHARDS, before 5.0 also STORE, REPLICA
-	Stage   string // upper case: INIT, INDEX, VERIFY_INDEX, TRANSLOG, FINALIZE, DONE; there is none for "failed"
+	// upper case: SNAPSHOT, PEER, EXISTING_STORE, EMPTY_STORE, LOCAL_SHARDS, before 5.0 also STORE,
+	// REPLICA
+	Type  string
+	Stage string // upper case: INIT, INDEX, VERIFY_INDEX, TRANSLOG, FINALIZE, DONE; there is none for "failed"
 
 	Repository, Snapshot string // of type SNAPSHOT
 	Node                 string // that holds the copy
@@ -29,7 +31,8 @@ type ShardRecovery struct {
 // Done reports whether the shard copy is complete.
 func (r ShardRecovery) Done() bool { return r.Stage == "DONE" }
 
-// Recovery gives the recoveries of all current shard copies of the indices, sorted by index and shard, primaries first.
+// Recovery gives the recoveries of all current shard copies of the indices, sorted by index and
+// shard, primaries first.
 //
 // It proves no success alone; compare it with [Client.Shards]:
 //
@@ -77,12 +80,16 @@ func (c *Client) Recovery(ctx context.Context, indices []string) ([]ShardRecover
 		}
 		for _, index := range slices.Sorted(maps.Keys(answer)) {
 			for _, s := range answer[index].Shards {
-				recoveries = append(recoveries, ShardRecovery{Index: index, Shard: s.ID, Primary: s.Primary,
+				recoveries = append(recoveries, ShardRecovery{
+					Index: index, Shard: s.ID, Primary: s.Primary,
 					Type: strings.ToUpper(s.Type), Stage: strings.ToUpper(s.Stage),
 					Repository: s.Source.Repository, Snapshot: s.Source.Snapshot, Node: s.Target.Name,
-					BytesTotal: s.Index.Size.TotalInBytes, BytesReused: s.Index.Size.ReusedInBytes, BytesRecovered: s.Index.Size.RecoveredInBytes,
-					FilesTotal: s.Index.Files.Total, FilesReused: s.Index.Files.Reused, FilesRecovered: s.Index.Files.Recovered,
-					StartMillis: s.StartMillis, StopMillis: s.StopMillis})
+					BytesTotal: s.Index.Size.TotalInBytes, BytesReused: s.Index.Size.ReusedInBytes,
+					BytesRecovered: s.Index.Size.RecoveredInBytes,
+					FilesTotal:     s.Index.Files.Total, FilesReused: s.Index.Files.Reused,
+					FilesRecovered: s.Index.Files.Recovered,
+					StartMillis:    s.StartMillis, StopMillis: s.StopMillis,
+				})
 			}
 		}
 	}
@@ -118,8 +125,8 @@ type ShardCopy struct {
 	Unassigned   *Unassigned // also kept while INITIALIZING
 }
 
-// RecoverySource says where an unassigned or initializing primary gets its data from. It exists from 5.0 on, until the primary
-// has started.
+// RecoverySource says where an unassigned or initializing primary gets its data from. It exists
+// from 5.0 on, until the primary has started.
 type RecoverySource struct {
 	Type       string `json:"type"` // SNAPSHOT, EXISTING_STORE, EMPTY_STORE, LOCAL_SHARDS, PEER
 	Repository string `json:"repository"`
@@ -146,9 +153,10 @@ func (s ShardCopy) String() string {
 	return fmt.Sprintf("[%s][%d] replica", s.Index, s.Shard)
 }
 
-// Shards gives the routing of every copy of every shard, sorted by index and shard, primaries first. It reads the cluster state,
-// since _cat/shards doesn't show the source of a restore. Before 7.2 closed indices have no copies. An index that doesn't exist
-// is missing in the answer without an error: compare the answer with the indices that you expect.
+// Shards gives the routing of every copy of every shard, sorted by index and shard, primaries
+// first. It reads the cluster state, since _cat/shards doesn't show the source of a restore. Before
+// 7.2 closed indices have no copies. An index that doesn't exist is missing in the answer without
+// an error: compare the answer with the indices that you expect.
 func (c *Client) Shards(ctx context.Context, indices []string) ([]ShardCopy, error) {
 	if err := c.named("read shards", indices); err != nil {
 		return nil, err
@@ -173,8 +181,10 @@ func (c *Client) Shards(ctx context.Context, indices []string) ([]ShardCopy, err
 			} `json:"routing_table"`
 		}
 		what := call{operation: "read shards", subject: list(batch)}
-		err := c.do(ctx, what, esapi.ClusterStateRequest{Metric: []string{"routing_table"}, Index: segments(batch),
-			FilterPath: []string{"routing_table"}}, &answer)
+		err := c.do(ctx, what, esapi.ClusterStateRequest{
+			Metric: []string{"routing_table"}, Index: segments(batch),
+			FilterPath: []string{"routing_table"},
+		}, &answer)
 		if err != nil {
 			return nil, err
 		}
@@ -184,8 +194,11 @@ func (c *Client) Shards(ctx context.Context, indices []string) ([]ShardCopy, err
 					if s.Unassigned != nil {
 						s.Unassigned.Details = oneLine(c.redactor.text(s.Unassigned.Details))
 					}
-					copies = append(copies, ShardCopy{Index: index, Shard: s.Shard, Primary: s.Primary, State: s.State, Node: s.Node,
-						AllocationID: s.AllocationID.ID, Source: s.Source, Unassigned: s.Unassigned})
+					copies = append(copies, ShardCopy{
+						Index: index, Shard: s.Shard, Primary: s.Primary, State: s.State,
+						Node:         s.Node,
+						AllocationID: s.AllocationID.ID, Source: s.Source, Unassigned: s.Unassigned,
+					})
 				}
 			}
 		}

@@ -18,7 +18,8 @@ import (
 	"github.com/snapferry/snapferry/internal/awschain"
 )
 
-// signer signs each request as the last step before it is sent: nothing after it may change headers or URL.
+// signer signs each request as the last step before it is sent: nothing after it may change headers
+// or URL.
 type signer struct {
 	auth   SigV4
 	next   http.RoundTripper
@@ -37,8 +38,8 @@ func newSigner(auth SigV4, next http.RoundTripper) (*signer, error) {
 // expired matches how Amazon refuses temporary credentials that have expired.
 var expired = regexp.MustCompile(`(?i)security token[^"]*(expired|invalid)|token has expired|signature expired`)
 
-// RoundTrip sends a signed clone of the request. If Amazon answers that the token has expired, it fetches new credentials and
-// sends the request again: Amazon refused it before it had an effect.
+// RoundTrip sends a signed clone of the request. If Amazon answers that the token has expired, it
+// fetches new credentials and sends the request again: Amazon refused it before it had an effect.
 func (s *signer) RoundTrip(request *http.Request) (*http.Response, error) {
 	var content []byte
 	if request.Body != nil {
@@ -87,7 +88,8 @@ func (s *signer) send(request *http.Request, content []byte) (*http.Response, er
 		return nil, err
 	}
 	hash := sha256.Sum256(content)
-	err = s.signer.SignHTTP(request.Context(), credentials, signed, hex.EncodeToString(hash[:]), s.auth.Service, s.auth.Region, s.now())
+	err = s.signer.SignHTTP(request.Context(), credentials, signed, hex.EncodeToString(hash[:]), s.auth.Service,
+		s.auth.Region, s.now())
 	if err != nil {
 		return nil, &transportError{err: fmt.Errorf("sign the request: %w", err), refused: true}
 	}
@@ -97,8 +99,12 @@ func (s *signer) send(request *http.Request, content []byte) (*http.Response, er
 func (s *signer) credentials(ctx context.Context) (aws.Credentials, error) {
 	credentials, err := s.auth.Credentials.Retrieve(ctx)
 	if err != nil {
-		// Nothing was sent. A failure of the service that gives credentials counts as one of the cluster.
-		return credentials, &transportError{err: fmt.Errorf("get AWS credentials: %w%s", err, awschain.Hint(err)), refused: ctx.Err() == nil && !awschain.Passes(err)}
+		// Nothing was sent. A failure of the service that gives credentials counts as one of the
+		// cluster.
+		return credentials, &transportError{
+			err:     fmt.Errorf("get AWS credentials: %w%s", err, awschain.Hint(err)),
+			refused: ctx.Err() == nil && !awschain.Passes(err),
+		}
 	}
 	return credentials, nil
 }

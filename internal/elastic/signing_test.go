@@ -29,7 +29,8 @@ const (
 	token  = "FwoGZXIvYXdzEXAMPLETOKEN"
 )
 
-// signatureProblem signs what arrived again, from the wire's own path, query, headers and body, and compares.
+// signatureProblem signs what arrived again, from the wire's own path, query, headers and body, and
+// compares.
 func signatureProblem(r *http.Request, body []byte, credentials aws.Credentials) string {
 	got := r.Header.Get("Authorization")
 	_, list, found := strings.Cut(got, "SignedHeaders=")
@@ -52,7 +53,8 @@ func signatureProblem(r *http.Request, body []byte, credentials aws.Credentials)
 		return err.Error()
 	}
 	hash := sha256.Sum256(body)
-	if err := v4.NewSigner().SignHTTP(context.Background(), credentials, again, hex.EncodeToString(hash[:]), "es", region, when); err != nil {
+	if err := v4.NewSigner().SignHTTP(context.Background(), credentials, again, hex.EncodeToString(hash[:]), "es",
+		region, when); err != nil {
 		return err.Error()
 	}
 	if want := again.Header.Get("Authorization"); want != got {
@@ -91,7 +93,10 @@ func TestEveryRequestIsSigned(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		lines = append(lines, r.Method+" "+r.RequestURI)
-		current := aws.Credentials{AccessKeyID: keyID, SecretAccessKey: secret, SessionToken: r.Header.Get("X-Amz-Security-Token")}
+		current := aws.Credentials{
+			AccessKeyID: keyID, SecretAccessKey: secret,
+			SessionToken: r.Header.Get("X-Amz-Security-Token"),
+		}
 		if problem := signatureProblem(r, body, current); problem != "" {
 			problems = append(problems, r.Method+" "+r.RequestURI+": "+problem)
 		}
@@ -103,29 +108,36 @@ func TestEveryRequestIsSigned(t *testing.T) {
 			_, _ = io.WriteString(w, `{"message":"The security token included in the request is expired"}`)
 			return
 		}
-		_, _ = io.WriteString(w, `{"accepted":true,"acknowledged":true,"count":0,"_shards":{},"version":{"number":"5.5.2"}}`)
+		_, _ = io.WriteString(w,
+			`{"accepted":true,"acknowledged":true,"count":0,"_shards":{},"version":{"number":"5.5.2"}}`)
 	}))
 	defer server.Close()
 	provider := &renewable{}
-	client, err := elastic.New(elastic.Config{Endpoint: server.URL + "/", Auth: elastic.SigV4{Region: region, Credentials: provider}})
+	client, err := elastic.New(elastic.Config{
+		Endpoint: server.URL + "/",
+		Auth:     elastic.SigV4{Region: region, Credentials: provider},
+	})
 	require.NoError(t, err)
 	defer client.Close()
 
-	// The first request finds the credentials expired; its body must arrive again, with a new signature.
+	// The first request finds the credentials expired; its body must arrive again, with a new
+	// signature.
 	require.NoError(t, client.CreateSnapshot(t.Context(), "mig", "s1", []string{"a", "b"}))
 	assert.Equal(t, 1, provider.invalidated)
 	_, err = client.Info(t.Context())
 	assert.NoError(t, err)
 	_, _ = client.Indices(t.Context(), "a,b*", "<logs-{now/d}>", "50%")
 	assert.NoError(t, client.CloseIndices(t.Context(), []string{"a", "b+c", "d%e"}))
-	assert.NoError(t, client.PutIndexSettings(t.Context(), []string{"a", "b"}, map[string]any{"index.blocks.write": true}))
+	assert.NoError(t, client.PutIndexSettings(t.Context(), []string{"a", "b"},
+		map[string]any{"index.blocks.write": true}))
 	assert.NoError(t, client.DeleteIndices(t.Context(), []string{"a"}))
 	_, err = client.Count(t.Context(), "a")
 	assert.NoError(t, err)
 
 	assert.Empty(t, problems)
 	assert.Contains(t, lines, "POST /a,b%2Bc,d%25e/_close")
-	assert.Contains(t, lines, "GET /a,b*,%3Clogs-%7Bnow%2Fd%7D%3E,50%25/_settings?expand_wildcards=open%2Cclosed&flat_settings=true")
+	assert.Contains(t, lines,
+		"GET /a,b*,%3Clogs-%7Bnow%2Fd%7D%3E,50%25/_settings?expand_wildcards=open%2Cclosed&flat_settings=true")
 	assert.Equal(t, "PUT /_snapshot/mig/s1?wait_for_completion=false", lines[0])
 	assert.Equal(t, lines[0], lines[1])
 }
@@ -134,7 +146,8 @@ func TestAForgedRequestFailsTheCheckOfThisTest(t *testing.T) {
 	request := httptest.NewRequest("PUT", "/a,b/_settings", nil)
 	valid := aws.Credentials{AccessKeyID: keyID, SecretAccessKey: secret}
 	hash := sha256.Sum256([]byte("body"))
-	require.NoError(t, v4.NewSigner().SignHTTP(t.Context(), valid, request, hex.EncodeToString(hash[:]), "es", region, time.Now()))
+	require.NoError(t, v4.NewSigner().SignHTTP(t.Context(), valid, request, hex.EncodeToString(hash[:]), "es", region,
+		time.Now()))
 	assert.Empty(t, signatureProblem(request, []byte("body"), valid))
 	assert.NotEmpty(t, signatureProblem(request, []byte("other"), valid))
 	request.RequestURI = "/a,c/_settings"
@@ -163,8 +176,14 @@ func TestAHiccupWhileCredentialsAreFetchedPasses(t *testing.T) {
 
 // signedWith asks for a snapshot while the provider of credentials fails.
 func signedWith(t *testing.T, failure error) error {
-	none := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return aws.Credentials{}, failure })
-	client, err := elastic.New(elastic.Config{Endpoint: "http://127.0.0.1:1", Auth: elastic.SigV4{Region: region, Credentials: none}})
+	none := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{},
+			failure
+	})
+	client, err := elastic.New(elastic.Config{
+		Endpoint: "http://127.0.0.1:1",
+		Auth:     elastic.SigV4{Region: region, Credentials: none},
+	})
 	require.NoError(t, err)
 	return client.CreateSnapshot(t.Context(), "mig", "s1", []string{"a"})
 }

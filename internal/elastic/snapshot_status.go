@@ -13,7 +13,8 @@ type Progress struct {
 	BytesTotal, BytesDone int64
 }
 
-// Fraction is the part of the bytes that is done, from 0 to 1. It is 1 if there is nothing to upload.
+// Fraction is the part of the bytes that is done, from 0 to 1. It is 1 if there is nothing to
+// upload.
 func (p Progress) Fraction() float64 {
 	if p.BytesTotal <= 0 {
 		return 1
@@ -28,8 +29,8 @@ func (p *Progress) add(q Progress) {
 	p.BytesDone += q.BytesDone
 }
 
-// SnapshotStatus is the progress of one snapshot. Decide about its outcome by [Client.Snapshot] only: older versions show SUCCESS
-// here for a partial snapshot.
+// SnapshotStatus is the progress of one snapshot. Decide about its outcome by [Client.Snapshot]
+// only: older versions show SUCCESS here for a partial snapshot.
 type SnapshotStatus struct {
 	Repository, Snapshot, UUID string
 	State                      string // internal: INIT, STARTED, SUCCESS, FAILED, ABORTED
@@ -38,8 +39,8 @@ type SnapshotStatus struct {
 	Indices                               map[string]IndexStatus
 }
 
-// Fraction is the part of the bytes that is done, from 0 to 1. A shard that hasn't begun has no known size yet, so it counts as a
-// shard of average size.
+// Fraction is the part of the bytes that is done, from 0 to 1. A shard that hasn't begun has no
+// known size yet, so it counts as a shard of average size.
 func (s SnapshotStatus) Fraction() float64 {
 	if s.ShardsTotal == 0 {
 		return 0
@@ -61,8 +62,8 @@ type IndexStatus struct {
 	Shards map[int]ShardStatus
 }
 
-// ShardStatus is the progress of one shard in a snapshot. Once the stage is DONE, the shard's list of files is final. If
-// FilesTotal is 0 then, the shard needs no new data blobs.
+// ShardStatus is the progress of one shard in a snapshot. Once the stage is DONE, the shard's list
+// of files is final. If FilesTotal is 0 then, the shard needs no new data blobs.
 type ShardStatus struct {
 	Progress
 	Stage  string // INIT, STARTED, FINALIZE, DONE, FAILURE
@@ -93,7 +94,10 @@ func (s stats) progress() Progress {
 	case s.Incremental == nil:
 		return Progress{s.NumberOfFiles, s.ProcessedFiles, s.TotalSizeInBytes, s.ProcessedSizeBytes}
 	case s.Processed == nil:
-		return Progress{s.Incremental.FileCount, s.Incremental.FileCount, s.Incremental.SizeInBytes, s.Incremental.SizeInBytes}
+		return Progress{
+			s.Incremental.FileCount, s.Incremental.FileCount, s.Incremental.SizeInBytes,
+			s.Incremental.SizeInBytes,
+		}
 	}
 	return Progress{s.Incremental.FileCount, s.Processed.FileCount, s.Incremental.SizeInBytes, s.Processed.SizeInBytes}
 }
@@ -119,15 +123,19 @@ type statusAnswer struct {
 	} `json:"snapshots"`
 }
 
-// SnapshotStatus reads a snapshot's progress by index and shard. It is cheap while the snapshot runs. For a finished snapshot the
-// cluster reads one object per shard, so ask once. [Missing] if there is no such snapshot.
+// SnapshotStatus reads a snapshot's progress by index and shard. It is cheap while the snapshot
+// runs. For a finished snapshot the cluster reads one object per shard, so ask once. [Missing] if
+// there is no such snapshot.
 func (c *Client) SnapshotStatus(ctx context.Context, repository, name string) (SnapshotStatus, error) {
 	what := call{operation: "read snapshot status", subject: repository + "/" + name, slow: true}
 	if err := firstError(oneName("repository", repository), oneName("snapshot", name)); err != nil {
 		return SnapshotStatus{}, c.fail(what, Invalid, err.Error())
 	}
 	var answer statusAnswer
-	err := c.do(ctx, what, esapi.SnapshotStatusRequest{Repository: segment(repository), Snapshot: []string{segment(name)}}, &answer)
+	err := c.do(ctx, what, esapi.SnapshotStatusRequest{
+		Repository: segment(repository),
+		Snapshot:   []string{segment(name)},
+	}, &answer)
 	if err != nil {
 		return SnapshotStatus{}, err
 	}
@@ -135,8 +143,11 @@ func (c *Client) SnapshotStatus(ctx context.Context, repository, name string) (S
 		if s.Snapshot != name {
 			continue
 		}
-		status := SnapshotStatus{Repository: s.Repository, Snapshot: s.Snapshot, UUID: s.UUID, State: s.State,
-			ShardsTotal: s.ShardsStats.Total, ShardsDone: s.ShardsStats.Done, ShardsFailed: s.ShardsStats.Failed, Indices: map[string]IndexStatus{}}
+		status := SnapshotStatus{
+			Repository: s.Repository, Snapshot: s.Snapshot, UUID: s.UUID, State: s.State,
+			ShardsTotal: s.ShardsStats.Total, ShardsDone: s.ShardsStats.Done, ShardsFailed: s.ShardsStats.Failed,
+			Indices: map[string]IndexStatus{},
+		}
 		for name, index := range s.Indices {
 			sums := IndexStatus{Shards: make(map[int]ShardStatus, len(index.Shards))}
 			for number, shard := range index.Shards {
@@ -146,7 +157,8 @@ func (c *Client) SnapshotStatus(ctx context.Context, repository, name string) (S
 				}
 				progress := shard.Stats.progress()
 				if shard.Stage == "DONE" {
-					// 7.7 and later never count tiny files as processed: they are in the list itself and not uploaded.
+					// 7.7 and later never count tiny files as processed: they are in the list
+					// itself and not uploaded.
 					progress.FilesDone, progress.BytesDone = progress.FilesTotal, progress.BytesTotal
 				}
 				sums.Shards[n] = ShardStatus{progress, shard.Stage, c.redactor.text(shard.Reason)}
@@ -165,7 +177,8 @@ type RunningSnapshot struct {
 	Repository, Name string
 }
 
-// RunningSnapshots gives the snapshots that run now in any repository, including the vendor's automatic ones.
+// RunningSnapshots gives the snapshots that run now in any repository, including the vendor's
+// automatic ones.
 func (c *Client) RunningSnapshots(ctx context.Context) ([]RunningSnapshot, error) {
 	var answer statusAnswer
 	if err := c.do(ctx, call{operation: "read running snapshots"}, esapi.SnapshotStatusRequest{}, &answer); err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 )
 
-// The two states of a snapshot that decide something: one still runs, the other is complete. PARTIAL,
-// FAILED and INCOMPATIBLE (too old for this cluster) are neither.
+// The two states of a snapshot that decide something: one still runs, the other is complete.
+// PARTIAL, FAILED and INCOMPATIBLE (too old for this cluster) are neither.
 const (
 	InProgress = "IN_PROGRESS"
 	Success    = "SUCCESS"
@@ -33,8 +33,8 @@ type SnapshotInfo struct {
 	ShardsTotal, ShardsFailed, ShardsSuccessful int
 }
 
-// Complete reports whether the snapshot has state SUCCESS and every shard. Also compare Indices with what was asked for: older
-// versions leave out indices that they don't find.
+// Complete reports whether the snapshot has state SUCCESS and every shard. Also compare Indices
+// with what was asked for: older versions leave out indices that they don't find.
 func (s SnapshotInfo) Complete() bool {
 	return s.State == Success && s.ShardsFailed == 0 && s.ShardsSuccessful == s.ShardsTotal && len(s.Failures) == 0
 }
@@ -46,13 +46,14 @@ type SnapshotFailure struct {
 	Reason string `json:"reason"`
 }
 
-// CreateSnapshot starts a snapshot of the named indices and returns before it is done: poll [Client.Snapshot]. The snapshot has no
-// global state and is never partial. The request says so explicitly, since versions before 6.0.1 would leave out a missing
-// index.
+// CreateSnapshot starts a snapshot of the named indices and returns before it is done: poll
+// [Client.Snapshot]. The snapshot has no global state and is never partial. The request says so
+// explicitly, since versions before 6.0.1 would leave out a missing index.
 //
-// [Missing] if there is no such index. [AlreadyExists] after an [OutcomeUnknown] most likely is one's own snapshot. [SlotTaken]
-// while another snapshot runs. On a small node that answer may come only when the other one has ended (5.5.2: the request queues
-// behind the shards in the same thread pool), so ask [Client.RunningSnapshots] first.
+// [Missing] if there is no such index. [AlreadyExists] after an [OutcomeUnknown] most likely is
+// one's own snapshot. [SlotTaken] while another snapshot runs. On a small node that answer may come
+// only when the other one has ended (5.5.2: the request queues behind the shards in the same thread
+// pool), so ask [Client.RunningSnapshots] first.
 func (c *Client) CreateSnapshot(ctx context.Context, repository, name string, indices []string) error {
 	what := call{operation: "create snapshot", subject: repository + "/" + name, once: true, slow: true}
 	if err := firstError(oneName("repository", repository), oneName("snapshot", name), concrete(indices)); err != nil {
@@ -64,8 +65,10 @@ func (c *Client) CreateSnapshot(ctx context.Context, repository, name string, in
 		IncludeGlobalState bool   `json:"include_global_state"`
 		Partial            bool   `json:"partial"`
 	}{Indices: strings.Join(indices, ",")}
-	return c.accept(ctx, what, esapi.SnapshotCreateRequest{Repository: segment(repository), Snapshot: segment(name),
-		WaitForCompletion: ptr(false), Body: body(request)})
+	return c.accept(ctx, what, esapi.SnapshotCreateRequest{
+		Repository: segment(repository), Snapshot: segment(name),
+		WaitForCompletion: ptr(false), Body: body(request),
+	})
 }
 
 // accept sends a request that starts work in the cluster.
@@ -101,8 +104,9 @@ func (c *Client) Snapshot(ctx context.Context, repository, name string) (Snapsho
 	return SnapshotInfo{}, c.fail(what, Missing, "no such snapshot")
 }
 
-// Snapshots reads the records of all snapshots in a repository, including running ones. The cluster reads one object for each
-// snapshot. A read-only repository with a wrong bucket or path looks empty.
+// Snapshots reads the records of all snapshots in a repository, including running ones. The cluster
+// reads one object for each snapshot. A read-only repository with a wrong bucket or path looks
+// empty.
 func (c *Client) Snapshots(ctx context.Context, repository string) ([]SnapshotInfo, error) {
 	what := call{operation: "list snapshots", subject: repository, slow: true}
 	if err := oneName("repository", repository); err != nil {
@@ -111,8 +115,8 @@ func (c *Client) Snapshots(ctx context.Context, repository string) ([]SnapshotIn
 	return c.snapshots(ctx, what, repository, "_all")
 }
 
-// CurrentSnapshots reads the records of the snapshots that run in one repository. It is for services that don't offer
-// [Client.RunningSnapshots].
+// CurrentSnapshots reads the records of the snapshots that run in one repository. It is for
+// services that don't offer [Client.RunningSnapshots].
 func (c *Client) CurrentSnapshots(ctx context.Context, repository string) ([]SnapshotInfo, error) {
 	what := call{operation: "read running snapshots", subject: repository}
 	if err := oneName("repository", repository); err != nil {
@@ -121,12 +125,14 @@ func (c *Client) CurrentSnapshots(ctx context.Context, repository string) ([]Sna
 	return c.snapshots(ctx, what, repository, "_current")
 }
 
-// datedName matches names that sort by time: Amazon's automatic snapshots begin with 2026-01-31t04-05-06.
+// datedName matches names that sort by time: Amazon's automatic snapshots begin with
+// 2026-01-31t04-05-06.
 var datedName = regexp.MustCompile(`^\d{4}-\d\d-\d\dt\d\d-\d\d`)
 
-// LatestSnapshots reads the records of the latest snapshots in a repository: at least so many, if it has them. The cluster reads
-// one object for each record, and Amazon keeps 336 automatic snapshots. So if all names tell the time, it lists the names first
-// (verbose=false, 5.5 and later; up to 6.8 that omits snapshots without an index). Else it reads all records.
+// LatestSnapshots reads the records of the latest snapshots in a repository: at least so many, if
+// it has them. The cluster reads one object for each record, and Amazon keeps 336 automatic
+// snapshots. So if all names tell the time, it lists the names first (verbose=false, 5.5 and later;
+// up to 6.8 that omits snapshots without an index). Else it reads all records.
 func (c *Client) LatestSnapshots(ctx context.Context, repository string, atLeast int) ([]SnapshotInfo, error) {
 	what := call{operation: "list snapshots", subject: repository, slow: true}
 	if err := oneName("repository", repository); err != nil {
@@ -144,7 +150,10 @@ func (c *Client) LatestSnapshots(ctx context.Context, repository string, atLeast
 			Snapshot string `json:"snapshot"`
 		} `json:"snapshots"`
 	}
-	request := esapi.SnapshotGetRequest{Repository: segment(repository), Snapshot: []string{"_all"}, Verbose: ptr(false)}
+	request := esapi.SnapshotGetRequest{
+		Repository: segment(repository), Snapshot: []string{"_all"},
+		Verbose: ptr(false),
+	}
 	if err := c.do(ctx, what, request, &answer); err != nil {
 		return nil, err
 	}
@@ -152,7 +161,8 @@ func (c *Client) LatestSnapshots(ctx context.Context, repository string, atLeast
 	for i, snapshot := range answer.Snapshots {
 		names[i] = snapshot.Snapshot
 	}
-	if len(names) <= atLeast || slices.ContainsFunc(names, func(name string) bool { return !datedName.MatchString(name) }) {
+	if len(names) <= atLeast || slices.ContainsFunc(names,
+		func(name string) bool { return !datedName.MatchString(name) }) {
 		return c.snapshots(ctx, what, repository, "_all")
 	}
 	slices.Sort(names)
@@ -179,7 +189,8 @@ func (c *Client) snapshots(ctx context.Context, what call, repository string, na
 			} `json:"shards"`
 		} `json:"snapshots"`
 	}
-	err := c.do(ctx, what, esapi.SnapshotGetRequest{Repository: segment(repository), Snapshot: segments(names)}, &answer)
+	err := c.do(ctx, what, esapi.SnapshotGetRequest{Repository: segment(repository), Snapshot: segments(names)},
+		&answer)
 	if err != nil {
 		return nil, err
 	}
@@ -188,9 +199,12 @@ func (c *Client) snapshots(ctx context.Context, what call, repository string, na
 		for j := range s.Failures {
 			s.Failures[j].Reason = c.redactor.text(s.Failures[j].Reason)
 		}
-		infos[i] = SnapshotInfo{Name: s.Snapshot, UUID: cmp.Or(s.UUID, s.Snapshot), State: s.State, Version: s.Version, VersionID: s.VersionID, Indices: s.Indices,
+		infos[i] = SnapshotInfo{
+			Name: s.Snapshot, UUID: cmp.Or(s.UUID, s.Snapshot), State: s.State, Version: s.Version,
+			VersionID: s.VersionID, Indices: s.Indices,
 			StartMillis: s.StartMillis, EndMillis: s.EndMillis, Reason: c.redactor.text(s.Reason), Failures: s.Failures,
-			ShardsTotal: s.Shards.Total, ShardsFailed: s.Shards.Failed, ShardsSuccessful: s.Shards.Successful}
+			ShardsTotal: s.Shards.Total, ShardsFailed: s.Shards.Failed, ShardsSuccessful: s.Shards.Successful,
+		}
 		if infos[i].Version == "" && s.VersionID != 0 {
 			infos[i].Version = VersionString(s.VersionID)
 		}
@@ -198,14 +212,18 @@ func (c *Client) snapshots(ctx context.Context, what call, repository string, na
 	return infos, nil
 }
 
-// DeleteSnapshot deletes a snapshot, or aborts a running one, and returns when its objects are deleted. [Missing] if there is none.
-// [SlotTaken] if another snapshot runs (before 7.9). [OutcomeUnknown] if the answer is lost: check and repeat.
+// DeleteSnapshot deletes a snapshot, or aborts a running one, and returns when its objects are
+// deleted. [Missing] if there is none. [SlotTaken] if another snapshot runs (before 7.9).
+// [OutcomeUnknown] if the answer is lost: check and repeat.
 func (c *Client) DeleteSnapshot(ctx context.Context, repository, name string) error {
 	what := call{operation: "delete snapshot", subject: repository + "/" + name, once: true, slow: true}
 	if err := firstError(oneName("repository", repository), oneName("snapshot", name)); err != nil {
 		return c.fail(what, Invalid, err.Error())
 	}
-	return c.acknowledge(ctx, what, esapi.SnapshotDeleteRequest{Repository: segment(repository), Snapshot: segment(name)})
+	return c.acknowledge(ctx, what, esapi.SnapshotDeleteRequest{
+		Repository: segment(repository),
+		Snapshot:   segment(name),
+	})
 }
 
 func firstError(errs ...error) error {

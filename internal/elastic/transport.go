@@ -26,8 +26,8 @@ func newTransport(caCert []byte) (*http.Transport, error) {
 	return transport, nil
 }
 
-// transportError is a request without a complete answer. It also hides a bare io.EOF from estransport, which would repeat the
-// request even though retries are disabled.
+// transportError is a request without a complete answer. It also hides a bare io.EOF from
+// estransport, which would repeat the request even though retries are disabled.
 type transportError struct {
 	err     error
 	sent    bool // some of the request may have reached the server
@@ -46,7 +46,8 @@ func (t tracker) RoundTrip(request *http.Request) (*http.Response, error) {
 		GetConn:      func(string) { dialled.Store(true) },
 		WroteHeaders: func() { written.Store(true) },
 	}))
-	// ELASTIC_CLIENT_APIVERSIONING in the environment makes estransport ask for a media type unknown before 7.11.
+	// ELASTIC_CLIENT_APIVERSIONING in the environment makes estransport ask for a media type
+	// unknown before 7.11.
 	for _, name := range []string{"Accept", "Content-Type"} {
 		if strings.Contains(request.Header.Get(name), "vnd.elasticsearch") {
 			request.Header.Set(name, "application/json")

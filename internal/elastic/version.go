@@ -15,8 +15,9 @@ import (
 type Version struct {
 	Number              string // as the cluster gives it, e.g. "5.5.2" or "6.0.0-beta1"
 	Major, Minor, Patch int
-	// ID is Elasticsearch's own number: major*1000000 + minor*10000 + patch*100 + build, where build 99 is a release. So
-	// 5050299 is 5.5.2. Compare it with Index.CreatedVersion and SnapshotInfo.VersionID.
+	// ID is Elasticsearch's own number: major*1000000 + minor*10000 + patch*100 + build, where
+	// build 99 is a release. So 5050299 is 5.5.2. Compare it with Index.CreatedVersion and
+	// SnapshotInfo.VersionID.
 	ID int
 }
 
@@ -28,7 +29,8 @@ func (v Version) AtLeast(major, minor int) bool {
 	return v.Major > major || v.Major == major && v.Minor >= minor
 }
 
-// Compare is negative if v is older than w, 0 if they are equal, positive if v is newer. Patch level and qualifier count.
+// Compare is negative if v is older than w, 0 if they are equal, positive if v is newer. Patch
+// level and qualifier count.
 func (v Version) Compare(w Version) int { return cmp.Compare(v.ID, w.ID) }
 
 var versionPattern = regexp.MustCompile(`^(\d+)\.(\d+)\.(\d+)(?:-(alpha|beta|rc)(\d+))?(?:-SNAPSHOT)?$`)
@@ -59,8 +61,8 @@ const (
 	firstIndexVersion = 8500000    // from here on, 8.11 and later, ids are opaque
 )
 
-// VersionString is the version behind an id such as index.version.created: 5050299 is "5.5.2". Ids of OpenSearch and of
-// Elasticsearch 8.11 and later say so.
+// VersionString is the version behind an id such as index.version.created: 5050299 is "5.5.2". Ids
+// of OpenSearch and of Elasticsearch 8.11 and later say so.
 func VersionString(id int) string {
 	switch {
 	case id <= 0:
@@ -87,8 +89,8 @@ type Info struct {
 	ClusterName string
 	ClusterUUID string // empty before 5.0
 	Version     Version
-	// Distribution is "elasticsearch" or "opensearch". OpenSearch in compatibility mode reports version 7.10.2, but its
-	// tagline still tells the two apart.
+	// Distribution is "elasticsearch" or "opensearch". OpenSearch in compatibility mode reports
+	// version 7.10.2, but its tagline still tells the two apart.
 	Distribution string
 	BuildFlavor  string // "default" or "oss" from 6.3 on, else empty; Amazon's 7.x is "oss"
 }
@@ -113,8 +115,10 @@ func (c *Client) Info(ctx context.Context) (Info, error) {
 	if err != nil {
 		return Info{}, c.fail(what, Internal, err.Error())
 	}
-	info := Info{ClusterName: answer.ClusterName, ClusterUUID: answer.ClusterUUID, Version: version,
-		Distribution: answer.Version.Distribution, BuildFlavor: answer.Version.BuildFlavor}
+	info := Info{
+		ClusterName: answer.ClusterName, ClusterUUID: answer.ClusterUUID, Version: version,
+		Distribution: answer.Version.Distribution, BuildFlavor: answer.Version.BuildFlavor,
+	}
 	if info.Distribution == "" {
 		info.Distribution = "elasticsearch"
 		if strings.Contains(answer.Tagline, "OpenSearch") {

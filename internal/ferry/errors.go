@@ -55,8 +55,8 @@ func failed(kind Kind, format string, args ...any) error {
 	return &Error{kind, fmt.Sprintf(format, args...)}
 }
 
-// unusable says that the snapshot can't be copied as it stands in S3. Since every successful snapshot
-// of the repository goes along, the one to blame may be another.
+// unusable says that the snapshot can't be copied as it stands in S3. Since every successful
+// snapshot of the repository goes along, the one to blame may be another.
 func (j *job) unusable(format string, args ...any) error {
 	return failed(Unusable, "copy the snapshot %s: %s", j.snapshot.Name, fmt.Sprintf(format, args...))
 }
@@ -67,8 +67,8 @@ func (j *job) conflict(format string, args ...any) error {
 		j.snapshot.Name, j.run.TargetBasePath(), j.run.Plan.Target.Repository.Bucket, fmt.Sprintf(format, args...))
 }
 
-// unreadable is an object of S3 that can't be understood. Its bytes were proven, so to read them again
-// would not help. What that means for the copy, who has the root tells: see blame.
+// unreadable is an object of S3 that can't be understood. Its bytes were proven, so to read them
+// again would not help. What that means for the copy, who has the root tells: see blame.
 type unreadable struct {
 	key string
 	err error
@@ -102,8 +102,8 @@ func lostBlob(err error) (*transfer.Error, bool) {
 }
 
 // blame finds out what a failure means that has to do with an object in S3. If an object is lost or
-// changed and the root has moved on, the copy begins again from the new one; else somebody has taken a
-// snapshot apart.
+// changed and the root has moved on, the copy begins again from the new one; else somebody has
+// taken a snapshot apart.
 func (r *round) blame(ctx context.Context, p *plan, err error) error {
 	if bad, ok := errors.AsType[*unreadable](err); ok {
 		return r.damaged(r.from, p, bad.key, bad)
@@ -112,7 +112,8 @@ func (r *round) blame(ctx context.Context, p *plan, err error) error {
 		s, _ := r.from.Snapshot(r.base.uuid)
 		return r.unusable("it needs other bytes of the blob %s than the snapshot %s [%s], which S3 lists as well: "+
 			"the blob was lost there and its name used again. %s can't be restored from S3 any more, "+
-			"and from OSS only until the blob is copied. Delete that one at the source (DELETE _snapshot/%s/%s), then retry",
+			"and from OSS only until the blob is copied. Delete that one at the source (DELETE _snapshot/%s/%s), "+
+			"then retry",
 			both.key, s.Name, s.UUID, s.Name, r.run.RepositoryName(), s.Name)
 	}
 	blob, ok := lostBlob(err)
@@ -152,12 +153,13 @@ func (j *job) takenApart(from sides.Side, p *plan, blob *transfer.Error, err err
 	return j.damaged(from, p, blob.Key, fmt.Errorf("%w, while the repository still lists it", err))
 }
 
-// damaged is unusable because of an object that is lost or damaged. If it belongs to another snapshot
-// of the repository, a new one of ours would fail like this one: then the error names the other and
-// what to do about it.
+// damaged is unusable because of an object that is lost or damaged. If it belongs to another
+// snapshot of the repository, a new one of ours would fail like this one: then the error names the
+// other and what to do about it.
 func (j *job) damaged(from sides.Side, p *plan, key string, reason error) error {
 	owners := ownersOf(from, p, key)
-	if len(owners) == 0 || slices.ContainsFunc(owners, func(s repository.Snapshot) bool { return s.UUID == j.snapshot.UUID }) {
+	if len(owners) == 0 ||
+		slices.ContainsFunc(owners, func(s repository.Snapshot) bool { return s.UUID == j.snapshot.UUID }) {
 		return j.unusable("%v", reason)
 	}
 	names := make([]string, len(owners))

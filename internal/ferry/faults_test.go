@@ -14,8 +14,8 @@ import (
 	"github.com/snapferry/snapferry/internal/sides/sidestest"
 )
 
-// Whatever dies after any write, a reader sees the old repository or the new
-// one, and the next attempt ends well.
+// Whatever dies after any write, a reader sees the old repository or the new one, and the next
+// attempt ends well.
 func TestCopyCrashes(t *testing.T) {
 	eachLayout(t, func(t *testing.T, _ *world) {
 		for _, reached := range []bool{false, true} {
@@ -54,8 +54,8 @@ func crashOnce(t *testing.T, n int, reached bool) (crashed bool) {
 	return true
 }
 
-// The same with the source going on: the died attempt's snapshot stays behind
-// and the next one is copied instead.
+// The same with the source going on: the died attempt's snapshot stays behind and the next one is
+// copied instead.
 func TestCopyCrashThenNewSnapshot(t *testing.T) {
 	eachLayout(t, func(t *testing.T, _ *world) {
 		layout := sidestest.Layouts[t.Name()[len("TestCopyCrashThenNewSnapshot/"):]]
@@ -108,8 +108,8 @@ func TestCopyThroughFaults(t *testing.T) {
 	})
 }
 
-// A baseline rests on a full listing: what was lost or replaced in OSS after its
-// PUT stops the publish.
+// A baseline rests on a full listing: what was lost or replaced in OSS after its PUT stops the
+// publish.
 func TestCopyBaselineIsProven(t *testing.T) {
 	for name, harm := range map[string]func(w *world, key string){
 		"lost":     func(w *world, key string) { w.Sink.Remove(key) },
@@ -132,8 +132,8 @@ func TestCopyBaselineIsProven(t *testing.T) {
 	}
 }
 
-// An attempt that was given up and hangs right before it writes index-N comes
-// back when a newer snapshot is published already.
+// An attempt that was given up and hangs right before it writes index-N comes back when a newer
+// snapshot is published already.
 func TestCopyThatComesBackLateLeavesTheNewerPublishAlone(t *testing.T) {
 	eachLayout(t, func(t *testing.T, w *world) {
 		w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 1)))

@@ -20,12 +20,13 @@ const Rounds = 5
 type Options struct {
 	Source objectstore.Source // the repository in S3
 	Sink   objectstore.Sink   // the repository in OSS
-	// Transfer is how blobs travel. Its Concurrency, at least 1, also bounds the requests for metadata. Its Progress is not
-	// used.
+	// Transfer is how blobs travel. Its Concurrency, at least 1, also bounds the requests for
+	// metadata. Its Progress is not used.
 	Transfer transfer.Options
 	// Paging bounds what is copied without pages. Default: [DefaultPaging].
 	Paging Paging
-	// Progress is given changes of what people see of the work, from many goroutines. Default: nobody sees them.
+	// Progress is given changes of what people see of the work, from many goroutines. Default:
+	// nobody sees them.
 	Progress func(change func(*migration.Progress))
 }
 
@@ -104,7 +105,8 @@ func (f *Ferry) job(run migration.Run, snapshot migration.Snapshot, again bool) 
 //
 // It fails with [Unusable] if the snapshot isn't complete in S3, with [Conflict] or [Damaged] if
 // somebody else wrote to either repository, with [Missing] if there is no repository in S3, with
-// [Refused] if that is of Elasticsearch 1.x, and with [Moving] if each round met another root there.
+// [Refused] if that is of Elasticsearch 1.x, and with [Moving] if each round met another root
+// there.
 func (f *Ferry) Copy(ctx context.Context, request migration.CopyRequest) (Result, error) {
 	j := f.job(request.Run, request.Snapshot, request.Again)
 	var last error
@@ -115,14 +117,16 @@ func (f *Ferry) Copy(ctx context.Context, request migration.CopyRequest) (Result
 		}
 		last, j.again = err, true
 	}
-	return Result{}, failed(Moving, "copy the snapshot %s: %v, in each of %d rounds", request.Snapshot.Name, last, Rounds)
+	return Result{}, failed(Moving, "copy the snapshot %s: %v, in each of %d rounds", request.Snapshot.Name, last,
+		Rounds)
 }
 
 // round is one try to copy and publish a snapshot from what both repositories are when it begins.
 type round struct {
 	lists
 	request migration.CopyRequest
-	// from is the repository in S3, to the one in OSS. The root of to is nil as long as nothing was published.
+	// from is the repository in S3, to the one in OSS. The root of to is nil as long as nothing was
+	// published.
 	from, to sides.Side
 	// success are the snapshots that must be complete before the root is published.
 	success []repository.Snapshot
@@ -181,9 +185,11 @@ func (r *round) copyDelta(ctx context.Context) error {
 	return r.publish(ctx, p)
 }
 
-// readRoots finds out what both repositories are now, and whether the snapshot is published already.
+// readRoots finds out what both repositories are now, and whether the snapshot is published
+// already.
 func (r *round) readRoots(ctx context.Context) (published bool, err error) {
-	// The target first: whatever stands there was published from a source that is at least as new when it is read.
+	// The target first: whatever stands there was published from a source that is at least as new
+	// when it is read.
 	if r.to, err = r.readTarget(ctx); err != nil {
 		return false, err
 	}

@@ -20,7 +20,8 @@ import (
 
 func TestCopyRounds(t *testing.T) {
 	eachLayout(t, func(t *testing.T, w *world) {
-		r0 := w.Take("movies-r0000-a1", repositorytest.CreateIndex("movies", 3), repositorytest.CreateIndex("logs", 1), repositorytest.AddSegments("movies", 3, 2000))
+		r0 := w.Take("movies-r0000-a1", repositorytest.CreateIndex("movies", 3), repositorytest.CreateIndex("logs", 1),
+			repositorytest.AddSegments("movies", 3, 2000))
 		result := w.Copy(t, r0)
 		blobs := w.Blobs(r0)
 		require.Equal(t, int64(len(blobs)), result.BlobsCopied)
@@ -102,8 +103,8 @@ func TestCopyPublishedBeforeTheSourceMovedOn(t *testing.T) {
 	})
 }
 
-// Elasticsearch up to 6.x names blobs by a counter that goes back after a
-// delete: same name, same length, other bytes.
+// Elasticsearch up to 6.x names blobs by a counter that goes back after a delete: same name, same
+// length, other bytes.
 func TestCopyReusedNames(t *testing.T) {
 	w := newWorld(repositorytest.Layout55)
 	w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 1)))
@@ -124,7 +125,8 @@ func TestCopyReusedNames(t *testing.T) {
 	a2 := w.Take("r1-a2", repositorytest.Merge("movies"), repositorytest.AddSegments("movies", 2, 300))
 	reused := 0
 	for key, data := range w.Objects() {
-		if before, ok := old[key]; ok && sidestest.IsData(key) && len(before) == len(data) && !bytes.Equal(before, data) {
+		if before, ok := old[key]; ok && sidestest.IsData(key) && len(before) == len(data) &&
+			!bytes.Equal(before, data) {
 			reused++
 			require.Equal(t, before, w.Sink.Objects()[key])
 		}
@@ -141,7 +143,8 @@ func TestCopyAfterTheBaseWasDeleted(t *testing.T) {
 		shared := sidestest.Keys(w.Blobs(w.Take("kept", repositorytest.AddSegments("movies", 1, 300))))
 		for key, data := range w.Sink.Objects() {
 			if slices.Contains(shared, key) && w.Blobs(r0)[key] != 0 {
-				// So does an attempt that died: it used the name again for a snapshot that is deleted by now.
+				// So does an attempt that died: it used the name again for a snapshot that is
+				// deleted by now.
 				w.Sink.Store(key, make([]byte, len(data)))
 				break
 			}
@@ -151,8 +154,8 @@ func TestCopyAfterTheBaseWasDeleted(t *testing.T) {
 	})
 }
 
-// A snapshot that succeeded and was never copied is listed by the next root: it
-// must be complete as well. Those that failed are listed only.
+// A snapshot that succeeded and was never copied is listed by the next root: it must be complete as
+// well. Those that failed are listed only.
 func TestCopyIncludesEarlierAttempts(t *testing.T) {
 	eachLayout(t, func(t *testing.T, w *world) {
 		w.Take("before", repositorytest.CreateIndex("other", 1))
@@ -164,8 +167,7 @@ func TestCopyIncludesEarlierAttempts(t *testing.T) {
 	})
 }
 
-// The baseline was published, but the workflow never heard of it and took
-// another snapshot.
+// The baseline was published, but the workflow never heard of it and took another snapshot.
 func TestCopyOntoAnUnknownPublish(t *testing.T) {
 	eachLayout(t, func(t *testing.T, w *world) {
 		r0 := w.Take("r0-a1", repositorytest.CreateIndex("movies", 2))
@@ -176,8 +178,8 @@ func TestCopyOntoAnUnknownPublish(t *testing.T) {
 	})
 }
 
-// The final round's copy published, then the dead man's switch cancelled it:
-// the workflow knows only the round before.
+// The final round's copy published, then the dead man's switch cancelled it: the workflow knows
+// only the round before.
 func TestCopyOntoAPublishThatTheWorkflowNeverHeardOf(t *testing.T) {
 	eachLayout(t, func(t *testing.T, w *world) {
 		w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2)))
@@ -287,15 +289,22 @@ func TestCopyFence(t *testing.T) {
 
 func TestCopyConflicts(t *testing.T) {
 	for name, meddle := range map[string]func(w *world){
-		"a higher index-N": func(w *world) { w.Sink.Store("index-99", w.Objects()[repository.RootIndexKey(w.Generation())]) },
+		"a higher index-N": func(w *world) {
+			w.Sink.Store("index-99",
+				w.Objects()[repository.RootIndexKey(w.Generation())])
+		},
 		"another index-N": func(w *world) {
 			w.Sink.Store(repository.RootIndexKey(w.Generation()), []byte(`{"snapshots":[],"indices":{}}`))
 		},
-		"no index-N":                         func(w *world) { w.Sink.Remove(repository.RootIndexKey(w.BaseGeneration)) },
+		"no index-N": func(w *world) {
+			w.Sink.Remove(
+				repository.RootIndexKey(w.BaseGeneration))
+		},
 		"an index-N before the last round's": func(w *world) { w.BaseGeneration++ },
 		"a later index-N with a snapshot that S3 doesn't have": func(w *world) {
 			root := w.Objects()[repository.RootIndexKey(w.Generation())]
-			w.Sink.Store(repository.RootIndexKey(w.Generation()), bytes.ReplaceAll(root, []byte(`"r1"`), []byte(`"theirs"`)))
+			w.Sink.Store(repository.RootIndexKey(w.Generation()),
+				bytes.ReplaceAll(root, []byte(`"r1"`), []byte(`"theirs"`)))
 			w.Take("r2")
 		},
 		"an index-N without base": func(w *world) {
@@ -399,8 +408,8 @@ func TestCopyUnusableSnapshots(t *testing.T) {
 	}
 }
 
-// What is damaged belongs to another snapshot of the repository: a new one of
-// ours would fail just so, and the person must learn which to delete.
+// What is damaged belongs to another snapshot of the repository: a new one of ours would fail just
+// so, and the person must learn which to delete.
 func TestCopyNamesTheOtherSnapshotThatIsDamaged(t *testing.T) {
 	for name, harm := range map[string]func(w *world, other, ours string){
 		"a blob": func(w *world, other, ours string) {

@@ -11,22 +11,26 @@ import (
 	"github.com/snapferry/snapferry/internal/transfer"
 )
 
-// leftByCopy tells whether a small object in OSS was written by a copy, and is what that has written.
+// leftByCopy tells whether a small object in OSS was written by a copy, and is what that has
+// written.
 func leftByCopy(info objectstore.Info) bool {
-	return info.Metadata[transfer.MetadataETag] != "" && info.Metadata[transfer.MetadataLength] == strconv.FormatInt(info.Size, 10) &&
+	return info.Metadata[transfer.MetadataETag] != "" &&
+		info.Metadata[transfer.MetadataLength] == strconv.FormatInt(info.Size, 10) &&
 		info.Metadata[transfer.MetadataCRC64] == strconv.FormatUint(info.CRC64, 10)
 }
 
-// completed reads what a root of Elasticsearch 2.x leaves to its snapshots' own objects, and gives those in state SUCCESS.
+// completed reads what a root of Elasticsearch 2.x leaves to its snapshots' own objects, and gives
+// those in state SUCCESS.
 func (r *round) completed(ctx context.Context, root *repository.Root) ([]repository.Snapshot, error) {
-	infos, err := sides.SnapshotInfos(ctx, r.concurrency, root, func(ctx context.Context, key string, s repository.Snapshot) ([]byte, error) {
-		if r.from.OfElasticsearch1(s, key) {
-			return nil, failed(Refused, "copy the snapshot %s: the repository in S3 is of Elasticsearch 1.x, "+
-				"whose snapshots only 2.x restores", r.snapshot.Name)
-		}
-		data, _, err := r.s3.Read(ctx, key)
-		return data, err
-	})
+	infos, err := sides.SnapshotInfos(ctx, r.concurrency, root,
+		func(ctx context.Context, key string, s repository.Snapshot) ([]byte, error) {
+			if r.from.OfElasticsearch1(s, key) {
+				return nil, failed(Refused, "copy the snapshot %s: the repository in S3 is of Elasticsearch 1.x, "+
+					"whose snapshots only 2.x restores", r.snapshot.Name)
+			}
+			data, _, err := r.s3.Read(ctx, key)
+			return data, err
+		})
 	if err != nil {
 		if wrong, ok := errors.AsType[*sides.InfoError](err); ok {
 			return nil, parsed(wrong.Key, wrong.Err)
@@ -62,8 +66,8 @@ func (r *round) completeTarget(ctx context.Context) error {
 	return nil
 }
 
-// compareLegacyRoots is compareRoots for a repository of Elasticsearch 2.x. Such a root has no generation, but what a copy
-// writes has its mark.
+// compareLegacyRoots is compareRoots for a repository of Elasticsearch 2.x. Such a root has no
+// generation, but what a copy writes has its mark.
 func (r *round) compareLegacyRoots() (published bool, err error) {
 	base, want := r.request.BaseUUID, r.snapshot
 	switch {
@@ -83,11 +87,12 @@ func (r *round) compareLegacyRoots() (published bool, err error) {
 	if _, ok := r.to.Snapshot(base); ok {
 		return false, nil
 	}
-	// A publish that the workflow didn't hear of, or one that came late and replaced a newer root. What is copied doesn't
-	// build on either, so only somebody else's is a conflict.
+	// A publish that the workflow didn't hear of, or one that came late and replaced a newer root.
+	// What is copied doesn't build on either, so only somebody else's is a conflict.
 	for _, s := range r.to.Snapshots {
 		if _, ok := r.from.Snapshot(s.UUID); !ok {
-			return false, r.conflict("the root %s in OSS lacks the snapshot of the last round. It lists %s, which S3 doesn't have",
+			return false, r.conflict("the root %s in OSS lacks the snapshot of the last round. It lists %s, which S3 "+
+				"doesn't have",
 				repository.LegacyRootKey, s.Name)
 		}
 	}

@@ -18,16 +18,17 @@ import (
 const (
 	// mirrorFolders are listed side by side: a shard's list of files is in memory for each.
 	mirrorFolders = 8
-	// mirrorHeld bounds the metadata objects that a mirror remembers while it copies data: some 40 MB. If there are
-	// more to copy, they are listed once more.
+	// mirrorHeld bounds the metadata objects that a mirror remembers while it copies data: some 40
+	// MB. If there are more to copy, they are listed once more.
 	mirrorHeld = 100_000
 )
 
-// mirror is a round on a repository of Elasticsearch 2.x. Its root gives neither ids nor generations, so a snapshot's
-// name is all that tells one from another, and a delta can't be trusted to lie between two of them. Instead both sides
-// are listed below indices/ and merged in the order of their keys: what isn't a proven copy is copied, by the rules of
-// [mirror.copyObject], the data first, then the shards' metadata, then the indices'. What the snapshots to publish need is
-// read from their lists of files on the way, shard by shard, and has to be in S3.
+// mirror is a round on a repository of Elasticsearch 2.x. Its root gives neither ids nor
+// generations, so a snapshot's name is all that tells one from another, and a delta can't be
+// trusted to lie between two of them. Instead both sides are listed below indices/ and merged in
+// the order of their keys: what isn't a proven copy is copied, by the rules of [mirror.copyObject],
+// the data first, then the shards' metadata, then the indices'. What the snapshots to publish need
+// is read from their lists of files on the way, shard by shard, and has to be in S3.
 //
 // Nothing is deleted: what only OSS has stays.
 type mirror struct {
@@ -37,7 +38,8 @@ type mirror struct {
 	shards   map[repository.ShardID]shardTask
 	metadata map[string]bool
 
-	// later are metadata objects to copy when all before them are there, by stage; spilled are the stages that have too many.
+	// later are metadata objects to copy when all before them are there, by stage; spilled are the
+	// stages that have too many.
 	later   map[repository.Stage][]mirrorPair
 	held    int
 	spilled map[repository.Stage]bool
@@ -56,8 +58,9 @@ type mirrorPair struct {
 // mirror copies and publishes what S3 has.
 func (r *round) mirror(ctx context.Context) error {
 	m := &mirror{
-		round: r, plan: newPlan(r.paging, r.unlisted()), shards: map[repository.ShardID]shardTask{}, metadata: map[string]bool{},
-		later: map[repository.Stage][]mirrorPair{}, spilled: map[repository.Stage]bool{},
+		round: r, plan: newPlan(r.paging, r.unlisted()), shards: map[repository.ShardID]shardTask{},
+		metadata: map[string]bool{},
+		later:    map[repository.Stage][]mirrorPair{}, spilled: map[repository.Stage]bool{},
 	}
 	return r.blame(ctx, m.plan, m.run(ctx))
 }
@@ -117,17 +120,18 @@ type mirrorAction func(p mirrorPair, submit sides.Submit)
 // mirrorWalk goes through the folder of an index and gives each object of S3 to act.
 type mirrorWalk func(ctx context.Context, id string, act func(mirrorPair)) error
 
-// pass goes once through both listings below indices/, some folders at once, and returns when all that was submitted is
-// done.
+// pass goes once through both listings below indices/, some folders at once, and returns when all
+// that was submitted is done.
 func (m *mirror) pass(ctx context.Context, walk mirrorWalk, act mirrorAction) error {
 	folders, err := m.folders(ctx)
 	if err != nil {
 		return err
 	}
 	return sides.WalkAndWork(ctx, m.concurrency, func(ctx context.Context, submit sides.Submit) error {
-		return sides.InParallel(ctx, min(m.concurrency, mirrorFolders), folders, func(ctx context.Context, id string) error {
-			return walk(ctx, id, func(p mirrorPair) { act(p, submit) })
-		})
+		return sides.InParallel(ctx, min(m.concurrency, mirrorFolders), folders,
+			func(ctx context.Context, id string) error {
+				return walk(ctx, id, func(p mirrorPair) { act(p, submit) })
+			})
 	})
 }
 
@@ -183,9 +187,10 @@ func (m *mirror) copyData(p mirrorPair, submit sides.Submit) {
 	})
 }
 
-// copyObject copies an object of S3 unless OSS has a proven copy of it. Its listing may show that; else, as where S3 has got
-// it in parts, the object in OSS tells of which version it is a copy. skipped says that nothing was to be copied, or that an object
-// that nobody needs is gone: the tail of a delete at the source.
+// copyObject copies an object of S3 unless OSS has a proven copy of it. Its listing may show that;
+// else, as where S3 has got it in parts, the object in OSS tells of which version it is a copy.
+// skipped says that nothing was to be copied, or that an object that nobody needs is gone: the tail
+// of a delete at the source.
 func (m *mirror) copyObject(ctx context.Context, p mirrorPair) (skipped bool, err error) {
 	if p.Same() {
 		return true, nil
@@ -260,8 +265,9 @@ func (m *mirror) proveData(p mirrorPair, submit sides.Submit) {
 	})
 }
 
-// publishRootFolder copies what the root needs beside it, then the root. Of the snapshots that the root doesn't list
-// nothing may stand in the root folder: Elasticsearch 2.x finds snapshots by listing it.
+// publishRootFolder copies what the root needs beside it, then the root. Of the snapshots that the
+// root doesn't list nothing may stand in the root folder: Elasticsearch 2.x finds snapshots by
+// listing it.
 func (m *mirror) publishRootFolder(ctx context.Context) error {
 	groups, err := repository.MetadataOf(m.from.Root, nil, nil)
 	if err != nil {
@@ -271,9 +277,10 @@ func (m *mirror) publishRootFolder(ctx context.Context) error {
 		if group.Stage == repository.StageRoot {
 			continue
 		}
-		err := sides.InParallel(ctx, m.concurrency, group.Objects, func(ctx context.Context, o repository.Object) error {
-			return m.publishObject(ctx, m.plan, o)
-		})
+		err := sides.InParallel(ctx, m.concurrency, group.Objects,
+			func(ctx context.Context, o repository.Object) error {
+				return m.publishObject(ctx, m.plan, o)
+			})
 		if err != nil {
 			return err
 		}
@@ -281,9 +288,9 @@ func (m *mirror) publishRootFolder(ctx context.Context) error {
 	return m.publishLegacyRoot(ctx)
 }
 
-// publishLegacyRoot is the commit. Its name is the same in each round, so an attempt that was given up must not come back and
-// replace a newer one: it looks right before it writes. Should it do so anyway, the next round finds a root that lists
-// less than it should, and publishes again.
+// publishLegacyRoot is the commit. Its name is the same in each round, so an attempt that was given
+// up must not come back and replace a newer one: it looks right before it writes. Should it do so
+// anyway, the next round finds a root that lists less than it should, and publishes again.
 func (m *mirror) publishLegacyRoot(ctx context.Context) error {
 	if err := m.from.Unchanged(ctx); err != nil {
 		return err
@@ -295,10 +302,11 @@ func (m *mirror) publishLegacyRoot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Its bytes are the same again when a snapshot was deleted and another taken under its name. An object's header tells
-	// seconds, a listing may tell more.
+	// Its bytes are the same again when a snapshot was deleted and another taken under its name. An
+	// object's header tells seconds, a listing may tell more.
 	before := m.from.Objects[repository.LegacyRootKey]
-	if !bytes.Equal(data, m.from.Data) || !info.LastModified.Truncate(time.Second).Equal(before.LastModified.Truncate(time.Second)) {
+	if !bytes.Equal(data, m.from.Data) ||
+		!info.LastModified.Truncate(time.Second).Equal(before.LastModified.Truncate(time.Second)) {
 		return sides.ErrMoved
 	}
 	if err := m.unlessPublished(ctx); err != nil {

@@ -24,14 +24,18 @@ import (
 
 func TestMirrorRounds(t *testing.T) {
 	w := newMirrorWorld()
-	r0 := w.Take("movies-r0000-a1", repositorytest.CreateIndex("movies", 12), repositorytest.CreateIndex("logs", 1), repositorytest.AddSegments("movies", 3, 2000))
+	r0 := w.Take("movies-r0000-a1", repositorytest.CreateIndex("movies", 12), repositorytest.CreateIndex("logs", 1),
+		repositorytest.AddSegments("movies", 3, 2000))
 	result := w.Copy(t, r0)
 	blobs := w.LegacyBlobs(r0)
 	var all int64
 	for _, length := range blobs {
 		all += length
 	}
-	require.Equal(t, migration.CopyResult{Generation: -1, BlobsCopied: int64(len(blobs)), BytesCopied: all, Proven: int64(len(blobs))}, result)
+	require.Equal(t, migration.CopyResult{
+		Generation: -1, BlobsCopied: int64(len(blobs)), BytesCopied: all,
+		Proven: int64(len(blobs)),
+	}, result)
 
 	r1 := w.Take("movies-r0001-a1", repositorytest.AddSegments("movies", 1, 500))
 	writes := sidestest.CountData(w.Sink)
@@ -57,7 +61,8 @@ func TestMirrorRounds(t *testing.T) {
 	w.Copy(t, w.Take("movies-r0003-a1", repositorytest.DeleteIndex("logs"), repositorytest.CreateIndex("movies", 2)))
 }
 
-// What real nodes of 2.4.6 wrote, before and after a snapshot was deleted whose blobs' names came back.
+// What real nodes of 2.4.6 wrote, before and after a snapshot was deleted whose blobs' names came
+// back.
 func TestMirrorOfWhatRealNodesWrote(t *testing.T) {
 	w := newMirrorWorld()
 	before := sidestest.Archive(t, "../repository/testdata/2.4.6-plain-before.tar.gz")
@@ -103,8 +108,8 @@ func TestMirrorOfWhatRealNodesWrote(t *testing.T) {
 	requireRealLegacy(t, chunked.Sink.Objects(), "four")
 }
 
-// requireRealLegacy is requireLegacyReadable for Lucene's own checksums, which a deep audit compares; here it is enough
-// that all blobs are there.
+// requireRealLegacy is requireLegacyReadable for Lucene's own checksums, which a deep audit
+// compares; here it is enough that all blobs are there.
 func requireRealLegacy(t *testing.T, objects map[string][]byte, name string) *repository.Root {
 	t.Helper()
 	root, err := repository.ParseRoot(-1, objects[repository.LegacyRootKey])
@@ -118,7 +123,8 @@ func requireRealLegacy(t *testing.T, objects map[string][]byte, name string) *re
 		require.NoError(t, err)
 		for n := range metadata.Shards {
 			shard := repository.ShardID{IndexID: index.ID, Number: n}
-			files, err := repository.ParseShardSnapshot(objects[fmt.Sprintf("indices/%s/%d/snap-%s.dat", index.ID, n, name)])
+			files, err := repository.ParseShardSnapshot(objects[fmt.Sprintf("indices/%s/%d/snap-%s.dat", index.ID, n,
+				name)])
 			require.NoError(t, err)
 			blobs, err := repository.ShardBlobs(shard, files)
 			require.NoError(t, err)
@@ -130,7 +136,8 @@ func requireRealLegacy(t *testing.T, objects map[string][]byte, name string) *re
 	return root
 }
 
-// Each stage is complete before the next begins, and the root in S3 is read once more right before it is written.
+// Each stage is complete before the next begins, and the root in S3 is read once more right before
+// it is written.
 func TestMirrorOrder(t *testing.T) {
 	for _, held := range []int{0, 3} { // with metadata that is listed once more
 		w := newMirrorWorld()
@@ -167,8 +174,11 @@ func TestMirrorOrder(t *testing.T) {
 				puts[stage]++
 			}
 		}
-		require.Equal(t, map[repository.Stage]int{repository.StageData: puts[repository.StageData], repository.StageShards: puts[repository.StageShards],
-			repository.StageIndexMetadata: 2, repository.StageSnapshots: 2, repository.StageRoot: 1}, puts)
+		require.Equal(t, map[repository.Stage]int{
+			repository.StageData:          puts[repository.StageData],
+			repository.StageShards:        puts[repository.StageShards],
+			repository.StageIndexMetadata: 2, repository.StageSnapshots: 2, repository.StageRoot: 1,
+		}, puts)
 		require.GreaterOrEqual(t, puts[repository.StageShards], 6)
 		require.Equal(t, "Put", calls[len(calls)-1].Op)
 		require.Equal(t, "Get", calls[len(calls)-2].Op, "the fence")
@@ -210,7 +220,8 @@ func TestMirrorEndsUploadsOfKilledAttempts(t *testing.T) {
 	w.RequirePublished(t, r0)
 }
 
-// Whatever dies after any write, a reader sees the old repository or the new one, and the next attempt ends well.
+// Whatever dies after any write, a reader sees the old repository or the new one, and the next
+// attempt ends well.
 func TestMirrorCrashes(t *testing.T) {
 	for _, reached := range []bool{false, true} {
 		for n := 0; mirrorCrash(t, n, reached); n++ {
@@ -300,7 +311,8 @@ func TestMirrorReusedNames(t *testing.T) {
 	a2 := w.Take("r1-a2", repositorytest.Merge("movies"), repositorytest.AddSegments("movies", 2, 300))
 	reused := 0
 	for key, data := range w.LegacyObjects() {
-		if before, ok := old[key]; ok && sidestest.IsData(key) && len(before) == len(data) && !bytes.Equal(before, data) {
+		if before, ok := old[key]; ok && sidestest.IsData(key) && len(before) == len(data) &&
+			!bytes.Equal(before, data) {
 			reused++
 			require.Equal(t, before, w.Sink.Objects()[key])
 		}
@@ -342,10 +354,13 @@ func TestMirrorSkips(t *testing.T) {
 			w.Source.StoreEncrypted(small, content)
 			w.Sink.Store(small, content)
 		}},
-		"shard index with a number": {key: "indices/movies/0/index-77", wrote: true, heads: 1, prepare: func(w *mirrorWorld) {
-			w.Source.Store("indices/movies/0/index-77", content)
-			w.Sink.Store("indices/movies/0/index-77", other)
-		}},
+		"shard index with a number": {
+			key: "indices/movies/0/index-77", wrote: true, heads: 1,
+			prepare: func(w *mirrorWorld) {
+				w.Source.Store("indices/movies/0/index-77", content)
+				w.Sink.Store("indices/movies/0/index-77", other)
+			},
+		},
 		"index metadata": {key: "indices/movies/meta-old.dat", wrote: true, heads: 1, prepare: func(w *mirrorWorld) {
 			w.Source.Store("indices/movies/meta-old.dat", content)
 			w.Sink.Store("indices/movies/meta-old.dat", other)
@@ -389,13 +404,16 @@ func TestMirrorSkips(t *testing.T) {
 	}
 }
 
-// What Elasticsearch left unfinished, what it doesn't write, and what the root doesn't list stays behind.
+// What Elasticsearch left unfinished, what it doesn't write, and what the root doesn't list stays
+// behind.
 func TestMirrorLeavesBehind(t *testing.T) {
 	w := newMirrorWorld()
 	r0 := w.Take("r0", repositorytest.CreateIndex("movies", 1))
 	for _, key := range []string{
-		"pending-index", "pending-snap-r1.dat", "indices/movies/0/pending-index-3", "tests-x1/master.dat", "tests-x1-master",
-		"notes.txt", "indices/readme", "indices/movies/0/__a b", "indices/movies/0/sub/__a", "indices/movies/x/__a", "other/indices/movies/0/__a",
+		"pending-index", "pending-snap-r1.dat", "indices/movies/0/pending-index-3", "tests-x1/master.dat",
+		"tests-x1-master",
+		"notes.txt", "indices/readme", "indices/movies/0/__a b", "indices/movies/0/sub/__a", "indices/movies/x/__a",
+		"other/indices/movies/0/__a",
 		"snap-running.dat", "meta-running.dat", "snapshot-old",
 	} {
 		w.Source.Store(key, []byte("left"))
@@ -413,7 +431,8 @@ func TestMirrorLeavesBehind(t *testing.T) {
 // Deletions at the source, of a snapshot or of the base itself, are not followed.
 func TestMirrorAfterADelete(t *testing.T) {
 	w := newMirrorWorld()
-	w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2), repositorytest.CreateIndex("old", 1), repositorytest.AddSegments("movies", 2, 300)))
+	w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2), repositorytest.CreateIndex("old", 1),
+		repositorytest.AddSegments("movies", 2, 300)))
 	w.Copy(t, w.Take("r1", repositorytest.DeleteIndex("old"), repositorytest.AddSegments("movies", 1, 300)))
 	before := sidestest.Keys(w.Sink.Objects())
 	w.Remove("r0")
@@ -425,7 +444,8 @@ func TestMirrorAfterADelete(t *testing.T) {
 	w.Copy(t, w.Take("r3", repositorytest.Merge("movies"), repositorytest.AddSegments("movies", 3, 300)))
 }
 
-// A snapshot that succeeded and was never copied is listed by the next root, so it must be complete as well.
+// A snapshot that succeeded and was never copied is listed by the next root, so it must be complete
+// as well.
 func TestMirrorIncludesEarlierAttempts(t *testing.T) {
 	w := newMirrorWorld()
 	w.Take("before", repositorytest.CreateIndex("other", 1))
@@ -450,7 +470,8 @@ func TestMirrorFence(t *testing.T) {
 				w.Sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
 					class := repository.Classify(c.Key).Class
 					if c.Op == "Put" && (moment == "among the data" && class == repository.ClassData ||
-						moment == "at the metadata" && class == repository.ClassIndexMetadata || moment == "at the last moment" && c.Key == "snap-r0.dat") {
+						moment == "at the metadata" && class == repository.ClassIndexMetadata ||
+						moment == "at the last moment" && c.Key == "snap-r0.dat") {
 						once.Do(func() { meddle(w) })
 					}
 					return nil
@@ -481,7 +502,8 @@ func TestMirrorFence(t *testing.T) {
 	})
 }
 
-// Elasticsearch 5.x takes the repository over at the last moment: from then on its own root is the truth.
+// Elasticsearch 5.x takes the repository over at the last moment: from then on its own root is the
+// truth.
 func TestMirrorOfARepositoryThatIsTakenOver(t *testing.T) {
 	w := newMirrorWorld()
 	r0 := w.Take("r0", repositorytest.CreateIndex("movies", 2))
@@ -501,7 +523,8 @@ func TestMirrorOfARepositoryThatIsTakenOver(t *testing.T) {
 	require.True(t, ok)
 }
 
-// A snapshot was deleted and another taken under its name: the root has the same bytes and ETag, and is a later one.
+// A snapshot was deleted and another taken under its name: the root has the same bytes and ETag,
+// and is a later one.
 func TestMirrorFenceSeesARootThatWasWrittenAgain(t *testing.T) {
 	w := newMirrorWorld()
 	r0 := w.Take("r0", repositorytest.CreateIndex("movies", 1))
@@ -512,7 +535,8 @@ func TestMirrorFenceSeesARootThatWasWrittenAgain(t *testing.T) {
 	require.NotContains(t, w.Sink.Objects(), repository.LegacyRootKey)
 }
 
-// rewritten is a source whose root is written again, with the same bytes, before each time that it is read.
+// rewritten is a source whose root is written again, with the same bytes, before each time that it
+// is read.
 type rewritten struct {
 	*memory.Store
 	reads atomic.Int64
@@ -528,11 +552,20 @@ func (s *rewritten) Get(ctx context.Context, key string, limit int64) ([]byte, o
 
 func TestMirrorConflicts(t *testing.T) {
 	for name, meddle := range map[string]func(w *mirrorWorld){
-		"an index-N, as a cluster writes that may write": func(w *mirrorWorld) { w.Sink.Store("index-0", w.Objects()[repository.RootIndexKey(w.Generation())]) },
-		"a root of somebody else":                        func(w *mirrorWorld) { w.Sink.Store("index", []byte(`{"snapshots":["theirs"]}`)) },
-		"our root, written by somebody else":             func(w *mirrorWorld) { w.Sink.Store("index", w.Sink.Objects()["index"]) },
-		"no root":                                        func(w *mirrorWorld) { w.Sink.Remove("index") },
-		"rubbish":                                        func(w *mirrorWorld) { w.Sink.Store("index", []byte("{")) },
+		"an index-N, as a cluster writes that may write": func(w *mirrorWorld) {
+			w.Sink.Store("index-0",
+				w.Objects()[repository.RootIndexKey(w.Generation())])
+		},
+		"a root of somebody else": func(w *mirrorWorld) {
+			w.Sink.Store("index",
+				[]byte(`{"snapshots":["theirs"]}`))
+		},
+		"our root, written by somebody else": func(w *mirrorWorld) {
+			w.Sink.Store("index",
+				w.Sink.Objects()["index"])
+		},
+		"no root": func(w *mirrorWorld) { w.Sink.Remove("index") },
+		"rubbish": func(w *mirrorWorld) { w.Sink.Store("index", []byte("{")) },
 		"a foreign repository": func(w *mirrorWorld) {
 			other := newMirrorWorld()
 			other.Take("theirs", repositorytest.CreateIndex("x", 1))
@@ -590,8 +623,8 @@ func TestMirrorConflictAfterTheCommit(t *testing.T) {
 	require.ErrorContains(t, err, "was replaced right after it was written")
 }
 
-// An attempt that hangs right before it writes the root comes back when a newer one stands there, and replaces it: 2.x has
-// one name for all roots. The next round fixes that.
+// An attempt that hangs right before it writes the root comes back when a newer one stands there,
+// and replaces it: 2.x has one name for all roots. The next round fixes that.
 func TestMirrorAfterALateAttempt(t *testing.T) {
 	w := newMirrorWorld()
 	w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 1)))
@@ -627,16 +660,26 @@ func TestMirrorUnusable(t *testing.T) {
 	shard := func(name string) string { return "indices/movies/1/" + name }
 	largest := func(w *mirrorWorld) string {
 		blobs := w.LegacyBlobs("r1")
-		return slices.MaxFunc(slices.Sorted(maps.Keys(blobs)), func(a, b string) int { return int(blobs[a] - blobs[b]) })
+		return slices.MaxFunc(slices.Sorted(maps.Keys(blobs)),
+			func(a, b string) int { return int(blobs[a] - blobs[b]) })
 	}
 	for name, tt := range map[string]struct {
 		harm func(w *mirrorWorld)
 		kind Kind
 		says string
 	}{
-		"a blob is lost":         {func(w *mirrorWorld) { w.Source.Remove(largest(w)) }, Unusable, "not in the listing"},
-		"a blob is cut":          {func(w *mirrorWorld) { w.Source.Store(largest(w), []byte("x")) }, Unusable, "the snapshot says"},
-		"a shard's list is lost": {func(w *mirrorWorld) { w.Source.Remove(shard("snap-r1.dat")) }, Unusable, "snap-r1.dat"},
+		"a blob is lost": {
+			func(w *mirrorWorld) { w.Source.Remove(largest(w)) }, Unusable,
+			"not in the listing",
+		},
+		"a blob is cut": {
+			func(w *mirrorWorld) { w.Source.Store(largest(w), []byte("x")) }, Unusable,
+			"the snapshot says",
+		},
+		"a shard's list is lost": {
+			func(w *mirrorWorld) { w.Source.Remove(shard("snap-r1.dat")) }, Unusable,
+			"snap-r1.dat",
+		},
 		"a shard is lost": {func(w *mirrorWorld) {
 			for key := range w.LegacyObjects() {
 				if strings.HasPrefix(key, shard("")) {
@@ -651,19 +694,52 @@ func TestMirrorUnusable(t *testing.T) {
 				}
 			}
 		}, Unusable, "indices/movies/meta-r"},
-		"an index's metadata is lost":    {func(w *mirrorWorld) { w.Source.Remove("indices/movies/meta-r1.dat") }, Unusable, "meta-r1.dat"},
-		"an index's metadata is damaged": {func(w *mirrorWorld) { w.Source.Store("indices/movies/meta-r1.dat", []byte("x")) }, Unusable, "can't be understood"},
-		"its own object is lost":         {func(w *mirrorWorld) { w.Source.Remove("snap-r1.dat") }, Unusable, "snap-r1.dat"},
-		"its own object is damaged":      {func(w *mirrorWorld) { w.Source.Store("snap-r1.dat", []byte("x")) }, Unusable, "can't be understood"},
-		"its own object is another's":    {func(w *mirrorWorld) { w.Source.Store("snap-r1.dat", w.LegacyObjects()["snap-r0.dat"]) }, Unusable, "another snapshot"},
-		"its global metadata is lost":    {func(w *mirrorWorld) { w.Source.Remove("meta-r1.dat") }, Unusable, "meta-r1.dat"},
-		"the root doesn't list it":       {func(w *mirrorWorld) { w.Source.Store("index", []byte(`{"snapshots":["r0"]}`)) }, Unusable, "index in S3 doesn't list it"},
-		"the root is damaged":            {func(w *mirrorWorld) { w.Source.Store("index", []byte(`{"snapshots":`)) }, Damaged, "can't be understood"},
-		"the root has a hostile name":    {func(w *mirrorWorld) { w.Source.Store("index", []byte(`{"snapshots":["r1","../../r2"]}`)) }, Damaged, "slash"},
-		"there is no repository":         {func(w *mirrorWorld) { w.Source.Remove("index") }, Missing, "no repository"},
-		"the other snapshot lost a blob": {func(w *mirrorWorld) { w.Source.Remove(shardBlobOf(w, "r0")) }, Unusable, "It belongs to another snapshot"},
+		"an index's metadata is lost": {
+			func(w *mirrorWorld) { w.Source.Remove("indices/movies/meta-r1.dat") },
+			Unusable, "meta-r1.dat",
+		},
+		"an index's metadata is damaged": {func(w *mirrorWorld) {
+			w.Source.Store("indices/movies/meta-r1.dat",
+				[]byte("x"))
+		}, Unusable, "can't be understood"},
+		"its own object is lost": {
+			func(w *mirrorWorld) { w.Source.Remove("snap-r1.dat") }, Unusable,
+			"snap-r1.dat",
+		},
+		"its own object is damaged": {
+			func(w *mirrorWorld) { w.Source.Store("snap-r1.dat", []byte("x")) },
+			Unusable, "can't be understood",
+		},
+		"its own object is another's": {func(w *mirrorWorld) {
+			w.Source.Store("snap-r1.dat",
+				w.LegacyObjects()["snap-r0.dat"])
+		}, Unusable, "another snapshot"},
+		"its global metadata is lost": {
+			func(w *mirrorWorld) { w.Source.Remove("meta-r1.dat") }, Unusable,
+			"meta-r1.dat",
+		},
+		"the root doesn't list it": {func(w *mirrorWorld) {
+			w.Source.Store("index",
+				[]byte(`{"snapshots":["r0"]}`))
+		}, Unusable, "index in S3 doesn't list it"},
+		"the root is damaged": {
+			func(w *mirrorWorld) { w.Source.Store("index", []byte(`{"snapshots":`)) },
+			Damaged, "can't be understood",
+		},
+		"the root has a hostile name": {func(w *mirrorWorld) {
+			w.Source.Store("index",
+				[]byte(`{"snapshots":["r1","../../r2"]}`))
+		}, Damaged, "slash"},
+		"there is no repository": {func(w *mirrorWorld) { w.Source.Remove("index") }, Missing, "no repository"},
+		"the other snapshot lost a blob": {
+			func(w *mirrorWorld) { w.Source.Remove(shardBlobOf(w, "r0")) }, Unusable,
+			"It belongs to another snapshot",
+		},
 		"the repository is one of 1.x": {func(w *mirrorWorld) {
-			w.Source.Replace(map[string][]byte{"index": []byte(`{"snapshots":["r1"]}`), "snapshot-r1": []byte("x"), "metadata-r1": []byte("x")})
+			w.Source.Replace(map[string][]byte{
+				"index": []byte(`{"snapshots":["r1"]}`), "snapshot-r1": []byte("x"),
+				"metadata-r1": []byte("x"),
+			})
 		}, Refused, "Elasticsearch 1.x"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -748,7 +824,8 @@ func TestMirrorWhileOrphansVanish(t *testing.T) {
 	requireKind(t, Unusable, err)
 }
 
-// A baseline rests on a second listing: what was lost or replaced in OSS after its PUT stops the publish.
+// A baseline rests on a second listing: what was lost or replaced in OSS after its PUT stops the
+// publish.
 func TestMirrorBaselineIsProven(t *testing.T) {
 	for name, harm := range map[string]func(w *mirrorWorld, key string){
 		"lost":     func(w *mirrorWorld, key string) { w.Sink.Remove(key) },
@@ -800,9 +877,12 @@ func TestMirrorOfHostileKeys(t *testing.T) {
 	w := newMirrorWorld()
 	r0 := w.Take("r0", repositorytest.CreateIndex("movies", 1))
 	for _, key := range []string{
-		"indices/../__a", "indices/../../etc/passwd", "indices//0/__a", "indices/movies//__a", "indices/movies/0/__a\n", "indices/movies/0/../__a",
-		"indices/movies/-1/__a", "indices/movies/99999999999999999999/__a", "indices/movies/00/__a", "indices/movies/0/__a.part", "indices/movies/0/__a.part-1",
-		"indices/movies/0/__", "indices/" + strings.Repeat("x", 300) + "/0/__a", "indices/mo\\vies/0/__a", "index-", "index-x", "index-99999999999999999999",
+		"indices/../__a", "indices/../../etc/passwd", "indices//0/__a", "indices/movies//__a", "indices/movies/0/__a\n",
+		"indices/movies/0/../__a",
+		"indices/movies/-1/__a", "indices/movies/99999999999999999999/__a", "indices/movies/00/__a",
+		"indices/movies/0/__a.part", "indices/movies/0/__a.part-1",
+		"indices/movies/0/__", "indices/" + strings.Repeat("x", 300) + "/0/__a", "indices/mo\\vies/0/__a", "index-",
+		"index-x", "index-99999999999999999999",
 		"indices/movies/0/snap-.dat", "snap-.dat", "indices/./0/__a",
 	} {
 		w.Source.Store(key, []byte("hostile"))

@@ -12,15 +12,17 @@ import (
 	"github.com/snapferry/snapferry/internal/transfer"
 )
 
-// see gives each object of S3 that Elasticsearch writes below an index to act. need tells whether the snapshots to
-// publish need it.
-func see(act func(mirrorPair), need func(k repository.Key, o *objectstore.Object) (bool, error)) func(context.Context, sides.Pair, repository.Key) error {
+// see gives each object of S3 that Elasticsearch writes below an index to act. need tells whether
+// the snapshots to publish need it.
+func see(act func(mirrorPair), need func(k repository.Key, o *objectstore.Object) (bool, error)) func(context.Context,
+	sides.Pair, repository.Key) error {
 	return func(ctx context.Context, pair sides.Pair, k repository.Key) error {
 		if pair.Source == nil {
 			return nil // deleted at the source, which OSS doesn't follow
 		}
 		switch k.Class {
-		case repository.ClassData, repository.ClassShardSnapshot, repository.ClassShardIndex, repository.ClassIndexMetadata:
+		case repository.ClassData, repository.ClassShardSnapshot, repository.ClassShardIndex,
+			repository.ClassIndexMetadata:
 		default:
 			return nil // unfinished writes, verification, and what Elasticsearch doesn't write
 		}
@@ -36,13 +38,15 @@ func see(act func(mirrorPair), need func(k repository.Key, o *objectstore.Object
 // walkListed goes through what is there. Of data blobs it doesn't tell whether they are needed.
 func (m *mirror) walkListed(ctx context.Context, id string, act func(mirrorPair)) error {
 	need := func(k repository.Key, o *objectstore.Object) (bool, error) {
-		return m.metadata[o.Key] || k.Class == repository.ClassShardSnapshot && slices.Contains(m.shards[k.Shard].snapshots, k.UUID), nil
+		return m.metadata[o.Key] || k.Class == repository.ClassShardSnapshot &&
+			slices.Contains(m.shards[k.Shard].snapshots, k.UUID), nil
 	}
 	pass := func(context.Context, repository.ShardID) error { return nil }
 	return sides.March{Source: m.s3, Target: m.oss, Enter: pass, Leave: pass, See: see(act, need)}.Index(ctx, id, nil)
 }
 
-// walkNeeded goes through what is there, and makes sure that the listing of S3 has all that is needed.
+// walkNeeded goes through what is there, and makes sure that the listing of S3 has all that is
+// needed.
 func (m *mirror) walkNeeded(ctx context.Context, id string, act func(mirrorPair)) error {
 	f := neededFolder{mirror: m, metadata: map[string]bool{}}
 	var shards []repository.ShardID

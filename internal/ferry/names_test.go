@@ -48,7 +48,8 @@ func TestCopyNamesThatMeanTwoThings(t *testing.T) {
 			require.ErrorContains(t, blamed, "indices/i/0/__1")
 			require.ErrorContains(t, blamed, "/s1)")
 			g := &page{lists: shared}
-			require.ErrorIs(t, g.blame(t.Context(), newPlan(Paging{}, nil), err), sides.ErrMoved, "a page leaves that to the plan")
+			require.ErrorIs(t, g.blame(t.Context(), newPlan(Paging{}, nil), err), sides.ErrMoved,
+				"a page leaves that to the plan")
 		})
 	}
 }

@@ -15,33 +15,33 @@ import (
 // Paging bounds a page, and with it what is copied without pages.
 type Paging struct {
 	Blobs, Bytes int64
-	// Most is how many pages a delta is cut into: a larger one has larger pages,
-	// so that the history of a round stays small.
+	// Most is how many pages a delta is cut into: a larger one has larger pages, so that the
+	// history of a round stays small.
 	Most int64
-	// held is how many metadata objects of a mirrored repository are remembered
-	// until its data is copied; 0 means the default.
+	// held is how many metadata objects of a mirrored repository are remembered until its data is
+	// copied; 0 means the default.
 	held int
 }
 
 const (
 	// pageBytes is also what is copied of a running snapshot at once.
 	pageBytes = 512 << 20
-	// A page costs its worker a look at its shards' lists of files, and the workflow
-	// six events: smaller ones gain nothing.
+	// A page costs its worker a look at its shards' lists of files, and the workflow six events:
+	// smaller ones gain nothing.
 	leastPageBlobs = 250
-	// pagesForEach is how many pages many blobs are cut into for each that may be under
-	// way at once: with one for each, workers would stand idle that find none left,
-	// and all would wait for the slowest at the end. Large blobs stay together, for a
-	// worker is fast only with many at once.
+	// pagesForEach is how many pages many blobs are cut into for each that may be under way at
+	// once: with one for each, workers would stand idle that find none left, and all would wait for
+	// the slowest at the end. Large blobs stay together, for a worker is fast only with many at
+	// once.
 	pagesForEach = 4
 )
 
 // DefaultPaging is that of a worker.
 var DefaultPaging = Paging{Blobs: 2_000, Bytes: pageBytes, Most: 200}
 
-// cut makes the pages of a delta, from the sizes of each shard's blobs, for so
-// many under way at once. A large shard is spread over several pages. A page holds one large blob,
-// or small ones up to 1.5 times the bound.
+// cut makes the pages of a delta, from the sizes of each shard's blobs, for so many under way at
+// once. A large shard is spread over several pages. A page holds one large blob, or small ones up
+// to 1.5 times the bound.
 func (g Paging) cut(sizes map[repository.ShardID][]int64, atOnce int) []migration.CopyPage {
 	var count, bytes int64
 	for _, of := range sizes {
@@ -103,19 +103,22 @@ func joined(a, b migration.CopyPage) migration.CopyPage {
 
 // delta says what a plan's blobs follow from.
 func (r *round) delta(p *plan) migration.CopyDelta {
-	return migration.CopyDelta{RootGeneration: r.from.Generation, RootETag: r.from.ETag, Snapshots: p.snapshots, Base: r.base.uuid}
+	return migration.CopyDelta{
+		RootGeneration: r.from.Generation, RootETag: r.from.ETag, Snapshots: p.snapshots,
+		Base: r.base.uuid,
+	}
 }
 
-// page is a part of a delta that one activity copies. Which blobs these are it finds itself. It reads
-// no root unless something is lost.
+// page is a part of a delta that one activity copies. Which blobs these are it finds itself. It
+// reads no root unless something is lost.
 type page struct {
 	lists
 	request migration.PageRequest
 }
 
-// Page copies a page of a snapshot's delta to OSS and proves each of its blobs. Which blobs these are
-// it finds itself, from the lists of files that both repositories hold. It publishes nothing. Its
-// errors are those of [Ferry.Copy].
+// Page copies a page of a snapshot's delta to OSS and proves each of its blobs. Which blobs these
+// are it finds itself, from the lists of files that both repositories hold. It publishes nothing.
+// Its errors are those of [Ferry.Copy].
 func (f *Ferry) Page(ctx context.Context, request migration.PageRequest) (migration.PageResult, error) {
 	g := &page{lists{f.job(request.Run, request.Snapshot, request.Again), anyBase(request.Delta.Base)}, request}
 	result, err := g.copy(ctx)
@@ -128,9 +131,10 @@ func (f *Ferry) Page(ctx context.Context, request migration.PageRequest) (migrat
 func (g *page) copy(ctx context.Context) (result migration.PageResult, err error) {
 	request := g.request
 	p := newPlan(Paging{Blobs: request.Page.Blobs, Bytes: request.Page.Bytes}, request.Delta.Snapshots)
-	err = sides.InParallel(ctx, g.concurrency, request.Page.Shards, func(ctx context.Context, r migration.ShardRange) error {
-		return g.planRange(ctx, p, r)
-	})
+	err = sides.InParallel(ctx, g.concurrency, request.Page.Shards,
+		func(ctx context.Context, r migration.ShardRange) error {
+			return g.planRange(ctx, p, r)
+		})
 	if err != nil {
 		return result, g.blame(ctx, p, err)
 	}
@@ -191,8 +195,8 @@ func (g *page) snapshotsOf(ctx context.Context, t shardTask) ([]string, error) {
 	}), nil
 }
 
-// readSameRoot reads the root in S3 for a page, if it is still the one from which
-// the page was planned.
+// readSameRoot reads the root in S3 for a page, if it is still the one from which the page was
+// planned.
 func (g *page) readSameRoot(ctx context.Context) (sides.Side, error) {
 	from, err := g.readSource(ctx)
 	if err == nil && !sameRoot(from, g.request.Delta) {
@@ -206,9 +210,9 @@ func sameRoot(from sides.Side, delta migration.CopyDelta) bool {
 	return from.Generation == delta.RootGeneration && from.ETag == delta.RootETag
 }
 
-// Publish publishes a snapshot whose pages were all copied, after it has made sure, by a listing, that
-// OSS holds each blob as its page has left it. The result counts only what it has proven; Moved is set
-// if the pages have to be planned again. Its errors are those of [Ferry.Copy].
+// Publish publishes a snapshot whose pages were all copied, after it has made sure, by a listing,
+// that OSS holds each blob as its page has left it. The result counts only what it has proven;
+// Moved is set if the pages have to be planned again. Its errors are those of [Ferry.Copy].
 func (f *Ferry) Publish(ctx context.Context, request migration.PublishRequest) (Result, error) {
 	r := newRound(f.job(request.Run, request.Snapshot, request.Again), request.CopyRequest)
 	err := r.publishPages(ctx, request)
@@ -231,7 +235,8 @@ func (r *round) publishPages(ctx context.Context, request migration.PublishReque
 		r.result.BlobsSkipped, r.result.BytesSkipped = 0, 0
 		return nil
 	}
-	if !sameRoot(r.from, request.Delta) || !slices.Equal(slices.Sorted(slices.Values(r.missing())), slices.Sorted(slices.Values(request.Delta.Snapshots))) {
+	if !sameRoot(r.from, request.Delta) || !slices.Equal(slices.Sorted(slices.Values(r.missing())),
+		slices.Sorted(slices.Values(request.Delta.Snapshots))) {
 		return sides.ErrMoved
 	}
 	r.base = baseIn(r.to, request.Delta.Base)
@@ -250,9 +255,8 @@ func (r *round) publishPages(ctx context.Context, request migration.PublishReque
 	return nil
 }
 
-// sweep ends uploads in parts that killed attempts have left: nothing of this
-// snapshot is under way any more. It is tidiness only, and what it may not do
-// (oss:ListMultipartUploads) it leaves.
+// sweep ends uploads in parts that killed attempts have left: nothing of this snapshot is under way
+// any more. It is tidiness only, and what it may not do (oss:ListMultipartUploads) it leaves.
 func (j *job) sweep(ctx context.Context) {
 	j.swept.Uploads, j.swept.Err = j.mover.Sweep(ctx, repository.IndicesPrefix)
 }

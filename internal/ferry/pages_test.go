@@ -63,8 +63,8 @@ func TestPagesHoldEachBlobOnce(t *testing.T) {
 	}
 }
 
-// A shard of 200 GB in blobs of 1 GB spreads, and what is much larger has larger
-// pages instead of more.
+// A shard of 200 GB in blobs of 1 GB spreads, and what is much larger has larger pages instead of
+// more.
 func TestPagesSpreadAndStayFew(t *testing.T) {
 	g := DefaultPaging
 	shard := repository.ShardID{IndexID: "i"}
@@ -85,13 +85,14 @@ func TestPagesSpreadAndStayFew(t *testing.T) {
 	require.Len(t, g.cut(small, 1), 50, "small shards share pages")
 	require.Len(t, g.cut(small, 16), 64, "each of 16 at once has several in turn")
 	// A little more than four pages are four, and not five with a small one that all wait for.
-	require.Len(t, g.cut(map[repository.ShardID][]int64{shard: append(slices.Repeat([]int64{64 << 20}, 32), 1000, 1000)}, 16), 4)
+	require.Len(t,
+		g.cut(map[repository.ShardID][]int64{shard: append(slices.Repeat([]int64{64 << 20}, 32), 1000, 1000)}, 16), 4)
 	few := map[repository.ShardID][]int64{shard: make([]int64, DefaultPaging.Blobs+1)}
 	require.Len(t, g.cut(few, 16), 8, "pages are never tiny")
 }
 
-// What is lost or replaced in OSS between the pages and the publish stops it, until a
-// person retries.
+// What is lost or replaced in OSS between the pages and the publish stops it, until a person
+// retries.
 func TestPagesAreProvenBeforeThePublish(t *testing.T) {
 	for name, harm := range map[string]func(w *world, key string){
 		"lost":     func(w *world, key string) { w.Sink.Remove(key) },

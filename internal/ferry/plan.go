@@ -16,15 +16,16 @@ import (
 // plan is what is to be copied.
 type plan struct {
 	snapshots []string // uuids
-	// shapes are by snapshot and index id: an index that was deleted and created again keeps its id and may have another
-	// number of shards.
+	// shapes are by snapshot and index id: an index that was deleted and created again keeps its id
+	// and may have another number of shards.
 	shapes map[string]map[string]repository.Shape
 	shards []shardTask
 	// most is what one activity copies.
 	most Paging
 
 	mu sync.Mutex
-	// blobs are the delta as long as it is at most that, count and bytes sum it up, sizes are those of its blobs, by key.
+	// blobs are the delta as long as it is at most that, count and bytes sum it up, sizes are those
+	// of its blobs, by key.
 	blobs        []transfer.Blob
 	count, bytes int64
 	sizes        map[repository.ShardID][]int64
@@ -63,8 +64,8 @@ type shardTask struct {
 	listIndex bool
 }
 
-// heldLimit bounds the metadata that is kept in memory: what is beyond is read
-// again when it is published.
+// heldLimit bounds the metadata that is kept in memory: what is beyond is read again when it is
+// published.
 const heldLimit = 32 << 20
 
 // makePlan finds out which blobs the missing snapshots need beyond the base.
@@ -86,8 +87,10 @@ func (r *round) makePlan(ctx context.Context) (*plan, error) {
 
 func newPlan(most Paging, snapshots []string) *plan {
 	return &plan{
-		snapshots: snapshots, shapes: map[string]map[string]repository.Shape{}, most: most, sizes: map[repository.ShardID][]int64{}, counted: map[string]bool{},
-		held: map[string]heldObject{}, generations: map[repository.ShardID]string{}, streamed: map[repository.ShardID]streamedDelta{},
+		snapshots: snapshots, shapes: map[string]map[string]repository.Shape{}, most: most,
+		sizes: map[repository.ShardID][]int64{}, counted: map[string]bool{},
+		held: map[string]heldObject{}, generations: map[repository.ShardID]string{},
+		streamed: map[repository.ShardID]streamedDelta{},
 	}
 }
 
@@ -178,8 +181,8 @@ func (r *round) findShards(ctx context.Context, p *plan) error {
 	return err
 }
 
-// lists tells whether a missing snapshot's list of files, which the plan holds
-// already, names a data blob.
+// lists tells whether a missing snapshot's list of files, which the plan holds already, names a
+// data blob.
 func (p *plan) lists(snapshot string, blob repository.Key) bool {
 	key, err := repository.ShardSnapshotKey(blob.Shard, snapshot)
 	if err != nil {
@@ -262,8 +265,8 @@ func (p *plan) keepGeneration(t shardTask, keys []string) {
 	p.generations[t.shard] = generations[t.shard.Number]
 }
 
-// fillGenerations puts the shard indices that were found by listing into the
-// shapes, where MetadataOf looks for them.
+// fillGenerations puts the shard indices that were found by listing into the shapes, where
+// MetadataOf looks for them.
 func (p *plan) fillGenerations() {
 	for _, shapes := range p.shapes {
 		for id, shape := range shapes {

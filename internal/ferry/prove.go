@@ -30,8 +30,8 @@ func digestOf(key string, size int64, etag string) migration.Digest {
 	return migration.Digest(binary.BigEndian.Uint64(sum[:8]))
 }
 
-// provePages compares what OSS lists with what the pages have left there. Where
-// that differs, as after a page that was copied twice, each blob is asked for.
+// provePages compares what OSS lists with what the pages have left there. Where that differs, as
+// after a page that was copied twice, each blob is asked for.
 func (r *round) provePages(ctx context.Context, p *plan, request migration.PublishRequest) error {
 	r.doing("proving")
 	var sum migration.Digest
@@ -70,7 +70,9 @@ func (r *round) provePages(ctx context.Context, p *plan, request migration.Publi
 }
 
 // listedDigest sums up a shard's blobs as OSS lists them.
-func (r *round) listedDigest(ctx context.Context, shard repository.ShardID, d *shardDelta) (sum migration.Digest, err error) {
+func (r *round) listedDigest(ctx context.Context, shard repository.ShardID,
+	d *shardDelta,
+) (sum migration.Digest, err error) {
 	if len(d.blobs) == 0 {
 		return 0, nil
 	}
@@ -92,8 +94,7 @@ func (r *round) listedDigest(ctx context.Context, shard repository.ShardID, d *s
 	return sum, nil
 }
 
-// proveEach makes sure that each blob of a shard's delta is a proven copy of what
-// S3 has.
+// proveEach makes sure that each blob of a shard's delta is a proven copy of what S3 has.
 func (r *round) proveEach(ctx context.Context, p *plan, t shardTask) error {
 	d, err := r.deltaOf(ctx, p, t)
 	if err != nil {
@@ -115,10 +116,10 @@ func (r *round) proveEach(ctx context.Context, p *plan, t shardTask) error {
 	})
 }
 
-// prove makes sure that OSS has every blob. The base was proven when it was
-// published, and each blob of the delta when it was copied. What was copied while
-// the snapshot ran is compared with a listing: another activity has proven it, some
-// time ago. A baseline rests on nothing before it, so all of it is compared.
+// prove makes sure that OSS has every blob. The base was proven when it was published, and each
+// blob of the delta when it was copied. What was copied while the snapshot ran is compared with a
+// listing: another activity has proven it, some time ago. A baseline rests on nothing before it, so
+// all of it is compared.
 func (r *round) prove(ctx context.Context, p *plan) error {
 	r.doing("proving")
 	for _, b := range p.blobs {
@@ -172,8 +173,8 @@ func (r *round) prove(ctx context.Context, p *plan) error {
 	return nil
 }
 
-// verifyPublished is for a repetition after the publish: the answer of an
-// earlier attempt got lost. What a restore needs must be there.
+// verifyPublished is for a repetition after the publish: the answer of an earlier attempt got lost.
+// What a restore needs must be there.
 func (r *round) verifyPublished(ctx context.Context) error {
 	r.doing("verifying what is published")
 	if r.to.Legacy() {

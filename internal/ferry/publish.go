@@ -39,9 +39,9 @@ func (j *job) transfer(ctx context.Context, p *plan) error {
 	})
 }
 
-// publish writes what the data blobs need to be found, and then the root, which is
-// the first to name any of it: the stages before have no order among themselves
-// that a reader could see, and writers may be waiting for each turn.
+// publish writes what the data blobs need to be found, and then the root, which is the first to
+// name any of it: the stages before have no order among themselves that a reader could see, and
+// writers may be waiting for each turn.
 func (r *round) publish(ctx context.Context, p *plan) error {
 	r.doing("publishing")
 	stages, err := p.metadata(r.from.Root)
@@ -79,9 +79,8 @@ func (r *round) publish(ctx context.Context, p *plan) error {
 	return err
 }
 
-// publishObject copies one metadata object. These are small: only those of the
-// root folder, which grow with the rounds and were listed anyway, are left out
-// if OSS has the same.
+// publishObject copies one metadata object. These are small: only those of the root folder, which
+// grow with the rounds and were listed anyway, are left out if OSS has the same.
 func (r *round) publishObject(ctx context.Context, p *plan, o repository.Object) error {
 	if held, ok := p.held[o.Key]; ok {
 		return r.mover.Write(ctx, o.Key, held.data, held.etag)
@@ -100,19 +99,21 @@ func (r *round) publishObject(ctx context.Context, p *plan, o repository.Object)
 	return r.mover.Write(ctx, o.Key, data, info.ETag)
 }
 
-// publishRoot is the commit: before it nothing of the snapshot is seen. What was
-// copied must still be what the source has, and nobody else may have published
-// in between.
+// publishRoot is the commit: before it nothing of the snapshot is seen. What was copied must still
+// be what the source has, and nobody else may have published in between.
 func (r *round) publishRoot(ctx context.Context) error {
-	err := sides.Together(ctx, r.from.Unchanged, func(ctx context.Context) error { return r.unlessPublished(ctx, r.from.Generation) })
+	err := sides.Together(ctx, r.from.Unchanged, func(ctx context.Context) error {
+		return r.unlessPublished(ctx,
+			r.from.Generation)
+	})
 	if err != nil {
 		return err
 	}
 	return r.mover.Write(ctx, repository.RootIndexKey(r.from.Generation), r.from.Data, r.from.ETag)
 }
 
-// unlessPublished makes sure that nobody else has published to OSS since the round
-// began, unless that was this very generation.
+// unlessPublished makes sure that nobody else has published to OSS since the round began, unless
+// that was this very generation.
 func (r *round) unlessPublished(ctx context.Context, generation int64) error {
 	_, highest, found, err := r.oss.Highest(ctx)
 	if err != nil {
@@ -128,10 +129,9 @@ func (r *round) unlessPublished(ctx context.Context, generation int64) error {
 	return nil
 }
 
-// publishLatest writes the pointer of readers that can't list, unless a newer
-// root stands there by now: an attempt that lost its connection and comes back
-// late must not lead them back to the old one. A newer one that comes right
-// after this look writes its own pointer after this one's.
+// publishLatest writes the pointer of readers that can't list, unless a newer root stands there by
+// now: an attempt that lost its connection and comes back late must not lead them back to the old
+// one. A newer one that comes right after this look writes its own pointer after this one's.
 func (r *round) publishLatest(ctx context.Context, generation int64) error {
 	_, highest, _, err := r.oss.Highest(ctx)
 	if err != nil || highest > generation {

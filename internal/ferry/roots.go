@@ -11,8 +11,8 @@ import (
 	"github.com/snapferry/snapferry/internal/sides"
 )
 
-// readSource reads the highest root index-N in S3 and keeps its bytes: those
-// are published, whatever stands there by then.
+// readSource reads the highest root index-N in S3 and keeps its bytes: those are published,
+// whatever stands there by then.
 func (j *job) readSource(ctx context.Context) (sides.Side, error) {
 	from, err := j.s3.ReadSide(ctx)
 	if err != nil {
@@ -29,8 +29,8 @@ func (j *job) readSource(ctx context.Context) (sides.Side, error) {
 	return from, from.Flaw
 }
 
-// usable makes sure that the root in S3 lists the snapshot as a success, and
-// finds the others that are.
+// usable makes sure that the root in S3 lists the snapshot as a success, and finds the others that
+// are.
 func (r *round) usable(ctx context.Context) error {
 	var err error
 	if r.success, err = r.successful(ctx, r.from.Root); err != nil {
@@ -47,8 +47,8 @@ func (r *round) usable(ctx context.Context) error {
 	return nil
 }
 
-// successful are the snapshots in state SUCCESS. Roots before 5.3 give no
-// states: then the snapshots themselves tell.
+// successful are the snapshots in state SUCCESS. Roots before 5.3 give no states: then the
+// snapshots themselves tell.
 func (r *round) successful(ctx context.Context, root *repository.Root) ([]repository.Snapshot, error) {
 	if root.Generation < 0 {
 		return r.completed(ctx, root)
@@ -92,8 +92,8 @@ func (j *job) readTarget(ctx context.Context) (sides.Side, error) {
 	return to, to.Flaw
 }
 
-// compareRoots makes sure that OSS holds what the last publish left there, or
-// nothing, and tells whether this snapshot is published already.
+// compareRoots makes sure that OSS holds what the last publish left there, or nothing, and tells
+// whether this snapshot is published already.
 func (r *round) compareRoots() (published bool, err error) {
 	base, want := r.request.BaseUUID, r.snapshot
 	if r.from.Legacy() {
@@ -119,28 +119,30 @@ func (r *round) compareRoots() (published bool, err error) {
 		_, kept := r.from.Snapshot(base)
 		withdrawn := !listed && !kept && r.to.Generation > r.request.BaseGeneration
 		if !listed && !withdrawn || r.to.Generation < r.request.BaseGeneration {
-			return false, r.conflict("index-%d in OSS is neither index-%d of the last round nor a later root of this migration",
+			return false, r.conflict("index-%d in OSS is neither index-%d of the last round nor a later root of this "+
+				"migration",
 				r.to.Generation, r.request.BaseGeneration)
 		}
 		if r.to.Generation == r.request.BaseGeneration {
 			return false, nil
 		}
 	}
-	// A copy may have published and been cancelled before the workflow heard of it, as the dead man's switch does. Then S3
-	// has all that OSS lists; what somebody else has published it hasn't.
+	// A copy may have published and been cancelled before the workflow heard of it, as the dead
+	// man's switch does. Then S3 has all that OSS lists; what somebody else has published it
+	// hasn't.
 	for _, s := range r.to.Snapshots {
 		if known, ok := r.from.Snapshot(s.UUID); !ok || known.Name != s.Name {
-			return false, r.conflict("index-%d in OSS lists the snapshot %s, which S3 doesn't have", r.to.Generation, s.Name)
+			return false, r.conflict("index-%d in OSS lists the snapshot %s, which S3 doesn't have", r.to.Generation,
+				s.Name)
 		}
 	}
 	return false, nil
 }
 
-// chooseBase finds the newest snapshot whose blobs are known to be complete in OSS,
-// because the root there lists it as a success. It must still be in S3: of one
-// that is deleted, the blobs' names may be in use again, and an attempt that
-// died may have written those to OSS. Any such snapshot is right, a newer one
-// only leaves less to copy.
+// chooseBase finds the newest snapshot whose blobs are known to be complete in OSS, because the
+// root there lists it as a success. It must still be in S3: of one that is deleted, the blobs'
+// names may be in use again, and an attempt that died may have written those to OSS. Any such
+// snapshot is right, a newer one only leaves less to copy.
 func (r *round) chooseBase(ctx context.Context) error {
 	if r.to.Root == nil {
 		return nil
@@ -183,8 +185,8 @@ func (r *round) chooseBase(ctx context.Context) error {
 	})
 }
 
-// missing are the successful snapshots that OSS doesn't list: this one, and any
-// earlier one whose copy was never published.
+// missing are the successful snapshots that OSS doesn't list: this one, and any earlier one whose
+// copy was never published.
 func (r *round) missing() []string {
 	var uuids []string
 	for _, s := range r.success {

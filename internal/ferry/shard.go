@@ -40,15 +40,16 @@ type lists struct {
 	base base
 }
 
-// base is a snapshot that is complete in OSS: a delta leaves out what it has. The zero value is none.
+// base is a snapshot that is complete in OSS: a delta leaves out what it has. The zero value is
+// none.
 type base struct {
 	uuid string
 	// mayHave tells whether it is worth to look for the base's list of files in an index.
 	mayHave func(indexID string) bool
 }
 
-// baseIn is a base of which the root in OSS tells the indices. Without that root each index is looked
-// at: the absence of the list tells the same.
+// baseIn is a base of which the root in OSS tells the indices. Without that root each index is
+// looked at: the absence of the list tells the same.
 func baseIn(to sides.Side, uuid string) base {
 	if to.Root == nil {
 		return anyBase(uuid)
@@ -111,9 +112,11 @@ type filesList struct {
 	data []byte
 }
 
-// listsOf reads the lists of files of a shard's snapshots, and the base's, from
-// both sides at the same time.
-func (l lists) listsOf(ctx context.Context, p *plan, t shardTask) (base *repository.ShardSnapshot, found []filesList, err error) {
+// listsOf reads the lists of files of a shard's snapshots, and the base's, from both sides at the
+// same time.
+func (l lists) listsOf(ctx context.Context, p *plan,
+	t shardTask,
+) (base *repository.ShardSnapshot, found []filesList, err error) {
 	found = make([]filesList, len(t.snapshots))
 	err = sides.Together(ctx,
 		func(ctx context.Context) (err error) { base, err = l.baseOf(ctx, t.shard); return err },
@@ -134,10 +137,9 @@ func (l lists) listsOf(ctx context.Context, p *plan, t shardTask) (base *reposit
 	return base, found, err
 }
 
-// sameAsBase makes sure that a snapshot and the base mean the same by the names
-// that both use: S3 lists both, so it has to be. Else something took the base's
-// blob away, and the source gave its name to another. To copy that would take it
-// away in OSS as well.
+// sameAsBase makes sure that a snapshot and the base mean the same by the names that both use: S3
+// lists both, so it has to be. Else something took the base's blob away, and the source gave its
+// name to another. To copy that would take it away in OSS as well.
 func sameAsBase(shard repository.ShardID, files, base *repository.ShardSnapshot) error {
 	if base == nil {
 		return nil
@@ -148,7 +150,8 @@ func sameAsBase(shard repository.ShardID, files, base *repository.ShardSnapshot)
 	}
 	for _, f := range files.Files {
 		old, ok := had[f.Name]
-		if !ok || f.Virtual() || f.Length == old.Length && (f.Checksum == old.Checksum || f.Checksum == "" || old.Checksum == "") {
+		if !ok || f.Virtual() || f.Length == old.Length &&
+			(f.Checksum == old.Checksum || f.Checksum == "" || old.Checksum == "") {
 			continue
 		}
 		key, err := repository.DataBlobKey(shard, f.Name, f.Blobs()[0].Part)
@@ -160,8 +163,8 @@ func sameAsBase(shard repository.ShardID, files, base *repository.ShardSnapshot)
 	return nil
 }
 
-// baseOf reads the base's list of files from OSS: what it names is complete there.
-// Without one all of the shard is copied.
+// baseOf reads the base's list of files from OSS: what it names is complete there. Without one all
+// of the shard is copied.
 func (l lists) baseOf(ctx context.Context, shard repository.ShardID) (*repository.ShardSnapshot, error) {
 	if l.base.uuid == "" || !l.base.mayHave(shard.IndexID) {
 		return nil, nil
@@ -184,11 +187,12 @@ func (l lists) baseOf(ctx context.Context, shard repository.ShardID) (*repositor
 	return base, nil
 }
 
-// locate makes of wanted blobs of a shard what is to be copied. In the first
-// attempt the snapshot says all that is needed. If there was an earlier one, both
-// sides are listed, to find what OSS may have already; keys are then all of the
-// shard in S3, else nil.
-func (l lists) locate(ctx context.Context, shard repository.ShardID, wanted []repository.Blob) (blobs []transfer.Blob, keys []string, err error) {
+// locate makes of wanted blobs of a shard what is to be copied. In the first attempt the snapshot
+// says all that is needed. If there was an earlier one, both sides are listed, to find what OSS may
+// have already; keys are then all of the shard in S3, else nil.
+func (l lists) locate(ctx context.Context, shard repository.ShardID,
+	wanted []repository.Blob,
+) (blobs []transfer.Blob, keys []string, err error) {
 	unknown := func(b repository.Blob) bool { return b.Length <= 0 }
 	if !l.again && !slices.ContainsFunc(wanted, unknown) {
 		for _, b := range wanted {
@@ -199,7 +203,9 @@ func (l lists) locate(ctx context.Context, shard repository.ShardID, wanted []re
 	return l.listBlobs(ctx, shard, wanted)
 }
 
-func (l lists) listBlobs(ctx context.Context, shard repository.ShardID, wanted []repository.Blob) (blobs []transfer.Blob, keys []string, err error) {
+func (l lists) listBlobs(ctx context.Context, shard repository.ShardID,
+	wanted []repository.Blob,
+) (blobs []transfer.Blob, keys []string, err error) {
 	prefix, err := repository.ShardPrefix(shard)
 	if err != nil {
 		return nil, nil, err

@@ -22,9 +22,11 @@ type stream struct {
 }
 
 // Stream copies shards of a snapshot that still runs, whose lists of files are final. It publishes
-// nothing. What it can't find or read it leaves to the copy of the complete snapshot, and says why: a
-// snapshot that runs may still fail. again says that OSS may have some of it already.
-func (f *Ferry) Stream(ctx context.Context, request migration.CopyShardsRequest, again bool) (migration.CopyShardsResult, error) {
+// nothing. What it can't find or read it leaves to the copy of the complete snapshot, and says why:
+// a snapshot that runs may still fail. again says that OSS may have some of it already.
+func (f *Ferry) Stream(ctx context.Context, request migration.CopyShardsRequest,
+	again bool,
+) (migration.CopyShardsResult, error) {
 	snapshot := migration.Snapshot{Name: request.Snapshot, UUID: request.UUID}
 	s := &stream{lists: lists{job: f.job(request.Run, snapshot, again)}}
 	result, err := s.copy(ctx, request)
@@ -34,7 +36,8 @@ func (f *Ferry) Stream(ctx context.Context, request migration.CopyShardsRequest,
 	return result, err
 }
 
-// leftToTheCopy tells whether an error is about the snapshot or a repository, and not about the requests.
+// leftToTheCopy tells whether an error is about the snapshot or a repository, and not about the
+// requests.
 func leftToTheCopy(err error) bool {
 	_, blob := errors.AsType[*transfer.Error](err)
 	_, unread := errors.AsType[*unreadable](err)
@@ -43,7 +46,9 @@ func leftToTheCopy(err error) bool {
 	return blob || unread || both || errors.Is(err, sides.ErrMoved) || kind != 0 && kind != Moving
 }
 
-func (s *stream) copy(ctx context.Context, request migration.CopyShardsRequest) (result migration.CopyShardsResult, err error) {
+func (s *stream) copy(ctx context.Context,
+	request migration.CopyShardsRequest,
+) (result migration.CopyShardsResult, err error) {
 	if s.to, err = s.readTarget(ctx); err != nil {
 		return result, err
 	}
@@ -100,8 +105,7 @@ func (s *stream) copy(ctx context.Context, request migration.CopyShardsRequest) 
 	return result, nil
 }
 
-// addIfInline adds a shard's delta unless that makes more than one activity should
-// copy.
+// addIfInline adds a shard's delta unless that makes more than one activity should copy.
 func (p *plan) addIfInline(shard repository.ShardID, d *shardDelta, blobs []transfer.Blob) bool {
 	var bytes int64
 	for _, b := range d.blobs {
@@ -116,11 +120,11 @@ func (p *plan) addIfInline(shard repository.ShardID, d *shardDelta, blobs []tran
 	return true
 }
 
-// streamedShard says of a shard that its delta stands in OSS; not if a blob of it
-// doesn't.
+// streamedShard says of a shard that its delta stands in OSS; not if a blob of it doesn't.
 func (p *plan) streamedShard(shard repository.ShardID, uuid string, d *shardDelta) (migration.CarriedShard, bool) {
 	c := migration.CarriedShard{
-		Range: migration.ShardRange{IndexID: shard.IndexID, Shard: shard.Number, To: len(d.blobs)}, UUID: uuid, Delta: d.digest(),
+		Range: migration.ShardRange{IndexID: shard.IndexID, Shard: shard.Number, To: len(d.blobs)}, UUID: uuid,
+		Delta: d.digest(),
 	}
 	for _, b := range d.blobs {
 		etag, ok := p.stored[b.Key]
@@ -132,9 +136,8 @@ func (p *plan) streamedShard(shard repository.ShardID, uuid string, d *shardDelt
 	return c, true
 }
 
-// candidates finds where the shards may stand. An index that is new in the
-// running snapshot isn't in the root yet: it may be any folder that the root
-// doesn't know.
+// candidates finds where the shards may stand. An index that is new in the running snapshot isn't
+// in the root yet: it may be any folder that the root doesn't know.
 func (s *stream) candidates(ctx context.Context, shards []migration.SnapshotShard) ([]repository.ShardID, error) {
 	ids := map[string]string{}
 	root, err := s.readSource(ctx)
@@ -172,15 +175,17 @@ func (s *stream) candidates(ctx context.Context, shards []migration.SnapshotShar
 	return slices.Compact(found), nil
 }
 
-// streamed tells whether the request's word on a shard counts: it is of this very
-// snapshot, and the delta is the one that was copied. A snapshot that was lost and
-// taken again under its name may need as many blobs of the same names.
+// streamed tells whether the request's word on a shard counts: it is of this very snapshot, and the
+// delta is the one that was copied. A snapshot that was lost and taken again under its name may
+// need as many blobs of the same names.
 func (r *round) streamed(shard repository.ShardID, t shardTask, d *shardDelta) (migration.CarriedShard, bool) {
-	if len(t.snapshots) != 1 || t.snapshots[0] != r.snapshot.UUID || r.base.uuid != r.request.BaseUUID || len(d.blobs) == 0 {
+	if len(t.snapshots) != 1 || t.snapshots[0] != r.snapshot.UUID || r.base.uuid != r.request.BaseUUID ||
+		len(d.blobs) == 0 {
 		return migration.CarriedShard{}, false
 	}
 	for _, c := range r.request.Carried {
-		if c.Range.IndexID == shard.IndexID && c.Range.Shard == shard.Number && c.UUID == r.snapshot.UUID && c.Delta == d.digest() {
+		if c.Range.IndexID == shard.IndexID && c.Range.Shard == shard.Number && c.UUID == r.snapshot.UUID &&
+			c.Delta == d.digest() {
 			return c, true
 		}
 	}

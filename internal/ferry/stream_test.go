@@ -14,31 +14,38 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// running leaves in S3 what a snapshot that still runs has written: everything but
-// the root's files.
+// running leaves in S3 what a snapshot that still runs has written: everything but the root's
+// files.
 func (w *world) running(t *testing.T, before map[string][]byte) {
 	t.Helper()
 	objects := w.Objects()
 	for key := range objects {
 		switch repository.Classify(key).Class {
-		case repository.ClassRootIndex, repository.ClassLatest, repository.ClassSnapshot, repository.ClassSnapshotMetadata, repository.ClassIncompatible:
+		case repository.ClassRootIndex, repository.ClassLatest, repository.ClassSnapshot,
+			repository.ClassSnapshotMetadata, repository.ClassIncompatible:
 			delete(objects, key)
 		}
 	}
 	for key, data := range before {
 		switch repository.Classify(key).Class {
-		case repository.ClassRootIndex, repository.ClassLatest, repository.ClassSnapshot, repository.ClassSnapshotMetadata, repository.ClassIncompatible:
+		case repository.ClassRootIndex, repository.ClassLatest, repository.ClassSnapshot,
+			repository.ClassSnapshotMetadata, repository.ClassIncompatible:
 			objects[key] = data
 		}
 	}
 	w.Source.Replace(objects)
 }
 
-func (w *world) stream(t *testing.T, uuid string, shards ...migration.SnapshotShard) (migration.CopyShardsResult, error) {
+func (w *world) stream(t *testing.T, uuid string,
+	shards ...migration.SnapshotShard,
+) (migration.CopyShardsResult, error) {
 	t.Helper()
 	request := w.Request(uuid)
 	return w.ferry(w.Source, request.Plan.Copy.Concurrency).Stream(t.Context(),
-		migration.CopyShardsRequest{Run: request.Run, Snapshot: request.Snapshot.Name, UUID: uuid, Base: w.Base, Shards: shards}, false)
+		migration.CopyShardsRequest{
+			Run: request.Run, Snapshot: request.Snapshot.Name, UUID: uuid, Base: w.Base,
+			Shards: shards,
+		}, false)
 }
 
 func shardsOf(index string, shards int) (all []migration.SnapshotShard) {
@@ -48,8 +55,8 @@ func shardsOf(index string, shards int) (all []migration.SnapshotShard) {
 	return all
 }
 
-// What was copied while the snapshot ran isn't written again, in every layout,
-// with and without pages, at the baseline and later, and for an index that is new.
+// What was copied while the snapshot ran isn't written again, in every layout, with and without
+// pages, at the baseline and later, and for an index that is new.
 func TestCopyOfAStreamedSnapshot(t *testing.T) {
 	eachLayout(t, func(t *testing.T, w *world) {
 		var mu sync.Mutex
@@ -84,13 +91,16 @@ func TestCopyOfAStreamedSnapshot(t *testing.T) {
 			require.Equal(t, int64(len(written)), streamed.BlobsCopied+result.BlobsCopied)
 			clear(written)
 		}
-		copyRound("r0", shardsOf("movies", 2), repositorytest.CreateIndex("movies", 3), repositorytest.AddSegments("movies", 2, 500))
-		copyRound("r1", append(shardsOf("movies", 1), shardsOf("new", 2)...), repositorytest.AddSegments("movies", 3, 300), repositorytest.CreateIndex("new", 2), repositorytest.AddSegments("new", 2, 300))
+		copyRound("r0", shardsOf("movies", 2), repositorytest.CreateIndex("movies", 3),
+			repositorytest.AddSegments("movies", 2, 500))
+		copyRound("r1", append(shardsOf("movies", 1), shardsOf("new", 2)...),
+			repositorytest.AddSegments("movies", 3, 300), repositorytest.CreateIndex("new", 2),
+			repositorytest.AddSegments("new", 2, 300))
 	})
 }
 
-// Shards that were copied against another base than the copy takes count for
-// nothing, and neither do those whose blobs were lost since.
+// Shards that were copied against another base than the copy takes count for nothing, and neither
+// do those whose blobs were lost since.
 func TestCopyTrustsNoStreamThatDoesntFit(t *testing.T) {
 	for name, pages := range map[string]Paging{"in one": onePage, "in pages": smallPages} {
 		t.Run(name, func(t *testing.T) {
@@ -115,8 +125,8 @@ func TestCopyTrustsNoStreamThatDoesntFit(t *testing.T) {
 	}
 }
 
-// As long as OSS lists a snapshot that is deleted in S3, its blobs stay as they are:
-// the names of the running snapshot may be theirs.
+// As long as OSS lists a snapshot that is deleted in S3, its blobs stay as they are: the names of
+// the running snapshot may be theirs.
 func TestStreamOverwritesNothingThatIsPublished(t *testing.T) {
 	w := newWorld(repositorytest.Layout55)
 	w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 1), repositorytest.AddSegments("movies", 2, 500)))
@@ -154,8 +164,8 @@ func TestStreamLeavesWhatItCantFind(t *testing.T) {
 	require.Contains(t, result.Why, "vanished")
 }
 
-// A snapshot that is lost is taken again under its name, with as many blobs of the
-// same names and lengths. What was copied of the first is none of the second.
+// A snapshot that is lost is taken again under its name, with as many blobs of the same names and
+// lengths. What was copied of the first is none of the second.
 func TestCopyTrustsNoStreamOfALostSnapshot(t *testing.T) {
 	eachLayout(t, func(t *testing.T, w *world) {
 		w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 1), repositorytest.AddSegments("movies", 2, 500)))
@@ -180,7 +190,8 @@ func TestCopyTrustsNoStreamOfALostSnapshot(t *testing.T) {
 		plan := &shardDelta{blobs: []repository.Blob{{Key: "k", Length: 1, Checksum: "other"}}}
 		r := newRound(&job{snapshot: request.Snapshot}, request)
 		r.base = anyBase(request.BaseUUID)
-		_, ok := r.streamed(repository.ShardID{IndexID: request.Carried[0].Range.IndexID}, shardTask{snapshots: []string{again}}, plan)
+		_, ok := r.streamed(repository.ShardID{IndexID: request.Carried[0].Range.IndexID},
+			shardTask{snapshots: []string{again}}, plan)
 		require.False(t, ok)
 	})
 }
@@ -209,8 +220,8 @@ func TestCopyProvesWhatWasStreamed(t *testing.T) {
 	})
 }
 
-// Shards are planned side by side: two that fit alone and not together are never
-// both taken for copied.
+// Shards are planned side by side: two that fit alone and not together are never both taken for
+// copied.
 func TestWhatIsStreamedAtOnceFitsTogether(t *testing.T) {
 	for range 20_000 {
 		p := newPlan(Paging{Blobs: 1 << 62, Bytes: pageBytes}, []string{"u"})
@@ -221,7 +232,8 @@ func TestWhatIsStreamedAtOnceFitsTogether(t *testing.T) {
 			racing.Go(func() {
 				<-start
 				d := &shardDelta{blobs: []repository.Blob{{Key: "k", Length: pageBytes / 5 * 3}}}
-				fits[n] = p.addIfInline(repository.ShardID{IndexID: "i", Number: n}, d, []transfer.Blob{{Key: "k", Size: pageBytes / 5 * 3}})
+				fits[n] = p.addIfInline(repository.ShardID{IndexID: "i", Number: n}, d,
+					[]transfer.Blob{{Key: "k", Size: pageBytes / 5 * 3}})
 			})
 		}
 		close(start)

@@ -10,15 +10,14 @@ import (
 	"github.com/snapferry/snapferry/internal/sides"
 )
 
-// withdraw has OSS list no snapshot any more that is deleted in S3, before the
-// first blob is written whose name may have been one of theirs: Elasticsearch up
-// to 6.x names blobs by a counter, which goes back when the newest snapshot is
-// deleted. From then on such a snapshot can't be restored, and the copy may die
-// long before it publishes. Elasticsearch deletes in the same order: first the
-// root that lists the snapshot no more, then what it needed.
+// withdraw has OSS list no snapshot any more that is deleted in S3, before the first blob is
+// written whose name may have been one of theirs: Elasticsearch up to 6.x names blobs by a counter,
+// which goes back when the newest snapshot is deleted. From then on such a snapshot can't be
+// restored, and the copy may die long before it publishes. Elasticsearch deletes in the same order:
+// first the root that lists the snapshot no more, then what it needed.
 //
-// The root that it writes is the published one without those snapshots. Its
-// generation is one that S3 has passed already, and below the one to come.
+// The root that it writes is the published one without those snapshots. Its generation is one that
+// S3 has passed already, and below the one to come.
 func (r *round) withdraw(ctx context.Context, p *plan) error {
 	gone := r.overwritten(p)
 	if len(gone) == 0 {
@@ -36,7 +35,8 @@ func (r *round) withdraw(ctx context.Context, p *plan) error {
 	}
 	root, err := repository.ParseRoot(generation, data)
 	if err != nil {
-		return r.conflict("index-%d in OSS can't be written without the snapshot %s: %v", r.to.Generation, gone[0].Name, err)
+		return r.conflict("index-%d in OSS can't be written without the snapshot %s: %v", r.to.Generation, gone[0].Name,
+			err)
 	}
 	if err := r.unlessPublished(ctx, generation); err != nil {
 		return err
@@ -48,9 +48,9 @@ func (r *round) withdraw(ctx context.Context, p *plan) error {
 	return r.publishLatest(ctx, generation)
 }
 
-// overwritten are the snapshots that OSS lists and S3 doesn't, if the delta may
-// overwrite blobs of any of them: it does so only within an index that they have
-// in common, which keeps its id as long as a snapshot of it is left.
+// overwritten are the snapshots that OSS lists and S3 doesn't, if the delta may overwrite blobs of
+// any of them: it does so only within an index that they have in common, which keeps its id as long
+// as a snapshot of it is left.
 func (r *round) overwritten(p *plan) []repository.Snapshot {
 	if r.to.Root == nil || len(p.counted) == 0 {
 		return nil
@@ -72,8 +72,7 @@ func deleted(from, to sides.Side) []repository.Snapshot {
 	})
 }
 
-// withdraw is that of a mirrored repository, whose blobs are all named by
-// counters.
+// withdraw is that of a mirrored repository, whose blobs are all named by counters.
 func (m *mirror) withdraw(ctx context.Context) error {
 	if m.to.Root == nil {
 		return nil
@@ -101,8 +100,8 @@ func (m *mirror) withdraw(ctx context.Context) error {
 	return nil
 }
 
-// without makes a root index-N that lists all but these snapshots. Whatever else
-// it holds stays as it is.
+// without makes a root index-N that lists all but these snapshots. Whatever else it holds stays as
+// it is.
 func without(root []byte, gone []repository.Snapshot) ([]byte, error) {
 	isGone := func(entry json.RawMessage) bool {
 		uuid := snapshotOf(entry)
@@ -161,8 +160,8 @@ func filterField(object map[string]json.RawMessage, name string, drop func(json.
 	return err
 }
 
-// snapshotOf is the uuid of an entry that stands for a snapshot: an object, or,
-// in the list of an index since 5.4.1, the uuid alone.
+// snapshotOf is the uuid of an entry that stands for a snapshot: an object, or, in the list of an
+// index since 5.4.1, the uuid alone.
 func snapshotOf(entry json.RawMessage) (uuid string) {
 	if json.Unmarshal(entry, &uuid) == nil {
 		return uuid

@@ -11,9 +11,8 @@ import (
 	"github.com/snapferry/snapferry/internal/sides/sidestest"
 )
 
-// What is published was deleted at the source, and its names are used again:
-// whatever dies while they are overwritten in OSS, nothing that is listed there
-// is without its bytes.
+// What is published was deleted at the source, and its names are used again: whatever dies while
+// they are overwritten in OSS, nothing that is listed there is without its bytes.
 func TestCopyOverAPublishedSnapshotThatWasDeleted(t *testing.T) {
 	for name, pages := range map[string]Paging{"at once": onePage, "in pages": smallPages} {
 		t.Run(name, func(t *testing.T) {
@@ -76,8 +75,8 @@ func TestMirrorOverAPublishedSnapshotThatWasDeleted(t *testing.T) {
 	require.Greater(t, withdrawn, 20)
 }
 
-// Names that are never used again overwrite nothing, so what is published stays
-// until the next root.
+// Names that are never used again overwrite nothing, so what is published stays until the next
+// root.
 func TestCopyWithdrawsNothingThatItDoesNotOverwrite(t *testing.T) {
 	for name, prepare := range map[string]func() *world{
 		"blobs named by uuids": func() *world { return newWorld(repositorytest.Layout710) },
@@ -103,14 +102,20 @@ func TestRootWithoutSnapshots(t *testing.T) {
 	for name, root := range map[string]struct{ before, after string }{
 		"5.4.1 and later": {
 			`{"snapshots":[{"name":"a","uuid":"ua","state":1},{"name":"b","uuid":"ub","state":1}],"indices":{"i":{"id":"x","snapshots":["ua","ub"]},"j":{"id":"y","snapshots":["ub"]}}}`,
-			`{"snapshots":[{"name":"a","uuid":"ua","state":1}],"indices":{"i":{"id":"x","snapshots":["ua"]}}}`},
+			`{"snapshots":[{"name":"a","uuid":"ua","state":1}],"indices":{"i":{"id":"x","snapshots":["ua"]}}}`,
+		},
 		"before": {
 			`{"snapshots":[{"name":"a","uuid":"ua"},{"name":"c","uuid":"uc"}],"indices":{"i":{"id":"x","snapshots":[{"name":"c","uuid":"uc"},{"name":"a","uuid":"ua"}]}}}`,
-			`{"snapshots":[{"name":"a","uuid":"ua"}],"indices":{"i":{"id":"x","snapshots":[{"name":"a","uuid":"ua"}]}}}`},
+			`{"snapshots":[{"name":"a","uuid":"ua"}],"indices":{"i":{"id":"x","snapshots":[{"name":"a","uuid":"ua"}]}}}`,
+		},
 		"7.6 and later": {
 			`{"min_version":"7.6.0","snapshots":[{"name":"a","uuid":"ua","state":1,"version":"6.8.0"},{"name":"b","uuid":"ub","state":1}],"indices":{"i":{"id":"x","snapshots":["ua","ub"],"shard_generations":["3",null]}}}`,
-			`{"min_version":"7.6.0","snapshots":[{"name":"a","uuid":"ua","state":1,"version":"6.8.0"}],"indices":{"i":{"id":"x","snapshots":["ua"],"shard_generations":["3",null]}}}`},
-		"nothing left": {`{"snapshots":[{"name":"b","uuid":"ub"}],"indices":{"i":{"id":"x","snapshots":["ub"]}}}`, `{"snapshots":[],"indices":{}}`},
+			`{"min_version":"7.6.0","snapshots":[{"name":"a","uuid":"ua","state":1,"version":"6.8.0"}],"indices":{"i":{"id":"x","snapshots":["ua"],"shard_generations":["3",null]}}}`,
+		},
+		"nothing left": {
+			`{"snapshots":[{"name":"b","uuid":"ub"}],"indices":{"i":{"id":"x","snapshots":["ub"]}}}`,
+			`{"snapshots":[],"indices":{}}`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := without([]byte(root.before), gone)
@@ -123,7 +128,10 @@ func TestRootWithoutSnapshots(t *testing.T) {
 	got, err := without([]byte(`{"snapshots":["ua","ub"]}`), gone)
 	require.NoError(t, err)
 	require.JSONEq(t, `{"snapshots":["ua"]}`, string(got), "2.x")
-	for _, rubbish := range []string{``, `{}`, `[]`, `{"snapshots":[],"indices":[]}`, `{"snapshots":[],"indices":{"i":[]}}`, `{"snapshots":[],"indices":{"i":{}}}`} {
+	for _, rubbish := range []string{
+		``, `{}`, `[]`, `{"snapshots":[],"indices":[]}`,
+		`{"snapshots":[],"indices":{"i":[]}}`, `{"snapshots":[],"indices":{"i":{}}}`,
+	} {
 		_, err := without([]byte(rubbish), gone)
 		require.Error(t, err, rubbish)
 	}

@@ -13,8 +13,9 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// world is a cluster, both buckets and a ferry between them. A test takes a snapshot with w.Take and
-// copies it with w.Copy, which checks what OSS has then; w.Run only copies. See package sidestest.
+// world is a cluster, both buckets and a ferry between them. A test takes a snapshot with w.Take
+// and copies it with w.Copy, which checks what OSS has then; w.Run only copies. See package
+// sidestest.
 type world struct {
 	*sidestest.World
 	// pages bound a page.

@@ -27,5 +27,6 @@ func Equal[T ~string | ~[]byte](t testing.TB, path string, got T) {
 	}
 	want, err := os.ReadFile(path)
 	require.NoError(t, err, "there is no such golden file: run this test with -update, and review what it writes")
-	require.Equal(t, string(want), string(got), "%s differs; if the new text is right, run this test with -update", path)
+	require.Equal(t, string(want), string(got), "%s differs; if the new text is right, run this test with -update",
+		path)
 }

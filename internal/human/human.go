@@ -48,7 +48,8 @@ func withoutZeros(d time.Duration) string {
 	return text
 }
 
-// Size prints bytes in binary units, such as 512 MiB; a negative number, which means unknown, is "?".
+// Size prints bytes in binary units, such as 512 MiB; a negative number, which means unknown, is
+// "?".
 func Size(bytes int64) string {
 	if bytes < 0 {
 		return "?"

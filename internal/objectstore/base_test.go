@@ -19,8 +19,9 @@ func TestBase(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "snapferry/movies/", prefix, "a sibling such as snapferry/movies2 must not be listed")
 	for full, want := range map[string]string{
-		"snapferry/movies/index-1": "index-1", "snapferry/movies/": "", "snapferry/movies": "", "snapferry/movies2/index-1": "",
-		"snapferry/movies/x/": "", "snapferry/movies/a/../b": "",
+		"snapferry/movies/index-1": "index-1", "snapferry/movies/": "", "snapferry/movies": "",
+		"snapferry/movies2/index-1": "",
+		"snapferry/movies/x/":       "", "snapferry/movies/a/../b": "",
 	} {
 		got, ok := base.Relative(full)
 		require.Equal(t, want != "", ok, full)
@@ -44,12 +45,24 @@ func TestKindOfStatus(t *testing.T) {
 		code   string
 		want   objectstore.Kind
 	}{
-		{404, "NoSuchKey", objectstore.NotFound}, {404, "NoSuchUpload", objectstore.NotFound}, {404, "NoSuchBucket", objectstore.BucketMissing},
-		{412, "", objectstore.Changed}, {429, "", objectstore.Throttled}, {503, "PartitionQpsLimitted", objectstore.Throttled},
-		{503, "", objectstore.Throttled}, {500, "InternalError", objectstore.Transient}, {502, "", objectstore.Transient},
-		{501, "NotImplemented", objectstore.Invalid}, {400, "RequestTimeout", objectstore.Transient}, {400, "InvalidDigest", objectstore.Transient},
-		{409, "OperationAborted", objectstore.Transient}, {403, "AccessDenied", objectstore.Forbidden}, {400, "ExpiredToken", objectstore.Forbidden},
-		{403, "InvalidObjectState", objectstore.Invalid}, {400, "InvalidArgument", objectstore.Invalid}, {307, "", objectstore.Invalid},
+		{404, "NoSuchKey", objectstore.NotFound},
+		{404, "NoSuchUpload", objectstore.NotFound},
+		{404, "NoSuchBucket", objectstore.BucketMissing},
+		{412, "", objectstore.Changed},
+		{429, "", objectstore.Throttled},
+		{503, "PartitionQpsLimitted", objectstore.Throttled},
+		{503, "", objectstore.Throttled},
+		{500, "InternalError", objectstore.Transient},
+		{502, "", objectstore.Transient},
+		{501, "NotImplemented", objectstore.Invalid},
+		{400, "RequestTimeout", objectstore.Transient},
+		{400, "InvalidDigest", objectstore.Transient},
+		{409, "OperationAborted", objectstore.Transient},
+		{403, "AccessDenied", objectstore.Forbidden},
+		{400, "ExpiredToken", objectstore.Forbidden},
+		{403, "InvalidObjectState", objectstore.Invalid},
+		{400, "InvalidArgument", objectstore.Invalid},
+		{307, "", objectstore.Invalid},
 	} {
 		require.Equal(t, tt.want, objectstore.KindOfStatus(tt.status, tt.code), "%d %s", tt.status, tt.code)
 	}

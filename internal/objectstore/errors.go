@@ -23,7 +23,10 @@ const (
 	Invalid                   // the request is refused, and would be again
 )
 
-var kindNames = [...]string{"unclassified", "not found", "changed", "no such bucket", "throttled", "forbidden", "transient", "invalid"}
+var kindNames = [...]string{
+	"unclassified", "not found", "changed", "no such bucket", "throttled", "forbidden",
+	"transient", "invalid",
+}
 
 func (k Kind) String() string {
 	if k < 0 || int(k) >= len(kindNames) {
@@ -32,7 +35,8 @@ func (k Kind) String() string {
 	return kindNames[k]
 }
 
-// Error is a failed call. It holds no secret: no credentials, no signed URL, no header of the request.
+// Error is a failed call. It holds no secret: no credentials, no signed URL, no header of the
+// request.
 type Error struct {
 	Kind   Kind
 	Op     string // the service's name of the call, such as PutObject
@@ -46,7 +50,8 @@ type Error struct {
 	// RetryAfter is how long the service asks to wait, 0 if it doesn't say.
 	RetryAfter time.Duration
 
-	// cause is the context's error, if that ended the call. Other errors are not kept, since they may hold URLs.
+	// cause is the context's error, if that ended the call. Other errors are not kept, since they
+	// may hold URLs.
 	cause error
 }
 
@@ -92,13 +97,15 @@ func KindOf(err error) Kind {
 	return Unclassified
 }
 
-// KindOfStatus classifies an answer by its HTTP status and the service's code. It knows the codes that S3 and OSS share, and
-// those that only one of them has. Sources: S3, Error responses; OSS, Error codes.
+// KindOfStatus classifies an answer by its HTTP status and the service's code. It knows the codes
+// that S3 and OSS share, and those that only one of them has. Sources: S3, Error responses; OSS,
+// Error codes.
 func KindOfStatus(status int, code string) Kind {
 	switch code {
 	case "NoSuchBucket":
 		return BucketMissing
-	case "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "BandwidthLimitExceeded",
+	case "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests",
+		"BandwidthLimitExceeded",
 		"PartitionQpsLimitted", "DownloadTrafficRateLimitExceeded", "UploadTrafficRateLimitExceeded",
 		"DownloadTrafficRateLimitExceeded2", "TotalQpsLimitExceeded":
 		return Throttled
@@ -119,7 +126,8 @@ func KindOfStatus(status int, code string) Kind {
 		return Throttled
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return Forbidden
-	case status == http.StatusRequestTimeout, status == http.StatusConflict, status >= 500 && status != http.StatusNotImplemented:
+	case status == http.StatusRequestTimeout, status == http.StatusConflict, status >= 500 &&
+		status != http.StatusNotImplemented:
 		return Transient
 	}
 	return Invalid

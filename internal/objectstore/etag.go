@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// LooksLikeMD5 reports whether an ETag has the form of an MD5. The ETag of an object that is encrypted with KMS has this form but
-// is no MD5: see Info.ETagIsMD5.
+// LooksLikeMD5 reports whether an ETag has the form of an MD5. The ETag of an object that is
+// encrypted with KMS has this form but is no MD5: see Info.ETagIsMD5.
 func LooksLikeMD5(etag string) bool {
 	if len(etag) != 32 {
 		return false
@@ -22,8 +22,9 @@ func SameMD5(a, b string) bool { return LooksLikeMD5(a) && strings.EqualFold(a, 
 // Unquote removes the quotes that an ETag has in HTTP.
 func Unquote(etag string) string { return strings.Trim(etag, `"`) }
 
-// BeginsAt reports whether the answer to a ranged GET begins at offset, by its Content-Range (RFC 9110, 14.4). An answer without
-// that header is the complete object: a server that ignores ranges would give the start of the object for each part.
+// BeginsAt reports whether the answer to a ranged GET begins at offset, by its Content-Range (RFC
+// 9110, 14.4). An answer without that header is the complete object: a server that ignores ranges
+// would give the start of the object for each part.
 func BeginsAt(contentRange string, offset int64) bool {
 	if contentRange == "" {
 		return offset == 0

@@ -22,9 +22,9 @@ type Endpoints struct {
 	CA    string `json:"ca,omitempty"` // [Server.CA]
 }
 
-// Serve runs a server in a process of its own, so that its CPU time and memory stay apart from a client's that is measured. It
-// starts one with the options and an admin interface, writes its [Endpoints] to ready as one line of JSON, and closes it when ctx
-// ends. It returns nil then.
+// Serve runs a server in a process of its own, so that its CPU time and memory stay apart from a
+// client's that is measured. It starts one with the options and an admin interface, writes its
+// [Endpoints] to ready as one line of JSON, and closes it when ctx ends. It returns nil then.
 func Serve(ctx context.Context, o Options, ready io.Writer) error {
 	s, err := Start(o)
 	if err != nil {
@@ -43,7 +43,8 @@ func Serve(ctx context.Context, o Options, ready io.Writer) error {
 	return errors.Join(err, admin.close(), s.Close())
 }
 
-// serveAdmin listens on a free port of the loopback interface. There's no password, so nothing but this computer may reach it.
+// serveAdmin listens on a free port of the loopback interface. There's no password, so nothing but
+// this computer may reach it.
 func (s *Server) serveAdmin() (*listener, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -58,8 +59,9 @@ type Report struct {
 	Faults map[string]int64 `json:"faults"` // [Server.Injected]
 }
 
-// AdminHandler serves the calls of [Admin]. It answers only requests that come from, and are meant for, the loopback interface: a web
-// page that resolves its own name to 127.0.0.1 is refused as well.
+// AdminHandler serves the calls of [Admin]. It answers only requests that come from, and are meant
+// for, the loopback interface: a web page that resolves its own name to 127.0.0.1 is refused as
+// well.
 func (s *Server) AdminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /report", func(w http.ResponseWriter, _ *http.Request) {
@@ -168,12 +170,14 @@ func (a *Admin) SetLimits(ctx context.Context, accessKey string, l Limits) error
 	return a.call(ctx, http.MethodPut, "/limits?accessKey="+url.QueryEscape(accessKey), l, nil)
 }
 
-// CreateBucket makes a bucket without a request that is counted. One that is there keeps its objects.
+// CreateBucket makes a bucket without a request that is counted. One that is there keeps its
+// objects.
 func (a *Admin) CreateBucket(ctx context.Context, name string) error {
 	return a.call(ctx, http.MethodPut, "/buckets/"+url.PathEscape(name), nil, nil)
 }
 
-// Objects are all objects of a bucket in the order of their keys, with their digests, without a request that is counted.
+// Objects are all objects of a bucket in the order of their keys, with their digests, without a
+// request that is counted.
 func (a *Admin) Objects(ctx context.Context, bucket string) (all []Object, err error) {
 	err = a.call(ctx, http.MethodGet, "/buckets/"+url.PathEscape(bucket)+"/objects", nil, &all)
 	return all, err

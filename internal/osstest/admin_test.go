@@ -25,7 +25,10 @@ func TestServeInAnotherProcess(t *testing.T) {
 	out, ready := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- osstest.Serve(ctx, osstest.Options{Dir: t.TempDir(), Region: region, Keys: keys, S3: &osstest.S3Options{}}, ready)
+		ended <- osstest.Serve(ctx, osstest.Options{
+			Dir: t.TempDir(), Region: region, Keys: keys,
+			S3: &osstest.S3Options{},
+		}, ready)
 	}()
 	line, err := bufio.NewReader(out).ReadBytes('\n')
 	require.NoError(t, err)
@@ -37,14 +40,20 @@ func TestServeInAnotherProcess(t *testing.T) {
 	require.NoError(t, admin.CreateBucket(ctx, "bkt"))
 	require.Error(t, admin.CreateBucket(ctx, "no_bucket"))
 	b := bucketAt(t, at.OSS)
-	require.NoError(t, admin.SetFaults(ctx, osstest.FaultSpec{Kind: osstest.FaultThrottle, Rate: 1, Times: 2, Delay: time.Second, AccessKey: "ak"}))
+	require.NoError(t, admin.SetFaults(ctx, osstest.FaultSpec{
+		Kind: osstest.FaultThrottle, Rate: 1, Times: 2,
+		Delay: time.Second, AccessKey: "ak",
+	}))
 	for range 2 {
 		refused(t, b.PutObject("k", strings.NewReader("12345")), 503, "PartitionQpsLimitted")
 	}
 	require.NoError(t, b.PutObject("k", strings.NewReader("12345")))
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	c := s3.New(s3.Options{Region: "any", BaseEndpoint: &at.S3, UsePathStyle: true, HTTPClient: &http.Client{Transport: transport}}, as("reader", "sk2", ""))
+	c := s3.New(s3.Options{
+		Region: "any", BaseEndpoint: &at.S3, UsePathStyle: true,
+		HTTPClient: &http.Client{Transport: transport},
+	}, as("reader", "sk2", ""))
 	got, err := c.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("bkt"), Key: aws.String("k")})
 	require.NoError(t, err)
 	data, err := io.ReadAll(got.Body)
@@ -58,8 +67,10 @@ func TestServeInAnotherProcess(t *testing.T) {
 		report, err = admin.Report(ctx)
 		return err == nil && len(report.Usage) == 3 && report.Usage[1].Requests == 1
 	}, 20*time.Minute, time.Millisecond)
-	assert.Equal(t, osstest.Usage{Face: osstest.FaceOSS, AccessKey: "ak", Op: "PutObject", Requests: 1, BytesIn: 5}, report.Usage[1])
-	assert.Equal(t, osstest.Usage{Face: osstest.FaceS3, AccessKey: "reader", Op: "GetObject", Requests: 1, BytesOut: 5}, report.Usage[2])
+	assert.Equal(t, osstest.Usage{Face: osstest.FaceOSS, AccessKey: "ak", Op: "PutObject", Requests: 1, BytesIn: 5},
+		report.Usage[1])
+	assert.Equal(t, osstest.Usage{Face: osstest.FaceS3, AccessKey: "reader", Op: "GetObject", Requests: 1, BytesOut: 5},
+		report.Usage[2])
 	assert.EqualValues(t, 2, report.Usage[0].Failed, "without a verified key, since throttled before")
 	assert.Equal(t, map[string]int64{osstest.FaultThrottle: 2}, report.Faults)
 	require.NoError(t, admin.Reset(ctx))
@@ -74,7 +85,11 @@ func TestServeInAnotherProcess(t *testing.T) {
 	assert.Equal(t, quotedMD5([]byte("12345")), `"`+objects[0].ETag+`"`)
 	_, err = admin.Objects(ctx, "absent")
 	require.ErrorContains(t, err, "NoSuchBucket")
-	for _, bad := range []osstest.FaultSpec{{Kind: "meteorite", Rate: 1}, {Kind: osstest.FaultError}, {Kind: osstest.FaultError, Rate: 1.1}} {
+	for _, bad := range []osstest.FaultSpec{
+		{Kind: "meteorite", Rate: 1},
+		{Kind: osstest.FaultError},
+		{Kind: osstest.FaultError, Rate: 1.1},
+	} {
 		require.Error(t, admin.SetFaults(ctx, bad))
 	}
 	require.NoError(t, admin.SetLimits(ctx, "ak", osstest.Limits{Latency: 20 * time.Millisecond}))
@@ -101,22 +116,28 @@ func TestTheAdminInterfaceAnswersLoopbackOnly(t *testing.T) {
 	assert.Equal(t, 200, ask("localhost:1234", "[::1]:5"))
 	assert.Equal(t, 403, ask("attacker.example:1234", "127.0.0.1:5"), "a name that resolves to 127.0.0.1")
 	assert.Equal(t, 403, ask("127.0.0.1:1234", "10.0.0.7:5"))
-	r := httptest.NewRequest(http.MethodPut, "http://127.0.0.1/faults", strings.NewReader(`[{"kind":"error","rate":1,"typo":1}]`))
+	r := httptest.NewRequest(http.MethodPut, "http://127.0.0.1/faults",
+		strings.NewReader(`[{"kind":"error","rate":1,"typo":1}]`))
 	r.RemoteAddr = "127.0.0.1:5"
 	w := httptest.NewRecorder()
 	srv.AdminHandler().ServeHTTP(w, r)
 	assert.Equal(t, 400, w.Code)
 }
 
-// Each fault is counted when it takes effect, and a client that looks can catch each: the two numbers must agree.
+// Each fault is counted when it takes effect, and a client that looks can catch each: the two
+// numbers must agree.
 func TestInjectedFaultsAreCaught(t *testing.T) {
 	const objects, size = 60, 50_000
 	srv := startS3(t, osstest.Options{Seed: 42})
-	c := clientS3(t, srv, func(o *s3.Options) { o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired })
+	c := clientS3(t, srv,
+		func(o *s3.Options) { o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired })
 	data := noise(size)
 	etag := `"` + hexMD5(data) + `"`
 	put := func(key string) (ok bool) {
-		out, err := c.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("bkt"), Key: &key, Body: bytes.NewReader(data)},
+		out, err := c.PutObject(t.Context(), &s3.PutObjectInput{
+			Bucket: aws.String("bkt"), Key: &key,
+			Body: bytes.NewReader(data),
+		},
 			s3.WithAPIOptions(unsignedPayload))
 		return err == nil && *out.ETag == etag
 	}
@@ -131,9 +152,11 @@ func TestInjectedFaultsAreCaught(t *testing.T) {
 	}
 	require.True(t, put("k"))
 	for kind, request := range map[string]func(string) bool{
-		osstest.FaultThrottle: put, osstest.FaultError: get, osstest.FaultResetUpload: put, osstest.FaultShortenUpload: put, osstest.FaultCorruptUpload: put,
-		osstest.FaultResetDownload: get, osstest.FaultTruncateDownload: get, osstest.FaultShortenDownload: get, osstest.FaultCorruptDownload: get,
-		osstest.FaultLoseAnswer: put,
+		osstest.FaultThrottle: put, osstest.FaultError: get, osstest.FaultResetUpload: put,
+		osstest.FaultShortenUpload: put, osstest.FaultCorruptUpload: put,
+		osstest.FaultResetDownload: get, osstest.FaultTruncateDownload: get, osstest.FaultShortenDownload: get,
+		osstest.FaultCorruptDownload: get,
+		osstest.FaultLoseAnswer:      put,
 	} {
 		t.Run(kind, func(t *testing.T) {
 			require.NoError(t, srv.SetFaults())
@@ -152,7 +175,10 @@ func TestInjectedFaultsAreCaught(t *testing.T) {
 		})
 	}
 	srv.ResetCounts()
-	require.NoError(t, srv.SetFaults(osstest.FaultSpec{Kind: osstest.FaultCorruptDownload, Rate: 1, Offset: aws.Int64(size)},
+	require.NoError(t, srv.SetFaults(osstest.FaultSpec{
+		Kind: osstest.FaultCorruptDownload, Rate: 1,
+		Offset: aws.Int64(size),
+	},
 		osstest.FaultSpec{Kind: osstest.FaultCorruptDownload, Rate: 1, Face: osstest.FaceOSS},
 		osstest.FaultSpec{Kind: osstest.FaultCorruptDownload, Rate: 1, AccessKey: "reader"}))
 	require.True(t, put("k"))

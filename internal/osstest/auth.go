@@ -19,8 +19,9 @@ import (
 // maxSkew is how far a request's clock may be off (OSS: RequestTimeTooSkewed).
 const maxSkew = 15 * time.Minute
 
-// signedV1 are the parameters that belong to the resource in a V1 signature: the union of the Go SDK's signKeyList and the Java
-// SDK's SIGNED_PARAMTERS. prefix, max-keys, list-type, start-after, marker and encoding-type aren't among them.
+// signedV1 are the parameters that belong to the resource in a V1 signature: the union of the Go
+// SDK's signKeyList and the Java SDK's SIGNED_PARAMTERS. prefix, max-keys, list-type, start-after,
+// marker and encoding-type aren't among them.
 var signedV1 = func() map[string]bool {
 	m := map[string]bool{}
 	for _, k := range append(strings.Fields(`acl uploads location delete objectMeta uploadId partNumber security-token bucketInfo
@@ -51,7 +52,8 @@ func (c *call) authenticateOSS(auth string) (Key, error) {
 	return Key{}, errInvalidArgument.because("Authorization header is invalid.").with("ArgumentName", "Authorization")
 }
 
-// lookUp finds the key and checks its token, which the signature covers as any other header of the face.
+// lookUp finds the key and checks its token, which the signature covers as any other header of the
+// face.
 func (c *call) lookUp(id string) (Key, error) {
 	c.mu.RLock()
 	key, ok := c.keys[id]
@@ -99,7 +101,8 @@ const timeV4 = sigv4.TimeFormat
 func (c *call) authenticateV1(auth string) (Key, error) {
 	id, signature, ok := strings.Cut(auth, ":")
 	if !ok {
-		return Key{}, errInvalidArgument.because("Authorization header is invalid.").with("ArgumentName", "Authorization")
+		return Key{}, errInvalidArgument.because("Authorization header is invalid.").with("ArgumentName",
+			"Authorization")
 	}
 	key, err := c.lookUp(id)
 	if err != nil {
@@ -191,7 +194,8 @@ func (c *call) headerValue(name string) string {
 	return strings.TrimSpace(strings.Join(c.r.Header.Values(name), ","))
 }
 
-// authenticateV4 reads "Credential=ID/DAY/REGION/oss/aliyun_v4_request[,AdditionalHeaders=a;b],Signature=HEX".
+// authenticateV4 reads
+// "Credential=ID/DAY/REGION/oss/aliyun_v4_request[,AdditionalHeaders=a;b],Signature=HEX".
 func (c *call) authenticateV4(auth string) (Key, error) {
 	fields := map[string]string{}
 	for f := range strings.SplitSeq(auth, ",") {
@@ -200,7 +204,8 @@ func (c *call) authenticateV4(auth string) (Key, error) {
 	}
 	scope := strings.Split(fields["Credential"], "/")
 	if len(scope) != 5 || scope[3] != "oss" || scope[4] != "aliyun_v4_request" || fields["Signature"] == "" {
-		return Key{}, errInvalidArgument.because("Authorization header is invalid.").with("ArgumentName", "Authorization")
+		return Key{}, errInvalidArgument.because("Authorization header is invalid.").with("ArgumentName",
+			"Authorization")
 	}
 	id, day, region := scope[0], scope[1], scope[2]
 	key, err := c.lookUp(id)
@@ -212,15 +217,20 @@ func (c *call) authenticateV4(auth string) (Key, error) {
 		return Key{}, err
 	}
 	if day != sent.UTC().Format("20060102") {
-		return Key{}, errInvalidArgument.because("The credential's date %s isn't the request's, %s.", day, sentText).with("ArgumentName", "Authorization")
+		return Key{}, errInvalidArgument.because("The credential's date %s isn't the request's, %s.", day,
+			sentText).with("ArgumentName", "Authorization")
 	}
 	if c.region != "" && region != c.region {
-		return Key{}, errInvalidArgument.because("Invalid signing region in Authorization header: %s, expected %s.", region, c.region).
+		return Key{}, errInvalidArgument.because("Invalid signing region in Authorization header: %s, expected %s.",
+			region, c.region).
 			with("ArgumentName", "Authorization").with("Region", c.region)
 	}
 	canonical := c.canonicalRequestV4(fields["AdditionalHeaders"])
 	sum := sha256.Sum256([]byte(canonical))
-	text := strings.Join([]string{"OSS4-HMAC-SHA256", sentText, strings.Join(scope[1:], "/"), hex.EncodeToString(sum[:])}, "\n")
+	text := strings.Join([]string{
+		"OSS4-HMAC-SHA256", sentText, strings.Join(scope[1:], "/"),
+		hex.EncodeToString(sum[:]),
+	}, "\n")
 	given, _ := hex.DecodeString(fields["Signature"])
 	if !hmac.Equal(c.signing.Sign("aliyun_v4"+key.Secret, scope[1:], text), given) {
 		return Key{}, mismatch(id, fields["Signature"], text).with("CanonicalRequest", canonical)
@@ -266,7 +276,8 @@ func canonicalQuery(query url.Values) string {
 		}
 		pairs = append(pairs, pair)
 	}
-	// Sorted by the name, not the pair: "a=1" stands before "a-b=1" although "-" is smaller than "=".
+	// Sorted by the name, not the pair: "a=1" stands before "a-b=1" although "-" is smaller than
+	// "=".
 	slices.SortFunc(pairs, func(a, b string) int {
 		a, _, _ = strings.Cut(a, "=")
 		b, _, _ = strings.Cut(b, "=")

@@ -33,7 +33,8 @@ func TestKeys(t *testing.T) {
 		refused(t, put("STS.ak", "sk3", oss.SecurityToken("old")), 403, "InvalidSecurityToken")
 		require.NoError(t, put("STS.ak", "sk3", oss.SecurityToken("a+token/with=signs")))
 
-		srv.SetKeys(osstest.Key{ID: "ak", Secret: "new"}, osstest.Key{ID: "STS.ak", Secret: "sk3", Token: "t", Expires: time.Now().Add(-time.Second)})
+		srv.SetKeys(osstest.Key{ID: "ak", Secret: "new"},
+			osstest.Key{ID: "STS.ak", Secret: "sk3", Token: "t", Expires: time.Now().Add(-time.Second)})
 		refused(t, put("ak", "sk"), 403, "SignatureDoesNotMatch")
 		require.NoError(t, put("ak", "new"))
 		refused(t, put("STS.ak", "sk3", oss.SecurityToken("t")), 403, "SecurityTokenExpired")
@@ -70,7 +71,10 @@ func TestReadOnlyKeysReadAndNothingElse(t *testing.T) {
 
 func TestClockSkewAndRegion(t *testing.T) {
 	bothSignatures(t, func(t *testing.T, version oss.ClientOption) {
-		for offset, ok := range map[time.Duration]bool{14 * time.Minute: true, -14 * time.Minute: true, 16 * time.Minute: false, -16 * time.Minute: false} {
+		for offset, ok := range map[time.Duration]bool{
+			14 * time.Minute: true, -14 * time.Minute: true,
+			16 * time.Minute: false, -16 * time.Minute: false,
+		} {
 			srv := start(t, osstest.Options{Now: func() time.Time { return time.Now().Add(offset) }})
 			err := bucket(t, srv, version).PutObject("k", bytes.NewReader(nil))
 			if ok {
@@ -81,7 +85,8 @@ func TestClockSkewAndRegion(t *testing.T) {
 		}
 	})
 	srv := start(t, osstest.Options{})
-	e := refused(t, bucket(t, srv, oss.AuthVersion(oss.AuthV4), oss.Region("cn-shanghai")).PutObject("k", bytes.NewReader(nil)), 400, "InvalidArgument")
+	e := refused(t, bucket(t, srv, oss.AuthVersion(oss.AuthV4), oss.Region("cn-shanghai")).PutObject("k",
+		bytes.NewReader(nil)), 400, "InvalidArgument")
 	assert.Contains(t, e.Message, "cn-hangzhou")
 }
 
@@ -97,8 +102,17 @@ func TestUnsignedAndMalformed(t *testing.T) {
 		{"no date", http.Header{"Authorization": {"OSS ak:c2ln"}}, "AccessDenied"},
 		{"no colon", http.Header{"Authorization": {"OSS ak"}, "Date": {date}}, "InvalidArgument"},
 		{"other scheme", http.Header{"Authorization": {"Bearer x"}, "Date": {date}}, "InvalidArgument"},
-		{"no scope", http.Header{"Authorization": {"OSS4-HMAC-SHA256 Credential=ak,Signature=00"}, "Date": {date}}, "InvalidArgument"},
-		{"other day", http.Header{"Authorization": {"OSS4-HMAC-SHA256 Credential=ak/20010101/cn-hangzhou/oss/aliyun_v4_request,Signature=00"}, "Date": {date}}, "InvalidArgument"},
+		{
+			"no scope",
+			http.Header{"Authorization": {"OSS4-HMAC-SHA256 Credential=ak,Signature=00"}, "Date": {date}},
+			"InvalidArgument",
+		},
+		{
+			"other day",
+			http.Header{"Authorization": {"OSS4-HMAC-SHA256 " +
+				"Credential=ak/20010101/cn-hangzhou/oss/aliyun_v4_request,Signature=00"}, "Date": {date}},
+			"InvalidArgument",
+		},
 		{"aws-chunked", http.Header{"Content-Encoding": {"aws-chunked"}}, "InvalidArgument"},
 		{"streaming", http.Header{"X-Amz-Content-Sha256": {"STREAMING-UNSIGNED-PAYLOAD-TRAILER"}}, "InvalidArgument"},
 	} {
@@ -113,8 +127,9 @@ func TestUnsignedAndMalformed(t *testing.T) {
 	assert.Empty(t, srv.Objects("bkt"))
 }
 
-// The signatures are those that Alibaba's SDKs expect of themselves (Go v1 and v2, Python v2, PHP, C#, Java v2: the same three): x-oss-date
-// with and without Date, a token, a key and parameters that need escaping, parameters without a value, additional headers.
+// The signatures are those that Alibaba's SDKs expect of themselves (Go v1 and v2, Python v2, PHP,
+// C#, Java v2: the same three): x-oss-date with and without Date, a token, a key and parameters
+// that need escaping, parameters without a value, additional headers.
 func TestV4SignaturesOfAlibabasSDKs(t *testing.T) {
 	for _, c := range []struct {
 		name          string
@@ -122,10 +137,20 @@ func TestV4SignaturesOfAlibabasSDKs(t *testing.T) {
 		token         string
 		authorization string
 	}{
-		{"plain", 1702743657, "", "20231216/cn-hangzhou/oss/aliyun_v4_request,Signature=e21d18daa82167720f9b1047ae7e7f1ce7cb77a31e8203a7d5f4624fa0284afe"},
-		{"token", 1702784856, "token", "20231217/cn-hangzhou/oss/aliyun_v4_request,Signature=b94a3f999cf85bcdc00d332fbd3734ba03e48382c36fa4d5af5df817395bd9ea"},
-		{"space after commas", 1702784856, "token", "20231217/cn-hangzhou/oss/aliyun_v4_request, Signature=b94a3f999cf85bcdc00d332fbd3734ba03e48382c36fa4d5af5df817395bd9ea"},
-		{"additional headers", 1702747512, "", "20231216/cn-hangzhou/oss/aliyun_v4_request,AdditionalHeaders=abc;zabc,Signature=4a4183c187c07c8947db7620deb0a6b38d9fbdd34187b6dbaccb316fa251212f"},
+		{
+			"plain", 1702743657, "",
+			"20231216/cn-hangzhou/oss/aliyun_v4_request,Signature=e21d18daa82167720f9b1047ae7e7f1ce7cb77a31e8203a7d5f4624fa0284afe",
+		},
+		{
+			"token", 1702784856, "token",
+			"20231217/cn-hangzhou/oss/aliyun_v4_request,Signature=b94a3f999cf85bcdc00d332fbd3734ba03e48382c36fa4d5af5df817395bd9ea",
+		},
+		{"space after commas", 1702784856, "token", "20231217/cn-hangzhou/oss/aliyun_v4_request, " +
+			"Signature=b94a3f999cf85bcdc00d332fbd3734ba03e48382c36fa4d5af5df817395bd9ea"},
+		{
+			"additional headers", 1702747512, "",
+			"20231216/cn-hangzhou/oss/aliyun_v4_request,AdditionalHeaders=abc;zabc,Signature=4a4183c187c07c8947db7620deb0a6b38d9fbdd34187b6dbaccb316fa251212f",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			now := time.Unix(c.seconds, 0).UTC()
@@ -157,8 +182,8 @@ func TestV4SignaturesOfAlibabasSDKs(t *testing.T) {
 	}
 }
 
-// The example of OSS's own page on V1 signatures. Its Content-MD5 is the base64 of a hexadecimal text and so no digest: a signature
-// that is accepted shows as InvalidDigest.
+// The example of OSS's own page on V1 signatures. Its Content-MD5 is the base64 of a hexadecimal
+// text and so no digest: a signature that is accepted shows as InvalidDigest.
 func TestV1SignatureOfTheDocumentation(t *testing.T) {
 	srv := start(t, osstest.Options{Now: func() time.Time { return time.Date(2005, 11, 17, 18, 50, 0, 0, time.UTC) }})
 	srv.SetKeys(osstest.Key{ID: "44CF9590006BF252F707", Secret: "OtxrzxIsfpFjA7SwPzILwy8Bw21TLhquhboDYROV"})
@@ -175,7 +200,10 @@ func TestV1SignatureOfTheDocumentation(t *testing.T) {
 
 func TestAdditionalHeadersOfTheGoSDK(t *testing.T) {
 	srv := start(t, osstest.Options{})
-	b := bucket(t, srv, oss.AuthVersion(oss.AuthV4), oss.AdditionalHeaders([]string{"User-Agent", "host", "Cache-Control"}))
+	b := bucket(t, srv, oss.AuthVersion(oss.AuthV4), oss.AdditionalHeaders([]string{
+		"User-Agent", "host",
+		"Cache-Control",
+	}))
 	require.NoError(t, b.PutObject("k", bytes.NewReader([]byte("x")), oss.CacheControl("no-cache")))
 	assert.Equal(t, "x", string(read(t, b, "k")))
 }

@@ -88,7 +88,8 @@ func (s *store) drop(name string) error {
 func (c *call) acl() (string, error) {
 	acl := c.r.Header.Get("X-Oss-Acl")
 	if acl != "" && !slices.Contains(bucketACLs, acl) {
-		return "", errInvalidArgument.because("no such bucket access control exists").with("ArgumentName", "x-oss-acl").with("ArgumentValue", acl)
+		return "", errInvalidArgument.because("no such bucket access control exists").with("ArgumentName",
+			"x-oss-acl").with("ArgumentValue", acl)
 	}
 	return acl, nil
 }
@@ -108,7 +109,10 @@ func (c *call) putBucket() error {
 	if class := body.StorageClass; class != "" && !slices.Contains(storageClasses, class) {
 		return errInvalidArgument.with("ArgumentName", "StorageClass").with("ArgumentValue", class)
 	}
-	if err := c.store.create(bucketInfo{Name: c.bucket, ACL: acl, StorageClass: body.StorageClass, Created: c.now().UTC()}); err != nil {
+	if err := c.store.create(bucketInfo{
+		Name: c.bucket, ACL: acl, StorageClass: body.StorageClass,
+		Created: c.now().UTC(),
+	}); err != nil {
 		return err
 	}
 	c.w.Header().Set("Location", "/"+c.bucket)

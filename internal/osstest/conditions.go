@@ -7,11 +7,13 @@ import (
 )
 
 func contentRange(start, length, size int64) string {
-	return "bytes " + strconv.FormatInt(start, 10) + "-" + strconv.FormatInt(start+length-1, 10) + "/" + strconv.FormatInt(size, 10)
+	return "bytes " + strconv.FormatInt(start, 10) + "-" + strconv.FormatInt(start+length-1, 10) + "/" +
+		strconv.FormatInt(size, 10)
 }
 
-// rangeOf reads the Range header. Unlike S3 (standard), OSS ignores a range that isn't wholly inside the object and sends everything with
-// 200, unless x-oss-range-behavior is "standard" (OSS: GetObject).
+// rangeOf reads the Range header. Unlike S3 (standard), OSS ignores a range that isn't wholly
+// inside the object and sends everything with 200, unless x-oss-range-behavior is "standard" (OSS:
+// GetObject).
 func (c *call) rangeOf(size int64) (start, length int64, partial bool, err error) {
 	text, ok := strings.CutPrefix(c.r.Header.Get("Range"), "bytes=")
 	if !ok {
@@ -36,7 +38,8 @@ func (c *call) rangeOf(size int64) (start, length int64, partial bool, err error
 	case !standard || first < 0 || last < first && first < size:
 		return 0, size, false, nil
 	case first >= size:
-		return 0, 0, false, errInvalidRange.with("RangeRequested", text).with("ActualObjectSize", strconv.FormatInt(size, 10))
+		return 0, 0, false, errInvalidRange.with("RangeRequested", text).with("ActualObjectSize",
+			strconv.FormatInt(size, 10))
 	}
 	return first, size - first, true, nil
 }
@@ -61,8 +64,8 @@ func parseRange(text string) (first, last int64, ok bool) {
 	return first, last, ok
 }
 
-// conditions checks If-Match and its kin; prefix is "X-Oss-Copy-Source-" for the source of a copy. In S3 a condition on the ETag
-// outweighs its kin on the time (S3: GetObject).
+// conditions checks If-Match and its kin; prefix is "X-Oss-Copy-Source-" for the source of a copy.
+// In S3 a condition on the ETag outweighs its kin on the time (S3: GetObject).
 func (o *object) conditions(h http.Header, prefix string, etagFirst bool) error {
 	is := func(list string) bool {
 		for tag := range strings.SplitSeq(list, ",") {
@@ -76,13 +79,15 @@ func (o *object) conditions(h http.Header, prefix string, etagFirst bool) error 
 		return errPrecondition.with("Condition", "If-Match")
 	}
 	ifMatch, ifNoneMatch := h.Get(prefix+"If-Match") != "", h.Get(prefix+"If-None-Match") != ""
-	if t, err := http.ParseTime(h.Get(prefix + "If-Unmodified-Since")); err == nil && !(etagFirst && ifMatch) && o.Modified.After(t) {
+	if t, err := http.ParseTime(h.Get(prefix + "If-Unmodified-Since")); err == nil && !(etagFirst && ifMatch) &&
+		o.Modified.After(t) {
 		return errPrecondition.with("Condition", "If-Unmodified-Since")
 	}
 	if v := h.Get(prefix + "If-None-Match"); v != "" && is(v) {
 		return errNotModified
 	}
-	if t, err := http.ParseTime(h.Get(prefix + "If-Modified-Since")); err == nil && !(etagFirst && ifNoneMatch) && !o.Modified.After(t) {
+	if t, err := http.ParseTime(h.Get(prefix + "If-Modified-Since")); err == nil && !(etagFirst && ifNoneMatch) &&
+		!o.Modified.After(t) {
 		return errNotModified
 	}
 	return nil

@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// copySource opens the object that x-oss-copy-source (or x-amz-copy-source) names, "/bucket/escaped-key". The caller must release it.
+// copySource opens the object that x-oss-copy-source (or x-amz-copy-source) names,
+// "/bucket/escaped-key". The caller must release it.
 func (c *call) copySource() (*object, error) {
 	// For a space the Go SDK writes "+", the Java SDK "%20".
 	source, err := url.QueryUnescape(strings.TrimPrefix(c.own("Copy-Source"), "/"))
@@ -80,10 +81,14 @@ func (c *call) copyObject() error {
 	return nil
 }
 
-// copyBytes stages a range of an object as if it had been uploaded. One that was put in one request keeps its bytes and digests.
+// copyBytes stages a range of an object as if it had been uploaded. One that was put in one request
+// keeps its bytes and digests.
 func (c *call) copyBytes(o *object, offset, n int64) (*staged, error) {
 	if sum, err := hex.DecodeString(o.ETag); offset == 0 && n == o.Size && o.Type == typeNormal && err == nil {
-		st := &staged{path: filepath.Join(c.store.dir, "tmp", randomHex(12)), size: n, md5: [md5.Size]byte(sum), crc: o.CRC64}
+		st := &staged{
+			path: filepath.Join(c.store.dir, "tmp", randomHex(12)), size: n, md5: [md5.Size]byte(sum),
+			crc: o.CRC64,
+		}
 		if err := os.Link(o.Files[0].path(o.dir), st.path); err == nil {
 			return st, nil
 		}

@@ -6,8 +6,9 @@ import (
 	"hash/crc64"
 )
 
-// combineCRC64 is the CRC64-ECMA of two byte sequences in a row, from the CRC of each and the length of the second. A CRC is a
-// remainder of polynomials over GF(2), so appending n bytes multiplies the first one by x^8n (the method of zlib's crc32_combine).
+// combineCRC64 is the CRC64-ECMA of two byte sequences in a row, from the CRC of each and the
+// length of the second. A CRC is a remainder of polynomials over GF(2), so appending n bytes
+// multiplies the first one by x^8n (the method of zlib's crc32_combine).
 func combineCRC64(first, second uint64, n int64) uint64 {
 	power := uint64(1) << 63                        // x^0, bits reflected
 	for square := uint64(1) << 55; n > 0; n >>= 1 { // x^8, x^16, x^32, ...

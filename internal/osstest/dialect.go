@@ -15,7 +15,8 @@ const (
 	FaceS3  Face = "s3"
 )
 
-// dialect is all in which the faces differ, but for what only one of them has: OSS's ACLs and bucket info, S3's checksums.
+// dialect is all in which the faces differ, but for what only one of them has: OSS's ACLs and
+// bucket info, S3's checksums.
 type dialect struct {
 	face Face
 	// header begins the names of the face's own headers, server names the server.
@@ -31,7 +32,8 @@ type dialect struct {
 	validKey    func(key string) bool
 	// escape is how keys are escaped in listings.
 	escape func(string) string
-	// etag is an ETag as the face writes it, tag what a part's adds to the digest that becomes the ETag of the object.
+	// etag is an ETag as the face writes it, tag what a part's adds to the digest that becomes the
+	// ETag of the object.
 	etag func(string) string
 	tag  func(etag string) []byte
 	// storageClass names a class of OSS, readClass reads the class that a request names.
@@ -54,7 +56,8 @@ var ossDialect = dialect{
 	face: FaceOSS, header: "X-Oss-", server: "AliyunOSS",
 	createBucket: "PutBucket", deleteObjects: "DeleteMultipleObjects", createUpload: "InitiateMultipartUpload",
 	contentType: "application/octet-stream", minPartSize: minPartSize, validKey: validKey,
-	// "+" must become %2B and a space may become "+", since clients read the keys with a query unescape.
+	// "+" must become %2B and a space may become "+", since clients read the keys with a query
+	// unescape.
 	escape:       url.QueryEscape,
 	etag:         func(etag string) string { return `"` + etag + `"` },
 	tag:          func(etag string) []byte { return []byte(etag) },

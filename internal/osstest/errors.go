@@ -42,40 +42,120 @@ func (e *apiError) because(format string, args ...any) *apiError {
 	return &c
 }
 
-// The codes and texts are those of OSS's error pages; an EC is given where a public page or an SDK's test shows it.
+// The codes and texts are those of OSS's error pages; an EC is given where a public page or an
+// SDK's test shows it.
 var (
-	errAccessDenied           = &apiError{status: 403, code: "AccessDenied", message: "AccessDenied", ec: "0003-00000001"}
-	errInvalidAccessKey       = &apiError{status: 403, code: "InvalidAccessKeyId", message: "The OSS Access Key Id you provided does not exist in our records.", ec: "0002-00000902"}
-	errInvalidToken           = &apiError{status: 403, code: "InvalidSecurityToken", message: "The security token you provided is invalid.", ec: "0002-00000006"}
-	errExpiredToken           = &apiError{status: 403, code: "SecurityTokenExpired", message: "The security token you provided has expired.", ec: "0002-00000007"}
-	errSignature              = &apiError{status: 403, code: "SignatureDoesNotMatch", message: "The request signature we calculated does not match the signature you provided. Check your key and signing method.", ec: "0002-00000040"}
-	errSkewed                 = &apiError{status: 403, code: "RequestTimeTooSkewed", message: "The difference between the request time and the current time is too large.", ec: "0002-00000504"}
-	errBucketName             = &apiError{status: 400, code: "InvalidBucketName", message: "The specified bucket is not valid."}
-	errNoSuchBucket           = &apiError{status: 404, code: "NoSuchBucket", message: "The specified bucket does not exist.", ec: "0015-00000101"}
-	errBucketNotEmpty         = &apiError{status: 409, code: "BucketNotEmpty", message: "The bucket has objects. Please delete them first."}
-	errObjectName             = &apiError{status: 400, code: "InvalidObjectName", message: "The specified object is not valid."}
-	errNoSuchKey              = &apiError{status: 404, code: "NoSuchKey", message: "The specified key does not exist.", ec: "0026-00000001"}
-	errNoSuchUpload           = &apiError{status: 404, code: "NoSuchUpload", message: "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.", ec: "0042-00000002"}
-	errExists                 = &apiError{status: 409, code: "FileAlreadyExists", message: "The object you specified already exists and can not be overwritten."}
-	errObjectState            = &apiError{status: 403, code: "InvalidObjectState", message: "The operation is not valid for the object's state"}
-	errInvalidDigest          = &apiError{status: 400, code: "InvalidDigest", message: "The Content-MD5 you specified was invalid."}
-	errTooLarge               = &apiError{status: 400, code: "EntityTooLarge", message: "Your proposed upload exceeds the maximum allowed size."}
-	errTooSmall               = &apiError{status: 400, code: "EntityTooSmall", message: "Your proposed upload smaller than the minimum allowed size."}
-	errInvalidPart            = &apiError{status: 400, code: "InvalidPart", message: "One or more of the specified parts could not be found or the specified entity tag might not have matched the part's entity tag."}
-	errPartOrder              = &apiError{status: 400, code: "InvalidPartOrder", message: "The list of parts was not in ascending order. Parts list must specified in order by part number."}
-	errInvalidArgument        = &apiError{status: 400, code: "InvalidArgument", message: "Invalid Argument."}
-	errMissingArgument        = &apiError{status: 400, code: "MissingArgument", message: "Missing Some Required Arguments."}
-	errMalformedXML           = &apiError{status: 400, code: "MalformedXML", message: "The XML you provided was not well-formed or did not validate against our published schema."}
-	errIncompleteBody         = &apiError{status: 400, code: "IncompleteBody", message: "You did not provide the number of bytes specified by the Content-Length HTTP header."}
-	errInvalidRange           = &apiError{status: 416, code: "InvalidRange", message: "The requested range cannot be satisfied"}
-	errPrecondition           = &apiError{status: 412, code: "PreconditionFailed", message: "At least one of the pre-conditions you specified did not hold."}
-	errNotModified            = &apiError{status: 304, code: "NotModified", message: "Not Modified"}
-	errMethod                 = &apiError{status: 405, code: "MethodNotAllowed", message: "The specified method is not allowed against this resource."}
-	errNotImplemented         = &apiError{status: 501, code: "NotImplemented", message: "A header or query you provided implies functionality that osstest does not implement."}
-	errAWSChunked             = &apiError{status: 400, code: "InvalidArgument", message: "aws-chunked encoding is not supported with the specified x-amz-content-sha256 value."}
-	errClosing                = &apiError{status: 503, code: "ServiceUnavailable", message: "The server is closing."}
-	errAbort                  = errors.New("abort the connection") // answer nothing: reset it
-	maxDrain            int64 = 64 << 20                           // a client that still sends must be able to read the error
+	errAccessDenied     = &apiError{status: 403, code: "AccessDenied", message: "AccessDenied", ec: "0003-00000001"}
+	errInvalidAccessKey = &apiError{
+		status: 403, code: "InvalidAccessKeyId",
+		message: "The OSS Access Key Id you provided does not exist in our records.", ec: "0002-00000902",
+	}
+	errInvalidToken = &apiError{
+		status: 403, code: "InvalidSecurityToken",
+		message: "The security token you provided is invalid.", ec: "0002-00000006",
+	}
+	errExpiredToken = &apiError{
+		status: 403, code: "SecurityTokenExpired",
+		message: "The security token you provided has expired.", ec: "0002-00000007",
+	}
+	errSignature = &apiError{
+		status: 403, code: "SignatureDoesNotMatch",
+		message: "The request signature we calculated does not match the signature you provided. Check your key and " +
+			"signing method.", ec: "0002-00000040",
+	}
+	errSkewed = &apiError{
+		status: 403, code: "RequestTimeTooSkewed",
+		message: "The difference between the request time and the current time is too large.", ec: "0002-00000504",
+	}
+	errBucketName = &apiError{
+		status: 400, code: "InvalidBucketName",
+		message: "The specified bucket is not valid.",
+	}
+	errNoSuchBucket = &apiError{
+		status: 404, code: "NoSuchBucket", message: "The specified bucket does not exist.",
+		ec: "0015-00000101",
+	}
+	errBucketNotEmpty = &apiError{
+		status: 409, code: "BucketNotEmpty",
+		message: "The bucket has objects. Please delete them first.",
+	}
+	errObjectName = &apiError{
+		status: 400, code: "InvalidObjectName",
+		message: "The specified object is not valid.",
+	}
+	errNoSuchKey = &apiError{
+		status: 404, code: "NoSuchKey", message: "The specified key does not exist.",
+		ec: "0026-00000001",
+	}
+	errNoSuchUpload = &apiError{
+		status: 404, code: "NoSuchUpload",
+		message: "The specified upload does not exist. The upload ID may be invalid, or the upload may have been " +
+			"aborted or completed.", ec: "0042-00000002",
+	}
+	errExists = &apiError{
+		status: 409, code: "FileAlreadyExists",
+		message: "The object you specified already exists and can not be overwritten.",
+	}
+	errObjectState = &apiError{
+		status: 403, code: "InvalidObjectState",
+		message: "The operation is not valid for the object's state",
+	}
+	errInvalidDigest = &apiError{
+		status: 400, code: "InvalidDigest",
+		message: "The Content-MD5 you specified was invalid.",
+	}
+	errTooLarge = &apiError{
+		status: 400, code: "EntityTooLarge",
+		message: "Your proposed upload exceeds the maximum allowed size.",
+	}
+	errTooSmall = &apiError{
+		status: 400, code: "EntityTooSmall",
+		message: "Your proposed upload smaller than the minimum allowed size.",
+	}
+	errInvalidPart = &apiError{
+		status: 400, code: "InvalidPart",
+		message: "One or more of the specified parts could not be found or the specified entity tag might not have " +
+			"matched the part's entity tag.",
+	}
+	errPartOrder = &apiError{
+		status: 400, code: "InvalidPartOrder",
+		message: "The list of parts was not in ascending order. Parts list must specified in order by part number.",
+	}
+	errInvalidArgument = &apiError{status: 400, code: "InvalidArgument", message: "Invalid Argument."}
+	errMissingArgument = &apiError{status: 400, code: "MissingArgument", message: "Missing Some Required Arguments."}
+	errMalformedXML    = &apiError{
+		status: 400, code: "MalformedXML",
+		message: "The XML you provided was not well-formed or did not validate against our published schema.",
+	}
+	errIncompleteBody = &apiError{
+		status: 400, code: "IncompleteBody",
+		message: "You did not provide the number of bytes specified by the Content-Length HTTP header.",
+	}
+	errInvalidRange = &apiError{
+		status: 416, code: "InvalidRange",
+		message: "The requested range cannot be satisfied",
+	}
+	errPrecondition = &apiError{
+		status: 412, code: "PreconditionFailed",
+		message: "At least one of the pre-conditions you specified did not hold.",
+	}
+	errNotModified = &apiError{status: 304, code: "NotModified", message: "Not Modified"}
+	errMethod      = &apiError{
+		status: 405, code: "MethodNotAllowed",
+		message: "The specified method is not allowed against this resource.",
+	}
+	errNotImplemented = &apiError{
+		status: 501, code: "NotImplemented",
+		message: "A header or query you provided implies functionality that osstest does not implement.",
+	}
+	errAWSChunked = &apiError{
+		status: 400, code: "InvalidArgument",
+		message: "aws-chunked encoding is not supported with the specified x-amz-content-sha256 value.",
+	}
+	errClosing = &apiError{status: 503, code: "ServiceUnavailable", message: "The server is closing."}
+	errAbort   = errors.New("abort the connection") // answer nothing: reset it
+	// a client that still sends must be able to read the error
+	maxDrain int64 = 64 << 20
 )
 
 // fail answers with err: XML in the body, or in x-oss-err for HEAD (which has no body).

@@ -15,7 +15,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Call is what a rule may look at, before the request is served (and before its signature is checked).
+// Call is what a rule may look at, before the request is served (and before its signature is
+// checked).
 type Call struct {
 	Face      Face
 	AccessKey string // that the request claims: its signature hasn't been looked at
@@ -31,17 +32,20 @@ type Rule struct {
 	Match func(Call) bool
 	// Times is how many matching requests are hit before the rule ends; 0 means that it stays.
 	Times int
-	// Rate, between 0 and 1, is the share of matching requests that are hit, drawn from Options.Seed; 0 means each one.
+	// Rate, between 0 and 1, is the share of matching requests that are hit, drawn from
+	// Options.Seed; 0 means each one.
 	Rate float64
-	// Fault is what happens to them. When several rules hit a request, all apply; the first one's answer is sent.
+	// Fault is what happens to them. When several rules hit a request, all apply; the first one's
+	// answer is sent.
 	Fault Fault
 }
 
 // Fault is something that goes wrong. The functions below make them.
 type Fault func(*effect)
 
-// Anywhere is an offset that is drawn for each request that is hit, evenly from 0 up to the last byte of its body, from
-// Options.Seed. An empty body, and a request's whose length isn't known beforehand, is left alone.
+// Anywhere is an offset that is drawn for each request that is hit, evenly from 0 up to the last
+// byte of its body, from Options.Seed. An empty body, and a request's whose length isn't known
+// beforehand, is left alone.
 const Anywhere int64 = -2
 
 // effect is all that goes wrong with one request. Offsets are in bytes of a body, -1 for none.
@@ -62,8 +66,8 @@ type effect struct {
 	hooks         []func()
 }
 
-// ShortenUpload keeps only the first n bytes of an upload and takes them for all of it: only the size, the ETag or the CRC of the
-// answer tell.
+// ShortenUpload keeps only the first n bytes of an upload and takes them for all of it: only the
+// size, the ETag or the CRC of the answer tell.
 func ShortenUpload(n int64) Fault { return func(e *effect) { e.shortenUpload = n } }
 
 // CorruptUpload flips a bit in the byte at offset n of an upload, before it's checked and stored.
@@ -76,7 +80,10 @@ func Latency(d time.Duration) Fault { return func(e *effect) { e.latency += d } 
 func Throttle(delay time.Duration) Fault {
 	return func(e *effect) {
 		if e.answer == nil {
-			e.answer = &apiError{status: 503, code: "PartitionQpsLimitted", message: "Request rate is too high for the partition.", ec: "0026-00000028", delay: delay}
+			e.answer = &apiError{
+				status: 503, code: "PartitionQpsLimitted",
+				message: "Request rate is too high for the partition.", ec: "0026-00000028", delay: delay,
+			}
 		}
 	}
 }
@@ -96,28 +103,32 @@ func ResetUpload(n int64) Fault { return func(e *effect) { e.resetUpload = n } }
 // ResetDownload resets the connection after n bytes of GetObject's body were sent.
 func ResetDownload(n int64) Fault { return func(e *effect) { e.resetDownload = n } }
 
-// TruncateDownload ends GetObject's body after n bytes and closes the connection; Content-Length promised more.
+// TruncateDownload ends GetObject's body after n bytes and closes the connection; Content-Length
+// promised more.
 func TruncateDownload(n int64) Fault { return func(e *effect) { e.truncate = n } }
 
-// ShortenDownload sends only n bytes of GetObject's body and a Content-Length that agrees, as a careless proxy does: only the
-// length that the client knows, the CRC or the ETag tell.
+// ShortenDownload sends only n bytes of GetObject's body and a Content-Length that agrees, as a
+// careless proxy does: only the length that the client knows, the CRC or the ETag tell.
 func ShortenDownload(n int64) Fault { return func(e *effect) { e.cut = n } }
 
 // CorruptDownload flips a bit in the byte at offset n of GetObject's body.
 func CorruptDownload(n int64) Fault { return func(e *effect) { e.corrupt = n } }
 
-// WrongCRC stores what arrives but reports another x-oss-hash-crc64ecma, as if it had been damaged on the way.
+// WrongCRC stores what arrives but reports another x-oss-hash-crc64ecma, as if it had been damaged
+// on the way.
 func WrongCRC() Fault { return func(e *effect) { e.wrongCRC = true } }
 
-// SlowComplete delays CompleteMultipartUpload and carries it out even if the client has gone by then, as OSS does.
+// SlowComplete delays CompleteMultipartUpload and carries it out even if the client has gone by
+// then, as OSS does.
 func SlowComplete(d time.Duration) Fault { return func(e *effect) { e.slowComplete += d } }
 
-// LoseAnswer does what is asked and then resets the connection: the client can't know the outcome. It has no effect on HeadObject
-// and GetObject.
+// LoseAnswer does what is asked and then resets the connection: the client can't know the outcome.
+// It has no effect on HeadObject and GetObject.
 func LoseAnswer() Fault { return func(e *effect) { e.loseAnswer = true } }
 
-// Hook calls f when a request is hit, before anything is done with it: a test can wait for that instead of sleeping, change something
-// at that moment, or hold the request back by not returning (Close waits for it).
+// Hook calls f when a request is hit, before anything is done with it: a test can wait for that
+// instead of sleeping, change something at that moment, or hold the request back by not returning
+// (Close waits for it).
 func Hook(f func()) Fault { return func(e *effect) { e.hooks = append(e.hooks, f) } }
 
 // Faults lets several things go wrong with the same request.
@@ -180,7 +191,10 @@ func (f *faults) drop(rule *Rule) {
 
 // take finds out what goes wrong with a call and uses up the rules that hit it.
 func (f *faults) take(c Call) effect {
-	e := effect{resetUpload: -1, shortenUpload: -1, corruptUpload: -1, resetDownload: -1, truncate: -1, cut: -1, corrupt: -1}
+	e := effect{
+		resetUpload: -1, shortenUpload: -1, corruptUpload: -1, resetDownload: -1, truncate: -1, cut: -1,
+		corrupt: -1,
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, r := range f.rules {
@@ -199,10 +213,14 @@ func (f *faults) take(c Call) effect {
 }
 
 func (c *call) describe() Call {
-	return Call{Face: c.d.face, AccessKey: claimedKey(c.r.Header.Get("Authorization")), Op: c.op.name, Bucket: c.bucket, Key: c.key, Header: c.r.Header}
+	return Call{
+		Face: c.d.face, AccessKey: claimedKey(c.r.Header.Get("Authorization")), Op: c.op.name, Bucket: c.bucket,
+		Key: c.key, Header: c.r.Header,
+	}
 }
 
-// claimedKey finds the access key in "OSS ID:...", "OSS4-HMAC-SHA256 Credential=ID/..." and "AWS4-HMAC-SHA256 Credential=ID/...".
+// claimedKey finds the access key in "OSS ID:...", "OSS4-HMAC-SHA256 Credential=ID/..." and
+// "AWS4-HMAC-SHA256 Credential=ID/...".
 func claimedKey(authorization string) string {
 	if v1, ok := strings.CutPrefix(authorization, "OSS "); ok {
 		id, _, _ := strings.Cut(v1, ":")

@@ -64,7 +64,10 @@ func TestFaultsAtARateRepeatWithTheSeed(t *testing.T) {
 func TestRulesCanBeTakenAway(t *testing.T) {
 	srv := start(t, osstest.Options{})
 	b := bucket(t, srv)
-	remove := srv.Inject(osstest.Rule{Match: osstest.Op("DeleteObject"), Fault: osstest.Fail(500, "InternalError", "first")})
+	remove := srv.Inject(osstest.Rule{
+		Match: osstest.Op("DeleteObject"),
+		Fault: osstest.Fail(500, "InternalError", "first"),
+	})
 	srv.Inject(osstest.Rule{Fault: osstest.Throttle(0)})
 	refused(t, b.DeleteObject("k"), 500, "InternalError")
 	remove()
@@ -118,7 +121,10 @@ func TestSpoiltDownloads(t *testing.T) {
 func TestBrokenUploadsLeaveNothing(t *testing.T) {
 	srv := start(t, osstest.Options{})
 	b := bucket(t, srv)
-	srv.Inject(osstest.Rule{Match: osstest.Ops("PutObject", "UploadPart"), Times: 2, Fault: osstest.ResetUpload(300_000)})
+	srv.Inject(osstest.Rule{
+		Match: osstest.Ops("PutObject", "UploadPart"), Times: 2,
+		Fault: osstest.ResetUpload(300_000),
+	})
 	require.Error(t, b.PutObject("k", bytes.NewReader(noise(1<<20))))
 	up, err := b.InitiateMultipartUpload("k")
 	require.NoError(t, err)
@@ -159,8 +165,10 @@ func TestSlowCompleteOutlivesItsClient(t *testing.T) {
 		_, err := b.CompleteMultipartUpload(up, parts, oss.WithContext(ctx))
 		completed <- err
 	}()
-	// The client goes once the server has all of the request: one that was cut short is not carried out.
-	require.Eventually(t, func() bool { return srv.Injected()[osstest.FaultSlowComplete] == 1 }, 20*time.Minute, time.Millisecond)
+	// The client goes once the server has all of the request: one that was cut short is not carried
+	// out.
+	require.Eventually(t, func() bool { return srv.Injected()[osstest.FaultSlowComplete] == 1 }, 20*time.Minute,
+		time.Millisecond)
 	cancel()
 	require.ErrorIs(t, <-completed, context.Canceled)
 	assert.Empty(t, srv.Objects("bkt"))
@@ -258,8 +266,14 @@ func TestCountsAndObserver(t *testing.T) {
 	require.NoError(t, srv.Close())
 	assert.Equal(t, map[string]int64{"PutObject": 2, "GetObject": 2}, srv.Counts())
 	require.Len(t, events, 4)
-	assert.Equal(t, osstest.Event{Face: osstest.FaceOSS, Op: "PutObject", Bucket: "bkt", Key: "k", AccessKey: "ak", Status: 200, BytesIn: 5}, events[0])
-	assert.Equal(t, osstest.Event{Face: osstest.FaceOSS, Op: "GetObject", Bucket: "bkt", Key: "k", AccessKey: "ak", Status: 206, BytesOut: 3}, events[1])
+	assert.Equal(t, osstest.Event{
+		Face: osstest.FaceOSS, Op: "PutObject", Bucket: "bkt", Key: "k", AccessKey: "ak",
+		Status: 200, BytesIn: 5,
+	}, events[0])
+	assert.Equal(t, osstest.Event{
+		Face: osstest.FaceOSS, Op: "GetObject", Bucket: "bkt", Key: "k", AccessKey: "ak",
+		Status: 206, BytesOut: 3,
+	}, events[1])
 	assert.Equal(t, "NoSuchKey", events[2].Code)
 	assert.Equal(t, "SignatureDoesNotMatch", events[3].Code)
 	assert.Empty(t, events[3].AccessKey)

@@ -27,12 +27,13 @@ const (
 type FaultSpec struct {
 	// Kind is one of the constants above.
 	Kind string `json:"kind"`
-	// Rate, above 0 and up to 1, is the share of the matching requests that are hit, drawn from Options.Seed.
+	// Rate, above 0 and up to 1, is the share of the matching requests that are hit, drawn from
+	// Options.Seed.
 	Rate float64 `json:"rate"`
 	// Times is how many requests are hit before it ends; 0 means no end.
 	Times int `json:"times,omitempty"`
-	// Face, AccessKey and Ops choose requests; empty means any face and key, and those operations that the kind can hit: uploads are
-	// PutObject and UploadPart, downloads GetObject.
+	// Face, AccessKey and Ops choose requests; empty means any face and key, and those operations
+	// that the kind can hit: uploads are PutObject and UploadPart, downloads GetObject.
 	Face      Face     `json:"face,omitempty"`
 	AccessKey string   `json:"accessKey,omitempty"`
 	Ops       []string `json:"ops,omitempty"`

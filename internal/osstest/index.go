@@ -6,8 +6,8 @@ import (
 	"sort"
 )
 
-// index keeps a bucket's objects in the order of their keys, in blocks: a slice of all would move half of 300,000 entries for each
-// new key.
+// index keeps a bucket's objects in the order of their keys, in blocks: a slice of all would move
+// half of 300,000 entries for each new key.
 type index struct {
 	blocks [][]*object // none is empty
 	n      int

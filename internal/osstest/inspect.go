@@ -23,7 +23,8 @@ type Event struct {
 
 func (s *Server) finish(c *call) {
 	e := Event{
-		Face: c.d.face, Op: c.op.name, Bucket: c.bucket, Key: c.key, AccessKey: c.access, Status: c.w.status, Code: c.code,
+		Face: c.d.face, Op: c.op.name, Bucket: c.bucket, Key: c.key, AccessKey: c.access, Status: c.w.status,
+		Code:    c.code,
 		BytesIn: c.body.n, BytesOut: c.w.bytes, Took: time.Since(c.began),
 	}
 	s.tally.add(e)
@@ -35,7 +36,8 @@ func (s *Server) finish(c *call) {
 	}
 }
 
-// Observe sets a function that is called after each request, by as many goroutines as there are connections; nil for none.
+// Observe sets a function that is called after each request, by as many goroutines as there are
+// connections; nil for none.
 func (s *Server) Observe(f func(Event)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,7 +50,8 @@ type BucketOptions struct {
 	StorageClass string
 }
 
-// CreateBucket makes a bucket without a request. One that is there keeps its objects and storage class.
+// CreateBucket makes a bucket without a request. One that is there keeps its objects and storage
+// class.
 func (s *Server) CreateBucket(name string, o BucketOptions) error {
 	if !validBucketName(name) {
 		return errBucketName.with("BucketName", name)

@@ -10,7 +10,8 @@ import (
 	"path/filepath"
 )
 
-// record is a line of a bucket's journal: one change of its index, which is complete when its line is.
+// record is a line of a bucket's journal: one change of its index, which is complete when its line
+// is.
 type record struct {
 	Put    *object `json:",omitempty"` // replaces what is under its key, and ends the upload that made it
 	Delete string  `json:",omitempty"`
@@ -49,7 +50,8 @@ func (b *bucket) openJournal() (err error) {
 	return err
 }
 
-// replay reads the journal. A last line that isn't complete was being written when the process ended: it never happened.
+// replay reads the journal. A last line that isn't complete was being written when the process
+// ended: it never happened.
 func (b *bucket) replay() error {
 	data, err := os.ReadFile(b.journalPath())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -149,8 +151,8 @@ func (b *bucket) compact() error {
 // plainHeader is that of most objects.
 var plainHeader = map[string]string{"Content-Type": "application/octet-stream"}
 
-// plainHeaders are headers with a common Content-Type and nothing else. Objects share them, since no header is changed once it belongs
-// to an object.
+// plainHeaders are headers with a common Content-Type and nothing else. Objects share them, since
+// no header is changed once it belongs to an object.
 var plainHeaders = map[string]map[string]string{
 	"application/octet-stream": plainHeader,
 	"binary/octet-stream":      {"Content-Type": "binary/octet-stream"},

@@ -10,11 +10,14 @@ import (
 
 // Limits shape the traffic of one access key, or of all. The zero value limits nothing.
 type Limits struct {
-	// Bandwidth is the bytes per second of all bodies, both directions together, that all connections share: as OSS caps an account.
+	// Bandwidth is the bytes per second of all bodies, both directions together, that all
+	// connections share: as OSS caps an account.
 	Bandwidth int64 `json:"bandwidth,omitempty"`
-	// RequestBandwidth is the bytes per second of each body alone: what one connection over a long way gives.
+	// RequestBandwidth is the bytes per second of each body alone: what one connection over a long
+	// way gives.
 	RequestBandwidth int64 `json:"requestBandwidth,omitempty"`
-	// Latency is waited before a request is done and so before the first byte of its answer: a round trip.
+	// Latency is waited before a request is done and so before the first byte of its answer: a
+	// round trip.
 	Latency time.Duration `json:"latency,omitempty"`
 }
 
@@ -31,14 +34,14 @@ type limit struct {
 
 const burst = 256 << 10 // more than any single read or write of a body
 
-// SetLimits replaces the limits of an access key; "" is for all requests together, in addition to their key's. They apply to requests
-// that begin afterwards.
+// SetLimits replaces the limits of an access key; "" is for all requests together, in addition to
+// their key's. They apply to requests that begin afterwards.
 func (s *Server) SetLimits(accessKey string, l Limits) {
 	s.shaper.change(accessKey, func(old *Limits) { *old = l })
 }
 
-// SetBandwidth caps the bytes per second of all bodies, both directions together; 0 removes the cap. It applies to requests that begin
-// afterwards.
+// SetBandwidth caps the bytes per second of all bodies, both directions together; 0 removes the
+// cap. It applies to requests that begin afterwards.
 func (s *Server) SetBandwidth(bytesPerSecond int64) { s.SetKeyBandwidth("", bytesPerSecond) }
 
 // SetKeyBandwidth does the same for one access key, as OSS caps an account.

@@ -16,7 +16,8 @@ type page struct {
 	last      string // the last key or common prefix: where the next page goes on
 }
 
-// list returns up to limit keys and common prefixes that begin with prefix and come after the key (or common prefix) "after".
+// list returns up to limit keys and common prefixes that begin with prefix and come after the key
+// (or common prefix) "after".
 func (b *bucket) list(prefix, delimiter, after string, limit int) page {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -35,7 +36,8 @@ func (b *bucket) list(prefix, delimiter, after string, limit int) page {
 	}
 }
 
-// page adds keys from one on, up to the first common prefix, which it adds and returns; more says whether the listing goes on behind.
+// page adds keys from one on, up to the first common prefix, which it adds and returns; more says
+// whether the listing goes on behind.
 func (b *bucket) page(p *page, prefix, delimiter, from, after string, limit int) (group string, more bool) {
 	for o := range b.index.from(from) {
 		if !strings.HasPrefix(o.Key, prefix) {

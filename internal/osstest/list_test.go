@@ -74,11 +74,18 @@ func TestListings(t *testing.T) {
 			options []oss.Option
 			want    []string
 		}{
-			{"all", nil, []string{"a", "a b", "a+b", "a/", "a/1", "a/2", "a/b/1", "a/b/2", "a0", "b/c/d", "b/c/e", "z", "ü/%"}},
+			{"all", nil, []string{
+				"a", "a b", "a+b", "a/", "a/1", "a/2", "a/b/1", "a/b/2", "a0", "b/c/d", "b/c/e", "z",
+				"ü/%",
+			}},
 			{"prefix", []oss.Option{oss.Prefix("a/")}, []string{"a/", "a/1", "a/2", "a/b/1", "a/b/2"}},
 			{"prefix that needs escapes", []oss.Option{oss.Prefix("a+")}, []string{"a+b"}},
 			{"delimiter", []oss.Option{oss.Delimiter("/")}, []string{"a", "a b", "a+b", "a/", "a0", "b/", "z", "ü/"}},
-			{"prefix and delimiter", []oss.Option{oss.Prefix("a/"), oss.Delimiter("/")}, []string{"a/", "a/1", "a/2", "a/b/"}},
+			{
+				"prefix and delimiter",
+				[]oss.Option{oss.Prefix("a/"), oss.Delimiter("/")},
+				[]string{"a/", "a/1", "a/2", "a/b/"},
+			},
 			{"nothing", []oss.Option{oss.Prefix("nothing")}, nil},
 		} {
 			for _, size := range []int{1, 2, 3, 1000} {
@@ -86,8 +93,10 @@ func TestListings(t *testing.T) {
 				assert.Equal(t, c.want, pagesV1(t, b, size, c.options...), "v1 %s by %d", c.name, size)
 			}
 		}
-		assert.Equal(t, []string{"a/b/2", "a0", "b/c/d", "b/c/e", "z", "ü/%"}, pagesV2(t, b, 1, oss.StartAfter("a/b/1")))
-		assert.Equal(t, []string{"a/1", "a/2", "a/b/"}, pagesV2(t, b, 1, oss.StartAfter("a/"), oss.Prefix("a/"), oss.Delimiter("/")))
+		assert.Equal(t, []string{"a/b/2", "a0", "b/c/d", "b/c/e", "z", "ü/%"},
+			pagesV2(t, b, 1, oss.StartAfter("a/b/1")))
+		assert.Equal(t, []string{"a/1", "a/2", "a/b/"},
+			pagesV2(t, b, 1, oss.StartAfter("a/"), oss.Prefix("a/"), oss.Delimiter("/")))
 		assert.Equal(t, []string{"b/c/d", "b/c/e"}, pagesV2(t, b, 1, oss.StartAfter("a/b/1"), oss.Prefix("b")))
 		l, err := b.ListObjectsV2()
 		require.NoError(t, err)
@@ -113,7 +122,8 @@ func TestListings(t *testing.T) {
 	})
 }
 
-// A listing without encoding-type carries keys as they are, escaped for XML only (the Java SDK's older calls ask so).
+// A listing without encoding-type carries keys as they are, escaped for XML only (the Java SDK's
+// older calls ask so).
 func TestListingWithoutEncoding(t *testing.T) {
 	srv := start(t, osstest.Options{})
 	require.NoError(t, srv.Put("bkt", "a b+<c>&%20", []byte("x")))
@@ -180,7 +190,10 @@ func TestUploadsAreListed(t *testing.T) {
 			if !l.IsTruncated {
 				break
 			}
-			options = []oss.Option{oss.MaxUploads(1), oss.KeyMarker(l.NextKeyMarker), oss.UploadIDMarker(l.NextUploadIDMarker)}
+			options = []oss.Option{
+				oss.MaxUploads(1), oss.KeyMarker(l.NextKeyMarker),
+				oss.UploadIDMarker(l.NextUploadIDMarker),
+			}
 		}
 		assert.Len(t, slices.Compact(seen), 5)
 		assert.True(t, strings.HasPrefix(seen[0], "a+ b"))
@@ -194,7 +207,8 @@ func TestUploadsAreListed(t *testing.T) {
 		assert.Equal(t, "d/", l.Prefix)
 		last := l.Uploads[1]
 		assert.Equal(t, []string{last.Key, last.UploadID}, []string{l.NextKeyMarker, l.NextUploadIDMarker})
-		l, err = b.ListMultipartUploads(oss.Prefix("d/"), oss.KeyMarker(l.NextKeyMarker), oss.UploadIDMarker(l.NextUploadIDMarker))
+		l, err = b.ListMultipartUploads(oss.Prefix("d/"), oss.KeyMarker(l.NextKeyMarker),
+			oss.UploadIDMarker(l.NextUploadIDMarker))
 		require.NoError(t, err)
 		require.Len(t, l.Uploads, 1)
 		assert.False(t, l.IsTruncated)

@@ -268,8 +268,11 @@ func (c *call) wantedParts() ([]wantedPart, error) {
 	return body.Part, nil
 }
 
-// complete turns an upload into an object. The parts' files become the object's: nothing is copied or hashed again.
-func (b *bucket) complete(key, id string, wanted []wantedPart, forbidOverwrite bool, now time.Time, of *dialect) (*object, error) {
+// complete turns an upload into an object. The parts' files become the object's: nothing is copied
+// or hashed again.
+func (b *bucket) complete(key, id string, wanted []wantedPart, forbidOverwrite bool, now time.Time,
+	of *dialect,
+) (*object, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	u, err := b.upload(key, id)
@@ -282,7 +285,8 @@ func (b *bucket) complete(key, id string, wanted []wantedPart, forbidOverwrite b
 		}
 	}
 	o := &object{
-		Key: key, Type: typeUploads, StorageClass: u.StorageClass, Modified: now, Header: u.Header, UploadID: id, dir: b.dir,
+		Key: key, Type: typeUploads, StorageClass: u.StorageClass, Modified: now, Header: u.Header, UploadID: id,
+		dir: b.dir,
 	}
 	o.refs.Store(1)
 	tags, used := md5.New(), map[int]bool{}
@@ -293,7 +297,8 @@ func (b *bucket) complete(key, id string, wanted []wantedPart, forbidOverwrite b
 		}
 		if i < len(wanted)-1 && p.Size < of.minPartSize {
 			return nil, errTooSmall.with("ProposedSize", strconv.FormatInt(p.Size, 10)).
-				with("MinSizeAllowed", strconv.FormatInt(of.minPartSize, 10)).with("PartNumber", strconv.Itoa(p.Number)).with("ETag", p.ETag)
+				with("MinSizeAllowed", strconv.FormatInt(of.minPartSize, 10)).with("PartNumber",
+				strconv.Itoa(p.Number)).with("ETag", p.ETag)
 		}
 		tags.Write(of.tag(p.ETag))
 		o.CRC64 = combineCRC64(o.CRC64, p.CRC64, p.Size)
@@ -301,8 +306,8 @@ func (b *bucket) complete(key, id string, wanted []wantedPart, forbidOverwrite b
 		o.Files = append(o.Files, p.File)
 		used[p.Number] = true
 	}
-	// OSS doesn't say how it makes this ETag, only that it's no MD5 of the content: there it isn't made S3's way, lest a client
-	// relies on it. In S3 it's the MD5 of the parts' MD5s.
+	// OSS doesn't say how it makes this ETag, only that it's no MD5 of the content: there it isn't
+	// made S3's way, lest a client relies on it. In S3 it's the MD5 of the parts' MD5s.
 	o.ETag = strings.ToUpper(hex.EncodeToString(tags.Sum(nil))) + "-" + strconv.Itoa(len(wanted))
 	line, err := record{Put: o}.line()
 	if err != nil {
@@ -319,7 +324,8 @@ func (b *bucket) complete(key, id string, wanted []wantedPart, forbidOverwrite b
 	return o, nil
 }
 
-// forget ends an upload and removes its parts but those that live on in an object. b.mu must be held.
+// forget ends an upload and removes its parts but those that live on in an object. b.mu must be
+// held.
 func (b *bucket) forget(u *upload, keep map[int]bool) {
 	delete(b.uploads, u.ID)
 	for n, p := range u.parts {

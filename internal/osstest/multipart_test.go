@@ -17,7 +17,9 @@ import (
 )
 
 // upload puts data as parts of the given sizes, the last one first.
-func upload(t *testing.T, b *oss.Bucket, up oss.InitiateMultipartUploadResult, data []byte, sizes ...int) []oss.UploadPart {
+func upload(t *testing.T, b *oss.Bucket, up oss.InitiateMultipartUploadResult, data []byte,
+	sizes ...int,
+) []oss.UploadPart {
 	t.Helper()
 	parts, end := make([]oss.UploadPart, len(sizes)), len(data)
 	for i := len(sizes) - 1; i >= 0; i-- {
@@ -88,7 +90,10 @@ func TestMultipartRules(t *testing.T) {
 		refused(t, err, 400, "InvalidDigest")
 	})
 	t.Run("unknown upload, or another key's", func(t *testing.T) {
-		for _, u := range []oss.InitiateMultipartUploadResult{{Bucket: "bkt", Key: "k", UploadID: "nothere"}, {Bucket: "bkt", Key: "l", UploadID: up.UploadID}} {
+		for _, u := range []oss.InitiateMultipartUploadResult{
+			{Bucket: "bkt", Key: "k", UploadID: "nothere"},
+			{Bucket: "bkt", Key: "l", UploadID: up.UploadID},
+		} {
 			_, err := b.UploadPart(u, strings.NewReader("x"), 1, 1)
 			refused(t, err, 404, "NoSuchUpload")
 			_, err = b.CompleteMultipartUpload(u, slices.Clone(parts))
@@ -101,7 +106,8 @@ func TestMultipartRules(t *testing.T) {
 	complete := func(body string, options ...oss.Option) error {
 		headers := map[string]string{}
 		c := client(t, srv, "ak", "sk")
-		resp, err := c.Conn.Do(http.MethodPost, "bkt", "k", map[string]interface{}{"uploadId": up.UploadID}, headers, strings.NewReader(body), 0, nil)
+		resp, err := c.Conn.Do(http.MethodPost, "bkt", "k", map[string]interface{}{"uploadId": up.UploadID}, headers,
+			strings.NewReader(body), 0, nil)
 		if resp != nil {
 			_ = resp.Body.Close()
 		}
@@ -110,7 +116,8 @@ func TestMultipartRules(t *testing.T) {
 	list := func(order ...int) string {
 		s := "<CompleteMultipartUpload>"
 		for _, i := range order {
-			s += fmt.Sprintf("<Part><PartNumber>%d</PartNumber><ETag>%s</ETag></Part>", i, strings.Trim(parts[i-1].ETag, `"`))
+			s += fmt.Sprintf("<Part><PartNumber>%d</PartNumber><ETag>%s</ETag></Part>", i,
+				strings.Trim(parts[i-1].ETag, `"`))
 		}
 		return s + "</CompleteMultipartUpload>"
 	}
@@ -123,7 +130,10 @@ func TestMultipartRules(t *testing.T) {
 		refused(t, complete(strings.ReplaceAll(list(1, 2), strings.Trim(parts[0].ETag, `"`), "00")), 400, "InvalidPart")
 	})
 	t.Run("malformed", func(t *testing.T) {
-		for _, body := range []string{"", "<CompleteMultipartUpload>", "<CompleteMultipartUpload></CompleteMultipartUpload>", "<Other/>"} {
+		for _, body := range []string{
+			"", "<CompleteMultipartUpload>",
+			"<CompleteMultipartUpload></CompleteMultipartUpload>", "<Other/>",
+		} {
 			refused(t, complete(body), 400, "MalformedXML")
 		}
 	})
@@ -168,7 +178,8 @@ func TestAbort(t *testing.T) {
 	upload(t, b, other, noise(20), 20)
 	require.NoError(t, b.AbortMultipartUpload(up))
 	refused(t, b.AbortMultipartUpload(up), 404, "NoSuchUpload")
-	assert.Equal(t, []osstest.Upload{{Key: "k", ID: other.UploadID, Parts: 1}}, srv.Uploads("bkt"), "uploads of one key are independent")
+	assert.Equal(t, []osstest.Upload{{Key: "k", ID: other.UploadID, Parts: 1}}, srv.Uploads("bkt"),
+		"uploads of one key are independent")
 	assert.Len(t, dataFiles(t, srv), 1)
 }
 

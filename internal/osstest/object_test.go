@@ -36,16 +36,19 @@ func TestPutHeadGet(t *testing.T) {
 		data := noise(300_001)
 		var h http.Header
 		require.NoError(t, b.PutObject("a/b c+%2F?&ü", bytes.NewReader(data), oss.GetResponseHeader(&h),
-			oss.ContentType("x/y"), oss.Meta("Src-Etag", "e"), oss.ContentMD5(md5Base64(data)), oss.CacheControl("no-store")))
+			oss.ContentType("x/y"), oss.Meta("Src-Etag", "e"), oss.ContentMD5(md5Base64(data)),
+			oss.CacheControl("no-store")))
 		assert.Equal(t, quotedMD5(data), h.Get("ETag"))
 		assert.Equal(t, crcOf(data), h.Get("X-Oss-Hash-Crc64ecma"))
 
 		head, err := b.GetObjectDetailedMeta("a/b c+%2F?&ü")
 		require.NoError(t, err)
 		for name, want := range map[string]string{
-			"ETag": quotedMD5(data), "X-Oss-Hash-Crc64ecma": crcOf(data), "Content-Length": "300001", "Content-Type": "x/y",
-			"X-Oss-Meta-Src-Etag": "e", "X-Oss-Object-Type": "Normal", "X-Oss-Storage-Class": "Standard", "Cache-Control": "no-store",
-			"Content-Md5": md5Base64(data), "Accept-Ranges": "bytes",
+			"ETag": quotedMD5(data), "X-Oss-Hash-Crc64ecma": crcOf(data), "Content-Length": "300001",
+			"Content-Type":        "x/y",
+			"X-Oss-Meta-Src-Etag": "e", "X-Oss-Object-Type": "Normal", "X-Oss-Storage-Class": "Standard",
+			"Cache-Control": "no-store",
+			"Content-Md5":   md5Base64(data), "Accept-Ranges": "bytes",
 		} {
 			assert.Equal(t, want, head.Get(name), name)
 		}
@@ -99,7 +102,8 @@ func leftovers(t *testing.T, srv *osstest.Server) []string {
 	return found
 }
 
-// The rows are those of OSS's page on GetObject: a range that isn't wholly inside is ignored, unless asked otherwise.
+// The rows are those of OSS's page on GetObject: a range that isn't wholly inside is ignored,
+// unless asked otherwise.
 func TestRanges(t *testing.T) {
 	srv := start(t, osstest.Options{})
 	b := bucket(t, srv)
@@ -123,7 +127,8 @@ func TestRanges(t *testing.T) {
 	} {
 		get := func(options ...oss.Option) string {
 			var h http.Header
-			res, err := b.DoGetObject(&oss.GetObjectRequest{ObjectKey: "k"}, append(options, oss.NormalizedRange(c.header), oss.GetResponseHeader(&h)))
+			res, err := b.DoGetObject(&oss.GetObjectRequest{ObjectKey: "k"},
+				append(options, oss.NormalizedRange(c.header), oss.GetResponseHeader(&h)))
 			if err != nil {
 				refused(t, err, 416, "InvalidRange")
 				return "416"
@@ -131,7 +136,8 @@ func TestRanges(t *testing.T) {
 			defer res.Response.Body.Close()
 			body, err := io.ReadAll(res.Response.Body)
 			require.NoError(t, err)
-			assert.Equal(t, crcOf([]byte("0123456789")), res.Response.Headers.Get("X-Oss-Hash-Crc64ecma"), "the whole object's")
+			assert.Equal(t, crcOf([]byte("0123456789")), res.Response.Headers.Get("X-Oss-Hash-Crc64ecma"),
+				"the whole object's")
 			assert.Equal(t, fmt.Sprint(len(body)), res.Response.Headers.Get("Content-Length"))
 			if res.Response.StatusCode == 206 {
 				assert.Contains(t, res.Response.Headers.Get("Content-Range"), "/10")
@@ -207,7 +213,8 @@ func TestCopy(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, data, got)
 
-		_, err = b.CopyObject("dir/a +", "b", oss.MetadataDirective(oss.MetaReplace)) // onto itself or others: a plain overwrite
+		// onto itself or others: a plain overwrite
+		_, err = b.CopyObject("dir/a +", "b", oss.MetadataDirective(oss.MetaReplace))
 		require.NoError(t, err)
 		_, err = b.CopyObject("nothere", "b")
 		refused(t, err, 404, "NoSuchKey")
@@ -247,7 +254,8 @@ func TestDeleteMany(t *testing.T) {
 		require.Len(t, srv.Objects("bkt"), 1)
 		_, err = b.DeleteObjects(make([]string, 1001))
 		require.Error(t, err)
-		_, err = b.DeleteMultipleObjectsXml("<Delete><Object><Key>keep</Key></Object></Delete>", oss.ContentMD5(md5Base64(nil)))
+		_, err = b.DeleteMultipleObjectsXml("<Delete><Object><Key>keep</Key></Object></Delete>",
+			oss.ContentMD5(md5Base64(nil)))
 		if err != nil { // the SDK computes the digest itself; should it ever stop that, the server must refuse
 			refused(t, err, 400, "InvalidDigest")
 		}
@@ -258,7 +266,10 @@ func TestDeleteMany(t *testing.T) {
 func TestHostileKeysStayInside(t *testing.T) {
 	srv := start(t, osstest.Options{})
 	b := bucket(t, srv)
-	names := []string{"../../escape", "a/../b", "a//b", "a/./b", ".", "..", "a/", "nul\x01byte", "bucket.json", "a\\b", strings.Repeat("d/", 500)}
+	names := []string{
+		"../../escape", "a/../b", "a//b", "a/./b", ".", "..", "a/", "nul\x01byte", "bucket.json", "a\\b",
+		strings.Repeat("d/", 500),
+	}
 	for i, key := range names {
 		require.NoError(t, b.PutObject(key, strings.NewReader(fmt.Sprint(i))), key)
 	}
@@ -315,7 +326,8 @@ func dataFiles(t *testing.T, srv *osstest.Server) []string {
 	return found
 }
 
-// A body of unknown length travels in chunks, as the Java SDK sends it when the metadata gives no length.
+// A body of unknown length travels in chunks, as the Java SDK sends it when the metadata gives no
+// length.
 func TestChunkedPut(t *testing.T) {
 	bothSignatures(t, func(t *testing.T, version oss.ClientOption) {
 		srv := start(t, osstest.Options{})

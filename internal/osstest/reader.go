@@ -56,7 +56,8 @@ func (r *reader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// small is what is cheaper to copy than to hand over: sendfile needs the headers in a packet of their own.
+// small is what is cheaper to copy than to hand over: sendfile needs the headers in a packet of
+// their own.
 const small = 64 << 10
 
 // WriteTo hands whole files to w, which can then use sendfile.

@@ -35,7 +35,8 @@ func TestRestart(t *testing.T) {
 	before := srv.Objects("bkt")
 	require.NoError(t, srv.Close())
 
-	// What a crash may leave behind: a body in tmp, bytes that no sidecar names, a bucket whose making was cut short.
+	// What a crash may leave behind: a body in tmp, bytes that no sidecar names, a bucket whose
+	// making was cut short.
 	orphan := filepath.Join(dir, "buckets", "bkt", "data", "00", "00ff")
 	require.NoError(t, os.MkdirAll(filepath.Dir(orphan), 0o755))
 	require.NoError(t, os.WriteFile(orphan, data, 0o644))
@@ -62,7 +63,8 @@ func TestRestart(t *testing.T) {
 	assert.Equal(t, "2", srv.Objects("bkt")[2].Meta["m"])
 }
 
-// A process that is killed while it writes to the journal leaves half a line: what it says never happened, and what follows does.
+// A process that is killed while it writes to the journal leaves half a line: what it says never
+// happened, and what follows does.
 func TestALineThatWasCutShortNeverHappened(t *testing.T) {
 	dir := t.TempDir()
 	srv := start(t, osstest.Options{Dir: dir})

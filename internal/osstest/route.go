@@ -16,8 +16,8 @@ type operation struct {
 	refusal error // instead of serve
 }
 
-// locate finds bucket, key and operation. The host may name the bucket; in a path the first slash ends it, and "%2F" is part of
-// the key (the Go SDK sends every slash of a key that way).
+// locate finds bucket, key and operation. The host may name the bucket; in a path the first slash
+// ends it, and "%2F" is part of the key (the Go SDK sends every slash of a key that way).
 func (c *call) locate() error {
 	c.op = operation{name: "Unknown", refusal: errMethod}
 	query, err := url.ParseQuery(c.r.URL.RawQuery)
@@ -70,20 +70,22 @@ func validBucketName(name string) bool {
 	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
-// validKey: 1 to 1,023 bytes of UTF-8, not beginning with a slash or a backslash (OSS: Object naming conventions).
+// validKey: 1 to 1,023 bytes of UTF-8, not beginning with a slash or a backslash (OSS: Object
+// naming conventions).
 func validKey(key string) bool {
 	return len(key) >= 1 && len(key) <= 1023 && utf8.ValidString(key) && key[0] != '/' && key[0] != '\\'
 }
 
-// unknown are the sub-resources that change what a request means and that this server doesn't serve. Without the list a
-// "PUT /bucket?lifecycle" would be taken for the creation of a bucket.
+// unknown are the sub-resources that change what a request means and that this server doesn't
+// serve. Without the list a "PUT /bucket?lifecycle" would be taken for the creation of a bucket.
 var unknown = strings.Fields(`accessmonitor append asyncFetch callback cloudboxes cname comp cors encryption img inventory
 	inventoryId lifecycle live logging metaQuery policy policyStatus position publicAccessBlock qos qosInfo referer regionList
 	replication replicationLocation replicationProgress requestPayment resourceGroup responseHeader restore rtc stat status
 	style styleName symlink tagging transferAcceleration udf versionId versioning versions vod website worm wormExtend wormId
 	x-oss-async-process x-oss-process x-oss-signature x-oss-signature-version Signature Expires OSSAccessKeyId`)
 
-// unknownRequest refuses the sub-resources that OSS's face doesn't serve. An object has no ACL here.
+// unknownRequest refuses the sub-resources that OSS's face doesn't serve. An object has no ACL
+// here.
 func (c *call) unknownRequest() (operation, bool) {
 	if op, refused := c.refuses(unknown); refused {
 		return op, true

@@ -23,13 +23,15 @@ import (
 type S3Options struct {
 	// Addr is the address to listen on; "" means 127.0.0.1 and a free port.
 	Addr string
-	// Region that signatures must name. "" accepts any, and HeadBucket then tells Options.Region or us-east-1.
+	// Region that signatures must name. "" accepts any, and HeadBucket then tells Options.Region or
+	// us-east-1.
 	Region string
 	// TLS serves https with a certificate from an authority of the server's own, see [Server.CA].
 	TLS bool
 }
 
-// s3Face is what the S3-compatible face has for itself: the store, the keys and the faults are shared.
+// s3Face is what the S3-compatible face has for itself: the store, the keys and the faults are
+// shared.
 type s3Face struct {
 	listener *listener // nil if there's none
 	region   string    // that signatures must name
@@ -62,7 +64,10 @@ func (s *Server) startS3(o S3Options) error {
 		}
 		s.s3.ca = ca
 		// HTTP/1.1 only, as S3 itself.
-		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12})
+		l = tls.NewListener(l, &tls.Config{
+			Certificates: []tls.Certificate{certificate},
+			NextProtos:   []string{"http/1.1"}, MinVersion: tls.VersionTLS12,
+		})
 	}
 	s.s3.listener = serveOn(l, s.S3Handler())
 	return nil
@@ -73,8 +78,8 @@ func (s *Server) S3Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.handle(FaceS3, w, r) })
 }
 
-// S3URL is the endpoint of the S3-compatible face, "http://127.0.0.1:port" (https with TLS); "" if there's none. Clients must use
-// path style.
+// S3URL is the endpoint of the S3-compatible face, "http://127.0.0.1:port" (https with TLS); "" if
+// there's none. Clients must use path style.
 func (s *Server) S3URL() string {
 	switch {
 	case s.s3.listener == nil:
@@ -85,18 +90,21 @@ func (s *Server) S3URL() string {
 	return "http://" + s.s3.listener.Addr().String()
 }
 
-// CA is the certificate (PEM) to trust for S3URL with TLS: what AWS_CA_BUNDLE and rclone's --ca-cert read from a file. Nil without TLS.
+// CA is the certificate (PEM) to trust for S3URL with TLS: what AWS_CA_BUNDLE and rclone's
+// --ca-cert read from a file. Nil without TLS.
 func (s *Server) CA() []byte { return slices.Clone(s.s3.ca) }
 
-// selfSigned makes an authority and, from it, a certificate for the address and this computer's own names.
+// selfSigned makes an authority and, from it, a certificate for the address and this computer's own
+// names.
 func selfSigned(addr net.Addr, now time.Time) (tls.Certificate, []byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, nil, err
 	}
 	parent := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "osstest"}, NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "osstest"}, NotBefore: now.Add(-time.Hour),
+		NotAfter: now.AddDate(1, 0, 0),
+		IsCA:     true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	ca, err := x509.CreateCertificate(rand.Reader, parent, parent, &key.PublicKey, key)
 	if err != nil {
@@ -107,7 +115,8 @@ func selfSigned(addr net.Addr, now time.Time) (tls.Certificate, []byte, error) {
 		return tls.Certificate{}, nil, err
 	}
 	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "localhost"}, NotBefore: parent.NotBefore, NotAfter: parent.NotAfter,
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "localhost"}, NotBefore: parent.NotBefore,
+		NotAfter: parent.NotAfter,
 		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
@@ -124,7 +133,8 @@ func selfSigned(addr net.Addr, now time.Time) (tls.Certificate, []byte, error) {
 
 // classesS3 are OSS's storage classes by the nearest names of S3.
 var classesS3 = map[string]string{
-	"Standard": "STANDARD", "IA": "STANDARD_IA", "Archive": "GLACIER", "ColdArchive": "GLACIER", "DeepColdArchive": "DEEP_ARCHIVE",
+	"Standard": "STANDARD", "IA": "STANDARD_IA", "Archive": "GLACIER", "ColdArchive": "GLACIER",
+	"DeepColdArchive": "DEEP_ARCHIVE",
 }
 
 func storageClassS3(class string) (string, error) {
@@ -138,13 +148,16 @@ func storageClassS3(class string) (string, error) {
 	case "GLACIER":
 		return "Archive", nil
 	}
-	return "", errNotImplemented.because("osstest knows the storage classes STANDARD, STANDARD_IA and GLACIER, not %s.", class)
+	return "", errNotImplemented.because("osstest knows the storage classes STANDARD, STANDARD_IA and GLACIER, not %s.",
+		class)
 }
 
-// validKeyS3: 1 to 1,024 bytes of UTF-8 (S3: Naming Amazon S3 objects). A key that OSS refuses can't be read through OSS's face.
+// validKeyS3: 1 to 1,024 bytes of UTF-8 (S3: Naming Amazon S3 objects). A key that OSS refuses
+// can't be read through OSS's face.
 func validKeyS3(key string) bool { return len(key) >= 1 && len(key) <= 1024 && utf8.ValidString(key) }
 
-// unknownS3 are the sub-resources that this face doesn't serve, and what asks for other ways to sign.
+// unknownS3 are the sub-resources that this face doesn't serve, and what asks for other ways to
+// sign.
 var unknownS3 = strings.Fields(`accelerate acl analytics attributes cors encryption intelligent-tiering inventory legal-hold lifecycle
 	logging metadataConfiguration metadataTable metrics notification object-lock ownershipControls policy policyStatus
 	publicAccessBlock renameObject replication requestPayment restore retention select select-type session tagging torrent
@@ -153,8 +166,10 @@ var unknownS3 = strings.Fields(`accelerate acl analytics attributes cors encrypt
 // unknownHeadersS3 are those that change what a request means.
 var unknownHeadersS3 = []string{
 	"X-Amz-Server-Side-Encryption-Customer-Algorithm", "X-Amz-Copy-Source-Server-Side-Encryption-Customer-Algorithm",
-	"X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id", "X-Amz-Tagging", "X-Amz-Object-Lock-Mode", "X-Amz-Object-Lock-Legal-Hold",
-	"X-Amz-Website-Redirect-Location", "X-Amz-Write-Offset-Bytes", "X-Amz-Rename-Source", "X-Amz-Grant-Full-Control", "X-Amz-Grant-Read",
+	"X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id", "X-Amz-Tagging", "X-Amz-Object-Lock-Mode",
+	"X-Amz-Object-Lock-Legal-Hold",
+	"X-Amz-Website-Redirect-Location", "X-Amz-Write-Offset-Bytes", "X-Amz-Rename-Source", "X-Amz-Grant-Full-Control",
+	"X-Amz-Grant-Read",
 }
 
 func (c *call) unknownRequestS3() (operation, bool) {

@@ -54,7 +54,8 @@ func clientS3(t *testing.T, srv *osstest.Server, change ...func(*s3.Options)) *s
 	t.Cleanup(transport.CloseIdleConnections)
 	url := srv.S3URL()
 	o := s3.Options{
-		Region: regionS3, BaseEndpoint: &url, UsePathStyle: true, RetryMaxAttempts: 1, HTTPClient: &http.Client{Transport: transport},
+		Region: regionS3, BaseEndpoint: &url, UsePathStyle: true, RetryMaxAttempts: 1,
+		HTTPClient:  &http.Client{Transport: transport},
 		Credentials: credentials.NewStaticCredentialsProvider("ak", "sk", ""),
 	}
 	for _, f := range change {
@@ -67,7 +68,8 @@ func as(id, secret, token string) func(*s3.Options) {
 	return func(o *s3.Options) { o.Credentials = credentials.NewStaticCredentialsProvider(id, secret, token) }
 }
 
-// refusedS3 asserts that err is S3's answer with that status and code. An answer to HEAD has no code.
+// refusedS3 asserts that err is S3's answer with that status and code. An answer to HEAD has no
+// code.
 func refusedS3(t *testing.T, err error, status int, code string) {
 	t.Helper()
 	var response *awshttp.ResponseError
@@ -87,18 +89,27 @@ func hexMD5(data []byte) string {
 // uploadS3 puts an object in parts.
 func uploadS3(t *testing.T, c *s3.Client, key string, parts ...[]byte) *s3.CompleteMultipartUploadOutput {
 	t.Helper()
-	up, err := c.CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: aws.String("bkt"), Key: &key, Metadata: map[string]string{"made": "in parts"}})
+	up, err := c.CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{
+		Bucket: aws.String("bkt"), Key: &key,
+		Metadata: map[string]string{"made": "in parts"},
+	})
 	require.NoError(t, err)
 	var done []types.CompletedPart
 	for i, data := range parts {
 		number := aws.Int32(int32(i + 1))
-		out, err := c.UploadPart(t.Context(), &s3.UploadPartInput{Bucket: up.Bucket, Key: &key, UploadId: up.UploadId, PartNumber: number, Body: bytes.NewReader(data)})
+		out, err := c.UploadPart(t.Context(), &s3.UploadPartInput{
+			Bucket: up.Bucket, Key: &key, UploadId: up.UploadId,
+			PartNumber: number, Body: bytes.NewReader(data),
+		})
 		require.NoError(t, err)
 		require.Equal(t, `"`+hexMD5(data)+`"`, *out.ETag)
 		done = append(done, types.CompletedPart{PartNumber: number, ETag: out.ETag})
 	}
-	out, err := c.CompleteMultipartUpload(t.Context(), &s3.CompleteMultipartUploadInput{Bucket: up.Bucket, Key: &key, UploadId: up.UploadId,
-		MultipartUpload: &types.CompletedMultipartUpload{Parts: done}})
+	out, err := c.CompleteMultipartUpload(t.Context(), &s3.CompleteMultipartUploadInput{
+		Bucket: up.Bucket, Key: &key,
+		UploadId:        up.UploadId,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: done},
+	})
 	require.NoError(t, err)
 	return out
 }
@@ -117,7 +128,10 @@ func readS3(t *testing.T, c *s3.Client, in *s3.GetObjectInput) ([]byte, *s3.GetO
 func TestS3Buckets(t *testing.T) {
 	srv := startS3(t, osstest.Options{})
 	c, ctx := clientS3(t, srv), t.Context()
-	_, err := c.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("other"), CreateBucketConfiguration: &types.CreateBucketConfiguration{LocationConstraint: regionS3}})
+	_, err := c.CreateBucket(ctx, &s3.CreateBucketInput{
+		Bucket:                    aws.String("other"),
+		CreateBucketConfiguration: &types.CreateBucketConfiguration{LocationConstraint: regionS3},
+	})
 	require.NoError(t, err)
 	_, err = c.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: aws.String("other")})
 	refusedS3(t, err, 409, "BucketAlreadyOwnedByYou")
@@ -153,8 +167,11 @@ func TestS3AndOSSReadEachOther(t *testing.T) {
 		if key == "empty" {
 			data = nil
 		}
-		put, err := c.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String("bkt"), Key: &key, Body: bytes.NewReader(data),
-			ContentType: aws.String("x/y"), Metadata: map[string]string{"src-etag": "e 1"}})
+		put, err := c.PutObject(ctx, &s3.PutObjectInput{
+			Bucket: aws.String("bkt"), Key: &key,
+			Body:        bytes.NewReader(data),
+			ContentType: aws.String("x/y"), Metadata: map[string]string{"src-etag": "e 1"},
+		})
 		require.NoError(t, err, key)
 		assert.Equal(t, `"`+hexMD5(data)+`"`, *put.ETag)
 		var h http.Header
@@ -167,7 +184,8 @@ func TestS3AndOSSReadEachOther(t *testing.T) {
 		assert.Equal(t, data, append([]byte(nil), got...))
 		assert.Equal(t, map[string]string{"src-etag": "e 1"}, out.Metadata)
 	}
-	require.NoError(t, b.PutObject("from-oss", strings.NewReader("hello"), oss.Meta("m", "1"), oss.CacheControl("no-store")))
+	require.NoError(t, b.PutObject("from-oss", strings.NewReader("hello"), oss.Meta("m", "1"),
+		oss.CacheControl("no-store")))
 	head, err := c.HeadObject(ctx, &s3.HeadObjectInput{Bucket: aws.String("bkt"), Key: aws.String("from-oss")})
 	require.NoError(t, err)
 	assert.Equal(t, `"5d41402abc4b2a76b9719d911017c592"`, *head.ETag)
@@ -182,14 +200,24 @@ func TestS3AndOSSReadEachOther(t *testing.T) {
 }
 
 func TestS3Authentication(t *testing.T) {
-	srv := startS3(t, osstest.Options{Keys: []osstest.Key{{ID: "old", Secret: "sk", Token: "t", Expires: time.Now().Add(-time.Minute)}}})
+	srv := startS3(t,
+		osstest.Options{Keys: []osstest.Key{{
+			ID: "old", Secret: "sk", Token: "t",
+			Expires: time.Now().Add(-time.Minute),
+		}}})
 	ctx := t.Context()
 	list := func(c *s3.Client) error {
-		_, err := c.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String("bkt"), Prefix: aws.String("a b/+ü&=")})
+		_, err := c.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
+			Bucket: aws.String("bkt"),
+			Prefix: aws.String("a b/+ü&="),
+		})
 		return err
 	}
 	put := func(c *s3.Client) error {
-		_, err := c.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String("bkt"), Key: aws.String("k"), Body: strings.NewReader("x")})
+		_, err := c.PutObject(ctx, &s3.PutObjectInput{
+			Bucket: aws.String("bkt"), Key: aws.String("k"),
+			Body: strings.NewReader("x"),
+		})
 		return err
 	}
 	require.NoError(t, list(clientS3(t, srv)))
@@ -200,20 +228,25 @@ func TestS3Authentication(t *testing.T) {
 	refusedS3(t, put(clientS3(t, srv, as("old", "sk", "t"))), 400, "ExpiredToken")
 	require.NoError(t, list(clientS3(t, srv, as("reader", "sk2", ""))))
 	refusedS3(t, put(clientS3(t, srv, as("reader", "sk2", ""))), 403, "AccessDenied")
-	refusedS3(t, list(clientS3(t, srv, func(o *s3.Options) { o.Region = "us-east-1" })), 400, "AuthorizationHeaderMalformed")
-	refusedS3(t, list(clientS3(t, srv, func(o *s3.Options) { o.Credentials = aws.AnonymousCredentials{} })), 403, "AccessDenied")
+	refusedS3(t, list(clientS3(t, srv, func(o *s3.Options) { o.Region = "us-east-1" })), 400,
+		"AuthorizationHeaderMalformed")
+	refusedS3(t, list(clientS3(t, srv, func(o *s3.Options) { o.Credentials = aws.AnonymousCredentials{} })), 403,
+		"AccessDenied")
 	assert.Len(t, srv.Objects("bkt"), 1)
 }
 
 // signedS3 sends a request that is signed and then changed.
-func signedS3(t *testing.T, srv *osstest.Server, method, path string, body []byte, payload string, at time.Time, change func(*http.Request)) (int, string) {
+func signedS3(t *testing.T, srv *osstest.Server, method, path string, body []byte, payload string, at time.Time,
+	change func(*http.Request),
+) (int, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, srv.S3URL()+path, bytes.NewReader(body))
 	require.NoError(t, err)
 	r.Header.Set("X-Amz-Content-Sha256", payload)
 	r.Close = true
 	signer := v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
-	require.NoError(t, signer.SignHTTP(t.Context(), aws.Credentials{AccessKeyID: "ak", SecretAccessKey: "sk"}, r, payload, "s3", regionS3, at))
+	require.NoError(t, signer.SignHTTP(t.Context(), aws.Credentials{AccessKeyID: "ak", SecretAccessKey: "sk"}, r,
+		payload, "s3", regionS3, at))
 	if change != nil {
 		change(r)
 	}
@@ -240,18 +273,41 @@ func TestS3SignaturesCoverTheRequest(t *testing.T) {
 		{"right", "/bkt/k%20%2Bx?x-id=PutObject", unsigned, 0, nil, 200, ""},
 		{"right, 14 minutes off", "/bkt/k", unsigned, -14 * time.Minute, nil, 200, ""},
 		{"clock", "/bkt/k", unsigned, -16 * time.Minute, nil, 403, "RequestTimeTooSkewed"},
-		{"another key", "/bkt/k", unsigned, 0, func(r *http.Request) { r.URL.Path = "/bkt/l" }, 403, "SignatureDoesNotMatch"},
-		{"another query", "/bkt/k", unsigned, 0, func(r *http.Request) { r.URL.RawQuery = "a=b" }, 403, "SignatureDoesNotMatch"},
-		{"another method", "/bkt/k", unsigned, 0, func(r *http.Request) { r.Method = http.MethodDelete }, 403, "SignatureDoesNotMatch"},
-		{"header added", "/bkt/k", unsigned, 0, func(r *http.Request) { r.Header.Set("X-Amz-Meta-A", "b") }, 403, "AccessDenied"},
-		{"payload hash changed", "/bkt/k", unsigned, 0, func(r *http.Request) { r.Header.Set("X-Amz-Content-Sha256", strings.Repeat("0", 64)) }, 403, "SignatureDoesNotMatch"},
-		{"payload hash missing", "/bkt/k", unsigned, 0, func(r *http.Request) { r.Header.Del("X-Amz-Content-Sha256") }, 400, "InvalidRequest"},
+		{
+			"another key", "/bkt/k", unsigned, 0, func(r *http.Request) { r.URL.Path = "/bkt/l" }, 403,
+			"SignatureDoesNotMatch",
+		},
+		{
+			"another query", "/bkt/k", unsigned, 0, func(r *http.Request) { r.URL.RawQuery = "a=b" }, 403,
+			"SignatureDoesNotMatch",
+		},
+		{
+			"another method", "/bkt/k", unsigned, 0, func(r *http.Request) { r.Method = http.MethodDelete }, 403,
+			"SignatureDoesNotMatch",
+		},
+		{
+			"header added", "/bkt/k", unsigned, 0, func(r *http.Request) { r.Header.Set("X-Amz-Meta-A", "b") }, 403,
+			"AccessDenied",
+		},
+		{
+			"payload hash changed", "/bkt/k", unsigned, 0,
+			func(r *http.Request) { r.Header.Set("X-Amz-Content-Sha256", strings.Repeat("0", 64)) }, 403,
+			"SignatureDoesNotMatch",
+		},
+		{
+			"payload hash missing", "/bkt/k", unsigned, 0, func(r *http.Request) { r.Header.Del("X-Amz-Content-Sha256") },
+			400, "InvalidRequest",
+		},
 		{"payload differs from its hash", "/bkt/k", strings.Repeat("0", 64), 0, nil, 400, "XAmzContentSHA256Mismatch"},
 		{"streaming", "/bkt/k", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", 0, nil, 400, "InvalidArgument"},
-		{"Content-MD5 of something else", "/bkt/k", unsigned, 0, func(r *http.Request) { r.Header.Set("Content-Md5", md5Base64([]byte("y"))) }, 400, "BadDigest"},
+		{
+			"Content-MD5 of something else", "/bkt/k", unsigned, 0,
+			func(r *http.Request) { r.Header.Set("Content-Md5", md5Base64([]byte("y"))) }, 400, "BadDigest",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			status, code := signedS3(t, srv, http.MethodPut, tt.path, []byte("x"), tt.payload, time.Now().Add(tt.off), tt.change)
+			status, code := signedS3(t, srv, http.MethodPut, tt.path, []byte("x"), tt.payload, time.Now().Add(tt.off),
+				tt.change)
 			assert.Equal(t, tt.status, status)
 			assert.Equal(t, tt.code, code)
 		})
@@ -267,21 +323,35 @@ func keysOf(objects []osstest.Object) (keys []string) {
 	return keys
 }
 
-// The SDK sends each kind of checksum when it's told to; the server must agree with it, and tell a wrong one.
+// The SDK sends each kind of checksum when it's told to; the server must agree with it, and tell a
+// wrong one.
 func TestS3Checksums(t *testing.T) {
 	srv := startS3(t, osstest.Options{})
 	c, ctx := clientS3(t, srv), t.Context()
-	for _, algorithm := range []types.ChecksumAlgorithm{types.ChecksumAlgorithmCrc32, types.ChecksumAlgorithmCrc32c, types.ChecksumAlgorithmSha1,
-		types.ChecksumAlgorithmSha256, types.ChecksumAlgorithmCrc64nvme} {
-		_, err := c.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String("bkt"), Key: aws.String(string(algorithm)), Body: bytes.NewReader(noise(70_000)), ChecksumAlgorithm: algorithm})
+	for _, algorithm := range []types.ChecksumAlgorithm{
+		types.ChecksumAlgorithmCrc32, types.ChecksumAlgorithmCrc32c,
+		types.ChecksumAlgorithmSha1,
+		types.ChecksumAlgorithmSha256, types.ChecksumAlgorithmCrc64nvme,
+	} {
+		_, err := c.PutObject(ctx, &s3.PutObjectInput{
+			Bucket: aws.String("bkt"), Key: aws.String(string(algorithm)),
+			Body: bytes.NewReader(noise(70_000)), ChecksumAlgorithm: algorithm,
+		})
 		require.NoError(t, err, algorithm)
 	}
-	for _, in := range []*s3.PutObjectInput{{ChecksumCRC32: aws.String("AAAAAA==")}, {ChecksumSHA256: aws.String("AAAA")}, {ContentMD5: aws.String(md5Base64(nil))}} {
+	for _, in := range []*s3.PutObjectInput{
+		{ChecksumCRC32: aws.String("AAAAAA==")},
+		{ChecksumSHA256: aws.String("AAAA")},
+		{ContentMD5: aws.String(md5Base64(nil))},
+	} {
 		in.Bucket, in.Key, in.Body = aws.String("bkt"), aws.String("bad"), strings.NewReader("x")
 		_, err := c.PutObject(ctx, in)
 		refusedS3(t, err, 400, "BadDigest")
 	}
-	_, err := c.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String("bkt"), Key: aws.String("bad"), Body: strings.NewReader("x"), ContentMD5: aws.String("no digest")})
+	_, err := c.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: aws.String("bkt"), Key: aws.String("bad"),
+		Body: strings.NewReader("x"), ContentMD5: aws.String("no digest"),
+	})
 	refusedS3(t, err, 400, "InvalidDigest")
 	assert.Len(t, srv.Objects("bkt"), 5)
 	assert.Empty(t, leftovers(t, srv))
@@ -292,9 +362,15 @@ func TestS3RangesAndConditions(t *testing.T) {
 	c, ctx := clientS3(t, srv), t.Context()
 	data := noise(1000)
 	require.NoError(t, srv.Put("bkt", "k", data))
-	for text, want := range map[string][2]int{"bytes=0-0": {0, 1}, "bytes=10-19": {10, 20}, "bytes=990-": {990, 1000}, "bytes=990-5000": {990, 1000},
-		"bytes=-10": {990, 1000}, "bytes=-5000": {0, 1000}} {
-		got, out := readS3(t, c, &s3.GetObjectInput{Key: aws.String("k"), Range: aws.String(text), IfMatch: aws.String(`"` + hexMD5(data) + `"`)})
+	for text, want := range map[string][2]int{
+		"bytes=0-0": {0, 1}, "bytes=10-19": {10, 20}, "bytes=990-": {990, 1000},
+		"bytes=990-5000": {990, 1000},
+		"bytes=-10":      {990, 1000}, "bytes=-5000": {0, 1000},
+	} {
+		got, out := readS3(t, c, &s3.GetObjectInput{
+			Key: aws.String("k"), Range: aws.String(text),
+			IfMatch: aws.String(`"` + hexMD5(data) + `"`),
+		})
 		assert.Equal(t, data[want[0]:want[1]], got, text)
 		assert.Equal(t, fmt.Sprintf("bytes %d-%d/1000", want[0], want[1]-1), *out.ContentRange)
 	}
@@ -317,11 +393,15 @@ func TestS3RangesAndConditions(t *testing.T) {
 	etag, past := aws.String(`"`+hexMD5(data)+`"`), aws.Time(time.Now().Add(-time.Hour))
 	refusedS3(t, get(func(in *s3.GetObjectInput) { in.IfMatch = aws.String(`"0"`) }), 412, "PreconditionFailed")
 	refusedS3(t, get(func(in *s3.GetObjectInput) { in.IfUnmodifiedSince = past }), 412, "PreconditionFailed")
-	require.NoError(t, get(func(in *s3.GetObjectInput) { in.IfMatch, in.IfUnmodifiedSince = etag, past }), "the ETag outweighs the time")
+	require.NoError(t, get(func(in *s3.GetObjectInput) { in.IfMatch, in.IfUnmodifiedSince = etag, past }),
+		"the ETag outweighs the time")
 	var response *awshttp.ResponseError
 	require.ErrorAs(t, get(func(in *s3.GetObjectInput) { in.IfNoneMatch = etag }), &response)
 	assert.Equal(t, 304, response.HTTPStatusCode())
-	_, err := c.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String("bkt"), Key: aws.String("k"), IfNoneMatch: aws.String("*")})
+	_, err := c.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: aws.String("bkt"), Key: aws.String("k"),
+		IfNoneMatch: aws.String("*"),
+	})
 	refusedS3(t, err, 412, "PreconditionFailed")
 }
 
@@ -341,11 +421,15 @@ func TestS3Listings(t *testing.T) {
 		}
 		for _, size := range []int32{1, 3, 1000, 5000} {
 			for _, delimiter := range []string{"", "/"} {
-				in := &s3.ListObjectsV2Input{Bucket: aws.String("bkt"), MaxKeys: &size, EncodingType: encoding, FetchOwner: aws.Bool(true)}
+				in := &s3.ListObjectsV2Input{
+					Bucket: aws.String("bkt"), MaxKeys: &size, EncodingType: encoding,
+					FetchOwner: aws.Bool(true),
+				}
 				v1 := &s3.ListObjectsInput{Bucket: in.Bucket, MaxKeys: &size, EncodingType: encoding}
 				expected := want
 				if delimiter != "" {
-					in.Delimiter, v1.Delimiter, expected = &delimiter, &delimiter, []string{"a", "a b", "a+b", "a/", "a0", "b/", "ü/"}
+					in.Delimiter, v1.Delimiter, expected = &delimiter, &delimiter,
+						[]string{"a", "a b", "a+b", "a/", "a0", "b/", "ü/"}
 				}
 				var v1Keys, v2Keys []string
 				for pages := s3.NewListObjectsV2Paginator(c, in); pages.HasMorePages(); {
@@ -390,7 +474,10 @@ func TestS3Listings(t *testing.T) {
 			}
 		}
 	}
-	page, err := c.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String("bkt"), StartAfter: aws.String("a0"), Prefix: aws.String("b")})
+	page, err := c.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
+		Bucket: aws.String("bkt"), StartAfter: aws.String("a0"),
+		Prefix: aws.String("b"),
+	})
 	require.NoError(t, err)
 	require.Len(t, page.Contents, 1)
 	assert.Equal(t, "b/c/d", *page.Contents[0].Key)
@@ -423,7 +510,10 @@ func TestS3Multipart(t *testing.T) {
 
 	for number, want := range [][]byte{first, second, []byte("tail")} {
 		n := aws.Int32(int32(number + 1))
-		head, err := c.HeadObject(ctx, &s3.HeadObjectInput{Bucket: aws.String("bkt"), Key: aws.String("m/k"), PartNumber: n})
+		head, err := c.HeadObject(ctx, &s3.HeadObjectInput{
+			Bucket: aws.String("bkt"), Key: aws.String("m/k"),
+			PartNumber: n,
+		})
 		require.NoError(t, err)
 		assert.EqualValues(t, 3, *head.PartsCount)
 		assert.EqualValues(t, len(want), *head.ContentLength)
@@ -432,14 +522,23 @@ func TestS3Multipart(t *testing.T) {
 		assert.EqualValues(t, 3, *get.PartsCount)
 		assert.True(t, strings.HasSuffix(*get.ContentRange, "/"+strconv.Itoa(len(whole))))
 	}
-	_, err := c.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("bkt"), Key: aws.String("m/k"), PartNumber: aws.Int32(4)})
+	_, err := c.GetObject(ctx, &s3.GetObjectInput{
+		Bucket: aws.String("bkt"), Key: aws.String("m/k"),
+		PartNumber: aws.Int32(4),
+	})
 	refusedS3(t, err, 416, "InvalidPartNumber")
 	require.NoError(t, srv.Put("bkt", "whole", []byte("x")))
-	head, err := c.HeadObject(ctx, &s3.HeadObjectInput{Bucket: aws.String("bkt"), Key: aws.String("whole"), PartNumber: aws.Int32(1)})
+	head, err := c.HeadObject(ctx, &s3.HeadObjectInput{
+		Bucket: aws.String("bkt"), Key: aws.String("whole"),
+		PartNumber: aws.Int32(1),
+	})
 	require.NoError(t, err)
 	assert.Nil(t, head.PartsCount)
 	assert.EqualValues(t, 1, *head.ContentLength)
-	_, err = c.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("bkt"), Key: aws.String("whole"), PartNumber: aws.Int32(2)})
+	_, err = c.GetObject(ctx, &s3.GetObjectInput{
+		Bucket: aws.String("bkt"), Key: aws.String("whole"),
+		PartNumber: aws.Int32(2),
+	})
 	refusedS3(t, err, 416, "InvalidPartNumber")
 }
 
@@ -451,19 +550,28 @@ func TestS3MultipartRules(t *testing.T) {
 	require.NoError(t, err)
 	var parts []types.CompletedPart
 	for n := range int32(2) {
-		out, err := c.UploadPart(ctx, &s3.UploadPartInput{Bucket: bkt, Key: key, UploadId: up.UploadId, PartNumber: aws.Int32(n + 1), Body: bytes.NewReader(noise(200_000))})
+		out, err := c.UploadPart(ctx, &s3.UploadPartInput{
+			Bucket: bkt, Key: key, UploadId: up.UploadId,
+			PartNumber: aws.Int32(n + 1), Body: bytes.NewReader(noise(200_000)),
+		})
 		require.NoError(t, err)
 		parts = append(parts, types.CompletedPart{ETag: out.ETag, PartNumber: aws.Int32(n + 1)})
 	}
 	complete := func(parts ...types.CompletedPart) error {
-		_, err := c.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{Bucket: bkt, Key: key, UploadId: up.UploadId, MultipartUpload: &types.CompletedMultipartUpload{Parts: parts}})
+		_, err := c.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
+			Bucket: bkt, Key: key,
+			UploadId: up.UploadId, MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
+		})
 		return err
 	}
 	refusedS3(t, complete(parts...), 400, "EntityTooSmall")
 	refusedS3(t, complete(parts[1], parts[0]), 400, "InvalidPartOrder")
 	refusedS3(t, complete(types.CompletedPart{ETag: aws.String("0"), PartNumber: aws.Int32(1)}), 400, "InvalidPart")
 	refusedS3(t, complete(), 400, "MalformedXML")
-	listed, err := c.ListParts(ctx, &s3.ListPartsInput{Bucket: bkt, Key: key, UploadId: up.UploadId, MaxParts: aws.Int32(1)})
+	listed, err := c.ListParts(ctx, &s3.ListPartsInput{
+		Bucket: bkt, Key: key, UploadId: up.UploadId,
+		MaxParts: aws.Int32(1),
+	})
 	require.NoError(t, err)
 	assert.True(t, *listed.IsTruncated)
 	require.Len(t, listed.Parts, 1)
@@ -486,15 +594,27 @@ func TestS3CopyAndDelete(t *testing.T) {
 	c, ctx := clientS3(t, srv), t.Context()
 	bkt := aws.String("bkt")
 	data := noise(6 << 20)
-	_, err := c.PutObject(ctx, &s3.PutObjectInput{Bucket: bkt, Key: aws.String("a b"), Body: bytes.NewReader(data), Metadata: map[string]string{"m": "1"}})
+	_, err := c.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: bkt, Key: aws.String("a b"), Body: bytes.NewReader(data),
+		Metadata: map[string]string{"m": "1"},
+	})
 	require.NoError(t, err)
-	copied, err := c.CopyObject(ctx, &s3.CopyObjectInput{Bucket: bkt, Key: aws.String("copy"), CopySource: aws.String("bkt/a%20b")})
+	copied, err := c.CopyObject(ctx, &s3.CopyObjectInput{
+		Bucket: bkt, Key: aws.String("copy"),
+		CopySource: aws.String("bkt/a%20b"),
+	})
 	require.NoError(t, err)
 	assert.Equal(t, `"`+hexMD5(data)+`"`, *copied.CopyObjectResult.ETag)
-	_, err = c.CopyObject(ctx, &s3.CopyObjectInput{Bucket: bkt, Key: aws.String("replaced"), CopySource: aws.String("bkt/a%20b"),
-		MetadataDirective: types.MetadataDirectiveReplace, Metadata: map[string]string{"m": "2"}})
+	_, err = c.CopyObject(ctx, &s3.CopyObjectInput{
+		Bucket: bkt, Key: aws.String("replaced"),
+		CopySource:        aws.String("bkt/a%20b"),
+		MetadataDirective: types.MetadataDirectiveReplace, Metadata: map[string]string{"m": "2"},
+	})
 	require.NoError(t, err)
-	_, err = c.CopyObject(ctx, &s3.CopyObjectInput{Bucket: bkt, Key: aws.String("never"), CopySource: aws.String("bkt/a%20b"), CopySourceIfMatch: aws.String(`"0"`)})
+	_, err = c.CopyObject(ctx, &s3.CopyObjectInput{
+		Bucket: bkt, Key: aws.String("never"),
+		CopySource: aws.String("bkt/a%20b"), CopySourceIfMatch: aws.String(`"0"`),
+	})
 	refusedS3(t, err, 412, "PreconditionFailed")
 	for key, meta := range map[string]string{"copy": "1", "replaced": "2"} {
 		got, out := readS3(t, c, &s3.GetObjectInput{Key: &key})
@@ -503,8 +623,11 @@ func TestS3CopyAndDelete(t *testing.T) {
 	}
 	up, err := c.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: bkt, Key: aws.String("joined")})
 	require.NoError(t, err)
-	part, err := c.UploadPartCopy(ctx, &s3.UploadPartCopyInput{Bucket: bkt, Key: up.Key, UploadId: up.UploadId, PartNumber: aws.Int32(1),
-		CopySource: aws.String("bkt/a%20b"), CopySourceRange: aws.String("bytes=10-29")})
+	part, err := c.UploadPartCopy(ctx, &s3.UploadPartCopyInput{
+		Bucket: bkt, Key: up.Key, UploadId: up.UploadId,
+		PartNumber: aws.Int32(1),
+		CopySource: aws.String("bkt/a%20b"), CopySourceRange: aws.String("bytes=10-29"),
+	})
 	require.NoError(t, err)
 	assert.Equal(t, `"`+hexMD5(data[10:30])+`"`, *part.CopyPartResult.ETag)
 	_, err = c.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: bkt, Key: up.Key, UploadId: up.UploadId})
@@ -536,8 +659,12 @@ func TestS3UnknownCallsNeverSucceed(t *testing.T) {
 	refusedS3(t, err, 501, "NotImplemented")
 	_, err = c.ListObjectVersions(ctx, &s3.ListObjectVersionsInput{Bucket: bkt})
 	refusedS3(t, err, 501, "NotImplemented")
-	for name, in := range map[string]*s3.PutObjectInput{"acl": {ACL: types.ObjectCannedACLPublicRead}, "tags": {Tagging: aws.String("a=b")},
-		"kms": {ServerSideEncryption: types.ServerSideEncryptionAwsKms}, "class": {StorageClass: types.StorageClassSnow}} {
+	for name, in := range map[string]*s3.PutObjectInput{
+		"acl":   {ACL: types.ObjectCannedACLPublicRead},
+		"tags":  {Tagging: aws.String("a=b")},
+		"kms":   {ServerSideEncryption: types.ServerSideEncryptionAwsKms},
+		"class": {StorageClass: types.StorageClassSnow},
+	} {
 		in.Bucket, in.Key, in.Body = bkt, aws.String("k"), strings.NewReader("x")
 		_, err := c.PutObject(ctx, in)
 		refusedS3(t, err, 501, "NotImplemented")
@@ -555,9 +682,13 @@ func TestS3UnknownCallsNeverSucceed(t *testing.T) {
 func TestS3OverTLS(t *testing.T) {
 	srv := startS3(t, osstest.Options{S3: &osstest.S3Options{TLS: true}})
 	require.True(t, strings.HasPrefix(srv.S3URL(), "https://"))
-	c := clientS3(t, srv, func(o *s3.Options) { o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired })
+	c := clientS3(t, srv,
+		func(o *s3.Options) { o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired })
 	data := noise(100_000)
-	_, err := c.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("bkt"), Key: aws.String("k"), Body: bytes.NewReader(data)})
+	_, err := c.PutObject(t.Context(), &s3.PutObjectInput{
+		Bucket: aws.String("bkt"), Key: aws.String("k"),
+		Body: bytes.NewReader(data),
+	})
 	require.NoError(t, err)
 	got, _ := readS3(t, c, &s3.GetObjectInput{Key: aws.String("k")})
 	assert.Equal(t, data, got)
@@ -569,9 +700,11 @@ func TestS3OverTLS(t *testing.T) {
 	require.NoError(t, out.Body.Close())
 	// Over TLS the SDK streams its checksum behind the body by default, which OSS refuses.
 	supported := func(o *s3.Options) { o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenSupported }
-	_, err = clientS3(t, srv, supported).PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("bkt"), Key: aws.String("k"), Body: bytes.NewReader(data)})
+	_, err = clientS3(t, srv, supported).PutObject(t.Context(),
+		&s3.PutObjectInput{Bucket: aws.String("bkt"), Key: aws.String("k"), Body: bytes.NewReader(data)})
 	refusedS3(t, err, 400, "InvalidArgument")
-	stranger := clientS3(t, srv, func(o *s3.Options) { o.HTTPClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} })
+	stranger := clientS3(t, srv,
+		func(o *s3.Options) { o.HTTPClient = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} })
 	_, err = stranger.ListBuckets(t.Context(), &s3.ListBucketsInput{})
 	var unknown x509.UnknownAuthorityError
 	require.True(t, errors.As(err, &unknown), "%v", err)
@@ -582,8 +715,11 @@ func TestS3FaceServesTheSource(t *testing.T) {
 	srv := startS3(t, osstest.Options{})
 	c := clientS3(t, srv)
 	const base = "snapferry/movies/tok"
-	source, err := adapter.New(t.Context(), adapter.Options{Bucket: "bkt", BasePath: base, Region: regionS3, Endpoint: srv.S3URL(), PathStyle: true, Attempts: 1,
-		Credentials: credentials.NewStaticCredentialsProvider("ak", "sk", "")})
+	source, err := adapter.New(t.Context(), adapter.Options{
+		Bucket: "bkt", BasePath: base, Region: regionS3,
+		Endpoint: srv.S3URL(), PathStyle: true, Attempts: 1,
+		Credentials: credentials.NewStaticCredentialsProvider("ak", "sk", ""),
+	})
 	require.NoError(t, err)
 	objectstoretest.TestSource(t, objectstoretest.SourceFixture{
 		Source: source, BasePath: base,
@@ -609,7 +745,8 @@ func unescape(t *testing.T, s string) string {
 	return u
 }
 
-// unsignedPayload makes the SDK sign without reading the body, as over TLS: what is damaged on the way then reaches the store.
+// unsignedPayload makes the SDK sign without reading the body, as over TLS: what is damaged on the
+// way then reaches the store.
 func unsignedPayload(stack *middleware.Stack) error {
 	return v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware(stack)
 }

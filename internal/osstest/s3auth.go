@@ -24,14 +24,17 @@ func (c *call) authenticateSigV4(auth string) (Key, error) {
 		return Key{}, errAccessDenied.because("Access Denied")
 	}
 	if !strings.HasPrefix(auth, sigv4.Algorithm+" ") {
-		return Key{}, errInvalidRequest.because("The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")
+		return Key{}, errInvalidRequest.because("The authorization mechanism you have provided is not supported. " +
+			"Please use AWS4-HMAC-SHA256.")
 	}
 	a, complaint := sigv4.Parse(auth)
 	if complaint != "" || a.Service != "s3" {
-		return Key{}, errAuthorization.because("The authorization header is malformed; it needs Credential=ID/DAY/REGION/s3/aws4_request, SignedHeaders and Signature.")
+		return Key{}, errAuthorization.because("The authorization header is malformed; it needs " +
+			"Credential=ID/DAY/REGION/s3/aws4_request, SignedHeaders and Signature.")
 	}
 	if c.s3.region != "" && a.Region != c.s3.region {
-		return Key{}, errAuthorization.because("The authorization header is malformed; the region '%s' is wrong; expecting '%s'", a.Region, c.s3.region).
+		return Key{}, errAuthorization.because("The authorization header is malformed; the region '%s' is wrong; "+
+			"expecting '%s'", a.Region, c.s3.region).
 			with("Region", c.s3.region)
 	}
 	key, err := c.lookUp(a.AccessKey)
@@ -49,17 +52,20 @@ func (c *call) authenticateSigV4(auth string) (Key, error) {
 		return Key{}, errAccessDenied.because("AWS authentication requires a valid Date or x-amz-date header")
 	}
 	if a.Date != sent.UTC().Format("20060102") {
-		return Key{}, errAuthorization.because("The authorization header is malformed; its date %s isn't that of the request, %s.", a.Date, date)
+		return Key{}, errAuthorization.because("The authorization header is malformed; its date %s isn't that of the "+
+			"request, %s.", a.Date, date)
 	}
 	payload := c.own("Content-Sha256")
 	if payload == "" {
 		return Key{}, errInvalidRequest.because("Missing required header for this request: x-amz-content-sha256")
 	}
 	if sum, err := hex.DecodeString(payload); payload != sigv4.Unsigned && (err != nil || len(sum) != sha256.Size) {
-		return Key{}, errInvalidArgument.because("x-amz-content-sha256 must be UNSIGNED-PAYLOAD or a valid sha256 value.")
+		return Key{}, errInvalidArgument.because("x-amz-content-sha256 must be UNSIGNED-PAYLOAD or a valid sha256 " +
+			"value.")
 	}
 	if name := c.unsignedHeader(a.SignedHeaders); name != "" {
-		return Key{}, errAccessDenied.because("There were headers present in the request which were not signed").with("HeadersNotSigned", name)
+		return Key{}, errAccessDenied.because("There were headers present in the request which were not signed").with(
+			"HeadersNotSigned", name)
 	}
 	check := a.Check(&c.signing, key.Secret, date, c.r, c.pathS3(), payload)
 	if !check.Valid {
@@ -69,7 +75,8 @@ func (c *call) authenticateSigV4(auth string) (Key, error) {
 	return key, c.checkClock(sent)
 }
 
-// unsignedHeader is the name of a header that the signature must cover and doesn't; "" if there's none.
+// unsignedHeader is the name of a header that the signature must cover and doesn't; "" if there's
+// none.
 func (c *call) unsignedHeader(signed []string) string {
 	if !slices.Contains(signed, "host") {
 		return "host"
@@ -122,7 +129,8 @@ var checksumHeaders = []checksumHeader{
 	{"X-Amz-Checksum-Sha256", sha256.New},
 }
 
-// checksums are those that the request asks to be verified in the S3 face, but Content-MD5: MD5 is computed anyway.
+// checksums are those that the request asks to be verified in the S3 face, but Content-MD5: MD5 is
+// computed anyway.
 func (c *call) checksums() []checksum {
 	if c.d.face != FaceS3 {
 		return nil
@@ -131,7 +139,9 @@ func (c *call) checksums() []checksum {
 	for _, h := range checksumHeaders {
 		if values := c.r.Header[h.name]; len(values) > 0 {
 			want, _ := base64.StdEncoding.DecodeString(values[0]) // what can't be read agrees with nothing
-			all = append(all, checksum{h.new(), want, errBadDigest.because("The %s you specified did not match what we received.", strings.ToLower(h.name))})
+			all = append(all,
+				checksum{h.new(), want, errBadDigest.because("The %s you specified did not match what we received.",
+					strings.ToLower(h.name))})
 		}
 	}
 	if payload := c.own("Content-Sha256"); payload != sigv4.Unsigned {
@@ -146,7 +156,8 @@ func (c *call) givesDigest() bool {
 	if c.r.Header.Get("Content-Md5") != "" {
 		return true
 	}
-	return c.d.face == FaceS3 && slices.ContainsFunc(checksumHeaders, func(h checksumHeader) bool { return c.r.Header.Get(h.name) != "" })
+	return c.d.face == FaceS3 && slices.ContainsFunc(checksumHeaders,
+		func(h checksumHeader) bool { return c.r.Header.Get(h.name) != "" })
 }
 
 func hashes(sums []checksum) []hash.Hash {
@@ -169,11 +180,26 @@ func verify(sums []checksum) error {
 // The errors that only S3 has, in its words (S3: Error responses).
 var (
 	errInvalidRequest = &apiError{status: 400, code: "InvalidRequest", message: "Invalid Request"}
-	errAuthorization  = &apiError{status: 400, code: "AuthorizationHeaderMalformed", message: "The authorization header you provided is not valid."}
-	errBadDigest      = &apiError{status: 400, code: "BadDigest", message: "The Content-MD5 you specified did not match what we received."}
-	errPayloadHash    = &apiError{status: 400, code: "XAmzContentSHA256Mismatch", message: "The provided 'x-amz-content-sha256' header does not match what was computed."}
-	errPartNumber     = &apiError{status: 416, code: "InvalidPartNumber", message: "The requested partnumber is not satisfiable"}
-	errOwnBucket      = &apiError{status: 409, code: "BucketAlreadyOwnedByYou", message: "Your previous request to create the named bucket succeeded and you already own it."}
+	errAuthorization  = &apiError{
+		status: 400, code: "AuthorizationHeaderMalformed",
+		message: "The authorization header you provided is not valid.",
+	}
+	errBadDigest = &apiError{
+		status: 400, code: "BadDigest",
+		message: "The Content-MD5 you specified did not match what we received.",
+	}
+	errPayloadHash = &apiError{
+		status: 400, code: "XAmzContentSHA256Mismatch",
+		message: "The provided 'x-amz-content-sha256' header does not match what was computed.",
+	}
+	errPartNumber = &apiError{
+		status: 416, code: "InvalidPartNumber",
+		message: "The requested partnumber is not satisfiable",
+	}
+	errOwnBucket = &apiError{
+		status: 409, code: "BucketAlreadyOwnedByYou",
+		message: "Your previous request to create the named bucket succeeded and you already own it.",
+	}
 )
 
 // inS3 words an error of the store as S3 does.

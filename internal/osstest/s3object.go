@@ -78,8 +78,8 @@ func (c *call) createBucketS3() error {
 func (c *call) listObjectsS3() error   { return c.listingS3(false) }
 func (c *call) listObjectsV2S3() error { return c.listingS3(true) }
 
-// listingS3 is ListObjects or ListObjectsV2. Unlike OSS, S3 takes more than 1,000 max-keys for 1,000, and version 1 names the next
-// marker only if there's a delimiter.
+// listingS3 is ListObjects or ListObjectsV2. Unlike OSS, S3 takes more than 1,000 max-keys for
+// 1,000, and version 1 names the next marker only if there's a delimiter.
 func (c *call) listingS3(v2 bool) error {
 	b, err := c.store.bucket(c.bucket)
 	if err != nil {
@@ -101,7 +101,8 @@ func (c *call) listingS3(v2 bool) error {
 		if token != "" {
 			key, err := base64.RawURLEncoding.DecodeString(token)
 			if err != nil {
-				return errInvalidArgument.because("The continuation token provided is incorrect").with("ArgumentName", "continuation-token")
+				return errInvalidArgument.because("The continuation token provided is incorrect").with("ArgumentName",
+					"continuation-token")
 			}
 			after = string(key)
 		}
@@ -159,7 +160,8 @@ func (c *call) listingS3(v2 bool) error {
 func (c *call) getObjectS3() error  { return c.objectS3(true) }
 func (c *call) headObjectS3() error { return c.objectS3(false) }
 
-// objectS3 is GetObject or HeadObject: all of it, a range, or the part of a multipart upload that made the object.
+// objectS3 is GetObject or HeadObject: all of it, a range, or the part of a multipart upload that
+// made the object.
 func (c *call) objectS3(body bool) error {
 	o, err := c.find()
 	if err != nil {
@@ -200,7 +202,8 @@ func (c *call) objectS3(body bool) error {
 	return nil
 }
 
-// partOf finds the part that partNumber names. An object that was put in one request is its own part 1, without a count (S3: HeadObject).
+// partOf finds the part that partNumber names. An object that was put in one request is its own
+// part 1, without a count (S3: HeadObject).
 func (c *call) partOf(o *object) (start, length int64, partial bool, err error) {
 	number, err := strconv.Atoi(c.query.Get("partNumber"))
 	switch {
@@ -220,7 +223,8 @@ func (c *call) partOf(o *object) (start, length int64, partial bool, err error) 
 	return start, o.Files[number-1].Size, o.Files[number-1].Size > 0, nil
 }
 
-// describeObjectS3 sets the headers of HEAD and GET. What was stored as x-oss-meta-* is x-amz-meta-* here.
+// describeObjectS3 sets the headers of HEAD and GET. What was stored as x-oss-meta-* is
+// x-amz-meta-* here.
 func (c *call) describeObjectS3(o *object) {
 	h := c.w.Header()
 	for name, value := range o.Header {

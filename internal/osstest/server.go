@@ -23,18 +23,21 @@ import (
 	"github.com/snapferry/snapferry/internal/sigv4"
 )
 
-// Options say how a server starts. The zero value of each field is usable, but without Keys every request is refused.
+// Options say how a server starts. The zero value of each field is usable, but without Keys every
+// request is refused.
 type Options struct {
 	// Addr is the address to listen on; "" means 127.0.0.1 and a free port.
 	Addr string
 	// Dir holds everything. "" means a temporary folder that Close removes.
 	Dir string
-	// Region that V4 signatures must name, such as "cn-hangzhou" (no "oss-" in front). "" accepts any.
+	// Region that V4 signatures must name, such as "cn-hangzhou" (no "oss-" in front). "" accepts
+	// any.
 	Region string
 	// Keys that may sign; see also [Server.SetKeys].
 	Keys []Key
-	// Domains below which the first label of a Host is a bucket ("bucket.localhost"). Nil means localhost and the region's own
-	// names, oss-REGION.aliyuncs.com and oss-REGION-internal.aliyuncs.com. Any other Host means path style.
+	// Domains below which the first label of a Host is a bucket ("bucket.localhost"). Nil means
+	// localhost and the region's own names, oss-REGION.aliyuncs.com and
+	// oss-REGION-internal.aliyuncs.com. Any other Host means path style.
 	Domains []string
 	// S3 adds the S3-compatible face on a listener of its own; nil means none. See [Server.S3URL].
 	S3 *S3Options
@@ -44,7 +47,8 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Key is an access key. With a Token it's a temporary one (STS): requests must then have that x-oss-security-token.
+// Key is an access key. With a Token it's a temporary one (STS): requests must then have that
+// x-oss-security-token.
 type Key struct {
 	ID       string
 	Secret   string
@@ -94,7 +98,8 @@ func New(o Options) (*Server, error) {
 		s.now = time.Now
 	}
 	if s.domains == nil {
-		s.domains = []string{"localhost", "oss-" + o.Region + ".aliyuncs.com", "oss-" + o.Region + "-internal.aliyuncs.com"}
+		s.domains = []string{"localhost", "oss-" + o.Region + ".aliyuncs.com", "oss-" + o.Region +
+			"-internal.aliyuncs.com"}
 	}
 	dir := o.Dir
 	if dir == "" {
@@ -111,7 +116,8 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// Start returns a server that listens on o.Addr. It fails if the address is taken or what lies in o.Dir is damaged.
+// Start returns a server that listens on o.Addr. It fails if the address is taken or what lies in
+// o.Dir is damaged.
 func Start(o Options) (*Server, error) {
 	if o.Addr == "" {
 		o.Addr = "127.0.0.1:0"
@@ -141,7 +147,8 @@ type listener struct {
 	served chan struct{}
 }
 
-// complaints are what net/http has to say, a panic above all. That a client didn't trust the certificate is the client's to say.
+// complaints are what net/http has to say, a panic above all. That a client didn't trust the
+// certificate is the client's to say.
 type complaints struct{}
 
 func (complaints) Write(p []byte) (int, error) {
@@ -175,8 +182,8 @@ func (l *listener) close() error {
 // URL is the endpoint to give to clients, "http://127.0.0.1:port".
 func (s *Server) URL() string { return "http://" + s.oss.Addr().String() }
 
-// Close cuts all connections and returns when no request is served any more. It ends injected waits; a slow Complete is then
-// carried out at once. A second Close does nothing.
+// Close cuts all connections and returns when no request is served any more. It ends injected
+// waits; a slow Complete is then carried out at once. A second Close does nothing.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	if s.closed {
@@ -261,7 +268,8 @@ func (s *Server) handle(face Face, w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// context ends when the client goes or the server closes. Most requests never wait and don't ask for it.
+// context ends when the client goes or the server closes. Most requests never wait and don't ask
+// for it.
 func (c *call) context() context.Context {
 	if c.ctx == nil {
 		ctx, cancel := context.WithCancel(c.r.Context())
@@ -339,7 +347,8 @@ type responder struct {
 	abandon bool
 }
 
-// WriteHeader sends the names of headers as OSS spells them: the Java SDK finds metadata by "x-oss-meta-" in lower case only.
+// WriteHeader sends the names of headers as OSS spells them: the Java SDK finds metadata by
+// "x-oss-meta-" in lower case only.
 func (w *responder) WriteHeader(status int) {
 	if w.status == 0 {
 		w.status = status

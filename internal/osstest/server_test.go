@@ -59,7 +59,8 @@ func clientAt(t *testing.T, url, id, secret string, options ...oss.ClientOption)
 	t.Helper()
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
-	options = append([]oss.ClientOption{oss.Region(region), oss.HTTPClient(&http.Client{Transport: transport})}, options...)
+	options = append([]oss.ClientOption{oss.Region(region), oss.HTTPClient(&http.Client{Transport: transport})},
+		options...)
 	c, err := oss.New(url, id, secret, options...)
 	require.NoError(t, err)
 	return c
@@ -210,7 +211,8 @@ func TestVirtualHostStyle(t *testing.T) {
 		}}
 		t.Cleanup(transport.CloseIdleConnections)
 		for _, endpoint := range []string{"http://oss-cn-hangzhou.aliyuncs.com", "http://localhost:1"} {
-			c, err := oss.New(endpoint, "ak", "sk", version, oss.Region(region), oss.HTTPClient(&http.Client{Transport: transport}))
+			c, err := oss.New(endpoint, "ak", "sk", version, oss.Region(region),
+				oss.HTTPClient(&http.Client{Transport: transport}))
 			require.NoError(t, err)
 			b, err := c.Bucket("bkt")
 			require.NoError(t, err)
@@ -258,7 +260,8 @@ func TestCloseAgainAndAsHandler(t *testing.T) {
 	assert.Equal(t, "x", string(read(t, b, "k")))
 }
 
-// The Java SDK looks for metadata under names in lower case, as OSS sends them; Go's clients hide how a name was spelt.
+// The Java SDK looks for metadata under names in lower case, as OSS sends them; Go's clients hide
+// how a name was spelt.
 func TestHeadersAreSpeltAsOSSDoes(t *testing.T) {
 	srv := start(t, osstest.Options{})
 	b := bucket(t, srv)
@@ -275,7 +278,10 @@ func TestHeadersAreSpeltAsOSSDoes(t *testing.T) {
 	r := httptest.NewRequest(http.MethodHead, "/bkt/k", nil)
 	require.NoError(t, signV1(r, "/bkt/k"))
 	srv.ServeHTTP(recorder, r)
-	for _, name := range []string{"x-oss-meta-src-etag", "x-oss-request-id", "x-oss-hash-crc64ecma", "x-oss-object-type", "ETag", "Content-MD5", "Last-Modified"} {
+	for _, name := range []string{
+		"x-oss-meta-src-etag", "x-oss-request-id", "x-oss-hash-crc64ecma",
+		"x-oss-object-type", "ETag", "Content-MD5", "Last-Modified",
+	} {
 		assert.Contains(t, recorder.Header(), name)
 	}
 }

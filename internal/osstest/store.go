@@ -26,8 +26,9 @@ import (
 //	buckets/BUCKET/journal        the changes of its index, one a line
 //	buckets/BUCKET/data/XX/ID     bytes, each file written once under a random name
 //
-// A line in the journal publishes an object: before it, the bytes are orphans that the next start sweeps away. A key never becomes
-// a file name. The index is in memory: no listing, HEAD or start reads more than the journals.
+// A line in the journal publishes an object: before it, the bytes are orphans that the next start
+// sweeps away. A key never becomes a file name. The index is in memory: no listing, HEAD or start
+// reads more than the journals.
 type store struct {
 	dir     string
 	mu      sync.RWMutex
@@ -54,7 +55,8 @@ type bucketInfo struct {
 	Created      time.Time
 }
 
-// object is what is known of one. It never changes once published; an overwrite publishes another one.
+// object is what is known of one. It never changes once published; an overwrite publishes another
+// one.
 type object struct {
 	Key          string
 	Size         int64
@@ -292,7 +294,8 @@ func (s *store) bucket(name string) (*bucket, error) {
 	return nil, errNoSuchBucket.with("BucketName", name)
 }
 
-// publish makes o the object under its key. Its bytes are body, or o.Files if those are in place already (a completed upload).
+// publish makes o the object under its key. Its bytes are body, or o.Files if those are in place
+// already (a completed upload).
 func (b *bucket) publish(o *object, body *staged, forbidOverwrite bool) error {
 	o.dir = b.dir
 	o.refs.Store(1)

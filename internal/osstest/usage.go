@@ -8,7 +8,8 @@ import (
 	"sync"
 )
 
-// Usage is what one access key has asked of one face by one operation. A request counts when it has been answered or broken off.
+// Usage is what one access key has asked of one face by one operation. A request counts when it has
+// been answered or broken off.
 type Usage struct {
 	Face      Face   `json:"face"`
 	AccessKey string `json:"accessKey"` // "" if the signature wasn't valid, or not looked at
@@ -51,7 +52,8 @@ func (t *tally) add(e Event) {
 	u.BytesOut += e.BytesOut
 }
 
-// injected counts a fault when it takes effect, not when a rule hits: a byte beyond the end of a body isn't corrupted.
+// injected counts a fault when it takes effect, not when a rule hits: a byte beyond the end of a
+// body isn't corrupted.
 func (c *call) injected(kind string) {
 	t := &c.tally
 	t.mu.Lock()
@@ -62,7 +64,8 @@ func (c *call) injected(kind string) {
 	t.faults[kind]++
 }
 
-// Usage tells what was asked since the start or ResetCounts, by face, access key and operation, in that order.
+// Usage tells what was asked since the start or ResetCounts, by face, access key and operation, in
+// that order.
 func (s *Server) Usage() []Usage {
 	s.tally.mu.Lock()
 	all := make([]Usage, 0, len(s.tally.usage))
@@ -71,13 +74,15 @@ func (s *Server) Usage() []Usage {
 	}
 	s.tally.mu.Unlock()
 	slices.SortFunc(all, func(a, b Usage) int {
-		return cmp.Or(cmp.Compare(a.Face, b.Face), strings.Compare(a.AccessKey, b.AccessKey), strings.Compare(a.Op, b.Op))
+		return cmp.Or(cmp.Compare(a.Face, b.Face), strings.Compare(a.AccessKey, b.AccessKey),
+			strings.Compare(a.Op, b.Op))
 	})
 	return all
 }
 
-// Injected is how many faults took effect since the start or ResetCounts, by kind (see [FaultSpec]). A fault that a rule chose but
-// that had nothing to hit, such as an offset beyond the body, isn't among them.
+// Injected is how many faults took effect since the start or ResetCounts, by kind (see
+// [FaultSpec]). A fault that a rule chose but that had nothing to hit, such as an offset beyond the
+// body, isn't among them.
 func (s *Server) Injected() map[string]int64 {
 	s.tally.mu.Lock()
 	defer s.tally.mu.Unlock()

@@ -64,7 +64,8 @@ const ownerID = "1305433695150000"
 // stamp is how OSS writes times in XML; it knows whole seconds only.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
-// encoder returns how keys travel in an answer: as they are, or escaped when the request asks with encoding-type=url.
+// encoder returns how keys travel in an answer: as they are, or escaped when the request asks with
+// encoding-type=url.
 func (c *call) encoder() (func(string) string, error) {
 	switch c.query.Get("encoding-type") {
 	case "":

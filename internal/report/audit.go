@@ -24,7 +24,8 @@ func AuditPage(r migration.AuditReport) string {
 	page.add("\nRoot: %s in S3, %s in OSS.", cmp.Or(r.SourceRoot, "none"), cmp.Or(r.TargetRoot, "none"))
 	page.add("\n| kind | in S3 | in OSS | needed | proven | missing or different |\n|---|---|---|---|---|---|")
 	for _, c := range r.Classes {
-		page.add("| %s | %s | %s | %s, %s | %s | %s |", c.Class, human.Count(c.Source.Blobs), human.Count(c.Target.Blobs),
+		page.add("| %s | %s | %s | %s, %s | %s | %s |", c.Class, human.Count(c.Source.Blobs),
+			human.Count(c.Target.Blobs),
 			human.Count(c.Needed.Blobs), human.Size(c.Needed.Bytes), human.Count(c.Proven.Blobs), human.Count(c.Bad))
 	}
 	page.findings("missing", r.Missing)

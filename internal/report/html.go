@@ -14,8 +14,7 @@ var page string
 
 var pageTemplate = template.Must(template.New("report").Parse(page))
 
-// HTML prints the report as one page that loads nothing: it can be mailed,
-// printed and kept.
+// HTML prints the report as one page that loads nothing: it can be mailed, printed and kept.
 func HTML(r migration.Report, zone *time.Location) ([]byte, error) {
 	var out bytes.Buffer
 	if err := pageTemplate.Execute(&out, newView(r, zone)); err != nil {

@@ -46,7 +46,8 @@ func Markdown(r migration.Report, zone *time.Location) string {
 		}
 	}
 	if len(v.Rounds) > 0 {
-		head("Rounds", "round", "kind", "snapshot", "copied", "there already", "snapshot took", "copy", "restore", "documents")
+		head("Rounds", "round", "kind", "snapshot", "copied", "there already", "snapshot took", "copy", "restore",
+			"documents")
 		for i, r := range v.Rounds {
 			if v.RoundsLeftOut > 0 && i == listedRounds/2 {
 				row("...", fmt.Sprintf("%d more", v.RoundsLeftOut), "", "", "", "", "", "", "")

@@ -24,8 +24,8 @@ func (v *view) rehearsed(r migration.Report, zone *time.Location) {
 	}
 	if p := found.AfterInterval; p != nil {
 		v.Facts = append(v.Facts, fact{"After a full interval", human.Span(p.Millis) +
-			", predicted for a window that begins one rounds.interval after the last round, at the write rate that was seen. " +
-			"A hot round makes it shorter."})
+			", predicted for a window that begins one rounds.interval after the last round, at the write rate that " +
+			"was seen. A hot round makes it shorter."})
 	}
 	if f := found.Footprint; f != nil {
 		v.Facts = append(v.Facts,

@@ -1,10 +1,10 @@
-// Package report makes pages for people. Of the report that a migration ends with it makes text for a
-// terminal, Markdown for a ticket, and one HTML page for the record, which loads nothing and so can be
-// mailed, printed and kept. Of a status and of an audit's report it makes the pages that the Temporal
-// UI shows.
+// Package report makes pages for people. Of the report that a migration ends with it makes text for
+// a terminal, Markdown for a ticket, and one HTML page for the record, which loads nothing and so
+// can be mailed, printed and kept. Of a status and of an audit's report it makes the pages that the
+// Temporal UI shows.
 //
-// All of it is pure: values and a time zone in, text out. So workflow code may call it, and golden files
-// below testdata show what a person sees. Numbers are formatted by package human.
+// All of it is pure: values and a time zone in, text out. So workflow code may call it, and golden
+// files below testdata show what a person sees. Numbers are formatted by package human.
 package report
 
 import (
@@ -29,8 +29,8 @@ type view struct {
 	Attention        []attention
 	AttentionOmitted int
 	Rounds           []round
-	// RoundsOmitted counts those after the baseline that the report doesn't hold,
-	// RoundsLeftOut those in the middle that a short form doesn't list.
+	// RoundsOmitted counts those after the baseline that the report doesn't hold, RoundsLeftOut
+	// those in the middle that a short form doesn't list.
 	RoundsOmitted, RoundsLeftOut int
 	Indices                      []index
 	Decisions                    []decision
@@ -79,7 +79,8 @@ func newView(r migration.Report, zone *time.Location) view {
 		Window: newWindow(r.FrozenWindow, zone), WindowTitle: "Frozen window",
 	}
 	if r.FrozenWindow != nil {
-		v.WindowNote = "Writes to the source were blocked from " + v.Window.Started + ". The wait for people does not count."
+		v.WindowNote = "Writes to the source were blocked from " + v.Window.Started +
+			". The wait for people does not count."
 	}
 	v.Outcome, v.Tone = outcome(r)
 	var blobs, bytes, skipped int64
@@ -94,7 +95,8 @@ func newView(r migration.Report, zone *time.Location) view {
 		{"Rounds", human.Count(int64(len(r.Rounds) + r.RoundsOmitted))},
 	}
 	if len(r.Rounds) > 0 {
-		copied := fmt.Sprintf("%s in %s blobs; %s were already there", human.Size(bytes), human.Count(blobs), human.Size(skipped))
+		copied := fmt.Sprintf("%s in %s blobs; %s were already there", human.Size(bytes), human.Count(blobs),
+			human.Size(skipped))
 		if r.RoundsOmitted > 0 {
 			// The sums can't count what the report leaves out.
 			copied = fmt.Sprintf("more than %s in %s blobs (the report leaves out %d rounds)",
@@ -180,10 +182,16 @@ func newWindow(w *migration.FrozenWindow, zone *time.Location) *window {
 		name   string
 		millis int64
 	}{
-		{"block and standstill", w.BlockMillis}, {"snapshot", w.SnapshotMillis}, {"copy", w.CopyMillis},
-		{"restore", w.RestoreMillis}, {"verification", w.VerifyMillis},
+		{"block and standstill", w.BlockMillis},
+		{"snapshot", w.SnapshotMillis},
+		{"copy", w.CopyMillis},
+		{"restore", w.RestoreMillis},
+		{"verification", w.VerifyMillis},
 	} {
-		result.Parts = append(result.Parts, part{Name: p.name, Took: human.Span(p.millis), Percent: percent(p.millis, w.Millis)})
+		result.Parts = append(result.Parts, part{
+			Name: p.name, Took: human.Span(p.millis),
+			Percent: percent(p.millis, w.Millis),
+		})
 	}
 	return result
 }

@@ -26,22 +26,44 @@ func completed() migration.Report {
 		Result: migration.ResultCompleted, WorkflowID: "migration/movies", Plan: "movies",
 		StartedMillis: begin, EndedMillis: begin + 95*minute,
 		Rounds: []migration.Round{
-			{Number: 0, Kind: migration.RoundBaseline, Attempt: 1, Snapshot: "movies-r0000-a1", UUID: "u0", StartTimeMillis: begin + second, BlobsCopied: 1204, BytesCopied: 5200 * mib,
-				SnapshotMillis: 4 * minute, CopyMillis: 9 * minute, RestoreMillis: 6 * minute, Docs: 2_000_000, Indices: 2},
-			{Number: 1, Kind: migration.RoundIncremental, Attempt: 1, Snapshot: "movies-r0001-a1", UUID: "u1", StartTimeMillis: begin + 30*minute, BlobsCopied: 31, BytesCopied: 210 * mib,
-				BlobsSkipped: 1190, BytesSkipped: 5100 * mib, SnapshotMillis: 21 * second, CopyMillis: 14*second + 321, RestoreMillis: 18 * second, Docs: 2_000_412, Indices: 2},
-			{Number: 2, Kind: migration.RoundFinal, Attempt: 2, Snapshot: "movies-r0002-a2", UUID: "u2", StartTimeMillis: begin + 80*minute, BlobsCopied: 4, BytesCopied: 300_000,
-				BlobsSkipped: 1221, BytesSkipped: 5300 * mib, SnapshotMillis: 2100, CopyMillis: 850, RestoreMillis: 3200, Docs: 2_000_500, Indices: 2},
+			{
+				Number: 0, Kind: migration.RoundBaseline, Attempt: 1, Snapshot: "movies-r0000-a1", UUID: "u0",
+				StartTimeMillis: begin + second, BlobsCopied: 1204, BytesCopied: 5200 * mib,
+				SnapshotMillis: 4 * minute, CopyMillis: 9 * minute, RestoreMillis: 6 * minute, Docs: 2_000_000,
+				Indices: 2,
+			},
+			{
+				Number: 1, Kind: migration.RoundIncremental, Attempt: 1, Snapshot: "movies-r0001-a1", UUID: "u1",
+				StartTimeMillis: begin + 30*minute, BlobsCopied: 31, BytesCopied: 210 * mib,
+				BlobsSkipped: 1190, BytesSkipped: 5100 * mib, SnapshotMillis: 21 * second, CopyMillis: 14*second + 321,
+				RestoreMillis: 18 * second, Docs: 2_000_412, Indices: 2,
+			},
+			{
+				Number: 2, Kind: migration.RoundFinal, Attempt: 2, Snapshot: "movies-r0002-a2", UUID: "u2",
+				StartTimeMillis: begin + 80*minute, BlobsCopied: 4, BytesCopied: 300_000,
+				BlobsSkipped: 1221, BytesSkipped: 5300 * mib, SnapshotMillis: 2100, CopyMillis: 850,
+				RestoreMillis: 3200, Docs: 2_000_500, Indices: 2,
+			},
 		},
 		Indices: []migration.IndexResult{
 			{Name: "movies", SourceDocs: 1_500_500, TargetDocs: 1_500_500, Equal: true, Checksum: "9f86d081884c7d65"},
 			{Name: "catalog", SourceDocs: 500_000, TargetDocs: 500_000, Equal: true, Checksum: "60303ae22b998861"},
 		},
-		Prediction:   &migration.Prediction{Millis: 8_200},
-		FrozenWindow: &migration.FrozenWindow{StartedMillis: begin + 80*minute, Millis: 9450, BlockMillis: 1100, SnapshotMillis: 2100, CopyMillis: 850, RestoreMillis: 3200, VerifyMillis: 2000, BlockedMillis: 10*minute + 9450},
+		Prediction: &migration.Prediction{Millis: 8_200},
+		FrozenWindow: &migration.FrozenWindow{
+			StartedMillis: begin + 80*minute, Millis: 9450, BlockMillis: 1100,
+			SnapshotMillis: 2100, CopyMillis: 850, RestoreMillis: 3200, VerifyMillis: 2000,
+			BlockedMillis: 10*minute + 9450,
+		},
 		Decisions: []migration.Decision{
-			{Request: migration.RequestFreeze, By: "ann", Reason: "tonight", AtMillis: begin + 79*minute, Phase: migration.PhaseRounds, Verdict: migration.Taken, Commentary: "writes are blocked"},
-			{Request: migration.RequestCutover, By: "ben", AtMillis: begin + 90*minute, Phase: migration.PhaseAwaitCutover, Verdict: migration.Taken, Commentary: "the target is handed over"},
+			{
+				Request: migration.RequestFreeze, By: "ann", Reason: "tonight", AtMillis: begin + 79*minute,
+				Phase: migration.PhaseRounds, Verdict: migration.Taken, Commentary: "writes are blocked",
+			},
+			{
+				Request: migration.RequestCutover, By: "ben", AtMillis: begin + 90*minute,
+				Phase: migration.PhaseAwaitCutover, Verdict: migration.Taken, Commentary: "the target is handed over",
+			},
 		},
 		Remains: []string{"S3: the snapshots below shop/movies/1a2b/", "OSS: rotate the key"},
 	}
@@ -49,11 +71,15 @@ func completed() migration.Report {
 
 func aborted() migration.Report {
 	return migration.Report{
-		Result: migration.ResultAborted, WorkflowID: "migration/movies", Plan: "movies", StartedMillis: begin, EndedMillis: begin + 3*24*60*minute,
-		Error:    "aborted in phase rounds by ann: <b>not</b> | tonight",
-		Warnings: []string{`index <script>alert("x")</script> vanished`},
-		Decisions: []migration.Decision{{Request: migration.RequestAbort, By: "ann", Reason: "<b>not</b> | tonight", AtMillis: begin + minute,
-			Phase: migration.PhaseRounds, Verdict: migration.Taken}},
+		Result: migration.ResultAborted, WorkflowID: "migration/movies", Plan: "movies", StartedMillis: begin,
+		EndedMillis: begin + 3*24*60*minute,
+		Error:       "aborted in phase rounds by ann: <b>not</b> | tonight",
+		Warnings:    []string{`index <script>alert("x")</script> vanished`},
+		Decisions: []migration.Decision{{
+			Request: migration.RequestAbort, By: "ann", Reason: "<b>not</b> | tonight",
+			AtMillis: begin + minute,
+			Phase:    migration.PhaseRounds, Verdict: migration.Taken,
+		}},
 	}
 }
 
@@ -64,13 +90,27 @@ func rehearsed() migration.Report {
 	window := *r.FrozenWindow
 	window.BlockedMillis = 0
 	r.FrozenWindow, r.Decisions = nil, nil
-	r.Indices[0] = migration.IndexResult{Name: "movies", SourceDocs: 1_500_512, TargetDocs: 1_500_500, Moved: true, Checksum: "9f86d081884c7d65"}
+	r.Indices[0] = migration.IndexResult{
+		Name: "movies", SourceDocs: 1_500_512, TargetDocs: 1_500_500, Moved: true,
+		Checksum: "9f86d081884c7d65",
+	}
 	r.Rehearsal = &migration.Rehearsal{
 		Window: &window, AfterInterval: &migration.Prediction{Millis: 21_300},
-		Footprint: &migration.Footprint{TargetBytes: 5100 * mib, TargetBytesAfterCutover: 10_200 * mib, S3Bytes: 5300 * mib, S3Objects: 1239, OSSBytes: 5299 * mib, OSSObjects: 1237},
+		Footprint: &migration.Footprint{
+			TargetBytes: 5100 * mib, TargetBytesAfterCutover: 10_200 * mib,
+			S3Bytes: 5300 * mib, S3Objects: 1239, OSSBytes: 5299 * mib, OSSObjects: 1237,
+		},
 		Attention: []migration.Attention{
-			{Step: "check clusters, buckets, versions and indices", Type: "PreflightFailed", Message: "index movies exists on the target <already>", Remedy: "Fix what is listed, then rehearse again.", SinceMillis: begin, Failures: 1},
-			{Step: "restore snapshot movies-r0001-a1 into the target", Type: "RestoreFailed", Message: "shards failed:\n[movies][0]", Remedy: "Check the target's disks.", SinceMillis: begin, Failures: 2},
+			{
+				Step: "check clusters, buckets, versions and indices", Type: "PreflightFailed",
+				Message: "index movies exists on the target <already>",
+				Remedy:  "Fix what is listed, then rehearse again.", SinceMillis: begin, Failures: 1,
+			},
+			{
+				Step: "restore snapshot movies-r0001-a1 into the target", Type: "RestoreFailed",
+				Message: "shards failed:\n[movies][0]", Remedy: "Check the target's disks.", SinceMillis: begin,
+				Failures: 2,
+			},
 		},
 		AttentionOmitted: 3,
 	}
@@ -102,7 +142,10 @@ func TestHowARehearsalEnded(t *testing.T) {
 }
 
 func TestGolden(t *testing.T) {
-	for name, report := range map[string]migration.Report{"completed": completed(), "aborted": aborted(), "rehearsed": rehearsed()} {
+	for name, report := range map[string]migration.Report{
+		"completed": completed(), "aborted": aborted(),
+		"rehearsed": rehearsed(),
+	} {
 		asJSON, err := json.MarshalIndent(report, "", "  ")
 		require.NoError(t, err)
 		asHTML, err := HTML(report, time.UTC)

@@ -14,14 +14,15 @@ type lines struct{ strings.Builder }
 
 func (l *lines) add(format string, args ...any) { l.WriteString(fmt.Sprintf(format+"\n", args...)) }
 
-// StatusPage prints a status as a page for the Temporal UI, in Markdown. It holds no relative times,
-// because it is only written when something changes; clock times are in UTC, because a workflow
-// doesn't know where its reader lives. thrownAway is what a rehearsal's indices are called on the
-// target.
+// StatusPage prints a status as a page for the Temporal UI, in Markdown. It holds no relative
+// times, because it is only written when something changes; clock times are in UTC, because a
+// workflow doesn't know where its reader lives. thrownAway is what a rehearsal's indices are called
+// on the target.
 func StatusPage(s migration.Status, thrownAway string) string {
 	var page lines
 	if s.Rehearsal != nil {
-		page.add("**A rehearsal**: it blocks no writes, restores into throw-away indices (%s), and removes what it made.\n",
+		page.add("**A rehearsal**: it blocks no writes, restores into throw-away indices (%s), and removes what it "+
+			"made.\n",
 			thrownAway)
 	}
 	page.now(s)
@@ -99,7 +100,8 @@ func (l *lines) rehearsal(r *migration.Rehearsal) {
 // window is about the frozen window: that writes are blocked, what it would take, what it took.
 func (l *lines) window(s migration.Status) {
 	if s.FrozenUntilMillis > 0 && s.FrozenSinceMillis > 0 {
-		l.add("\nWrites to the source are blocked since %s. If nobody sends cutover, snapferry removes the block at %s.",
+		l.add(
+			"\nWrites to the source are blocked since %s. If nobody sends cutover, snapferry removes the block at %s.",
 			clock(s.FrozenSinceMillis), clock(s.FrozenUntilMillis))
 	}
 	if p := s.Prediction; p != nil && s.Phase.BeforeFreeze() {

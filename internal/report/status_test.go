@@ -18,10 +18,18 @@ func statuses() map[string]migration.Status {
 	plan := migration.Plan{Name: "movies", Freeze: migration.Freeze{Auto: true}}
 	plan.Rounds.Until.Window = migration.Duration(time.Minute)
 	rounds := migration.Status{
-		WorkflowID: "migration/movies", Plan: plan, Phase: migration.PhaseRounds, PhaseSinceMillis: begin, Step: "copy snapshot movies-r0002-a1 to OSS",
-		Rounds: done.Rounds[:2], NextRoundMillis: begin + 15*minute, IndicesTotal: 60, CloseEnough: true, Bandwidth: &rate,
-		Copy:       &migration.CopyProgress{PagesDone: 1, PagesTotal: 3, BlobsDone: 10, BlobsTotal: 31, BytesDone: 100 * mib, BytesTotal: 210 * mib},
-		Prediction: &migration.Prediction{AtMillis: begin, Millis: 9450, BlockMillis: 1100, SnapshotMillis: 2100, CopyMillis: 850, RestoreMillis: 3200, VerifyMillis: 2000},
+		WorkflowID: "migration/movies", Plan: plan, Phase: migration.PhaseRounds, PhaseSinceMillis: begin,
+		Step:   "copy snapshot movies-r0002-a1 to OSS",
+		Rounds: done.Rounds[:2], NextRoundMillis: begin + 15*minute, IndicesTotal: 60, CloseEnough: true,
+		Bandwidth: &rate,
+		Copy: &migration.CopyProgress{
+			PagesDone: 1, PagesTotal: 3, BlobsDone: 10, BlobsTotal: 31,
+			BytesDone: 100 * mib, BytesTotal: 210 * mib,
+		},
+		Prediction: &migration.Prediction{
+			AtMillis: begin, Millis: 9450, BlockMillis: 1100, SnapshotMillis: 2100,
+			CopyMillis: 850, RestoreMillis: 3200, VerifyMillis: 2000,
+		},
 		Indices: []migration.IndexStatus{
 			{Name: "movies", Shards: 5, SourceDocs: 1_500_500, TargetDocs: 1_500_000, Equal: &equal},
 			{Name: "catalog", Shards: 1, SourceDocs: 500_000, TargetDocs: -1},
@@ -32,9 +40,15 @@ func statuses() map[string]migration.Status {
 	frozen := rounds
 	frozen.Phase, frozen.Step, frozen.CloseEnough, frozen.Copy, frozen.Bandwidth = migration.PhaseAwaitCutover, "", false, nil, nil
 	frozen.FrozenSinceMillis, frozen.FrozenUntilMillis, frozen.FrozenWindow = begin, begin+120*minute, done.FrozenWindow
-	frozen.Attention = &migration.Attention{Step: "compare the target with the frozen source", Type: "VerificationFailed", Message: "index movies:\n1 document is missing",
-		Remedy: migration.ErrorVerification.Remedy(), SinceMillis: begin + 5*minute, Failures: 1}
-	rehearsal := migration.Status{WorkflowID: "rehearsal/movies", Plan: plan, Phase: migration.PhaseCleanUp, PhaseSinceMillis: begin, Paused: true, Rehearsal: rehearsed().Rehearsal}
+	frozen.Attention = &migration.Attention{
+		Step: "compare the target with the frozen source",
+		Type: "VerificationFailed", Message: "index movies:\n1 document is missing",
+		Remedy: migration.ErrorVerification.Remedy(), SinceMillis: begin + 5*minute, Failures: 1,
+	}
+	rehearsal := migration.Status{
+		WorkflowID: "rehearsal/movies", Plan: plan, Phase: migration.PhaseCleanUp,
+		PhaseSinceMillis: begin, Paused: true, Rehearsal: rehearsed().Rehearsal,
+	}
 	return map[string]migration.Status{"rounds": rounds, "frozen": frozen, "rehearsal": rehearsal}
 }
 
@@ -57,17 +71,24 @@ func TestTheStatusPageShowsTheNewestAttention(t *testing.T) {
 
 func TestAuditPages(t *testing.T) {
 	found := migration.AuditReport{
-		Plan: "movies", Token: "0f3c9a71", SourceRoot: "index-4", TargetRoot: "index-3", SnapshotsChecked: 3, SnapshotsBroken: 1,
-		Problems: []string{"the root in OSS is an older one"},
+		Plan: "movies", Token: "0f3c9a71", SourceRoot: "index-4", TargetRoot: "index-3", SnapshotsChecked: 3,
+		SnapshotsBroken: 1,
+		Problems:        []string{"the root in OSS is an older one"},
 		Classes: []migration.AuditClass{{
-			Class: "data", Source: migration.Tally{Blobs: 31, Bytes: 300 * mib}, Target: migration.Tally{Blobs: 30, Bytes: 290 * mib},
-			Needed: migration.Tally{Blobs: 31, Bytes: 300 * mib}, Proven: migration.Tally{Blobs: 29, Bytes: 280 * mib}, Bad: 2,
+			Class: "data", Source: migration.Tally{Blobs: 31, Bytes: 300 * mib},
+			Target: migration.Tally{Blobs: 30, Bytes: 290 * mib},
+			Needed: migration.Tally{Blobs: 31, Bytes: 300 * mib}, Proven: migration.Tally{Blobs: 29, Bytes: 280 * mib},
+			Bad: 2,
 		}},
-		Missing: migration.AuditFindings{Tally: migration.Tally{Blobs: 1, Bytes: 5}, Examples: []migration.AuditFinding{{Key: "indices/x/0/__1", Reason: "it is not in OSS"}}},
+		Missing: migration.AuditFindings{
+			Tally:    migration.Tally{Blobs: 1, Bytes: 5},
+			Examples: []migration.AuditFinding{{Key: "indices/x/0/__1", Reason: "it is not in OSS"}},
+		},
 		Surplus: migration.AuditFindings{Tally: migration.Tally{Blobs: 12}, Harmless: 12},
 	}
 	for range 12 {
-		found.Surplus.Examples = append(found.Surplus.Examples, migration.AuditFinding{Key: "indices/x/0/__2", Reason: "no snapshot needs it"})
+		found.Surplus.Examples = append(found.Surplus.Examples,
+			migration.AuditFinding{Key: "indices/x/0/__2", Reason: "no snapshot needs it"})
 	}
 	golden.Equal(t, "testdata/audit.md", AuditPage(found))
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// listedRounds is how many rounds the text lists: the first ones and the last
-// ones. A migration of some weeks has thousands.
+// listedRounds is how many rounds the text lists: the first ones and the last ones. A migration of
+// some weeks has thousands.
 const listedRounds = 30
 
 // Text prints the report for a terminal.

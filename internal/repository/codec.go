@@ -11,7 +11,8 @@ import (
 	"io"
 )
 
-// The frame around every *.dat object. Lucene: CodecUtil.writeHeader and writeFooter. Elasticsearch: ChecksumBlobStoreFormat.
+// The frame around every *.dat object. Lucene: CodecUtil.writeHeader and writeFooter.
+// Elasticsearch: ChecksumBlobStoreFormat.
 const (
 	codecMagic   = 0x3fd76c17
 	footerMagic  = 0xc02893e8 // the complement of codecMagic

@@ -20,9 +20,10 @@ type Delta struct {
 	VirtualFiles int // their content is in the shard snapshot itself, so they have no blob
 }
 
-// ShardDelta lists the blobs of a shard's snapshot that its base doesn't have. Without a base (nil), or if the base is of another
-// shard, these are all its blobs. A file counts as the base's only if index id, shard, blob name, length, checksum and part size
-// are equal: Elasticsearch may have deleted a blob that is named by a counter, and written another one under its name. A file
+// ShardDelta lists the blobs of a shard's snapshot that its base doesn't have. Without a base
+// (nil), or if the base is of another shard, these are all its blobs. A file counts as the base's
+// only if index id, shard, blob name, length, checksum and part size are equal: Elasticsearch may
+// have deleted a blob that is named by a counter, and written another one under its name. A file
 // without a checksum is always copied.
 //
 // The base must be complete in the target repository. Then its list of files says what is there.
@@ -73,8 +74,10 @@ func (d *Delta) add(shard ShardID, f *File) error {
 		if err != nil {
 			return err
 		}
-		d.Blobs = append(d.Blobs, Blob{Key: key, Length: part.Length, File: f.PhysicalName, Checksum: f.Checksum,
-			Part: part.Part, Immutable: immutable})
+		d.Blobs = append(d.Blobs, Blob{
+			Key: key, Length: part.Length, File: f.PhysicalName, Checksum: f.Checksum,
+			Part: part.Part, Immutable: immutable,
+		})
 		d.Bytes += part.Length
 	}
 	return nil

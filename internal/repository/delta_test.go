@@ -82,19 +82,29 @@ func TestShardDeltaCountsVirtualFiles(t *testing.T) {
 func TestShardDeltaRefusesNames(t *testing.T) {
 	_, err := repository.ShardDelta(shard0, snapshotOf(repository.File{Name: "__a/../../x"}), shard0, nil)
 	require.Error(t, err)
-	_, err = repository.ShardDelta(repository.ShardID{IndexID: "a/b"}, snapshotOf(repository.File{Name: "__a"}), shard0, nil)
+	_, err = repository.ShardDelta(repository.ShardID{IndexID: "a/b"}, snapshotOf(repository.File{Name: "__a"}), shard0,
+		nil)
 	require.Error(t, err)
 }
 
-// Random lives of a cluster: whatever was created, merged, deleted and created again, a target that copies each round's delta
-// and metadata in the order of publishing holds after each round every snapshot whole, byte by byte.
+// Random lives of a cluster: whatever was created, merged, deleted and created again, a target that
+// copies each round's delta and metadata in the order of publishing holds after each round every
+// snapshot whole, byte by byte.
 func TestRoundsLeaveTheTargetWhole(t *testing.T) {
-	for _, options := range []rt.Options{{}, {Compress: true, ChunkSize: 64}, {Layout: rt.Layout710}, {Layout: rt.Layout710, Compress: true, ChunkSize: 100}} {
+	for _, options := range []rt.Options{
+		{},
+		{Compress: true, ChunkSize: 64},
+		{Layout: rt.Layout710},
+		{Layout: rt.Layout710, Compress: true, ChunkSize: 100},
+	} {
 		cameBack := 0
 		for range 5 {
 			seed := rand.Uint64()
 			t.Logf("seed %d, %+v", seed, options)
-			l := life{T: t, rng: rand.New(rand.NewPCG(seed, 2)), source: rt.New(seed, options), target: map[string][]byte{}}
+			l := life{
+				T: t, rng: rand.New(rand.NewPCG(seed, 2)), source: rt.New(seed, options),
+				target: map[string][]byte{},
+			}
 			for range 8 {
 				l.round()
 			}
@@ -162,7 +172,8 @@ func (l *life) round() {
 	assert.Equal(l, root.Generation, rootOf(l.T, l.target).Generation)
 	l.base = uuid
 	if l.rng.IntN(2) == 0 {
-		// An attempt that is copied, given up before it is published, and deleted: its blobs stay behind in the target.
+		// An attempt that is copied, given up before it is published, and deleted: its blobs stay
+		// behind in the target.
 		l.abandoned = "abandoned"
 		uuid := l.source.Snapshot(l.abandoned, l.changes()...)
 		objects := l.source.Objects()
@@ -175,7 +186,9 @@ func (l *life) round() {
 }
 
 // deltas are the blobs that a snapshot needs beyond the base, by key.
-func (l *life) deltas(objects map[string][]byte, root *repository.Root, s repository.Snapshot, shapes map[string]repository.Shape) map[string]int64 {
+func (l *life) deltas(objects map[string][]byte, root *repository.Root, s repository.Snapshot,
+	shapes map[string]repository.Shape,
+) map[string]int64 {
 	out := map[string]int64{}
 	for _, index := range root.IndicesOf(s.UUID) {
 		for n := range shapes[index.ID].Shards {
@@ -242,7 +255,8 @@ func TestMetadataOf(t *testing.T) {
 	for _, g := range groups {
 		for _, o := range g.Objects {
 			attempt := strings.Contains(o.Key, failed) // the source's own listing may lack it
-			optional := attempt || g.Stage == repository.StageIncompatible || g.Stage == repository.StageLatest || o.Class == repository.ClassShardIndex
+			optional := attempt || g.Stage == repository.StageIncompatible || g.Stage == repository.StageLatest ||
+				o.Class == repository.ClassShardIndex
 			assert.Equal(t, optional, o.Optional, o.Key)
 		}
 	}
@@ -256,12 +270,17 @@ func TestMetadataOf(t *testing.T) {
 	}
 	movies, logs := "indices/"+r.IndexID("movies"), "indices/"+r.IndexID("logs")
 	sorted := func(keys ...string) []string { slices.Sort(keys); return keys }
-	assert.Equal(t, []string{"shards", "index metadata", "snapshots", "incompatible-snapshots", "root index", "index.latest"}, order)
+	assert.Equal(t, []string{
+		"shards", "index metadata", "snapshots", "incompatible-snapshots", "root index",
+		"index.latest",
+	}, order)
 	assert.Equal(t, map[string][]string{
-		"shards": sorted(movies+"/0/snap-"+two+".dat", movies+"/0/index-2", movies+"/1/snap-"+two+".dat", movies+"/1/index-1",
+		"shards": sorted(movies+"/0/snap-"+two+".dat", movies+"/0/index-2", movies+"/1/snap-"+two+".dat", movies+
+			"/1/index-1",
 			logs+"/0/snap-"+two+".dat", logs+"/0/index-1"),
 		"index metadata": sorted(movies+"/meta-"+two+".dat", logs+"/meta-"+two+".dat"),
-		"snapshots": sorted("meta-"+one+".dat", "meta-"+two+".dat", "meta-"+failed+".dat", "snap-"+one+".dat", "snap-"+two+".dat",
+		"snapshots": sorted("meta-"+one+".dat", "meta-"+two+".dat", "meta-"+failed+".dat", "snap-"+one+".dat", "snap-"+
+			two+".dat",
 			"snap-"+failed+".dat"),
 		"incompatible-snapshots": {"incompatible-snapshots"},
 		"root index":             {"index-2"},

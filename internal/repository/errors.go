@@ -2,8 +2,9 @@ package repository
 
 import "fmt"
 
-// FormatError says that bytes or names of a repository are not what Elasticsearch writes: they are damaged, of an unknown version,
-// or beyond the limits. To parse the same bytes again can't fix it; to read the object again may.
+// FormatError says that bytes or names of a repository are not what Elasticsearch writes: they are
+// damaged, of an unknown version, or beyond the limits. To parse the same bytes again can't fix it;
+// to read the object again may.
 type FormatError struct {
 	What   string // which kind of object or name, as in "root index-3"
 	Reason string

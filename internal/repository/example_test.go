@@ -8,8 +8,8 @@ import (
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
 )
 
-// Two snapshots of an index, the second one after a new segment. Only the files of that segment, and the new list of
-// segments, must be copied.
+// Two snapshots of an index, the second one after a new segment. Only the files of that segment,
+// and the new list of segments, must be copied.
 func ExampleShardDelta() {
 	cluster := repositorytest.New(1)
 	monday := cluster.Snapshot("monday", repositorytest.CreateIndex("films", 1))

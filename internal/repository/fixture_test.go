@@ -60,7 +60,8 @@ func rootOf(t *testing.T, objects map[string][]byte) *repository.Root {
 	return root
 }
 
-// legacyRoot reads the root of 2.x, and of each snapshot the object that tells its state and its indices.
+// legacyRoot reads the root of 2.x, and of each snapshot the object that tells its state and its
+// indices.
 func legacyRoot(t *testing.T, objects map[string][]byte, data []byte) *repository.Root {
 	t.Helper()
 	root, err := repository.ParseRoot(-1, data)
@@ -75,7 +76,9 @@ func legacyRoot(t *testing.T, objects map[string][]byte, data []byte) *repositor
 	return root
 }
 
-func shardSnapshot(t *testing.T, objects map[string][]byte, shard repository.ShardID, uuid string) *repository.ShardSnapshot {
+func shardSnapshot(t *testing.T, objects map[string][]byte, shard repository.ShardID,
+	uuid string,
+) *repository.ShardSnapshot {
 	t.Helper()
 	key, err := repository.ShardSnapshotKey(shard, uuid)
 	require.NoError(t, err)
@@ -85,8 +88,11 @@ func shardSnapshot(t *testing.T, objects map[string][]byte, shard repository.Sha
 	return s
 }
 
-// shapesOf reads the shapes of a snapshot's indices as a copier would: shards from the metadata, generations by listing.
-func shapesOf(t *testing.T, objects map[string][]byte, root *repository.Root, s repository.Snapshot) map[string]repository.Shape {
+// shapesOf reads the shapes of a snapshot's indices as a copier would: shards from the metadata,
+// generations by listing.
+func shapesOf(t *testing.T, objects map[string][]byte, root *repository.Root,
+	s repository.Snapshot,
+) map[string]repository.Shape {
 	t.Helper()
 	shapes := map[string]repository.Shape{}
 	for _, index := range root.IndicesOf(s.UUID) {
@@ -105,8 +111,8 @@ func shapesOf(t *testing.T, objects map[string][]byte, root *repository.Root, s 
 	return shapes
 }
 
-// luceneFile proves a file by Lucene's own footer: the CRC32 of its bytes, and that it is the checksum which the shard
-// snapshot names.
+// luceneFile proves a file by Lucene's own footer: the CRC32 of its bytes, and that it is the
+// checksum which the shard snapshot names.
 func luceneFile(t *testing.T, content []byte, checksum string) {
 	t.Helper()
 	require.Greater(t, len(content), 16)
@@ -162,8 +168,11 @@ func TestRealRepositories(t *testing.T) {
 	}
 }
 
-// checkShard checks one shard's files against the blobs, notes the blobs and counts those with a part.
-func checkShard(t *testing.T, objects map[string][]byte, shard repository.ShardID, s repository.Snapshot, referenced map[string]bool) (parts int) {
+// checkShard checks one shard's files against the blobs, notes the blobs and counts those with a
+// part.
+func checkShard(t *testing.T, objects map[string][]byte, shard repository.ShardID, s repository.Snapshot,
+	referenced map[string]bool,
+) (parts int) {
 	t.Helper()
 	snapshot := shardSnapshot(t, objects, shard, s.UUID)
 	assert.Equal(t, s.Name, snapshot.Name)
@@ -197,9 +206,11 @@ func checkShard(t *testing.T, objects map[string][]byte, shard repository.ShardI
 	return parts
 }
 
-// checkPublishing proves that all that publishing needs is there, and with the data and what other snapshots need, nothing
-// else is.
-func checkPublishing(t *testing.T, objects map[string][]byte, root *repository.Root, s repository.Snapshot, referenced map[string]bool) {
+// checkPublishing proves that all that publishing needs is there, and with the data and what other
+// snapshots need, nothing else is.
+func checkPublishing(t *testing.T, objects map[string][]byte, root *repository.Root, s repository.Snapshot,
+	referenced map[string]bool,
+) {
 	t.Helper()
 	groups, err := repository.MetadataOf(root, []string{s.UUID}, shapesOf(t, objects, root, s))
 	require.NoError(t, err)
@@ -213,10 +224,15 @@ func checkPublishing(t *testing.T, objects map[string][]byte, root *repository.R
 			}
 		}
 	}
-	want := []repository.Stage{repository.StageShards, repository.StageIndexMetadata, repository.StageSnapshots,
-		repository.StageIncompatible, repository.StageRoot, repository.StageLatest}
+	want := []repository.Stage{
+		repository.StageShards, repository.StageIndexMetadata, repository.StageSnapshots,
+		repository.StageIncompatible, repository.StageRoot, repository.StageLatest,
+	}
 	if root.Generation < 0 {
-		want = []repository.Stage{repository.StageShards, repository.StageIndexMetadata, repository.StageSnapshots, repository.StageRoot}
+		want = []repository.Stage{
+			repository.StageShards, repository.StageIndexMetadata, repository.StageSnapshots,
+			repository.StageRoot,
+		}
 	}
 	assert.Equal(t, want, stages)
 }
@@ -240,8 +256,9 @@ func names(indices []repository.Index) []string {
 	return out
 }
 
-// shardStats is what a node's _status says of a shard: number_of_files and total_size_in_bytes up to 6.x, incremental and total
-// from 6.4 on. Both the old pair and incremental mean what this snapshot uploaded.
+// shardStats is what a node's _status says of a shard: number_of_files and total_size_in_bytes up
+// to 6.x, incremental and total from 6.4 on. Both the old pair and incremental mean what this
+// snapshot uploaded.
 type shardStats struct {
 	Files       *int64 `json:"number_of_files"`
 	Bytes       *int64 `json:"total_size_in_bytes"`
@@ -289,7 +306,8 @@ func TestRealCounts(t *testing.T) {
 					for n := range shards {
 						number, err := strconv.Atoi(n)
 						require.NoError(t, err)
-						snapshot := shardSnapshot(t, objects, repository.ShardID{IndexID: index.ID, Number: number}, s.UUID)
+						snapshot := shardSnapshot(t, objects, repository.ShardID{IndexID: index.ID, Number: number},
+							s.UUID)
 						checkCounts(t, shards[n].Stats, snapshot)
 					}
 				}
@@ -332,11 +350,14 @@ func TestRealLegacyRootAlone(t *testing.T) {
 	for _, s := range root.Snapshots {
 		found = append(found, s.Name+" "+s.State.String()+" "+strings.Join(names(root.IndicesOf(s.UUID)), ","))
 	}
-	assert.ElementsMatch(t, []string{"one SUCCESS logs,movies", "three SUCCESS logs,movies", "failed FAILED stuck", "four SUCCESS logs,movies"}, found)
+	assert.ElementsMatch(t, []string{
+		"one SUCCESS logs,movies", "three SUCCESS logs,movies", "failed FAILED stuck",
+		"four SUCCESS logs,movies",
+	}, found)
 }
 
-// Up to 5.5.2 the names of a deleted snapshot's blobs come back with other bytes. What the delta skips must be the same bytes,
-// and what it copies must include each name that came back.
+// Up to 5.5.2 the names of a deleted snapshot's blobs come back with other bytes. What the delta
+// skips must be the same bytes, and what it copies must include each name that came back.
 func TestRealNamesComeBack(t *testing.T) {
 	for _, version := range []string{"2.4.6", "5.5.2"} {
 		t.Run(version, func(t *testing.T) { namesComeBack(t, version) })
@@ -355,7 +376,8 @@ func namesComeBack(t *testing.T, version string) {
 	for _, index := range rootAfter.IndicesOf(three.UUID) {
 		for n := range shapesOf(t, after, rootAfter, three)[index.ID].Shards {
 			shard := repository.ShardID{IndexID: index.ID, Number: n}
-			d, err := repository.ShardDelta(shard, shardSnapshot(t, after, shard, three.UUID), shard, shardSnapshot(t, before, shard, two.UUID))
+			d, err := repository.ShardDelta(shard, shardSnapshot(t, after, shard, three.UUID), shard,
+				shardSnapshot(t, before, shard, two.UUID))
 			require.NoError(t, err)
 			skipped += d.SkippedBlobs
 			copied := map[string]bool{}
@@ -381,7 +403,8 @@ func namesComeBack(t *testing.T, version string) {
 	assert.Positive(t, skipped)
 }
 
-// An index that was deleted and created again under its name keeps its id in the repository, even with more shards.
+// An index that was deleted and created again under its name keeps its id in the repository, even
+// with more shards.
 func TestRealIndexCreatedAgain(t *testing.T) {
 	objects := fixture(t, "5.5.2-plain.tar.gz")
 	root := rootOf(t, objects)

@@ -44,8 +44,10 @@ func (j *jsonTokens) next() (token, error) {
 func (j *jsonTokens) convert(raw json.Token) token {
 	switch v := raw.(type) {
 	case json.Delim:
-		return token{kind: map[json.Delim]kind{'{': kindBeginObject, '}': kindEndObject,
-			'[': kindBeginArray, ']': kindEndArray}[v]}
+		return token{kind: map[json.Delim]kind{
+			'{': kindBeginObject, '}': kindEndObject,
+			'[': kindBeginArray, ']': kindEndArray,
+		}[v]}
 	case bool:
 		t := token{kind: kindBool}
 		if v {

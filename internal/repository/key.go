@@ -20,8 +20,10 @@ const (
 	ClassTemporary                     // pending-* (unfinished writes), tests-* (verification); never copy
 )
 
-var classNames = [...]string{"unknown", "root index", "index.latest", "incompatible-snapshots", "snapshot",
-	"snapshot metadata", "index metadata", "shard snapshot", "shard index", "data", "temporary"}
+var classNames = [...]string{
+	"unknown", "root index", "index.latest", "incompatible-snapshots", "snapshot",
+	"snapshot metadata", "index metadata", "shard snapshot", "shard index", "data", "temporary",
+}
 
 func (c Class) String() string {
 	if c < 0 || int(c) >= len(classNames) {
@@ -38,9 +40,10 @@ type Key struct {
 	Shard      ShardID
 	Blob       string // data: the name without .partK
 	Part       int    // data: K, else -1
-	// Immutable says that no other bytes will ever be under this key. Before names were random (7.0; seen in 6.8.23, too),
-	// Elasticsearch named data blobs by a counter, and used the names of deleted blobs again. So the same key can come back with
-	// other bytes of the same length (elastic/elasticsearch#38941). The same holds for shard indices with a number and for the
+	// Immutable says that no other bytes will ever be under this key. Before names were random
+	// (7.0; seen in 6.8.23, too), Elasticsearch named data blobs by a counter, and used the names
+	// of deleted blobs again. So the same key can come back with other bytes of the same length
+	// (elastic/elasticsearch#38941). The same holds for shard indices with a number and for the
 	// objects of the root.
 	Immutable bool
 }
@@ -132,8 +135,8 @@ func (k *Key) classifyShard(base string) {
 	k.Class, k.Blob, k.Immutable = ClassData, name, isUUID(name[len(dataPrefix):])
 }
 
-// isUUID recognises Elasticsearch's random uuid: 16 bytes in base64, without padding. A counter in base 36 has 13 characters at
-// most, so the two can't be confused.
+// isUUID recognises Elasticsearch's random uuid: 16 bytes in base64, without padding. A counter in
+// base 36 has 13 characters at most, so the two can't be confused.
 func isUUID(s string) bool { return len(s) == 22 && isToken(s) }
 
 func between(s, before, after string) (string, bool) {

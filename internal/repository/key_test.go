@@ -14,23 +14,41 @@ func TestClassify(t *testing.T) {
 	shard := ShardID{IndexID: "Uxom82JcSfORXgbtZ4jLSg", Number: 12}
 	in := "indices/Uxom82JcSfORXgbtZ4jLSg/12/"
 	for key, want := range map[string]Key{
-		"index-0":                          {Class: ClassRootIndex, Generation: 0, Part: -1},
-		"index-9223372036854775807":        {Class: ClassRootIndex, Generation: 1<<63 - 1, Part: -1},
-		"index":                            {Class: ClassRootIndex, Generation: -1, Part: -1},
-		"index.latest":                     {Class: ClassLatest, Generation: -1, Part: -1},
-		"incompatible-snapshots":           {Class: ClassIncompatible, Generation: -1, Part: -1},
-		"snap-" + aUUID + ".dat":           {Class: ClassSnapshot, UUID: aUUID, Generation: -1, Part: -1},
-		"snap-nightly 1.dat.dat":           {Class: ClassSnapshot, UUID: "nightly 1.dat", Generation: -1, Part: -1},
-		"meta-" + aUUID + ".dat":           {Class: ClassSnapshotMetadata, UUID: aUUID, Generation: -1, Part: -1},
-		"indices/movies/meta-m.dat":        {Class: ClassIndexMetadata, UUID: "m", Shard: ShardID{IndexID: "movies"}, Generation: -1, Part: -1},
-		in + "snap-" + aUUID + ".dat":      {Class: ClassShardSnapshot, UUID: aUUID, Shard: shard, Generation: -1, Part: -1},
-		in + "index-7":                     {Class: ClassShardIndex, UUID: "7", Shard: shard, Generation: 7, Part: -1},
-		in + "index-" + aUUID:              {Class: ClassShardIndex, UUID: aUUID, Shard: shard, Generation: -1, Part: -1, Immutable: true},
-		in + "__0":                         {Class: ClassData, Blob: "__0", Shard: shard, Generation: -1, Part: -1},
-		in + "__1y2p0ij32e8e7":             {Class: ClassData, Blob: "__1y2p0ij32e8e7", Shard: shard, Generation: -1, Part: -1},
-		in + "__a.part0":                   {Class: ClassData, Blob: "__a", Shard: shard, Generation: -1, Part: 0},
-		in + "__" + aUUID + ".part10":      {Class: ClassData, Blob: "__" + aUUID, Shard: shard, Generation: -1, Part: 10, Immutable: true},
-		in + "__-l7xOYYsS4--L1xc3DcpwQ":    {Class: ClassData, Blob: "__-l7xOYYsS4--L1xc3DcpwQ", Shard: shard, Generation: -1, Part: -1, Immutable: true},
+		"index-0":                   {Class: ClassRootIndex, Generation: 0, Part: -1},
+		"index-9223372036854775807": {Class: ClassRootIndex, Generation: 1<<63 - 1, Part: -1},
+		"index":                     {Class: ClassRootIndex, Generation: -1, Part: -1},
+		"index.latest":              {Class: ClassLatest, Generation: -1, Part: -1},
+		"incompatible-snapshots":    {Class: ClassIncompatible, Generation: -1, Part: -1},
+		"snap-" + aUUID + ".dat":    {Class: ClassSnapshot, UUID: aUUID, Generation: -1, Part: -1},
+		"snap-nightly 1.dat.dat":    {Class: ClassSnapshot, UUID: "nightly 1.dat", Generation: -1, Part: -1},
+		"meta-" + aUUID + ".dat":    {Class: ClassSnapshotMetadata, UUID: aUUID, Generation: -1, Part: -1},
+		"indices/movies/meta-m.dat": {
+			Class: ClassIndexMetadata, UUID: "m", Shard: ShardID{IndexID: "movies"},
+			Generation: -1, Part: -1,
+		},
+		in + "snap-" + aUUID + ".dat": {
+			Class: ClassShardSnapshot, UUID: aUUID, Shard: shard, Generation: -1,
+			Part: -1,
+		},
+		in + "index-7": {Class: ClassShardIndex, UUID: "7", Shard: shard, Generation: 7, Part: -1},
+		in + "index-" + aUUID: {
+			Class: ClassShardIndex, UUID: aUUID, Shard: shard, Generation: -1,
+			Part: -1, Immutable: true,
+		},
+		in + "__0": {Class: ClassData, Blob: "__0", Shard: shard, Generation: -1, Part: -1},
+		in + "__1y2p0ij32e8e7": {
+			Class: ClassData, Blob: "__1y2p0ij32e8e7", Shard: shard, Generation: -1,
+			Part: -1,
+		},
+		in + "__a.part0": {Class: ClassData, Blob: "__a", Shard: shard, Generation: -1, Part: 0},
+		in + "__" + aUUID + ".part10": {
+			Class: ClassData, Blob: "__" + aUUID, Shard: shard, Generation: -1,
+			Part: 10, Immutable: true,
+		},
+		in + "__-l7xOYYsS4--L1xc3DcpwQ": {
+			Class: ClassData, Blob: "__-l7xOYYsS4--L1xc3DcpwQ", Shard: shard,
+			Generation: -1, Part: -1, Immutable: true,
+		},
 		"pending-index-4-abc":              {Class: ClassTemporary, Generation: -1, Part: -1},
 		in + "pending-index-2":             {Class: ClassTemporary, Generation: -1, Part: -1},
 		"tests-V1zGZyJrR2/master.dat-temp": {Class: ClassTemporary, Generation: -1, Part: -1},
@@ -42,12 +60,15 @@ func TestClassify(t *testing.T) {
 
 func TestClassifyKnowsNothingElse(t *testing.T) {
 	for _, key := range []string{
-		"", "/", "index-", "index--1", "index-+1", "index-01", "index-1a", "index-9223372036854775808", "snap-.dat", "snap-x",
+		"", "/", "index-", "index--1", "index-+1", "index-01", "index-1a", "index-9223372036854775808", "snap-.dat",
+		"snap-x",
 		"meta-.dat", "readme.txt", "indices", "indices/", "indices/a/", "indices/a/0", "indices/a/0/", "indices//0/__0",
-		"indices/a/x/__0", "indices/a/-1/__0", "indices/a/01/__0", "indices/a/65536/__0", "indices/a/0/__", "indices/a/0/__a b",
+		"indices/a/x/__0", "indices/a/-1/__0", "indices/a/01/__0", "indices/a/65536/__0", "indices/a/0/__",
+		"indices/a/0/__a b",
 		"indices/a/0/__0.part", "indices/a/0/__0.part-1", "indices/a/0/__0.partx", "indices/a/0/__0.part1.part2",
 		"indices/a/0/v__0", "indices/a/0/x/__0", "indices/../0/__0", "../index-1", "indices/a/0/../index-0", "/index-0",
-		"index-0/", "indices/a\x00/0/__0", "indices/a\n/meta-b.dat", "indices/\xff/0/__0", "indices/a/0/index-", "a/index-0",
+		"index-0/", "indices/a\x00/0/__0", "indices/a\n/meta-b.dat", "indices/\xff/0/__0", "indices/a/0/index-",
+		"a/index-0",
 		"snap-" + strings.Repeat("x", 300) + ".dat", "tests-a/b/c", "indices\\a/0/__0",
 	} {
 		k := Classify(key)
@@ -85,7 +106,10 @@ func TestKeysAreClassifiedAsBuilt(t *testing.T) {
 }
 
 func TestKeysStayBelowTheBasePath(t *testing.T) {
-	for _, bad := range []string{"", ".", "..", "a/b", "/", "../x", "..\\x", "a\x00", "a\nb", "\x7f", "\u0085", "\xff", strings.Repeat("x", 256)} {
+	for _, bad := range []string{
+		"", ".", "..", "a/b", "/", "../x", "..\\x", "a\x00", "a\nb", "\x7f", "\u0085", "\xff",
+		strings.Repeat("x", 256),
+	} {
 		shard := ShardID{IndexID: bad}
 		_, err := SnapshotKey(bad)
 		require.Error(t, err, "%q", bad)
@@ -128,7 +152,10 @@ func TestLatest(t *testing.T) {
 }
 
 func TestLatestGeneration(t *testing.T) {
-	n, ok := LatestGeneration([]string{"index.latest", "index-9", "index-10", "index-x", "indices/a/0/index-99", "index-11-pending"})
+	n, ok := LatestGeneration([]string{
+		"index.latest", "index-9", "index-10", "index-x", "indices/a/0/index-99",
+		"index-11-pending",
+	})
 	assert.True(t, ok)
 	assert.EqualValues(t, 10, n)
 	_, ok = LatestGeneration([]string{"index", "index-abc", "snap-a.dat"})

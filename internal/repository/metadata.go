@@ -6,7 +6,8 @@ import (
 	"strconv"
 )
 
-// SnapshotInfo is the content of a root snap-<uuid>.dat: what GET _snapshot shows. Elasticsearch: SnapshotInfo.
+// SnapshotInfo is the content of a root snap-<uuid>.dat: what GET _snapshot shows. Elasticsearch:
+// SnapshotInfo.
 type SnapshotInfo struct {
 	Name, UUID       string // UUID is empty in 2.x
 	VersionID        int64  // of Elasticsearch: 5050299 is 5.5.2

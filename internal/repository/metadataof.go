@@ -11,8 +11,8 @@ import (
 type Object struct {
 	Key   string
 	Class Class
-	// Optional objects are copied if the source has them: no restore reads them, or not every version writes them. It is an
-	// error if the source lacks another object.
+	// Optional objects are copied if the source has them: no restore reads them, or not every
+	// version writes them. It is an error if the source lacks another object.
 	Optional bool
 }
 
@@ -25,19 +25,20 @@ type Group struct {
 // Shape is what the root doesn't tell about an index in a snapshot.
 type Shape struct {
 	Shards int // primaries, from the index's metadata (ParseIndexMetadata) or from _status
-	// Generations are the shards' current shard indices. Before 7.6 a listing gives them (ShardGenerations); nil means those
-	// of the root. Only writers and _status read shard indices; a restore needs none.
+	// Generations are the shards' current shard indices. Before 7.6 a listing gives them
+	// (ShardGenerations); nil means those of the root. Only writers and _status read shard indices;
+	// a restore needs none.
 	Generations []string
 }
 
-// MetadataOf lists what must be copied besides data blobs to publish this root, in groups, in the order of publishing. Data blobs
-// (StageData) come before all groups. The groups have:
+// MetadataOf lists what must be copied besides data blobs to publish this root, in groups, in the
+// order of publishing. Data blobs (StageData) come before all groups. The groups have:
 //
 //   - of each of the snapshots named by uuid, its shard snapshots, shard indices and index metadata
 //   - the root's own objects, with the snap- and meta- objects of every snapshot that it lists
 //
-// Name all snapshots that the target repository lacks. Each must be in state SUCCESS, or in StateUnknown if the caller knows that
-// it succeeded. shapes is by index id.
+// Name all snapshots that the target repository lacks. Each must be in state SUCCESS, or in
+// StateUnknown if the caller knows that it succeeded. shapes is by index id.
 func MetadataOf(root *Root, uuids []string, shapes map[string]Shape) ([]Group, error) {
 	all := map[string]Object{}
 	for _, uuid := range uuids {
@@ -73,12 +74,14 @@ func snapshotObjects(all map[string]Object, root *Root, uuid string, shapes map[
 		return fmt.Errorf("the snapshot %s is %s, so its shards are never published", clip(s.Name), s.State)
 	}
 	if root.Generation < 0 && s.State == StateUnknown {
-		return fmt.Errorf("the indices of the snapshot %s are not known: a root of 2.x has to be completed first", clip(s.Name))
+		return fmt.Errorf("the indices of the snapshot %s are not known: a root of 2.x has to be completed first",
+			clip(s.Name))
 	}
 	for _, index := range root.IndicesOf(uuid) {
 		shape, ok := shapes[index.ID]
 		if !ok || shape.Shards < 1 || shape.Shards > maxShards {
-			return fmt.Errorf("the number of shards of index %s in snapshot %s is not known", clip(index.Name), clip(s.Name))
+			return fmt.Errorf("the number of shards of index %s in snapshot %s is not known", clip(index.Name),
+				clip(s.Name))
 		}
 		key, err := IndexMetadataKey(index.ID, s.IndexMetadataID(index.ID))
 		if err != nil {
@@ -115,8 +118,9 @@ func shardObjects(all map[string]Object, index Index, s Snapshot, shape Shape) e
 	return nil
 }
 
-// rootObjects adds the objects of the root folder. The snap- and meta- objects of failed attempts are copied as well, so that listings
-// work in the target as in the source. If the source lacks one of these, the target may lack it, too.
+// rootObjects adds the objects of the root folder. The snap- and meta- objects of failed attempts
+// are copied as well, so that listings work in the target as in the source. If the source lacks one
+// of these, the target may lack it, too.
 func rootObjects(all map[string]Object, root *Root) error {
 	for _, s := range root.Snapshots {
 		optional := s.State != StateSuccess
@@ -140,9 +144,9 @@ func rootObjects(all map[string]Object, root *Root) error {
 	return nil
 }
 
-// ShardGenerations finds the current shard index of each shard of an index among listed keys: the one with the highest number
-// (Elasticsearch: buildBlobStoreIndexShardSnapshots). It leaves out shard indices that are named by uuid: only the root tells which
-// of these is current.
+// ShardGenerations finds the current shard index of each shard of an index among listed keys: the
+// one with the highest number (Elasticsearch: buildBlobStoreIndexShardSnapshots). It leaves out
+// shard indices that are named by uuid: only the root tells which of these is current.
 func ShardGenerations(indexID string, keys []string) []string {
 	var highest []int64
 	for _, key := range keys {

@@ -7,7 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// maxName is Elasticsearch's own limit for index and snapshot names, in bytes; ids and uuids are 20 or 22.
+// maxName is Elasticsearch's own limit for index and snapshot names, in bytes; ids and uuids are 20
+// or 22.
 const maxName = 255
 
 // The root objects with fixed names.
@@ -18,8 +19,9 @@ const (
 	IndicesPrefix   = "indices/"
 )
 
-// checkName refuses names that could make a key leave its folder, or that a log would not show. Ids are usually base64url, but the
-// uuid of a snapshot of 2.x is its name, so every legal name must pass.
+// checkName refuses names that could make a key leave its folder, or that a log would not show. Ids
+// are usually base64url, but the uuid of a snapshot of 2.x is its name, so every legal name must
+// pass.
 func checkName(what, name string) error {
 	switch {
 	case name == "":
@@ -39,7 +41,8 @@ func checkName(what, name string) error {
 	return nil
 }
 
-// checkDataName accepts a data blob's name without a part suffix. Elasticsearch: FileInfo, DATA_BLOB_PREFIX.
+// checkDataName accepts a data blob's name without a part suffix. Elasticsearch: FileInfo,
+// DATA_BLOB_PREFIX.
 func checkDataName(name string) error {
 	if !strings.HasPrefix(name, dataPrefix) || !isToken(name[len(dataPrefix):]) || len(name) > maxName {
 		return malformed("data blob name", "%s is not __ followed by letters, digits, _ or -", clip(name))
@@ -68,7 +71,8 @@ func parseNumber(s string) (int64, bool) {
 	return n, err == nil
 }
 
-// RootIndexKey is the key of the root index of a generation. A negative generation is 2.x's only root, "index".
+// RootIndexKey is the key of the root index of a generation. A negative generation is 2.x's only
+// root, "index".
 func RootIndexKey(generation int64) string {
 	if generation < 0 {
 		return LegacyRootKey
@@ -81,7 +85,8 @@ func SnapshotKey(uuid string) (string, error) {
 	return join(uuidPart{"snapshot uuid", "snap-", uuid, ".dat"})
 }
 
-// SnapshotMetadataKey is the key of a snapshot's root meta-<uuid>.dat: the cluster's global metadata.
+// SnapshotMetadataKey is the key of a snapshot's root meta-<uuid>.dat: the cluster's global
+// metadata.
 func SnapshotMetadataKey(uuid string) (string, error) {
 	return join(uuidPart{"snapshot uuid", "meta-", uuid, ".dat"})
 }
@@ -91,10 +96,11 @@ func IndexPrefix(indexID string) (string, error) {
 	return join(uuidPart{"index id", IndicesPrefix, indexID, "/"})
 }
 
-// IndexMetadataKey is the key of an index's meta-<blob id>.dat. Before 7.9 the blob id is the snapshot's uuid; see
-// Snapshot.IndexMetadataID.
+// IndexMetadataKey is the key of an index's meta-<blob id>.dat. Before 7.9 the blob id is the
+// snapshot's uuid; see Snapshot.IndexMetadataID.
 func IndexMetadataKey(indexID, blobID string) (string, error) {
-	return join(uuidPart{"index id", IndicesPrefix, indexID, "/"}, uuidPart{"index metadata id", "meta-", blobID, ".dat"})
+	return join(uuidPart{"index id", IndicesPrefix, indexID, "/"},
+		uuidPart{"index metadata id", "meta-", blobID, ".dat"})
 }
 
 // ShardPrefix is the folder of a shard, with a slash at the end.
@@ -111,7 +117,8 @@ func ShardSnapshotKey(shard ShardID, uuid string) (string, error) {
 	return inShard(shard, uuidPart{"snapshot uuid", "snap-", uuid, ".dat"})
 }
 
-// ShardIndexKey is the key of a shard's index-<generation>; the generation is a number, or from 7.6 on a uuid.
+// ShardIndexKey is the key of a shard's index-<generation>; the generation is a number, or from 7.6
+// on a uuid.
 func ShardIndexKey(shard ShardID, generation string) (string, error) {
 	return inShard(shard, uuidPart{"shard generation", "index-", generation, ""})
 }

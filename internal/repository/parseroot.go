@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// ParseRoot reads a root index-N in any form that Elasticsearch 5.0 to 7.17 writes. generation is the N of its key; a negative one
-// means the root "index" of 2.x, which names snapshots only. The error is a *FormatError.
+// ParseRoot reads a root index-N in any form that Elasticsearch 5.0 to 7.17 writes. generation is
+// the N of its key; a negative one means the root "index" of 2.x, which names snapshots only. The
+// error is a *FormatError.
 func ParseRoot(generation int64, data []byte) (*Root, error) {
 	p := rootParser{root: &Root{Generation: max(generation, -1)}}
 	if err := p.parse(data); err != nil {
@@ -161,8 +162,8 @@ func readSnapshotRef(r *reader) (uuid string, err error) {
 	return uuid, err
 }
 
-// readGeneration reads a shard's generation. null, _new and _deleted mean that no shard index stands there
-// (Elasticsearch: ShardGenerations).
+// readGeneration reads a shard's generation. null, _new and _deleted mean that no shard index
+// stands there (Elasticsearch: ShardGenerations).
 func readGeneration(r *reader) (string, error) {
 	t, err := r.next()
 	switch {
@@ -176,7 +177,8 @@ func readGeneration(r *reader) (string, error) {
 	return t.str, checkName("shard generation", t.str)
 }
 
-// check refuses names that can't be in a key, and references to what the root doesn't have. It resolves the metadata lookups.
+// check refuses names that can't be in a key, and references to what the root doesn't have. It
+// resolves the metadata lookups.
 func (p *rootParser) check() error {
 	uuids, names := map[string]bool{}, map[string]bool{}
 	for i := range p.root.Snapshots {

@@ -41,8 +41,8 @@ func (r *reader) expect(want kind) (token, error) {
 	return t, err
 }
 
-// object calls field for each name of an object; field must read the value. It is an error if a name occurs twice: readers would
-// disagree about which value counts.
+// object calls field for each name of an object; field must read the value. It is an error if a
+// name occurs twice: readers would disagree about which value counts.
 func (r *reader) object(field func(name string) error) error {
 	if _, err := r.expect(kindBeginObject); err != nil {
 		return err
@@ -125,7 +125,8 @@ func (r *reader) string(into *string) error {
 	return err
 }
 
-// int reads a number. Elasticsearch's parsers accept numbers in strings, but its writers write none here.
+// int reads a number. Elasticsearch's parsers accept numbers in strings, but its writers write none
+// here.
 func (r *reader) int(into *int64) error {
 	t, err := r.expect(kindInt)
 	*into = t.int

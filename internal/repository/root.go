@@ -10,7 +10,8 @@ import (
 // State is the state of a snapshot as a root index gives it. Elasticsearch: SnapshotState.
 type State int
 
-// The states. StateUnknown is for a root that gives none (before 5.3, and 2.x): then ParseSnapshotInfo tells.
+// The states. StateUnknown is for a root that gives none (before 5.3, and 2.x): then
+// ParseSnapshotInfo tells.
 const (
 	StateUnknown      State = -1
 	StateInProgress   State = 0
@@ -20,8 +21,10 @@ const (
 	StateIncompatible State = 4
 )
 
-var stateNames = map[State]string{StateInProgress: "IN_PROGRESS", StateSuccess: "SUCCESS", StateFailed: "FAILED",
-	StatePartial: "PARTIAL", StateIncompatible: "INCOMPATIBLE"}
+var stateNames = map[State]string{
+	StateInProgress: "IN_PROGRESS", StateSuccess: "SUCCESS", StateFailed: "FAILED",
+	StatePartial: "PARTIAL", StateIncompatible: "INCOMPATIBLE",
+}
 
 // String is the state as GET _snapshot shows it.
 func (s State) String() string {
@@ -41,7 +44,8 @@ func ParseState(name string) (State, error) {
 	return StateUnknown, malformed("snapshot state", "Elasticsearch has no state %s", clip(name))
 }
 
-// Root is a root index-N: the state of the complete repository at one generation. Elasticsearch: RepositoryData.
+// Root is a root index-N: the state of the complete repository at one generation. Elasticsearch:
+// RepositoryData.
 type Root struct {
 	Generation int64      // N; -1 for 2.x's "index"
 	UUID       string     // 7.12 and later, else empty
@@ -64,13 +68,14 @@ type Snapshot struct {
 	indexMetadata map[string]string // index id -> blob id, from 7.9 on
 }
 
-// Index is one index of a root. Its id names a folder of the repository. The id stays the same if the index is deleted and created
-// again under its name, so the same id doesn't mean the same shards.
+// Index is one index of a root. Its id names a folder of the repository. The id stays the same if
+// the index is deleted and created again under its name, so the same id doesn't mean the same
+// shards.
 type Index struct {
 	Name, ID  string
 	Snapshots []string // uuids
-	// ShardGenerations are the current shard indices by shard, from 7.6 on; "" if a shard has none. There may be more of them
-	// than a snapshot has shards, if the index once had more shards.
+	// ShardGenerations are the current shard indices by shard, from 7.6 on; "" if a shard has none.
+	// There may be more of them than a snapshot has shards, if the index once had more shards.
 	ShardGenerations []string
 }
 
@@ -92,8 +97,8 @@ func (r *Root) IndicesOf(uuid string) []Index {
 	return indices
 }
 
-// Successful are the snapshots in state SUCCESS. They must be complete in the target before this root is published. If a state is
-// StateUnknown, the caller must find it out and decide.
+// Successful are the snapshots in state SUCCESS. They must be complete in the target before this
+// root is published. If a state is StateUnknown, the caller must find it out and decide.
 func (r *Root) Successful() []Snapshot {
 	var out []Snapshot
 	for _, s := range r.Snapshots {
@@ -104,8 +109,9 @@ func (r *Root) Successful() []Snapshot {
 	return out
 }
 
-// Complete adds the states and the indices of the snapshots to a root of 2.x, which has neither. It takes the infos of all or of some
-// snapshots (snap-<name>.dat). A snapshot without one stays in StateUnknown. Elasticsearch 2.4: BlobStoreRepository.readSnapshot.
+// Complete adds the states and the indices of the snapshots to a root of 2.x, which has neither. It
+// takes the infos of all or of some snapshots (snap-<name>.dat). A snapshot without one stays in
+// StateUnknown. Elasticsearch 2.4: BlobStoreRepository.readSnapshot.
 func (r *Root) Complete(infos []*SnapshotInfo) error {
 	if r.Generation >= 0 {
 		return errors.New("only a root of 2.x has to be completed, and this is " + RootIndexKey(r.Generation))
@@ -134,8 +140,9 @@ func (r *Root) Complete(infos []*SnapshotInfo) error {
 	return nil
 }
 
-// IndexMetadataID is the id in the key of an index's metadata for a snapshot. From 7.9 on snapshots share that object if it has not
-// changed. For snapshots of earlier versions it is the snapshot's uuid.
+// IndexMetadataID is the id in the key of an index's metadata for a snapshot. From 7.9 on snapshots
+// share that object if it has not changed. For snapshots of earlier versions it is the snapshot's
+// uuid.
 func (s Snapshot) IndexMetadataID(indexID string) string {
 	if id, ok := s.indexMetadata[indexID]; ok {
 		return id

@@ -52,7 +52,10 @@ func TestRootOf50(t *testing.T) {
 	s, ok := root.Snapshot("S1")
 	require.True(t, ok)
 	assert.Equal(t, StateUnknown, s.State)
-	assert.Equal(t, []Index{{Name: "a", ID: "IA", Snapshots: []string{"S1"}}, {Name: "b", ID: "IB", Snapshots: []string{"S1"}}}, root.IndicesOf("S1"))
+	assert.Equal(t, []Index{
+		{Name: "a", ID: "IA", Snapshots: []string{"S1"}},
+		{Name: "b", ID: "IB", Snapshots: []string{"S1"}},
+	}, root.IndicesOf("S1"))
 }
 
 func TestRootOf55(t *testing.T) {
@@ -93,7 +96,9 @@ func TestRootOf712(t *testing.T) {
 }
 
 func TestRootKeepsOneOfRepeatedReferences(t *testing.T) {
-	root, err := ParseRoot(0, []byte(`{"indices":{"a":{"id":"I","snapshots":["S","S"]}},"snapshots":[{"name":"s","uuid":"S","state":1}]}`))
+	root,
+		err := ParseRoot(0,
+		[]byte(`{"indices":{"a":{"id":"I","snapshots":["S","S"]}},"snapshots":[{"name":"s","uuid":"S","state":1}]}`))
 	require.NoError(t, err)
 	assert.Len(t, root.IndicesOf("S"), 1)
 }
@@ -101,19 +106,22 @@ func TestRootKeepsOneOfRepeatedReferences(t *testing.T) {
 func TestParseRootRefuses(t *testing.T) {
 	one := `{"name":"s","uuid":"S","state":1}`
 	for title, data := range map[string]string{
-		"nothing":                       ``,
-		"no object":                     `[]`,
-		"no snapshots":                  `{"indices":{}}`,
-		"cut short":                     `{"snapshots":[`,
-		"more after the end":            `{"snapshots":[]}{}`,
-		"not UTF-8":                     "{\"snapshots\":[\"\xff\"]}",
-		"an unknown field":              `{"snapshots":[],"deleted":[]}`,
-		"a field twice":                 `{"snapshots":[],"snapshots":[]}`,
-		"an index twice":                `{"snapshots":[` + one + `],"indices":{"a":{"id":"I","snapshots":[]},"a":{"id":"J","snapshots":[]}}}`,
-		"an unknown snapshot":           `{"snapshots":[` + one + `],"indices":{"a":{"id":"I","snapshots":["T"]}}}`,
-		"a reference without uuid":      `{"snapshots":[` + one + `],"indices":{"a":{"id":"I","snapshots":[{"name":"s"}]}}}`,
-		"an index without id":           `{"snapshots":[` + one + `],"indices":{"a":{"snapshots":["S"]}}}`,
-		"an index id twice":             `{"snapshots":[` + one + `],"indices":{"a":{"id":"I","snapshots":[]},"b":{"id":"I","snapshots":[]}}}`,
+		"nothing":            ``,
+		"no object":          `[]`,
+		"no snapshots":       `{"indices":{}}`,
+		"cut short":          `{"snapshots":[`,
+		"more after the end": `{"snapshots":[]}{}`,
+		"not UTF-8":          "{\"snapshots\":[\"\xff\"]}",
+		"an unknown field":   `{"snapshots":[],"deleted":[]}`,
+		"a field twice":      `{"snapshots":[],"snapshots":[]}`,
+		"an index twice": `{"snapshots":[` + one +
+			`],"indices":{"a":{"id":"I","snapshots":[]},"a":{"id":"J","snapshots":[]}}}`,
+		"an unknown snapshot": `{"snapshots":[` + one + `],"indices":{"a":{"id":"I","snapshots":["T"]}}}`,
+		"a reference without uuid": `{"snapshots":[` + one +
+			`],"indices":{"a":{"id":"I","snapshots":[{"name":"s"}]}}}`,
+		"an index without id": `{"snapshots":[` + one + `],"indices":{"a":{"snapshots":["S"]}}}`,
+		"an index id twice": `{"snapshots":[` + one +
+			`],"indices":{"a":{"id":"I","snapshots":[]},"b":{"id":"I","snapshots":[]}}}`,
 		"an index id with a slash":      `{"snapshots":[` + one + `],"indices":{"a":{"id":"../I","snapshots":[]}}}`,
 		"an index named ..":             `{"snapshots":[` + one + `],"indices":{"..":{"id":"I","snapshots":[]}}}`,
 		"a uuid twice":                  `{"snapshots":[` + one + `,{"name":"t","uuid":"S","state":1}]}`,
@@ -134,7 +142,8 @@ func TestParseRootRefuses(t *testing.T) {
 		"a newer repository":            `{"min_version":"8.0.0","snapshots":[]}`,
 		"a version that is none":        `{"min_version":"new","snapshots":[]}`,
 		"too many shards":               `{"snapshots":[],"indices":{"a":{"id":"I","snapshots":[],"shard_generations":[` + strings.Repeat("null,", maxShards) + `null]}}}`,
-		"nested too deep":               `{"snapshots":[{"x":` + strings.Repeat("[", 600) + strings.Repeat("]", 600) + `}]}`,
+		"nested too deep": `{"snapshots":[{"x":` + strings.Repeat("[", 600) + strings.Repeat("]", 600) +
+			`}]}`,
 	} {
 		t.Run(title, func(t *testing.T) {
 			root, err := ParseRoot(3, []byte(data))
@@ -195,7 +204,8 @@ func FuzzParseRoot(f *testing.F) {
 	})
 }
 
-// checkGroups proves that every key is what it claims, below the base path, in its stage, and that the stages are in order.
+// checkGroups proves that every key is what it claims, below the base path, in its stage, and that
+// the stages are in order.
 func checkGroups(t testing.TB, groups []Group) {
 	t.Helper()
 	last := StageData

@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// ShardSnapshot is the content of indices/<id>/<shard>/snap-<uuid>.dat: every file of one shard in one snapshot, whether
-// this snapshot uploaded it or an earlier one did. Elasticsearch: BlobStoreIndexShardSnapshot.
+// ShardSnapshot is the content of indices/<id>/<shard>/snap-<uuid>.dat: every file of one shard in
+// one snapshot, whether this snapshot uploaded it or an earlier one did. Elasticsearch:
+// BlobStoreIndexShardSnapshot.
 type ShardSnapshot struct {
 	Name         string // of the snapshot
 	IndexVersion int64  // Lucene commit generation, or -1
@@ -29,7 +30,8 @@ type File struct {
 	MetaHash     []byte // the complete content of small metadata files (.si, segments_N)
 }
 
-// Virtual reports that the file's content is its MetaHash, and that no object holds it (tiny files, from 7.7 on).
+// Virtual reports that the file's content is its MetaHash, and that no object holds it (tiny files,
+// from 7.7 on).
 func (f *File) Virtual() bool { return strings.HasPrefix(f.Name, virtualPrefix) }
 
 // FileBlob is one object of a file.
@@ -39,7 +41,8 @@ type FileBlob struct {
 	Length int64
 }
 
-// Parts is the number of objects that hold the file: 0 if it is virtual, 1 for an empty one. Elasticsearch: FileInfo.
+// Parts is the number of objects that hold the file: 0 if it is virtual, 1 for an empty one.
+// Elasticsearch: FileInfo.
 func (f *File) Parts() int64 {
 	switch {
 	case f.Virtual():
@@ -69,8 +72,9 @@ func ParseShardSnapshot(data []byte) (*ShardSnapshot, error) {
 	return Limits{}.ParseShardSnapshot(data)
 }
 
-// ParseShardSnapshot reads a shard's snap-<uuid>.dat. It checks checksum, names and numbers, and that no two files have the same
-// blob. The result refers to parts of data. The error is a *FormatError.
+// ParseShardSnapshot reads a shard's snap-<uuid>.dat. It checks checksum, names and numbers, and
+// that no two files have the same blob. The result refers to parts of data. The error is a
+// *FormatError.
 func (l Limits) ParseShardSnapshot(data []byte) (*ShardSnapshot, error) {
 	l = l.orDefault()
 	p := shardSnapshotParser{

@@ -19,8 +19,14 @@ import (
 var files = []repository.File{
 	{Name: "__0", PhysicalName: "_0.cfe", Length: 405, Checksum: "1b5m8zd", PartSize: 1 << 30, WrittenBy: "6.6.0"},
 	{Name: "__1", PhysicalName: "_0.cfs", Length: 250_000, Checksum: "x", PartSize: 100_000, WrittenBy: "6.6.0"},
-	{Name: "__2", PhysicalName: "_0.si", Length: 4, Checksum: "y", WrittenBy: "6.6.0", MetaHash: []byte{0, 1, 0xff, 0x3a}},
-	{Name: "v__" + "2hiUzvH3RPCp9iOeiTa6TQ", PhysicalName: "segments_3", Length: 3, Checksum: "z", MetaHash: []byte("abc")},
+	{
+		Name: "__2", PhysicalName: "_0.si", Length: 4, Checksum: "y", WrittenBy: "6.6.0",
+		MetaHash: []byte{0, 1, 0xff, 0x3a},
+	},
+	{
+		Name: "v__" + "2hiUzvH3RPCp9iOeiTa6TQ", PhysicalName: "segments_3", Length: 3, Checksum: "z",
+		MetaHash: []byte("abc"),
+	},
 	{Name: "__3", PhysicalName: "_0.liv", Length: 0, Checksum: "q", PartSize: 5},
 }
 
@@ -46,25 +52,31 @@ func TestParseShardSnapshotInEachForm(t *testing.T) {
 		{"name":"v__2hiUzvH3RPCp9iOeiTa6TQ","physical_name":"segments_3","length":3,"checksum":"z","meta_hash":"YWJj"},
 		{"name":"__3","physical_name":"_0.liv","length":0,"checksum":"q","part_size":5}]}`
 	for title, data := range map[string][]byte{
-		"Smile":                      rt.Frame("snapshot", smile, false),
-		"Smile, deflated":            rt.Frame("snapshot", smile, true),
-		"Smile with end marker":      rt.Frame("snapshot", append(bytes.Clone(smile), 0xff), false),
-		"Smile with shared values":   rt.Frame("snapshot", rt.SmileOptions{SharedValues: true}.Encode(document()), false),
-		"Smile with 7-bit binary":    rt.Frame("snapshot", rt.SmileOptions{SevenBit: true}.Encode(document()), false),
-		"JSON":                       rt.Frame("snapshot", []byte(json), false),
-		"JSON, deflated":             rt.Frame("snapshot", []byte(json), true),
-		"Smile, unknown field added": rt.Frame("snapshot", rt.Smile(append(document(), rt.Field{Name: "later", Value: []any{1.5, rt.Object{}}})), false),
+		"Smile":                 rt.Frame("snapshot", smile, false),
+		"Smile, deflated":       rt.Frame("snapshot", smile, true),
+		"Smile with end marker": rt.Frame("snapshot", append(bytes.Clone(smile), 0xff), false),
+		"Smile with shared values": rt.Frame("snapshot", rt.SmileOptions{SharedValues: true}.Encode(document()),
+			false),
+		"Smile with 7-bit binary": rt.Frame("snapshot", rt.SmileOptions{SevenBit: true}.Encode(document()), false),
+		"JSON":                    rt.Frame("snapshot", []byte(json), false),
+		"JSON, deflated":          rt.Frame("snapshot", []byte(json), true),
+		"Smile, unknown field added": rt.Frame("snapshot",
+			rt.Smile(append(document(), rt.Field{Name: "later", Value: []any{1.5, rt.Object{}}})), false),
 	} {
 		t.Run(title, func(t *testing.T) {
 			s, err := repository.ParseShardSnapshot(data)
 			require.NoError(t, err)
-			assert.Equal(t, &repository.ShardSnapshot{Name: "movies-r0001-a1", IndexVersion: 3, StartTime: 1_514_764_800_000, Duration: 27,
-				NewFiles: 5, NewBytes: 250_412, Files: files}, s)
+			assert.Equal(t, &repository.ShardSnapshot{
+				Name: "movies-r0001-a1", IndexVersion: 3,
+				StartTime: 1_514_764_800_000, Duration: 27,
+				NewFiles: 5, NewBytes: 250_412, Files: files,
+			}, s)
 		})
 	}
 }
 
-// Written by hand: a Lucene codec header, Smile, a footer; the CRC32 is computed apart from this package's code.
+// Written by hand: a Lucene codec header, Smile, a footer; the CRC32 is computed apart from this
+// package's code.
 func TestParseShardSnapshotGolden(t *testing.T) {
 	data := []byte("\x3f\xd7\x6c\x17\x08snapshot\x00\x00\x00\x01" +
 		":)\n\x05\xfa\x83name\x40s\x84files\xf8\xfa\x40\x42__0\x8cphysical_name\x45_0.cfe\x85length\x24\x0c\xaa\x87checksum\x42abc\xfb\xf9\xfb" +
@@ -73,7 +85,8 @@ func TestParseShardSnapshotGolden(t *testing.T) {
 	s, err := repository.ParseShardSnapshot(data)
 	require.NoError(t, err)
 	assert.Equal(t, &repository.ShardSnapshot{Name: "s", IndexVersion: -1, Files: []repository.File{
-		{Name: "__0", PhysicalName: "_0.cfe", Length: 405, Checksum: "abc"}}}, s)
+		{Name: "__0", PhysicalName: "_0.cfe", Length: 405, Checksum: "abc"},
+	}}, s)
 }
 
 func TestBlobs(t *testing.T) {
@@ -89,8 +102,14 @@ func TestBlobs(t *testing.T) {
 		{repository.File{Name: "__a", Length: 9, PartSize: 10}, whole("__a", 9)},
 		{repository.File{Name: "__a", Length: 10, PartSize: 10}, whole("__a", 10)},
 		{repository.File{Name: "__a", Length: 10, PartSize: math.MaxInt64}, whole("__a", 10)},
-		{repository.File{Name: "__a", Length: 11, PartSize: 10}, []repository.FileBlob{{"__a.part0", 0, 10}, {"__a.part1", 1, 1}}},
-		{repository.File{Name: "__a", Length: 20, PartSize: 10}, []repository.FileBlob{{"__a.part0", 0, 10}, {"__a.part1", 1, 10}}},
+		{
+			repository.File{Name: "__a", Length: 11, PartSize: 10},
+			[]repository.FileBlob{{"__a.part0", 0, 10}, {"__a.part1", 1, 1}},
+		},
+		{
+			repository.File{Name: "__a", Length: 20, PartSize: 10},
+			[]repository.FileBlob{{"__a.part0", 0, 10}, {"__a.part1", 1, 10}},
+		},
 		{repository.File{Name: "v__a", Length: 20, PartSize: 10}, []repository.FileBlob{}},
 	} {
 		assert.Equal(t, c.want, c.file.Blobs(), "%+v", c.file)
@@ -100,8 +119,13 @@ func TestBlobs(t *testing.T) {
 
 // entry is a file's fields with one changed.
 func entry(name string, value any) rt.Object {
-	o := rt.Object{{Name: "name", Value: "__0"}, {Name: "physical_name", Value: "_0.cfs"}, {Name: "length", Value: 10},
-		{Name: "checksum", Value: "abc"}, {Name: "part_size", Value: 100}}
+	o := rt.Object{
+		{Name: "name", Value: "__0"},
+		{Name: "physical_name", Value: "_0.cfs"},
+		{Name: "length", Value: 10},
+		{Name: "checksum", Value: "abc"},
+		{Name: "part_size", Value: 100},
+	}
 	return field(o, name, value)
 }
 
@@ -140,37 +164,59 @@ func TestParseShardSnapshotRefuses(t *testing.T) {
 		"no body":                     {rt.Frame("snapshot", nil, false), "Smile header"},
 		"deflate of nothing":          {rt.Frame("snapshot", []byte("DFL\x00"), false), "inflated"},
 		"deflate that is none":        {rt.Frame("snapshot", []byte("DFL\x00\xff\xff\xff"), false), "inflated"},
-		"deflate with a tail":         {rt.Frame("snapshot", append(rt.Deflate(smile), 0), false), "more bytes after its end"},
-		"two values":                  {rt.Frame("snapshot", append(bytes.Clone(smile), 0x21), false), "more bytes after its end"},
-		"a list":                      {rt.Frame("snapshot", rt.Smile([]any{}), false), "an array where an object"},
-		"no name":                     {rt.Frame("snapshot", rt.Smile(document()[1:]), false), "no snapshot name"},
-		"no files":                    {rt.Frame("snapshot", rt.Smile(document()[:6]), false), "no list of files"},
-		"files that are none":         {rt.Frame("snapshot", rt.Smile(field(document(), "files", 5)), false), "an integer where an array"},
-		"a negative count":            {rt.Frame("snapshot", rt.Smile(field(document(), "number_of_files", -5)), false), "negative"},
-		"a field twice":               {other, "occurs twice"},
-		"a file that is a string":     {with("__0"), "a string where an object"},
-		"an empty file entry":         {with(rt.Object{}), "data blob name"},
-		"a name with a slash":         {with(entry("name", "__0/../../x")), "data blob name"},
-		"a name with dots":            {with(entry("name", "../__0")), "data blob name"},
-		"a name of another class":     {with(entry("name", "snap-x.dat")), "data blob name"},
-		"a name with a part":          {with(entry("name", "__0.part1")), "data blob name"},
-		"a name with a control":       {with(entry("name", "__0\n")), "data blob name"},
-		"a bare prefix":               {with(entry("name", "__")), "data blob name"},
-		"a name too long":             {with(entry("name", "__"+strings.Repeat("a", 300))), "data blob name"},
-		"a physical name with dots":   {with(entry("physical_name", "..")), "physical name"},
-		"a physical name with slash":  {with(entry("physical_name", "a/b")), "physical name"},
-		"no physical name":            {with(entry("physical_name", "")), "physical name"},
-		"a name twice":                {with(entry("", nil), entry("physical_name", "_1.cfs")), "two files have its name"},
+		"deflate with a tail": {
+			rt.Frame("snapshot", append(rt.Deflate(smile), 0), false),
+			"more bytes after its end",
+		},
+		"two values": {
+			rt.Frame("snapshot", append(bytes.Clone(smile), 0x21), false),
+			"more bytes after its end",
+		},
+		"a list":   {rt.Frame("snapshot", rt.Smile([]any{}), false), "an array where an object"},
+		"no name":  {rt.Frame("snapshot", rt.Smile(document()[1:]), false), "no snapshot name"},
+		"no files": {rt.Frame("snapshot", rt.Smile(document()[:6]), false), "no list of files"},
+		"files that are none": {
+			rt.Frame("snapshot", rt.Smile(field(document(), "files", 5)), false),
+			"an integer where an array",
+		},
+		"a negative count": {
+			rt.Frame("snapshot", rt.Smile(field(document(), "number_of_files", -5)), false),
+			"negative",
+		},
+		"a field twice":              {other, "occurs twice"},
+		"a file that is a string":    {with("__0"), "a string where an object"},
+		"an empty file entry":        {with(rt.Object{}), "data blob name"},
+		"a name with a slash":        {with(entry("name", "__0/../../x")), "data blob name"},
+		"a name with dots":           {with(entry("name", "../__0")), "data blob name"},
+		"a name of another class":    {with(entry("name", "snap-x.dat")), "data blob name"},
+		"a name with a part":         {with(entry("name", "__0.part1")), "data blob name"},
+		"a name with a control":      {with(entry("name", "__0\n")), "data blob name"},
+		"a bare prefix":              {with(entry("name", "__")), "data blob name"},
+		"a name too long":            {with(entry("name", "__"+strings.Repeat("a", 300))), "data blob name"},
+		"a physical name with dots":  {with(entry("physical_name", "..")), "physical name"},
+		"a physical name with slash": {with(entry("physical_name", "a/b")), "physical name"},
+		"no physical name":           {with(entry("physical_name", "")), "physical name"},
+		"a name twice": {
+			with(entry("", nil), entry("physical_name", "_1.cfs")),
+			"two files have its name",
+		},
 		"a physical name twice":       {with(entry("", nil), entry("name", "__1")), "two files have the physical name"},
 		"a negative length":           {with(entry("length", -1)), "negative"},
 		"a length in words":           {with(entry("length", "ten")), "a string where an integer"},
 		"a length that is a fraction": {with(entry("length", 1.5)), "a fraction where an integer"},
 		"no length":                   {with(entry("", nil)[:2]), "no length"},
 		"a negative part size":        {with(entry("part_size", -2)), "negative"},
-		"a part explosion":            {with(field(entry("length", int64(math.MaxInt64)), "part_size", 1)), "blobs than the limit"},
-		"sums beyond int64": {with(field(entry("length", int64(math.MaxInt64)), "part_size", 0),
-			field(field(field(entry("length", 1), "part_size", 0), "name", "__1"), "physical_name", "b")), "impossible"},
-		"nested too deep": {rt.Frame("snapshot", append(append([]byte(":)\n\x00\xfa\x80a"), bytes.Repeat([]byte{0xf8}, 1<<20)...), bytes.Repeat([]byte{0xf9}, 1<<20)...), false), "nested too deep"},
+		"a part explosion": {
+			with(field(entry("length", int64(math.MaxInt64)), "part_size", 1)),
+			"blobs than the limit",
+		},
+		"sums beyond int64": {
+			with(field(entry("length", int64(math.MaxInt64)), "part_size", 0),
+				field(field(field(entry("length", 1), "part_size", 0), "name", "__1"), "physical_name", "b")),
+			"impossible",
+		},
+		"nested too deep": {rt.Frame("snapshot", append(append([]byte(":)\n\x00\xfa\x80a"),
+			bytes.Repeat([]byte{0xf8}, 1<<20)...), bytes.Repeat([]byte{0xf9}, 1<<20)...), false), "nested too deep"},
 	}
 	for title, c := range cases {
 		t.Run(title, func(t *testing.T) {
@@ -242,7 +288,8 @@ func FuzzShardSnapshotFrame(f *testing.F) {
 	})
 }
 
-// checkDelta proves that the blobs of a snapshot sum up, lie in the shard's folder and vanish against itself.
+// checkDelta proves that the blobs of a snapshot sum up, lie in the shard's folder and vanish
+// against itself.
 func checkDelta(t testing.TB, shard repository.ShardID, s *repository.ShardSnapshot) {
 	t.Helper()
 	d, err := repository.ShardDelta(shard, s, repository.ShardID{}, nil)

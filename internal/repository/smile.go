@@ -7,12 +7,12 @@ import (
 	"unicode/utf8"
 )
 
-// smileTokens reads one value in Smile, Jackson's binary JSON, which Elasticsearch uses for nearly every object of a repository. It
-// reads all of version 0 of the format.
+// smileTokens reads one value in Smile, Jackson's binary JSON, which Elasticsearch uses for nearly
+// every object of a repository. It reads all of version 0 of the format.
 //
-// Sources: github.com/FasterXML/smile-format-specification. Where that is unclear (padding of 7-bit binary, sharing of long names),
-// Jackson's SmileGenerator, which wrote the bytes. Elasticsearch writes shared names and raw binary, but no shared values and no end
-// marker (SmileXContent).
+// Sources: github.com/FasterXML/smile-format-specification. Where that is unclear (padding of 7-bit
+// binary, sharing of long names), Jackson's SmileGenerator, which wrote the bytes. Elasticsearch
+// writes shared names and raw binary, but no shared values and no end marker (SmileXContent).
 type smileTokens struct {
 	in     []byte
 	pos    int
@@ -253,7 +253,8 @@ func (s *smileTokens) untilMarker() ([]byte, error) {
 	return nil, errTruncated
 }
 
-// vint reads a number with the most significant bits first: 7 bits in each byte, 6 in the last, which has its top bit set.
+// vint reads a number with the most significant bits first: 7 bits in each byte, 6 in the last,
+// which has its top bit set.
 func (s *smileTokens) vint(most int) (uint64, error) {
 	var u uint64
 	for range most {
@@ -303,8 +304,8 @@ func (s *smileTokens) length() (int, error) {
 	return int(u), nil
 }
 
-// sevenBit reads binary in which 8 bytes hold 7. In a shorter rest the last byte has its bits on the right, as Jackson writes it, and not
-// on the left, as the specification says.
+// sevenBit reads binary in which 8 bytes hold 7. In a shorter rest the last byte has its bits on
+// the right, as Jackson writes it, and not on the left, as the specification says.
 func (s *smileTokens) sevenBit() ([]byte, error) {
 	n, err := s.length()
 	if err != nil {

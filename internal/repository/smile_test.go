@@ -53,49 +53,78 @@ func TestSmileGolden(t *testing.T) {
 		doc  string
 		want []token
 	}{
-		"null":                     {"00 21", []token{{kind: kindNull}}},
-		"false":                    {"00 22", []token{{kind: kindBool}}},
-		"true":                     {"00 23", []token{{kind: kindBool, int: 1}}},
-		"empty string":             {"00 20", []token{str("")}},
-		"small integer 0":          {"00 c0", []token{integer(0)}},
-		"small integer -1":         {"00 c1", []token{integer(-1)}},
-		"small integer 15":         {"00 de", []token{integer(15)}},
-		"small integer -16":        {"00 df", []token{integer(-16)}},
-		"32 bit: 16":               {"00 24 a0", []token{integer(16)}},       // zigzag 32 in 6 bits
-		"32 bit: 32":               {"00 24 01 80", []token{integer(32)}},    // zigzag 64
-		"32 bit: -1000":            {"00 24 1f 8f", []token{integer(-1000)}}, // zigzag 1999 = 31<<6 | 15
-		"32 bit: largest":          {"00 24 1f 7f 7f 7f be", []token{integer(math.MaxInt32)}},
-		"32 bit: smallest":         {"00 24 1f 7f 7f 7f bf", []token{integer(math.MinInt32)}},
-		"64 bit: largest":          {"00 25 03 7f 7f 7f 7f 7f 7f 7f 7f be", []token{integer(math.MaxInt64)}},
-		"64 bit: smallest":         {"00 25 03 7f 7f 7f 7f 7f 7f 7f 7f bf", []token{integer(math.MinInt64)}},
-		"float 1":                  {"00 28 03 7c 00 00 00", []token{{kind: kindFloat, float: 1}}},                 // 3f800000
-		"double 1":                 {"00 29 00 3f 78 00 00 00 00 00 00 00", []token{{kind: kindFloat, float: 1}}},  // 3ff0<<48
-		"double -2":                {"00 29 01 40 00 00 00 00 00 00 00 00", []token{{kind: kindFloat, float: -2}}}, // c000<<48
-		"big integer":              {"00 26 81 00 01", []token{{kind: kindNumber}}},
-		"big decimal":              {"00 2a 84 81 00 01", []token{{kind: kindNumber}}},
-		"tiny ASCII":               {"00 42 616263", []token{str("abc")}},
-		"short ASCII of 33":        {"00 60" + strings.Repeat("61", 33), []token{str(strings.Repeat("a", 33))}},
-		"short ASCII of 64":        {"00 7f" + strings.Repeat("61", 64), []token{str(strings.Repeat("a", 64))}},
-		"tiny Unicode":             {"00 80 c3a9", []token{str("é")}},
-		"short Unicode of 34":      {"00 a0" + strings.Repeat("c3a9", 17), []token{str(strings.Repeat("é", 17))}},
-		"long ASCII":               {"00 e0 6869 fc", []token{str("hi")}},
-		"long Unicode":             {"00 e4 e282ac fc", []token{str("€")}},
-		"raw binary":               {"04 fd 83 00ff3a", []token{{kind: kindBytes, bytes: []byte{0, 0xff, 0x3a}}}},
-		"empty raw binary":         {"04 fd 80", []token{{kind: kindBytes, bytes: []byte{}}}},
-		"7-bit binary, 1 byte":     {"00 e8 81 7f 01", []token{{kind: kindBytes, bytes: []byte{0xff}}}},
-		"7-bit binary, 7 bytes":    {"00 e8 87 7f7f7f7f7f7f7f7f", []token{{kind: kindBytes, bytes: []byte{255, 255, 255, 255, 255, 255, 255}}}},
-		"7-bit binary, 8 bytes":    {"00 e8 88 0000000000000001 40 00", []token{{kind: kindBytes, bytes: []byte{0, 0, 0, 0, 0, 0, 1, 0x80}}}},
-		"array":                    {"00 f8 c2 f8 f9 f9", []token{beginArray, integer(1), beginArray, endArray, endArray}},
-		"object":                   {"00 fa 80 61 c2 fb", []token{beginObject, name("a"), integer(1), endObject}},
-		"object, empty name":       {"00 fa 20 21 fb", []token{beginObject, name(""), {kind: kindNull}, endObject}},
-		"object, Unicode name":     {"00 fa c0 c3a9 c2 fb", []token{beginObject, name("é"), integer(1), endObject}},
-		"object, long name":        {"00 fa 34 6162 fc c2 fb", []token{beginObject, name("ab"), integer(1), endObject}},
-		"end marker":               {"00 c2 ff", []token{integer(1)}},
-		"shared name":              {"01 f8 fa 80 61 c2 fb fa 40 c4 fb f9", []token{beginArray, beginObject, name("a"), integer(1), endObject, beginObject, name("a"), integer(2), endObject, endArray}},
-		"shared value":             {"02 f8 40 61 41 6262 02 01 f9", []token{beginArray, str("a"), str("bb"), str("bb"), str("a"), endArray}},
-		"long strings don't share": {"02 f8 e0 61 fc 40 62 01 f9", []token{beginArray, str("a"), str("b"), str("b"), endArray}},
-		"files, as Elasticsearch's": {"05 fa 84 66696c6573 f8 fa 83 6e616d65 42 5f5f30 85 6c656e677468 24 01b9 fb f9 fb",
-			[]token{beginObject, name("files"), beginArray, beginObject, name("name"), str("__0"), name("length"), integer(-61), endObject, endArray, endObject}},
+		"null":              {"00 21", []token{{kind: kindNull}}},
+		"false":             {"00 22", []token{{kind: kindBool}}},
+		"true":              {"00 23", []token{{kind: kindBool, int: 1}}},
+		"empty string":      {"00 20", []token{str("")}},
+		"small integer 0":   {"00 c0", []token{integer(0)}},
+		"small integer -1":  {"00 c1", []token{integer(-1)}},
+		"small integer 15":  {"00 de", []token{integer(15)}},
+		"small integer -16": {"00 df", []token{integer(-16)}},
+		"32 bit: 16":        {"00 24 a0", []token{integer(16)}},       // zigzag 32 in 6 bits
+		"32 bit: 32":        {"00 24 01 80", []token{integer(32)}},    // zigzag 64
+		"32 bit: -1000":     {"00 24 1f 8f", []token{integer(-1000)}}, // zigzag 1999 = 31<<6 | 15
+		"32 bit: largest":   {"00 24 1f 7f 7f 7f be", []token{integer(math.MaxInt32)}},
+		"32 bit: smallest":  {"00 24 1f 7f 7f 7f bf", []token{integer(math.MinInt32)}},
+		"64 bit: largest":   {"00 25 03 7f 7f 7f 7f 7f 7f 7f 7f be", []token{integer(math.MaxInt64)}},
+		"64 bit: smallest":  {"00 25 03 7f 7f 7f 7f 7f 7f 7f 7f bf", []token{integer(math.MinInt64)}},
+		// 3f800000
+		"float 1": {"00 28 03 7c 00 00 00", []token{{kind: kindFloat, float: 1}}},
+		// 3ff0<<48
+		"double 1": {"00 29 00 3f 78 00 00 00 00 00 00 00", []token{{kind: kindFloat, float: 1}}},
+		// c000<<48
+		"double -2":            {"00 29 01 40 00 00 00 00 00 00 00 00", []token{{kind: kindFloat, float: -2}}},
+		"big integer":          {"00 26 81 00 01", []token{{kind: kindNumber}}},
+		"big decimal":          {"00 2a 84 81 00 01", []token{{kind: kindNumber}}},
+		"tiny ASCII":           {"00 42 616263", []token{str("abc")}},
+		"short ASCII of 33":    {"00 60" + strings.Repeat("61", 33), []token{str(strings.Repeat("a", 33))}},
+		"short ASCII of 64":    {"00 7f" + strings.Repeat("61", 64), []token{str(strings.Repeat("a", 64))}},
+		"tiny Unicode":         {"00 80 c3a9", []token{str("é")}},
+		"short Unicode of 34":  {"00 a0" + strings.Repeat("c3a9", 17), []token{str(strings.Repeat("é", 17))}},
+		"long ASCII":           {"00 e0 6869 fc", []token{str("hi")}},
+		"long Unicode":         {"00 e4 e282ac fc", []token{str("€")}},
+		"raw binary":           {"04 fd 83 00ff3a", []token{{kind: kindBytes, bytes: []byte{0, 0xff, 0x3a}}}},
+		"empty raw binary":     {"04 fd 80", []token{{kind: kindBytes, bytes: []byte{}}}},
+		"7-bit binary, 1 byte": {"00 e8 81 7f 01", []token{{kind: kindBytes, bytes: []byte{0xff}}}},
+		"7-bit binary, 7 bytes": {
+			"00 e8 87 7f7f7f7f7f7f7f7f",
+			[]token{{kind: kindBytes, bytes: []byte{255, 255, 255, 255, 255, 255, 255}}},
+		},
+		"7-bit binary, 8 bytes": {
+			"00 e8 88 0000000000000001 40 00",
+			[]token{{kind: kindBytes, bytes: []byte{0, 0, 0, 0, 0, 0, 1, 0x80}}},
+		},
+		"array": {
+			"00 f8 c2 f8 f9 f9",
+			[]token{beginArray, integer(1), beginArray, endArray, endArray},
+		},
+		"object":               {"00 fa 80 61 c2 fb", []token{beginObject, name("a"), integer(1), endObject}},
+		"object, empty name":   {"00 fa 20 21 fb", []token{beginObject, name(""), {kind: kindNull}, endObject}},
+		"object, Unicode name": {"00 fa c0 c3a9 c2 fb", []token{beginObject, name("é"), integer(1), endObject}},
+		"object, long name":    {"00 fa 34 6162 fc c2 fb", []token{beginObject, name("ab"), integer(1), endObject}},
+		"end marker":           {"00 c2 ff", []token{integer(1)}},
+		"shared name": {
+			"01 f8 fa 80 61 c2 fb fa 40 c4 fb f9",
+			[]token{
+				beginArray, beginObject, name("a"), integer(1), endObject, beginObject, name("a"), integer(2),
+				endObject, endArray,
+			},
+		},
+		"shared value": {
+			"02 f8 40 61 41 6262 02 01 f9",
+			[]token{beginArray, str("a"), str("bb"), str("bb"), str("a"), endArray},
+		},
+		"long strings don't share": {
+			"02 f8 e0 61 fc 40 62 01 f9",
+			[]token{beginArray, str("a"), str("b"), str("b"), endArray},
+		},
+		"files, as Elasticsearch's": {
+			"05 fa 84 66696c6573 f8 fa 83 6e616d65 42 5f5f30 85 6c656e677468 24 01b9 fb f9 fb",
+			[]token{
+				beginObject, name("files"), beginArray, beginObject, name("name"), str("__0"), name("length"),
+				integer(-61), endObject, endArray, endObject,
+			},
+		},
 	} {
 		t.Run(title, func(t *testing.T) {
 			got, err := all(unhex(t, "3a290a"+c.doc))

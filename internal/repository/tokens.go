@@ -20,8 +20,11 @@ const (
 	kindEndArray
 )
 
-var kindNames = [...]string{"the end", "null", "a boolean", "an integer", "a fraction", "a huge number", "a string", "binary",
-	"a name", "an object", "the end of an object", "an array", "the end of an array"}
+var kindNames = [...]string{
+	"the end", "null", "a boolean", "an integer", "a fraction", "a huge number", "a string",
+	"binary",
+	"a name", "an object", "the end of an object", "an array", "the end of an array",
+}
 
 func (k kind) String() string { return kindNames[k] }
 
@@ -46,7 +49,8 @@ func (f frames) expectsName() bool {
 	return len(f) > 0 && !f[len(f)-1].array && !f[len(f)-1].value
 }
 
-// track follows the nesting and refuses a token in the wrong place. done reports that the complete value was read.
+// track follows the nesting and refuses a token in the wrong place. done reports that the complete
+// value was read.
 func (f *frames) track(k kind) (done bool, err error) {
 	top := len(*f) - 1
 	switch k {

@@ -17,11 +17,12 @@ type Pair struct {
 	Source, Target *objectstore.Object
 }
 
-// Same tells by the listings that both sides have the very bytes: both ETags are the same MD5. Up to
-// 6.x, Elasticsearch gives a name again after a delete, often with the same length, so name and
+// Same tells by the listings that both sides have the very bytes: both ETags are the same MD5. Up
+// to 6.x, Elasticsearch gives a name again after a delete, often with the same length, so name and
 // length prove nothing.
 func (p Pair) Same() bool {
-	return p.Source != nil && p.Target != nil && p.Source.Size == p.Target.Size && objectstore.SameMD5(p.Source.ETag, p.Target.ETag)
+	return p.Source != nil && p.Target != nil && p.Source.Size == p.Target.Size &&
+		objectstore.SameMD5(p.Source.ETag, p.Target.ETag)
 }
 
 // BlobOf names what is to be copied of a listed object.
@@ -65,12 +66,12 @@ func Pairs(ctx context.Context, source, target Store, prefix string) iter.Seq2[P
 	}
 }
 
-// March goes through what both sides hold of an index, in the order of the keys, one shard after the
-// other. The first error of a callback ends it.
+// March goes through what both sides hold of an index, in the order of the keys, one shard after
+// the other. The first error of a callback ends it.
 type March struct {
 	Source, Target Store
-	// Enter comes before the first key of a shard, Leave after the last one: before the next shard, or
-	// at the end.
+	// Enter comes before the first key of a shard, Leave after the last one: before the next shard,
+	// or at the end.
 	Enter, Leave func(ctx context.Context, shard repository.ShardID) error
 	// See is given each pair and what its key names, which need not be a shard's.
 	See func(ctx context.Context, pair Pair, key repository.Key) error
@@ -122,7 +123,8 @@ func (m March) Index(ctx context.Context, id string, expected []repository.Shard
 }
 
 func ofShard(class repository.Class) bool {
-	return class == repository.ClassData || class == repository.ClassShardSnapshot || class == repository.ClassShardIndex
+	return class == repository.ClassData || class == repository.ClassShardSnapshot ||
+		class == repository.ClassShardIndex
 }
 
 // CompareShards orders shards by index and number.

@@ -56,11 +56,14 @@ func (s *endless) List(_ context.Context, _ string) iter.Seq2[objectstore.Object
 	}
 }
 
-// A march enters each shard once, sees all keys of it and leaves it, and comes to the expected shards that stand nowhere
-// at the end.
+// A march enters each shard once, sees all keys of it and leaves it, and comes to the expected
+// shards that stand nowhere at the end.
 func TestMarchGoesFromShardToShard(t *testing.T) {
 	source, sink := memory.NewSource(), memory.NewSink()
-	for _, key := range []string{"indices/a/0/__0", "indices/a/0/snap-s.dat", "indices/a/10/__0", "indices/a/2/__0", "indices/a/meta-s.dat", "indices/ab/0/__0"} {
+	for _, key := range []string{
+		"indices/a/0/__0", "indices/a/0/snap-s.dat", "indices/a/10/__0", "indices/a/2/__0",
+		"indices/a/meta-s.dat", "indices/ab/0/__0",
+	} {
 		source.Store(key, []byte("x"))
 	}
 	for _, key := range []string{"indices/a/0/__0", "indices/a/1/__0", "indices/a/notes"} {
@@ -107,7 +110,10 @@ func TestMarchEndsAtTheFirstError(t *testing.T) {
 	for name, march := range map[string]March{
 		"enter": {Enter: fails, Leave: shard, See: see},
 		"leave": {Enter: shard, Leave: fails, See: see},
-		"see":   {Enter: shard, Leave: shard, See: func(context.Context, Pair, repository.Key) error { return failure }},
+		"see": {
+			Enter: shard, Leave: shard,
+			See: func(context.Context, Pair, repository.Key) error { return failure },
+		},
 	} {
 		march.Source, march.Target = from, to
 		require.ErrorIs(t, march.Index(t.Context(), "a", nil), failure, name)

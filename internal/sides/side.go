@@ -37,8 +37,8 @@ type Side struct {
 	store Store
 }
 
-// ReadSide reads the root folder and the highest root in it. A root that is damaged is a Flaw, not an
-// error. The error is [ErrMoved] if the root vanished after it was listed.
+// ReadSide reads the root folder and the highest root in it. A root that is damaged is a Flaw, not
+// an error. The error is [ErrMoved] if the root vanished after it was listed.
 func (s Store) ReadSide(ctx context.Context) (Side, error) {
 	side := Side{Generation: -1, store: s}
 	objects, generation, found, err := s.Highest(ctx)
@@ -83,7 +83,8 @@ func (s Side) Object(key string) *objectstore.Object {
 
 // WithRoot is the side after another root was written there.
 func (s Side) WithRoot(root *repository.Root, data []byte) Side {
-	s.Root, s.Found, s.Generation, s.Data, s.ETag, s.Info, s.Flaw = root, true, root.Generation, data, "", objectstore.Info{}, nil
+	s.Root, s.Found, s.Generation, s.Data, s.ETag, s.Info, s.Flaw = root, true, root.Generation, data, "",
+		objectstore.Info{}, nil
 	return s
 }
 
@@ -109,8 +110,8 @@ func Gone(err error) bool {
 	return ok && lost.Kind == transfer.Vanished || objectstore.KindOf(err) == objectstore.NotFound
 }
 
-// Damaged tells whether a read failed because of the object itself: it can't be read unharmed, or is
-// larger than such an object may be.
+// Damaged tells whether a read failed because of the object itself: it can't be read unharmed, or
+// is larger than such an object may be.
 func Damaged(err error) bool {
 	broken, ok := errors.AsType[*transfer.Error](err)
 	return ok && broken.Kind == transfer.Corrupt || objectstore.KindOf(err) == objectstore.Invalid

@@ -14,7 +14,8 @@ import (
 
 const emptyRoot = `{"snapshots":[],"indices":{}}`
 
-// The highest root index-N counts; that of 2.x counts only where there is none. Damage is a flaw, no error.
+// The highest root index-N counts; that of 2.x counts only where there is none. Damage is a flaw,
+// no error.
 func TestSideIsTheHighestRoot(t *testing.T) {
 	for name, tt := range map[string]struct {
 		objects    map[string]string
@@ -24,14 +25,32 @@ func TestSideIsTheHighestRoot(t *testing.T) {
 		readable   bool
 		legacy     bool
 	}{
-		"nothing":                {generation: -1, key: "index"},
-		"other objects":          {objects: map[string]string{"index.latest": "x", "snap-a.dat": "x"}, generation: -1, key: "index"},
-		"one":                    {objects: map[string]string{"index-0": emptyRoot}, found: true, key: "index-0", readable: true},
-		"the highest":            {objects: map[string]string{"index-9": "{", "index-10": emptyRoot}, found: true, key: "index-10", generation: 10, readable: true},
-		"damaged":                {objects: map[string]string{"index-9": emptyRoot, "index-10": "{"}, found: true, key: "index-10", generation: 10},
-		"2.x":                    {objects: map[string]string{"index": `{"snapshots":["a"]}`}, found: true, key: "index", generation: -1, readable: true, legacy: true},
-		"2.x, damaged":           {objects: map[string]string{"index": "{"}, found: true, key: "index", generation: -1},
-		"2.x, taken over by 5.x": {objects: map[string]string{"index": `{"snapshots":["a"]}`, "index-0": emptyRoot}, found: true, key: "index-0", readable: true},
+		"nothing": {generation: -1, key: "index"},
+		"other objects": {
+			objects: map[string]string{"index.latest": "x", "snap-a.dat": "x"}, generation: -1,
+			key: "index",
+		},
+		"one": {
+			objects: map[string]string{"index-0": emptyRoot}, found: true, key: "index-0",
+			readable: true,
+		},
+		"the highest": {
+			objects: map[string]string{"index-9": "{", "index-10": emptyRoot}, found: true,
+			key: "index-10", generation: 10, readable: true,
+		},
+		"damaged": {
+			objects: map[string]string{"index-9": emptyRoot, "index-10": "{"}, found: true,
+			key: "index-10", generation: 10,
+		},
+		"2.x": {
+			objects: map[string]string{"index": `{"snapshots":["a"]}`}, found: true,
+			key: "index", generation: -1, readable: true, legacy: true,
+		},
+		"2.x, damaged": {objects: map[string]string{"index": "{"}, found: true, key: "index", generation: -1},
+		"2.x, taken over by 5.x": {
+			objects: map[string]string{"index": `{"snapshots":["a"]}`, "index-0": emptyRoot},
+			found:   true, key: "index-0", readable: true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			source, sink := memory.NewSource(), memory.NewSink()
@@ -111,7 +130,8 @@ func TestSideWithAnotherRoot(t *testing.T) {
 	require.Equal(t, emptyRoot, string(side.Data))
 }
 
-// The error that ended a walk and its work is the one that came first, not a cancellation that followed.
+// The error that ended a walk and its work is the one that came first, not a cancellation that
+// followed.
 func TestWalkAndWorkGivesTheFirstError(t *testing.T) {
 	failure := &objectstore.Error{Kind: objectstore.Forbidden}
 	err := WalkAndWork(t.Context(), 2, func(ctx context.Context, submit Submit) error {

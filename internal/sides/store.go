@@ -23,7 +23,9 @@ type Store struct {
 
 // Open gives the stores of both sides. What is read of an object comes through the mover, which
 // proves it.
-func Open(from objectstore.Source, to objectstore.Sink, mover *transfer.Mover, retry transfer.Retry) (source, target Store) {
+func Open(from objectstore.Source, to objectstore.Sink, mover *transfer.Mover,
+	retry transfer.Retry,
+) (source, target Store) {
 	return Store{bucket: from, read: mover.Read, retry: retry}, Store{bucket: to, read: mover.ReadBack, retry: retry}
 }
 
@@ -87,9 +89,12 @@ func (s Store) Indices(ctx context.Context) (ids []string, beside []objectstore.
 	return ids, folder.Objects, err
 }
 
-// Highest lists the root folder. It gives the objects in it by key, and the generation of the highest
-// root index-N; found is false if there is none. The root of Elasticsearch 2.x doesn't count.
-func (s Store) Highest(ctx context.Context) (objects map[string]objectstore.Object, generation int64, found bool, err error) {
+// Highest lists the root folder. It gives the objects in it by key, and the generation of the
+// highest root index-N; found is false if there is none. The root of Elasticsearch 2.x doesn't
+// count.
+func (s Store) Highest(ctx context.Context) (objects map[string]objectstore.Object, generation int64, found bool,
+	err error,
+) {
 	folder, err := s.Folder(ctx, "")
 	if err != nil {
 		return nil, 0, false, err

@@ -1,7 +1,8 @@
-// Package sigv4 checks AWS's Signature Version 4 as a service does: from the request on the wire, and on purpose without
-// the SDK's signer. Client and server agree only if both follow AWS's description ("Create a signed AWS API request").
-// The test servers use it: the front end of Amazon's domain (package lab) and the S3 face of package osstest. What a
-// service says about a request that it refuses, how far clocks may differ and which scope it wants is theirs.
+// Package sigv4 checks AWS's Signature Version 4 as a service does: from the request on the wire,
+// and on purpose without the SDK's signer. Client and server agree only if both follow AWS's
+// description ("Create a signed AWS API request"). The test servers use it: the front end of
+// Amazon's domain (package lab) and the S3 face of package osstest. What a service says about a
+// request that it refuses, how far clocks may differ and which scope it wants is theirs.
 package sigv4
 
 import (
@@ -22,7 +23,8 @@ const (
 	Algorithm = "AWS4-HMAC-SHA256"
 	// Unsigned stands for the hash of a payload that the signature doesn't cover. S3 takes it.
 	Unsigned = "UNSIGNED-PAYLOAD"
-	// TimeFormat is that of X-Amz-Date, in UTC. Its first eight characters are the date of the scope.
+	// TimeFormat is that of X-Amz-Date, in UTC. Its first eight characters are the date of the
+	// scope.
 	TimeFormat = "20060102T150405Z"
 
 	term = "aws4_request" // ends the scope
@@ -36,8 +38,9 @@ type Authorization struct {
 	Signature             string // hexadecimal
 }
 
-// Parse reads "AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, SignedHeaders=a;b, Signature=HEX".
-// The complaint is in the words of Amazon's gateway. It is empty if the header is complete.
+// Parse reads "AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/SERVICE/aws4_request, SignedHeaders=a;b,
+// Signature=HEX". The complaint is in the words of Amazon's gateway. It is empty if the header is
+// complete.
 func Parse(header string) (a Authorization, complaint string) {
 	rest, ok := strings.CutPrefix(header, Algorithm)
 	if !ok {
@@ -69,14 +72,18 @@ type Check struct {
 	Valid                          bool
 }
 
-// Check compares the signature with the one that belongs to the request. path is escaped as the service wants it in the
-// canonical request: S3 as on the wire, other services once more. payload is the hexadecimal SHA-256 of the body, or
-// Unsigned. timestamp is that of the request, in TimeFormat.
+// Check compares the signature with the one that belongs to the request. path is escaped as the
+// service wants it in the canonical request: S3 as on the wire, other services once more. payload
+// is the hexadecimal SHA-256 of the body, or Unsigned. timestamp is that of the request, in
+// TimeFormat.
 func (a Authorization) Check(keys *Keys, secret, timestamp string, r *http.Request, path, payload string) Check {
 	var c Check
 	c.CanonicalRequest = canonicalRequest(r, path, payload, a.SignedHeaders)
 	scope := []string{a.Date, a.Region, a.Service, term}
-	c.StringToSign = strings.Join([]string{Algorithm, timestamp, strings.Join(scope, "/"), Hash([]byte(c.CanonicalRequest))}, "\n")
+	c.StringToSign = strings.Join([]string{
+		Algorithm, timestamp, strings.Join(scope, "/"),
+		Hash([]byte(c.CanonicalRequest)),
+	}, "\n")
 	given, _ := hex.DecodeString(a.Signature) // what can't be read is no signature
 	c.Valid = hmac.Equal(keys.Sign("AWS4"+secret, scope, c.StringToSign), given)
 	return c
@@ -105,7 +112,8 @@ func canonicalRequest(r *http.Request, path, payload string, signedHeaders []str
 	return b.String()
 }
 
-// canonicalQuery is sorted by name, then by value, and each name has a "=". What can't be unescaped stays as it is.
+// canonicalQuery is sorted by name, then by value, and each name has a "=". What can't be unescaped
+// stays as it is.
 func canonicalQuery(raw string) string {
 	type pair struct{ name, value string }
 	var pairs []pair
@@ -162,14 +170,15 @@ func Hash(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Keys derives signing keys and keeps them, since that takes four times the work of a signature. The zero value is ready.
-// OSS's own version 4 derives its keys in the same way.
+// Keys derives signing keys and keeps them, since that takes four times the work of a signature.
+// The zero value is ready. OSS's own version 4 derives its keys in the same way.
 type Keys struct {
 	mu   sync.Mutex
 	keys map[string][]byte // by secret and scope
 }
 
-// Sign derives the day's key from the secret, step by step along the scope, and signs the text with it.
+// Sign derives the day's key from the secret, step by step along the scope, and signs the text with
+// it.
 func (k *Keys) Sign(secret string, scope []string, text string) []byte {
 	name := secret + "\n" + strings.Join(scope, "/")
 	k.mu.Lock()

@@ -10,7 +10,8 @@ import (
 	"github.com/snapferry/snapferry/internal/sigv4"
 )
 
-// The examples of AWS's own test suite for Signature Version 4 (get-vanilla and get-vanilla-query-order-key-case).
+// The examples of AWS's own test suite for Signature Version 4 (get-vanilla and
+// get-vanilla-query-order-key-case).
 func TestSigV4IsAmazonsOwn(t *testing.T) {
 	const (
 		secret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -38,18 +39,21 @@ func TestSigV4IsAmazonsOwn(t *testing.T) {
 	}
 }
 
-// A name that is the beginning of another comes first, although "-" is smaller than "=". A name without a value gets a "=".
+// A name that is the beginning of another comes first, although "-" is smaller than "=". A name
+// without a value gets a "=".
 func TestTheQueryIsSortedByName(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "/?a-b=1&a=2&a=1&c&%C3%BC=%2F+x", http.NoBody)
 	check := sigv4.Authorization{SignedHeaders: []string{"host"}}.Check(&sigv4.Keys{}, "", "", r, "/", sigv4.Unsigned)
-	require.Equal(t, "GET\n/\n%C3%BC=%2F%20x&a=1&a=2&a-b=1&c=\nhost:example.com\n\nhost\nUNSIGNED-PAYLOAD", check.CanonicalRequest)
+	require.Equal(t, "GET\n/\n%C3%BC=%2F%20x&a=1&a=2&a-b=1&c=\nhost:example.com\n\nhost\nUNSIGNED-PAYLOAD",
+		check.CanonicalRequest)
 }
 
 func TestHeadersThatAreNone(t *testing.T) {
 	for header, want := range map[string]string{
 		"Basic abc": "Authorization header requires 'AWS4-HMAC-SHA256'.",
-		"AWS4-HMAC-SHA256 Credential=a/b/c/d/aws4_request, SignedHeaders=host": "Authorization header requires 'Signature' parameter.",
-		"AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=c":     "exactly 5 slash-delimited elements",
+		"AWS4-HMAC-SHA256 Credential=a/b/c/d/aws4_request, SignedHeaders=host": "Authorization header requires " +
+			"'Signature' parameter.",
+		"AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=c": "exactly 5 slash-delimited elements",
 	} {
 		_, complaint := sigv4.Parse(header)
 		require.Contains(t, complaint, want)

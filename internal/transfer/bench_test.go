@@ -24,8 +24,9 @@ import (
 	"github.com/snapferry/snapferry/internal/transfer"
 )
 
-// The server of a benchmark runs in a process of its own, this binary with serverVariable set, so that the CPU time that is reported is the
-// copy's alone. It speaks S3 and OSS, and ends when its standard input does.
+// The server of a benchmark runs in a process of its own, this binary with serverVariable set, so
+// that the CPU time that is reported is the copy's alone. It speaks S3 and OSS, and ends when its
+// standard input does.
 const (
 	serverVariable = "SNAPFERRY_BENCHMARK_SERVER" // how many source objects there are, of which size: "2000 4096"
 	benchSource    = "bench-source"
@@ -46,7 +47,10 @@ func serveBenchmark(what string) error {
 	if _, err := fmt.Sscan(what, &count, &size); err != nil {
 		return err
 	}
-	server, err := osstest.Start(osstest.Options{Region: benchRegion, Keys: []osstest.Key{{ID: "ak", Secret: "sk"}}, S3: &osstest.S3Options{Region: benchRegion}})
+	server, err := osstest.Start(osstest.Options{
+		Region: benchRegion, Keys: []osstest.Key{{ID: "ak", Secret: "sk"}},
+		S3: &osstest.S3Options{Region: benchRegion},
+	})
 	if err != nil {
 		return err
 	}
@@ -96,22 +100,32 @@ func cpuTime(b *testing.B) time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// benchmarkCopy copies b.N blobs of a size, over HTTP and signed as in earnest, from and to a server that keeps files. It reports what the copy
-// itself used.
+// benchmarkCopy copies b.N blobs of a size, over HTTP and signed as in earnest, from and to a
+// server that keeps files. It reports what the copy itself used.
 func benchmarkCopy(b *testing.B, size, count, concurrency int) {
 	server := startServer(b, count, size)
-	source, err := s3.New(b.Context(), s3.Options{Bucket: benchSource, BasePath: "from/here", Region: benchRegion, Endpoint: server.S3,
-		PathStyle: true, Concurrency: concurrency, Credentials: credentials.NewStaticCredentialsProvider("ak", "sk", "")})
+	source, err := s3.New(b.Context(), s3.Options{
+		Bucket: benchSource, BasePath: "from/here", Region: benchRegion,
+		Endpoint:  server.S3,
+		PathStyle: true, Concurrency: concurrency, Credentials: credentials.NewStaticCredentialsProvider("ak", "sk",
+			""),
+	})
 	require.NoError(b, err)
-	sink, err := oss.New(oss.Options{Endpoint: server.OSS, Bucket: benchSink, BasePath: "to/there", Region: benchRegion, AccessKeyID: "ak",
-		AccessKeySecret: "sk", Concurrency: concurrency})
+	sink, err := oss.New(oss.Options{
+		Endpoint: server.OSS, Bucket: benchSink, BasePath: "to/there", Region: benchRegion,
+		AccessKeyID:     "ak",
+		AccessKeySecret: "sk", Concurrency: concurrency,
+	})
 	require.NoError(b, err)
 	mover := transfer.New(source, sink, transfer.Options{Concurrency: concurrency})
 	sum := md5.Sum(benchData(size))
 	blobs := func(n int) iter.Seq[transfer.Blob] {
 		return func(yield func(transfer.Blob) bool) {
 			for i := range n {
-				if !yield(transfer.Blob{Key: benchKey(i % count), Size: int64(size), ETag: hex.EncodeToString(sum[:])}) {
+				if !yield(transfer.Blob{
+					Key: benchKey(i % count), Size: int64(size),
+					ETag: hex.EncodeToString(sum[:]),
+				}) {
 					return
 				}
 			}

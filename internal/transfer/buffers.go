@@ -11,23 +11,27 @@ import (
 const (
 	// DefaultMemory is the limit in bytes of Buffers for which none is given.
 	DefaultMemory = 128 << 20
-	// LeastMemory is the smallest limit in bytes: four blocks, each as large as the smallest part that OSS accepts.
+	// LeastMemory is the smallest limit in bytes: four blocks, each as large as the smallest part
+	// that OSS accepts.
 	LeastMemory = 512 << 10
 
 	smallestSlab = 4 << 10
 	largestSlab  = 8 << 20
-	// copySlab is the memory, in bytes, through which a blob is piped. Larger slabs cost more cache than they save calls.
+	// copySlab is the memory, in bytes, through which a blob is piped. Larger slabs cost more cache
+	// than they save calls.
 	copySlab = 256 << 10
 )
 
-// Buffers is the memory for all blobs under way in a process, with a hard limit in bytes; the Movers of the process share it. It is
-// cut into blocks, and these into slabs whose sizes are powers of two, from 4 KiB up to a block (a buddy system: Knuth, The Art of
-// Computer Programming 2.5). A block is allocated when it is first needed, and kept, so that the garbage collector never has two
-// sets of blocks.
+// Buffers is the memory for all blobs under way in a process, with a hard limit in bytes; the
+// Movers of the process share it. It is cut into blocks, and these into slabs whose sizes are
+// powers of two, from 4 KiB up to a block (a buddy system: Knuth, The Art of Computer Programming
+// 2.5). A block is allocated when it is first needed, and kept, so that the garbage collector never
+// has two sets of blocks.
 //
-// A request holds one slab at most, and asks for it before it opens a connection. Slabs are granted in the order of the requests, so
-// small requests can't delay a large one for ever. Whoever holds a slab never waits for somebody who waits for one, so there is no
-// deadlock, however small the limit is. The connections' own buffers, of some KiB each, are not counted.
+// A request holds one slab at most, and asks for it before it opens a connection. Slabs are granted
+// in the order of the requests, so small requests can't delay a large one for ever. Whoever holds a
+// slab never waits for somebody who waits for one, so there is no deadlock, however small the limit
+// is. The connections' own buffers, of some KiB each, are not counted.
 type Buffers struct {
 	block int
 
@@ -50,14 +54,15 @@ type slab struct {
 	offset int
 }
 
-// NewBuffers makes Buffers that never hold more than limit bytes; 0 means DefaultMemory. It fails if the limit is below LeastMemory.
+// NewBuffers makes Buffers that never hold more than limit bytes; 0 means DefaultMemory. It fails
+// if the limit is below LeastMemory.
 func NewBuffers(limit int64) (*Buffers, error) {
 	if limit == 0 {
 		limit = DefaultMemory
 	}
 	if limit < LeastMemory {
-		return nil, fmt.Errorf("the memory limit of the copy is %d bytes: it must be at least %d (%d KiB), or 0 for the "+
-			"default of %d MiB",
+		return nil, fmt.Errorf("the memory limit of the copy is %d bytes: it must be at least %d (%d KiB), or 0 for "+
+			"the default of %d MiB",
 			limit, LeastMemory, LeastMemory>>10, DefaultMemory>>20)
 	}
 	size := min(int64(1)<<(bits.Len64(uint64(limit/4))-1), largestSlab)
@@ -137,7 +142,8 @@ func (b *Buffers) serve() {
 	}
 }
 
-// take takes a slab from the block with the smallest piece that is large enough, so that large pieces stay.
+// take takes a slab from the block with the smallest piece that is large enough, so that large
+// pieces stay.
 func (b *Buffers) take(size int) (slab, bool) {
 	var best *block
 	for _, candidate := range b.blocks {
@@ -157,8 +163,9 @@ func (b *Buffers) put(s slab) {
 	b.inUse -= int64(len(s.bytes))
 }
 
-// block is cut into halves, and these into halves. Its tree is an array: node i has the children 2i+1 and 2i+2, and holds the size of the
-// largest free piece below it, in units of the smallest slab.
+// block is cut into halves, and these into halves. Its tree is an array: node i has the children
+// 2i+1 and 2i+2, and holds the size of the largest free piece below it, in units of the smallest
+// slab.
 type block struct {
 	memory []byte
 	size   int

@@ -15,7 +15,8 @@ import (
 
 func TestNewBuffers(t *testing.T) {
 	for limit, block := range map[int64]int{
-		LeastMemory: 128 << 10, LeastMemory + 1: 128 << 10, 1 << 20: 256 << 10, 100 << 20: 8 << 20, 0: 8 << 20, 8 << 30: 8 << 20,
+		LeastMemory: 128 << 10, LeastMemory + 1: 128 << 10, 1 << 20: 256 << 10, 100 << 20: 8 << 20, 0: 8 << 20,
+		8 << 30: 8 << 20,
 	} {
 		b, err := NewBuffers(limit)
 		require.NoError(t, err)
@@ -35,7 +36,8 @@ func TestNewBuffers(t *testing.T) {
 	}
 }
 
-// Whoever asks for whatever sizes: slabs never overlap, never exceed the limit, and end up whole again.
+// Whoever asks for whatever sizes: slabs never overlap, never exceed the limit, and end up whole
+// again.
 func TestBuffersHoldTheirLimit(t *testing.T) {
 	const limit, workers, rounds = 1 << 20, 16, 400
 	b, err := NewBuffers(limit)

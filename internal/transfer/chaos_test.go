@@ -21,15 +21,16 @@ import (
 	"github.com/snapferry/snapferry/internal/transfer"
 )
 
-// chaos makes requests fail at random. A blob is corrupted once at most, and nothing else happens to it from then on until it is copied, so that
-// each corruption must be caught, and counted, exactly once: what a retry for another reason would have replaced by chance needn't be.
+// chaos makes requests fail at random. A blob is corrupted once at most, and nothing else happens
+// to it from then on until it is copied, so that each corruption must be caught, and counted,
+// exactly once: what a retry for another reason would have replaced by chance needn't be.
 type chaos struct {
 	mu        sync.Mutex
 	rng       *rand.Rand
 	corrupted map[string]bool
 	injected  map[string]int
-	// blind are the blobs of which no ETag tells anything (KMS): whether they are damaged before they arrive here, nothing can show.
-	// What they are stored as is compared with what arrived.
+	// blind are the blobs of which no ETag tells anything (KMS): whether they are damaged before
+	// they arrive here, nothing can show. What they are stored as is compared with what arrived.
 	blind map[string]bool
 }
 
@@ -79,7 +80,9 @@ type chaoticSource struct {
 	*chaos
 }
 
-func (s chaoticSource) ReadRange(ctx context.Context, key, etag string, offset, length int64) (objectstore.Body, error) {
+func (s chaoticSource) ReadRange(ctx context.Context, key, etag string, offset,
+	length int64,
+) (objectstore.Body, error) {
 	ways := []string{throttled, reset, truncated}
 	if !s.blind[key] && length > 0 {
 		ways = append(ways, flipped)
@@ -138,7 +141,9 @@ type chaoticSink struct {
 }
 
 // write draws for a request with a body, before it is sent and after it was executed.
-func (s chaoticSink) write(op, key string, body io.Reader, size int64, carryOut func(io.Reader) error) (wrong bool, err error) {
+func (s chaoticSink) write(op, key string, body io.Reader, size int64,
+	carryOut func(io.Reader) error,
+) (wrong bool, err error) {
 	switch way := s.draw(key, throttled, reset); way {
 	case throttled:
 		return false, failure(objectstore.Throttled, op, key)
@@ -165,7 +170,9 @@ func (s chaoticSink) write(op, key string, body io.Reader, size int64, carryOut 
 	return false, nil
 }
 
-func (s chaoticSink) Put(ctx context.Context, key string, body io.Reader, size int64, metadata map[string]string) (result objectstore.PutResult, err error) {
+func (s chaoticSink) Put(ctx context.Context, key string, body io.Reader, size int64,
+	metadata map[string]string,
+) (result objectstore.PutResult, err error) {
 	wrong, err := s.write("PutObject", key, body, size, func(body io.Reader) (err error) {
 		result, err = s.Store.Put(ctx, key, body, size, metadata)
 		return err
@@ -176,7 +183,9 @@ func (s chaoticSink) Put(ctx context.Context, key string, body io.Reader, size i
 	return result, err
 }
 
-func (s chaoticSink) UploadPart(ctx context.Context, u objectstore.Upload, n int, body io.Reader, size int64) (part objectstore.Part, err error) {
+func (s chaoticSink) UploadPart(ctx context.Context, u objectstore.Upload, n int, body io.Reader,
+	size int64,
+) (part objectstore.Part, err error) {
 	wrong, err := s.write("UploadPart", u.Key, body, size, func(body io.Reader) (err error) {
 		part, err = s.Store.UploadPart(ctx, u, n, body, size)
 		return err
@@ -187,7 +196,9 @@ func (s chaoticSink) UploadPart(ctx context.Context, u objectstore.Upload, n int
 	return part, err
 }
 
-func (s chaoticSink) CreateUpload(ctx context.Context, key string, metadata map[string]string) (u objectstore.Upload, err error) {
+func (s chaoticSink) CreateUpload(ctx context.Context, key string,
+	metadata map[string]string,
+) (u objectstore.Upload, err error) {
 	_, err = s.write(createUpload, key, nil, 0, func(io.Reader) (err error) {
 		u, err = s.Store.CreateUpload(ctx, key, metadata)
 		return err
@@ -195,7 +206,9 @@ func (s chaoticSink) CreateUpload(ctx context.Context, key string, metadata map[
 	return u, err
 }
 
-func (s chaoticSink) Complete(ctx context.Context, u objectstore.Upload, parts []objectstore.Part) (result objectstore.PutResult, err error) {
+func (s chaoticSink) Complete(ctx context.Context, u objectstore.Upload,
+	parts []objectstore.Part,
+) (result objectstore.PutResult, err error) {
 	wrong, err := s.write("CompleteMultipartUpload", u.Key, nil, 0, func(io.Reader) (err error) {
 		result, err = s.Store.Complete(ctx, u, parts)
 		return err
@@ -220,8 +233,9 @@ func (s chaoticSink) Head(ctx context.Context, key string) (objectstore.Info, er
 	return s.Store.Head(ctx, key)
 }
 
-// TestChaos copies thousands of blobs of every size and way of storing while one request in twenty fails. SNAPFERRY_SEED repeats a run;
-// it runs on the clock of a bubble, so that pauses cost nothing.
+// TestChaos copies thousands of blobs of every size and way of storing while one request in twenty
+// fails. SNAPFERRY_SEED repeats a run; it runs on the clock of a bubble, so that pauses cost
+// nothing.
 func TestChaos(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("SNAPFERRY_SEED"); s != "" {
@@ -234,7 +248,10 @@ func TestChaos(t *testing.T) {
 }
 
 func runChaos(t *testing.T, seed uint64) {
-	c := &chaos{rng: rand.New(rand.NewPCG(seed, 1)), corrupted: map[string]bool{}, injected: map[string]int{}, blind: map[string]bool{}}
+	c := &chaos{
+		rng: rand.New(rand.NewPCG(seed, 1)), corrupted: map[string]bool{}, injected: map[string]int{},
+		blind: map[string]bool{},
+	}
 	source, sink := memory.NewSource(), memory.NewSink()
 	for i := range 3000 {
 		size := c.rng.IntN(6000)
@@ -291,9 +308,11 @@ func runChaos(t *testing.T, seed uint64) {
 	}
 	require.Equal(t, int64(len(want)), progress)
 	require.Equal(t, total, bytesDone)
-	t.Logf("injected: %v; %d corruptions caught, %d retries, %d bytes read for %d", c.injected, stats.Corruptions.Load(), stats.Retries.Load(),
+	t.Logf("injected: %v; %d corruptions caught, %d retries, %d bytes read for %d", c.injected,
+		stats.Corruptions.Load(), stats.Retries.Load(),
 		stats.BytesRead.Load(), total)
-	require.Equal(t, int64(c.injected[flipped]+c.injected[wrongCRC]), stats.Corruptions.Load(), "each corruption is caught, and nothing else is taken for one")
+	require.Equal(t, int64(c.injected[flipped]+c.injected[wrongCRC]), stats.Corruptions.Load(),
+		"each corruption is caught, and nothing else is taken for one")
 	for _, way := range []string{throttled, reset, truncated, flipped, lost, wrongCRC} {
 		require.NotZero(t, c.injected[way], "%s never happened", way)
 	}

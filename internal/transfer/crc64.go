@@ -25,8 +25,9 @@ func (m *matrix) square() (out matrix) {
 	return out
 }
 
-// combine is the CRC64 of two byte sequences one after the other, from the CRC64 of each and the length of the second. It extends the
-// first by as many zero bytes, in steps of powers of two (zlib: crc32_combine).
+// combine is the CRC64 of two byte sequences one after the other, from the CRC64 of each and the
+// length of the second. It extends the first by as many zero bytes, in steps of powers of two
+// (zlib: crc32_combine).
 func combine(first, second uint64, length int64) uint64 {
 	zeros := matrix{crc64.ECMA} // one zero bit
 	for i := 1; i < 64; i++ {

@@ -127,8 +127,8 @@ func TestDamagedReads(t *testing.T) {
 	}})
 	var provable []transfer.Blob
 	for _, b := range w.blobs {
-		// Parts of 5,000 bytes can't be uploaded as such, nor what is smaller than OSS's parts, and no ETag tells anything of what is encrypted with
-		// KMS.
+		// Parts of 5,000 bytes can't be uploaded as such, nor what is smaller than OSS's parts, and
+		// no ETag tells anything of what is encrypted with KMS.
 		inParts := strings.HasSuffix(b.Key, "/large") || strings.HasSuffix(b.Key, "/parts")
 		if strings.HasSuffix(b.Key, "/plain") || inParts && b.Size > objectstore.MinPartSize {
 			provable = append(provable, b)
@@ -143,7 +143,10 @@ func TestDamagedReads(t *testing.T) {
 }
 
 func TestDamagedForGood(t *testing.T) {
-	for _, key := range []string{"tiny/plain", "small/encrypted", "piped/plain", "parts/plain", "large/large", "large/odd"} {
+	for _, key := range []string{
+		"tiny/plain", "small/encrypted", "piped/plain", "parts/plain", "large/large",
+		"large/odd",
+	} {
 		w := newWorld(t)
 		w.sink.SetHooks(memory.Hooks{Write: func(_ memory.Call, data []byte) []byte { return flip(data) }})
 		_, err := w.mover().CopyOne(t.Context(), w.find(key))
@@ -196,9 +199,13 @@ func TestGivesUp(t *testing.T) {
 	require.LessOrEqual(t, w.sink.Count("Put"), 6, "one that fails for good ends all")
 }
 
-// When the worker stops, an upload that the next attempt can go on with is left to it; the others are ended.
+// When the worker stops, an upload that the next attempt can go on with is left to it; the others
+// are ended.
 func TestCancel(t *testing.T) {
-	for key, left := range map[string]int{"large/large": 1, "large/parts": 1, "large/plain": 0, "large/odd": 0, "large/encrypted parts": 0} {
+	for key, left := range map[string]int{
+		"large/large": 1, "large/parts": 1, "large/plain": 0, "large/odd": 0,
+		"large/encrypted parts": 0,
+	} {
 		w := newWorld(t)
 		stopping := errors.New("the worker is stopping")
 		ctx, cancel := context.WithCancelCause(t.Context())

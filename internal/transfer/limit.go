@@ -9,14 +9,17 @@ import (
 )
 
 const (
-	// largestPortion is how many bytes one read has at most under a limit, and the burst of a limit.
+	// largestPortion is how many bytes one read has at most under a limit, and the burst of a
+	// limit.
 	largestPortion = 128 << 10
 	leastPortion   = 512
-	// portionsPerSecond keeps the pauses of a slow limit short, so that neither side closes the connection.
+	// portionsPerSecond keeps the pauses of a slow limit short, so that neither side closes the
+	// connection.
 	portionsPerSecond = 16
 )
 
-// Limit is a bandwidth in bytes per second, shared by all who read under it. Its zero value is no limit.
+// Limit is a bandwidth in bytes per second, shared by all who read under it. Its zero value is no
+// limit.
 type Limit struct {
 	mu      sync.Mutex
 	limiter *rate.Limiter // nil for none
@@ -38,7 +41,8 @@ func (l *Limit) Set(bytesPerSecond int64) {
 	l.bytes, l.limiter = max(bytesPerSecond, 0), nil
 	if l.bytes > 0 {
 		l.limiter = rate.NewLimiter(rate.Limit(l.bytes), largestPortion)
-		l.limiter.AllowN(time.Now(), largestPortion) // begin without a burst, else the bursts of many changes would add up
+		// begin without a burst, else the bursts of many changes would add up
+		l.limiter.AllowN(time.Now(), largestPortion)
 	}
 	if l.changed != nil {
 		close(l.changed)
@@ -62,7 +66,8 @@ func (l *Limit) portion() int {
 	return int(min(max(rate/portionsPerSecond, leastPortion), largestPortion))
 }
 
-// pay waits until n bytes that were read are within the limit. If the limit changes, it waits again, under the new one.
+// pay waits until n bytes that were read are within the limit. If the limit changes, it waits
+// again, under the new one.
 func (l *Limit) pay(ctx context.Context, n int) error {
 	for n > 0 {
 		l.mu.Lock()

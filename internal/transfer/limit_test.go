@@ -14,8 +14,11 @@ import (
 	"github.com/snapferry/snapferry/internal/transfer"
 )
 
-// limited is a Mover between stores in memory, with four blobs of 256 KiB and one of 1 MiB in the source: 2 MiB.
-func limited(t *testing.T, limits ...*transfer.Limit) (m *transfer.Mover, blobs []transfer.Blob, stats *transfer.Stats) {
+// limited is a Mover between stores in memory, with four blobs of 256 KiB and one of 1 MiB in the
+// source: 2 MiB.
+func limited(t *testing.T,
+	limits ...*transfer.Limit,
+) (m *transfer.Mover, blobs []transfer.Blob, stats *transfer.Stats) {
 	source, sink := memory.NewSource(), memory.NewSink()
 	for i, size := range []int{256 << 10, 256 << 10, 256 << 10, 256 << 10, 1 << 20} {
 		source.Store(string(rune('a'+i)), content(uint64(i), size))
@@ -28,9 +31,13 @@ func limited(t *testing.T, limits ...*transfer.Limit) (m *transfer.Mover, blobs 
 	return transfer.New(source, sink, transfer.Options{Concurrency: 3, Limits: limits, Stats: stats}), blobs, stats
 }
 
-// The clock of a bubble stands still unless everybody waits, so what these tests measure is what the limits make of it.
+// The clock of a bubble stands still unless everybody waits, so what these tests measure is what
+// the limits make of it.
 func TestLimit(t *testing.T) {
-	for name, limits := range map[string][]int64{"one": {512 << 10}, "both hold": {512 << 10, 1 << 20}, "the other order": {1 << 20, 512 << 10}, "none": {0}} {
+	for name, limits := range map[string][]int64{
+		"one": {512 << 10}, "both hold": {512 << 10, 1 << 20},
+		"the other order": {1 << 20, 512 << 10}, "none": {0},
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var all []*transfer.Limit

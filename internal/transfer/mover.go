@@ -1,18 +1,23 @@
 // Package transfer copies blobs from a Source to a Sink and proves each copy.
 //
-// A small blob is read into memory and put from there. A larger one is either piped, one GET into one PUT, or uploaded in several
-// parts at the same time. Every GET names the ETag under which the blob was listed, so no copy is ever made of two versions. All
-// memory for blobs comes from [Buffers], which have a hard limit; nothing else grows with the blobs.
+// A small blob is read into memory and put from there. A larger one is either piped, one GET into
+// one PUT, or uploaded in several parts at the same time. Every GET names the ETag under which the
+// blob was listed, so no copy is ever made of two versions. All memory for blobs comes from
+// [Buffers], which have a hard limit; nothing else grows with the blobs.
 //
-// A blob counts as copied only if it was proven on both legs: from S3 to here, and from here to OSS.
+// A blob counts as copied only if it was proven on both legs: from S3 to here, and from here to
+// OSS.
 //
-//   - First by ETags alone, which costs nothing here. S3's ETag is the MD5 of what it stores; for an upload in parts it is the MD5
-//     of the parts' MD5s. OSS's ETag is the MD5 of what it has received. If the two agree, nothing was damaged on the way.
-//   - If that is impossible or has failed once, both legs are hashed here: MD5 against S3's ETag if that is an MD5, CRC64 against
-//     what OSS reports. It is impossible if a side encrypts with KMS, or if the sizes of the parts are unknown.
+//   - First by ETags alone, which costs nothing here. S3's ETag is the MD5 of what it stores; for
+//     an upload in parts it is the MD5 of the parts' MD5s. OSS's ETag is the MD5 of what it has
+//     received. If the two agree, nothing was damaged on the way.
+//   - If that is impossible or has failed once, both legs are hashed here: MD5 against S3's ETag if
+//     that is an MD5, CRC64 against what OSS reports. It is impossible if a side encrypts with KMS,
+//     or if the sizes of the parts are unknown.
 //
-// An object that is stored but not proven never counts as a copy later: see [Mover.Present]. A blob that is copied in its source's
-// own parts continues where an earlier attempt was interrupted: see resume.go.
+// An object that is stored but not proven never counts as a copy later: see [Mover.Present]. A blob
+// that is copied in its source's own parts continues where an earlier attempt was interrupted: see
+// resume.go.
 package transfer
 
 import (
@@ -32,10 +37,11 @@ import (
 type Blob struct {
 	Key  string
 	Size int64
-	// ETag under which it was listed. If it is empty, the blob is whatever object of that size is under the key: reading it gives
-	// the ETag, which saves a listing.
+	// ETag under which it was listed. If it is empty, the blob is whatever object of that size is
+	// under the key: reading it gives the ETag, which saves a listing.
 	ETag string
-	// Look says that the sink already has an object of this key and size, which may be a copy: so check it first.
+	// Look says that the sink already has an object of this key and size, which may be a copy: so
+	// check it first.
 	Look bool
 }
 
@@ -43,20 +49,22 @@ type Blob struct {
 type Options struct {
 	// Concurrency is how many requests run at the same time. Default 32.
 	Concurrency int
-	// Buffers are the memory; all Movers of a process should share it. Default: buffers of its own, of DefaultMemory.
+	// Buffers are the memory; all Movers of a process should share it. Default: buffers of its own,
+	// of DefaultMemory.
 	Buffers *Buffers
-	// Limits bound what is read from the source; all of them apply. They may be changed at any time.
+	// Limits bound what is read from the source; all of them apply. They may be changed at any
+	// time.
 	Limits []*Limit
-	// PutLimit is the size in bytes up to which a blob whose ETag is its MD5 is piped, one GET into one PUT. A larger one is copied
-	// in several parts at the same time, and hashed here. Default 128 MiB: Elasticsearch puts up to 100 MB in one request
-	// (repository-s3: buffer_size).
+	// PutLimit is the size in bytes up to which a blob whose ETag is its MD5 is piped, one GET into
+	// one PUT. A larger one is copied in several parts at the same time, and hashed here. Default
+	// 128 MiB: Elasticsearch puts up to 100 MB in one request (repository-s3: buffer_size).
 	PutLimit int64
-	// Stall is how long a connection may make no progress before it is closed. Default 30 s. A service that has the complete
-	// request may take eight times as long for its answer.
+	// Stall is how long a connection may make no progress before it is closed. Default 30 s. A
+	// service that has the complete request may take eight times as long for its answer.
 	Stall time.Duration
 	Retry Retry
-	// Progress gets what was done since its last call; bytes are negative when a blob begins again. It is called from many
-	// goroutines.
+	// Progress gets what was done since its last call; bytes are negative when a blob begins again.
+	// It is called from many goroutines.
 	Progress func(blobs, bytes int64)
 	// Stats count what happens; Movers may share them. Default: stats of its own.
 	Stats *Stats
@@ -69,10 +77,11 @@ type Mover struct {
 	options  Options
 	slots    chan struct{}
 	progress func(blobs, bytes int64)
-	// sinkHidesMD5 is set once the sink has stored the right bytes under an ETag that is no MD5. From then on nothing is proven by
-	// ETags alone.
+	// sinkHidesMD5 is set once the sink has stored the right bytes under an ETag that is no MD5.
+	// From then on nothing is proven by ETags alone.
 	sinkHidesMD5 atomic.Bool
-	// sourceHidesMD5 says that the last ETag that looked like an MD5 was none. In a bucket that is encrypted with KMS all are so.
+	// sourceHidesMD5 says that the last ETag that looked like an MD5 was none. In a bucket that is
+	// encrypted with KMS all are so.
 	sourceHidesMD5 atomic.Bool
 	// mayNotList is set once the sink has refused to list uploads.
 	mayNotList atomic.Bool
@@ -82,8 +91,9 @@ const (
 	defaultConcurrency = 32
 	defaultPutLimit    = 128 << 20
 	defaultStall       = 30 * time.Second
-	// largestWhole, in bytes, is the largest blob that is always read completely before it is put. Then a failed PUT reads nothing
-	// again. For larger ones that would hold too much of the memory.
+	// largestWhole, in bytes, is the largest blob that is always read completely before it is put.
+	// Then a failed PUT reads nothing again. For larger ones that would hold too much of the
+	// memory.
 	largestWhole = 1 << 20
 	// attemptsToProve is how often a blob is copied at most because its checksums differ.
 	attemptsToProve = 4
@@ -121,11 +131,13 @@ type Stored struct {
 	Skipped bool
 }
 
-// Copy copies each blob and calls stored, from many goroutines, once the sink has the blob and it is proven. It returns when all are
-// done, or when one has failed for good; then the others are cancelled. The error is an *Error if the blob itself is the cause.
+// Copy copies each blob and calls stored, from many goroutines, once the sink has the blob and it
+// is proven. It returns when all are done, or when one has failed for good; then the others are
+// cancelled. The error is an *Error if the blob itself is the cause.
 func (m *Mover) Copy(ctx context.Context, blobs iter.Seq[Blob], stored func(Stored)) error {
 	group, working := errgroup.WithContext(ctx)
-	// The goroutines stay. A new one for each blob would have to grow its stack each time, which is expensive for small blobs.
+	// The goroutines stay. A new one for each blob would have to grow its stack each time, which is
+	// expensive for small blobs.
 	queue, workers := make(chan Blob), 0
 	for blob := range blobs {
 		select {
@@ -200,7 +212,10 @@ func (m *Mover) CopyOne(ctx context.Context, blob Blob) (Stored, error) {
 		last = err
 	}
 	if !errors.Is(last, errUnproven) {
-		return Stored{}, &objectstore.Error{Kind: objectstore.Transient, Op: "CompleteMultipartUpload", Key: blob.Key, Message: last.Error()}
+		return Stored{}, &objectstore.Error{
+			Kind: objectstore.Transient, Op: "CompleteMultipartUpload", Key: blob.Key,
+			Message: last.Error(),
+		}
 	}
 	m.options.Stats.Corruptions.Add(int64(suspicions))
 	return Stored{}, &Error{Kind: Corrupt, Key: blob.Key, Err: last}
@@ -217,7 +232,8 @@ func (m *Mover) attempt(ctx context.Context, blob Blob, hash, first bool) (strin
 			return "", err
 		}
 	}
-	// A blob that was uploaded in parts is proven by these, unless it is smaller than OSS permits for a part.
+	// A blob that was uploaded in parts is proven by these, unless it is smaller than OSS permits
+	// for a part.
 	inParts := strings.Contains(blob.ETag, "-") && blob.Size > objectstore.MinPartSize
 	switch {
 	case !inParts && blob.Size <= min(largestWhole, int64(m.options.Buffers.block)):

@@ -22,15 +22,18 @@ type upload struct {
 	*Mover
 	blob Blob
 	id   objectstore.Upload
-	// aligned says that the parts are those in which the source's object was uploaded, so that their MD5s give its ETag.
+	// aligned says that the parts are those in which the source's object was uploaded, so that
+	// their MD5s give its ETag.
 	aligned bool
 	// hash says that the parts are hashed here. If they are aligned, OSS's ETags may suffice.
 	hash bool
-	// adopted says that parts of an earlier attempt were adopted: only the proof tells of which version they are.
+	// adopted says that parts of an earlier attempt were adopted: only the proof tells of which
+	// version they are.
 	adopted bool
 	parts   []part
-	// sum is the MD5 of the complete blob, if the source's ETag may be one: the parts go into it in their order. etagIsMD5 says
-	// that the ETag really is one. The parts write both, one after the other.
+	// sum is the MD5 of the complete blob, if the source's ETag may be one: the parts go into it in
+	// their order. etagIsMD5 says that the ETag really is one. The parts write both, one after the
+	// other.
 	sum       hash.Hash
 	etagIsMD5 bool
 }
@@ -45,8 +48,9 @@ type part struct {
 // abortTimeout is for cleaning up after the activity was cancelled.
 const abortTimeout = 20 * time.Second
 
-// upload copies a blob in parts. It completes the object only after the proof, so an object that was uploaded in parts is proven by its
-// existence. first says that this is the first try: then uploads that are of no use are aborted.
+// upload copies a blob in parts. It completes the object only after the proof, so an object that
+// was uploaded in parts is proven by its existence. first says that this is the first try: then
+// uploads that are of no use are aborted.
 func (m *Mover) upload(ctx context.Context, blob Blob, hash, first bool) (etag string, err error) {
 	u := &upload{Mover: m, blob: blob, hash: hash}
 	if err := u.plan(ctx); err != nil {
@@ -75,7 +79,8 @@ func (m *Mover) upload(ctx context.Context, blob Blob, hash, first bool) (etag s
 	}
 	if crc := u.crc64(); u.hash && crc != result.CRC64 {
 		// Later nothing would show that this object is wrong.
-		return "", errors.Join(damaged("the object that OSS made of the parts has CRC64 %d instead of %d", result.CRC64, crc), u.remove(ctx))
+		return "", errors.Join(damaged("the object that OSS made of the parts has CRC64 %d instead of %d", result.CRC64,
+			crc), u.remove(ctx))
 	}
 	if u.adopted {
 		return result.ETag, u.confirm(ctx)
@@ -102,12 +107,16 @@ func (u *upload) plan(ctx context.Context) error {
 		u.sum = md5.New()
 	}
 	for offset := int64(0); offset < u.blob.Size; offset += size {
-		u.parts = append(u.parts, part{offset: offset, size: min(size, u.blob.Size-offset), hashed: make(chan struct{})})
+		u.parts = append(u.parts, part{
+			offset: offset, size: min(size, u.blob.Size-offset),
+			hashed: make(chan struct{}),
+		})
 	}
 	return nil
 }
 
-// partSize is that of a block, or more if there would be too many parts. Parts that don't fit into a block are piped.
+// partSize is that of a block, or more if there would be too many parts. Parts that don't fit into
+// a block are piped.
 func (u *upload) partSize() int64 {
 	size := max(int64(u.options.Buffers.block), objectstore.MinPartSize)
 	for (u.blob.Size+size-1)/size > objectstore.MaxParts {
@@ -122,8 +131,9 @@ func fits(p objectstore.Parts, size int64) bool {
 		(p.Count == 1 || p.PartSize >= objectstore.MinPartSize) && (size+p.PartSize-1)/p.PartSize == int64(p.Count)
 }
 
-// copyParts copies the missing parts, each as soon as there is a slot and a slab. It takes both in the order of the parts: a part may wait until
-// the part before is hashed, which therefore must have both already.
+// copyParts copies the missing parts, each as soon as there is a slot and a slab. It takes both in
+// the order of the parts: a part may wait until the part before is hashed, which therefore must
+// have both already.
 func (u *upload) copyParts(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for i := range u.parts {
@@ -241,7 +251,8 @@ func (u *upload) send(ctx context.Context, i int, body *outgoing) (objectstore.P
 func (u *upload) accept(done objectstore.Part, crc uint64, err error) (objectstore.Part, error) {
 	if err == nil && u.hash && done.CRC64 != crc {
 		u.options.Stats.Corruptions.Add(1)
-		err = damaged("part %d has CRC64 %d in OSS, but the bytes that were read have CRC64 %d", done.Number, done.CRC64, crc)
+		err = damaged("part %d has CRC64 %d in OSS, but the bytes that were read have CRC64 %d", done.Number,
+			done.CRC64, crc)
 	}
 	return done, err
 }
@@ -249,7 +260,8 @@ func (u *upload) accept(done objectstore.Part, crc uint64, err error) (objectsto
 // take records a part that the sink has.
 func (u *upload) take(p *part, done objectstore.Part, err error) error {
 	if _, blamed := errors.AsType[*Error](err); !blamed && objectstore.KindOf(err) == objectstore.NotFound {
-		// Another attempt has completed or aborted the upload, or a rule of the bucket or a person has aborted it.
+		// Another attempt has completed or aborted the upload, or a rule of the bucket or a person
+		// has aborted it.
 		return fmt.Errorf("%w: %w", errGone, err)
 	}
 	if err == nil {
@@ -297,32 +309,35 @@ func (u *upload) prove() error {
 	return unproven("the parts give the ETag %s, and S3 has %s", etag, u.blob.ETag)
 }
 
-// complete makes the object. OSS goes on if the connection breaks, so the object may exist after a failure.
+// complete makes the object. OSS goes on if the connection breaks, so the object may exist after a
+// failure.
 func (u *upload) complete(ctx context.Context) (objectstore.PutResult, error) {
 	parts := make([]objectstore.Part, len(u.parts))
 	for i, p := range u.parts {
 		parts[i] = p.done
 	}
-	return ask(ctx, u.Mover, "CompleteMultipartUpload", u.blob.Key, func(ctx context.Context) (objectstore.PutResult, error) {
-		result, err := u.sink.Complete(ctx, u.id, parts)
-		switch kind := objectstore.KindOf(err); kind {
-		case objectstore.NotFound, objectstore.Transient:
-			if result, ok := u.stands(ctx); ok {
-				return result, nil
+	return ask(ctx, u.Mover, "CompleteMultipartUpload", u.blob.Key,
+		func(ctx context.Context) (objectstore.PutResult, error) {
+			result, err := u.sink.Complete(ctx, u.id, parts)
+			switch kind := objectstore.KindOf(err); kind {
+			case objectstore.NotFound, objectstore.Transient:
+				if result, ok := u.stands(ctx); ok {
+					return result, nil
+				}
+				if kind == objectstore.NotFound {
+					return result, fmt.Errorf("%w: %w", errGone, err)
+				}
+			case objectstore.Invalid:
+				if u.adopted { // an attempt for another version has replaced a part since
+					return result, fmt.Errorf("%w: %w", errStale, err)
+				}
 			}
-			if kind == objectstore.NotFound {
-				return result, fmt.Errorf("%w: %w", errGone, err)
-			}
-		case objectstore.Invalid:
-			if u.adopted { // an attempt for another version has replaced a part since
-				return result, fmt.Errorf("%w: %w", errStale, err)
-			}
-		}
-		return result, err
-	})
+			return result, err
+		})
 }
 
-// stands reports whether the sink has the object, proven: somebody else has completed an upload of this version.
+// stands reports whether the sink has the object, proven: somebody else has completed an upload of
+// this version.
 func (u *upload) stands(ctx context.Context) (objectstore.PutResult, bool) {
 	info, err := u.sink.Head(ctx, u.blob.Key)
 	if err != nil || !u.blob.is(info) || info.Metadata[MetadataParts] == "" {
@@ -358,9 +373,10 @@ func (u *upload) moved() (bytes int64) {
 	return bytes
 }
 
-// undo takes back the progress of a failed upload. The upload stays if the next attempt can adopt it: if the worker stops, or if the network
-// failed. An upload that is of no use, because it failed its proof or its source is gone, is aborted. If that fails, too, Sweep or the
-// bucket's rule for old uploads does it.
+// undo takes back the progress of a failed upload. The upload stays if the next attempt can adopt
+// it: if the worker stops, or if the network failed. An upload that is of no use, because it failed
+// its proof or its source is gone, is aborted. If that fails, too, Sweep or the bucket's rule for
+// old uploads does it.
 func (u *upload) undo(ctx context.Context, reason error) {
 	u.progress(0, -u.moved())
 	_, blamed := errors.AsType[*Error](reason)
@@ -375,7 +391,8 @@ func (u *upload) undo(ctx context.Context, reason error) {
 
 // remove deletes an object that is wrong.
 func (u *upload) remove(ctx context.Context) error {
-	return command(ctx, u.Mover, "DeleteObject", u.blob.Key, func(ctx context.Context) error { return u.sink.Delete(ctx, u.blob.Key) })
+	return command(ctx, u.Mover, "DeleteObject", u.blob.Key,
+		func(ctx context.Context) error { return u.sink.Delete(ctx, u.blob.Key) })
 }
 
 func (u *upload) crc64() uint64 {

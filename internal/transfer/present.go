@@ -23,12 +23,14 @@ func (b Blob) metadata(p proof) map[string]string {
 	return m
 }
 
-// is reports whether an object in the sink is a proven copy of this blob. ETag and length in its metadata name the version. They were
-// written before the proof, and the process may have ended between the two. An upload in parts is completed only after its proof.
-// For an object that was put in one request, the checksums tell.
+// is reports whether an object in the sink is a proven copy of this blob. ETag and length in its
+// metadata name the version. They were written before the proof, and the process may have ended
+// between the two. An upload in parts is completed only after its proof. For an object that was put
+// in one request, the checksums tell.
 func (b Blob) is(info objectstore.Info) bool {
 	m := info.Metadata
-	if info.Size != b.Size || b.ETag == "" || m[MetadataETag] != b.ETag || m[MetadataLength] != strconv.FormatInt(b.Size, 10) {
+	if info.Size != b.Size || b.ETag == "" || m[MetadataETag] != b.ETag ||
+		m[MetadataLength] != strconv.FormatInt(b.Size, 10) {
 		return false
 	}
 	return m[MetadataParts] != "" || objectstore.SameMD5(info.ETag, b.ETag) ||
@@ -42,7 +44,8 @@ func (m *Mover) Present(ctx context.Context, blob Blob) (Stored, bool, error) {
 		return Stored{}, false, err
 	}
 	defer release()
-	info, err := ask(ctx, m, "HeadObject", blob.Key, func(ctx context.Context) (objectstore.Info, error) { return m.sink.Head(ctx, blob.Key) })
+	info, err := ask(ctx, m, "HeadObject", blob.Key,
+		func(ctx context.Context) (objectstore.Info, error) { return m.sink.Head(ctx, blob.Key) })
 	if objectstore.KindOf(err) == objectstore.NotFound {
 		return Stored{}, false, nil
 	}

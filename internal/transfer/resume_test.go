@@ -16,7 +16,8 @@ import (
 	"github.com/snapferry/snapferry/internal/transfer"
 )
 
-// kill copies a blob until some of its parts stand in the sink, as a worker does that is killed then: it ends nothing.
+// kill copies a blob until some of its parts stand in the sink, as a worker does that is killed
+// then: it ends nothing.
 func (w *world) kill(t *testing.T, key string, after int64) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -67,7 +68,8 @@ func TestResume(t *testing.T) {
 		require.Equal(t, parts-3, w.sink.Count("UploadPart"), "only what is missing is sent")
 		require.Equal(t, parts-3, w.source.Count("ReadRange"), "and read")
 		require.Zero(t, w.sink.Count("CreateUpload"))
-		require.Equal(t, map[string]int64{"large/parts": 330_000, "large/large": 600_000}[key], w.stats.BytesResumed.Load())
+		require.Equal(t, map[string]int64{"large/parts": 330_000, "large/large": 600_000}[key],
+			w.stats.BytesResumed.Load())
 		require.Zero(t, w.stats.Corruptions.Load())
 	}
 }
@@ -79,13 +81,16 @@ func TestResumeTakesNothingOfAnotherVersion(t *testing.T) {
 			w := newWorld(t)
 			if done == 0 {
 				_, err := w.sink.CreateUpload(t.Context(), key, map[string]string{
-					transfer.MetadataETag: w.find(key).ETag, transfer.MetadataLength: fmt.Sprint(w.find(key).Size), transfer.MetadataParts: "5"})
+					transfer.MetadataETag: w.find(key).ETag, transfer.MetadataLength: fmt.Sprint(w.find(key).Size),
+					transfer.MetadataParts: "5",
+				})
 				require.NoError(t, err)
 			} else {
 				w.kill(t, key, done)
 			}
 			before := w.find(key)
-			w.source.StoreParts(key, content(90, int(before.Size)), map[string]int64{"large/parts": 110_000, "large/large": 200_000}[key])
+			w.source.StoreParts(key, content(90, int(before.Size)),
+				map[string]int64{"large/parts": 110_000, "large/large": 200_000}[key])
 			w.blobs = w.list(t)
 			require.NotEqual(t, before.ETag, w.find(key).ETag)
 			w.requireCopied(t, key)
@@ -137,12 +142,16 @@ func TestResumeTakesTheBest(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.sink.CreateUpload(t.Context(), key, nil)
 	require.NoError(t, err)
-	meta := map[string]string{transfer.MetadataETag: w.find(key).ETag, transfer.MetadataLength: "1000000", transfer.MetadataParts: "5"}
+	meta := map[string]string{
+		transfer.MetadataETag: w.find(key).ETag, transfer.MetadataLength: "1000000",
+		transfer.MetadataParts: "5",
+	}
 	for _, parts := range []int{1, 3, 2} {
 		u, err := w.sink.CreateUpload(t.Context(), key, meta)
 		require.NoError(t, err)
 		for n := range parts {
-			_, err = w.sink.UploadPart(t.Context(), u, n+1, bytes.NewReader(w.source.Objects()[key][n*200_000:][:200_000]), 200_000)
+			_, err = w.sink.UploadPart(t.Context(), u, n+1,
+				bytes.NewReader(w.source.Objects()[key][n*200_000:][:200_000]), 200_000)
 			require.NoError(t, err)
 		}
 	}
@@ -164,8 +173,8 @@ func TestUnprovablePartsAreNotTakenOver(t *testing.T) {
 	}
 }
 
-// An attempt that doesn't know that it is dead works on the same upload at the same time: both end well, whoever is first, at
-// whatever call the other one does all its work.
+// An attempt that doesn't know that it is dead works on the same upload at the same time: both end
+// well, whoever is first, at whatever call the other one does all its work.
 func TestTwoAttemptsAtOnce(t *testing.T) {
 	for _, key := range inParts {
 		for call := range 40 {
@@ -193,7 +202,8 @@ func TestTwoAttemptsAtOnce(t *testing.T) {
 			require.NoError(t, err)
 			require.True(t, ok)
 			if call > 2 && call <= calls { // the upload was there before the other one began
-				require.Equal(t, 1, w.sink.Count("CreateUpload"), "call %d: what the other one has done isn't done again", call)
+				require.Equal(t, 1, w.sink.Count("CreateUpload"),
+					"call %d: what the other one has done isn't done again", call)
 			}
 			if call > calls {
 				require.Greater(t, calls, 6)
@@ -308,7 +318,8 @@ func TestSweep(t *testing.T) {
 	require.Equal(t, objectstore.Forbidden, objectstore.KindOf(err))
 }
 
-// Many movers at once, of every kind of blob, in the least memory that is legal: all end, and none ever has more than that.
+// Many movers at once, of every kind of blob, in the least memory that is legal: all end, and none
+// ever has more than that.
 func TestManyMoversInTheLeastMemory(t *testing.T) {
 	w := newWorld(t)
 	var over failures
@@ -322,9 +333,15 @@ func TestManyMoversInTheLeastMemory(t *testing.T) {
 				}
 				return nil
 			}})
-			m := transfer.New(w.source, sink, transfer.Options{Concurrency: 1 + i%4, Buffers: w.buffers, PutLimit: putLimit})
+			m := transfer.New(w.source, sink, transfer.Options{
+				Concurrency: 1 + i%4, Buffers: w.buffers,
+				PutLimit: putLimit,
+			})
 			blobs := slices.Clone(w.blobs)
-			slices.SortFunc(blobs, func(a, b transfer.Blob) int { return bytes.Compare([]byte(a.ETag)[i:], []byte(b.ETag)[i:]) })
+			slices.SortFunc(blobs, func(a, b transfer.Blob) int {
+				return bytes.Compare([]byte(a.ETag)[i:],
+					[]byte(b.ETag)[i:])
+			})
 			blobs = blobs[:len(blobs)/3]
 			over.add(m.Copy(t.Context(), slices.Values(blobs), func(transfer.Stored) {}))
 			for _, blob := range blobs {

@@ -12,16 +12,16 @@ import (
 	"github.com/snapferry/snapferry/internal/pause"
 )
 
-// Retry says how often and how fast a request is tried again. The OSS SDK retries nothing, and the AWS SDK only up to the head of an
-// answer. The zero value of a field means its default.
+// Retry says how often and how fast a request is tried again. The OSS SDK retries nothing, and the
+// AWS SDK only up to the head of an answer. The zero value of a field means its default.
 type Retry struct {
-	// Attempts in all, default 8: with the pauses about half a minute. After that the caller decides; a Temporal activity is
-	// retried then, which its UI shows.
+	// Attempts in all, default 8: with the pauses about half a minute. After that the caller
+	// decides; a Temporal activity is retried then, which its UI shows.
 	Attempts int
 	First    time.Duration // longest pause after the first failure, twice that after each further one; default 400ms
 	Most     time.Duration // longest pause of all; default 20s
-	// Within is how long after its first failure a request may begin again. Default 10 minutes, which matters only if each
-	// attempt takes long.
+	// Within is how long after its first failure a request may begin again. Default 10 minutes,
+	// which matters only if each attempt takes long.
 	Within time.Duration
 }
 
@@ -43,8 +43,8 @@ type tries struct {
 	stats    *Stats
 }
 
-// fullJitter draws each pause between 0 and its longest, so that requests that failed at the same time don't come back at the same time
-// (AWS: Exponential Backoff And Jitter).
+// fullJitter draws each pause between 0 and its longest, so that requests that failed at the same
+// time don't come back at the same time (AWS: Exponential Backoff And Jitter).
 func (r Retry) fullJitter() *backoff.ExponentialBackOff {
 	first, most := r.First, r.Most
 	if first <= 0 {
@@ -54,10 +54,14 @@ func (r Retry) fullJitter() *backoff.ExponentialBackOff {
 		most = defaultMost
 	}
 	// The library draws between 0 and twice its interval.
-	return &backoff.ExponentialBackOff{InitialInterval: min(first, most) / 2, RandomizationFactor: 1, Multiplier: 2, MaxInterval: most / 2}
+	return &backoff.ExponentialBackOff{
+		InitialInterval: min(first, most) / 2, RandomizationFactor: 1, Multiplier: 2,
+		MaxInterval: most / 2,
+	}
 }
 
-// again waits before the next try. If there is no next try, it gives the error that ends the request: the context's cause, or err.
+// again waits before the next try. If there is no next try, it gives the error that ends the
+// request: the context's cause, or err.
 func (t *tries) again(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
@@ -97,8 +101,9 @@ func (t *tries) again(ctx context.Context, err error) error {
 // forget sets the count of failures to 0 after progress.
 func (t *tries) forget() { t.failures = 0 }
 
-// Do runs a request until it succeeds, fails for good or has failed too often. It retries damage on the way, and errors of kind Throttled and
-// Transient; Throttled ones after the time that the service asks for.
+// Do runs a request until it succeeds, fails for good or has failed too often. It retries damage on
+// the way, and errors of kind Throttled and Transient; Throttled ones after the time that the
+// service asks for.
 func Do[T any](ctx context.Context, r Retry, request func() (T, error)) (T, error) {
 	return try(ctx, tries{retry: r}, request)
 }

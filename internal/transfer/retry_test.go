@@ -42,15 +42,16 @@ func TestBackOff(t *testing.T) {
 			shortest, sum = min(shortest, between[i]), sum+between[i]
 		}
 	}
-	// Full jitter draws from all of it: 250 draws of a mean of half the longest pauses, which are 15 s a run. That they miss these bounds
-	// by chance is less likely than 1 in 10^9.
+	// Full jitter draws from all of it: 250 draws of a mean of half the longest pauses, which are
+	// 15 s a run. That they miss these bounds by chance is less likely than 1 in 10^9.
 	require.Less(t, shortest, 500*time.Millisecond)
 	require.InDelta(t, 50*7.5, sum.Seconds(), 100)
 }
 
 func TestRetryAfter(t *testing.T) {
 	throttled := &objectstore.Error{Kind: objectstore.Throttled, RetryAfter: 8 * time.Second}
-	between, err := pauses(t, transfer.Retry{Attempts: 20, First: time.Millisecond, Most: time.Millisecond}, throttled, 0)
+	between, err := pauses(t, transfer.Retry{Attempts: 20, First: time.Millisecond, Most: time.Millisecond}, throttled,
+		0)
 	require.Equal(t, objectstore.Throttled, objectstore.KindOf(err))
 	require.Len(t, between, 19)
 	for _, pause := range between {
@@ -72,8 +73,10 @@ func TestRetriesAreBounded(t *testing.T) {
 		tries int
 	}{
 		{transfer.Retry{}, transient, 0, 8},
-		{transfer.Retry{Attempts: 3}, transient, time.Hour, 2},                                                       // the second begins after the first's end, the third would begin an hour later
-		{transfer.Retry{Attempts: 100, Within: time.Minute, Most: time.Millisecond}, transient, 25 * time.Second, 4}, // failures after 0, 25, 50 and 75 s
+		// the second begins after the first's end, the third would begin an hour later
+		{transfer.Retry{Attempts: 3}, transient, time.Hour, 2},
+		// failures after 0, 25, 50 and 75 s
+		{transfer.Retry{Attempts: 100, Within: time.Minute, Most: time.Millisecond}, transient, 25 * time.Second, 4},
 		{transfer.Retry{}, fmt.Errorf("while it was read: %w", transient), 0, 8},
 		{transfer.Retry{}, &objectstore.Error{Kind: objectstore.NotFound}, 0, 1},
 		{transfer.Retry{}, &objectstore.Error{Kind: objectstore.Changed}, 0, 1},

@@ -7,7 +7,8 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore"
 )
 
-// Read reads a small object of the source, of limit bytes at most, and proves it if its ETag is an MD5.
+// Read reads a small object of the source, of limit bytes at most, and proves it if its ETag is an
+// MD5.
 func (m *Mover) Read(ctx context.Context, key string, limit int64) ([]byte, objectstore.Info, error) {
 	var last error
 	for range attemptsToProve {
@@ -43,7 +44,9 @@ func (m *Mover) ReadBack(ctx context.Context, key string, limit int64) ([]byte, 
 	return nil, objectstore.Info{}, &Error{Kind: Corrupt, Key: key, Err: last}
 }
 
-func get(ctx context.Context, m *Mover, from objectstore.Reader, key string, limit int64) ([]byte, objectstore.Info, error) {
+func get(ctx context.Context, m *Mover, from objectstore.Reader, key string,
+	limit int64,
+) ([]byte, objectstore.Info, error) {
 	release, err := m.slot(ctx)
 	if err != nil {
 		return nil, objectstore.Info{}, err
@@ -60,7 +63,8 @@ func get(ctx context.Context, m *Mover, from objectstore.Reader, key string, lim
 	return a.data, a.info, err
 }
 
-// Write puts a small object into the sink and proves it. etag is the source's; it is empty for an object that was made here.
+// Write puts a small object into the sink and proves it. etag is the source's; it is empty for an
+// object that was made here.
 func (m *Mover) Write(ctx context.Context, key string, data []byte, etag string) error {
 	release, err := m.slot(ctx)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 // progressWorth is how many bytes must arrive before failed tries are forgotten.
 const progressWorth = 1 << 20
 
-// reader reads a range of a blob of the source, within the bandwidth limits. If a body breaks off or stalls, it continues from there, so its
-// errors are final.
+// reader reads a range of a blob of the source, within the bandwidth limits. If a body breaks off
+// or stalls, it continues from there, so its errors are final.
 type reader struct {
 	*Mover
 	ctx     context.Context // also ends with the reader
@@ -126,12 +126,16 @@ func (r *reader) close() {
 // short makes a Transient error of an early end.
 func short(key string, err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return &objectstore.Error{Kind: objectstore.Transient, Op: "GetObject", Key: key, Message: "the body ended early"}
+		return &objectstore.Error{
+			Kind: objectstore.Transient, Op: "GetObject", Key: key,
+			Message: "the body ended early",
+		}
 	}
 	return err
 }
 
-// fill reads a range of a blob into a buffer of its length. isMD5 says whether the blob's ETag is the MD5 of all of it.
+// fill reads a range of a blob into a buffer of its length. isMD5 says whether the blob's ETag is
+// the MD5 of all of it.
 func (m *Mover) fill(ctx context.Context, blob Blob, offset int64, buffer []byte) (isMD5 bool, err error) {
 	_, isMD5, err = m.read(ctx, blob, offset, buffer)
 	return isMD5, err
@@ -150,25 +154,33 @@ func (m *Mover) read(ctx context.Context, blob Blob, offset int64, buffer []byte
 	return r.blob, r.isMD5, nil
 }
 
-// identify asks for the ETag of a blob of which only key and size are known. An object of another size is Vanished: the wanted blob is not
-// there.
+// identify asks for the ETag of a blob of which only key and size are known. An object of another
+// size is Vanished: the wanted blob is not there.
 func (m *Mover) identify(ctx context.Context, blob Blob) (Blob, error) {
-	info, err := ask(ctx, m, "HeadObject", blob.Key, func(ctx context.Context) (objectstore.Info, error) { return m.source.Head(ctx, blob.Key) })
+	info,
+		err := ask(ctx, m, "HeadObject", blob.Key,
+		func(ctx context.Context) (objectstore.Info, error) { return m.source.Head(ctx, blob.Key) })
 	if err != nil {
 		return blob, reading(blob.Key, err)
 	}
 	if info.Size != blob.Size {
-		return blob, &Error{Kind: Vanished, Key: blob.Key, Err: fmt.Errorf("it has %d bytes in S3 instead of %d", info.Size, blob.Size)}
+		return blob, &Error{
+			Kind: Vanished, Key: blob.Key,
+			Err: fmt.Errorf("it has %d bytes in S3 instead of %d", info.Size, blob.Size),
+		}
 	}
 	if blob.ETag != "" && blob.ETag != info.ETag {
-		return blob, &Error{Kind: Changed, Key: blob.Key, Err: fmt.Errorf("its ETag is %s, and was %s", info.ETag, blob.ETag)}
+		return blob, &Error{
+			Kind: Changed, Key: blob.Key,
+			Err: fmt.Errorf("its ETag is %s, and was %s", info.ETag, blob.ETag),
+		}
 	}
 	blob.ETag = info.ETag
 	return blob, nil
 }
 
-// outgoing is the body of a request to the sink: the bytes in a slab, or those of a reader that pass through a slab. It reports progress to
-// the watch.
+// outgoing is the body of a request to the sink: the bytes in a slab, or those of a reader that
+// pass through a slab. It reports progress to the watch.
 type outgoing struct {
 	watch         *watch
 	stall, answer time.Duration
@@ -221,7 +233,8 @@ func (o *outgoing) blame(err error) error {
 	return err
 }
 
-// final is an error after which a request isn't sent again, whatever its kind is: that has been tried.
+// final is an error after which a request isn't sent again, whatever its kind is: that has been
+// tried.
 type final struct{ error }
 
 func (f *final) Unwrap() error { return f.error }

@@ -36,7 +36,8 @@ const (
 )
 
 var sizes = map[string]int{
-	"empty": 0, "tiny": 3, "small": 100_000, "buffer": bufferSize, "piped": bufferSize + 1, "limit": putLimit, "parts": putLimit + 1,
+	"empty": 0, "tiny": 3, "small": 100_000, "buffer": bufferSize, "piped": bufferSize + 1, "limit": putLimit,
+	"parts": putLimit + 1,
 	"large": 1_000_000,
 }
 
@@ -64,10 +65,12 @@ var template = sync.OnceValue(func() *memory.Store {
 			"plain":     source.Store,
 			"encrypted": source.StoreEncrypted,
 			"parts":     func(key string, data []byte) { source.StoreParts(key, data, 110_000) },
-			"large":     func(key string, data []byte) { source.StoreParts(key, data, 200_000) }, // parts beyond a buffer
+			// parts beyond a buffer
+			"large": func(key string, data []byte) { source.StoreParts(key, data, 200_000) },
 			// S3 with KMS: nothing shows its MD5s.
 			"encrypted parts": func(key string, data []byte) { source.StoreEncryptedParts(key, data, 110_000) },
-			"odd":             func(key string, data []byte) { source.StoreParts(key, data, 5000) }, // too small for OSS
+			// too small for OSS
+			"odd": func(key string, data []byte) { source.StoreParts(key, data, 5000) },
 		} {
 			if size == 0 && way != "plain" && way != "encrypted" {
 				continue
@@ -168,12 +171,13 @@ func TestCopyEverySizeAndKind(t *testing.T) {
 // The way of a blob is chosen by what it costs: see the package comment.
 func TestWays(t *testing.T) {
 	for name, want := range map[string]map[string]int{
-		"small/plain":     {"Put": 1},
-		"piped/plain":     {"Put": 1},
-		"parts/plain":     {"ListUploads": 1, "CreateUpload": 1, "UploadPart": 3, "Complete": 1}, // parts of a buffer
-		"large/parts":     {"ListUploads": 1, "CreateUpload": 1, "UploadPart": 10, "Complete": 1},
-		"large/large":     {"ListUploads": 1, "CreateUpload": 1, "UploadPart": 5, "Complete": 1},
-		"piped/encrypted": {"ListUploads": 1, "CreateUpload": 1, "UploadPart": 2, "Complete": 1}, // the pipe finds out and gives up
+		"small/plain": {"Put": 1},
+		"piped/plain": {"Put": 1},
+		"parts/plain": {"ListUploads": 1, "CreateUpload": 1, "UploadPart": 3, "Complete": 1}, // parts of a buffer
+		"large/parts": {"ListUploads": 1, "CreateUpload": 1, "UploadPart": 10, "Complete": 1},
+		"large/large": {"ListUploads": 1, "CreateUpload": 1, "UploadPart": 5, "Complete": 1},
+		// the pipe finds out and gives up
+		"piped/encrypted": {"ListUploads": 1, "CreateUpload": 1, "UploadPart": 2, "Complete": 1},
 	} {
 		w := newWorld(t)
 		_, err := w.mover().CopyOne(t.Context(), w.find(name))
@@ -198,9 +202,12 @@ func TestPresent(t *testing.T) {
 		meta map[string]string
 		want bool
 	}{
-		"a copy":                              {data, meta, true},
-		"no metadata":                         {data, nil, false},
-		"the metadata of another":             {other, map[string]string{transfer.MetadataETag: "abc", transfer.MetadataLength: fmt.Sprint(blob.Size)}, false},
+		"a copy":      {data, meta, true},
+		"no metadata": {data, nil, false},
+		"the metadata of another": {other, map[string]string{
+			transfer.MetadataETag:   "abc",
+			transfer.MetadataLength: fmt.Sprint(blob.Size),
+		}, false},
 		"the right metadata over other bytes": {other, meta, false},
 		"another length":                      {data[1:], meta, false},
 	} {
@@ -216,7 +223,8 @@ func TestPresent(t *testing.T) {
 	}
 }
 
-// Blobs of which only key and size are known become the same copies as listed ones, under the ETag that they turn out to have.
+// Blobs of which only key and size are known become the same copies as listed ones, under the ETag
+// that they turn out to have.
 func TestCopyUnlisted(t *testing.T) {
 	w := newWorld(t)
 	unlisted := slices.Clone(w.blobs)

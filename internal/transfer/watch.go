@@ -8,8 +8,8 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore"
 )
 
-// watch ends a request that makes no progress. It is paused while the request waits for something other than its connection: our own bandwidth
-// limit, or the other side of a pipe.
+// watch ends a request that makes no progress. It is paused while the request waits for something
+// other than its connection: our own bandwidth limit, or the other side of a pipe.
 type watch struct {
 	stats *Stats
 	op    string
@@ -45,10 +45,14 @@ func (w *watch) explain(err error) error {
 		return err
 	}
 	w.stats.Stalls.Add(1)
-	return &objectstore.Error{Kind: objectstore.Transient, Op: w.op, Key: w.key, Message: "stalled: the connection made no progress for too long"}
+	return &objectstore.Error{
+		Kind: objectstore.Transient, Op: w.op, Key: w.key,
+		Message: "stalled: the connection made no progress for too long",
+	}
 }
 
-// answerTime is how long a service may take to answer a complete request. To complete an upload of many parts is slow.
+// answerTime is how long a service may take to answer a complete request. To complete an upload of
+// many parts is slow.
 func (m *Mover) answerTime() time.Duration { return 8 * m.options.Stall }
 
 func (m *Mover) tries() tries { return tries{retry: m.options.Retry, stats: m.options.Stats} }

@@ -22,7 +22,9 @@ type stallingSource struct {
 	opening bool
 }
 
-func (s *stallingSource) ReadRange(ctx context.Context, key, etag string, offset, length int64) (objectstore.Body, error) {
+func (s *stallingSource) ReadRange(ctx context.Context, key, etag string, offset,
+	length int64,
+) (objectstore.Body, error) {
 	body, err := s.Store.ReadRange(ctx, key, etag, offset, length)
 	if err != nil || s.stalls.Add(-1) < 0 {
 		return body, err
@@ -55,7 +57,8 @@ func (b *stallingBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// stallingSink takes a part of a body, or all of it, and then does nothing, until stalls are used up.
+// stallingSink takes a part of a body, or all of it, and then does nothing, until stalls are used
+// up.
 type stallingSink struct {
 	*memory.Store
 	stalls atomic.Int64
@@ -76,14 +79,18 @@ func (s *stallingSink) swallow(ctx context.Context, body io.Reader, size int64) 
 	return true, failed(ctx)
 }
 
-func (s *stallingSink) Put(ctx context.Context, key string, body io.Reader, size int64, metadata map[string]string) (objectstore.PutResult, error) {
+func (s *stallingSink) Put(ctx context.Context, key string, body io.Reader, size int64,
+	metadata map[string]string,
+) (objectstore.PutResult, error) {
 	if stalled, err := s.swallow(ctx, body, size); stalled {
 		return objectstore.PutResult{}, err
 	}
 	return s.Store.Put(ctx, key, body, size, metadata)
 }
 
-func (s *stallingSink) UploadPart(ctx context.Context, u objectstore.Upload, n int, body io.Reader, size int64) (objectstore.Part, error) {
+func (s *stallingSink) UploadPart(ctx context.Context, u objectstore.Upload, n int, body io.Reader,
+	size int64,
+) (objectstore.Part, error) {
 	if stalled, err := s.swallow(ctx, body, size); stalled {
 		return objectstore.Part{}, err
 	}
@@ -106,14 +113,20 @@ func TestStalls(t *testing.T) {
 			t.Run(name+", "+key, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := newWorld(t)
-					source, sink := &stallingSource{Store: w.source, opening: tt.opening}, &stallingSink{Store: w.sink, all: tt.all}
+					source, sink := &stallingSource{Store: w.source, opening: tt.opening}, &stallingSink{
+						Store: w.sink,
+						all:   tt.all,
+					}
 					if tt.source {
 						source.stalls.Store(2)
 					} else {
 						sink.stalls.Store(2)
 					}
-					m := transfer.New(source, sink, transfer.Options{Concurrency: 1, Buffers: w.buffers, PutLimit: putLimit, Stall: stall, Stats: &w.stats,
-						Retry: transfer.Retry{First: time.Millisecond, Most: time.Millisecond}})
+					m := transfer.New(source, sink, transfer.Options{
+						Concurrency: 1, Buffers: w.buffers,
+						PutLimit: putLimit, Stall: stall, Stats: &w.stats,
+						Retry: transfer.Retry{First: time.Millisecond, Most: time.Millisecond},
+					})
 					began := time.Now()
 					_, err := m.CopyOne(t.Context(), w.find(key))
 					require.NoError(t, err)
@@ -133,7 +146,10 @@ func TestStallsForGood(t *testing.T) {
 		w := newWorld(t)
 		source := &stallingSource{Store: w.source, opening: true}
 		source.stalls.Store(1000)
-		m := transfer.New(source, w.sink, transfer.Options{Buffers: w.buffers, Stats: &w.stats, Retry: transfer.Retry{Attempts: 3}})
+		m := transfer.New(source, w.sink, transfer.Options{
+			Buffers: w.buffers, Stats: &w.stats,
+			Retry: transfer.Retry{Attempts: 3},
+		})
 		_, err := m.CopyOne(t.Context(), w.find("piped/plain"))
 		require.Equal(t, objectstore.Transient, objectstore.KindOf(err), "%v", err)
 		require.NotErrorIs(t, err, context.Canceled)
@@ -145,7 +161,9 @@ func TestStallsForGood(t *testing.T) {
 // obedientSource ends a body as soon as its request is given up, as a connection does.
 type obedientSource struct{ *memory.Store }
 
-func (s obedientSource) ReadRange(ctx context.Context, key, etag string, offset, length int64) (objectstore.Body, error) {
+func (s obedientSource) ReadRange(ctx context.Context, key, etag string, offset,
+	length int64,
+) (objectstore.Body, error) {
 	body, err := s.Store.ReadRange(ctx, key, etag, offset, length)
 	body.ReadCloser = obedientBody{body.ReadCloser, ctx}
 	return body, err
@@ -166,7 +184,9 @@ func (b obedientBody) Read(p []byte) (int, error) {
 // obedientSink fails a request that was given up.
 type obedientSink struct{ *memory.Store }
 
-func (s obedientSink) Put(ctx context.Context, key string, body io.Reader, size int64, metadata map[string]string) (objectstore.PutResult, error) {
+func (s obedientSink) Put(ctx context.Context, key string, body io.Reader, size int64,
+	metadata map[string]string,
+) (objectstore.PutResult, error) {
 	result, err := s.Store.Put(ctx, key, body, size, metadata)
 	if ctx.Err() != nil {
 		err = failed(ctx)
@@ -174,7 +194,9 @@ func (s obedientSink) Put(ctx context.Context, key string, body io.Reader, size 
 	return result, err
 }
 
-func (s obedientSink) UploadPart(ctx context.Context, u objectstore.Upload, n int, body io.Reader, size int64) (objectstore.Part, error) {
+func (s obedientSink) UploadPart(ctx context.Context, u objectstore.Upload, n int, body io.Reader,
+	size int64,
+) (objectstore.Part, error) {
 	part, err := s.Store.UploadPart(ctx, u, n, body, size)
 	if ctx.Err() != nil {
 		err = failed(ctx)
@@ -186,9 +208,12 @@ func (s obedientSink) UploadPart(ctx context.Context, u objectstore.Upload, n in
 func TestWaitingIsNoStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		m := transfer.New(obedientSource{w.source}, obedientSink{w.sink}, transfer.Options{Concurrency: 6, Buffers: w.buffers, PutLimit: putLimit,
-			Stats: &w.stats, Stall: time.Millisecond,
-			Limits: []*transfer.Limit{transfer.NewLimit(64 << 10)}})
+		m := transfer.New(obedientSource{w.source}, obedientSink{w.sink},
+			transfer.Options{
+				Concurrency: 6, Buffers: w.buffers, PutLimit: putLimit,
+				Stats: &w.stats, Stall: time.Millisecond,
+				Limits: []*transfer.Limit{transfer.NewLimit(64 << 10)},
+			})
 		for _, key := range []string{"small/plain", "piped/plain", "large/large", "large/parts", "parts/plain"} {
 			_, err := m.CopyOne(t.Context(), w.find(key))
 			require.NoError(t, err)

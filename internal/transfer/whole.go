@@ -24,7 +24,8 @@ func (m *Mover) put(ctx context.Context, blob Blob, hash bool) (string, error) {
 	known := blob.ETag != ""
 	blob, isMD5, err := m.read(ctx, blob, 0, buffer)
 	if !known && (err != nil || !isMD5) {
-		// A body that ends early may be the complete object. And without an MD5, nothing shows that the complete object was read.
+		// A body that ends early may be the complete object. And without an MD5, nothing shows that
+		// the complete object was read.
 		var unlike error
 		if blob, unlike = m.identify(ctx, blob); err == nil {
 			err = unlike
@@ -98,7 +99,9 @@ func (m *Mover) copySlab(ctx context.Context) ([]byte, func(), error) {
 }
 
 // send puts an object, once.
-func (m *Mover) send(ctx context.Context, blob Blob, body *outgoing, metadata map[string]string) (objectstore.PutResult, error) {
+func (m *Mover) send(ctx context.Context, blob Blob, body *outgoing,
+	metadata map[string]string,
+) (objectstore.PutResult, error) {
 	ctx, w := m.watched(ctx, "PutObject", blob.Key, m.options.Stall)
 	defer w.close()
 	body.watch, body.stall, body.answer = w, m.options.Stall, m.answerTime()
@@ -106,7 +109,8 @@ func (m *Mover) send(ctx context.Context, blob Blob, body *outgoing, metadata ma
 	return result, body.blame(w.explain(err))
 }
 
-// proof is what an object that was put in one request is compared with: the source's ETag, or the CRC64 of the bytes that were read.
+// proof is what an object that was put in one request is compared with: the source's ETag, or the
+// CRC64 of the bytes that were read.
 type proof struct {
 	hash bool
 	crc  uint64

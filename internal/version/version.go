@@ -1,10 +1,10 @@
-// Package version says which build of snapferry is running: for `version` on both commands, for
-// the worker's log, for the status of a migration and for the User-Agent of every request. Two
-// workers of different builds may serve one migration, so whoever looks for the cause of a
-// failure asks this first.
+// Package version says which build of snapferry is running: for `version` on both commands, for the
+// worker's log, for the status of a migration and for the User-Agent of every request. Two workers
+// of different builds may serve one migration, so whoever looks for the cause of a failure asks
+// this first.
 //
-// The version comes from the linker if the build names one, as `make build` and the Dockerfile
-// do. Otherwise it comes from what the Go toolchain has recorded in the binary.
+// The version comes from the linker if the build names one, as `make build` and the Dockerfile do.
+// Otherwise it comes from what the Go toolchain has recorded in the binary.
 package version
 
 import (
@@ -15,7 +15,8 @@ import (
 	"strings"
 )
 
-// release is set by the linker: -ldflags "-X github.com/snapferry/snapferry/internal/version.release=v1.2.3".
+// release is set by the linker: -ldflags "-X
+// github.com/snapferry/snapferry/internal/version.release=v1.2.3".
 var release string
 
 // development is the version of a build that nobody has named.

@@ -57,7 +57,8 @@ type trial struct {
 	latencyMS     int
 	faultRate     float64
 	runs          int
-	// files is how many new files each shard has in a snapshot that begins on the last one; -1 for a copy into an empty folder.
+	// files is how many new files each shard has in a snapshot that begins on the last one; -1 for
+	// a copy into an empty folder.
 	files int
 	// keep leaves the last run's folder, for trials that begin there.
 	keep bool
@@ -76,7 +77,8 @@ func (b *bench) tools() []string {
 	return []string{toolOurs, toolRclone}
 }
 
-// try runs a trial with both tools in turn, each time the other one first, and adds the case to the report.
+// try runs a trial with both tools in turn, each time the other one first, and adds the case to the
+// report.
 func (b *bench) try(ctx context.Context, st *stage, t trial, at folders) error {
 	tools, runs := b.tools(), map[string][]run{}
 	var work Work
@@ -118,7 +120,9 @@ func (b *bench) try(ctx context.Context, st *stage, t trial, at folders) error {
 }
 
 // runOne runs one tool once, and then compares what it left with the source.
-func (b *bench) runOne(ctx context.Context, st *stage, t trial, c conditions, tool, name string, work Work) (run, error) {
+func (b *bench) runOne(ctx context.Context, st *stage, t trial, c conditions, tool, name string,
+	work Work,
+) (run, error) {
 	settle()
 	if err := st.reset(ctx, c); err != nil {
 		return run{}, err
@@ -157,7 +161,8 @@ func (b *bench) runOne(ctx context.Context, st *stage, t trial, c conditions, to
 		one.problem = strings.TrimPrefix(one.problem+"; "+err.Error(), "; ")
 	}
 	one.verified = one.problem == ""
-	b.say("%-10s %-10s %-9s latency %2d ms  wall %7.2f s  CPU %6.2f s  peak %4d MiB  requests %6d  %s", t.set, t.scenario, tool, t.latencyMS, one.wall, one.cpu,
+	b.say("%-10s %-10s %-9s latency %2d ms  wall %7.2f s  CPU %6.2f s  peak %4d MiB  requests %6d  %s", t.set,
+		t.scenario, tool, t.latencyMS, one.wall, one.cpu,
 		one.peakRSS>>20, one.requests.total(), cmp.Or(one.problem, "verified"))
 	return one, nil
 }
@@ -176,7 +181,10 @@ func (st *stage) observed(ctx context.Context) (run, error) {
 	if err != nil {
 		return run{}, err
 	}
-	one := run{requests: Requests{Source: map[string]int64{}, Sink: map[string]int64{}}, twice: t.Twice, injected: map[string]int64{}}
+	one := run{
+		requests: Requests{Source: map[string]int64{}, Sink: map[string]int64{}}, twice: t.Twice,
+		injected: map[string]int64{},
+	}
 	for _, side := range []struct {
 		name   string
 		report osstest.Report
@@ -204,10 +212,14 @@ func (st *stage) plan(name string) (migration.Plan, error) {
 			"reader": map[string]any{"endpoint": st.at.SourceS3, "pathStyle": true},
 		}},
 		"target": map[string]any{
-			"endpoint": "http://127.0.0.1:1", "auth": map[string]any{"type": migration.AuthNone}, "repository": map[string]any{
+			"endpoint": "http://127.0.0.1:1", "auth": map[string]any{"type": migration.AuthNone},
+			"repository": map[string]any{
 				"bucket": sinkBucket, "region": region, "endpoint": st.at.SinkOSS, "basePath": name,
 				"accessKeyId": "env:BENCH_KEY_ID", "secretAccessKey": "env:BENCH_KEY_SECRET",
-				"writer": map[string]any{"endpoint": st.at.SinkOSS, "accessKeyId": "env:BENCH_KEY_ID", "accessKeySecret": "env:BENCH_KEY_SECRET"},
+				"writer": map[string]any{
+					"endpoint": st.at.SinkOSS, "accessKeyId": "env:BENCH_KEY_ID",
+					"accessKeySecret": "env:BENCH_KEY_SECRET",
+				},
 			},
 		},
 	})
@@ -225,15 +237,20 @@ func (b *bench) startWorker(ctx context.Context, st *stage, key string, copiesOn
 	}
 	b.serial++
 	ready := filepath.Join(st.dir, "worker-"+strconv.Itoa(b.serial)+".ready")
-	arguments := []string{"worker", "--address", b.temporal.Address, "--namespace", b.temporal.Namespace, "--ready", ready}
+	arguments := []string{
+		"worker", "--address", b.temporal.Address, "--namespace", b.temporal.Namespace, "--ready",
+		ready,
+	}
 	if copiesOnly {
 		arguments = append(arguments, "--copies-only")
 	}
 	if b.profile != "" {
 		arguments = append(arguments, "--profile", b.profile)
 	}
-	env := environment(asChild, "AWS_ACCESS_KEY_ID="+key, "AWS_SECRET_ACCESS_KEY="+secretKey, "AWS_REGION="+region, "AWS_EC2_METADATA_DISABLED=true",
-		"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "BENCH_KEY_ID="+key, "BENCH_KEY_SECRET="+secretKey)
+	env := environment(asChild, "AWS_ACCESS_KEY_ID="+key, "AWS_SECRET_ACCESS_KEY="+secretKey, "AWS_REGION="+region,
+		"AWS_EC2_METADATA_DISABLED=true",
+		"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "BENCH_KEY_ID="+key, "BENCH_KEY_SECRET="+
+			secretKey)
 	if st.caFile != "" {
 		env = append(env, "AWS_CA_BUNDLE="+st.caFile)
 	}
@@ -254,7 +271,10 @@ func (b *bench) begin(ctx context.Context, st *stage, name string, fromBase bool
 	if err != nil {
 		return nil, err
 	}
-	request := migration.CopyRequest{Run: migration.Run{Plan: plan, Token: runToken}, Snapshot: st.data.snapshot, BaseGeneration: -1}
+	request := migration.CopyRequest{
+		Run: migration.Run{Plan: plan, Token: runToken}, Snapshot: st.data.snapshot,
+		BaseGeneration: -1,
+	}
 	if fromBase {
 		request.BaseUUID, request.BaseGeneration = st.data.base.UUID, st.data.repo.Generation()-1
 	}
@@ -265,7 +285,9 @@ func (b *bench) begin(ctx context.Context, st *stage, name string, fromBase bool
 }
 
 // runOurs copies with a worker. It ends when the workflow knows that the snapshot is published.
-func (b *bench) runOurs(ctx context.Context, st *stage, name string, fromBase bool, halfway int64) (o outcome, err error) {
+func (b *bench) runOurs(ctx context.Context, st *stage, name string, fromBase bool,
+	halfway int64,
+) (o outcome, err error) {
 	worker, err := b.startWorker(ctx, st, accessKey, false)
 	if err != nil {
 		return o, err
@@ -326,7 +348,8 @@ func (b *bench) awaitStored(ctx context.Context, st *stage, bytes int64, ended <
 	}
 }
 
-// inFlight is what the source has served of data blobs and the sink hasn't stored, once the servers have seen that their client is gone.
+// inFlight is what the source has served of data blobs and the sink hasn't stored, once the servers
+// have seen that their client is gone.
 func (b *bench) inFlight(ctx context.Context, st *stage) (int64, error) {
 	const pause = 30 * time.Millisecond
 	for last := int64(-1); ; {
@@ -347,7 +370,8 @@ func (b *bench) inFlight(ctx context.Context, st *stage) (int64, error) {
 	}
 }
 
-// fanout copies the set with one worker and then with several, each with a key of its own that both servers limit.
+// fanout copies the set with one worker and then with several, each with a key of its own that both
+// servers limit.
 func (b *bench) fanout(ctx context.Context, st *stage, workers int, bytesPerSecond int64) error {
 	f := Fanout{Workers: workers, BytesPerSecondKey: bytesPerSecond, Bytes: st.data.work(false).Bytes, Verified: true}
 	for _, with := range []struct {
@@ -376,7 +400,9 @@ func (b *bench) fanout(ctx context.Context, st *stage, workers int, bytesPerSeco
 	return nil
 }
 
-func (b *bench) copyWith(ctx context.Context, st *stage, name string, count int, bytesPerSecond int64) (time.Duration, error) {
+func (b *bench) copyWith(ctx context.Context, st *stage, name string, count int,
+	bytesPerSecond int64,
+) (time.Duration, error) {
 	settle()
 	if err := st.reset(ctx, conditions{bandwidth: bytesPerSecond}); err != nil {
 		return 0, err

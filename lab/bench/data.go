@@ -23,7 +23,8 @@ const (
 	mib = 1 << 20
 )
 
-// The sets, complete and, for quick runs, a tenth of them. Each is a valid repository of Elasticsearch 5.5.
+// The sets, complete and, for quick runs, a tenth of them. Each is a valid repository of
+// Elasticsearch 5.5.
 func setA(tenth bool) shape {
 	s := shape{indices: 20, shards: 5, perShard: 200, sizes: repositorytest.FixedSize(4 * kib)} // 20,000 x 4 KiB
 	if tenth {
@@ -40,7 +41,8 @@ func setC(tenth bool) shape {
 	return s
 }
 
-// setE is like what Elasticsearch leaves in a bucket: 30,000 blobs, half of them below 2 KiB, a mean of 20 KiB.
+// setE is like what Elasticsearch leaves in a bucket: 30,000 blobs, half of them below 2 KiB, a
+// mean of 20 KiB.
 func setE(tenth bool) shape {
 	s := shape{indices: 30, shards: 5, perShard: 199, sizes: repositorytest.LogNormal(2*kib, 20*kib, 64*mib)}
 	if tenth {
@@ -49,14 +51,16 @@ func setE(tenth bool) shape {
 	return s
 }
 
-// setE10 has ten times the blobs of E. They are smaller, since no tool reads them in the one case that they are there for: the delta.
+// setE10 has ten times the blobs of E. They are smaller, since no tool reads them in the one case
+// that they are there for: the delta.
 func setE10(tenth bool) shape {
 	s := setE(tenth)
 	s.perShard, s.sizes = 1999, repositorytest.LogNormal(kib, 2*kib, mib)
 	return s
 }
 
-// setF is for the fan-out: several pages of the same size, and so few objects that bandwidth is what limits.
+// setF is for the fan-out: several pages of the same size, and so few objects that bandwidth is
+// what limits.
 func setF(tenth bool) shape {
 	s := shape{indices: 4, shards: 4, perShard: 999, sizes: repositorytest.FixedSize(40 * kib)}
 	if tenth {
@@ -104,7 +108,8 @@ func (d *dataset) sum(name string, data []byte) uint64 {
 }
 
 func newDataset(seed uint64, s shape) *dataset {
-	return &dataset{shape: s, sums: map[string]sum{}, repo: repositorytest.New(seed, repositorytest.Options{Compress: true, KeepCommits: true})}
+	return &dataset{shape: s, sums: map[string]sum{}, repo: repositorytest.New(seed,
+		repositorytest.Options{Compress: true, KeepCommits: true})}
 }
 
 func (d *dataset) indices() []string {
@@ -119,12 +124,14 @@ func (d *dataset) indices() []string {
 func (d *dataset) first() {
 	var changes []repositorytest.Change
 	for _, name := range d.indices() {
-		changes = append(changes, repositorytest.EmptyIndex(name, d.shape.shards), repositorytest.AddFiles(name, d.shape.perShard, d.shape.sizes))
+		changes = append(changes, repositorytest.EmptyIndex(name, d.shape.shards),
+			repositorytest.AddFiles(name, d.shape.perShard, d.shape.sizes))
 	}
 	d.take(changes)
 }
 
-// next takes a snapshot with n more files in each shard; a shard that has any gets a segments_N, too.
+// next takes a snapshot with n more files in each shard; a shard that has any gets a segments_N,
+// too.
 func (d *dataset) next(n int) {
 	var changes []repositorytest.Change
 	if n > 0 {
@@ -162,7 +169,10 @@ func (d *dataset) written() (written map[string][]byte, deleted []string) {
 
 // work is what a sink lacks that has nothing, or the base.
 func (d *dataset) work(fromBase bool) Work {
-	w := Work{Shards: int64(d.shape.indices * d.shape.shards), Indices: int64(d.shape.indices), AllBlobs: int64(len(d.repo.Blobs(d.snapshot.UUID)))}
+	w := Work{
+		Shards: int64(d.shape.indices * d.shape.shards), Indices: int64(d.shape.indices),
+		AllBlobs: int64(len(d.repo.Blobs(d.snapshot.UUID))),
+	}
 	needed := d.repo.Needed()
 	if fromBase {
 		needed, _ = d.written()

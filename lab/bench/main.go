@@ -1,8 +1,9 @@
-// Command bench compares the copy with rclone on the same servers, and prints what both took beside what is demanded. docs/benchmarks.md
-// tells how and why.
+// Command bench compares the copy with rclone on the same servers, and prints what both took beside
+// what is demanded. docs/benchmarks.md tells how and why.
 //
-// It starts everything that it needs: one process with both servers (internal/osstest, which counts and spoils requests), Temporal's
-// dev server, and for each run a new worker or rclone. The worker and the servers are this same program.
+// It starts everything that it needs: one process with both servers (internal/osstest, which counts
+// and spoils requests), Temporal's dev server, and for each run a new worker or rclone. The worker
+// and the servers are this same program.
 package main
 
 import (
@@ -141,7 +142,10 @@ func newBench(ctx context.Context, dir string, out io.Writer, o options) (b *ben
 		}
 	}
 	// The lab's lock keeps a second run out; what one that was killed has left goes only then.
-	l, err := lab.Start(ctx, lab.Options{Dir: filepath.Join(dir, "lab"), Parts: []lab.Part{lab.PartTemporal}, Fresh: true, Out: out})
+	l, err := lab.Start(ctx, lab.Options{
+		Dir: filepath.Join(dir, "lab"), Parts: []lab.Part{lab.PartTemporal},
+		Fresh: true, Out: out,
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -165,10 +169,12 @@ func newBench(ctx context.Context, dir string, out io.Writer, o options) (b *ben
 	}, nil
 }
 
-// dataFolder is where the servers keep their objects: in memory, where there is enough of it. A file system on a disk takes several
-// times as long for a new file when many were deleted shortly before (ext4: recently_deleted), which would measure who comes first.
+// dataFolder is where the servers keep their objects: in memory, where there is enough of it. A
+// file system on a disk takes several times as long for a new file when many were deleted shortly
+// before (ext4: recently_deleted), which would measure who comes first.
 func dataFolder(dir string) string {
-	const inMemory, enough = "/dev/shm", 12 << 30 // the largest set, three times, and what is in the folders of its runs
+	// the largest set, three times, and what is in the folders of its runs
+	const inMemory, enough = "/dev/shm", 12 << 30
 	if freeBytes(inMemory) < enough || freeMemory() < enough {
 		return filepath.Join(dir, "data")
 	}
@@ -178,7 +184,9 @@ func dataFolder(dir string) string {
 }
 
 // on runs work on a set's data and servers.
-func (b *bench) on(ctx context.Context, name string, s shape, tls bool, published []string, work func(*stage) error) (err error) {
+func (b *bench) on(ctx context.Context, name string, s shape, tls bool, published []string,
+	work func(*stage) error,
+) (err error) {
 	began := b.now()
 	data := newDataset(b.report.Seed, s)
 	data.first()
@@ -188,7 +196,8 @@ func (b *bench) on(ctx context.Context, name string, s shape, tls bool, publishe
 	}
 	defer func() { err = errors.Join(err, st.close()) }()
 	w := data.work(false)
-	b.say("set %s: %d objects, %s, made and served after %.0f s", name, w.Objects, size(w.Bytes), b.now().Sub(began).Seconds())
+	b.say("set %s: %d objects, %s, made and served after %.0f s", name, w.Objects, size(w.Bytes),
+		b.now().Sub(began).Seconds())
 	return work(st)
 }
 
@@ -245,7 +254,8 @@ func (b *bench) set(ctx context.Context, set string, runs int) error {
 		})
 	case "C":
 		return b.on(ctx, set, setC(false), false, nil, func(st *stage) error {
-			return each(st, folders{}, trial{set: "C", scenario: cold, runs: 5, files: -1}, trial{set: "C", scenario: kill, runs: 1, files: -1, halt: true})
+			return each(st, folders{}, trial{set: "C", scenario: cold, runs: 5, files: -1},
+				trial{set: "C", scenario: kill, runs: 1, files: -1, halt: true})
 		})
 	case "TLS":
 		return b.on(ctx, set, setC(false), true, nil, func(st *stage) error {
@@ -265,11 +275,15 @@ func (b *bench) set(ctx context.Context, set string, runs int) error {
 			)
 		})
 	case "fanout":
-		return b.on(ctx, set, setF(false), false, nil, func(st *stage) error { return b.fanout(ctx, st, fanoutWorkers, fanoutLimit) })
+		return b.on(ctx, set, setF(false), false, nil, func(st *stage) error {
+			return b.fanout(ctx, st, fanoutWorkers,
+				fanoutLimit)
+		})
 	default: // E10
 		at := folders{toolOurs: "published-" + toolOurs, toolRclone: "published-" + toolRclone}
 		return b.on(ctx, set, setE10(false), false, []string{at[toolOurs], at[toolRclone]}, func(st *stage) error {
-			return each(st, at, trial{set: "E", scenario: delta10x, runs: 3, files: 1}, trial{set: "E", scenario: delta10x, latencyMS: latency, runs: 3, files: 1})
+			return each(st, at, trial{set: "E", scenario: delta10x, runs: 3, files: 1},
+				trial{set: "E", scenario: delta10x, latencyMS: latency, runs: 3, files: 1})
 		})
 	}
 }

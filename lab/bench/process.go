@@ -80,7 +80,8 @@ func (p *process) look() usage {
 	return p.last
 }
 
-// total is what an ended process took: the CPU time as the kernel accounts it, the peak as last read.
+// total is what an ended process took: the CPU time as the kernel accounts it, the peak as last
+// read.
 func (p *process) total() usage {
 	<-p.done
 	u := p.look()
@@ -116,7 +117,8 @@ func (p *process) stop() {
 	p.kill()
 }
 
-// awaitFile waits until the process has made a file, which says that it is ready, and returns what is in it.
+// awaitFile waits until the process has made a file, which says that it is ready, and returns what
+// is in it.
 func (p *process) awaitFile(ctx context.Context, path string) ([]byte, error) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -151,8 +153,8 @@ func (p *process) tail() string {
 	return strings.Join(lines[max(0, len(lines)-5):], " | ")
 }
 
-// environment is what programs need to run at all, and what is given: settings that this computer has for other purposes (AWS_*,
-// RCLONE_*, TEMPORAL_*, proxies, GOGC) reach none of them.
+// environment is what programs need to run at all, and what is given: settings that this computer
+// has for other purposes (AWS_*, RCLONE_*, TEMPORAL_*, proxies, GOGC) reach none of them.
 func environment(more ...string) []string {
 	var env []string
 	for _, name := range []string{"PATH", "HOME", "USER", "LANG", "TMPDIR"} {

@@ -8,8 +8,9 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// rcloneEnvironment is rclone's configuration: two remotes of type s3 and no file. Retries and the check of each object after its PUT are
-// as rclone comes. Whether the bucket is there need not be asked.
+// rcloneEnvironment is rclone's configuration: two remotes of type s3 and no file. Retries and the
+// check of each object after its PUT are as rclone comes. Whether the bucket is there need not be
+// asked.
 func (st *stage) rcloneEnvironment() []string {
 	env := environment("RCLONE_CONFIG=/dev/null", "RCLONE_S3_NO_CHECK_BUCKET=true")
 	for remote, endpoint := range map[string]string{"SRC": st.at.SourceS3, "DST": st.at.SinkS3} {
@@ -26,15 +27,16 @@ func (st *stage) rcloneEnvironment() []string {
 	return env
 }
 
-// parallel is how many transfers and how many checks rclone runs at once: together the 64 requests that a plan without settings of its
-// own lets a copy send.
+// parallel is how many transfers and how many checks rclone runs at once: together the 64 requests
+// that a plan without settings of its own lets a copy send.
 const parallel = migration.DefaultConcurrency / 2
 
 // startRclone starts a copy of the complete repository into a folder of the sink.
 func (st *stage) startRclone(path, basePath string) (*process, error) {
 	return start(filepath.Join(st.dir, "rclone.log"), st.rcloneEnvironment(), path,
 		"copy", "src:"+sourceBucket+"/"+sourceBase, "dst:"+sinkBucket+"/"+basePath,
-		"--checksum", "--fast-list", "--transfers", fmt.Sprint(parallel), "--checkers", fmt.Sprint(parallel), "--stats", "0")
+		"--checksum", "--fast-list", "--transfers", fmt.Sprint(parallel), "--checkers", fmt.Sprint(parallel), "--stats",
+		"0")
 }
 
 // runRclone copies with rclone. It publishes in no order: its end is the process's end.

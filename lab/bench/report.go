@@ -32,7 +32,8 @@ const (
 	faults   = "faults"   // cold, with 5 % of the requests on both sides spoiled
 )
 
-// Report is what a run of the benchmarks measured; .lab/bench.json holds it. It names no host and no path.
+// Report is what a run of the benchmarks measured; .lab/bench.json holds it. It names no host and
+// no path.
 type Report struct {
 	Quick   bool     `json:"quick,omitempty"` // a tenth of the sets
 	Seed    uint64   `json:"seed"`            // of the repositories and the faults
@@ -63,8 +64,9 @@ type Work struct {
 	AllBlobs int64 `json:"allBlobs"` // of the snapshot
 }
 
-// Tool is what one tool took: the medians of its runs, the highest of their peaks, the requests of the run with the median wall time,
-// and the bytes read twice of the run in which these were closest to those in flight.
+// Tool is what one tool took: the medians of its runs, the highest of their peaks, the requests of
+// the run with the median wall time, and the bytes read twice of the run in which these were
+// closest to those in flight.
 type Tool struct {
 	Tool        string  `json:"tool"`
 	WallSeconds float64 `json:"wallSeconds"`
@@ -78,11 +80,13 @@ type Tool struct {
 	ListedBytes int64 `json:"listedBytes"`
 	// BytesReadTwice is what the source served of data blobs beyond each one's length.
 	BytesReadTwice int64 `json:"bytesReadTwice"`
-	// BytesInFlight is what the source had served when the process was killed and the sink had not stored.
+	// BytesInFlight is what the source had served when the process was killed and the sink had not
+	// stored.
 	BytesInFlight int64 `json:"bytesInFlight,omitempty"`
 	// Injected are the faults by kind, on both sides.
 	Injected map[string]int64 `json:"injected,omitempty"`
-	// Verified says that after each run every object that the snapshot needs stood in the sink with the source's bytes.
+	// Verified says that after each run every object that the snapshot needs stood in the sink with
+	// the source's bytes.
 	Verified bool `json:"verified"`
 	// Problem is what a run that didn't end well said.
 	Problem string    `json:"problem,omitempty"`
@@ -104,7 +108,8 @@ func (r Requests) total() (n int64) {
 	return n
 }
 
-// Fanout compares one worker with several, each with an access key of its own that the servers limit.
+// Fanout compares one worker with several, each with an access key of its own that the servers
+// limit.
 type Fanout struct {
 	Workers           int     `json:"workers"`
 	BytesPerSecondKey int64   `json:"bytesPerSecondKey"` // that one key may move, on each side
@@ -211,11 +216,14 @@ func (r *Report) find(set, scenario string, latency int, tls bool) (c Case, ours
 // peakLimitMiB is what a worker may take at most.
 const peakLimitMiB = 250
 
-// judge fills in the targets that the cases can answer. A case in which one of the tools failed answers none.
+// judge fills in the targets that the cases can answer. A case in which one of the tools failed
+// answers none.
 func (r *Report) judge() {
 	r.Targets = nil
 	// atMost and atLeast compare one of our figures with rclone's in the same case.
-	compareTools := func(name, set, scenario string, latency int, tls bool, figure func(Tool) float64, limit float64, atLeast bool) {
+	compareTools := func(name, set, scenario string, latency int, tls bool, figure func(Tool) float64, limit float64,
+		atLeast bool,
+	) {
 		_, ours, rclone, ok := r.find(set, scenario, latency, tls)
 		if !ok {
 			return
@@ -241,16 +249,21 @@ func (r *Report) judge() {
 	compareTools("C cold: wall time", "C", cold, 0, false, wall, 1, false)
 	compareTools("C cold, TLS at the source: CPU per GiB", "C", cold, 0, true, perGiB, 0.8, false)
 	compareTools("C cold, TLS at the source: wall time", "C", cold, 0, true, wall, 1, false)
-	compareTools("A cold: objects per second", "A", cold, 0, false, func(t Tool) float64 { return t.ObjectsPerSecond }, 1.8, true)
+	compareTools("A cold: objects per second", "A", cold, 0, false, func(t Tool) float64 { return t.ObjectsPerSecond },
+		1.8, true)
 	compareTools("E delta at 20 ms: wall time", "E", delta, 20, false, wall, 0.4, false)
 	compareTools("E delta at 20 ms, ten times the blobs: wall time", "E", delta10x, 20, false, wall, 0.15, false)
 	r.judgeRequests()
 	r.judgeOurs()
 	if f := r.Fanout; f != nil {
-		t := Target{Name: fmt.Sprintf("%d workers, a limited key each: speed", f.Workers), Want: fmt.Sprintf(">= %.1f of one's", fanoutShare*float64(f.Workers)), Got: f.Problem}
+		t := Target{
+			Name: fmt.Sprintf("%d workers, a limited key each: speed", f.Workers),
+			Want: fmt.Sprintf(">= %.1f of one's", fanoutShare*float64(f.Workers)), Got: f.Problem,
+		}
 		if f.Verified && f.AllSeconds > 0 {
 			times := f.OneSeconds / f.AllSeconds
-			t.Got, t.Met = fmt.Sprintf("%.2f (%.1f s, %.1f s)", times, f.OneSeconds, f.AllSeconds), times >= fanoutShare*float64(f.Workers)
+			t.Got, t.Met = fmt.Sprintf("%.2f (%.1f s, %.1f s)", times, f.OneSeconds,
+				f.AllSeconds), times >= fanoutShare*float64(f.Workers)
 		}
 		r.Targets = append(r.Targets, t)
 	}
@@ -273,12 +286,18 @@ func (r *Report) judgeRequests() {
 		}
 		name := fmt.Sprintf("%s %s at %d ms: ", c.Set, c.Scenario, c.LatencyMS)
 		got, allowed := ours.Requests.total(), allowedRequests(c.Work)
-		r.Targets = append(r.Targets, Target{Name: name + "requests", Want: fmt.Sprintf("<= %d (2 a delta blob + 6 a shard + 2 an index + 30)", allowed),
-			Got: fmt.Sprint(got), Met: got <= allowed && ours.Verified})
+		r.Targets = append(r.Targets, Target{
+			Name: name + "requests",
+			Want: fmt.Sprintf("<= %d (2 a delta blob + 6 a shard + 2 an index + 30)", allowed),
+			Got:  fmt.Sprint(got), Met: got <= allowed && ours.Verified,
+		})
 		if both && rclone.ListedBytes > 0 {
 			share := float64(ours.ListedBytes) / float64(rclone.ListedBytes)
-			r.Targets = append(r.Targets, Target{Name: name + "no listing of the whole repository", Want: "<= 0.10 of the bytes listed by rclone, which lists all of it",
-				Got: fmt.Sprintf("%.3f", share), Met: share <= 0.1})
+			r.Targets = append(r.Targets, Target{
+				Name: name + "no listing of the whole repository",
+				Want: "<= 0.10 of the bytes listed by rclone, which lists all of it",
+				Got:  fmt.Sprintf("%.3f", share), Met: share <= 0.1,
+			})
 		}
 	}
 }
@@ -296,8 +315,11 @@ func (r *Report) judgeOurs() {
 		}
 		switch c.Scenario {
 		case kill:
-			r.Targets = append(r.Targets, Target{Name: c.name() + ": bytes read twice", Want: fmt.Sprintf("<= %d in flight", ours.BytesInFlight),
-				Got: fmt.Sprint(ours.BytesReadTwice), Met: ours.Verified && ours.BytesReadTwice <= ours.BytesInFlight})
+			r.Targets = append(r.Targets, Target{
+				Name: c.name() + ": bytes read twice",
+				Want: fmt.Sprintf("<= %d in flight", ours.BytesInFlight),
+				Got:  fmt.Sprint(ours.BytesReadTwice), Met: ours.Verified && ours.BytesReadTwice <= ours.BytesInFlight,
+			})
 		case faults:
 			var injected int64
 			for _, n := range ours.Injected {
@@ -307,12 +329,18 @@ func (r *Report) judgeOurs() {
 			if !ours.Verified {
 				got = "not complete: " + ours.Problem
 			}
-			r.Targets = append(r.Targets, Target{Name: c.name() + ": the end", Want: "complete and verified", Got: got, Met: ours.Verified && injected > 0})
+			r.Targets = append(r.Targets, Target{
+				Name: c.name() + ": the end", Want: "complete and verified", Got: got,
+				Met: ours.Verified && injected > 0,
+			})
 		}
 	}
 	if where != "" {
-		r.Targets = append(r.Targets, Target{Name: "peak RSS of a worker, the highest", Want: fmt.Sprintf("< %d MiB", peakLimitMiB),
-			Got: fmt.Sprintf("%.0f MiB (%s)", peak, where), Met: peak < peakLimitMiB})
+		r.Targets = append(r.Targets, Target{
+			Name: "peak RSS of a worker, the highest",
+			Want: fmt.Sprintf("< %d MiB", peakLimitMiB),
+			Got:  fmt.Sprintf("%.0f MiB (%s)", peak, where), Met: peak < peakLimitMiB,
+		})
 	}
 }
 
@@ -338,11 +366,14 @@ func (r *Report) print(out io.Writer) error {
 	}
 	fmt.Fprintln(out)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "case\ttool\twall s\tmin-max s\tCPU s\tCPU s/GiB\tpeak MiB\tobjects/s\trequests source\tsink\tread twice\tverified\t")
+	fmt.Fprintln(t, "case\ttool\twall s\tmin-max s\tCPU s\tCPU s/GiB\tpeak MiB\tobjects/s\trequests "+
+		"source\tsink\tread twice\tverified\t")
 	for _, c := range r.Cases {
 		for _, tool := range c.Tools {
-			fmt.Fprintf(t, "%s\t%s\t%.2f\t%s\t%.2f\t%s\t%.0f\t%.0f\t%d\t%d\t%s\t%s\t\n", c.name(), tool.Tool, tool.WallSeconds, spread(tool.Walls), tool.CPUSeconds,
-				orDash(tool.CPUSecondsPerGiB), tool.PeakRSSMiB, tool.ObjectsPerSecond, Requests{Source: tool.Requests.Source}.total(), Requests{Sink: tool.Requests.Sink}.total(),
+			fmt.Fprintf(t, "%s\t%s\t%.2f\t%s\t%.2f\t%s\t%.0f\t%.0f\t%d\t%d\t%s\t%s\t\n", c.name(), tool.Tool,
+				tool.WallSeconds, spread(tool.Walls), tool.CPUSeconds,
+				orDash(tool.CPUSecondsPerGiB), tool.PeakRSSMiB, tool.ObjectsPerSecond,
+				Requests{Source: tool.Requests.Source}.total(), Requests{Sink: tool.Requests.Sink}.total(),
 				size(tool.BytesReadTwice), yesNo(tool.Verified))
 		}
 	}
@@ -360,7 +391,8 @@ func (r *Report) print(out io.Writer) error {
 		}
 	}
 	if f := r.Fanout; f != nil {
-		fmt.Fprintf(out, "\nfan-out: %s with keys limited to %s/s: 1 worker %.1f s, %d workers %.1f s, verified %s %s", size(f.Bytes), size(f.BytesPerSecondKey),
+		fmt.Fprintf(out, "\nfan-out: %s with keys limited to %s/s: 1 worker %.1f s, %d workers %.1f s, verified %s %s",
+			size(f.Bytes), size(f.BytesPerSecondKey),
 			f.OneSeconds, f.Workers, f.AllSeconds, yesNo(f.Verified), f.Problem)
 	}
 	fmt.Fprint(out, "\n\n")

@@ -15,15 +15,22 @@ import (
 
 // tool makes a measured tool of the figures that the targets look at.
 func tool(name string, change func(*Tool)) Tool {
-	t := Tool{Tool: name, WallSeconds: 10, CPUSeconds: 2, CPUSecondsPerGiB: 1, PeakRSSMiB: 100, ObjectsPerSecond: 1000, Verified: true, Walls: []float64{9, 10, 11},
-		Requests: Requests{Source: map[string]int64{"GetObject": 400}, Sink: map[string]int64{"PutObject": 500}}, ListedBytes: 1000}
+	t := Tool{
+		Tool: name, WallSeconds: 10, CPUSeconds: 2, CPUSecondsPerGiB: 1, PeakRSSMiB: 100, ObjectsPerSecond: 1000,
+		Verified: true, Walls: []float64{9, 10, 11},
+		Requests:    Requests{Source: map[string]int64{"GetObject": 400}, Sink: map[string]int64{"PutObject": 500}},
+		ListedBytes: 1000,
+	}
 	change(&t)
 	return t
 }
 
 func caseOf(set, scenario string, latency int, tls bool, ours, rclone func(*Tool)) Case {
-	return Case{Set: set, Scenario: scenario, LatencyMS: latency, TLS: tls, Work: Work{Objects: 1000, Bytes: 1 << 30, Blobs: 300, Shards: 150, Indices: 30},
-		Tools: []Tool{tool(toolOurs, ours), tool(toolRclone, rclone)}}
+	return Case{
+		Set: set, Scenario: scenario, LatencyMS: latency, TLS: tls,
+		Work:  Work{Objects: 1000, Bytes: 1 << 30, Blobs: 300, Shards: 150, Indices: 30},
+		Tools: []Tool{tool(toolOurs, ours), tool(toolRclone, rclone)},
+	}
 }
 
 func same(*Tool) {}
@@ -52,19 +59,53 @@ func TestTargetsOnTheirLimits(t *testing.T) {
 		of        func(ours func(*Tool)) Case
 		met, miss func(*Tool)
 	}{
-		{"C cold: CPU per GiB", func(o func(*Tool)) Case { return caseOf("C", cold, 0, false, o, same) }, perGiB(0.7), perGiB(0.71)},
-		{"C cold: wall time", func(o func(*Tool)) Case { return caseOf("C", cold, 0, false, o, same) }, wall(10), wall(10.1)},
-		{"C cold, TLS at the source: CPU per GiB", func(o func(*Tool)) Case { return caseOf("C", cold, 0, true, o, same) }, perGiB(0.8), perGiB(0.81)},
-		{"C cold, TLS at the source: wall time", func(o func(*Tool)) Case { return caseOf("C", cold, 0, true, o, same) }, wall(9), wall(11)},
-		{"A cold: objects per second", func(o func(*Tool)) Case { return caseOf("A", cold, 0, false, o, same) }, rate(1800), rate(1799)},
-		{"E delta at 20 ms: wall time", func(o func(*Tool)) Case { return caseOf("E", delta, 20, false, o, same) }, wall(4), wall(4.1)},
-		{"E delta at 20 ms, ten times the blobs: wall time", func(o func(*Tool)) Case { return caseOf("E", delta10x, 20, false, o, same) }, wall(1.5), wall(1.6)},
-		{"E delta at 20 ms: requests", func(o func(*Tool)) Case { return caseOf("E", delta, 20, false, o, same) }, requests(formula), requests(formula + 1)},
-		{"E delta at 20 ms: no listing of the whole repository", func(o func(*Tool)) Case { return caseOf("E", delta, 20, false, o, same) }, listed(100), listed(101)},
-		{"peak RSS of a worker, the highest", func(o func(*Tool)) Case { return caseOf("E", cold, 0, false, o, same) }, peak(249), peak(250)},
-		{"E kill: bytes read twice", func(o func(*Tool)) Case { return caseOf("E", kill, 0, false, o, same) }, twice(5000), twice(5001)},
+		{
+			"C cold: CPU per GiB", func(o func(*Tool)) Case { return caseOf("C", cold, 0, false, o, same) }, perGiB(0.7),
+			perGiB(0.71),
+		},
+		{
+			"C cold: wall time", func(o func(*Tool)) Case { return caseOf("C", cold, 0, false, o, same) }, wall(10),
+			wall(10.1),
+		},
+		{"C cold, TLS at the source: CPU per GiB", func(o func(*Tool)) Case {
+			return caseOf("C", cold, 0, true, o,
+				same)
+		}, perGiB(0.8), perGiB(0.81)},
+		{"C cold, TLS at the source: wall time", func(o func(*Tool)) Case {
+			return caseOf("C", cold, 0, true, o,
+				same)
+		}, wall(9), wall(11)},
+		{
+			"A cold: objects per second", func(o func(*Tool)) Case { return caseOf("A", cold, 0, false, o, same) },
+			rate(1800), rate(1799),
+		},
+		{
+			"E delta at 20 ms: wall time", func(o func(*Tool)) Case { return caseOf("E", delta, 20, false, o, same) },
+			wall(4), wall(4.1),
+		},
+		{
+			"E delta at 20 ms, ten times the blobs: wall time",
+			func(o func(*Tool)) Case { return caseOf("E", delta10x, 20, false, o, same) }, wall(1.5), wall(1.6),
+		},
+		{
+			"E delta at 20 ms: requests", func(o func(*Tool)) Case { return caseOf("E", delta, 20, false, o, same) },
+			requests(formula), requests(formula + 1),
+		},
+		{
+			"E delta at 20 ms: no listing of the whole repository",
+			func(o func(*Tool)) Case { return caseOf("E", delta, 20, false, o, same) }, listed(100), listed(101),
+		},
+		{
+			"peak RSS of a worker, the highest", func(o func(*Tool)) Case { return caseOf("E", cold, 0, false, o, same) },
+			peak(249), peak(250),
+		},
+		{
+			"E kill: bytes read twice", func(o func(*Tool)) Case { return caseOf("E", kill, 0, false, o, same) },
+			twice(5000), twice(5001),
+		},
 	} {
-		require.True(t, targetsOf(test.of(test.met))[test.target].Met, "%s: %+v", test.target, targetsOf(test.of(test.met)))
+		require.True(t, targetsOf(test.of(test.met))[test.target].Met, "%s: %+v", test.target,
+			targetsOf(test.of(test.met)))
 		missed, ok := targetsOf(test.of(test.miss))[test.target]
 		require.True(t, ok, test.target)
 		require.False(t, missed.Met, "%+v", missed)
@@ -76,14 +117,16 @@ func TestARunThatDidNotEndWellMeetsNothing(t *testing.T) {
 	failed := func(t *Tool) {
 		t.Verified, t.WallSeconds, t.CPUSecondsPerGiB, t.ObjectsPerSecond = false, 0.1, 0.1, 1e6
 	}
-	for name, target := range targetsOf(caseOf("C", cold, 0, false, failed, same), caseOf("A", cold, 0, false, same, failed), caseOf("E", delta, 20, false, failed, same)) {
+	for name, target := range targetsOf(caseOf("C", cold, 0, false, failed, same),
+		caseOf("A", cold, 0, false, same, failed), caseOf("E", delta, 20, false, failed, same)) {
 		if name != "peak RSS of a worker, the highest" && !strings.Contains(name, "no listing") {
 			require.False(t, target.Met, "%+v", target)
 		}
 	}
 	ended := func(t *Tool) { t.Injected = map[string]int64{"source reset-download": 3} }
 	require.True(t, targetsOf(caseOf("E", faults, 0, false, ended, failed))["E faults: the end"].Met)
-	require.False(t, targetsOf(caseOf("E", faults, 0, false, same, same))["E faults: the end"].Met, "without a fault nothing is shown")
+	require.False(t, targetsOf(caseOf("E", faults, 0, false, same, same))["E faults: the end"].Met,
+		"without a fault nothing is shown")
 }
 
 // A case with one tool, or none of a target's cases, leaves out what it can't answer.
@@ -111,8 +154,11 @@ func TestFanoutTarget(t *testing.T) {
 
 func TestSummaryTakesMediansAndTheWorst(t *testing.T) {
 	of := func(wall float64, gets, twice, inFlight int64) run {
-		return run{wall: wall, cpu: wall / 2, peakRSS: int64(wall) << 20, twice: twice, inFlight: inFlight, verified: true,
-			requests: Requests{Source: map[string]int64{"GetObject": gets}}}
+		return run{
+			wall: wall, cpu: wall / 2, peakRSS: int64(wall) << 20, twice: twice, inFlight: inFlight,
+			verified: true,
+			requests: Requests{Source: map[string]int64{"GetObject": gets}},
+		}
 	}
 	work := Work{Objects: 300, Bytes: 2 << 30}
 	got := summarize(toolOurs, work, []run{of(9, 1, 100, 500), of(3, 2, 80, 90), of(6, 3, 100, 200)})
@@ -122,7 +168,8 @@ func TestSummaryTakesMediansAndTheWorst(t *testing.T) {
 	require.Equal(t, 9.0, got.PeakRSSMiB, "the highest")
 	require.Equal(t, 50.0, got.ObjectsPerSecond)
 	require.Equal(t, int64(3), got.Requests.Source["GetObject"], "of the median run")
-	require.Equal(t, []int64{80, 90}, []int64{got.BytesReadTwice, got.BytesInFlight}, "the run that came closest to its bound")
+	require.Equal(t, []int64{80, 90}, []int64{got.BytesReadTwice, got.BytesInFlight},
+		"the run that came closest to its bound")
 	require.Equal(t, []float64{9, 3, 6}, got.Walls)
 	require.True(t, got.Verified)
 
@@ -139,9 +186,17 @@ func TestSummaryTakesMediansAndTheWorst(t *testing.T) {
 func TestTheReportPrintsAndWrites(t *testing.T) {
 	r := Report{Seed: 7, CPUs: 2, Load: 2.5, Cases: []Case{
 		caseOf("C", cold, 0, true, func(t *Tool) { t.CPUSecondsPerGiB = 0.4 }, same),
-		caseOf("E", faults, 0, false, func(t *Tool) { t.Injected = map[string]int64{"sink throttle": 4, "source reset-download": 3} },
+		caseOf("E", faults, 0, false, func(t *Tool) {
+			t.Injected = map[string]int64{
+				"sink throttle":         4,
+				"source reset-download": 3,
+			}
+		},
 			func(t *Tool) { t.Verified, t.Problem = false, "rclone ended with exit status 1" }),
-	}, Fanout: &Fanout{Workers: 4, Bytes: 3 << 20, BytesPerSecondKey: 2 << 20, OneSeconds: 8, AllSeconds: 2, Verified: true}}
+	}, Fanout: &Fanout{
+		Workers: 4, Bytes: 3 << 20, BytesPerSecondKey: 2 << 20, OneSeconds: 8, AllSeconds: 2,
+		Verified: true,
+	}}
 	r.judge()
 	var out bytes.Buffer
 	require.NoError(t, r.print(&out))

@@ -15,7 +15,8 @@ import (
 	"github.com/snapferry/snapferry/internal/osstest"
 )
 
-// What both servers know. A bucket each; the source is read through the S3 face, the sink is written through either face.
+// What both servers know. A bucket each; the source is read through the S3 face, the sink is
+// written through either face.
 const (
 	sourceBucket = "bench-source"
 	sinkBucket   = "bench-sink"
@@ -114,7 +115,10 @@ func (w *watch) tally(objects []osstest.Object) tally {
 // serve runs both servers until ctx ends.
 func serve(ctx context.Context, o serverOptions) (err error) {
 	open := func(dir, bucket string, tls bool) (*osstest.Server, error) {
-		server, err := osstest.Start(osstest.Options{Dir: dir, Region: region, Keys: keys(), Seed: o.seed, S3: &osstest.S3Options{TLS: tls}})
+		server, err := osstest.Start(osstest.Options{
+			Dir: dir, Region: region, Keys: keys(), Seed: o.seed,
+			S3: &osstest.S3Options{TLS: tls},
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -156,7 +160,8 @@ func serve(ctx context.Context, o serverOptions) (err error) {
 		<-done
 	}()
 	told, err := json.Marshal(addresses{
-		SourceS3: source.S3URL(), SourceCA: string(source.CA()), SinkS3: sink.S3URL(), SinkOSS: sink.URL(), Admin: "http://" + l.Addr().String(),
+		SourceS3: source.S3URL(), SourceCA: string(source.CA()), SinkS3: sink.S3URL(), SinkOSS: sink.URL(),
+		Admin: "http://" + l.Addr().String(),
 	})
 	if err != nil {
 		return err
@@ -197,13 +202,16 @@ func spoil(rate float64, kinds ...string) []osstest.FaultSpec {
 
 // reset lets the servers count from 0 again, under other conditions.
 func (st *stage) reset(ctx context.Context, c conditions) error {
-	source := spoil(c.faultRate, osstest.FaultThrottle, osstest.FaultResetDownload, osstest.FaultTruncateDownload, osstest.FaultCorruptDownload)
-	sink := spoil(c.faultRate, osstest.FaultThrottle, osstest.FaultResetUpload, osstest.FaultShortenUpload, osstest.FaultCorruptUpload, osstest.FaultLoseAnswer)
+	source := spoil(c.faultRate, osstest.FaultThrottle, osstest.FaultResetDownload, osstest.FaultTruncateDownload,
+		osstest.FaultCorruptDownload)
+	sink := spoil(c.faultRate, osstest.FaultThrottle, osstest.FaultResetUpload, osstest.FaultShortenUpload,
+		osstest.FaultCorruptUpload, osstest.FaultLoseAnswer)
 	for _, side := range []struct {
 		admin  *osstest.Admin
 		faults []osstest.FaultSpec
 	}{{st.sourceAdmin, source}, {st.sinkAdmin, sink}} {
-		err := errors.Join(side.admin.SetFaults(ctx, side.faults...), side.admin.SetLimits(ctx, "", osstest.Limits{Latency: c.latency}))
+		err := errors.Join(side.admin.SetFaults(ctx, side.faults...),
+			side.admin.SetLimits(ctx, "", osstest.Limits{Latency: c.latency}))
 		for n := range maxWorkers {
 			err = errors.Join(err, side.admin.SetLimits(ctx, keyName(n), osstest.Limits{Bandwidth: c.bandwidth}))
 		}

@@ -39,7 +39,8 @@ type stage struct {
 	caFile                 string // "" without TLS
 }
 
-// Both tools find the source in one folder; in the sink each run has one of its own, so that none sees what another left.
+// Both tools find the source in one folder; in the sink each run has one of its own, so that none
+// sees what another left.
 const (
 	runToken   = "bench"
 	sourceBase = "repo/" + runToken
@@ -48,9 +49,11 @@ const (
 // sinkBase is where a migration whose target base path is name keeps its repository.
 func sinkBase(name string) string { return name + "/" + runToken }
 
-// newStage fills the source with the repository, and the sink's folders that are named with the same, as if it had been copied
-// there; then it starts the servers. None of this is timed.
-func newStage(ctx context.Context, dir string, data *dataset, tls bool, seed uint64, published ...string) (st *stage, err error) {
+// newStage fills the source with the repository, and the sink's folders that are named with the
+// same, as if it had been copied there; then it starts the servers. None of this is timed.
+func newStage(ctx context.Context, dir string, data *dataset, tls bool, seed uint64,
+	published ...string,
+) (st *stage, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -73,7 +76,8 @@ func newStage(ctx context.Context, dir string, data *dataset, tls bool, seed uin
 	return st, st.serve(ctx)
 }
 
-// fill puts objects below each base path of a bucket, straight into the store of a server that doesn't run yet.
+// fill puts objects below each base path of a bucket, straight into the store of a server that
+// doesn't run yet.
 func fill(ctx context.Context, dir, bucket string, objects map[string][]byte, basePaths ...string) (err error) {
 	server, err := osstest.New(osstest.Options{Dir: dir, Region: region})
 	if err != nil {
@@ -83,7 +87,8 @@ func fill(ctx context.Context, dir, bucket string, objects map[string][]byte, ba
 	if err := server.CreateBucket(bucket, osstest.BucketOptions{}); err != nil {
 		return err
 	}
-	// In the order of their keys: the store's index is a sorted list, into the middle of which nothing goes cheaply.
+	// In the order of their keys: the store's index is a sorted list, into the middle of which
+	// nothing goes cheaply.
 	keys := slices.Sorted(maps.Keys(objects))
 	for _, basePath := range basePaths {
 		for _, key := range keys {
@@ -104,11 +109,15 @@ func (st *stage) serve(ctx context.Context) error {
 		return err
 	}
 	ready := filepath.Join(st.dir, "server.ready")
-	arguments := []string{"server", "--source", filepath.Join(st.dir, "source"), "--sink", filepath.Join(st.dir, "sink"), "--seed", fmt.Sprint(st.seed), "--ready", ready}
+	arguments := []string{
+		"server", "--source", filepath.Join(st.dir, "source"), "--sink",
+		filepath.Join(st.dir, "sink"), "--seed", fmt.Sprint(st.seed), "--ready", ready,
+	}
 	if st.tls {
 		arguments = append(arguments, "--tls")
 	}
-	if st.servers, err = start(filepath.Join(st.dir, "server.log"), environment(asChild), self, arguments...); err != nil {
+	if st.servers, err = start(filepath.Join(st.dir, "server.log"), environment(asChild), self,
+		arguments...); err != nil {
 		return err
 	}
 	told, err := st.servers.awaitFile(ctx, ready)
@@ -124,7 +133,8 @@ func (st *stage) serve(ctx context.Context) error {
 			return err
 		}
 	}
-	st.sourceAdmin, st.sinkAdmin = osstest.NewAdmin(st.at.Admin+adminSource, st.http), osstest.NewAdmin(st.at.Admin+adminSink, st.http)
+	st.sourceAdmin, st.sinkAdmin = osstest.NewAdmin(st.at.Admin+adminSource,
+		st.http), osstest.NewAdmin(st.at.Admin+adminSink, st.http)
 	st.source, st.sink = clientOf(st.at.SourceS3, st.at.SourceCA), clientOf(st.at.SinkS3, "")
 	return nil
 }
@@ -138,8 +148,9 @@ func clientOf(endpoint, ca string) *s3.Client {
 	}
 	return s3.New(s3.Options{
 		BaseEndpoint: &endpoint, Region: region, UsePathStyle: true, HTTPClient: &http.Client{Transport: transport},
-		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired, ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
-		Credentials: credentials.NewStaticCredentialsProvider(accessKey, secretKey, ""),
+		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
+		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
+		Credentials:                credentials.NewStaticCredentialsProvider(accessKey, secretKey, ""),
 	})
 }
 
@@ -169,7 +180,10 @@ func (st *stage) advance(ctx context.Context, filesPerShard int) error {
 	}
 	for _, key := range deleted {
 		group.Go(func() error {
-			_, err := st.source.DeleteObject(working, &s3.DeleteObjectInput{Bucket: aws.String(sourceBucket), Key: aws.String(sourceBase + "/" + key)})
+			_, err := st.source.DeleteObject(working, &s3.DeleteObjectInput{
+				Bucket: aws.String(sourceBucket),
+				Key:    aws.String(sourceBase + "/" + key),
+			})
 			return err
 		})
 	}
@@ -184,8 +198,9 @@ func put(ctx context.Context, client *s3.Client, bucket, key string, data []byte
 	return err
 }
 
-// verify compares what the repository needs with what stands in a folder of the sink: by the CRC64 that the sink's server has of the
-// bytes as it stored them, and by that of the bytes that were made.
+// verify compares what the repository needs with what stands in a folder of the sink: by the CRC64
+// that the sink's server has of the bytes as it stored them, and by that of the bytes that were
+// made.
 func (st *stage) verify(ctx context.Context, basePath string) error {
 	all, err := st.sinkAdmin.Objects(ctx, sinkBucket)
 	if err != nil {
@@ -214,13 +229,17 @@ func (st *stage) verify(ctx context.Context, basePath string) error {
 	}
 	slices.Sort(wrong)
 	const shown = 3
-	return fmt.Errorf("the sink is not what the source was: %d of %d objects: %s", len(wrong), len(needed), strings.Join(wrong[:min(shown, len(wrong))], ", "))
+	return fmt.Errorf("the sink is not what the source was: %d of %d objects: %s", len(wrong), len(needed),
+		strings.Join(wrong[:min(shown, len(wrong))], ", "))
 }
 
 // forget removes a folder of the sink.
 func (st *stage) forget(ctx context.Context, basePath string) error {
 	for {
-		page, err := st.sink.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: aws.String(sinkBucket), Prefix: aws.String(basePath + "/")})
+		page, err := st.sink.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
+			Bucket: aws.String(sinkBucket),
+			Prefix: aws.String(basePath + "/"),
+		})
 		if err != nil {
 			return err
 		}
@@ -231,7 +250,10 @@ func (st *stage) forget(ctx context.Context, basePath string) error {
 		for _, o := range page.Contents {
 			objects = append(objects, types.ObjectIdentifier{Key: o.Key})
 		}
-		if _, err := st.sink.DeleteObjects(ctx, &s3.DeleteObjectsInput{Bucket: aws.String(sinkBucket), Delete: &types.Delete{Objects: objects, Quiet: aws.Bool(true)}}); err != nil {
+		if _, err := st.sink.DeleteObjects(ctx, &s3.DeleteObjectsInput{
+			Bucket: aws.String(sinkBucket),
+			Delete: &types.Delete{Objects: objects, Quiet: aws.Bool(true)},
+		}); err != nil {
 			return fmt.Errorf("what a run left can't be removed: %w", err)
 		}
 	}

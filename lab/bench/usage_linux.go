@@ -18,15 +18,16 @@ type usage struct {
 // clockTick is the unit of /proc/PID/stat: USER_HZ, 100 on every architecture that Go knows.
 const clockTick = 10 * time.Millisecond
 
-// usageOf reads what the kernel says of a running process. The peak is that of the program itself: a child's rusage would begin
-// with its parent's.
+// usageOf reads what the kernel says of a running process. The peak is that of the program itself:
+// a child's rusage would begin with its parent's.
 func usageOf(pid int) (usage, error) {
 	var u usage
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return u, err
 	}
-	// "pid (name) state ppid ...": the name may hold anything, so count from its end. proc(5): utime is field 14, stime 15.
+	// "pid (name) state ppid ...": the name may hold anything, so count from its end. proc(5):
+	// utime is field 14, stime 15.
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 13 {
 		return u, fmt.Errorf("/proc/%d/stat has only %d fields after the name", pid, len(fields))

@@ -40,7 +40,8 @@ func work(ctx context.Context, o workerOptions) (err error) {
 	}
 	c, err := client.DialContext(ctx, client.Options{
 		HostPort: o.address, Namespace: o.namespace,
-		Logger: log.NewStructuredLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))),
+		Logger: log.NewStructuredLogger(slog.New(slog.NewTextHandler(os.Stderr,
+			&slog.HandlerOptions{Level: slog.LevelWarn}))),
 	})
 	if err != nil {
 		return fmt.Errorf("no connection to Temporal at %s: %w", o.address, err)
@@ -68,7 +69,8 @@ func work(ctx context.Context, o workerOptions) (err error) {
 	return nil
 }
 
-// copyWorkflowType is the name under which [workflows.Copy] is registered: the step of a migration that copies a snapshot.
+// copyWorkflowType is the name under which [workflows.Copy] is registered: the step of a migration
+// that copies a snapshot.
 const copyWorkflowType = "Copy"
 
 // startProfiles writes a CPU profile from now to stop, and the heap at its end.

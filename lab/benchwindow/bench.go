@@ -71,8 +71,9 @@ type bench struct {
 	serial     int // makes names
 }
 
-// snapshotThreads is how many shards the source's node snapshots at once: what a node of ten cores does. Of this computer's cores
-// Elasticsearch would make one, and with 20 ms to S3 the requests for fifteen shards in a row would be all that a window shows.
+// snapshotThreads is how many shards the source's node snapshots at once: what a node of ten cores
+// does. Of this computer's cores Elasticsearch would make one, and with 20 ms to S3 the requests
+// for fifteen shards in a row would be all that a window shows.
 const snapshotThreads = "5"
 
 // newBench starts everything.
@@ -96,7 +97,8 @@ func newBench(ctx context.Context, dir string, out io.Writer, o options) (_ *ben
 		return nil, err
 	}
 	b.s3, err = osstest.Start(osstest.Options{
-		Dir: filepath.Join(dir, "s3"), Keys: []osstest.Key{{ID: lab.AWSAccessKey, Secret: lab.AWSSecretKey}}, S3: &osstest.S3Options{Region: lab.Region},
+		Dir: filepath.Join(dir, "s3"), Keys: []osstest.Key{{ID: lab.AWSAccessKey, Secret: lab.AWSSecretKey}},
+		S3: &osstest.S3Options{Region: lab.Region},
 	})
 	if err != nil {
 		return nil, err
@@ -107,7 +109,10 @@ func newBench(ctx context.Context, dir string, out io.Writer, o options) (_ *ben
 	}
 	b.say("starting Elasticsearch %s and %s, S3, OSS, Temporal and a worker", lab.SourceVersion, lab.TargetVersion)
 	b.lab, err = lab.Start(ctx, lab.Options{
-		Dir: filepath.Join(dir, "lab"), Parts: []lab.Part{lab.PartOSS, lab.PartTemporal, lab.PartTarget, lab.PartSource}, S3Endpoint: b.s3.S3URL(),
+		Dir: filepath.Join(dir, "lab"), Parts: []lab.Part{
+			lab.PartOSS, lab.PartTemporal, lab.PartTarget,
+			lab.PartSource,
+		}, S3Endpoint: b.s3.S3URL(),
 		SourceSettings: map[string]string{"thread_pool.snapshot.max": snapshotThreads}, Measured: true,
 	})
 	if err != nil {
@@ -197,8 +202,9 @@ func (b *bench) one(ctx context.Context, delta string, latencyMS int) error {
 // runLimit ends a run that hangs.
 const runLimit = 10 * time.Minute
 
-// turn makes indices, lets each way copy baseline and round, writes the delta, and lets each way copy the final round, another one
-// first each time. All copy the same documents from the same indices; the scripts restore under names of their own.
+// turn makes indices, lets each way copy baseline and round, writes the delta, and lets each way
+// copy the final round, another one first each time. All copy the same documents from the same
+// indices; the scripts restore under names of their own.
 func (b *bench) turn(ctx context.Context, turn int, delta string, latencyMS int, runs map[string][]run) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, runLimit, fmt.Errorf("a run took more than %s", runLimit))
 	defer cancel()
@@ -239,7 +245,8 @@ func (b *bench) turn(ctx context.Context, turn int, delta string, latencyMS int,
 	if err := grow(size.delta); err != nil {
 		return err
 	}
-	b.say("%s, %2d ms: run %d of %d prepared in %.0f s, %.0f of them to write documents", delta, latencyMS, turn+1, b.o.runs, time.Since(began).Seconds(), writing.Seconds())
+	b.say("%s, %2d ms: run %d of %d prepared in %.0f s, %.0f of them to write documents", delta, latencyMS, turn+1,
+		b.o.runs, time.Since(began).Seconds(), writing.Seconds())
 	for i := range ways {
 		w := ways[(i+turn)%len(ways)]
 		if err := w.ready(ctx); err != nil {
@@ -251,7 +258,8 @@ func (b *bench) turn(ctx context.Context, turn int, delta string, latencyMS int,
 			return fmt.Errorf("%s, final round: %w", w.name, err)
 		}
 		runs[w.name] = append(runs[w.name], one)
-		b.say("%s, %2d ms: %-18s window %6.2f s  %s  Elasticsearch's own %.2f + %.2f s%s", delta, latencyMS, w.name, one.window, stepsText(one.steps),
+		b.say("%s, %2d ms: %-18s window %6.2f s  %s  Elasticsearch's own %.2f + %.2f s%s", delta, latencyMS, w.name,
+			one.window, stepsText(one.steps),
 			one.own.snapshot.seconds(), one.own.restore.seconds(), aside(one))
 		if err := data.unblock(ctx); err != nil {
 			return err

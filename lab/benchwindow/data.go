@@ -23,7 +23,8 @@ const (
 	deltaLarge = "large"
 )
 
-// size says what is written in a case: first the baseline, then what one round copies, then the delta of the final round.
+// size says what is written in a case: first the baseline, then what one round copies, then the
+// delta of the final round.
 type size struct{ baseline, round, delta int64 }
 
 var sizes = map[string]size{
@@ -37,14 +38,15 @@ const (
 	docType    = "product"
 )
 
-// item is a product with a picture of itself, as shops keep them: most of its bytes are ones that nobody searches, so that a delta of
-// some size is made without minutes of indexing.
+// item is a product with a picture of itself, as shops keep them: most of its bytes are ones that
+// nobody searches, so that a delta of some size is made without minutes of indexing.
 type item struct {
 	lab.Product
 	Preview []byte `json:"preview"`
 }
 
-// A preview's size. Elasticsearch keeps it as base64 in the document's source, where its own compression finds nothing to gain.
+// A preview's size. Elasticsearch keeps it as base64 in the document's source, where its own
+// compression finds nothing to gain.
 const (
 	leastPreview = 12_000
 	mostPreview  = 36_000
@@ -79,7 +81,10 @@ func newStock(ctx context.Context, source *cluster.Client, seed uint64, name str
 				// As for any bulk load; and few segments, however long it takes.
 				"refresh_interval": "-1", "translog.durability": "async",
 			},
-			"mappings": map[string]any{docType: map[string]any{"_all": map[string]any{"enabled": false}, "properties": map[string]any{"preview": map[string]any{"type": "binary"}}}},
+			"mappings": map[string]any{docType: map[string]any{
+				"_all":       map[string]any{"enabled": false},
+				"properties": map[string]any{"preview": map[string]any{"type": "binary"}},
+			}},
 		}, nil)
 		if err != nil {
 			return nil, fmt.Errorf("the index %s was not created: %w", index, err)
@@ -91,7 +96,8 @@ func newStock(ctx context.Context, source *cluster.Client, seed uint64, name str
 
 func (s *stock) names() string { return strings.Join(s.indices, ",") }
 
-// grow adds items of so many bytes, as they come to lie in segments, and returns when the source has nothing left to do with them.
+// grow adds items of so many bytes, as they come to lie in segments, and returns when the source
+// has nothing left to do with them.
 func (s *stock) grow(ctx context.Context, bytes int64) error {
 	first, last := s.items, s.items+int(bytes/itemBytes)
 	const batch = 100 // about 3 MB
@@ -103,7 +109,10 @@ func (s *stock) grow(ctx context.Context, bytes int64) error {
 				var documents []cluster.Document
 				for i := from; i < min(from+batch*indexCount, last); i++ {
 					if i%indexCount == n {
-						documents = append(documents, cluster.Document{ID: fmt.Sprintf("p-%07d", i), Source: newItem(s.seed, i)})
+						documents = append(documents, cluster.Document{
+							ID:     fmt.Sprintf("p-%07d", i),
+							Source: newItem(s.seed, i),
+						})
 					}
 				}
 				if len(documents) == 0 {
@@ -120,7 +129,8 @@ func (s *stock) grow(ctx context.Context, bytes int64) error {
 	return s.rest(ctx)
 }
 
-// rest commits everything and waits until no merge is under way: each of the ways finds the same segments then, whichever comes first.
+// rest commits everything and waits until no merge is under way: each of the ways finds the same
+// segments then, whichever comes first.
 func (s *stock) rest(ctx context.Context) error {
 	for quiet := 0; quiet < 2; quiet++ {
 		for {

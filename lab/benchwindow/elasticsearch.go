@@ -17,8 +17,8 @@ type timed struct{ began, ended time.Time }
 
 func (t timed) seconds() float64 { return t.ended.Sub(t.began).Seconds() }
 
-// ownTime asks the clusters: the source from the snapshot's start to its end, the target from the first shard's start to the last one's
-// end.
+// ownTime asks the clusters: the source from the snapshot's start to its end, the target from the
+// first shard's start to the last one's end.
 func ownTime(ctx context.Context, l *lab.Lab, repository, snapshot, restored string) (own, error) {
 	var taken struct {
 		Snapshots []struct {
@@ -27,7 +27,8 @@ func ownTime(ctx context.Context, l *lab.Lab, repository, snapshot, restored str
 			End   int64 `json:"end_time_in_millis"`
 		}
 	}
-	if err := l.Source.Direct().Do(ctx, http.MethodGet, "/_snapshot/"+repository+"/"+snapshot, nil, &taken); err != nil {
+	if err := l.Source.Direct().Do(ctx, http.MethodGet, "/_snapshot/"+repository+"/"+snapshot, nil,
+		&taken); err != nil {
 		return own{}, err
 	}
 	if len(taken.Snapshots) != 1 || taken.Snapshots[0].State != "SUCCESS" {
@@ -64,7 +65,8 @@ func ownTime(ctx context.Context, l *lab.Lab, repository, snapshot, restored str
 		}
 	}
 	if shards != indexCount*shardCount {
-		return own{}, fmt.Errorf("%d shards were restored from %s, %d were expected", shards, snapshot, indexCount*shardCount)
+		return own{}, fmt.Errorf("%d shards were restored from %s, %d were expected", shards, snapshot,
+			indexCount*shardCount)
 	}
 	return own{
 		snapshot: timed{time.UnixMilli(taken.Snapshots[0].Start), time.UnixMilli(taken.Snapshots[0].End)},

@@ -1,8 +1,9 @@
-// Command benchwindow compares the frozen window with that of a shell script which a careful engineer would write (migrate.sh), on the
-// same clusters and the same documents, and prints what both took beside what is demanded. docs/benchmarks.md tells how and why.
+// Command benchwindow compares the frozen window with that of a shell script which a careful
+// engineer would write (migrate.sh), on the same clusters and the same documents, and prints what
+// both took beside what is demanded. docs/benchmarks.md tells how and why.
 //
-// It starts everything that it needs: Elasticsearch 5.5.2 and 5.5.3, S3 and OSS (internal/osstest, which delays requests as asked),
-// Temporal's dev server and a worker.
+// It starts everything that it needs: Elasticsearch 5.5.2 and 5.5.3, S3 and OSS (internal/osstest,
+// which delays requests as asked), Temporal's dev server and a worker.
 package main
 
 import (
@@ -57,10 +58,12 @@ func command() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return compare(cmd.Context(), cmd.OutOrStdout(), o) },
 	}
 	flags := root.Flags()
-	flags.BoolVar(&o.quick, "quick", false, "the small delta, once, without added latency, unless the other flags say otherwise")
+	flags.BoolVar(&o.quick, "quick", false, "the small delta, once, without added latency, unless the other flags "+
+		"say otherwise")
 	flags.Uint64Var(&o.seed, "seed", 1, "of the documents")
 	flags.IntVar(&o.runs, "runs", 3, "runs of each way in each case")
-	flags.StringSliceVar(&o.deltas, "deltas", []string{deltaSmall, deltaLarge}, "what is written before the window: small, large")
+	flags.StringSliceVar(&o.deltas, "deltas", []string{deltaSmall, deltaLarge},
+		"what is written before the window: small, large")
 	flags.IntSliceVar(&o.latencies, "latencies", []int{0, 20}, "milliseconds before each answer of S3 and OSS")
 	flags.StringVar(&o.json, "json", "", "where the report goes (default .lab/bench-window.json in the repository)")
 	flags.StringVar(&o.rclone, "rclone", "", "rclone's path (default .lab/bin/rclone; none: run without the scripts)")

@@ -12,8 +12,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// ours copies rounds with a migration: a real plan, worker and workflow. It has all throttles as a plan has them that says nothing of
-// them, and compares as the script does, without checksums.
+// ours copies rounds with a migration: a real plan, worker and workflow. It has all throttles as a
+// plan has them that says nothing of them, and compares as the script does, without checksums.
 type ours struct {
 	b          *bench
 	name       string
@@ -28,13 +28,15 @@ func (o *ours) start(ctx context.Context) error {
 	o.plan = o.b.lab.Plan(o.name, o.stock.indices...)
 	o.plan.Rounds.Interval = migration.Duration(24 * time.Hour) // each round is asked for
 	o.plan.Verify.Checksum = migration.ChecksumNone
-	o.plan.Freeze.HotRound = migration.HotRoundNever // it would copy the delta before the window, and the script has none
+	// it would copy the delta before the window, and the script has none
+	o.plan.Freeze.HotRound = migration.HotRoundNever
 	input, err := migration.NewInput(o.plan)
 	if err != nil {
 		return err
 	}
 	o.workflowID = migration.WorkflowID(o.name)
-	started, err := o.b.rig.Client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: o.workflowID, TaskQueue: migration.TaskQueue}, migration.WorkflowType, input)
+	started, err := o.b.rig.Client.ExecuteWorkflow(ctx,
+		client.StartWorkflowOptions{ID: o.workflowID, TaskQueue: migration.TaskQueue}, migration.WorkflowType, input)
 	if err != nil {
 		return fmt.Errorf("the migration did not start: %w", err)
 	}
@@ -51,7 +53,8 @@ func (o *ours) round(ctx context.Context) error {
 	return err
 }
 
-// ready has nothing to do: what has to be done before the block the migration does itself, after the signal.
+// ready has nothing to do: what has to be done before the block the migration does itself, after
+// the signal.
 func (o *ours) ready(context.Context) error { return nil }
 
 // final freezes, waits for the verified target, and hands over.
@@ -70,7 +73,8 @@ func (o *ours) final(ctx context.Context) (run, error) {
 	if err := o.b.rig.Signal(ctx, o.workflowID, migration.RequestFreeze); err != nil {
 		return run{}, err
 	}
-	if _, err := o.await(ctx, func(s migration.Status) bool { look(s); return s.Phase == migration.PhaseAwaitCutover }); err != nil {
+	if _, err := o.await(ctx,
+		func(s migration.Status) bool { look(s); return s.Phase == migration.PhaseAwaitCutover }); err != nil {
 		return run{}, err
 	}
 	one := run{steps: map[string]float64{}, predicted: -1}
@@ -98,19 +102,23 @@ func (o *ours) final(ctx context.Context) (run, error) {
 	}
 	one.window = float64(w.Millis) / 1000
 	for name, millis := range map[string]int64{
-		stepBlock: w.BlockMillis, stepSnapshot: w.SnapshotMillis, stepCopy: w.CopyMillis, stepRestore: w.RestoreMillis, stepVerify: w.VerifyMillis,
+		stepBlock: w.BlockMillis, stepSnapshot: w.SnapshotMillis, stepCopy: w.CopyMillis, stepRestore: w.RestoreMillis,
+		stepVerify: w.VerifyMillis,
 	} {
 		one.steps[name] = float64(millis) / 1000
 	}
 	one.delta = last.BytesCopied
-	one.timeline, err = timelineOf(ctx, o.b.rig.Client, o.workflowID, timed{time.UnixMilli(w.StartedMillis), time.UnixMilli(w.StartedMillis + w.Millis)}, one.own)
+	one.timeline, err = timelineOf(ctx, o.b.rig.Client, o.workflowID,
+		timed{time.UnixMilli(w.StartedMillis), time.UnixMilli(w.StartedMillis + w.Millis)}, one.own)
 	return one, err
 }
 
-// pollInterval is rare enough for the queries to take nothing from the window that is measured: its end is taken from the report.
+// pollInterval is rare enough for the queries to take nothing from the window that is measured: its
+// end is taken from the report.
 const pollInterval = 250 * time.Millisecond
 
-// await waits until the migration's status is as asked. A migration that needs attention or has ended is an error.
+// await waits until the migration's status is as asked. A migration that needs attention or has
+// ended is an error.
 func (o *ours) await(ctx context.Context, condition func(migration.Status) bool) (migration.Status, error) {
 	for {
 		s, err := o.b.rig.Status(ctx, o.workflowID)
@@ -122,7 +130,8 @@ func (o *ours) await(ctx context.Context, condition func(migration.Status) bool)
 		case condition(s):
 			return s, nil
 		case s.Attention != nil:
-			return s, fmt.Errorf("the migration needs attention in phase %s: %s: %s", s.Phase, s.Attention.Type, s.Attention.Message)
+			return s, fmt.Errorf("the migration needs attention in phase %s: %s: %s", s.Phase, s.Attention.Type,
+				s.Attention.Message)
 		case s.Phase.Ended():
 			return s, fmt.Errorf("the migration has ended: %s", s.Phase)
 		}

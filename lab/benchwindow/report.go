@@ -22,7 +22,8 @@ const (
 	wayUnthrottled = "script unthrottled"
 )
 
-// Report is what a run measured; .lab/bench-window.json holds it. It names no host and no path. Seconds are those of the medians.
+// Report is what a run measured; .lab/bench-window.json holds it. It names no host and no path.
+// Seconds are those of the medians.
 type Report struct {
 	Quick   bool     `json:"quick,omitempty"`
 	Seed    uint64   `json:"seed"` // of the documents
@@ -70,7 +71,8 @@ type Target struct {
 
 func newCase(delta string, latencyMS int, runs map[string][]run) Case {
 	return Case{
-		Delta: delta, LatencyMS: latencyMS, DeltaBytes: int64(median(runs[wayOurs], func(r run) float64 { return float64(r.delta) })),
+		Delta: delta, LatencyMS: latencyMS, DeltaBytes: int64(median(runs[wayOurs],
+			func(r run) float64 { return float64(r.delta) })),
 		Ours: newWay(runs[wayOurs]), Script: newWay(runs[wayScript]), ScriptUnthrottled: newWay(runs[wayUnthrottled]),
 	}
 }
@@ -156,7 +158,10 @@ func (r *Report) judge() {
 			other Way
 			limit float64
 		}{{wayScript, c.Script, throttled}, {wayUnthrottled, c.ScriptUnthrottled, free}} {
-			t := Target{Name: c.name() + ": window against " + against.way, Want: fmt.Sprintf("<= %.2f", against.limit), Got: "not measured"}
+			t := Target{
+				Name: c.name() + ": window against " + against.way, Want: fmt.Sprintf("<= %.2f", against.limit),
+				Got: "not measured",
+			}
 			if a, b := c.Ours.WindowSeconds, against.other.WindowSeconds; a > 0 && b > 0 {
 				t.Got, t.Met = fmt.Sprintf("%.2f (%.2f s / %.2f s)", a/b, a, b), a/b <= against.limit
 			}
@@ -169,8 +174,9 @@ func (r *Report) judge() {
 // judgePrediction holds each run to its own prediction, and tells of the one that was furthest off.
 func (c Case) judgePrediction() Target {
 	t := Target{
-		Name: c.name() + ": prediction before the block", Want: fmt.Sprintf("within %.0f %% or %.0f s, in each run", predictionShare*100, predictionSeconds),
-		Got: "none was shown",
+		Name: c.name() + ": prediction before the block",
+		Want: fmt.Sprintf("within %.0f %% or %.0f s, in each run", predictionShare*100, predictionSeconds),
+		Got:  "none was shown",
 	}
 	if len(c.Ours.Predictions) == 0 || len(c.Ours.Predictions) != len(c.Ours.Windows) {
 		return t
@@ -190,20 +196,24 @@ func (c Case) judgePrediction() Target {
 	return t
 }
 
-// print writes the table: a row for each way in each case, then where our windows went, then the targets.
+// print writes the table: a row for each way in each case, then where our windows went, then the
+// targets.
 func (r *Report) print(out io.Writer) error {
 	if r.Quick {
 		fmt.Fprintln(out, "quick: a part of the cases, few runs")
 	}
-	fmt.Fprintf(out, "seed %d, %d CPUs shared by clusters, servers and clients; seconds, medians; %.0f s in all\n\n", r.Seed, r.CPUs, r.Seconds)
+	fmt.Fprintf(out, "seed %d, %d CPUs shared by clusters, servers and clients; seconds, medians; %.0f s in all\n\n",
+		r.Seed, r.CPUs, r.Seconds)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "case\tdelta\tway\twindow\tmin-max\tblock\tsnapshot\tcopy\trestore\tverify\tES snapshot\tES restore\tbeyond ES\tpredicted\t")
+	fmt.Fprintln(t, "case\tdelta\tway\twindow\tmin-max\tblock\tsnapshot\tcopy\trestore\tverify\tES snapshot\tES "+
+		"restore\tbeyond ES\tpredicted\t")
 	for _, c := range r.Cases {
 		for _, row := range []struct {
 			name string
 			Way
 		}{{wayOurs, c.Ours}, {wayScript, c.Script}, {wayUnthrottled, c.ScriptUnthrottled}} {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%.2f\t%s\t", c.name(), humanize.IBytes(uint64(max(c.DeltaBytes, 0))), row.name, row.WindowSeconds, spread(row.Windows))
+			fmt.Fprintf(t, "%s\t%s\t%s\t%.2f\t%s\t", c.name(), humanize.IBytes(uint64(max(c.DeltaBytes, 0))), row.name,
+				row.WindowSeconds, spread(row.Windows))
 			for _, name := range stepNames {
 				fmt.Fprintf(t, "%.2f\t", row.Steps[name])
 			}
@@ -211,7 +221,8 @@ func (r *Report) print(out io.Writer) error {
 			if row.PredictedSeconds != nil {
 				predicted = fmt.Sprintf("%.2f", *row.PredictedSeconds)
 			}
-			fmt.Fprintf(t, "%.2f\t%.2f\t%.2f\t%s\t\n", row.ElasticsearchSnapshotSeconds, row.ElasticsearchRestoreSeconds, row.overhead(), predicted)
+			fmt.Fprintf(t, "%.2f\t%.2f\t%.2f\t%s\t\n", row.ElasticsearchSnapshotSeconds,
+				row.ElasticsearchRestoreSeconds, row.overhead(), predicted)
 		}
 	}
 	if err := t.Flush(); err != nil {
@@ -229,7 +240,8 @@ func (r *Report) print(out io.Writer) error {
 	return t.Flush()
 }
 
-// printTimelines tells where our median windows went: milliseconds, from the events of their histories.
+// printTimelines tells where our median windows went: milliseconds, from the events of their
+// histories.
 func (r *Report) printTimelines(out io.Writer) error {
 	for _, c := range r.Cases {
 		if len(c.Ours.Timeline) == 0 {
@@ -244,7 +256,8 @@ func (r *Report) printTimelines(out io.Writer) error {
 			if o := s.Own; o != nil {
 				before, after = fmt.Sprint(o.BeforeMS), fmt.Sprint(o.AfterMS)
 			}
-			fmt.Fprintf(t, "%d\t%d\t%d\t%d\t%s\t%s\t%d\t%s\t\n", s.AtMS, s.DecideMS, s.QueuedMS, s.RanMS, before, after, s.Attempts, s.Activity)
+			fmt.Fprintf(t, "%d\t%d\t%d\t%d\t%s\t%s\t%d\t%s\t\n", s.AtMS, s.DecideMS, s.QueuedMS, s.RanMS, before, after,
+				s.Attempts, s.Activity)
 			decided += s.DecideMS
 			queued += s.QueuedMS
 		}

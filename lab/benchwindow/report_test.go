@@ -95,8 +95,11 @@ func lasting(seconds float64) timed {
 
 func TestWayIsTheMediansOfItsRuns(t *testing.T) {
 	of := func(window, predicted float64, activity string) run {
-		return run{window: window, steps: map[string]float64{stepCopy: window / 10}, own: own{snapshot: lasting(window / 2), restore: lasting(1)}, predicted: predicted,
-			timeline: []Span{{Activity: activity}}}
+		return run{
+			window: window, steps: map[string]float64{stepCopy: window / 10},
+			own: own{snapshot: lasting(window / 2), restore: lasting(1)}, predicted: predicted,
+			timeline: []Span{{Activity: activity}},
+		}
 	}
 	w := newWay([]run{of(9, 1, "slow"), of(1, 3, "fast"), of(2, 2, "median")})
 	require.Equal(t, 2.0, w.WindowSeconds)
@@ -118,10 +121,22 @@ func TestWayIsTheMediansOfItsRuns(t *testing.T) {
 // The table and the JSON that everybody reads.
 func TestReportAsPrinted(t *testing.T) {
 	ours := wayOf(2.1, 2, 1.9).predicting(2, 2.2, 1.5)
-	ours.Timeline = []Span{{Activity: "BlockWrites", AtMS: 3, DecideMS: 3, QueuedMS: 4, RanMS: 50, Attempts: 1}, {Activity: "TakeSnapshot", AtMS: 60, DecideMS: 3, QueuedMS: 5, RanMS: 400, Attempts: 1, Own: &Own{BeforeMS: 20, AfterMS: 70}}}
+	ours.Timeline = []Span{
+		{Activity: "BlockWrites", AtMS: 3, DecideMS: 3, QueuedMS: 4, RanMS: 50, Attempts: 1},
+		{
+			Activity: "TakeSnapshot", AtMS: 60, DecideMS: 3, QueuedMS: 5, RanMS: 400, Attempts: 1,
+			Own: &Own{BeforeMS: 20, AfterMS: 70},
+		},
+	}
 	r := Report{Seed: 1, CPUs: 2, Seconds: 700, Cases: []Case{
-		{Delta: deltaSmall, LatencyMS: 0, DeltaBytes: 52 << 20, Ours: ours, Script: wayOf(5, 5.1, 5.2), ScriptUnthrottled: wayOf(2.4, 2.3, 2.2)},
-		{Delta: deltaLarge, LatencyMS: 20, DeltaBytes: 600 << 20, Ours: wayOf(9), Script: wayOf(33), ScriptUnthrottled: wayOf(14)},
+		{
+			Delta: deltaSmall, LatencyMS: 0, DeltaBytes: 52 << 20, Ours: ours, Script: wayOf(5, 5.1, 5.2),
+			ScriptUnthrottled: wayOf(2.4, 2.3, 2.2),
+		},
+		{
+			Delta: deltaLarge, LatencyMS: 20, DeltaBytes: 600 << 20, Ours: wayOf(9), Script: wayOf(33),
+			ScriptUnthrottled: wayOf(14),
+		},
 	}}
 	r.judge()
 	var table bytes.Buffer
@@ -142,5 +157,8 @@ func TestReportAsPrinted(t *testing.T) {
 	}
 	var way map[string]json.RawMessage
 	require.NoError(t, json.Unmarshal(read.Cases[0]["ours"], &way))
-	require.Subset(t, slices.Collect(maps.Keys(way)), []string{"windowSeconds", "steps", "elasticsearchSeconds", "predictedSeconds"})
+	require.Subset(t, slices.Collect(maps.Keys(way)), []string{
+		"windowSeconds", "steps", "elasticsearchSeconds",
+		"predictedSeconds",
+	})
 }

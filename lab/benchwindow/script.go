@@ -37,7 +37,8 @@ func (s *script) restored() string {
 	return s.prefix() + strings.ReplaceAll(s.stock.names(), ",", ","+s.prefix())
 }
 
-// start registers the repositories and copies the baseline, without throttles: what comes before the window isn't compared.
+// start registers the repositories and copies the baseline, without throttles: what comes before
+// the window isn't compared.
 func (s *script) start(ctx context.Context) error {
 	if _, err := s.run(ctx, unthrottled, "register"); err != nil {
 		return err
@@ -101,7 +102,8 @@ func (s *script) run(ctx context.Context, rate string, arguments ...string) (map
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, fmt.Errorf("migrate.sh %s: %w: %s%s", strings.Join(arguments, " "), err, stdout.String(), stderr.String())
+		return nil, fmt.Errorf("migrate.sh %s: %w: %s%s", strings.Join(arguments, " "), err, stdout.String(),
+			stderr.String())
 	}
 	return parseSteps(stdout.String())
 }
@@ -121,13 +123,15 @@ func parseSteps(text string) (map[string]timed, error) {
 	return steps, lines.Err()
 }
 
-// environment is everything that the script is told. Nothing that this computer has set for other purposes reaches it.
+// environment is everything that the script is told. Nothing that this computer has set for other
+// purposes reaches it.
 func (s *script) environment(rate string) []string {
 	l := s.b.lab
 	env := map[string]string{
 		"LC_ALL": "C", // the point in EPOCHREALTIME is a comma elsewhere
 		"SOURCE": l.Source.DirectURL, "TARGET": l.Target.Endpoint, "INDICES": s.stock.names(), "DOCTYPE": docType, "PREFIX": s.prefix(),
-		"REPOSITORY": s.name, "BASE_PATH": s.name, "S3_BUCKET": l.S3.Bucket, "ROLE_ARN": l.Source.RoleARN, "AWS_REGION": l.Source.Region,
+		"REPOSITORY": s.name, "BASE_PATH": s.name, "S3_BUCKET": l.S3.Bucket, "ROLE_ARN": l.Source.RoleARN,
+		"AWS_REGION":  l.Source.Region,
 		"TARGET_USER": l.Target.User, "TARGET_PASSWORD": l.Target.Password,
 		"OSS_BUCKET": l.OSS.Bucket, "OSS_ENDPOINT": l.OSS.Endpoint,
 		"OSS_ACCESS_KEY_ID": l.OSS.ClusterKey.ID, "OSS_ACCESS_KEY_SECRET": l.OSS.ClusterKey.Secret,

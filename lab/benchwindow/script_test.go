@@ -20,7 +20,8 @@ func TestScriptIsValidBash(t *testing.T) {
 }
 
 func TestStepsOfTheScript(t *testing.T) {
-	steps, err := parseSteps("step block 1700000000000000 1700000001500000\nstep copy 1700000001500001 1700000001600001\n")
+	steps, err := parseSteps("step block 1700000000000000 1700000001500000\nstep copy 1700000001500001 " +
+		"1700000001600001\n")
 	require.NoError(t, err)
 	require.Len(t, steps, 2)
 	require.Equal(t, 1500*time.Millisecond, steps["block"].ended.Sub(steps["block"].began))

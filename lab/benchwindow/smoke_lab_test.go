@@ -14,7 +14,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// One case on next to nothing, so that the benchmark doesn't rot. Where rclone isn't built, the scripts are left out.
+// One case on next to nothing, so that the benchmark doesn't rot. Where rclone isn't built, the
+// scripts are left out.
 func TestLabWindow(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
 	defer cancel()
@@ -23,7 +24,10 @@ func TestLabWindow(t *testing.T) {
 	const tiny = "tiny"
 	sizes[tiny] = size{baseline: 2 * mib, round: mib, delta: mib}
 	defer delete(sizes, tiny)
-	o := options{seed: 7, runs: 1, deltas: []string{tiny}, latencies: []int{1}, rclone: filepath.Join(root, ".lab", "bin", "rclone")}
+	o := options{
+		seed: 7, runs: 1, deltas: []string{tiny}, latencies: []int{1},
+		rclone: filepath.Join(root, ".lab", "bin", "rclone"),
+	}
 	if _, err := os.Stat(o.rclone); err != nil {
 		o.rclone = ""
 	}
@@ -63,7 +67,10 @@ func TestLabWindow(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"BlockWrites", "AwaitStandstill", "TakeSnapshot", "CopySnapshot", "RestoreSnapshot", "VerifyTarget"} {
+	for _, name := range []string{
+		"BlockWrites", "AwaitStandstill", "TakeSnapshot", "CopySnapshot", "RestoreSnapshot",
+		"VerifyTarget",
+	} {
 		require.True(t, activities[name], "the window's timeline lacks %s", name)
 	}
 	require.Empty(t, b.s3.Objects(b.lab.S3.Bucket), "what a run left is removed before the next")

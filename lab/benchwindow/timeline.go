@@ -23,8 +23,9 @@ type Span struct {
 	Own      *Own   `json:"elasticsearch,omitempty"`
 }
 
-// Own says how much of a snapshot's or restore's activity was not Elasticsearch at work, by its own account. It counts neither what it
-// writes once all shards of a snapshot are done nor what it reads of a repository before the first shard is restored.
+// Own says how much of a snapshot's or restore's activity was not Elasticsearch at work, by its own
+// account. It counts neither what it writes once all shards of a snapshot are done nor what it
+// reads of a repository before the first shard is restored.
 type Own struct {
 	BeforeMS int64 `json:"beforeMs"` // from the activity's start to Elasticsearch's
 	AfterMS  int64 `json:"afterMs"`  // from Elasticsearch's end to the activity's
@@ -68,14 +69,22 @@ func timelineOf(ctx context.Context, c client.Client, workflowID string, window 
 	})
 	var spans []Span
 	busy := from
-	atWork := map[string]timed{migration.ActivityTakeSnapshot: own.snapshot, migration.ActivityRestoreSnapshot: own.restore}
+	atWork := map[string]timed{
+		migration.ActivityTakeSnapshot:    own.snapshot,
+		migration.ActivityRestoreSnapshot: own.restore,
+	}
 	for _, a := range all {
 		span := Span{
-			Activity: a.name, AtMS: a.scheduled.Sub(from).Milliseconds(), DecideMS: max(0, a.scheduled.Sub(busy).Milliseconds()),
-			QueuedMS: a.started.Sub(a.scheduled).Milliseconds(), RanMS: a.stopped.Sub(a.started).Milliseconds(), Attempts: a.attempts,
+			Activity: a.name, AtMS: a.scheduled.Sub(from).Milliseconds(),
+			DecideMS: max(0, a.scheduled.Sub(busy).Milliseconds()),
+			QueuedMS: a.started.Sub(a.scheduled).Milliseconds(), RanMS: a.stopped.Sub(a.started).Milliseconds(),
+			Attempts: a.attempts,
 		}
 		if own, known := atWork[a.name]; known {
-			span.Own = &Own{BeforeMS: own.began.Sub(a.started).Milliseconds(), AfterMS: a.stopped.Sub(own.ended).Milliseconds()}
+			span.Own = &Own{
+				BeforeMS: own.began.Sub(a.started).Milliseconds(),
+				AfterMS:  a.stopped.Sub(own.ended).Milliseconds(),
+			}
 		}
 		spans = append(spans, span)
 		if a.stopped.After(busy) {

@@ -1,5 +1,5 @@
-// Package cluster speaks to an Elasticsearch cluster in the few words that the lab's loaders, writers and tests need. It shares no
-// code with what it helps to test.
+// Package cluster speaks to an Elasticsearch cluster in the few words that the lab's loaders,
+// writers and tests need. It shares no code with what it helps to test.
 package cluster
 
 import (
@@ -34,8 +34,9 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("%s %s: HTTP %d: %s", e.Method, e.Path, e.Status, body)
 }
 
-// Do sends a request and decodes the answer's JSON into out, unless that is nil. A body that is a string or []byte is sent as it is, nil
-// sends none, anything else goes as JSON. The path is sent as given: escape what needs it.
+// Do sends a request and decodes the answer's JSON into out, unless that is nil. A body that is a
+// string or []byte is sent as it is, nil sends none, anything else goes as JSON. The path is sent
+// as given: escape what needs it.
 func (c *Client) Do(ctx context.Context, method, path string, body, out any) error {
 	var reader io.Reader
 	switch b := body.(type) {
@@ -120,7 +121,8 @@ func (c *Client) Bulk(ctx context.Context, index, docType string, documents []Do
 	for _, item := range answer.Items {
 		for action, result := range item {
 			if result.Status/100 != 2 {
-				return fmt.Errorf("bulk %s of %s/%s: HTTP %d: %s", action, index, result.ID, result.Status, result.Error)
+				return fmt.Errorf("bulk %s of %s/%s: HTTP %d: %s", action, index, result.ID, result.Status,
+					result.Error)
 			}
 		}
 	}

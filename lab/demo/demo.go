@@ -1,5 +1,6 @@
-// Package demo runs a complete migration on a lab, as a person would see it: two indices, one of them written to all the
-// time, through baseline, incremental rounds, freeze and cutover. Then it asks the writer what was lost.
+// Package demo runs a complete migration on a lab, as a person would see it: two indices, one of
+// them written to all the time, through baseline, incremental rounds, freeze and cutover. Then it
+// asks the writer what was lost.
 package demo
 
 import (
@@ -108,18 +109,23 @@ func (d *demo) start(ctx context.Context) error {
 		return err
 	}
 	const seed = 42
-	d.write, err = writer.Start(writer.Options{Source: d.lab.Source.Client(), Index: lab.CatalogIndex, Type: lab.CatalogType, Seed: seed, Rate: 80, Journal: journal})
+	d.write, err = writer.Start(writer.Options{
+		Source: d.lab.Source.Client(), Index: lab.CatalogIndex,
+		Type: lab.CatalogType, Seed: seed, Rate: 80, Journal: journal,
+	})
 	if err != nil {
 		return err
 	}
-	d.say("a writer now indexes, updates and deletes documents in catalog, and remembers every acknowledged write (seed %d)", seed)
+	d.say("a writer now indexes, updates and deletes documents in catalog, and remembers every acknowledged write "+
+		"(seed %d)", seed)
 	if _, err := d.rig.Worker("worker"); err != nil {
 		return err
 	}
 	if d.id, err = d.rig.Start(ctx, d.lab.Plan("demo", lab.MoviesIndex, lab.CatalogIndex)); err != nil {
 		return err
 	}
-	d.say("started %s with `starter start -f %s`; Temporal UI: %s", d.id, filepath.Join(d.o.Dir, "demo.yaml"), d.lab.Temporal.UIAddress)
+	d.say("started %s with `starter start -f %s`; Temporal UI: %s", d.id, filepath.Join(d.o.Dir, "demo.yaml"),
+		d.lab.Temporal.UIAddress)
 	return nil
 }
 
@@ -137,7 +143,8 @@ func (d *demo) await(ctx context.Context, condition func(migration.Status) bool)
 		for ; d.told < s.RoundsEnded; d.told++ {
 			r := s.Rounds[len(s.Rounds)-s.RoundsEnded+d.told]
 			d.say("round %d (%s) copied %s: %d blobs and %s copied, %d blobs there already; %d documents on the target",
-				r.Number, r.Kind, r.Snapshot, r.BlobsCopied, humanize.IBytes(uint64(r.BytesCopied)), r.BlobsSkipped, r.Docs)
+				r.Number, r.Kind, r.Snapshot, r.BlobsCopied, humanize.IBytes(uint64(r.BytesCopied)), r.BlobsSkipped,
+				r.Docs)
 		}
 		return condition(s)
 	})
@@ -232,7 +239,8 @@ func (d *demo) cutover(ctx context.Context) error {
 	return report.check()
 }
 
-// after checks from outside what a handover means: the target takes a write, the source refuses one, and all films are there.
+// after checks from outside what a handover means: the target takes a write, the source refuses
+// one, and all films are there.
 func (d *demo) after(ctx context.Context) error {
 	films, err := d.lab.Target.Client().Count(ctx, lab.MoviesIndex)
 	if err != nil {
@@ -241,7 +249,8 @@ func (d *demo) after(ctx context.Context) error {
 	if want := int64(len(lab.FirstFilms) + len(lab.LaterFilms)); films != want {
 		return fmt.Errorf("the target holds %d films, %d were expected", films, want)
 	}
-	if err := d.lab.Target.Client().Do(ctx, http.MethodPut, filmPath, lab.Film{Title: "The Handmaiden", Year: 2016, Director: "Park Chan-wook"}, nil); err != nil {
+	if err := d.lab.Target.Client().Do(ctx, http.MethodPut, filmPath,
+		lab.Film{Title: "The Handmaiden", Year: 2016, Director: "Park Chan-wook"}, nil); err != nil {
 		return fmt.Errorf("the target refused a write after the cutover: %w", err)
 	}
 	d.say("a write to the target succeeded")

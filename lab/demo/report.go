@@ -14,15 +14,17 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// Report is what the demo writes as report.json: the migration's own report, and the writer's judgement of it.
+// Report is what the demo writes as report.json: the migration's own report, and the writer's
+// judgement of it.
 type Report struct {
 	Result       string                  `json:"result"`
 	WorkflowID   string                  `json:"workflowId"`
 	Rounds       []migration.Round       `json:"rounds"`
 	Indices      []migration.IndexResult `json:"indices"`
 	FrozenWindow *migration.FrozenWindow `json:"frozenWindow"`
-	// AcknowledgedWrites are those of the writer, LostWrites the documents that the target does not hold in the state of their
-	// last acknowledged write. A write without an answer counts neither way.
+	// AcknowledgedWrites are those of the writer, LostWrites the documents that the target does not
+	// hold in the state of their last acknowledged write. A write without an answer counts neither
+	// way.
 	AcknowledgedWrites int64 `json:"acknowledgedWrites"`
 	UnansweredWrites   int   `json:"unansweredWrites"`
 	LostWrites         int   `json:"lostWrites"`
@@ -31,7 +33,8 @@ type Report struct {
 func newReport(report migration.Report, written writer.Result) Report {
 	return Report{
 		Result: report.Result, WorkflowID: report.WorkflowID, Rounds: report.Rounds, Indices: report.Indices,
-		FrozenWindow: report.FrozenWindow, AcknowledgedWrites: written.Acknowledged, UnansweredWrites: written.Unanswered, LostWrites: written.Lost,
+		FrozenWindow: report.FrozenWindow, AcknowledgedWrites: written.Acknowledged,
+		UnansweredWrites: written.Unanswered, LostWrites: written.Lost,
 	}
 }
 
@@ -51,7 +54,8 @@ func (r Report) check() error {
 	case len(r.Rounds) < 4:
 		return fmt.Errorf("the migration ran %d rounds, at least 4 were expected", len(r.Rounds))
 	case r.AcknowledgedWrites < leastWrites:
-		return fmt.Errorf("only %d writes were acknowledged, at least %d were expected", r.AcknowledgedWrites, leastWrites)
+		return fmt.Errorf("only %d writes were acknowledged, at least %d were expected", r.AcknowledgedWrites,
+			leastWrites)
 	case r.LostWrites > 0:
 		return fmt.Errorf("%d acknowledged writes are lost", r.LostWrites)
 	case r.FrozenWindow == nil:
@@ -59,7 +63,8 @@ func (r Report) check() error {
 	}
 	for _, index := range r.Indices {
 		if !index.Equal {
-			return fmt.Errorf("index %s is not equal: %d documents at the source, %d on the target", index.Name, index.SourceDocs, index.TargetDocs)
+			return fmt.Errorf("index %s is not equal: %d documents at the source, %d on the target", index.Name,
+				index.SourceDocs, index.TargetDocs)
 		}
 	}
 	return nil
@@ -72,8 +77,10 @@ func (r Report) print(out io.Writer) {
 	}
 	fmt.Fprintln(table, "round\tsnapshot\tblobs copied\tskipped\tbytes\tsnapshot took\tcopy\trestore\t")
 	for _, round := range r.Rounds {
-		fmt.Fprintf(table, "%d %s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t\n", round.Number, round.Kind, round.Snapshot, round.BlobsCopied, round.BlobsSkipped,
-			humanize.IBytes(uint64(round.BytesCopied)), millis(round.SnapshotMillis), millis(round.CopyMillis), millis(round.RestoreMillis))
+		fmt.Fprintf(table, "%d %s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t\n", round.Number, round.Kind, round.Snapshot,
+			round.BlobsCopied, round.BlobsSkipped,
+			humanize.IBytes(uint64(round.BytesCopied)), millis(round.SnapshotMillis), millis(round.CopyMillis),
+			millis(round.RestoreMillis))
 	}
 	fmt.Fprintln(table)
 	table.Flush()
@@ -83,7 +90,9 @@ func (r Report) print(out io.Writer) {
 	}
 	table.Flush()
 	w := r.FrozenWindow
-	fmt.Fprintf(out, "\nwrites stood still for %s until the target took them; the frozen window, from the block until it was verified: %s (block %s, snapshot %s, copy %s, restore %s, verification %s)\n",
-		millis(w.BlockedMillis), millis(w.Millis), millis(w.BlockMillis), millis(w.SnapshotMillis), millis(w.CopyMillis), millis(w.RestoreMillis), millis(w.VerifyMillis))
+	fmt.Fprintf(out, "\nwrites stood still for %s until the target took them; the frozen window, from the block "+
+		"until it was verified: %s (block %s, snapshot %s, copy %s, restore %s, verification %s)\n",
+		millis(w.BlockedMillis), millis(w.Millis), millis(w.BlockMillis), millis(w.SnapshotMillis),
+		millis(w.CopyMillis), millis(w.RestoreMillis), millis(w.VerifyMillis))
 	fmt.Fprintf(out, "%d writes were acknowledged while it ran, %d are lost\n", r.AcknowledgedWrites, r.LostWrites)
 }

@@ -18,9 +18,10 @@ import (
 	"github.com/snapferry/snapferry/workflows"
 )
 
-// A migration of 100,000 blobs in 200 shards and 20 rounds keeps its histories small. Each round is taken to copy all of
-// it again, which is the most that rounds can do. Neither the clusters nor the copy are needed for that: what the copy
-// makes of 200 shards of 500 blobs is held by TestPagesSpreadAndStayFew.
+// A migration of 100,000 blobs in 200 shards and 20 rounds keeps its histories small. Each round is
+// taken to copy all of it again, which is the most that rounds can do. Neither the clusters nor the
+// copy are needed for that: what the copy makes of 200 shards of 500 blobs is held by
+// TestPagesSpreadAndStayFew.
 func TestHistoriesStaySmall(t *testing.T) {
 	const (
 		name      = "longhistory"
@@ -38,14 +39,20 @@ func TestHistoriesStaySmall(t *testing.T) {
 	found := make([]migration.Index, indices)
 	counters := migration.WriteCounters{}
 	for i := range found {
-		found[i] = migration.Index{Name: fmt.Sprintf("catalog-of-the-shop-%06d", i), Shards: shards, Docs: 1e6, Bytes: 1e9}
+		found[i] = migration.Index{
+			Name: fmt.Sprintf("catalog-of-the-shop-%06d", i), Shards: shards, Docs: 1e6,
+			Bytes: 1e9,
+		}
 		counters[found[i].Name] = migration.Counter{UUID: strings.Repeat("u", 22), Writes: 1e6, Docs: 1e6}
 	}
 	delta := migration.CopyPages{Pages: make([]migration.CopyPage, pages)}
 	for i := range pages * 4 {
 		page := &delta.Pages[i/4]
 		page.Blobs, page.Bytes = page.Blobs+500, page.Bytes+1e6
-		page.Shards = append(page.Shards, migration.ShardRange{IndexID: fmt.Sprintf("%022d", i/shards), Shard: i % shards, To: 500})
+		page.Shards = append(page.Shards, migration.ShardRange{
+			IndexID: fmt.Sprintf("%022d", i/shards),
+			Shard:   i % shards, To: 500,
+		})
 	}
 
 	options := worker.Options{Identity: name, MaxConcurrentActivityExecutionSize: 20}
@@ -57,52 +64,73 @@ func TestHistoriesStaySmall(t *testing.T) {
 	serve(all, migration.ActivityPreflight, func(context.Context, migration.Run) (migration.PreflightResult, error) {
 		return migration.PreflightResult{SourceVersion: "5.5.2", TargetVersion: "5.5.3", Indices: found}, nil
 	})
-	serve(all, migration.ActivityAwaitShards, func(context.Context, migration.ShardsRequest) (migration.DoneShards, error) {
-		return migration.DoneShards{Ended: true}, nil
-	})
+	serve(all, migration.ActivityAwaitShards,
+		func(context.Context, migration.ShardsRequest) (migration.DoneShards, error) {
+			return migration.DoneShards{Ended: true}, nil
+		})
 	serve(all, migration.ActivityReadThrottles, func(context.Context, migration.Run) (migration.ThrottlesFound, error) {
 		return migration.ThrottlesFound{}, nil
 	})
-	serve(all, migration.ActivitySetThrottles, func(context.Context, migration.SetThrottlesRequest) (migration.ThrottlesSet, error) {
-		return migration.ThrottlesSet{}, nil
-	})
-	for _, quick := range []string{migration.ActivityEnsureTargetBucket, migration.ActivityRegisterRepositories, migration.ActivityUnregisterRepositories, migration.ActivityAbortSnapshot, migration.ActivityCloseTarget} {
+	serve(all, migration.ActivitySetThrottles,
+		func(context.Context, migration.SetThrottlesRequest) (migration.ThrottlesSet, error) {
+			return migration.ThrottlesSet{}, nil
+		})
+	for _, quick := range []string{
+		migration.ActivityEnsureTargetBucket, migration.ActivityRegisterRepositories,
+		migration.ActivityUnregisterRepositories, migration.ActivityAbortSnapshot, migration.ActivityCloseTarget,
+	} {
 		serve(all, quick, func(context.Context, any) (any, error) { return nil, nil })
 	}
-	serve(all, migration.ActivityResolveIndices, func(context.Context, migration.Run) ([]migration.Index, error) { return found, nil })
-	serve(all, migration.ActivityTakeSnapshot, func(ctx context.Context, r migration.SnapshotRequest) (migration.Snapshot, error) {
-		request := migration.RequestRound // the next round follows at once
-		if taken++; taken == 1+rounds+1 {
-			request = migration.RequestPause
-			close(ended)
-		}
-		err := on.Client.SignalWorkflow(ctx, migration.WorkflowID(name), "", string(request), nil)
-		return migration.Snapshot{Name: r.Snapshot, UUID: fmt.Sprintf("%022d", taken), StartMillis: 1e12, EndMillis: 1e12, Shards: indices * shards}, err
-	})
-	serve(copies, migration.ActivityCopySnapshot, func(_ context.Context, r migration.CopyRequest) (migration.CopyResult, error) {
-		planned := delta
-		planned.Delta = migration.CopyDelta{RootGeneration: generation, RootETag: strings.Repeat("e", 32), Snapshots: []string{r.Snapshot.UUID}, Base: r.BaseUUID}
-		return migration.CopyResult{BlobsSkipped: 1e5, BytesSkipped: 1e12, Pages: &planned}, nil
-	})
-	serve(copies, migration.ActivityCopyPage, func(_ context.Context, r migration.PageRequest) (migration.PageResult, error) {
-		return migration.PageResult{BlobsCopied: r.Page.Blobs, BytesCopied: r.Page.Bytes, Digest: 1}, nil
-	})
-	serve(copies, migration.ActivityPublishSnapshot, func(context.Context, migration.PublishRequest) (migration.CopyResult, error) {
-		generation++
-		return migration.CopyResult{Generation: generation, Proven: 1e5}, nil
-	})
-	serve(all, migration.ActivityRestoreSnapshot, func(context.Context, migration.RestoreRequest) (migration.RestoreResult, error) {
-		return migration.RestoreResult{Shards: indices * shards, BytesRestored: 1e9}, nil
-	})
-	serve(all, migration.ActivityOpenTarget, func(context.Context, migration.IndicesRequest) (migration.OpenResult, error) {
-		return migration.OpenResult{Counters: counters}, nil
-	})
+	serve(all, migration.ActivityResolveIndices,
+		func(context.Context, migration.Run) ([]migration.Index, error) { return found, nil })
+	serve(all, migration.ActivityTakeSnapshot,
+		func(ctx context.Context, r migration.SnapshotRequest) (migration.Snapshot, error) {
+			request := migration.RequestRound // the next round follows at once
+			if taken++; taken == 1+rounds+1 {
+				request = migration.RequestPause
+				close(ended)
+			}
+			err := on.Client.SignalWorkflow(ctx, migration.WorkflowID(name), "", string(request), nil)
+			return migration.Snapshot{
+				Name: r.Snapshot, UUID: fmt.Sprintf("%022d", taken), StartMillis: 1e12,
+				EndMillis: 1e12, Shards: indices * shards,
+			}, err
+		})
+	serve(copies, migration.ActivityCopySnapshot,
+		func(_ context.Context, r migration.CopyRequest) (migration.CopyResult, error) {
+			planned := delta
+			planned.Delta = migration.CopyDelta{
+				RootGeneration: generation, RootETag: strings.Repeat("e", 32),
+				Snapshots: []string{r.Snapshot.UUID}, Base: r.BaseUUID,
+			}
+			return migration.CopyResult{BlobsSkipped: 1e5, BytesSkipped: 1e12, Pages: &planned}, nil
+		})
+	serve(copies, migration.ActivityCopyPage,
+		func(_ context.Context, r migration.PageRequest) (migration.PageResult, error) {
+			return migration.PageResult{BlobsCopied: r.Page.Blobs, BytesCopied: r.Page.Bytes, Digest: 1}, nil
+		})
+	serve(copies, migration.ActivityPublishSnapshot,
+		func(context.Context, migration.PublishRequest) (migration.CopyResult, error) {
+			generation++
+			return migration.CopyResult{Generation: generation, Proven: 1e5}, nil
+		})
+	serve(all, migration.ActivityRestoreSnapshot,
+		func(context.Context, migration.RestoreRequest) (migration.RestoreResult, error) {
+			return migration.RestoreResult{Shards: indices * shards, BytesRestored: 1e9}, nil
+		})
+	serve(all, migration.ActivityOpenTarget,
+		func(context.Context, migration.IndicesRequest) (migration.OpenResult, error) {
+			return migration.OpenResult{Counters: counters}, nil
+		})
 	require.NoError(t, all.Start())
 	defer all.Stop()
 	require.NoError(t, copies.Start())
 	defer copies.Stop()
 
-	started, err := on.Client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: migration.WorkflowID(name), TaskQueue: migration.TaskQueue},
+	started, err := on.Client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID:        migration.WorkflowID(name),
+		TaskQueue: migration.TaskQueue,
+	},
 		migration.WorkflowType, on.Lab.Plan(name, "catalog-*"))
 	require.NoError(t, err)
 	defer func() {

@@ -27,9 +27,10 @@ type versions struct{ source, target string }
 // usual are the versions of the procedure that snapferry replaces.
 var usual = versions{lab.SourceVersion, lab.TargetVersion}
 
-// pool lends labs to tests. Starting a lab takes long, so one that is given back serves the next test between the same
-// versions. A test has its lab for itself: migrations between the same clusters wait for each other's snapshots. All
-// tests here run in parallel, so that most of them stand at the pool from the beginning, and it can see what is wanted.
+// pool lends labs to tests. Starting a lab takes long, so one that is given back serves the next
+// test between the same versions. A test has its lab for itself: migrations between the same
+// clusters wait for each other's snapshots. All tests here run in parallel, so that most of them
+// stand at the pool from the beginning, and it can see what is wanted.
 type pool struct {
 	dir string // of the labs, a folder each
 	bin string // holds the programs
@@ -76,8 +77,8 @@ func (p *pool) take(t *testing.T, v versions) *rig.Rig {
 	return l.rig
 }
 
-// reserve waits for a lab: one that stands idle, or the place of one, which is then to be started. A lab between other
-// versions that nobody waits for gives up its place; the caller closes it.
+// reserve waits for a lab: one that stands idle, or the place of one, which is then to be started.
+// A lab between other versions that nobody waits for gives up its place; the caller closes it.
 func (p *pool) reserve(v versions) (l, old *lent) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,7 +1,8 @@
 //go:build lab
 
-// Package e2e runs complete migrations on real Elasticsearch nodes, S3, OSS's protocol and Temporal, and does to them
-// what happens at night: workers are killed, answers are lost, snapshots and blobs disappear.
+// Package e2e runs complete migrations on real Elasticsearch nodes, S3, OSS's protocol and
+// Temporal, and does to them what happens at night: workers are killed, answers are lost, snapshots
+// and blobs disappear.
 package e2e
 
 import (
@@ -69,7 +70,8 @@ func run(m *testing.M) (code int) {
 	return code
 }
 
-// histories is where -histories wants each migration's history, for the replay tests of package workflows.
+// histories is where -histories wants each migration's history, for the replay tests of package
+// workflows.
 var histories = flag.String("histories", "", "folder to export the history of each migration to, for replays")
 
 // scenario is one migration of one index with a writer on it.
@@ -88,13 +90,14 @@ type scenario struct {
 	workers []*lab.Process
 }
 
-// newScenario loads an index of the given name and size into a lab's source and makes a plan. The migration is named
-// after the index.
+// newScenario loads an index of the given name and size into a lab's source and makes a plan. The
+// migration is named after the index.
 func newScenario(t *testing.T, r *rig.Rig, name string, documents int) *scenario {
 	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
 	t.Cleanup(cancel)
 	s := &scenario{t: t, ctx: ctx, rig: r, lab: r.Lab, name: name, index: name, id: migration.WorkflowID(name)}
-	require.NoError(t, lab.LoadCatalog(ctx, s.lab.Source.Direct(), lab.CatalogOptions{Index: name, Documents: documents, Shards: 3}))
+	require.NoError(t, lab.LoadCatalog(ctx, s.lab.Source.Direct(),
+		lab.CatalogOptions{Index: name, Documents: documents, Shards: 3}))
 	s.plan = s.lab.Plan(name, name)
 	s.plan.Rounds.Interval = migration.Duration(time.Second)
 	t.Cleanup(func() {
@@ -102,7 +105,8 @@ func newScenario(t *testing.T, r *rig.Rig, name string, documents int) *scenario
 		s.lab.OSS.Server.ClearFaults()
 		s.lab.Source.Front.Faults.Clear()
 		s.lab.Target.Front.Faults.Clear()
-		// A migration that a failed test leaves behind would hold the snapshot slots of the next one's clusters.
+		// A migration that a failed test leaves behind would hold the snapshot slots of the next
+		// one's clusters.
 		_ = s.rig.Client.TerminateWorkflow(context.Background(), s.id, "", "the test has ended")
 		for _, worker := range s.workers {
 			_ = worker.Stop()
@@ -111,8 +115,12 @@ func newScenario(t *testing.T, r *rig.Rig, name string, documents int) *scenario
 	return s
 }
 
-// branches are the scenarios whose histories are worth keeping for replays: one for each way that a migration can take.
-var branches = []string{"whole", "bystarter", "bytemporal", "killcopy", "abortwindow", "cancelwaiting", "deadmansswitch", "missing", "targetwritten", "wrongplan", "atrest"}
+// branches are the scenarios whose histories are worth keeping for replays: one for each way that a
+// migration can take.
+var branches = []string{
+	"whole", "bystarter", "bytemporal", "killcopy", "abortwindow", "cancelwaiting",
+	"deadmansswitch", "missing", "targetwritten", "wrongplan", "atrest",
+}
 
 // export writes the history for the replay tests: compact, and without the name of this computer.
 func (s *scenario) export() {
@@ -129,18 +137,22 @@ func (s *scenario) export() {
 	require.NoError(s.t, os.WriteFile(path, append(compact.Bytes(), '\n'), 0o644))
 }
 
-// noRoundBesides has no round run but those that are asked for. On a slow computer one more would come before the
-// freeze, too: that is left out.
+// noRoundBesides has no round run but those that are asked for. On a slow computer one more would
+// come before the freeze, too: that is left out.
 func (s *scenario) noRoundBesides() {
 	s.plan.Rounds.Interval = migration.Duration(time.Hour)
 	s.plan.Freeze.HotRound = migration.HotRoundNever
 }
 
-// write puts a writer on the index for as long as the test runs. It returns when a write has been acknowledged.
+// write puts a writer on the index for as long as the test runs. It returns when a write has been
+// acknowledged.
 func (s *scenario) write() {
 	const seed = 7
 	s.t.Logf("the writer's seed is %d", seed)
-	w, err := writer.Start(writer.Options{Source: s.lab.Source.Client(), Index: s.index, Type: lab.CatalogType, Seed: seed, Rate: 100})
+	w, err := writer.Start(writer.Options{
+		Source: s.lab.Source.Client(), Index: s.index, Type: lab.CatalogType,
+		Seed: seed, Rate: 100,
+	})
 	require.NoError(s.t, err)
 	s.writer = w
 	s.t.Cleanup(func() { _ = w.Stop() })
@@ -150,7 +162,8 @@ func (s *scenario) write() {
 // awaitWrites waits until so many writes are acknowledged.
 func (s *scenario) awaitWrites(n int64) {
 	s.t.Helper()
-	require.Eventually(s.t, func() bool { return s.writer.Stats().Acknowledged >= n }, lab.Patience, 10*time.Millisecond)
+	require.Eventually(s.t, func() bool { return s.writer.Stats().Acknowledged >= n }, lab.Patience,
+		10*time.Millisecond)
 }
 
 func (s *scenario) worker() *lab.Process {
@@ -242,7 +255,8 @@ func (s *scenario) completed() migration.Report {
 		var repositories map[string]any
 		require.NoError(s.t, c.Do(s.ctx, http.MethodGet, "/_snapshot", nil, &repositories))
 		for name := range repositories {
-			require.False(s.t, strings.HasPrefix(name, "snapferry-"+s.name+"-"), "repository %s is still registered on the %s", name, side)
+			require.False(s.t, strings.HasPrefix(name, "snapferry-"+s.name+"-"),
+				"repository %s is still registered on the %s", name, side)
 		}
 	}
 	return report
@@ -251,14 +265,19 @@ func (s *scenario) completed() migration.Report {
 // put tries to write one document.
 func (s *scenario) put(c interface {
 	Do(context.Context, string, string, any, any) error
-}) error {
-	return c.Do(s.ctx, http.MethodPut, "/"+s.index+"/"+lab.CatalogType+"/one-more", map[string]any{"name": "one more"}, nil)
+},
+) error {
+	return c.Do(s.ctx, http.MethodPut, "/"+s.index+"/"+lab.CatalogType+"/one-more", map[string]any{"name": "one more"},
+		nil)
 }
 
 // noSecretIn fails if a text holds one of the lab's secrets.
 func (s *scenario) noSecretIn(what, text string) {
 	s.t.Helper()
-	for _, secret := range []string{lab.AWSSecretKey, lab.TargetPassword, s.lab.OSS.CopierKey.Secret, s.lab.OSS.ClusterKey.Secret} {
+	for _, secret := range []string{
+		lab.AWSSecretKey, lab.TargetPassword, s.lab.OSS.CopierKey.Secret,
+		s.lab.OSS.ClusterKey.Secret,
+	} {
 		require.NotContains(s.t, text, secret, "a secret stands in %s", what)
 	}
 }

@@ -24,14 +24,15 @@ import (
 	"github.com/snapferry/snapferry/workflows"
 )
 
-// A complete migration of an index that is written to and of one that stands still. What the first round has copied of
-// the latter is never copied again. Afterwards no secret stands in its history, in any log or in the report, and its
-// history replays.
+// A complete migration of an index that is written to and of one that stands still. What the first
+// round has copied of the latter is never copied again. Afterwards no secret stands in its history,
+// in any log or in the report, and its history replays.
 func TestAWholeMigration(t *testing.T) {
 	t.Parallel()
 	s := newScenario(t, labs.take(t, usual), "whole", 3000)
 	const still = "whole-still"
-	require.NoError(t, lab.LoadCatalog(s.ctx, s.lab.Source.Direct(), lab.CatalogOptions{Index: still, Documents: 1000, Shards: 2}))
+	require.NoError(t, lab.LoadCatalog(s.ctx, s.lab.Source.Direct(),
+		lab.CatalogOptions{Index: still, Documents: 1000, Shards: 2}))
 	s.plan.Indices = append(s.plan.Indices, still)
 	s.write()
 	s.worker()
@@ -140,12 +141,14 @@ func (s *scenario) blobsOf(index string, shards int, uuid string) (blobs []strin
 	return blobs
 }
 
-// The cutover leaves the target's index as the source's was: replicas, refresh interval, aliases, mappings, no block.
+// The cutover leaves the target's index as the source's was: replicas, refresh interval, aliases,
+// mappings, no block.
 func TestTheTargetIsAsTheSourceWas(t *testing.T) {
 	t.Parallel()
 	s := newScenario(t, labs.take(t, usual), "settings", 300)
 	direct := s.lab.Source.Direct()
-	require.NoError(t, direct.Do(s.ctx, http.MethodPut, "/settings/_settings", map[string]any{"index": map[string]any{"number_of_replicas": 2, "refresh_interval": "17s"}}, nil))
+	require.NoError(t, direct.Do(s.ctx, http.MethodPut, "/settings/_settings",
+		map[string]any{"index": map[string]any{"number_of_replicas": 2, "refresh_interval": "17s"}}, nil))
 	require.NoError(t, direct.Do(s.ctx, http.MethodPut, "/settings/_alias/shop", nil, nil))
 	s.worker()
 	s.start()
@@ -202,8 +205,9 @@ func TestTheWorkerIsKilledInMidCopy(t *testing.T) {
 	s.finish()
 }
 
-// A worker that is killed at each of the moments in which the clusters are made ready, or the source is being frozen or is frozen. However it
-// went, the throttles are those of the window as long as it lasts, and afterwards those that were found.
+// A worker that is killed at each of the moments in which the clusters are made ready, or the
+// source is being frozen or is frozen. However it went, the throttles are those of the window as
+// long as it lasts, and afterwards those that were found.
 func TestTheWorkerIsKilledInTheFrozenWindow(t *testing.T) {
 	t.Parallel()
 	for _, moment := range []struct {
@@ -234,7 +238,8 @@ func TestTheWorkerIsKilledInTheFrozenWindow(t *testing.T) {
 				faults = &s.lab.Source.Front.Faults
 			}
 			held := faults.HoldNext(func(r *http.Request) bool {
-				return r.Method == moment.method && strings.Contains(r.URL.Path, moment.match) && !strings.Contains(r.URL.Path, lab.CatalogType)
+				return r.Method == moment.method && strings.Contains(r.URL.Path, moment.match) &&
+					!strings.Contains(r.URL.Path, lab.CatalogType)
 			})
 			s.signal(migration.RequestFreeze)
 			s.awaitHeld(held)
@@ -249,12 +254,14 @@ func TestTheWorkerIsKilledInTheFrozenWindow(t *testing.T) {
 	}
 }
 
-// requireThrottles reads the migration's repositories on both clusters; empty means that none is set.
+// requireThrottles reads the migration's repositories on both clusters; empty means that none is
+// set.
 func (s *scenario) requireThrottles(snapshot, restore string) {
 	s.t.Helper()
 	setting := func(direct interface {
 		Do(ctx context.Context, method, path string, body, out any) error
-	}, name string) string {
+	}, name string,
+	) string {
 		var repositories map[string]struct {
 			Settings map[string]string `json:"settings"`
 		}
@@ -269,7 +276,8 @@ func (s *scenario) requireThrottles(snapshot, restore string) {
 	require.Equal(s.t, restore, setting(s.lab.Target.Direct(), "max_restore_bytes_per_sec"))
 }
 
-// The answers to requests that must not be repeated blindly are lost, as Amazon's front end does with 504.
+// The answers to requests that must not be repeated blindly are lost, as Amazon's front end does
+// with 504.
 func TestAnswersAreLost(t *testing.T) {
 	t.Parallel()
 	s := newScenario(t, labs.take(t, usual), "lostanswers", 1000)
@@ -277,7 +285,8 @@ func TestAnswersAreLost(t *testing.T) {
 	s.worker()
 	source, target := &s.lab.Source.Front.Faults, &s.lab.Target.Front.Faults
 	lost := []*lab.Fault{
-		source.LoseNext(2, lab.Requests(http.MethodPut, "/_snapshot/snapferry-lostanswers-"), http.StatusGatewayTimeout),
+		source.LoseNext(2, lab.Requests(http.MethodPut, "/_snapshot/snapferry-lostanswers-"),
+			http.StatusGatewayTimeout),
 		target.LoseNext(1, lab.Requests(http.MethodPost, "/_restore"), http.StatusGatewayTimeout),
 		target.LoseNext(1, lab.Requests(http.MethodPost, "/_close"), 0),
 		source.LoseNext(1, lab.Requests(http.MethodPut, "/lostanswers/_settings"), http.StatusGatewayTimeout),
@@ -297,7 +306,10 @@ func TestOSSMisbehaves(t *testing.T) {
 	s.write()
 	s.worker()
 	puts := osstest.Ops("PutObject")
-	for _, fault := range []osstest.Fault{osstest.Throttle(50 * time.Millisecond), osstest.ResetUpload(100), osstest.WrongCRC(), osstest.LoseAnswer()} {
+	for _, fault := range []osstest.Fault{
+		osstest.Throttle(50 * time.Millisecond), osstest.ResetUpload(100),
+		osstest.WrongCRC(), osstest.LoseAnswer(),
+	} {
 		s.lab.OSS.Server.Inject(osstest.Rule{Match: puts, Rate: 0.03, Fault: fault})
 	}
 	s.start()

@@ -18,9 +18,10 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// From Elasticsearch 2.4.6, whose repositories are compared folder by folder: after an abort the source is writable
-// again. A migration outlives the death of the worker in mid-copy and the deletion of a snapshot at the source. It copies
-// objects that S3 has got in parts, and leaves the target as the source was.
+// From Elasticsearch 2.4.6, whose repositories are compared folder by folder: after an abort the
+// source is writable again. A migration outlives the death of the worker in mid-copy and the
+// deletion of a snapshot at the source. It copies objects that S3 has got in parts, and leaves the
+// target as the source was.
 func TestFrom2x(t *testing.T) {
 	t.Parallel()
 	r := labs.take(t, from2to5)
@@ -43,7 +44,8 @@ func TestFrom2x(t *testing.T) {
 func wholeFrom2x(s *scenario) {
 	t := s.t
 	direct := s.lab.Source.Direct()
-	require.NoError(t, direct.Do(s.ctx, http.MethodPut, "/mirror2x/_settings", map[string]any{"index": map[string]any{"number_of_replicas": 1, "refresh_interval": "17s"}}, nil))
+	require.NoError(t, direct.Do(s.ctx, http.MethodPut, "/mirror2x/_settings",
+		map[string]any{"index": map[string]any{"number_of_replicas": 1, "refresh_interval": "17s"}}, nil))
 	require.NoError(t, direct.Do(s.ctx, http.MethodPut, "/mirror2x/_alias/shop", nil, nil))
 	// One segment of several times 5 MB, beyond which S3 gets it in parts.
 	rng := rand.New(rand.NewPCG(2, 4))
@@ -52,7 +54,9 @@ func wholeFrom2x(s *scenario) {
 		for range 60_000 {
 			fmt.Fprintf(&words, "%x ", rng.Uint64())
 		}
-		require.NoError(t, direct.Do(s.ctx, http.MethodPut, fmt.Sprintf("/mirror2x/%s/large-%d?routing=one", lab.CatalogType, n), map[string]any{"description": words.String()}, nil))
+		require.NoError(t, direct.Do(s.ctx, http.MethodPut,
+			fmt.Sprintf("/mirror2x/%s/large-%d?routing=one", lab.CatalogType, n),
+			map[string]any{"description": words.String()}, nil))
 	}
 	require.NoError(t, direct.Do(s.ctx, http.MethodPost, "/mirror2x/_forcemerge?max_num_segments=1", nil, nil))
 	s.write()
@@ -92,7 +96,8 @@ func wholeFrom2x(s *scenario) {
 	round(3)
 	report := s.finish()
 	for _, round := range report.Rounds {
-		t.Logf("round %d: %d blobs copied (%d bytes), %d skipped", round.Number, round.BlobsCopied, round.BytesCopied, round.BlobsSkipped)
+		t.Logf("round %d: %d blobs copied (%d bytes), %d skipped", round.Number, round.BlobsCopied, round.BytesCopied,
+			round.BlobsSkipped)
 	}
 	require.Empty(t, report.Indices[0].Differences, "settings, mappings and aliases are the source's")
 	for _, warning := range report.Warnings {

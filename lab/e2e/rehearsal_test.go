@@ -28,9 +28,11 @@ import (
 	"github.com/snapferry/snapferry/workflows"
 )
 
-// compared are the documents of a cluster that a rehearsal must leave byte for byte as they were, so far as JSON has bytes.
+// compared are the documents of a cluster that a rehearsal must leave byte for byte as they were,
+// so far as JSON has bytes.
 var compared = []string{
-	"/_cluster/settings?flat_settings=true", "/_all/_settings?flat_settings=true&expand_wildcards=all", "/_all/_mapping?expand_wildcards=all",
+	"/_cluster/settings?flat_settings=true", "/_all/_settings?flat_settings=true&expand_wildcards=all",
+	"/_all/_mapping?expand_wildcards=all",
 	"/_all/_alias?expand_wildcards=all", "/_snapshot", "/_template", "/_cluster/state/blocks",
 }
 
@@ -62,7 +64,8 @@ func (s *scenario) world() theWorld {
 		w.oss = append(w.oss, object.Key+" "+object.ETag)
 	}
 	w.uploads = s.lab.OSS.Server.Uploads(s.lab.OSS.Bucket)
-	pages := s3.NewListObjectsV2Paginator(s.lab.S3.Client(), &s3.ListObjectsV2Input{Bucket: aws.String(s.lab.S3.Bucket)})
+	pages := s3.NewListObjectsV2Paginator(s.lab.S3.Client(),
+		&s3.ListObjectsV2Input{Bucket: aws.String(s.lab.S3.Bucket)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(s.ctx)
 		require.NoError(s.t, err)
@@ -73,8 +76,8 @@ func (s *scenario) world() theWorld {
 	return w
 }
 
-// same asserts that a rehearsal has left nothing: only what Elasticsearch leaves of a repository without snapshots may be in S3, and only below
-// the rehearsal's folder.
+// same asserts that a rehearsal has left nothing: only what Elasticsearch leaves of a repository
+// without snapshots may be in S3, and only below the rehearsal's folder.
 func (s *scenario) same(before theWorld) (leftovers []string) {
 	s.t.Helper()
 	after := s.world()
@@ -92,7 +95,9 @@ func (s *scenario) same(before theWorld) (leftovers []string) {
 		leftovers = append(leftovers, key)
 		require.True(s.t, strings.HasPrefix(key, "snapferry/"+s.name+"/"), key)
 		name := key[strings.LastIndexByte(key, '/')+1:]
-		require.True(s.t, strings.HasPrefix(name, "index-") || name == "index.latest" || name == "incompatible-snapshots" || name == "index", key) // index is that of 2.x
+		// index is that of 2.x
+		require.True(s.t, strings.HasPrefix(name, "index-") || name == "index.latest" ||
+			name == "incompatible-snapshots" || name == "index", key)
 	}
 	for _, key := range before.s3 {
 		require.Contains(s.t, after.s3, key)
@@ -100,26 +105,34 @@ func (s *scenario) same(before theWorld) (leftovers []string) {
 	return leftovers
 }
 
-// newRehearsal is a scenario whose target has an index and an alias in the migration's way, a template and a setting of its own, and whose buckets
-// are not empty.
+// newRehearsal is a scenario whose target has an index and an alias in the migration's way, a
+// template and a setting of its own, and whose buckets are not empty.
 func newRehearsal(t *testing.T, r *rig.Rig, name string, documents int) *scenario {
 	s := newScenario(t, r, name, documents)
 	s.id = migration.RehearsalWorkflowID(name)
 	s.plan.Freeze.HotRound = migration.HotRoundNever // a slow computer would make it run one
 	target := s.lab.Target.Direct()
-	require.NoError(t, target.Do(s.ctx, http.MethodPut, "/"+name+"/"+lab.CatalogType+"/theirs", map[string]any{"name": "theirs"}, nil))
+	require.NoError(t, target.Do(s.ctx, http.MethodPut, "/"+name+"/"+lab.CatalogType+"/theirs",
+		map[string]any{"name": "theirs"}, nil))
 	require.NoError(t, target.Do(s.ctx, http.MethodPut, "/"+name+"/_alias/"+name+"-alias", nil, nil))
 	template := map[string]any{"settings": map[string]any{"number_of_replicas": 0}}
-	if err := target.Do(s.ctx, http.MethodPut, "/_template/"+name, with(template, "index_patterns", []string{name + "-never-*"}), nil); err != nil { // before 6.0
-		require.NoError(t, target.Do(s.ctx, http.MethodPut, "/_template/"+name, with(template, "template", name+"-never-*"), nil))
+	// before 6.0
+	if err := target.Do(s.ctx, http.MethodPut, "/_template/"+name,
+		with(template, "index_patterns", []string{name + "-never-*"}), nil); err != nil {
+		require.NoError(t, target.Do(s.ctx, http.MethodPut, "/_template/"+name,
+			with(template, "template", name+"-never-*"), nil))
 	}
-	require.NoError(t, target.Do(s.ctx, http.MethodPut, "/_cluster/settings", map[string]any{"transient": map[string]any{"cluster.routing.allocation.node_concurrent_recoveries": 3}}, nil))
+	require.NoError(t, target.Do(s.ctx, http.MethodPut, "/_cluster/settings",
+		map[string]any{"transient": map[string]any{"cluster.routing.allocation.node_concurrent_recoveries": 3}}, nil))
 	require.NoError(t, s.lab.Source.Direct().Do(s.ctx, http.MethodPut, "/"+name+"/_alias/"+name+"-shop", nil, nil))
 	if err := s.lab.OSS.Server.CreateBucket(s.lab.OSS.Bucket, osstest.BucketOptions{}); err != nil {
 		t.Logf("the bucket is there already: %v", err)
 	}
 	require.NoError(t, s.lab.OSS.Server.Put(s.lab.OSS.Bucket, "snapferry/"+name+"/theirs", []byte("somebody's")))
-	_, err := s.lab.S3.Client().PutObject(s.ctx, &s3.PutObjectInput{Bucket: aws.String(s.lab.S3.Bucket), Key: aws.String("snapferry/" + name + "/theirs"), Body: strings.NewReader("somebody's")})
+	_, err := s.lab.S3.Client().PutObject(s.ctx, &s3.PutObjectInput{
+		Bucket: aws.String(s.lab.S3.Bucket),
+		Key:    aws.String("snapferry/" + name + "/theirs"), Body: strings.NewReader("somebody's"),
+	})
 	require.NoError(t, err)
 	return s
 }
@@ -130,7 +143,8 @@ func with(object map[string]any, name string, value any) map[string]any {
 	return object
 }
 
-// written puts a writer on the index and returns when it has brought in the fields that it brings in: they change the mapping.
+// written puts a writer on the index and returns when it has brought in the fields that it brings
+// in: they change the mapping.
 func (s *scenario) written() {
 	s.write()
 	s.awaitWrites(20)
@@ -145,7 +159,8 @@ func (s *scenario) rehearse() {
 	require.Zero(s.t, out.Code, out.Stdout+out.Stderr)
 }
 
-// A complete rehearsal while a writer writes: no write is refused, the report says what to expect, and everything is as before.
+// A complete rehearsal while a writer writes: no write is refused, the report says what to expect,
+// and everything is as before.
 func TestARehearsalLeavesEverythingAsItWas(t *testing.T) {
 	t.Parallel()
 	s := newRehearsal(t, labs.take(t, usual), "rehearsed", 3000)
@@ -177,15 +192,18 @@ func TestARehearsalLeavesEverythingAsItWas(t *testing.T) {
 	require.NotNil(t, r.Footprint)
 	require.Positive(t, r.Footprint.TargetBytes)
 	require.Positive(t, r.Footprint.S3Bytes)
-	require.InDelta(t, r.Footprint.S3Bytes, r.Footprint.OSSBytes, float64(r.Footprint.S3Bytes)/2, "the copy is as large as the original, but for old roots")
+	require.InDelta(t, r.Footprint.S3Bytes, r.Footprint.OSSBytes, float64(r.Footprint.S3Bytes)/2,
+		"the copy is as large as the original, but for old roots")
 	require.Len(t, r.Attention, 1, "%+v", r.Attention)
 	require.Contains(t, r.Attention[0].Message, "index rehearsed exists on the target already")
 	require.Len(t, report.Indices, 1)
-	require.Equal(t, len(leftovers) > 0, strings.Contains(strings.Join(report.Remains, "\n"), fmt.Sprintf("S3: %d objects", len(leftovers))), "%v %v", leftovers, report.Remains)
+	require.Equal(t, len(leftovers) > 0, strings.Contains(strings.Join(report.Remains, "\n"),
+		fmt.Sprintf("S3: %d objects", len(leftovers))), "%v %v", leftovers, report.Remains)
 	for _, round := range report.Rounds {
 		t.Logf("round %+v", round)
 	}
-	t.Logf("it took %d ms; window to expect: %+v; room: %+v; left in S3: %v", report.EndedMillis-report.StartedMillis, *r.Window, *r.Footprint, leftovers)
+	t.Logf("it took %d ms; window to expect: %+v; room: %+v; left in S3: %v", report.EndedMillis-report.StartedMillis,
+		*r.Window, *r.Footprint, leftovers)
 
 	out := s.starter(5, "report", s.id)
 	require.Contains(t, out.Stdout, "Rehearsal rehearsed")
@@ -212,7 +230,8 @@ func (s *scenario) starter(code int, arguments ...string) rig.Output {
 	return out
 }
 
-// Without a write the verification counts: everything is equal, as it would be in the frozen window.
+// Without a write the verification counts: everything is equal, as it would be in the frozen
+// window.
 func TestARehearsalOfAnIndexAtRestFindsItEqual(t *testing.T) {
 	t.Parallel()
 	s := newRehearsal(t, labs.take(t, usual), "atrest", 500)
@@ -228,7 +247,8 @@ func TestARehearsalOfAnIndexAtRestFindsItEqual(t *testing.T) {
 	require.EqualValues(t, 500, report.Indices[0].TargetDocs)
 }
 
-// Its worker is killed at the worst moments, and then it is aborted or cancelled: what it has made is removed anyway.
+// Its worker is killed at the worst moments, and then it is aborted or cancelled: what it has made
+// is removed anyway.
 func TestARehearsalThatIsStoppedLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for _, moment := range []struct {

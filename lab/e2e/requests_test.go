@@ -31,7 +31,8 @@ func TestStartedByTheTemporalCommandLine(t *testing.T) {
 	require.NoError(t, err)
 	path := filepath.Join(t.TempDir(), "plan.json")
 	require.NoError(t, os.WriteFile(path, text, 0o644))
-	s.temporal("workflow", "start", "--type", migration.WorkflowType, "--task-queue", migration.TaskQueue, "--workflow-id", s.id, "--input-file", path)
+	s.temporal("workflow", "start", "--type", migration.WorkflowType, "--task-queue", migration.TaskQueue,
+		"--workflow-id", s.id, "--input-file", path)
 	s.await(func(status migration.Status) bool { return status.RoundsEnded >= 2 })
 	s.temporal("workflow", "signal", "--workflow-id", s.id, "--name", "freeze")
 	s.awaitPhase(migration.PhaseAwaitCutover)
@@ -105,7 +106,8 @@ func decision(report migration.Report, request migration.Request) migration.Deci
 	return migration.Decision{}
 }
 
-// A plan that is wrong is refused before anything starts by the starter, and by the workflow for whoever comes past it.
+// A plan that is wrong is refused before anything starts by the starter, and by the workflow for
+// whoever comes past it.
 func TestAWrongPlan(t *testing.T) {
 	t.Parallel()
 	s := newScenario(t, labs.take(t, usual), "wrongplan", 10)
@@ -117,7 +119,8 @@ func TestAWrongPlan(t *testing.T) {
 	require.Equal(t, 2, out.Code)
 	require.Contains(t, out.Stderr, "indexes is not a field of a plan; did you mean indices?")
 
-	s.temporal("workflow", "start", "--type", migration.WorkflowType, "--task-queue", migration.TaskQueue, "--workflow-id", s.id, "--input-file", path)
+	s.temporal("workflow", "start", "--type", migration.WorkflowType, "--task-queue", migration.TaskQueue,
+		"--workflow-id", s.id, "--input-file", path)
 	_, err = s.rig.Report(s.ctx, s.id)
 	var failure *temporal.ApplicationError
 	require.True(t, errors.As(err, &failure), "%v", err)
@@ -135,7 +138,8 @@ func TestAMissingIndex(t *testing.T) {
 	attention := s.awaitAttention()
 	require.Equal(t, string(migration.ErrorPreflight), attention.Type)
 	require.Contains(t, attention.Message, "missing-later")
-	require.NoError(t, lab.LoadCatalog(s.ctx, s.lab.Source.Direct(), lab.CatalogOptions{Index: "missing-later", Documents: 5, Shards: 1}))
+	require.NoError(t, lab.LoadCatalog(s.ctx, s.lab.Source.Direct(),
+		lab.CatalogOptions{Index: "missing-later", Documents: 5, Shards: 1}))
 	s.signal(migration.RequestRetry)
 	s.await(func(status migration.Status) bool { return status.RoundsEnded >= 1 })
 	s.signal(migration.RequestAbort)
@@ -143,7 +147,8 @@ func TestAMissingIndex(t *testing.T) {
 	require.ErrorContains(t, err, "aborted")
 }
 
-// A key that OSS does not know, for the worker and for the cluster: both are found before anything is copied, and neither secret is told.
+// A key that OSS does not know, for the worker and for the cluster: both are found before anything
+// is copied, and neither secret is told.
 func TestABadKey(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(*migration.Plan){
@@ -159,7 +164,11 @@ func TestABadKey(t *testing.T) {
 			s.worker()
 			s.start()
 			attention := s.awaitAttention()
-			require.Contains(t, []string{string(migration.ErrorUnauthorized), string(migration.ErrorPreflight), string(migration.ErrorSecret), string(migration.ErrorRefused), string(migration.ErrorRepository)}, attention.Type, attention.Message)
+			require.Contains(t, []string{
+				string(migration.ErrorUnauthorized), string(migration.ErrorPreflight),
+				string(migration.ErrorSecret), string(migration.ErrorRefused), string(migration.ErrorRepository),
+			},
+				attention.Type, attention.Message)
 			s.noSecretIn("the attention", attention.Message)
 			out, err := s.rig.Starter(s.ctx, "status", name)
 			require.NoError(t, err)
@@ -177,7 +186,8 @@ func TestABadKey(t *testing.T) {
 	}
 }
 
-// After an abort the source is writable again: after the freeze, in mid-window, and by cancellation.
+// After an abort the source is writable again: after the freeze, in mid-window, and by
+// cancellation.
 func TestAnAbortedMigrationGivesTheSourceFree(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*scenario){
@@ -215,7 +225,8 @@ func TestAnAbortedMigrationGivesTheSourceFree(t *testing.T) {
 	t.Run("deadmansswitch", func(t *testing.T) {
 		t.Parallel()
 		r := labs.take(t, usual)
-		// The limit must be longer than the way to the wait for cutover, and how long that takes here nobody knows.
+		// The limit must be longer than the way to the wait for cutover, and how long that takes
+		// here nobody knows.
 		name := "deadmansswitch"
 		for limit := 15 * time.Second; ; limit *= 2 {
 			s := newScenario(t, r, name, 500)
@@ -251,7 +262,8 @@ func (s *scenario) abortAfter(end func(*scenario)) {
 	require.Equal(s.t, migration.ResultAborted, report.Result)
 	require.NotEmpty(s.t, report.Remains)
 	require.NoError(s.t, s.put(s.lab.Source.Client()), "the source takes writes again")
-	require.ErrorContains(s.t, s.put(s.lab.Target.Client()), "cluster_block_exception", "the target is not open for writes")
+	require.ErrorContains(s.t, s.put(s.lab.Target.Client()), "cluster_block_exception",
+		"the target is not open for writes")
 	s.requireThrottles("", "")
 }
 
@@ -264,7 +276,8 @@ func TestWritesToTheTargetAreNoticed(t *testing.T) {
 	s.start()
 	s.await(func(status migration.Status) bool { return status.RoundsEnded >= 1 })
 	target := s.lab.Target.Direct()
-	require.NoError(t, target.Do(s.ctx, http.MethodPut, "/targetwritten/_settings", map[string]any{"index.blocks.write": nil}, nil))
+	require.NoError(t, target.Do(s.ctx, http.MethodPut, "/targetwritten/_settings",
+		map[string]any{"index.blocks.write": nil}, nil))
 	require.NoError(t, s.put(target))
 	s.signal(migration.RequestRound)
 	attention := s.awaitAttention()

@@ -21,7 +21,8 @@ var (
 	within7  = versions{"7.10.2", "7.17.28"}
 )
 
-// Complete migrations between other versions than the usual ones. Afterwards every byte in OSS is compared.
+// Complete migrations between other versions than the usual ones. Afterwards every byte in OSS is
+// compared.
 func TestOtherVersions(t *testing.T) {
 	t.Parallel()
 	for name, between := range map[string]versions{

@@ -1,6 +1,7 @@
-// Package rig runs complete migrations on a lab, for the demo and the end-to-end tests. Worker and starter are the real
-// programs, built from this checkout, in processes of their own: a test can kill a worker, and a starter's exit code is
-// what its users see. A [Rig] also speaks to the lab's Temporal, to await a status and to read a report.
+// Package rig runs complete migrations on a lab, for the demo and the end-to-end tests. Worker and
+// starter are the real programs, built from this checkout, in processes of their own: a test can
+// kill a worker, and a starter's exit code is what its users see. A [Rig] also speaks to the lab's
+// Temporal, to await a status and to read a report.
 package rig
 
 import (
@@ -29,7 +30,8 @@ type Rig struct {
 	WorkerPath, StarterPath string
 }
 
-// New builds the worker and the starter into .lab/bin, where people find them, and connects to the lab's Temporal.
+// New builds the worker and the starter into .lab/bin, where people find them, and connects to the
+// lab's Temporal.
 func New(ctx context.Context, l *lab.Lab) (*Rig, error) {
 	root, err := lab.Root()
 	if err != nil {
@@ -42,8 +44,8 @@ func New(ctx context.Context, l *lab.Lab) (*Rig, error) {
 	return Connect(ctx, l, bin)
 }
 
-// Build builds the worker and the starter into a folder. Tests have one of their own: two checkouts must not run each
-// other's programs.
+// Build builds the worker and the starter into a folder. Tests have one of their own: two checkouts
+// must not run each other's programs.
 func Build(ctx context.Context, bin string) error {
 	root, err := lab.Root()
 	if err != nil {
@@ -63,7 +65,10 @@ func Connect(ctx context.Context, l *lab.Lab, bin string) (*Rig, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the lab's Temporal at %s does not answer: %w", l.Temporal.Address, err)
 	}
-	return &Rig{Lab: l, Client: c, WorkerPath: filepath.Join(bin, "worker"), StarterPath: filepath.Join(bin, "starter")}, nil
+	return &Rig{
+		Lab: l, Client: c, WorkerPath: filepath.Join(bin, "worker"),
+		StarterPath: filepath.Join(bin, "starter"),
+	}, nil
 }
 
 // Close drops the connection; the lab stays.
@@ -90,7 +95,8 @@ func (r *Rig) TemporalCLI(ctx context.Context, arguments ...string) (Output, err
 	return r.Command(ctx, r.Lab.Temporal.CLI, arguments...)
 }
 
-// Command runs a program with the lab's Temporal address and nothing else of the lab: no secret reaches it.
+// Command runs a program with the lab's Temporal address and nothing else of the lab: no secret
+// reaches it.
 func (r *Rig) Command(ctx context.Context, path string, arguments ...string) (Output, error) {
 	command := exec.CommandContext(ctx, path, arguments...)
 	command.Env = append(os.Environ(), "TEMPORAL_ADDRESS="+r.Lab.Temporal.Address)
@@ -135,12 +141,16 @@ func (r *Rig) Status(ctx context.Context, workflowID string) (migration.Status, 
 	return status, value.Get(&status)
 }
 
-// looks is how often Await asks for a status. Each answer is work for server and worker, who have a migration to run.
+// looks is how often Await asks for a status. Each answer is work for server and worker, who have a
+// migration to run.
 const looks = 200 * time.Millisecond
 
-// Await waits until a migration's status is as asked. It gives up when ctx ends, when the migration has ended otherwise, or when
-// it needs attention and the condition does not ask for that; the error says where it stood.
-func (r *Rig) Await(ctx context.Context, workflowID string, condition func(migration.Status) bool) (migration.Status, error) {
+// Await waits until a migration's status is as asked. It gives up when ctx ends, when the migration
+// has ended otherwise, or when it needs attention and the condition does not ask for that; the
+// error says where it stood.
+func (r *Rig) Await(ctx context.Context, workflowID string,
+	condition func(migration.Status) bool,
+) (migration.Status, error) {
 	ticker := time.NewTicker(looks)
 	defer ticker.Stop()
 	var last migration.Status
@@ -150,7 +160,8 @@ func (r *Rig) Await(ctx context.Context, workflowID string, condition func(migra
 		case err == nil && condition(status):
 			return status, nil
 		case err == nil && status.Attention != nil:
-			return status, fmt.Errorf("%s needs attention in phase %s: %s: %s", workflowID, status.Phase, status.Attention.Type, status.Attention.Message)
+			return status, fmt.Errorf("%s needs attention in phase %s: %s: %s", workflowID, status.Phase,
+				status.Attention.Type, status.Attention.Message)
 		case err == nil && status.Phase.Ended():
 			return status, fmt.Errorf("%s has ended: %s", workflowID, status.Phase)
 		case err == nil:
@@ -158,13 +169,15 @@ func (r *Rig) Await(ctx context.Context, workflowID string, condition func(migra
 		}
 		select {
 		case <-ctx.Done():
-			return last, fmt.Errorf("%s still stands in phase %s (%s): %w", workflowID, last.Phase, last.Step, errors.Join(context.Cause(ctx), err))
+			return last, fmt.Errorf("%s still stands in phase %s (%s): %w", workflowID, last.Phase, last.Step,
+				errors.Join(context.Cause(ctx), err))
 		case <-ticker.C:
 		}
 	}
 }
 
-// Report waits for a migration's end. An aborted or cancelled one gives its report as well as the error.
+// Report waits for a migration's end. An aborted or cancelled one gives its report as well as the
+// error.
 func (r *Rig) Report(ctx context.Context, workflowID string) (migration.Report, error) {
 	var report migration.Report
 	err := r.Client.GetWorkflow(ctx, workflowID, "").Get(ctx, &report)

@@ -22,8 +22,9 @@ type Result struct {
 // maxDetails bounds the losses that are described.
 const maxDetails = 50
 
-// Verify compares each document that was ever written with what a cluster holds: present or absent, version and content. Stop or
-// pause the writer first. It reads by id, so nothing needs to be refreshed.
+// Verify compares each document that was ever written with what a cluster holds: present or absent,
+// version and content. Stop or pause the writer first. It reads by id, so nothing needs to be
+// refreshed.
 func (w *Writer) Verify(ctx context.Context, target *cluster.Client) (Result, error) {
 	w.mu.Lock()
 	documents := make([]document, 0, len(w.record))
@@ -46,7 +47,8 @@ func (w *Writer) Verify(ctx context.Context, target *cluster.Client) (Result, er
 			if want, ok := d.matches(found[i]); !ok {
 				result.Lost++
 				if len(result.Details) < maxDetails {
-					result.Details = append(result.Details, fmt.Sprintf("%s: acknowledged %s, found %s", d.id, want, found[i]))
+					result.Details = append(result.Details,
+						fmt.Sprintf("%s: acknowledged %s, found %s", d.id, want, found[i]))
 				}
 			}
 		}
@@ -67,7 +69,8 @@ func (s state) String() string {
 	return fmt.Sprintf("version %d with content %d", s.version, s.counter)
 }
 
-// matches compares with the last acknowledged state and, if one is possible, with the unanswered one. A document that is not there has no version.
+// matches compares with the last acknowledged state and, if one is possible, with the unanswered
+// one. A document that is not there has no version.
 func (d document) matches(s state) (want state, ok bool) {
 	want = state{found: d.exists}
 	if d.exists {

@@ -42,7 +42,8 @@ func (k *worker) run(ctx context.Context) {
 	}
 }
 
-// write sends one request. It does not end with the writer: an answer that we don't wait for would be an unknown outcome.
+// write sends one request. It does not end with the writer: an answer that we don't wait for would
+// be an unknown outcome.
 func (k *worker) write(size int) {
 	attempts := k.choose(size)
 	ctx, cancel := context.WithTimeout(context.Background(), k.w.o.Timeout)
@@ -67,7 +68,8 @@ func (k *worker) write(size int) {
 	k.docs = kept
 }
 
-// choose makes up writes to different documents: creations, overwriting, updates, deletions, and now and then a deleted document's return.
+// choose makes up writes to different documents: creations, overwriting, updates, deletions, and
+// now and then a deleted document's return.
 func (k *worker) choose(size int) []*attempt {
 	taken := map[*document]bool{}
 	attempts := make([]*attempt, 0, size)
@@ -108,7 +110,8 @@ func (k *worker) newDocument() *document {
 // content is what a write stores. The counter tells versions of a document apart.
 func (k *worker) content(a *attempt) map[string]any {
 	fields := map[string]any{
-		"writer": k.n, "writerCounter": a.counter, "stock": a.counter % 500, "priceCents": 199 + a.counter%50_000, "currency": "USD",
+		"writer": k.n, "writerCounter": a.counter, "stock": a.counter % 500, "priceCents": 199 + a.counter%50_000,
+		"currency":  "USD",
 		"writtenAt": time.Now().UTC().Format(time.RFC3339Nano),
 	}
 	if a.kind == index {
@@ -138,9 +141,11 @@ type outcome struct {
 // judge reads an item of a bulk answer, or the answer to a single write.
 func judge(a *attempt, status int, version int64, reason string) outcome {
 	switch {
-	case status/100 == 2, status == http.StatusNotFound && a.kind == remove && version > 0: // deleting what isn't there is acknowledged, too
+	case status/100 == 2, status == http.StatusNotFound && a.kind == remove && version > 0:
+		// deleting what isn't there is acknowledged, too
 		return outcome{result: acknowledged, version: version}
-	case status == http.StatusForbidden && (strings.Contains(reason, "cluster_block_exception") || strings.Contains(reason, "ClusterBlockException")):
+	case status == http.StatusForbidden && (strings.Contains(reason, "cluster_block_exception") ||
+		strings.Contains(reason, "ClusterBlockException")):
 		return outcome{result: refused, reason: reason}
 	case status/100 == 4 && status != http.StatusRequestTimeout:
 		return outcome{result: rejected, reason: fmt.Sprintf("HTTP %d: %s", status, reason)}

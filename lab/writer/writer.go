@@ -1,17 +1,20 @@
-// Package writer plays the application that goes on using the source while it is migrated. It indexes, overwrites, updates and deletes
-// documents, one by one and in bulk, some with a routing of their own, and remembers each write that the cluster acknowledged. After
-// the migration [Writer.Verify] reads the target and says which of those writes are lost.
+// Package writer plays the application that goes on using the source while it is migrated. It
+// indexes, overwrites, updates and deletes documents, one by one and in bulk, some with a routing
+// of their own, and remembers each write that the cluster acknowledged. After the migration
+// [Writer.Verify] reads the target and says which of those writes are lost.
 //
 // What counts is the writer's own record, never the source's state:
 //
-//   - acknowledged: the cluster said that the write took place, and with which version; it must be found in the target unless a later
-//     acknowledged write to the same document replaced it;
-//   - refused: the cluster said that it did not take place (a write block, a full queue); the target must not have it;
-//   - unanswered: a timeout, a broken connection, 502, 503 or 504; it may have taken place or may still do so, so it counts neither way,
-//     and its document is never written again. The target must hold the last acknowledged state or the unanswered one.
+//   - acknowledged: the cluster said that the write took place, and with which version; it must be
+//     found in the target unless a later acknowledged write to the same document replaced it;
+//   - refused: the cluster said that it did not take place (a write block, a full queue); the
+//     target must not have it;
+//   - unanswered: a timeout, a broken connection, 502, 503 or 504; it may have taken place or may
+//     still do so, so it counts neither way, and its document is never written again. The target
+//     must hold the last acknowledged state or the unanswered one.
 //
-// Each goroutine owns its documents, so the writes to one document have an order. What a goroutine writes depends on the seed and
-// on the answers only.
+// Each goroutine owns its documents, so the writes to one document have an order. What a goroutine
+// writes depends on the seed and on the answers only.
 package writer
 
 import (
@@ -125,7 +128,8 @@ func Start(o Options) (*Writer, error) {
 	return w, nil
 }
 
-// Stop ends the writing. It returns when the requests under way have their answers, so that none of them is unanswered for our haste.
+// Stop ends the writing. It returns when the requests under way have their answers, so that none of
+// them is unanswered for our haste.
 func (w *Writer) Stop() error {
 	w.cancel()
 	w.workers.Wait()
@@ -179,7 +183,9 @@ func (w *Writer) settle(a *attempt, o outcome) {
 		a.doc.unanswered = a
 	}
 	if w.o.Journal != nil {
-		_, err := fmt.Fprintf(w.o.Journal, `{"time":%q,"id":%q,"routing":%q,"write":%q,"counter":%d,"outcome":%q,"version":%d}`+"\n",
+		_,
+			err := fmt.Fprintf(w.o.Journal,
+			`{"time":%q,"id":%q,"routing":%q,"write":%q,"counter":%d,"outcome":%q,"version":%d}`+"\n",
 			now.UTC().Format(time.RFC3339Nano), a.doc.id, a.doc.routing, a.kind, a.counter, o.result, o.version)
 		if err != nil && w.err == nil {
 			w.err = fmt.Errorf("the writer's journal lacks outcomes: %w", err)

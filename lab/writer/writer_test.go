@@ -104,7 +104,10 @@ func (f *fake) answer(r *http.Request, body []byte) (int, any) {
 		}
 		return 200, map[string]any{"items": items}
 	default:
-		kind := map[string]string{http.MethodPut: "index", http.MethodPost: "update", http.MethodDelete: "delete"}[r.Method]
+		kind := map[string]string{
+			http.MethodPut: "index", http.MethodPost: "update",
+			http.MethodDelete: "delete",
+		}[r.Method]
 		var source map[string]any
 		_ = json.Unmarshal(body, &source)
 		item := f.apply(kind, segments[2], source)
@@ -115,7 +118,13 @@ func (f *fake) answer(r *http.Request, body []byte) (int, any) {
 func (f *fake) apply(kind, id string, source map[string]any) map[string]any {
 	f.log = append(f.log, kind+" "+id)
 	if f.blocked {
-		return map[string]any{"_id": id, "status": 403, "error": map[string]any{"type": "cluster_block_exception", "reason": "blocked by: [FORBIDDEN/8/index write (api)];"}}
+		return map[string]any{
+			"_id": id, "status": 403,
+			"error": map[string]any{
+				"type":   "cluster_block_exception",
+				"reason": "blocked by: [FORBIDDEN/8/index write (api)];",
+			},
+		}
 	}
 	d := f.docs[id]
 	if d == nil {
@@ -274,7 +283,8 @@ func TestPauseLetsNothingThrough(t *testing.T) {
 	f.mu.Lock()
 	n := len(f.log)
 	f.mu.Unlock()
-	require.Never(t, func() bool { f.mu.Lock(); defer f.mu.Unlock(); return len(f.log) != n }, 50*time.Millisecond, 5*time.Millisecond)
+	require.Never(t, func() bool { f.mu.Lock(); defer f.mu.Unlock(); return len(f.log) != n }, 50*time.Millisecond,
+		5*time.Millisecond)
 	w.Resume()
 	acknowledgedAtLeast(t, w, int64(n)+100)
 	w.Pause()

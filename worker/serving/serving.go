@@ -1,6 +1,6 @@
-// Package serving says how a worker serves the two task queues: how much it does at once, how it polls, how often it
-// tells of its progress and how long it takes to stop. The worker command and the benchmark both take it from here, so
-// that what is measured is what runs.
+// Package serving says how a worker serves the two task queues: how much it does at once, how it
+// polls, how often it tells of its progress and how long it takes to stop. The worker command and
+// the benchmark both take it from here, so that what is measured is what runs.
 package serving
 
 import (
@@ -18,13 +18,14 @@ const (
 	StopTimeout = 30 * time.Second
 )
 
-// taskPollers is how many requests for activities wait at the Temporal server per queue. It splits a queue into four
-// partitions, and a task in one that nobody asks waits until it is passed on, 1.6 s beside free slots on server 1.29:
-// writers may be standing still that long. The client asks the partitions in turn.
+// taskPollers is how many requests for activities wait at the Temporal server per queue. It splits
+// a queue into four partitions, and a task in one that nobody asks waits until it is passed on, 1.6
+// s beside free slots on server 1.29: writers may be standing still that long. The client asks the
+// partitions in turn.
 const taskPollers = 8
 
-// heartbeatThrottle is how often a heartbeat goes to Temporal at most. An activity learns of an abort by its heartbeats
-// only, and what one says is what people look at.
+// heartbeatThrottle is how often a heartbeat goes to Temporal at most. An activity learns of an
+// abort by its heartbeats only, and what one says is what people look at.
 const heartbeatThrottle = 3 * time.Second
 
 // Limits are what a person may choose.

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Automatic registers a repository of the vendor's own, with a snapshot that
-// began, and ended, at each of the times.
+// Automatic registers a repository of the vendor's own, with a snapshot that began, and ended, at
+// each of the times.
 func (c *Cluster) Automatic(repository string, began ...time.Time) {
 	for _, at := range began {
 		c.BeginAutomatic(repository, at)
@@ -20,8 +20,7 @@ func (c *Cluster) Automatic(repository string, began ...time.Time) {
 	c.automaticRepository(repository)
 }
 
-// BeginAutomatic has the vendor begin a snapshot of its own; it runs until
-// EndAutomatic.
+// BeginAutomatic has the vendor begin a snapshot of its own; it runs until EndAutomatic.
 func (c *Cluster) BeginAutomatic(name string, at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -29,7 +28,8 @@ func (c *Cluster) BeginAutomatic(name string, at time.Time) {
 	c.store.mu.Lock()
 	defer c.store.mu.Unlock()
 	c.store.snapshots[folder] = append(c.store.snapshots[folder], &snapshot{
-		name: strings.ToLower(at.UTC().Format("2006-01-02T15-04-05")) + ".uuid", uuid: c.id("snapshot"), state: "IN_PROGRESS", end: "SUCCESS",
+		name: strings.ToLower(at.UTC().Format("2006-01-02T15-04-05")) + ".uuid", uuid: c.id("snapshot"),
+		state: "IN_PROGRESS", end: "SUCCESS",
 		looks: 1 << 30, start: at.UnixMilli(),
 	})
 }
@@ -117,8 +117,7 @@ func (c *Cluster) clusterSettings(r *http.Request) any {
 	return c.settings
 }
 
-// ClusterSetting is a setting of the cluster's own, persistent or transient; ""
-// if not set.
+// ClusterSetting is a setting of the cluster's own, persistent or transient; "" if not set.
 func (c *Cluster) ClusterSetting(kind, name string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -132,8 +131,7 @@ func (c *Cluster) SetClusterSetting(kind, name, value string) {
 	c.settings[kind][name] = value
 }
 
-// SetRepositorySetting changes a registration as an operator would; nil takes a
-// setting away.
+// SetRepositorySetting changes a registration as an operator would; nil takes a setting away.
 func (c *Cluster) SetRepositorySetting(repository, name string, value any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

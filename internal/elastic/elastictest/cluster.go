@@ -20,8 +20,7 @@ type Cluster struct {
 	User, Password string
 	// Looks is how many reads still find a snapshot or restore running before it is done.
 	Looks int
-	// Done tells which shards of a running snapshot have reached the stage DONE; none
-	// if it is nil.
+	// Done tells which shards of a running snapshot have reached the stage DONE; none if it is nil.
 	Done func(index string, shard int) bool
 	// Free is the room on the only node, in bytes; of Total.
 	Free, Total int64
@@ -45,7 +44,8 @@ type Cluster struct {
 func New(store *Store) *Cluster {
 	c := &Cluster{
 		Version: "5.5.2", Free: 900 << 30, Total: 1000 << 30,
-		indices: map[string]*index{}, repositories: map[string]*repository{}, store: store, scrolls: map[string]*scroll{},
+		indices: map[string]*index{}, repositories: map[string]*repository{}, store: store,
+		scrolls:  map[string]*scroll{},
 		settings: map[string]map[string]string{"persistent": {}, "transient": {}},
 	}
 	c.server = httptest.NewServer(c)
@@ -62,8 +62,8 @@ type hook struct {
 	do      func(http.ResponseWriter, *http.Request) bool
 }
 
-// On has the next requests that match (method and path, with * and ?, such as
-// "PUT /_snapshot/*/movies-*") handled by do, which returns true if it answered.
+// On has the next requests that match (method and path, with * and ?, such as "PUT
+// /_snapshot/*/movies-*") handled by do, which returns true if it answered.
 func (c *Cluster) On(pattern string, times int, do func(http.ResponseWriter, *http.Request) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -117,8 +117,7 @@ func (c *Cluster) Bodies(pattern string) []string {
 	return matching
 }
 
-// HoldSlot has a snapshot of the vendor's own run for as many attempts at a
-// snapshot.
+// HoldSlot has a snapshot of the vendor's own run for as many attempts at a snapshot.
 func (c *Cluster) HoldSlot(attempts int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -163,7 +162,10 @@ func write(w http.ResponseWriter, answer any) {
 	if f, ok := answer.(*failure); ok {
 		cause := map[string]any{"type": f.exception, "reason": f.reason}
 		w.WriteHeader(f.status)
-		answer = map[string]any{"error": map[string]any{"root_cause": []any{cause}, "type": f.exception, "reason": f.reason}, "status": f.status}
+		answer = map[string]any{"error": map[string]any{
+			"root_cause": []any{cause}, "type": f.exception,
+			"reason": f.reason,
+		}, "status": f.status}
 	}
 	_ = json.NewEncoder(w).Encode(answer)
 }
@@ -191,7 +193,10 @@ func (c *Cluster) answer(r *http.Request) any {
 	case parts[0] == "_nodes":
 		return map[string]any{"nodes": map[string]any{"n1": map[string]any{
 			"roles": []string{"master", "data"},
-			"fs":    map[string]any{"total": map[string]any{"total_in_bytes": c.Total, "free_in_bytes": c.Free, "available_in_bytes": c.Free}},
+			"fs": map[string]any{"total": map[string]any{
+				"total_in_bytes": c.Total, "free_in_bytes": c.Free,
+				"available_in_bytes": c.Free,
+			}},
 		}}}
 	case parts[0] == "_search":
 		return c.answerScroll(r)
@@ -200,7 +205,8 @@ func (c *Cluster) answer(r *http.Request) any {
 	case len(parts) >= 2:
 		return c.answerIndex(r, parts[0], parts[1:])
 	}
-	return refuse(http.StatusBadRequest, "illegal_argument_exception", "no handler found for uri [%s] and method [%s]", r.URL.Path, r.Method)
+	return refuse(http.StatusBadRequest, "illegal_argument_exception", "no handler found for uri [%s] and method [%s]",
+		r.URL.Path, r.Method)
 }
 
 func (c *Cluster) id(kind string) string {
@@ -215,7 +221,8 @@ func (c *Cluster) World() string {
 	var b strings.Builder
 	for _, name := range sortedKeys(c.indices) {
 		x := c.indices[name]
-		fmt.Fprintf(&b, "index %s %s open=%v settings=%v aliases=%v\n", name, x.uuid, x.open, x.settings, sortedKeys(x.aliases))
+		fmt.Fprintf(&b, "index %s %s open=%v settings=%v aliases=%v\n", name, x.uuid, x.open, x.settings,
+			sortedKeys(x.aliases))
 		for number, s := range x.shards {
 			fmt.Fprintf(&b, "  shard %d %s from %s/%s: %v\n", number, s.state, s.repository, s.snapshot, s.docs)
 		}

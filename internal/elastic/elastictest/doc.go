@@ -1,5 +1,5 @@
-// Package elastictest is an Elasticsearch cluster for tests, in the manner of net/http/httptest: an HTTP
-// server that answers as version 5.5 does, as far as snapferry asks. It keeps its indices,
+// Package elastictest is an Elasticsearch cluster for tests, in the manner of net/http/httptest: an
+// HTTP server that answers as version 5.5 does, as far as snapferry asks. It keeps its indices,
 // repositories and snapshots in memory.
 //
 // It is faithful where a migration could go wrong:
@@ -17,10 +17,10 @@
 //	defer cluster.Close()
 //	client, err := elastic.New(elastic.Config{Endpoint: cluster.URL})
 //
-// A test refuses, loses or watches requests with [Cluster.Refuse], [Cluster.Lose] and [Cluster.On], and
-// acts between two of them with [Cluster.During]. It looks behind the server with
-// [Cluster.Requests] and [Cluster.Bodies]. Two clusters share a [Store], or [Store.Copy] copies what one
-// has published to the other's.
+// A test refuses, loses or watches requests with [Cluster.Refuse], [Cluster.Lose] and [Cluster.On],
+// and acts between two of them with [Cluster.During]. It looks behind the server with
+// [Cluster.Requests] and [Cluster.Bodies]. Two clusters share a [Store], or [Store.Copy] copies
+// what one has published to the other's.
 //
 // It does not cover relocation, several nodes, versions after 5.5, or queries other than the scroll
 // of a checksum. It keeps no blobs: package repositorytest builds those.

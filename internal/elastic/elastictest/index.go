@@ -46,10 +46,14 @@ const docBytes = 100
 func (c *Cluster) Create(name string, shards int, settings map[string]string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	x := &index{name: name, uuid: c.id("index"), open: true, types: []string{"doc"}, aliases: map[string]bool{}, settings: map[string]string{
-		"index.number_of_shards": strconv.Itoa(shards), "index.number_of_replicas": "1", "index.version.created": "5050299",
-		"index.provided_name": name, "index.creation_date": "1",
-	}}
+	x := &index{
+		name: name, uuid: c.id("index"), open: true, types: []string{"doc"}, aliases: map[string]bool{},
+		settings: map[string]string{
+			"index.number_of_shards": strconv.Itoa(shards), "index.number_of_replicas": "1",
+			"index.version.created": "5050299",
+			"index.provided_name":   name, "index.creation_date": "1",
+		},
+	}
 	x.settings["index.uuid"] = x.uuid
 	maps.Copy(x.settings, settings)
 	for range shards {
@@ -72,8 +76,8 @@ func (c *Cluster) AddAlias(name, alias string) {
 	c.indices[name].aliases[alias] = true
 }
 
-// Index writes documents, one for each id, as an application would; an error
-// means that a block refused it.
+// Index writes documents, one for each id, as an application would; an error means that a block
+// refused it.
 func (c *Cluster) Index(name string, ids ...string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -165,15 +169,16 @@ func (x *index) docs() (count int64) {
 }
 
 func errBlocked(name string) *failure {
-	return refuse(http.StatusForbidden, "cluster_block_exception", "blocked by: [FORBIDDEN/8/index write (api)]; [%s]", name)
+	return refuse(http.StatusForbidden, "cluster_block_exception", "blocked by: [FORBIDDEN/8/index write (api)]; [%s]",
+		name)
 }
 
 func errNoIndex(name string) *failure {
 	return refuse(http.StatusNotFound, "index_not_found_exception", "no such index [%s]", name)
 }
 
-// resolve expands names, aliases and patterns as Elasticsearch does: an absent
-// concrete name refuses the complete request.
+// resolve expands names, aliases and patterns as Elasticsearch does: an absent concrete name
+// refuses the complete request.
 func (c *Cluster) resolve(expression string) ([]*index, *failure) {
 	var found []*index
 	seen := map[string]bool{}
@@ -276,11 +281,15 @@ func (c *Cluster) answerIndex(r *http.Request, expression string, rest []string)
 	case "_refresh":
 		return map[string]any{"_shards": map[string]any{"total": 1, "successful": 1, "failed": 0}}
 	case "_count":
-		return map[string]any{"count": found[0].docs(), "_shards": map[string]any{"total": len(found[0].shards), "successful": len(found[0].shards), "failed": 0}}
+		return map[string]any{
+			"count":   found[0].docs(),
+			"_shards": map[string]any{"total": len(found[0].shards), "successful": len(found[0].shards), "failed": 0},
+		}
 	case "_search":
 		return c.search(r, found[0])
 	}
-	return refuse(http.StatusBadRequest, "illegal_argument_exception", "no handler found for uri [%s] and method [%s]", r.URL.Path, r.Method)
+	return refuse(http.StatusBadRequest, "illegal_argument_exception", "no handler found for uri [%s] and method [%s]",
+		r.URL.Path, r.Method)
 }
 
 func byIndex(found []*index, describe func(*index) any) map[string]any {
@@ -296,7 +305,8 @@ func (c *Cluster) putSettings(r *http.Request, found []*index) any {
 	decode(r, &settings)
 	for _, x := range found {
 		if x.settings["index.blocks.read_only"] == "true" && settings["index.blocks.read_only"] == nil {
-			return refuse(http.StatusForbidden, "cluster_block_exception", "blocked by: [FORBIDDEN/5/index read-only (api)]; [%s]", x.name)
+			return refuse(http.StatusForbidden, "cluster_block_exception",
+				"blocked by: [FORBIDDEN/5/index read-only (api)]; [%s]", x.name)
 		}
 	}
 	for _, x := range found {
@@ -317,7 +327,8 @@ func (c *Cluster) closeIndices(found []*index) any {
 			if s.state != "STARTED" && s.snapshot != "" && c.restoring != "" {
 				s.advance()
 				c.endRestore()
-				return refuse(http.StatusBadRequest, "illegal_argument_exception", "Cannot close indices that are being restored: [[%s]]", x.name)
+				return refuse(http.StatusBadRequest, "illegal_argument_exception",
+					"Cannot close indices that are being restored: [[%s]]", x.name)
 			}
 		}
 	}
@@ -335,8 +346,7 @@ func (c *Cluster) deleteIndices(expression string) any {
 	return acknowledged
 }
 
-// probe is an update of a document that doesn't exist, the only write that
-// snapferry sends.
+// probe is an update of a document that doesn't exist, the only write that snapferry sends.
 func (c *Cluster) probe(name string, rest []string) any {
 	x := c.indices[name]
 	switch {

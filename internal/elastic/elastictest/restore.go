@@ -24,14 +24,17 @@ func (c *Cluster) restore(r *http.Request, repoName string, repo *repository, na
 		if body.Pattern == "" {
 			return saved
 		}
-		return regexp.MustCompile(body.Pattern).ReplaceAllString(saved, strings.ReplaceAll(body.Replacement, "$1", "${1}"))
+		return regexp.MustCompile(body.Pattern).ReplaceAllString(saved,
+			strings.ReplaceAll(body.Replacement, "$1", "${1}"))
 	}
 	snap := c.store.find(repo.folder(), name)
 	if snap == nil {
-		return refuse(http.StatusInternalServerError, "snapshot_restore_exception", "[%s:%s] snapshot does not exist", repoName, name)
+		return refuse(http.StatusInternalServerError, "snapshot_restore_exception", "[%s:%s] snapshot does not exist",
+			repoName, name)
 	}
 	if c.restoring != "" {
-		return refuse(http.StatusServiceUnavailable, "concurrent_snapshot_execution_exception", "[%s:%s] Restore process is already running in this cluster", repoName, name)
+		return refuse(http.StatusServiceUnavailable, "concurrent_snapshot_execution_exception",
+			"[%s:%s] Restore process is already running in this cluster", repoName, name)
 	}
 	wanted := strings.Split(body.Indices, ",")
 	for _, want := range wanted {
@@ -39,18 +42,22 @@ func (c *Cluster) restore(r *http.Request, repoName string, repo *repository, na
 			return errNoIndex(want)
 		}
 		if x := c.indices[renamed(want)]; x != nil && x.open {
-			return refuse(http.StatusInternalServerError, "snapshot_restore_exception", "[%s:%s] cannot restore index [%s] because it's open", repoName, name, want)
+			return refuse(http.StatusInternalServerError, "snapshot_restore_exception",
+				"[%s:%s] cannot restore index [%s] because it's open", repoName, name, want)
 		}
 	}
 	for _, want := range wanted {
-		c.restoreIndex(renamed(want), snap.indices[want], repoName, name, body.IncludeAliases, body.IndexSettings, body.Ignore)
+		c.restoreIndex(renamed(want), snap.indices[want], repoName, name, body.IncludeAliases, body.IndexSettings,
+			body.Ignore)
 	}
 	c.restoring = name
 	c.endRestore()
 	return accepted
 }
 
-func (c *Cluster) restoreIndex(as string, saved *index, repo, snap string, aliases bool, settings map[string]any, ignore []string) {
+func (c *Cluster) restoreIndex(as string, saved *index, repo, snap string, aliases bool, settings map[string]any,
+	ignore []string,
+) {
 	x, exists := c.indices[as]
 	if !exists {
 		x = &index{name: as, uuid: c.id("index"), aliases: map[string]bool{}}
@@ -72,7 +79,10 @@ func (c *Cluster) restoreIndex(as string, saved *index, repo, snap string, alias
 		x.aliases = maps.Clone(saved.aliases)
 	}
 	for number, s := range saved.shards {
-		restored := &shard{docs: maps.Clone(s.docs), state: "INITIALIZING", looks: c.Looks, repository: repo, snapshot: snap}
+		restored := &shard{
+			docs: maps.Clone(s.docs), state: "INITIALIZING", looks: c.Looks, repository: repo,
+			snapshot: snap,
+		}
 		for id := range s.docs {
 			if number < len(before) && before[number].docs[id] == s.docs[id] {
 				restored.bytesReused += docBytes
@@ -87,8 +97,8 @@ func (c *Cluster) restoreIndex(as string, saved *index, repo, snap string, alias
 	}
 }
 
-// FailShard has the restore of an index's first shard fail for a reason, as
-// soon as it runs, after so many attempts.
+// FailShard has the restore of an index's first shard fail for a reason, as soon as it runs, after
+// so many attempts.
 func (c *Cluster) FailShard(name, why string, attempts int) {
 	c.On("POST /_snapshot/*/*/_restore", 1, func(w http.ResponseWriter, r *http.Request) bool {
 		answer := c.answer(r)
@@ -135,7 +145,8 @@ func (c *Cluster) recovery(found []*index) any {
 				row["type"] = "SNAPSHOT"
 				row["source"] = map[string]any{"repository": s.repository, "snapshot": s.snapshot}
 				row["index"] = map[string]any{"size": map[string]any{
-					"total_in_bytes": s.bytesReused + s.bytesCopied, "reused_in_bytes": s.bytesReused, "recovered_in_bytes": s.bytesCopied,
+					"total_in_bytes": s.bytesReused + s.bytesCopied, "reused_in_bytes": s.bytesReused,
+					"recovered_in_bytes": s.bytesCopied,
 				}}
 				if s.state == "INITIALIZING" {
 					row["stage"] = "INDEX"

@@ -10,8 +10,7 @@ import (
 	"sync"
 )
 
-// Store is what S3 or OSS holds: snapshots by base path. Copy stands in for the
-// copy between them.
+// Store is what S3 or OSS holds: snapshots by base path. Copy stands in for the copy between them.
 type Store struct {
 	mu        sync.Mutex
 	snapshots map[string][]*snapshot
@@ -37,7 +36,8 @@ func (s *Store) world() string {
 	var b strings.Builder
 	for _, folder := range sortedKeys(s.snapshots) {
 		for _, snap := range s.snapshots[folder] {
-			fmt.Fprintf(&b, "snapshot %s/%s %s %s %v\n", folder, snap.name, snap.uuid, snap.state, sortedKeys(snap.indices))
+			fmt.Fprintf(&b, "snapshot %s/%s %s %s %v\n", folder, snap.name, snap.uuid, snap.state,
+				sortedKeys(snap.indices))
 		}
 	}
 	return b.String()
@@ -71,8 +71,8 @@ type repository struct {
 
 func (r *repository) folder() string { return fmt.Sprint(r.settings["base_path"]) }
 
-// EndNextAs has the next snapshot end in another state than SUCCESS, with a
-// reason for its first shard.
+// EndNextAs has the next snapshot end in another state than SUCCESS, with a reason for its first
+// shard.
 func (c *Cluster) EndNextAs(state, reason string) {
 	c.On("PUT /_snapshot/*/*", 1, func(w http.ResponseWriter, r *http.Request) bool {
 		answer := c.answer(r)
@@ -87,8 +87,8 @@ func (c *Cluster) EndNextAs(state, reason string) {
 	})
 }
 
-// Forget leaves an index out of a snapshot that is running, as versions before
-// 6.0.1 do with one that they don't find.
+// Forget leaves an index out of a snapshot that is running, as versions before 6.0.1 do with one
+// that they don't find.
 func (c *Cluster) Forget(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -116,7 +116,10 @@ func (c *Cluster) answerSnapshot(r *http.Request, rest []string) any {
 	if rest[0] == "_status" {
 		running := c.allRunning()
 		if c.automatic > 0 {
-			running = append(running, map[string]any{"snapshot": "2026-01-01t00-00-00", "repository": "cs-automated", "state": "STARTED"})
+			running = append(running, map[string]any{
+				"snapshot": "2026-01-01t00-00-00", "repository": "cs-automated",
+				"state": "STARTED",
+			})
 		}
 		return map[string]any{"snapshots": running}
 	}
@@ -143,7 +146,8 @@ func (c *Cluster) answerSnapshot(r *http.Request, rest []string) any {
 
 func (c *Cluster) answerRepository(r *http.Request, name string, repo *repository) any {
 	if repo != nil && r.Method != http.MethodGet && c.uses(repo) {
-		return refuse(http.StatusInternalServerError, "illegal_state_exception", "trying to modify or unregister repository that is currently used ")
+		return refuse(http.StatusInternalServerError, "illegal_state_exception",
+			"trying to modify or unregister repository that is currently used ")
 	}
 	switch r.Method {
 	case http.MethodPut:
@@ -184,18 +188,24 @@ func (c *Cluster) createSnapshot(r *http.Request, repoName string, repo *reposit
 	decode(r, &body)
 	switch {
 	case repo.settings["readonly"] == true:
-		return refuse(http.StatusInternalServerError, "repository_exception", "[%s] cannot create snapshot in a readonly repository", repoName)
+		return refuse(http.StatusInternalServerError, "repository_exception",
+			"[%s] cannot create snapshot in a readonly repository", repoName)
 	case c.store.find(repo.folder(), name) != nil:
-		return refuse(http.StatusBadRequest, "invalid_snapshot_name_exception", "[%s:%s] Invalid snapshot name [%s], snapshot with the same name already exists", repoName, name, name)
+		return refuse(http.StatusBadRequest, "invalid_snapshot_name_exception",
+			"[%s:%s] Invalid snapshot name [%s], snapshot with the same name already exists", repoName, name, name)
 	case c.automatic > 0, c.running() != nil:
 		c.automatic = max(0, c.automatic-1)
-		return refuse(http.StatusServiceUnavailable, "concurrent_snapshot_execution_exception", "[%s:%s]  a snapshot is already running", repoName, name)
+		return refuse(http.StatusServiceUnavailable, "concurrent_snapshot_execution_exception",
+			"[%s:%s]  a snapshot is already running", repoName, name)
 	}
 	found, absent := c.resolve(body.Indices)
 	if absent != nil {
 		return absent
 	}
-	snap := &snapshot{name: name, uuid: c.id("snapshot"), state: "IN_PROGRESS", end: "SUCCESS", looks: c.Looks, start: 1000, indices: map[string]*index{}}
+	snap := &snapshot{
+		name: name, uuid: c.id("snapshot"), state: "IN_PROGRESS", end: "SUCCESS", looks: c.Looks,
+		start: 1000, indices: map[string]*index{},
+	}
 	for _, x := range found {
 		saved := &index{name: x.name, settings: maps.Clone(x.settings), types: x.types, aliases: maps.Clone(x.aliases)}
 		for _, s := range x.shards {
@@ -231,9 +241,13 @@ func (c *Cluster) getSnapshot(repoName string, repo *repository, name string) an
 			end = 2000
 		}
 		found = append(found, map[string]any{
-			"snapshot": snap.name, "uuid": snap.uuid, "state": snap.state, "version": c.Version, "indices": sortedKeys(snap.indices),
+			"snapshot": snap.name, "uuid": snap.uuid, "state": snap.state, "version": c.Version,
+			"indices":              sortedKeys(snap.indices),
 			"start_time_in_millis": snap.start, "end_time_in_millis": end, "failures": snap.failures,
-			"shards": map[string]any{"total": snap.shards, "failed": snap.failed, "successful": snap.shards - snap.failed},
+			"shards": map[string]any{
+				"total": snap.shards, "failed": snap.failed,
+				"successful": snap.shards - snap.failed,
+			},
 		})
 	}
 	if len(found) == 0 && name != "_all" && name != "_current" {
@@ -289,6 +303,9 @@ func (c *Cluster) status(repoName string, repo *repository, name string) any {
 	return map[string]any{"snapshots": []any{map[string]any{
 		"snapshot": name, "repository": repoName, "uuid": snap.uuid, "state": state, "indices": indices,
 		"shards_stats": map[string]any{"done": done, "failed": 0, "total": snap.shards},
-		"stats":        map[string]any{"number_of_files": 10, "processed_files": 5, "total_size_in_bytes": 1000, "processed_size_in_bytes": 500},
+		"stats": map[string]any{
+			"number_of_files": 10, "processed_files": 5, "total_size_in_bytes": 1000,
+			"processed_size_in_bytes": 500,
+		},
 	}}}
 }

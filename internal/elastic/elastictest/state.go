@@ -15,15 +15,21 @@ func (c *Cluster) stats(found []*index) any {
 				continue
 			}
 			shards[strconv.Itoa(number)] = []any{map[string]any{
-				"routing":  map[string]any{"state": "STARTED", "primary": true, "node": "n1"},
-				"docs":     map[string]any{"count": len(s.docs), "deleted": 0},
-				"indexing": map[string]any{"index_total": s.indexTotal, "delete_total": s.deleteTotal, "index_current": 0, "delete_current": 0},
+				"routing": map[string]any{"state": "STARTED", "primary": true, "node": "n1"},
+				"docs":    map[string]any{"count": len(s.docs), "deleted": 0},
+				"indexing": map[string]any{
+					"index_total": s.indexTotal, "delete_total": s.deleteTotal,
+					"index_current": 0, "delete_current": 0,
+				},
 				"translog": map[string]any{"operations": 0},
 			}}
 		}
 		indices[x.name] = map[string]any{
-			"primaries": map[string]any{"docs": map[string]any{"count": x.docs()}, "store": map[string]any{"size_in_bytes": x.docs() * docBytes}},
-			"shards":    shards,
+			"primaries": map[string]any{
+				"docs":  map[string]any{"count": x.docs()},
+				"store": map[string]any{"size_in_bytes": x.docs() * docBytes},
+			},
+			"shards": shards,
 		}
 	}
 	return map[string]any{"_shards": map[string]any{"total": 1, "successful": 1, "failed": failed}, "indices": indices}
@@ -81,11 +87,17 @@ func routing(x *index) map[string]any {
 			row["node"] = "n1"
 		}
 		if s.state != "STARTED" {
-			row["recovery_source"] = map[string]any{"type": "SNAPSHOT", "repository": s.repository, "snapshot": s.snapshot}
+			row["recovery_source"] = map[string]any{
+				"type": "SNAPSHOT", "repository": s.repository,
+				"snapshot": s.snapshot,
+			}
 			row["unassigned_info"] = map[string]any{"reason": "NEW_INDEX_RESTORED"}
 		}
 		if s.why != "" {
-			row["unassigned_info"] = map[string]any{"reason": "ALLOCATION_FAILED", "failed_attempts": s.attempts, "details": s.why, "allocation_status": "deciders_no"}
+			row["unassigned_info"] = map[string]any{
+				"reason": "ALLOCATION_FAILED", "failed_attempts": s.attempts,
+				"details": s.why, "allocation_status": "deciders_no",
+			}
 		}
 		shards[strconv.Itoa(number)] = []any{row}
 	}

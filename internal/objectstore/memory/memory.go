@@ -1,5 +1,6 @@
-// Package memory is a bucket in memory, for tests: a Source and a Sink. It keeps the contract of the ports (package
-// objectstoretest runs on it) and counts its calls. [Hooks] make any call fail, lose its answer, or damage its bytes.
+// Package memory is a bucket in memory, for tests: a Source and a Sink. It keeps the contract of
+// the ports (package objectstoretest runs on it) and counts its calls. [Hooks] make any call fail,
+// lose its answer, or damage its bytes.
 package memory
 
 import (
@@ -27,7 +28,8 @@ type Call struct {
 	Offset, Length int64
 }
 
-// Hooks make the store fail. Any may be nil. They run without a lock, so they may call the store, and at the same time.
+// Hooks make the store fail. Any may be nil. They run without a lock, so they may call the store,
+// and at the same time.
 type Hooks struct {
 	// Before may fail a call; the call then does nothing.
 	Before func(Call) error
@@ -85,7 +87,10 @@ func newStore(name string, upperCase bool) *Store {
 	if err != nil {
 		panic(err)
 	}
-	return &Store{base: base, upperCase: upperCase, objects: map[string]object{}, uploads: map[string]*upload{}, counts: map[string]int{}}
+	return &Store{
+		base: base, upperCase: upperCase, objects: map[string]object{}, uploads: map[string]*upload{},
+		counts: map[string]int{},
+	}
 }
 
 // SetHooks replaces the hooks.
@@ -125,7 +130,8 @@ func (s *Store) StoreEncryptedParts(key string, data []byte, partSize int64) {
 	s.objects[key] = o
 }
 
-// StoreEncrypted puts an object as S3 shows one that it encrypts with KMS: its ETag looks like an MD5 and is none.
+// StoreEncrypted puts an object as S3 shows one that it encrypts with KMS: its ETag looks like an
+// MD5 and is none.
 func (s *Store) StoreEncrypted(key string, data []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,7 +141,8 @@ func (s *Store) StoreEncrypted(key string, data []byte) {
 	s.objects[key] = o
 }
 
-// Replace makes the store hold exactly these objects; those whose bytes are the same stay untouched.
+// Replace makes the store hold exactly these objects; those whose bytes are the same stay
+// untouched.
 func (s *Store) Replace(objects map[string][]byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,7 +162,10 @@ func (s *Store) Replace(objects map[string][]byte) {
 func (s *Store) Clone() *Store {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &Store{base: s.base, upperCase: s.upperCase, objects: maps.Clone(s.objects), uploads: map[string]*upload{}, counts: map[string]int{}}
+	return &Store{
+		base: s.base, upperCase: s.upperCase, objects: maps.Clone(s.objects), uploads: map[string]*upload{},
+		counts: map[string]int{},
+	}
 }
 
 // Remove removes an object without a call.
@@ -215,9 +225,14 @@ func (s *Store) etag(data []byte) string {
 	return tag
 }
 
-func (s *Store) store(key string, data []byte, etag string, metadata map[string]string, partSizes []int64) objectstore.Info {
+func (s *Store) store(key string, data []byte, etag string, metadata map[string]string,
+	partSizes []int64,
+) objectstore.Info {
 	info := objectstore.Info{
-		Object:    objectstore.Object{Key: key, Size: int64(len(data)), ETag: etag, LastModified: time.Now().UTC().Truncate(time.Second)},
+		Object: objectstore.Object{
+			Key: key, Size: int64(len(data)), ETag: etag,
+			LastModified: time.Now().UTC().Truncate(time.Second),
+		},
 		ETagIsMD5: partSizes == nil, Metadata: maps.Clone(metadata), CRC64: crc64.Checksum(data, ecma),
 	}
 	s.objects[key] = object{info: info, data: bytes.Clone(data), partSizes: partSizes}
@@ -231,7 +246,10 @@ func (s *Store) begin(ctx context.Context, c Call) (Hooks, error) {
 	hooks := s.hooks
 	s.mu.Unlock()
 	if err := ctx.Err(); err != nil {
-		return hooks, (&objectstore.Error{Kind: objectstore.Transient, Op: c.Op, Bucket: s.base.Bucket(), Key: c.Key, Message: err.Error()}).Because(err)
+		return hooks, (&objectstore.Error{
+			Kind: objectstore.Transient, Op: c.Op, Bucket: s.base.Bucket(), Key: c.Key,
+			Message: err.Error(),
+		}).Because(err)
 	}
 	if c.Op != "List" && c.Op != "ListFolder" && c.Op != "ListUploads" {
 		if _, err := s.base.Key(c.Key); err != nil {
@@ -261,7 +279,10 @@ func (s *Store) find(c Call) (object, error) {
 	defer s.mu.Unlock()
 	o, ok := s.objects[c.Key]
 	if !ok {
-		return o, &objectstore.Error{Kind: objectstore.NotFound, Op: c.Op, Bucket: s.base.Bucket(), Key: c.Key, Status: 404, Code: "NoSuchKey"}
+		return o, &objectstore.Error{
+			Kind: objectstore.NotFound, Op: c.Op, Bucket: s.base.Bucket(), Key: c.Key,
+			Status: 404, Code: "NoSuchKey",
+		}
 	}
 	return o, nil
 }
@@ -341,14 +362,20 @@ func (s *Store) Get(ctx context.Context, key string, limit int64) ([]byte, objec
 		return nil, objectstore.Info{}, err
 	}
 	if o.info.Size > limit {
-		return nil, o.info, &objectstore.Error{Kind: objectstore.Invalid, Op: c.Op, Bucket: s.base.Bucket(), Key: key, Message: "it is larger than expected"}
+		return nil, o.info, &objectstore.Error{
+			Kind: objectstore.Invalid, Op: c.Op, Bucket: s.base.Bucket(), Key: key,
+			Message: "it is larger than expected",
+		}
 	}
 	data := bytes.Clone(o.data)
 	if hooks.Read != nil {
 		data = hooks.Read(c, data)
 	}
 	if int64(len(data)) < o.info.Size {
-		return nil, o.info, &objectstore.Error{Kind: objectstore.Transient, Op: c.Op, Bucket: s.base.Bucket(), Key: key, Message: io.ErrUnexpectedEOF.Error()}
+		return nil, o.info, &objectstore.Error{
+			Kind: objectstore.Transient, Op: c.Op, Bucket: s.base.Bucket(), Key: key,
+			Message: io.ErrUnexpectedEOF.Error(),
+		}
 	}
 	return data, o.info, hooks.end(c)
 }
@@ -369,13 +396,19 @@ func (s *Store) ReadRange(ctx context.Context, key, etag string, offset, length 
 	if hooks.Read != nil {
 		data = hooks.Read(c, data)
 	}
-	return objectstore.Body{ReadCloser: io.NopCloser(bytes.NewReader(data)), ETag: o.info.ETag, ETagIsMD5: o.info.ETagIsMD5}, hooks.end(c)
+	return objectstore.Body{
+		ReadCloser: io.NopCloser(bytes.NewReader(data)), ETag: o.info.ETag,
+		ETagIsMD5: o.info.ETagIsMD5,
+	}, hooks.end(c)
 }
 
 func (s *Store) match(c Call, etag string) (object, error) {
 	o, err := s.find(c)
 	if err == nil && etag != "" && etag != o.info.ETag {
-		err = &objectstore.Error{Kind: objectstore.Changed, Op: c.Op, Bucket: s.base.Bucket(), Key: c.Key, Status: 412, Code: "PreconditionFailed"}
+		err = &objectstore.Error{
+			Kind: objectstore.Changed, Op: c.Op, Bucket: s.base.Bucket(), Key: c.Key, Status: 412,
+			Code: "PreconditionFailed",
+		}
 	}
 	return o, err
 }

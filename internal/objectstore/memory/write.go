@@ -24,7 +24,10 @@ func (s *Store) fail(kind objectstore.Kind, c Call, status int, code string) err
 func (s *Store) receive(c Call, hooks Hooks, body io.Reader) ([]byte, error) {
 	data := make([]byte, c.Length)
 	if _, err := io.ReadFull(body, data); err != nil {
-		e := &objectstore.Error{Kind: objectstore.Transient, Op: c.Op, Bucket: s.base.Bucket(), Key: c.Key, Message: "the body is short: " + err.Error()}
+		e := &objectstore.Error{
+			Kind: objectstore.Transient, Op: c.Op, Bucket: s.base.Bucket(), Key: c.Key,
+			Message: "the body is short: " + err.Error(),
+		}
 		return nil, e
 	}
 	if hooks.Write != nil {
@@ -34,7 +37,9 @@ func (s *Store) receive(c Call, hooks Hooks, body io.Reader) ([]byte, error) {
 }
 
 // Put implements objectstore.Sink.
-func (s *Store) Put(ctx context.Context, key string, body io.Reader, size int64, metadata map[string]string) (objectstore.PutResult, error) {
+func (s *Store) Put(ctx context.Context, key string, body io.Reader, size int64,
+	metadata map[string]string,
+) (objectstore.PutResult, error) {
 	c := Call{Op: "Put", Key: key, Length: size}
 	hooks, err := s.begin(ctx, c)
 	if err != nil {
@@ -60,14 +65,18 @@ func (s *Store) CreateUpload(ctx context.Context, key string, metadata map[strin
 	s.mu.Lock()
 	s.serial++
 	id := strconv.Itoa(s.serial)
-	s.uploads[id] = &upload{key: key, metadata: maps.Clone(metadata), parts: map[int]object{},
-		initiated: time.Now().UTC().Truncate(time.Second)}
+	s.uploads[id] = &upload{
+		key: key, metadata: maps.Clone(metadata), parts: map[int]object{},
+		initiated: time.Now().UTC().Truncate(time.Second),
+	}
 	s.mu.Unlock()
 	return objectstore.Upload{Key: key, ID: id}, hooks.end(c)
 }
 
 // UploadPart implements objectstore.Sink.
-func (s *Store) UploadPart(ctx context.Context, u objectstore.Upload, number int, body io.Reader, size int64) (objectstore.Part, error) {
+func (s *Store) UploadPart(ctx context.Context, u objectstore.Upload, number int, body io.Reader,
+	size int64,
+) (objectstore.Part, error) {
 	c := Call{Op: "UploadPart", Key: u.Key, Offset: int64(number), Length: size}
 	hooks, err := s.begin(ctx, c)
 	if err != nil {
@@ -84,7 +93,10 @@ func (s *Store) UploadPart(ctx context.Context, u objectstore.Upload, number int
 	open, ok := s.uploads[u.ID]
 	etag, crc := s.etag(data), crc64.Checksum(data, ecma)
 	if ok && open.key == u.Key {
-		open.parts[number] = object{data: data, info: objectstore.Info{Object: objectstore.Object{ETag: etag}, CRC64: crc}}
+		open.parts[number] = object{data: data, info: objectstore.Info{
+			Object: objectstore.Object{ETag: etag},
+			CRC64:  crc,
+		}}
 	}
 	s.mu.Unlock()
 	if !ok {
@@ -132,13 +144,18 @@ func (s *Store) ListParts(ctx context.Context, u objectstore.Upload) ([]objectst
 	}
 	var parts []objectstore.Part
 	for _, n := range slices.Sorted(maps.Keys(open.parts)) {
-		parts = append(parts, objectstore.Part{Number: n, Size: int64(len(open.parts[n].data)), ETag: open.parts[n].info.ETag})
+		parts = append(parts, objectstore.Part{
+			Number: n, Size: int64(len(open.parts[n].data)),
+			ETag: open.parts[n].info.ETag,
+		})
 	}
 	return parts, hooks.end(c)
 }
 
 // Complete implements objectstore.Sink.
-func (s *Store) Complete(ctx context.Context, u objectstore.Upload, parts []objectstore.Part) (objectstore.PutResult, error) {
+func (s *Store) Complete(ctx context.Context, u objectstore.Upload,
+	parts []objectstore.Part,
+) (objectstore.PutResult, error) {
 	c := Call{Op: "Complete", Key: u.Key}
 	hooks, err := s.begin(ctx, c)
 	if err != nil {

@@ -1,5 +1,6 @@
-// Package objectstoretest is the contract of the ports as tests. Every implementation runs [TestSource] or [TestSink], the real
-// services as well as the fakes, so that a test with a fake tells something about the service.
+// Package objectstoretest is the contract of the ports as tests. Every implementation runs
+// [TestSource] or [TestSink], the real services as well as the fakes, so that a test with a fake
+// tells something about the service.
 package objectstoretest
 
 import (
@@ -64,7 +65,8 @@ func requireKind(t *testing.T, want objectstore.Kind, err error) {
 	require.Equal(t, want, objectstore.KindOf(err), "%v", err)
 }
 
-// testReader checks what both ports can do on a store that holds the given objects below its base path and others beside it.
+// testReader checks what both ports can do on a store that holds the given objects below its base
+// path and others beside it.
 func testReader(t *testing.T, r objectstore.Reader, objects map[string][]byte) {
 	ctx := t.Context()
 	t.Run("list by prefix, in order, over pages", func(t *testing.T) {
@@ -77,7 +79,8 @@ func testReader(t *testing.T, r objectstore.Reader, objects map[string][]byte) {
 			}
 		}
 		require.Equal(t, []string{"index-1", "index-10", "index.latest"}, keysOf(collect(t, r, "ind")[:3]))
-		require.Equal(t, []string{"index-1", "index-10"}, keysOf(collect(t, r, "index-")), "a prefix may end within a name")
+		require.Equal(t, []string{"index-1", "index-10"}, keysOf(collect(t, r, "index-")),
+			"a prefix may end within a name")
 		require.Empty(t, collect(t, r, "absent/"))
 		for _, o := range collect(t, r, "index-1") {
 			require.Equal(t, int64(len(objects[o.Key])), o.Size)
@@ -133,7 +136,10 @@ func testReader(t *testing.T, r objectstore.Reader, objects map[string][]byte) {
 		requireKind(t, objectstore.NotFound, err)
 	})
 	t.Run("no key leaves the base path", func(t *testing.T) {
-		for _, key := range []string{"", "/index-1", "../outside", "a/../../outside", "a//b", "a/./b", "a/", "a\x00b", "a\nb", `..\outside`, "a\xffb", strings.Repeat("k", 1024)} {
+		for _, key := range []string{
+			"", "/index-1", "../outside", "a/../../outside", "a//b", "a/./b", "a/", "a\x00b",
+			"a\nb", `..\outside`, "a\xffb", strings.Repeat("k", 1024),
+		} {
 			_, err := r.Head(ctx, key)
 			requireKind(t, objectstore.Invalid, err)
 			_, _, err = r.Get(ctx, key, 10)
@@ -174,7 +180,8 @@ func fixture() map[string][]byte {
 	return objects
 }
 
-// SourceFixture is a Source and the means to change what it reads. Put takes keys relative to the base path.
+// SourceFixture is a Source and the means to change what it reads. Put takes keys relative to the
+// base path.
 type SourceFixture struct {
 	Source objectstore.Source
 	Put    func(key string, data []byte)

@@ -13,15 +13,18 @@ type BucketInfo struct {
 	Location     string // oss-<region>
 }
 
-// CheckBucket describes the bucket and proves that the base path can be listed. BucketMissing if there is no such bucket,
-// Forbidden if the key may not read it.
+// CheckBucket describes the bucket and proves that the base path can be listed. BucketMissing if
+// there is no such bucket, Forbidden if the key may not read it.
 func (s *Sink) CheckBucket(ctx context.Context) (BucketInfo, error) {
 	r := &request{sink: s, ctx: ctx, op: "GetBucketInfo"}
 	out, err := s.client.GetBucketInfo(s.base.Bucket(), r.options()...)
 	if err != nil {
 		return BucketInfo{}, r.wrap(err)
 	}
-	info := BucketInfo{ACL: out.BucketInfo.ACL, StorageClass: out.BucketInfo.StorageClass, Location: out.BucketInfo.Location}
+	info := BucketInfo{
+		ACL: out.BucketInfo.ACL, StorageClass: out.BucketInfo.StorageClass,
+		Location: out.BucketInfo.Location,
+	}
 	full, err := s.base.Prefix("")
 	if err != nil {
 		return info, err
@@ -33,11 +36,12 @@ func (s *Sink) CheckBucket(ctx context.Context) (BucketInfo, error) {
 	return info, nil
 }
 
-// CreateBucket creates the bucket, private and of class Standard. If it exists and is ours, that is success, and its storage class
-// stays. If somebody else has the name, that is an error.
+// CreateBucket creates the bucket, private and of class Standard. If it exists and is ours, that is
+// success, and its storage class stays. If somebody else has the name, that is an error.
 func (s *Sink) CreateBucket(ctx context.Context) error {
 	r := &request{sink: s, ctx: ctx, op: "PutBucket"}
-	err := s.client.CreateBucket(s.base.Bucket(), r.options(oss.ACL(oss.ACLPrivate), oss.StorageClass(oss.StorageStandard))...)
+	err := s.client.CreateBucket(s.base.Bucket(), r.options(oss.ACL(oss.ACLPrivate),
+		oss.StorageClass(oss.StorageStandard))...)
 	if err != nil {
 		return r.wrap(err)
 	}

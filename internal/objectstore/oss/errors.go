@@ -20,8 +20,8 @@ func (r *request) fail(kind objectstore.Kind, message string) *objectstore.Error
 	return &objectstore.Error{Kind: kind, Op: r.op, Bucket: r.sink.base.Bucket(), Key: r.key, Message: message}
 }
 
-// wrap makes the port's error of the SDK's. It omits RawMessage: for a wrong signature OSS repeats the complete request there,
-// security token included.
+// wrap makes the port's error of the SDK's. It omits RawMessage: for a wrong signature OSS repeats
+// the complete request there, security token included.
 func (r *request) wrap(err error) error {
 	e := r.fail(objectstore.Transient, "")
 	if cause := r.ctx.Err(); cause != nil {
@@ -39,7 +39,8 @@ func (r *request) wrap(err error) error {
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
-	} else if _, ok := errors.AsType[net.Error](err); r.header == nil && !ok && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	} else if _, ok := errors.AsType[net.Error](err); r.header == nil && !ok && !errors.Is(err, io.EOF) &&
+		!errors.Is(err, io.ErrUnexpectedEOF) {
 		e.Kind = objectstore.Invalid // the SDK itself refused: nothing was sent
 	}
 	e.RequestID = r.header.Get(oss.HTTPHeaderOssRequestID)
@@ -68,7 +69,8 @@ func retryAfter(h http.Header) time.Duration {
 func (r *request) crc64() (uint64, error) {
 	crc, err := strconv.ParseUint(r.header.Get(oss.HTTPHeaderOssCRC64), 10, 64)
 	if err != nil {
-		e := r.fail(objectstore.Transient, "the answer has no checksum in "+oss.HTTPHeaderOssCRC64+", so nothing shows what was stored")
+		e := r.fail(objectstore.Transient, "the answer has no checksum in "+oss.HTTPHeaderOssCRC64+
+			", so nothing shows what was stored")
 		e.RequestID = r.header.Get(oss.HTTPHeaderOssRequestID)
 		return 0, e
 	}

@@ -1,8 +1,9 @@
 // Package oss is the Sink on Alibaba Cloud Object Storage Service (OSS), on Alibaba's Go SDK.
 //
-// It replaces two parts of the SDK. The SDK's transport dials without a context, so a cancelled call would hang: transport.go
-// has its own, with time limits for a connection that makes no progress. The SDK's uploads hide from the connection that a body
-// can lend its memory: write.go sends bodies itself. The SDK signs each request and parses each answer.
+// It replaces two parts of the SDK. The SDK's transport dials without a context, so a cancelled
+// call would hang: transport.go has its own, with time limits for a connection that makes no
+// progress. The SDK's uploads hide from the connection that a body can lend its memory: write.go
+// sends bodies itself. The SDK signs each request and parses each answer.
 //
 // Nothing here retries, and the caller compares the checksums.
 package oss
@@ -26,8 +27,8 @@ type Options struct {
 	Endpoint string
 	Bucket   string
 	BasePath string
-	// Region is for signatures of version 4; the prefix oss- may be left out. Without a region, requests are signed with
-	// version 1, which new buckets of aliyuncs.com refuse.
+	// Region is for signatures of version 4; the prefix oss- may be left out. Without a region,
+	// requests are signed with version 1, which new buckets of aliyuncs.com refuse.
 	Region          string
 	AccessKeyID     string
 	AccessKeySecret string
@@ -40,12 +41,14 @@ type Options struct {
 
 const (
 	connectTimeout = 10 * time.Second
-	// stallTimeout ends a connection that takes no more bytes, if the caller doesn't do so earlier. It replaces that of the
-	// SDK's transport.
+	// stallTimeout ends a connection that takes no more bytes, if the caller doesn't do so earlier.
+	// It replaces that of the SDK's transport.
 	stallTimeout = 60 * time.Second
-	// answerTimeout is how long OSS may take to answer: to complete an upload of many parts is slow.
+	// answerTimeout is how long OSS may take to answer: to complete an upload of many parts is
+	// slow.
 	answerTimeout = 5 * time.Minute
-	// idleTimeout is shorter than OSS's: if OSS has closed an idle connection, net/http can't send the SDK's request again.
+	// idleTimeout is shorter than OSS's: if OSS has closed an idle connection, net/http can't send
+	// the SDK's request again.
 	idleTimeout = 30 * time.Second
 )
 
@@ -66,7 +69,8 @@ func New(o Options) (*Sink, error) {
 	}
 	options := []oss.ClientOption{
 		oss.HTTPClient(httpClient(o.Concurrency, o.roots)),
-		// The caller compares the service's checksums with its own; a hash here would be the second one.
+		// The caller compares the service's checksums with its own; a hash here would be the second
+		// one.
 		oss.EnableCRC(false), oss.EnableMD5(false),
 		oss.UserAgent(version.UserAgent()),
 	}
@@ -78,11 +82,17 @@ func New(o Options) (*Sink, error) {
 	}
 	client, err := oss.New(o.Endpoint, o.AccessKeyID, o.AccessKeySecret, options...)
 	if err != nil {
-		return nil, &objectstore.Error{Kind: objectstore.Invalid, Op: "open OSS at " + o.Endpoint, Bucket: o.Bucket, Message: err.Error()}
+		return nil, &objectstore.Error{
+			Kind: objectstore.Invalid, Op: "open OSS at " + o.Endpoint, Bucket: o.Bucket,
+			Message: err.Error(),
+		}
 	}
 	bucket, err := client.Bucket(o.Bucket)
 	if err != nil {
-		return nil, &objectstore.Error{Kind: objectstore.Invalid, Op: "open bucket", Bucket: o.Bucket, Message: err.Error()}
+		return nil, &objectstore.Error{
+			Kind: objectstore.Invalid, Op: "open bucket", Bucket: o.Bucket,
+			Message: err.Error(),
+		}
 	}
 	return &Sink{base: base, client: client, bucket: bucket}, nil
 }

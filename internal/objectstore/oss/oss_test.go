@@ -25,7 +25,9 @@ const (
 func start(t *testing.T) *osstest.Server {
 	t.Helper()
 	server, err := osstest.Start(osstest.Options{Dir: t.TempDir(), Region: "ap-southeast-1", Keys: []osstest.Key{
-		{ID: "ak", Secret: secret}, {ID: "sts", Secret: secret, Token: token}, {ID: "reader", Secret: secret, ReadOnly: true},
+		{ID: "ak", Secret: secret},
+		{ID: "sts", Secret: secret, Token: token},
+		{ID: "reader", Secret: secret, ReadOnly: true},
 	}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Close()) })
@@ -35,7 +37,10 @@ func start(t *testing.T) *osstest.Server {
 
 func open(t *testing.T, server *osstest.Server, change ...func(*oss.Options)) *oss.Sink {
 	t.Helper()
-	o := oss.Options{Endpoint: server.URL(), Bucket: bucket, BasePath: "snapferry/movies/tok", Region: "ap-southeast-1", AccessKeyID: "ak", AccessKeySecret: secret}
+	o := oss.Options{
+		Endpoint: server.URL(), Bucket: bucket, BasePath: "snapferry/movies/tok", Region: "ap-southeast-1",
+		AccessKeyID: "ak", AccessKeySecret: secret,
+	}
 	for _, c := range change {
 		c(&o)
 	}
@@ -104,8 +109,11 @@ func TestErrors(t *testing.T) {
 		change func(*oss.Options)
 		kind   objectstore.Kind
 	}{
-		"wrong secret":  {func(o *oss.Options) { o.AccessKeySecret = "wrong-" + secret }, objectstore.Forbidden},
-		"wrong token":   {func(o *oss.Options) { o.AccessKeyID, o.SecurityToken = "sts", "wrong-"+token }, objectstore.Forbidden},
+		"wrong secret": {func(o *oss.Options) { o.AccessKeySecret = "wrong-" + secret }, objectstore.Forbidden},
+		"wrong token": {
+			func(o *oss.Options) { o.AccessKeyID, o.SecurityToken = "sts", "wrong-"+token },
+			objectstore.Forbidden,
+		},
 		"read-only key": {func(o *oss.Options) { o.AccessKeyID = "reader" }, objectstore.Forbidden},
 		"no bucket":     {func(o *oss.Options) { o.Bucket = "absent" }, objectstore.BucketMissing},
 		"nobody there":  {func(o *oss.Options) { o.Endpoint = "http://127.0.0.1:1" }, objectstore.Transient},
@@ -120,7 +128,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// A server, or a proxy in front of it, that leaves the checksum out must not count as one that agrees.
+// A server, or a proxy in front of it, that leaves the checksum out must not count as one that
+// agrees.
 func TestMissingChecksum(t *testing.T) {
 	server := start(t)
 	proxy := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -136,7 +145,10 @@ func TestMissingChecksum(t *testing.T) {
 type withoutCRC struct{ http.ResponseWriter }
 
 func (w withoutCRC) WriteHeader(status int) {
-	maps.DeleteFunc(w.Header(), func(name string, _ []string) bool { return strings.EqualFold(name, "x-oss-hash-crc64ecma") })
+	maps.DeleteFunc(w.Header(), func(name string, _ []string) bool {
+		return strings.EqualFold(name,
+			"x-oss-hash-crc64ecma")
+	})
 	w.ResponseWriter.WriteHeader(status)
 }
 
@@ -184,7 +196,10 @@ func TestAnErrorThatBreaksOffPasses(t *testing.T) {
 		w.(http.Flusher).Flush()
 		panic(http.ErrAbortHandler)
 	})})
-	sink, err := oss.New(oss.Options{Endpoint: url, Bucket: bucket, BasePath: "b", Region: "ap-southeast-1", AccessKeyID: "ak", AccessKeySecret: secret})
+	sink, err := oss.New(oss.Options{
+		Endpoint: url, Bucket: bucket, BasePath: "b", Region: "ap-southeast-1",
+		AccessKeyID: "ak", AccessKeySecret: secret,
+	})
 	require.NoError(t, err)
 	_, err = sink.Put(t.Context(), "k", strings.NewReader("hello"), 5, nil)
 	require.Equal(t, objectstore.Transient, objectstore.KindOf(err), "%v", err)

@@ -11,14 +11,15 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore"
 )
 
-// ReadRange opens length bytes from offset on, if the object still has the ETag, with the contract of objectstore.Source. An audit
-// reads OSS so; the copy never does.
+// ReadRange opens length bytes from offset on, if the object still has the ETag, with the contract
+// of objectstore.Source. An audit reads OSS so; the copy never does.
 func (s *Sink) ReadRange(ctx context.Context, key, etag string, offset, length int64) (objectstore.Body, error) {
 	r, err := s.on(ctx, "GetObject", key)
 	if err != nil {
 		return objectstore.Body{}, err
 	}
-	// Without "standard", OSS answers a range beyond the end with the complete object (OSS: x-oss-range-behavior).
+	// Without "standard", OSS answers a range beyond the end with the complete object (OSS:
+	// x-oss-range-behavior).
 	options := r.options(oss.Range(offset, offset+length-1), oss.RangeBehavior("standard"))
 	if etag != "" {
 		options = append(options, oss.IfMatch(`"`+etag+`"`))
@@ -29,10 +30,14 @@ func (s *Sink) ReadRange(ctx context.Context, key, etag string, offset, length i
 	}
 	if got := r.header.Get("Content-Range"); !objectstore.BeginsAt(got, offset) {
 		_ = opened.Close()
-		return objectstore.Body{}, r.fail(objectstore.Invalid, fmt.Sprintf("asked for bytes from %d on, but the answer's range is %q", offset, got))
+		return objectstore.Body{}, r.fail(objectstore.Invalid,
+			fmt.Sprintf("asked for bytes from %d on, but the answer's range is %q", offset, got))
 	}
 	i := info(key, r.header)
-	return objectstore.Body{ReadCloser: &body{ReadCloser: opened, request: r}, ETag: i.ETag, ETagIsMD5: i.ETagIsMD5}, nil
+	return objectstore.Body{
+		ReadCloser: &body{ReadCloser: opened, request: r}, ETag: i.ETag,
+		ETagIsMD5: i.ETagIsMD5,
+	}, nil
 }
 
 // body gives the port's errors while it is read.

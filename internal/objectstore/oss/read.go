@@ -87,7 +87,10 @@ func (s *Sink) pages(ctx context.Context, prefix, delimiter string, each func(os
 
 func (s *Sink) object(o oss.ObjectProperties) (objectstore.Object, bool) {
 	key, ok := s.base.Relative(o.Key)
-	return objectstore.Object{Key: key, Size: o.Size, ETag: objectstore.Unquote(o.ETag), LastModified: o.LastModified}, ok
+	return objectstore.Object{
+		Key: key, Size: o.Size, ETag: objectstore.Unquote(o.ETag),
+		LastModified: o.LastModified,
+	}, ok
 }
 
 // Head implements objectstore.Reader.
@@ -104,7 +107,10 @@ func (s *Sink) Head(ctx context.Context, key string) (objectstore.Info, error) {
 }
 
 func info(key string, h http.Header) objectstore.Info {
-	i := objectstore.Info{Object: objectstore.Object{Key: key, ETag: objectstore.Unquote(h.Get("ETag"))}, Metadata: map[string]string{}}
+	i := objectstore.Info{
+		Object:   objectstore.Object{Key: key, ETag: objectstore.Unquote(h.Get("ETag"))},
+		Metadata: map[string]string{},
+	}
 	i.Size, _ = strconv.ParseInt(h.Get("Content-Length"), 10, 64)
 	i.LastModified, _ = time.Parse(http.TimeFormat, h.Get("Last-Modified"))
 	i.CRC64, _ = strconv.ParseUint(h.Get(oss.HTTPHeaderOssCRC64), 10, 64)
@@ -132,7 +138,8 @@ func (s *Sink) Get(ctx context.Context, key string, limit int64) ([]byte, object
 	defer body.Close()
 	i := info(key, r.header)
 	if i.Size > limit {
-		return nil, i, r.fail(objectstore.Invalid, fmt.Sprintf("it has %d bytes, more than the limit of %d", i.Size, limit))
+		return nil, i, r.fail(objectstore.Invalid, fmt.Sprintf("it has %d bytes, more than the limit of %d", i.Size,
+			limit))
 	}
 	data := make([]byte, i.Size)
 	if _, err := io.ReadFull(body, data); err != nil {

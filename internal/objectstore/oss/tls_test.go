@@ -16,9 +16,13 @@ import (
 	"github.com/snapferry/snapferry/internal/osstest"
 )
 
-// Over TLS a body is lent as well, each connection serves many requests, and a stranger's certificate is refused.
+// Over TLS a body is lent as well, each connection serves many requests, and a stranger's
+// certificate is refused.
 func TestTLS(t *testing.T) {
-	store, err := osstest.New(osstest.Options{Dir: t.TempDir(), Region: "cn-hangzhou", Keys: []osstest.Key{{ID: "ak", Secret: "sk"}}})
+	store, err := osstest.New(osstest.Options{
+		Dir: t.TempDir(), Region: "cn-hangzhou",
+		Keys: []osstest.Key{{ID: "ak", Secret: "sk"}},
+	})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	require.NoError(t, store.CreateBucket("shop-es", osstest.BucketOptions{}))
@@ -32,7 +36,10 @@ func TestTLS(t *testing.T) {
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	o := Options{Endpoint: server.URL, Bucket: "shop-es", BasePath: "base", Region: "cn-hangzhou", AccessKeyID: "ak", AccessKeySecret: "sk"}
+	o := Options{
+		Endpoint: server.URL, Bucket: "shop-es", BasePath: "base", Region: "cn-hangzhou", AccessKeyID: "ak",
+		AccessKeySecret: "sk",
+	}
 	sink, err := New(o)
 	require.NoError(t, err)
 	_, err = sink.Head(t.Context(), "k")

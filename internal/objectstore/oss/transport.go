@@ -15,8 +15,9 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore"
 )
 
-// httpClient replaces the SDK's transport, which dials without a context, so that a cancelled call hangs, and knows no proxy. It
-// speaks HTTP/1.1 only: with HTTP/2 all bodies would share one connection.
+// httpClient replaces the SDK's transport, which dials without a context, so that a cancelled call
+// hangs, and knows no proxy. It speaks HTTP/1.1 only: with HTTP/2 all bodies would share one
+// connection.
 func httpClient(concurrency int, roots *x509.CertPool) *http.Client {
 	secure := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, RootCAs: roots}
 	dialer := &net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second}
@@ -36,7 +37,8 @@ func httpClient(concurrency int, roots *x509.CertPool) *http.Client {
 			MaxIdleConnsPerHost: max(concurrency, 16),
 			IdleConnTimeout:     idleTimeout,
 			TLSHandshakeTimeout: connectTimeout,
-			// A small body is sent together with its header; a larger one is written from the memory that the caller lends.
+			// A small body is sent together with its header; a larger one is written from the
+			// memory that the caller lends.
 			WriteBufferSize: 16 << 10,
 		},
 		// A redirected PUT would arrive without its body.
@@ -55,10 +57,11 @@ func watch(c net.Conn, err error) (net.Conn, error) {
 type watchedConn struct{ net.Conn }
 
 func (c *watchedConn) Write(p []byte) (int, error) {
-	// net/http waits for the answer from the first byte of a request on. The time of sending doesn't count, so each write
-	// extends the deadline for the answer.
+	// net/http waits for the answer from the first byte of a request on. The time of sending
+	// doesn't count, so each write extends the deadline for the answer.
 	now := time.Now()
-	if err := errors.Join(c.SetWriteDeadline(now.Add(stallTimeout)), c.SetReadDeadline(now.Add(answerTimeout))); err != nil {
+	if err := errors.Join(c.SetWriteDeadline(now.Add(stallTimeout)),
+		c.SetReadDeadline(now.Add(answerTimeout))); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(p)
@@ -89,9 +92,9 @@ func (c *watchedConn) ReadFrom(r io.Reader) (int64, error) {
 // largestWrite is how many bytes one write has at most; the deadline is for each write.
 const largestWrite = 256 << 10
 
-// exactly is a body of a known length, which the SDK reads by Len. A body that is too short fails, so that the server doesn't wait
-// for the rest. After end it doesn't touch the caller's memory: net/http may still read a body when the request has its answer, or
-// has failed.
+// exactly is a body of a known length, which the SDK reads by Len. A body that is too short fails,
+// so that the server doesn't wait for the rest. After end it doesn't touch the caller's memory:
+// net/http may still read a body when the request has its answer, or has failed.
 type exactly struct {
 	mu     sync.Mutex
 	r      io.Reader

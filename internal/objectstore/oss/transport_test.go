@@ -38,21 +38,25 @@ func (l *lent) Read(p []byte) (int, error) {
 	return copy(p, next), err
 }
 
-// net/http goes on sending a body when the answer comes early. The memory belongs to somebody else by then.
+// net/http goes on sending a body when the answer comes early. The memory belongs to somebody else
+// by then.
 func TestNothingIsReadAfterPut(t *testing.T) {
 	const size = 256 << 20
 	gone := make(chan struct{}, 1)
-	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("X-Oss-Meta-Hang") == "" { // a whole answer, before anything of the body was read
-			control := http.NewResponseController(w)
-			assert.NoError(t, control.EnableFullDuplex())
-			w.Header().Set("Content-Length", "0")
-			w.WriteHeader(http.StatusServiceUnavailable)
-			assert.NoError(t, control.Flush())
-		}
-		_, _ = io.Copy(io.Discard, r.Body) // until the client goes
-		gone <- struct{}{}
-	})}
+	server := &http.Server{
+		ReadHeaderTimeout: time.Minute,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("X-Oss-Meta-Hang") == "" { // a whole answer, before anything of the body was read
+				control := http.NewResponseController(w)
+				assert.NoError(t, control.EnableFullDuplex())
+				w.Header().Set("Content-Length", "0")
+				w.WriteHeader(http.StatusServiceUnavailable)
+				assert.NoError(t, control.Flush())
+			}
+			_, _ = io.Copy(io.Discard, r.Body) // until the client goes
+			gone <- struct{}{}
+		}),
+	}
 	sink := open(t, start(t), func(o *oss.Options) { o.Endpoint = serve(t, server) })
 	for name, meta := range map[string]map[string]string{"answered early": nil, "given up": {"hang": "yes"}} {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -20,7 +20,9 @@ func metadataOptions(metadata map[string]string) []oss.Option {
 }
 
 // Put implements objectstore.Sink.
-func (s *Sink) Put(ctx context.Context, key string, body io.Reader, size int64, metadata map[string]string) (objectstore.PutResult, error) {
+func (s *Sink) Put(ctx context.Context, key string, body io.Reader, size int64,
+	metadata map[string]string,
+) (objectstore.PutResult, error) {
 	r, err := s.on(ctx, "PutObject", key)
 	if err != nil {
 		return objectstore.PutResult{}, err
@@ -36,12 +38,13 @@ func (s *Sink) Put(ctx context.Context, key string, body io.Reader, size int64, 
 	return r.putResult()
 }
 
-// send sends a body of exactly size bytes. It doesn't use the SDK's PutObject and UploadPart, which would hide from the connection
-// that the body can lend its memory.
+// send sends a body of exactly size bytes. It doesn't use the SDK's PutObject and UploadPart, which
+// would hide from the connection that the body can lend its memory.
 func (r *request) send(params map[string]any, headers map[string]string, body io.Reader, size int64) error {
 	e := newExactly(body, size)
 	defer e.end()
-	answer, err := r.sink.client.Conn.DoWithContext(r.ctx, http.MethodPut, r.sink.base.Bucket(), r.key, params, headers, e, 0, nil)
+	answer, err := r.sink.client.Conn.DoWithContext(r.ctx, http.MethodPut, r.sink.base.Bucket(), r.key, params, headers,
+		e, 0, nil)
 	if answer != nil {
 		r.header = answer.Headers
 		_, _ = io.Copy(io.Discard, answer.Body) // else the connection couldn't be reused
@@ -72,13 +75,17 @@ func (s *Sink) CreateUpload(ctx context.Context, key string, metadata map[string
 }
 
 // in begins a call on an upload.
-func (s *Sink) in(ctx context.Context, op string, upload objectstore.Upload) (*request, oss.InitiateMultipartUploadResult, error) {
+func (s *Sink) in(ctx context.Context, op string,
+	upload objectstore.Upload,
+) (*request, oss.InitiateMultipartUploadResult, error) {
 	r, err := s.on(ctx, op, upload.Key)
 	return r, oss.InitiateMultipartUploadResult{Bucket: s.base.Bucket(), Key: r.key, UploadID: upload.ID}, err
 }
 
 // UploadPart implements objectstore.Sink.
-func (s *Sink) UploadPart(ctx context.Context, upload objectstore.Upload, number int, body io.Reader, size int64) (objectstore.Part, error) {
+func (s *Sink) UploadPart(ctx context.Context, upload objectstore.Upload, number int, body io.Reader,
+	size int64,
+) (objectstore.Part, error) {
 	r, err := s.on(ctx, "UploadPart", upload.Key)
 	if err != nil {
 		return objectstore.Part{}, err
@@ -88,7 +95,10 @@ func (s *Sink) UploadPart(ctx context.Context, upload objectstore.Upload, number
 		return objectstore.Part{}, err
 	}
 	crc, err := r.crc64()
-	return objectstore.Part{Number: number, Size: size, ETag: objectstore.Unquote(r.header.Get("ETag")), CRC64: crc}, err
+	return objectstore.Part{
+		Number: number, Size: size, ETag: objectstore.Unquote(r.header.Get("ETag")),
+		CRC64: crc,
+	}, err
 }
 
 // ListUploads implements objectstore.Sink.
@@ -138,7 +148,10 @@ func (s *Sink) ListParts(ctx context.Context, upload objectstore.Upload) ([]obje
 		}
 		before := marker
 		for _, p := range page.UploadedParts {
-			parts = append(parts, objectstore.Part{Number: p.PartNumber, Size: int64(p.Size), ETag: objectstore.Unquote(p.ETag)})
+			parts = append(parts, objectstore.Part{
+				Number: p.PartNumber, Size: int64(p.Size),
+				ETag: objectstore.Unquote(p.ETag),
+			})
 			marker = p.PartNumber
 		}
 		if !page.IsTruncated || len(page.UploadedParts) == 0 {
@@ -151,7 +164,9 @@ func (s *Sink) ListParts(ctx context.Context, upload objectstore.Upload) ([]obje
 }
 
 // Complete implements objectstore.Sink.
-func (s *Sink) Complete(ctx context.Context, upload objectstore.Upload, parts []objectstore.Part) (objectstore.PutResult, error) {
+func (s *Sink) Complete(ctx context.Context, upload objectstore.Upload,
+	parts []objectstore.Part,
+) (objectstore.PutResult, error) {
 	r, u, err := s.in(ctx, "CompleteMultipartUpload", upload)
 	if err != nil {
 		return objectstore.PutResult{}, err

@@ -13,23 +13,29 @@ type BucketInfo struct {
 	Region string
 }
 
-// CheckBucket proves that the base path can be listed. BucketMissing if there is no such bucket, Forbidden if the credentials
-// don't permit to list it. Invalid if the bucket is in another region; the message names it.
+// CheckBucket proves that the base path can be listed. BucketMissing if there is no such bucket,
+// Forbidden if the credentials don't permit to list it. Invalid if the bucket is in another region;
+// the message names it.
 func (s *Source) CheckBucket(ctx context.Context) (BucketInfo, error) {
 	full, err := s.base.Prefix("")
 	if err != nil {
 		return BucketInfo{}, err
 	}
 	bucket := aws.String(s.base.Bucket())
-	if _, err := s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: bucket, Prefix: &full, MaxKeys: aws.Int32(1)}); err != nil {
+	if _, err := s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
+		Bucket: bucket, Prefix: &full,
+		MaxKeys: aws.Int32(1),
+	}); err != nil {
 		return BucketInfo{}, s.wrap(ctx, "ListObjectsV2", full, err)
 	}
 	return BucketInfo{Region: s.findRegion(ctx, bucket)}, nil
 }
 
-// findRegion asks for the bucket's region. It is empty if the policy doesn't permit that: to copy, a policy need not.
+// findRegion asks for the bucket's region. It is empty if the policy doesn't permit that: to copy,
+// a policy need not.
 func (s *Source) findRegion(ctx context.Context, bucket *string) string {
-	if out, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: bucket}); err == nil && aws.ToString(out.BucketRegion) != "" {
+	if out, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: bucket}); err == nil &&
+		aws.ToString(out.BucketRegion) != "" {
 		return *out.BucketRegion
 	}
 	out, err := s.client.GetBucketLocation(ctx, &s3.GetBucketLocationInput{Bucket: bucket})

@@ -23,13 +23,13 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore"
 )
 
-// direct sends ranged GETs past the SDK's stack of middleware, which costs more CPU than everything else
-// in the copy of a small blob.
+// direct sends ranged GETs past the SDK's stack of middleware, which costs more CPU than everything
+// else in the copy of a small blob.
 //
-// Nothing is guessed. The SDK's own resolver gives endpoint, path and region, its signer signs, and its
-// connections are used. direct waits until the SDK has read a range with success. Whatever is not a plain
-// success, or a plain error of the object, goes through the SDK: it knows about wrong clocks, redirects
-// and missing credentials.
+// Nothing is guessed. The SDK's own resolver gives endpoint, path and region, its signer signs, and
+// its connections are used. direct waits until the SDK has read a range with success. Whatever is
+// not a plain success, or a plain error of the object, goes through the SDK: it knows about wrong
+// clocks, redirects and missing credentials.
 type direct struct {
 	client      aws.HTTPClient
 	signer      *v4.Signer
@@ -57,25 +57,27 @@ func newDirect(client aws.HTTPClient) *direct {
 // Do implements aws.HTTPClient for the SDK.
 func (d *direct) Do(r *http.Request) (*http.Response, error) {
 	response, err := d.client.Do(r)
-	if err == nil && r.Method == http.MethodGet && response.StatusCode == http.StatusPartialContent && d.userAgent.Load() == nil {
+	if err == nil && r.Method == http.MethodGet && response.StatusCode == http.StatusPartialContent &&
+		d.userAgent.Load() == nil {
 		userAgent := r.Header.Get("User-Agent")
 		d.userAgent.Store(&userAgent)
 	}
 	return response, err
 }
 
-// resolve asks the SDK's resolver for the endpoint of a bucket, as the SDK itself does for each request.
-// It gives nil where requests are not signed in the usual way (S3 Express, multi-region access points, no
-// credentials), and where the resolver refuses: then the SDK says why.
+// resolve asks the SDK's resolver for the endpoint of a bucket, as the SDK itself does for each
+// request. It gives nil where requests are not signed in the usual way (S3 Express, multi-region
+// access points, no credentials), and where the resolver refuses: then the SDK says why.
 func resolve(ctx context.Context, bucket string, o s3.Options) *endpoint {
 	if o.Credentials == nil {
 		return nil
 	}
 	found, err := s3.NewDefaultEndpointResolverV2().ResolveEndpoint(ctx, s3.EndpointParameters{
-		Bucket:                         &bucket,
-		Region:                         &o.Region,
-		UseFIPS:                        aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
-		UseDualStack:                   aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
+		Bucket:  &bucket,
+		Region:  &o.Region,
+		UseFIPS: aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
+		UseDualStack: aws.Bool(
+			o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
 		Endpoint:                       o.BaseEndpoint,
 		ForcePathStyle:                 aws.Bool(o.UsePathStyle),
 		Accelerate:                     aws.Bool(o.UseAccelerate),
@@ -108,7 +110,9 @@ func resolve(ctx context.Context, bucket string, o s3.Options) *endpoint {
 func beforeKey(path string) string { return strings.TrimSuffix(smithyhttp.JoinPath(path, "/k"), "k") }
 
 // get reads a range. ok is false if the SDK has to do it.
-func (d *direct) get(ctx context.Context, full, etag string, offset, length int64) (response *http.Response, ok bool, err error) {
+func (d *direct) get(ctx context.Context, full, etag string, offset,
+	length int64,
+) (response *http.Response, ok bool, err error) {
 	at, userAgent := d.endpoint, d.userAgent.Load()
 	if at == nil || userAgent == nil {
 		return nil, false, nil
@@ -120,12 +124,14 @@ func (d *direct) get(ctx context.Context, full, etag string, offset, length int6
 	r := (&http.Request{
 		Method: http.MethodGet,
 		URL: &url.URL{
-			Scheme: at.scheme, Host: at.host, Path: at.path + full, RawPath: at.rawPath + httpbinding.EscapePath(full, false),
+			Scheme: at.scheme, Host: at.host, Path: at.path + full,
+			RawPath: at.rawPath + httpbinding.EscapePath(full, false),
 		},
 		Host:  at.host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{
-			"Range":                {"bytes=" + strconv.FormatInt(offset, 10) + "-" + strconv.FormatInt(offset+length-1, 10)},
+			"Range": {"bytes=" + strconv.FormatInt(offset, 10) + "-" +
+				strconv.FormatInt(offset+length-1, 10)},
 			"User-Agent":           {*userAgent},
 			"Accept-Encoding":      {"identity"}, // else net/http would ask for gzip, and unpack it
 			"X-Amz-Content-Sha256": {noPayload},
@@ -134,7 +140,8 @@ func (d *direct) get(ctx context.Context, full, etag string, offset, length int6
 	if etag != "" {
 		r.Header["If-Match"] = []string{`"` + etag + `"`}
 	}
-	if err := d.signer.SignHTTP(ctx, credentials, r, noPayload, at.signingName, at.signingRegion, time.Now()); err != nil {
+	if err := d.signer.SignHTTP(ctx, credentials, r, noPayload, at.signingName, at.signingRegion,
+		time.Now()); err != nil {
 		return nil, false, nil //nolint:nilerr // the SDK reports it
 	}
 	response, err = d.client.Do(r)
@@ -142,7 +149,9 @@ func (d *direct) get(ctx context.Context, full, etag string, offset, length int6
 }
 
 // readDirect is ReadRange without the SDK. ok is false if the SDK has to do it.
-func (s *Source) readDirect(ctx context.Context, full, etag string, offset, length int64) (b objectstore.Body, ok bool, err error) {
+func (s *Source) readDirect(ctx context.Context, full, etag string, offset,
+	length int64,
+) (b objectstore.Body, ok bool, err error) {
 	response, ok, err := s.direct.get(ctx, full, etag, offset, length) //nolint:bodyclose // by the body that is returned
 	if !ok {
 		return b, false, nil
@@ -163,7 +172,8 @@ func (s *Source) readDirect(ctx context.Context, full, etag string, offset, leng
 			ReadCloser: s.body(ctx, full, response.Body), ETag: got,
 			ETagIsMD5: isMD5(got, types.ServerSideEncryption(h.Get("X-Amz-Server-Side-Encryption")), &customer),
 		}, true, nil
-	case status == http.StatusNotFound, status == http.StatusPreconditionFailed, status == http.StatusTooManyRequests, status >= 500:
+	case status == http.StatusNotFound, status == http.StatusPreconditionFailed, status == http.StatusTooManyRequests,
+		status >= 500:
 		return b, true, s.refused(full, response)
 	}
 	drain(response.Body)
@@ -174,15 +184,18 @@ func (s *Source) readDirect(ctx context.Context, full, etag string, offset, leng
 func (s *Source) refused(full string, response *http.Response) error {
 	var said struct{ Code, Message string }
 	const most = 64 << 10
-	body, _ := io.ReadAll(io.LimitReader(response.Body, most)) // if it can't be read or parsed, code and message stay empty
+	// if it can't be read or parsed, code and message stay empty
+	body, _ := io.ReadAll(io.LimitReader(response.Body, most))
 	_ = xml.Unmarshal(body, &said)
 	drain(response.Body)
 	e := s.fail(objectstore.KindOfStatus(response.StatusCode, said.Code), "GetObject", full, said.Message)
-	e.Status, e.Code, e.RequestID, e.RetryAfter = response.StatusCode, said.Code, response.Header.Get("X-Amz-Request-Id"), retryAfter(response.Header)
+	e.Status, e.Code, e.RequestID, e.RetryAfter = response.StatusCode, said.Code, response.Header.Get(
+		"X-Amz-Request-Id"), retryAfter(response.Header)
 	return e
 }
 
-// drain reads the rest of a body, so that its connection can be reused. To read a few bytes is faster than to open a connection.
+// drain reads the rest of a body, so that its connection can be reused. To read a few bytes is
+// faster than to open a connection.
 func drain(body io.ReadCloser) {
 	const worthReading = 64 << 10
 	_, _ = io.CopyN(io.Discard, body, worthReading)

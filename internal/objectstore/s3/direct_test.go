@@ -22,11 +22,14 @@ type wire struct {
 
 func (w *wire) Do(r *http.Request) (*http.Response, error) {
 	w.last = r
-	return &http.Response{StatusCode: http.StatusPartialContent, Header: w.header, ContentLength: 5, Request: r,
-		Body: io.NopCloser(strings.NewReader("hello"))}, nil
+	return &http.Response{
+		StatusCode: http.StatusPartialContent, Header: w.header, ContentLength: 5, Request: r,
+		Body: io.NopCloser(strings.NewReader("hello")),
+	}, nil
 }
 
-// Once the SDK has read a range, the next ones go past its middleware: the same request, and the same made of its answer.
+// Once the SDK has read a range, the next ones go past its middleware: the same request, and the
+// same made of its answer.
 func TestDirect(t *testing.T) {
 	for name, tt := range map[string]struct {
 		options Options
@@ -43,7 +46,10 @@ func TestDirect(t *testing.T) {
 			o.Credentials = sdk.NewStaticCredentialsProvider("ak", "s3cr3t", "t0ken")
 			source, err := New(t.Context(), o)
 			require.NoError(t, err)
-			w := &wire{header: http.Header{"Etag": {`"5d41402abc4b2a76b9719d911017c592"`}, "Content-Range": {"bytes 3-7/20"}}}
+			w := &wire{header: http.Header{
+				"Etag":          {`"5d41402abc4b2a76b9719d911017c592"`},
+				"Content-Range": {"bytes 3-7/20"},
+			}}
 			source.direct.client = w
 			read := func() (r *http.Request, isMD5 bool) {
 				body, err := source.ReadRange(t.Context(), "indices/a b+%ü/__0", "abc", 3, 5)
@@ -67,7 +73,10 @@ func TestDirect(t *testing.T) {
 			require.Equal(t, slow.URL.Scheme, direct.URL.Scheme)
 			require.Equal(t, slow.URL.EscapedPath(), direct.URL.EscapedPath())
 			require.Empty(t, direct.URL.RawQuery)
-			for _, name := range []string{"Range", "If-Match", "X-Amz-Content-Sha256", "X-Amz-Security-Token", "User-Agent", "Accept-Encoding"} {
+			for _, name := range []string{
+				"Range", "If-Match", "X-Amz-Content-Sha256", "X-Amz-Security-Token",
+				"User-Agent", "Accept-Encoding",
+			} {
 				require.Equal(t, slow.Header.Get(name), direct.Header.Get(name), name)
 			}
 			require.Contains(t, direct.Header.Get("User-Agent"), version.UserAgent())
@@ -90,12 +99,25 @@ func TestResolve(t *testing.T) {
 		o.Region = "eu-west-1"
 		return resolve(t.Context(), bucket, o)
 	}
-	require.Equal(t, &endpoint{scheme: "https", host: "shop-es.s3.eu-west-1.amazonaws.com", path: "/", rawPath: "/", signingName: "s3", signingRegion: "eu-west-1"},
+	require.Equal(t, &endpoint{
+		scheme: "https", host: "shop-es.s3.eu-west-1.amazonaws.com", path: "/", rawPath: "/",
+		signingName: "s3", signingRegion: "eu-west-1",
+	},
 		resolved("shop-es", s3.Options{Credentials: key}))
-	require.Equal(t, &endpoint{scheme: "http", host: "s3.example.com", path: "/a/shop.es/", rawPath: "/a/shop.es/", signingName: "s3", signingRegion: "eu-west-1"},
-		resolved("shop.es", s3.Options{Credentials: key, UsePathStyle: true, BaseEndpoint: aws.String("http://s3.example.com/a/")}))
+	require.Equal(t, &endpoint{
+		scheme: "http", host: "s3.example.com", path: "/a/shop.es/", rawPath: "/a/shop.es/",
+		signingName: "s3", signingRegion: "eu-west-1",
+	},
+		resolved("shop.es", s3.Options{
+			Credentials: key, UsePathStyle: true,
+			BaseEndpoint: aws.String("http://s3.example.com/a/"),
+		}))
 	require.Nil(t, resolved(accessPoint, s3.Options{Credentials: key}), "another signature")
 	require.Nil(t, resolved(express, s3.Options{Credentials: key}), "another service, and a session")
 	require.Nil(t, resolved("shop-es", s3.Options{}), "not signed")
-	require.Nil(t, resolved("a/b", s3.Options{Credentials: key, UsePathStyle: true, EndpointOptions: s3.EndpointResolverOptions{UseFIPSEndpoint: aws.FIPSEndpointStateEnabled}, BaseEndpoint: aws.String("http://s3.example.com")}), "refused by the resolver")
+	require.Nil(t, resolved("a/b", s3.Options{
+		Credentials: key, UsePathStyle: true,
+		EndpointOptions: s3.EndpointResolverOptions{UseFIPSEndpoint: aws.FIPSEndpointStateEnabled},
+		BaseEndpoint:    aws.String("http://s3.example.com"),
+	}), "refused by the resolver")
 }

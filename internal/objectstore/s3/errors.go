@@ -58,8 +58,9 @@ func (s *Source) wrap(ctx context.Context, op, key string, err error) error {
 	return e
 }
 
-// credentials classifies a request that was never sent, because the credential chain gave nothing to sign it with. S3 has not
-// answered, so the answers of other services don't count: only whether the failure is temporary does.
+// credentials classifies a request that was never sent, because the credential chain gave nothing
+// to sign it with. S3 has not answered, so the answers of other services don't count: only whether
+// the failure is temporary does.
 func credentials(e *objectstore.Error, err error) {
 	switch {
 	case !awschain.Passes(err):
@@ -70,7 +71,8 @@ func credentials(e *objectstore.Error, err error) {
 	e.Message = "the AWS SDK's chain gave no usable credentials: " + plain(err) + awschain.Hint(err)
 }
 
-// plain is the innermost part of an error that has a meaning: the SDK's own text repeats the URL and the attempts.
+// plain is the innermost part of an error that has a meaning: the SDK's own text repeats the URL
+// and the attempts.
 func plain(err error) string {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err

@@ -60,15 +60,18 @@ func (s *Source) pages(ctx context.Context, prefix, delimiter string, each func(
 	if delimiter != "" {
 		in.Delimiter = &delimiter
 	}
-	pages := s3.NewListObjectsV2Paginator(s.client, in, func(o *s3.ListObjectsV2PaginatorOptions) { o.StopOnDuplicateToken = true })
+	pages := s3.NewListObjectsV2Paginator(s.client, in,
+		func(o *s3.ListObjectsV2PaginatorOptions) { o.StopOnDuplicateToken = true })
 	last := ""
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
 			return s.wrap(ctx, "ListObjectsV2", full, err)
 		}
-		if token := aws.ToString(page.NextContinuationToken); aws.ToBool(page.IsTruncated) && (token == "" || token == last) {
-			return s.fail(objectstore.Transient, "ListObjectsV2", full, "the listing doesn't say where the next page begins")
+		if token := aws.ToString(page.NextContinuationToken); aws.ToBool(page.IsTruncated) &&
+			(token == "" || token == last) {
+			return s.fail(objectstore.Transient, "ListObjectsV2", full,
+				"the listing doesn't say where the next page begins")
 		} else {
 			last = token
 		}
@@ -81,8 +84,10 @@ func (s *Source) pages(ctx context.Context, prefix, delimiter string, each func(
 
 func (s *Source) object(o types.Object) (objectstore.Object, bool) {
 	key, ok := s.base.Relative(aws.ToString(o.Key))
-	return objectstore.Object{Key: key, Size: aws.ToInt64(o.Size), ETag: objectstore.Unquote(aws.ToString(o.ETag)),
-		LastModified: aws.ToTime(o.LastModified)}, ok
+	return objectstore.Object{
+		Key: key, Size: aws.ToInt64(o.Size), ETag: objectstore.Unquote(aws.ToString(o.ETag)),
+		LastModified: aws.ToTime(o.LastModified),
+	}, ok
 }
 
 // Head implements objectstore.Reader.
@@ -113,12 +118,16 @@ func (s *Source) head(ctx context.Context, key, etag string, part int32) (*s3.He
 func headInfo(key string, out *s3.HeadObjectOutput) objectstore.Info {
 	etag := objectstore.Unquote(aws.ToString(out.ETag))
 	return objectstore.Info{
-		Object:    objectstore.Object{Key: key, Size: aws.ToInt64(out.ContentLength), ETag: etag, LastModified: aws.ToTime(out.LastModified)},
+		Object: objectstore.Object{
+			Key: key, Size: aws.ToInt64(out.ContentLength), ETag: etag,
+			LastModified: aws.ToTime(out.LastModified),
+		},
 		ETagIsMD5: isMD5(etag, out.ServerSideEncryption, out.SSECustomerAlgorithm), Metadata: out.Metadata,
 	}
 }
 
-// isMD5 follows S3's rule: the ETag of an object that was put in one request is its MD5, if it is not encrypted, or with SSE-S3.
+// isMD5 follows S3's rule: the ETag of an object that was put in one request is its MD5, if it is
+// not encrypted, or with SSE-S3.
 func isMD5(etag string, encryption types.ServerSideEncryption, customer *string) bool {
 	return objectstore.LooksLikeMD5(etag) && showsMD5(encryption, customer)
 }
@@ -127,14 +136,17 @@ func showsMD5(encryption types.ServerSideEncryption, customer *string) bool {
 	return (encryption == "" || encryption == types.ServerSideEncryptionAes256) && aws.ToString(customer) == ""
 }
 
-// Parts implements objectstore.Source: the first part's size is the length of HEAD with part number 1.
+// Parts implements objectstore.Source: the first part's size is the length of HEAD with part number
+// 1.
 func (s *Source) Parts(ctx context.Context, key, etag string) (objectstore.Parts, error) {
 	out, err := s.head(ctx, key, etag, 1)
 	if err != nil || aws.ToInt32(out.PartsCount) < 1 {
 		return objectstore.Parts{}, err
 	}
-	return objectstore.Parts{Count: int(*out.PartsCount), PartSize: aws.ToInt64(out.ContentLength),
-		OfMD5s: showsMD5(out.ServerSideEncryption, out.SSECustomerAlgorithm)}, nil
+	return objectstore.Parts{
+		Count: int(*out.PartsCount), PartSize: aws.ToInt64(out.ContentLength),
+		OfMD5s: showsMD5(out.ServerSideEncryption, out.SSECustomerAlgorithm),
+	}, nil
 }
 
 // Get implements objectstore.Reader.
@@ -149,7 +161,8 @@ func (s *Source) Get(ctx context.Context, key string, limit int64) ([]byte, obje
 	}
 	defer out.Body.Close()
 	if out.ContentLength == nil {
-		return nil, objectstore.Info{}, s.fail(objectstore.Transient, "GetObject", full, "the answer has no length, so nothing shows whether it is complete")
+		return nil, objectstore.Info{}, s.fail(objectstore.Transient, "GetObject", full,
+			"the answer has no length, so nothing shows whether it is complete")
 	}
 	etag, size := objectstore.Unquote(aws.ToString(out.ETag)), aws.ToInt64(out.ContentLength)
 	info := objectstore.Info{
@@ -157,7 +170,8 @@ func (s *Source) Get(ctx context.Context, key string, limit int64) ([]byte, obje
 		ETagIsMD5: isMD5(etag, out.ServerSideEncryption, out.SSECustomerAlgorithm), Metadata: out.Metadata,
 	}
 	if size > limit {
-		return nil, info, s.fail(objectstore.Invalid, "GetObject", full, fmt.Sprintf("it has %d bytes, more than the limit of %d", size, limit))
+		return nil, info, s.fail(objectstore.Invalid, "GetObject", full,
+			fmt.Sprintf("it has %d bytes, more than the limit of %d", size, limit))
 	}
 	data := make([]byte, size)
 	if _, err := io.ReadFull(out.Body, data); err != nil {
@@ -174,7 +188,10 @@ func (s *Source) ReadRange(ctx context.Context, key, etag string, offset, length
 			return objectstore.Body{}, err
 		}
 		info := headInfo(key, out)
-		return objectstore.Body{ReadCloser: io.NopCloser(bytes.NewReader(nil)), ETag: info.ETag, ETagIsMD5: info.ETagIsMD5}, nil
+		return objectstore.Body{
+			ReadCloser: io.NopCloser(bytes.NewReader(nil)), ETag: info.ETag,
+			ETagIsMD5: info.ETagIsMD5,
+		}, nil
 	}
 	full, err := s.base.Key(key)
 	if err != nil {

@@ -1,8 +1,9 @@
 // Package s3 is the Source on Amazon S3, or on a server that speaks its protocol, on the AWS SDK.
 //
-// For a small blob the SDK's stack of middleware costs more CPU than the rest of the copy. So direct.go sends ranged GETs itself,
-// once the SDK has read a range with success. Every other call goes through the SDK, and so does a ranged GET with an unusual
-// answer. The SDK retries what comes before a body; the caller reads the rest of a body that broke off.
+// For a small blob the SDK's stack of middleware costs more CPU than the rest of the copy. So
+// direct.go sends ranged GETs itself, once the SDK has read a range with success. Every other call
+// goes through the SDK, and so does a ranged GET with an unusual answer. The SDK retries what comes
+// before a body; the caller reads the rest of a body that broke off.
 package s3
 
 import (
@@ -37,12 +38,14 @@ type Options struct {
 	Concurrency int
 	// Credentials are for tests; nil means the SDK's own chain.
 	Credentials aws.CredentialsProvider
-	// Attempts is how often the SDK tries what comes before a body, with its own back-off; 0 means 3.
+	// Attempts is how often the SDK tries what comes before a body, with its own back-off; 0 means
+	// 3.
 	Attempts int
 }
 
 const (
-	// readTimeout ends a connection on which nothing arrives. Else a stalled one would hang for ever.
+	// readTimeout ends a connection on which nothing arrives. Else a stalled one would hang for
+	// ever.
 	readTimeout    = 60 * time.Second
 	connectTimeout = 10 * time.Second
 	// attempts is the SDK's own default. Its retries also correct for a wrong clock.
@@ -59,22 +62,28 @@ type Source struct {
 
 var _ objectstore.Source = (*Source)(nil)
 
-// New makes a Source. It sends no request to S3, but it may ask the services of the credential chain.
+// New makes a Source. It sends no request to S3, but it may ask the services of the credential
+// chain.
 func New(ctx context.Context, o Options) (*Source, error) {
 	base, err := objectstore.NewBase(o.Bucket, o.BasePath)
 	if err != nil {
 		return nil, err
 	}
 	options := []func(*config.LoadOptions) error{
-		config.WithRegion(o.Region), config.WithHTTPClient(httpClient(o.Concurrency)), config.WithRetryMaxAttempts(cmp.Or(o.Attempts, attempts)),
-		config.WithAPIOptions([]func(*middleware.Stack) error{awsmiddleware.AddUserAgentKeyValue("snapferry", version.Short())}),
+		config.WithRegion(o.Region), config.WithHTTPClient(httpClient(o.Concurrency)), config.WithRetryMaxAttempts(
+			cmp.Or(o.Attempts, attempts)),
+		config.WithAPIOptions([]func(*middleware.Stack) error{awsmiddleware.AddUserAgentKeyValue("snapferry",
+			version.Short())}),
 	}
 	if o.Credentials != nil {
 		options = append(options, config.WithCredentialsProvider(o.Credentials))
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return nil, &objectstore.Error{Kind: objectstore.Invalid, Op: "load AWS configuration", Bucket: o.Bucket, Message: err.Error()}
+		return nil, &objectstore.Error{
+			Kind: objectstore.Invalid, Op: "load AWS configuration", Bucket: o.Bucket,
+			Message: err.Error(),
+		}
 	}
 	direct := newDirect(cfg.HTTPClient)
 	client := s3.NewFromConfig(cfg, func(s *s3.Options) {
@@ -83,7 +92,8 @@ func New(ctx context.Context, o Options) (*Source, error) {
 			s.BaseEndpoint = &o.Endpoint
 		}
 		s.UsePathStyle = o.PathStyle
-		// S3 sends no checksum for ranges, and the SDK's CRC64 costs more than TLS. The caller verifies what it reads.
+		// S3 sends no checksum for ranges, and the SDK's CRC64 costs more than TLS. The caller
+		// verifies what it reads.
 		s.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		s.DisableLogOutputChecksumValidationSkipped = true
 	})
@@ -116,8 +126,9 @@ func httpClient(concurrency int) *awshttp.BuildableClient {
 	})
 }
 
-// recordsAtOnce is the size of four TLS records in bytes. crypto/tls reads each record with a call of its own, which costs more than
-// to decrypt it. A read of this size or more, as of a body without TLS, bypasses the buffer.
+// recordsAtOnce is the size of four TLS records in bytes. crypto/tls reads each record with a call
+// of its own, which costs more than to decrypt it. A read of this size or more, as of a body
+// without TLS, bypasses the buffer.
 const recordsAtOnce = 64 << 10
 
 type bufferedConn struct {

@@ -23,8 +23,11 @@ const secret = "s3cr3t-of-the-key"
 
 func open(t *testing.T, endpoint string, change ...func(*s3.Options)) *s3.Source {
 	t.Helper()
-	o := s3.Options{Bucket: "shop-es", BasePath: "snapferry/movies/tok", Region: "ap-southeast-1", Endpoint: endpoint, PathStyle: true, Attempts: 1,
-		Credentials: credentials.NewStaticCredentialsProvider("ak", secret, "")}
+	o := s3.Options{
+		Bucket: "shop-es", BasePath: "snapferry/movies/tok", Region: "ap-southeast-1", Endpoint: endpoint,
+		PathStyle: true, Attempts: 1,
+		Credentials: credentials.NewStaticCredentialsProvider("ak", secret, ""),
+	}
 	for _, c := range change {
 		c(&o)
 	}
@@ -50,7 +53,9 @@ func (a *answers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Amz-Request-Id", "REQ1")
 	w.WriteHeader(a.status)
 	if a.code != "" && r.Method != http.MethodHead {
-		fmt.Fprintf(w, `<?xml version="1.0"?><Error><Code>%s</Code><Message>said %s</Message><RequestId>REQ1</RequestId></Error>`, a.code, a.code)
+		fmt.Fprintf(w,
+			`<?xml version="1.0"?><Error><Code>%s</Code><Message>said %s</Message><RequestId>REQ1</RequestId></Error>`,
+			a.code, a.code)
 	}
 	fmt.Fprint(w, a.body)
 }
@@ -73,7 +78,12 @@ func TestErrors(t *testing.T) {
 		{"no bucket", answers{status: 404, code: "NoSuchBucket"}, objectstore.BucketMissing, objectstore.NotFound},
 		{"changed", answers{status: 412, code: "PreconditionFailed"}, objectstore.Changed, objectstore.Changed},
 		{"denied", answers{status: 403, code: "AccessDenied"}, objectstore.Forbidden, objectstore.Forbidden},
-		{"wrong secret", answers{status: 403, code: "SignatureDoesNotMatch"}, objectstore.Forbidden, objectstore.Forbidden},
+		{
+			"wrong secret",
+			answers{status: 403, code: "SignatureDoesNotMatch"},
+			objectstore.Forbidden,
+			objectstore.Forbidden,
+		},
 		{"expired", answers{status: 400, code: "ExpiredToken"}, objectstore.Forbidden, objectstore.Invalid},
 		{"bad request", answers{status: 400, code: "InvalidArgument"}, objectstore.Invalid, objectstore.Invalid},
 		{"archived", answers{status: 403, code: "InvalidObjectState"}, objectstore.Invalid, objectstore.Forbidden},
@@ -108,8 +118,11 @@ func TestThrottled(t *testing.T) {
 }
 
 func TestRequest(t *testing.T) {
-	a := &answers{status: 206, header: map[string]string{"ETag": `"5d41402abc4b2a76b9719d911017c592"`, "X-Amz-Server-Side-Encryption": "aws:kms",
-		"Content-Range": "bytes 3-7/20"}, body: "hello"}
+	a := &answers{status: 206, header: map[string]string{
+		"ETag":                         `"5d41402abc4b2a76b9719d911017c592"`,
+		"X-Amz-Server-Side-Encryption": "aws:kms",
+		"Content-Range":                "bytes 3-7/20",
+	}, body: "hello"}
 	source := open(t, serve(t, a))
 	body, err := source.ReadRange(t.Context(), "k", "abc", 3, 5)
 	require.NoError(t, err)
@@ -143,7 +156,10 @@ func TestDirectErrors(t *testing.T) {
 		{answers{status: 502, body: "<html>a proxy</html>"}, false},
 		{answers{status: 403, code: "AccessDenied"}, true},
 		{answers{status: 400, code: "ExpiredToken"}, true},
-		{answers{status: 301, code: "PermanentRedirect", header: map[string]string{"X-Amz-Bucket-Region": "eu-central-1"}}, true},
+		{answers{
+			status: 301, code: "PermanentRedirect",
+			header: map[string]string{"X-Amz-Bucket-Region": "eu-central-1"},
+		}, true},
 	} {
 		t.Run(fmt.Sprint(tt.answer.status, tt.answer.code), func(t *testing.T) {
 			a := &answers{status: 206, body: "hello"}
@@ -184,7 +200,10 @@ func TestBrokenBody(t *testing.T) {
 }
 
 func TestWrongRegion(t *testing.T) {
-	a := &answers{status: 301, code: "PermanentRedirect", header: map[string]string{"X-Amz-Bucket-Region": "eu-central-1"}}
+	a := &answers{
+		status: 301, code: "PermanentRedirect",
+		header: map[string]string{"X-Amz-Bucket-Region": "eu-central-1"},
+	}
 	_, err := open(t, serve(t, a)).CheckBucket(t.Context())
 	require.Equal(t, objectstore.Invalid, objectstore.KindOf(err), "%v", err)
 	require.ErrorContains(t, err, "the bucket is in the region eu-central-1, not in ap-southeast-1")
@@ -203,10 +222,17 @@ func TestNoCredentials(t *testing.T) {
 }
 
 func TestAHiccupWhileCredentialsAreFetchedPasses(t *testing.T) {
-	overloaded := &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: 500}}, Err: errors.New("STS is ill")}
+	overloaded := &smithyhttp.ResponseError{
+		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: 500}},
+		Err:      errors.New("STS is ill"),
+	}
 	for _, hiccup := range []error{&net.OpError{Op: "dial", Net: "tcp", Err: errors.New("i/o timeout")}, overloaded} {
 		source := open(t, serve(t, &answers{status: 200}), func(o *s3.Options) {
-			o.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return aws.Credentials{}, hiccup })
+			o.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials,
+				error,
+			) {
+				return aws.Credentials{}, hiccup
+			})
 		})
 		_, err := source.Head(t.Context(), "k")
 		require.Equal(t, objectstore.Transient, objectstore.KindOf(err), "%v", err)
@@ -244,10 +270,14 @@ func TestARangeThatIsIgnoredIsRefused(t *testing.T) {
 }
 
 func TestAListingThatDoesntSayHowItGoesOnIsNotTheEnd(t *testing.T) {
-	for name, token := range map[string]string{"without a token": "", "always the same": "<NextContinuationToken>x</NextContinuationToken>"} {
+	for name, token := range map[string]string{
+		"without a token": "",
+		"always the same": "<NextContinuationToken>x</NextContinuationToken>",
+	} {
 		t.Run(name, func(t *testing.T) {
 			source := answering(t, func(w http.ResponseWriter, _ *http.Request) {
-				fmt.Fprintf(w, `<ListBucketResult><IsTruncated>true</IsTruncated>%s<Contents><Key>snapferry/movies/tok/index-1</Key><Size>3</Size><ETag>"a"</ETag></Contents></ListBucketResult>`, token)
+				fmt.Fprintf(w,
+					`<ListBucketResult><IsTruncated>true</IsTruncated>%s<Contents><Key>snapferry/movies/tok/index-1</Key><Size>3</Size><ETag>"a"</ETag></Contents></ListBucketResult>`, token)
 			})
 			_, err := source.ListFolder(t.Context(), "")
 			require.Equal(t, objectstore.Transient, objectstore.KindOf(err), "%v", err)

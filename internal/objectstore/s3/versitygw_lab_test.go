@@ -37,8 +37,12 @@ func TestLabVersity(t *testing.T) {
 	source := open(t, endpoint, withKeys)
 	_, err = source.CheckBucket(ctx)
 	require.Equal(t, objectstore.BucketMissing, objectstore.KindOf(err), "%v", err)
-	_, err = client.CreateBucket(ctx, &sdk.CreateBucketInput{Bucket: bucket, CreateBucketConfiguration: &types.CreateBucketConfiguration{
-		LocationConstraint: "ap-southeast-1"}})
+	_, err = client.CreateBucket(ctx, &sdk.CreateBucketInput{
+		Bucket: bucket,
+		CreateBucketConfiguration: &types.CreateBucketConfiguration{
+			LocationConstraint: "ap-southeast-1",
+		},
+	})
 	require.NoError(t, err)
 	info, err := source.CheckBucket(ctx)
 	require.NoError(t, err)
@@ -59,7 +63,10 @@ func TestLabVersity(t *testing.T) {
 			putParts(ctx, t, client, bucket, base+"/"+key, data, partSize)
 		},
 		Delete: func(key string) {
-			_, err := client.DeleteObject(ctx, &sdk.DeleteObjectInput{Bucket: bucket, Key: aws.String(base + "/" + key)})
+			_, err := client.DeleteObject(ctx, &sdk.DeleteObjectInput{
+				Bucket: bucket,
+				Key:    aws.String(base + "/" + key),
+			})
 			require.NoError(t, err)
 		},
 	})
@@ -68,19 +75,27 @@ func TestLabVersity(t *testing.T) {
 	t.Logf("versitygw tells the shape of an upload: %+v", parts)
 }
 
-func putParts(ctx context.Context, t *testing.T, client *sdk.Client, bucket *string, key string, data []byte, partSize int) {
+func putParts(ctx context.Context, t *testing.T, client *sdk.Client, bucket *string, key string, data []byte,
+	partSize int,
+) {
 	t.Helper()
 	u, err := client.CreateMultipartUpload(ctx, &sdk.CreateMultipartUploadInput{Bucket: bucket, Key: &key})
 	require.NoError(t, err)
 	var done []types.CompletedPart
 	for from := 0; from < len(data); from += partSize {
 		number := aws.Int32(int32(len(done) + 1))
-		part, err := client.UploadPart(ctx, &sdk.UploadPartInput{Bucket: bucket, Key: &key, UploadId: u.UploadId, PartNumber: number,
-			Body: bytes.NewReader(data[from:min(from+partSize, len(data))])})
+		part, err := client.UploadPart(ctx, &sdk.UploadPartInput{
+			Bucket: bucket, Key: &key, UploadId: u.UploadId,
+			PartNumber: number,
+			Body:       bytes.NewReader(data[from:min(from+partSize, len(data))]),
+		})
 		require.NoError(t, err)
 		done = append(done, types.CompletedPart{PartNumber: number, ETag: part.ETag})
 	}
-	_, err = client.CompleteMultipartUpload(ctx, &sdk.CompleteMultipartUploadInput{Bucket: bucket, Key: &key, UploadId: u.UploadId,
-		MultipartUpload: &types.CompletedMultipartUpload{Parts: done}})
+	_, err = client.CompleteMultipartUpload(ctx, &sdk.CompleteMultipartUploadInput{
+		Bucket: bucket, Key: &key,
+		UploadId:        u.UploadId,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: done},
+	})
 	require.NoError(t, err)
 }

@@ -13,22 +13,24 @@ type Sizes func(rng *rand.Rand) int
 // FixedSize gives every file one length.
 func FixedSize(n int) Sizes { return func(*rand.Rand) int { return n } }
 
-// LogNormal draws lengths that are distributed as those of a real repository's blobs: most are small, and a few hold nearly all bytes.
-// Half of the files are below median; mean is the mean of all, limit the largest. All are in bytes.
+// LogNormal draws lengths that are distributed as those of a real repository's blobs: most are
+// small, and a few hold nearly all bytes. Half of the files are below median; mean is the mean of
+// all, limit the largest. All are in bytes.
 func LogNormal(median, mean, limit int) Sizes {
-	sigma := math.Sqrt(2 * math.Log(float64(mean)/float64(median))) // of a log-normal distribution mean/median = exp(sigma^2/2)
+	// of a log-normal distribution mean/median = exp(sigma^2/2)
+	sigma := math.Sqrt(2 * math.Log(float64(mean)/float64(median)))
 	return func(rng *rand.Rand) int {
 		return max(1, min(limit, int(float64(median)*math.Exp(sigma*rng.NormFloat64()))))
 	}
 }
 
-// extensions are those of the files of a Lucene segment that isn't compound. The .si file is left out, since Elasticsearch keeps its
-// content in the shard's list of files as well.
+// extensions are those of the files of a Lucene segment that isn't compound. The .si file is left
+// out, since Elasticsearch keeps its content in the shard's list of files as well.
 var extensions = []string{"fdt", "fdx", "fnm", "dvd", "dvm", "nvd", "nvm", "tim", "tip", "doc", "pos", "dim", "dii"}
 
-// AddFiles adds n files to each shard of an index, as segments that aren't compound. Their contents are cut from a block of random bytes
-// that the complete repository shares, so that gigabytes cost neither memory nor time. Two files of one size are equal only by
-// chance.
+// AddFiles adds n files to each shard of an index, as segments that aren't compound. Their contents
+// are cut from a block of random bytes that the complete repository shares, so that gigabytes cost
+// neither memory nor time. Two files of one size are equal only by chance.
 func AddFiles(name string, n int, sizes Sizes) Change {
 	return func(r *Repository, _ *snapshot) {
 		for _, sh := range r.mustIndex(name).shards {

@@ -14,7 +14,8 @@ import (
 
 func generated(seed uint64) (*Repository, string) {
 	r := New(seed, Options{Compress: true, KeepCommits: true})
-	uuid := r.Snapshot("base", EmptyIndex("books", 3), EmptyIndex("films", 2), AddFiles("books", 30, LogNormal(200, 1000, 1<<20)), AddFiles("films", 14, FixedSize(77)))
+	uuid := r.Snapshot("base", EmptyIndex("books", 3), EmptyIndex("films", 2),
+		AddFiles("books", 30, LogNormal(200, 1000, 1<<20)), AddFiles("films", 14, FixedSize(77)))
 	return r, uuid
 }
 

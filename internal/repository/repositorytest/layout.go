@@ -10,8 +10,8 @@ import (
 	"github.com/snapferry/snapferry/internal/repository"
 )
 
-// upload stores the files of a shard that no earlier snapshot has, and returns all of them. Elasticsearch:
-// BlobStoreRepository.SnapshotContext.
+// upload stores the files of a shard that no earlier snapshot has, and returns all of them.
+// Elasticsearch: BlobStoreRepository.SnapshotContext.
 func (r *Repository) upload(index string, n int, sh *shard) []repository.File {
 	known := map[string]repository.File{}
 	for _, s := range r.snapshots {
@@ -36,7 +36,8 @@ func (r *Repository) upload(index string, n int, sh *shard) []repository.File {
 	return files
 }
 
-// highestBlob finds the highest counter among the blobs of a shard. Those deleted don't count, so their names come back.
+// highestBlob finds the highest counter among the blobs of a shard. Those deleted don't count, so
+// their names come back.
 func (r *Repository) highestBlob(index string, n int) int64 {
 	highest := int64(-1)
 	prefix := r.shardPrefix(index, n) + "__"
@@ -52,8 +53,11 @@ func (r *Repository) highestBlob(index string, n int) int64 {
 }
 
 func (r *Repository) store(index string, n int, f file, counter int64) repository.File {
-	info := repository.File{Name: "__" + strconv.FormatInt(counter, 36), PhysicalName: f.name, Length: int64(len(f.content)),
-		Checksum: f.checksum(), PartSize: r.options.ChunkSize, WrittenBy: "6.6.0"}
+	info := repository.File{
+		Name: "__" + strconv.FormatInt(counter, 36), PhysicalName: f.name,
+		Length:   int64(len(f.content)),
+		Checksum: f.checksum(), PartSize: r.options.ChunkSize, WrittenBy: "6.6.0",
+	}
 	small := strings.HasSuffix(f.name, ".si") || strings.HasPrefix(f.name, "segments_")
 	if small {
 		info.MetaHash = f.content
@@ -77,13 +81,15 @@ func (r *Repository) write(s *snapshot) {
 	for _, name := range slices.Sorted(maps.Keys(s.shards)) {
 		shards := s.shards[name]
 		for n, files := range shards {
-			r.objects[r.shardPrefix(name, n)+"snap-"+s.uuid+".dat"] = r.frame("snapshot", ShardSnapshot(s.name, s.start, files))
+			r.objects[r.shardPrefix(name, n)+"snap-"+s.uuid+".dat"] = r.frame("snapshot",
+				ShardSnapshot(s.name, s.start, files))
 			r.writeShardIndex(name, n)
 		}
 		r.writeIndexMetadata(s, name)
 	}
 	r.objects["meta-"+s.uuid+".dat"] = r.frame("metadata", Object{{"meta-data", Object{
-		{"version", 12}, {"cluster_uuid", "8rT2hPzXQwS3nF0kYb1mLg"}, {"templates", Object{}}}}})
+		{"version", 12}, {"cluster_uuid", "8rT2hPzXQwS3nF0kYb1mLg"}, {"templates", Object{}},
+	}}})
 	r.objects["snap-"+s.uuid+".dat"] = r.frame("snapshot", r.snapshotInfo(s))
 	r.writeRoot()
 }
@@ -100,8 +106,15 @@ func (r *Repository) snapshotInfo(s *snapshot) Object {
 		version = 7_100_299
 	}
 	return Object{{"snapshot", Object{
-		{"name", s.name}, {"uuid", s.uuid}, {"version_id", version}, {"indices", indices}, {"state", s.state.String()},
-		{"start_time", s.start}, {"end_time", s.start + 1500}, {"total_shards", shards}, {"successful_shards", shards},
+		{"name", s.name},
+		{"uuid", s.uuid},
+		{"version_id", version},
+		{"indices", indices},
+		{"state", s.state.String()},
+		{"start_time", s.start},
+		{"end_time", s.start + 1500},
+		{"total_shards", shards},
+		{"successful_shards", shards},
 		{"failures", []any(nil)},
 	}}}
 }
@@ -115,12 +128,19 @@ func (r *Repository) writeIndexMetadata(s *snapshot, name string) {
 		s.meta[name] = id
 	}
 	r.objects["indices/"+r.ids[name]+"/meta-"+id+".dat"] = r.frame("index-metadata", Object{{name, Object{
-		{"version", 5}, {"routing_num_shards", len(s.shards[name])}, {"state", "open"},
+		{"version", 5},
+		{"routing_num_shards", len(s.shards[name])},
+		{"state", "open"},
 		{"settings", Object{
-			{"index.creation_date", "1514764800000"}, {"index.number_of_replicas", "1"},
+			{"index.creation_date", "1514764800000"},
+			{"index.number_of_replicas", "1"},
 			{"index.number_of_shards", strconv.Itoa(len(r.mustIndex(name).shards))},
-			{"index.uuid", uuid}, {"index.version.created", "5050299"}}},
-		{"mappings", []any{[]byte("DFL\x00")}}, {"aliases", Object{}}}}})
+			{"index.uuid", uuid},
+			{"index.version.created", "5050299"},
+		}},
+		{"mappings", []any{[]byte("DFL\x00")}},
+		{"aliases", Object{}},
+	}}})
 }
 
 // writeShardIndex writes the list of all snapshots of a shard, or removes it with the last of them.
@@ -298,8 +318,15 @@ func ShardSnapshot(name string, start int64, files []repository.File) Object {
 		list = append(list, fileObject(f))
 		total += f.Length
 	}
-	return Object{{"name", name}, {"index_version", 3}, {"start_time", start}, {"time", 27},
-		{"number_of_files", len(files)}, {"total_size", total}, {"files", list}}
+	return Object{
+		{"name", name},
+		{"index_version", 3},
+		{"start_time", start},
+		{"time", 27},
+		{"number_of_files", len(files)},
+		{"total_size", total},
+		{"files", list},
+	}
 }
 
 // ShardSnapshotObject is a shard's snap-<uuid>.dat, plain.

@@ -26,8 +26,9 @@ type Options struct {
 	Layout    Layout
 	Compress  bool  // deflate the *.dat objects
 	ChunkSize int64 // split larger files into parts; 0: never
-	// KeepCommits lets a shard whose segments haven't changed since the last snapshot keep its segments_N, as Elasticsearch's
-	// flush does. Without it every snapshot has something new in each shard.
+	// KeepCommits lets a shard whose segments haven't changed since the last snapshot keep its
+	// segments_N, as Elasticsearch's flush does. Without it every snapshot has something new in
+	// each shard.
 	KeepCommits bool
 }
 
@@ -76,8 +77,10 @@ type snapshot struct {
 
 // New makes an empty cluster and repository. The zero Options mean 5.5, plain, no chunks.
 func New(seed uint64, options ...Options) *Repository {
-	r := &Repository{rng: rand.New(rand.NewPCG(seed, 1)), objects: map[string][]byte{}, generation: -1,
-		clock: 1_514_764_800_000, indices: map[string]*index{}, ids: map[string]string{}}
+	r := &Repository{
+		rng: rand.New(rand.NewPCG(seed, 1)), objects: map[string][]byte{}, generation: -1,
+		clock: 1_514_764_800_000, indices: map[string]*index{}, ids: map[string]string{},
+	}
 	for _, o := range options {
 		r.options = o
 	}
@@ -87,7 +90,8 @@ func New(seed uint64, options ...Options) *Repository {
 // Change alters the cluster before a snapshot.
 type Change func(r *Repository, s *snapshot)
 
-// CreateIndex adds an index with one segment per shard. If there is one of that name it is replaced: a new uuid, new shards.
+// CreateIndex adds an index with one segment per shard. If there is one of that name it is
+// replaced: a new uuid, new shards.
 func CreateIndex(name string, shards int) Change {
 	return func(r *Repository, s *snapshot) {
 		x := &index{uuid: r.uuid()}
@@ -104,7 +108,8 @@ func DeleteIndex(name string) Change {
 	return func(r *Repository, _ *snapshot) { delete(r.indices, name) }
 }
 
-// AddSegments writes n segments to each shard of an index, the largest file of each of about size bytes.
+// AddSegments writes n segments to each shard of an index, the largest file of each of about size
+// bytes.
 func AddSegments(name string, n, size int) Change {
 	return func(r *Repository, _ *snapshot) {
 		for _, sh := range r.mustIndex(name).shards {
@@ -136,8 +141,10 @@ func Outcome(state repository.State) Change {
 // Snapshot changes the cluster and snapshots all its indices. It returns the snapshot's uuid.
 func (r *Repository) Snapshot(name string, changes ...Change) string {
 	r.clock += 60_000
-	s := &snapshot{name: name, uuid: r.uuid(), state: repository.StateSuccess, start: r.clock,
-		shards: map[string][][]repository.File{}, meta: map[string]string{}}
+	s := &snapshot{
+		name: name, uuid: r.uuid(), state: repository.StateSuccess, start: r.clock,
+		shards: map[string][][]repository.File{}, meta: map[string]string{},
+	}
 	for _, change := range changes {
 		change(r, s)
 	}
@@ -159,17 +166,22 @@ func (r *Repository) Snapshot(name string, changes ...Change) string {
 	return s.uuid
 }
 
-// commit is what Elasticsearch does before a snapshot: it flushes the shard, which writes a new segments_N if there is anything new.
+// commit is what Elasticsearch does before a snapshot: it flushes the shard, which writes a new
+// segments_N if there is anything new.
 func (r *Repository) commit(sh *shard) {
 	if r.options.KeepCommits && sh.commit > 0 && sh.flushed == sh.counter {
 		return
 	}
 	sh.commit++
 	sh.flushed = sh.counter
-	sh.committed = file{"segments_" + strconv.FormatInt(int64(sh.commit), 36), fmt.Appendf(nil, "commit of %d segments at %d", len(sh.segments), r.clock)}
+	sh.committed = file{
+		"segments_" + strconv.FormatInt(int64(sh.commit), 36),
+		fmt.Appendf(nil, "commit of %d segments at %d", len(sh.segments), r.clock),
+	}
 }
 
-// Delete deletes a snapshot as DELETE _snapshot does, with every blob that no other needs. It panics if there is none.
+// Delete deletes a snapshot as DELETE _snapshot does, with every blob that no other needs. It
+// panics if there is none.
 func (r *Repository) Delete(name string) {
 	i := slices.IndexFunc(r.snapshots, func(s *snapshot) bool { return s.name == name })
 	if i < 0 {
@@ -180,14 +192,15 @@ func (r *Repository) Delete(name string) {
 	r.unlink(gone)
 }
 
-// Objects are all objects of the repository by key relative to its base path. The map is the caller's.
+// Objects are all objects of the repository by key relative to its base path. The map is the
+// caller's.
 func (r *Repository) Objects() map[string][]byte { return maps.Clone(r.objects) }
 
 // Generation is the N of the root index-N, or -1.
 func (r *Repository) Generation() int64 { return r.generation }
 
-// Needed are the objects that a reader of the repository as it stands may ask for, by key relative to its base path:
-// everything but the older root index-N that 5.x keeps.
+// Needed are the objects that a reader of the repository as it stands may ask for, by key relative
+// to its base path: everything but the older root index-N that 5.x keeps.
 func (r *Repository) Needed() map[string][]byte {
 	needed := r.Objects()
 	for key := range needed {
@@ -242,8 +255,8 @@ func (r *Repository) mustSnapshot(uuid string) *snapshot {
 	panic("repositorytest: no snapshot with uuid " + uuid)
 }
 
-// segment makes a segment's files: the compound file, its entries and its info, the latter two always of one length, as
-// Lucene's nearly are.
+// segment makes a segment's files: the compound file, its entries and its info, the latter two
+// always of one length, as Lucene's nearly are.
 func (r *Repository) segment(sh *shard, size int) []file {
 	name := "_" + strconv.FormatInt(int64(sh.counter), 36)
 	sh.counter++

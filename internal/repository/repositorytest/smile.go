@@ -28,7 +28,8 @@ type SmileOptions struct {
 // Smile encodes a value as Elasticsearch's writer does: shared names, raw binary.
 func Smile(value any) []byte { return SmileOptions{}.Encode(value) }
 
-// Encode encodes a value. It panics on a type that Field doesn't name: that is a mistake in the test.
+// Encode encodes a value. It panics on a type that Field doesn't name: that is a mistake in the
+// test.
 func (o SmileOptions) Encode(value any) []byte {
 	e := &encoder{options: o, names: map[string]int{}, values: map[string]int{}}
 	flags := byte(0x01)
@@ -171,8 +172,8 @@ func (e *encoder) name(s string) {
 	e.nameCount = share(e.names, e.nameCount, s)
 }
 
-// share remembers a string under the next reference. As Jackson does, references whose low byte is 0xFE or 0xFF are never
-// used, though they count.
+// share remembers a string under the next reference. As Jackson does, references whose low byte is
+// 0xFE or 0xFF are never used, though they count.
 func share(refs map[string]int, count int, s string) int {
 	if count == 1024 {
 		clear(refs)

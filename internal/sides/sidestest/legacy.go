@@ -36,8 +36,8 @@ func (w *Legacy) Remove(name string) {
 // Sync makes the bucket in S3 hold what the cluster has, and nothing else.
 func (w *Legacy) Sync() { w.Source.Replace(w.LegacyObjects()) }
 
-// LegacyObjects are those of the repository in the layout of 2.x: names for ids, and one root that lists names. The
-// content of the objects is the same but for fields that nobody reads here.
+// LegacyObjects are those of the repository in the layout of 2.x: names for ids, and one root that
+// lists names. The content of the objects is the same but for fields that nobody reads here.
 func (w *Legacy) LegacyObjects() map[string][]byte {
 	objects := map[string][]byte{}
 	translate := w.translator()
@@ -108,7 +108,8 @@ func (w *Legacy) Copy(t *testing.T, name string) migration.CopyResult {
 	return result
 }
 
-// RequirePublished checks that OSS has the root of S3, that it is readable, and all that S3 has of what Elasticsearch writes.
+// RequirePublished checks that OSS has the root of S3, that it is readable, and all that S3 has of
+// what Elasticsearch writes.
 func (w *Legacy) RequirePublished(t *testing.T, name string) {
 	t.Helper()
 	got := w.Sink.Objects()
@@ -122,8 +123,8 @@ func (w *Legacy) RequirePublished(t *testing.T, name string) {
 	require.Zero(t, w.Sink.OpenUploads())
 }
 
-// RequireLegacyReadable reads OSS as Elasticsearch 5.x reads a repository of 2.x, down to every byte of every successful
-// snapshot. It returns the root, nil if there is none.
+// RequireLegacyReadable reads OSS as Elasticsearch 5.x reads a repository of 2.x, down to every
+// byte of every successful snapshot. It returns the root, nil if there is none.
 func RequireLegacyReadable(t *testing.T, objects map[string][]byte) *repository.Root {
 	t.Helper()
 	for key := range objects {

@@ -16,9 +16,8 @@ import (
 	"github.com/snapferry/snapferry/internal/repository"
 )
 
-// RequireReadable reads OSS as Elasticsearch would, from the highest root
-// index-N down to every byte of every successful snapshot. It returns the root,
-// nil if there is none.
+// RequireReadable reads OSS as Elasticsearch would, from the highest root index-N down to every
+// byte of every successful snapshot. It returns the root, nil if there is none.
 func RequireReadable(t *testing.T, objects map[string][]byte) *repository.Root {
 	t.Helper()
 	var keys []string
@@ -43,7 +42,9 @@ func RequireReadable(t *testing.T, objects map[string][]byte) *repository.Root {
 		require.NoError(t, err)
 		read(repository.SnapshotMetadataKey(s.UUID))
 		for _, index := range root.IndicesOf(s.UUID) {
-			metadata, err := repository.ParseIndexMetadata(read(repository.IndexMetadataKey(index.ID, s.IndexMetadataID(index.ID))))
+			metadata,
+				err := repository.ParseIndexMetadata(read(repository.IndexMetadataKey(index.ID,
+				s.IndexMetadataID(index.ID))))
 			require.NoError(t, err)
 			for n := range metadata.Shards {
 				RequireShard(t, repository.ShardID{IndexID: index.ID, Number: n}, s.UUID, read)
@@ -68,7 +69,8 @@ func RequireShard(t *testing.T, shard repository.ShardID, uuid string, read func
 			require.Len(t, part, int(b.Length))
 			content = append(content, part...)
 		}
-		require.Equal(t, f.Checksum, strconv.FormatInt(int64(crc32.ChecksumIEEE(content)), 36), "%s of snapshot %s in %v has other content", f.Name, uuid, shard)
+		require.Equal(t, f.Checksum, strconv.FormatInt(int64(crc32.ChecksumIEEE(content)), 36),
+			"%s of snapshot %s in %v has other content", f.Name, uuid, shard)
 	}
 }
 

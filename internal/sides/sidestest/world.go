@@ -60,8 +60,12 @@ func (w *World) Sync() { w.Source.Replace(w.Objects()) }
 // Request asks for a snapshot to be copied.
 func (w *World) Request(uuid string) migration.CopyRequest {
 	return migration.CopyRequest{
-		Run:      migration.Run{Token: "tok", Plan: migration.Plan{Name: "movies", Copy: migration.Copy{Concurrency: 4}}},
-		Snapshot: migration.Snapshot{Name: w.Names[uuid], UUID: uuid}, BaseUUID: w.Base, BaseGeneration: w.BaseGeneration,
+		Run: migration.Run{Token: "tok", Plan: migration.Plan{
+			Name: "movies",
+			Copy: migration.Copy{Concurrency: 4},
+		}},
+		Snapshot: migration.Snapshot{Name: w.Names[uuid], UUID: uuid}, BaseUUID: w.Base,
+		BaseGeneration: w.BaseGeneration,
 	}
 }
 
@@ -83,12 +87,16 @@ func (w *World) Run(t *testing.T, request migration.CopyRequest) (migration.Copy
 		}
 		request.Again = true
 		publish := migration.PublishRequest{
-			CopyRequest: request, Delta: result.Pages.Delta, Blobs: result.Pages.CarriedBlobs, Digest: result.Pages.CarriedDigest,
+			CopyRequest: request, Delta: result.Pages.Delta, Blobs: result.Pages.CarriedBlobs,
+			Digest: result.Pages.CarriedDigest,
 		}
 		moved := false
 		for _, page := range result.Pages.Pages {
 			publish.Blobs += page.Blobs
-			done, err := steps.Page(migration.PageRequest{Run: request.Run, Snapshot: request.Snapshot, Delta: result.Pages.Delta, Page: page, Again: w.Begun})
+			done, err := steps.Page(migration.PageRequest{
+				Run: request.Run, Snapshot: request.Snapshot,
+				Delta: result.Pages.Delta, Page: page, Again: w.Begun,
+			})
 			if err != nil {
 				return migration.CopyResult{}, err
 			}
@@ -125,7 +133,8 @@ func (w *World) Copy(t *testing.T, uuid string) migration.CopyResult {
 	return result
 }
 
-// RequirePublished checks that a reader of OSS finds the repository as S3 has it, with this snapshot.
+// RequirePublished checks that a reader of OSS finds the repository as S3 has it, with this
+// snapshot.
 func (w *World) RequirePublished(t *testing.T, uuid string) {
 	t.Helper()
 	root := RequireReadable(t, w.Sink.Objects())
@@ -157,8 +166,8 @@ func (w *World) RequirePublished(t *testing.T, uuid string) {
 // ErrCrash is what a worker gets that is dead.
 var ErrCrash = &objectstore.Error{Kind: objectstore.Forbidden, Op: "crash", Message: "the worker is dead"}
 
-// CrashAt lets n writes of OSS through and nothing after them, as if the worker had died; reached says
-// whether the last one still reached OSS.
+// CrashAt lets n writes of OSS through and nothing after them, as if the worker had died; reached
+// says whether the last one still reached OSS.
 func (w *World) CrashAt(n int, reached bool) (crashed func() bool) {
 	writes := make(chan struct{}, n)
 	dead := make(chan struct{}, 1)

@@ -1,4 +1,5 @@
-// Command lab brings the lab up on this computer: the real parts of a migration, with no cloud account.
+// Command lab brings the lab up on this computer: the real parts of a migration, with no cloud
+// account.
 package main
 
 import (
@@ -30,9 +31,10 @@ func main() {
 
 func command() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "lab",
-		Short:         "Run the real parts of a migration on this computer",
-		Long:          "lab runs Elasticsearch 5.5.2 and 5.5.3, an S3 server, an OSS server and Temporal on this computer: each on a\nfree port of 127.0.0.1, with its data and its log below .lab in the repository.",
+		Use:   "lab",
+		Short: "Run the real parts of a migration on this computer",
+		Long: "lab runs Elasticsearch 5.5.2 and 5.5.3, an S3 server, an OSS server and Temporal on this " +
+			"computer: each on a\nfree port of 127.0.0.1, with its data and its log below .lab in the repository.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

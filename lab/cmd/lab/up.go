@@ -60,8 +60,8 @@ func up(ctx context.Context, out io.Writer, dir string, keep, empty bool) (err e
 	return watch(ctx, out, l, r, environment)
 }
 
-// watch keeps the lab up until ctx ends. Whoever kills a part to see what happens gets it back; a worker that is killed stays away
-// until another is started, as in life.
+// watch keeps the lab up until ctx ends. Whoever kills a part to see what happens gets it back; a
+// worker that is killed stays away until another is started, as in life.
 func watch(ctx context.Context, out io.Writer, l *lab.Lab, r *rig.Rig, environment string) error {
 	seen := map[int]bool{}
 	for {
@@ -76,7 +76,8 @@ func watch(ctx context.Context, out io.Writer, l *lab.Lab, r *rig.Rig, environme
 		stop()
 		seen[ended.PID] = true
 		if ended.Name == "worker" {
-			fmt.Fprintf(out, "\nthe worker ended (%v); to start another: . %s; %s\n", ended.Err(), environment, r.WorkerPath)
+			fmt.Fprintf(out, "\nthe worker ended (%v); to start another: . %s; %s\n", ended.Err(), environment,
+				r.WorkerPath)
 			continue
 		}
 		fmt.Fprintf(out, "\n%s ended (%v); starting it again on the same address ...\n", ended.Name, ended.Err())
@@ -87,7 +88,8 @@ func watch(ctx context.Context, out io.Writer, l *lab.Lab, r *rig.Rig, environme
 	}
 }
 
-// firstToEnd delivers the first of the lab's processes that ends and wasn't seen to end before. It watches until ctx ends.
+// firstToEnd delivers the first of the lab's processes that ends and wasn't seen to end before. It
+// watches until ctx ends.
 func firstToEnd(ctx context.Context, l *lab.Lab, seen map[int]bool) <-chan *lab.Process {
 	ended := make(chan *lab.Process, 1)
 	for _, p := range l.Processes() {
