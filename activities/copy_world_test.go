@@ -47,8 +47,6 @@ func (w *copyWorld) snapshot(name string, changes ...repositorytest.Change) stri
 	return w.Take(name, changes...)
 }
 
-func (w *copyWorld) sync() { w.Sync() }
-
 func (w *copyWorld) request(uuid string) migration.CopyRequest { return w.Request(uuid) }
 
 func (w *copyWorld) run(t *testing.T, request migration.CopyRequest) (migration.CopyResult, error) {
@@ -114,7 +112,6 @@ func (w *mirrorWorld) snapshot(name string, changes ...repositorytest.Change) st
 	return w.legacy.Take(name, changes...)
 }
 
-func (w *mirrorWorld) delete(name string)                 { w.legacy.Remove(name) }
 func (w *mirrorWorld) blobs(name string) map[string]int64 { return w.legacy.LegacyBlobs(name) }
 
 func (w *mirrorWorld) carry(t *testing.T, name string) migration.CopyResult {
@@ -154,5 +151,3 @@ func requireRetryable(t *testing.T, err error) {
 	require.True(t, ok, "%v", err)
 	require.False(t, failure.NonRetryable(), "%v", err)
 }
-
-func isData(key string) bool { return sidestest.IsData(key) }

@@ -51,7 +51,7 @@ func TestLoseNextLetsTheServerActWithoutAnAnswer(t *testing.T) {
 	defer client.CloseIdleConnections()
 	r, err := http.NewRequest(http.MethodPut, p.URL()+"/a", http.NoBody)
 	require.NoError(t, err)
-	_, err = client.Do(r) //nolint:bodyclose // there is no answer
+	_, err = client.Do(r)
 	assert.ErrorContains(t, err, "EOF")
 	assert.EqualValues(t, 2, reached.Load())
 }
@@ -107,7 +107,7 @@ func TestAHeldRequestOutlivesItsClient(t *testing.T) {
 	defer client.CloseIdleConnections()
 	gone := make(chan error)
 	go func() {
-		_, err := client.Do(r) //nolint:bodyclose // there is no answer
+		_, err := client.Do(r)
 		gone <- err
 	}()
 	<-hold.Arrived()

@@ -37,7 +37,8 @@ func (s S3) Client() *s3.Client {
 func (s S3) createBucket(ctx context.Context) error {
 	input := &s3.CreateBucketInput{Bucket: aws.String(s.Bucket)}
 	if s.Region != "us-east-1" {
-		input.CreateBucketConfiguration = &types.CreateBucketConfiguration{LocationConstraint: types.BucketLocationConstraint(s.Region)}
+		region := types.BucketLocationConstraint(s.Region)
+		input.CreateBucketConfiguration = &types.CreateBucketConfiguration{LocationConstraint: region}
 	}
 	client := s.Client()
 	_, err := client.CreateBucket(ctx, input)

@@ -89,7 +89,8 @@ func TestALargerRoundTellsWhatGrowsWithTheBytes(t *testing.T) {
 			RestoreMillis: 3936,
 		},
 		{
-			Kind: migration.RoundIncremental, Writes: 548, BytesCopied: 18_278_036, SnapshotMillis: 2376, CopyMillis: 415,
+			Kind: migration.RoundIncremental, Writes: 548, BytesCopied: 18_278_036,
+			SnapshotMillis: 2376, CopyMillis: 415,
 			RestoreMillis: 1383, Lifted: true,
 		},
 	}}

@@ -56,8 +56,8 @@ func (m *rehearsing) deleteSnapshots(run migration.Run) {
 	folder := m.plan.Source.Repository.Bucket + "/" + run.SourceBasePath() + "/"
 	deleted := remove[migration.DeletedSnapshots](m, "delete the snapshots", migration.ActivityDeleteSnapshots, run,
 		"S3: the snapshots below "+folder+". Delete that folder.")
-	const why = "Elasticsearch leaves them in a repository without snapshots, and the worker's key can't delete them. " +
-		"Delete that folder."
+	const why = "Elasticsearch leaves them in a repository without snapshots, and the worker's key can't delete " +
+		"them. Delete that folder."
 	switch {
 	case deleted.LeftObjects > 0:
 		size := human.Size(deleted.LeftBytes)

@@ -114,7 +114,8 @@ func (m *run) take(ctx workflow.Context, request migration.Request, input migrat
 	return why
 }
 
-const bandwidthDescription = `Limit how fast all copies together read from S3, for example {"limit": "50MB/s"}. "none" removes the limit.`
+const bandwidthDescription = `Limit how fast all copies together read from S3, for example ` +
+	`{"limit": "50MB/s"}. "none" removes the limit.`
 
 func (m *run) listenForBandwidth(ctx workflow.Context) error {
 	channel := workflow.GetSignalChannelWithOptions(ctx, migration.Bandwidth,

@@ -264,7 +264,8 @@ func (m *run) copySnapshot(round *migration.Round, snapshot migration.Snapshot,
 		}
 		m.Published = &published{UUID: snapshot.UUID, Generation: copied.Generation}
 		round.Generation = copied.Generation
-		round.BlobsCopied, round.BytesCopied = copied.BlobsCopied+round.BlobsStreamed, copied.BytesCopied+round.BytesStreamed
+		round.BlobsCopied = copied.BlobsCopied + round.BlobsStreamed
+		round.BytesCopied = copied.BytesCopied + round.BytesStreamed
 		round.BlobsSkipped, round.BytesSkipped = copied.BlobsSkipped, copied.BytesSkipped
 		return nil
 	})

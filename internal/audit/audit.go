@@ -51,7 +51,7 @@ func Run(ctx context.Context, o Options, request migration.AuditRequest) (migrat
 	}
 	var report migration.AuditReport
 	for range tries {
-		err := error(nil)
+		var err error
 		report, err = newJob(o, request).run(ctx)
 		if !errors.Is(err, sides.ErrMoved) {
 			return report, err

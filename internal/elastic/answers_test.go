@@ -297,7 +297,10 @@ func TestDiskFree(t *testing.T) {
 			ok(`{"nodes":{"x":{"roles":["data"]}}}`),
 			ok(
 				`[{"disk.avail":"70","disk.total":"90"},{"disk.avail":"20","disk.total":"90"},{"disk.avail":null,"disk.total":null}]`),
-			elastic.Disk{Known: true, Nodes: 2, LeastAvailable: 20, LeastFree: 20, SumAvailable: 90, SumFree: 90, SumInTotal: 180},
+			elastic.Disk{
+				Known: true, Nodes: 2, LeastAvailable: 20, LeastFree: 20,
+				SumAvailable: 90, SumFree: 90, SumInTotal: 180,
+			},
 		},
 		"all hidden": {forbidden, forbidden, elastic.Disk{}},
 	} {

@@ -109,8 +109,8 @@ var (
 	// storeTrouble matches what the stores' SDKs and the network say of a single failure.
 	storeTrouble = regexp.MustCompile(
 		`(?i)internal ?error|failed to respond|name resolution|UnknownHost|premature end|` +
-			`unable to execute http request|broken pipe|(connection|stream|socket) (was |is |has been )?(closed|aborted)|` +
-			`connection pool|no route to host|unreachable`)
+			`unable to execute http request|broken pipe|connection pool|no route to host|unreachable|` +
+			`(connection|stream|socket) (was |is |has been )?(closed|aborted)`)
 	// storeCause matches the types of causes that come from an SDK or the network, and no type of
 	// Elasticsearch's own.
 	storeCause = regexp.MustCompile(`^(o_s_s_exception|client_exception|service_exception|amazon_\w*exception|` +

@@ -24,11 +24,12 @@ const maxSkew = 15 * time.Minute
 // marker and encoding-type aren't among them.
 var signedV1 = func() map[string]bool {
 	m := map[string]bool{}
-	for _, k := range append(strings.Fields(`acl uploads location delete objectMeta uploadId partNumber security-token bucketInfo
-		startTime endTime callback-var continuation-token sequential withHashContext udfName udfImage udfId udfImageDesc
-		udfApplication udfApplicationLog response-content-type response-content-language response-expires response-cache-control
-		response-content-disposition response-content-encoding x-oss-traffic-limit x-oss-request-payer x-oss-enable-md5
-		x-oss-enable-sha1 x-oss-enable-sha256 x-oss-hash-ctx x-oss-md5-ctx x-oss-ac-source-ip x-oss-ac-subnet-mask
+	for _, k := range append(strings.Fields(`acl uploads location delete objectMeta uploadId partNumber
+		security-token bucketInfo startTime endTime callback-var continuation-token sequential withHashContext
+		udfName udfImage udfId udfImageDesc udfApplication udfApplicationLog response-content-type
+		response-content-language response-expires response-cache-control response-content-disposition
+		response-content-encoding x-oss-traffic-limit x-oss-request-payer x-oss-enable-md5 x-oss-enable-sha1
+		x-oss-enable-sha256 x-oss-hash-ctx x-oss-md5-ctx x-oss-ac-source-ip x-oss-ac-subnet-mask
 		x-oss-ac-vpc-id x-oss-ac-forward-allow vpcip vip`), unknown...) {
 		m[k] = true
 	}

@@ -180,7 +180,7 @@ func (b *bucket) addPart(key, id string, p part, body *staged) error {
 	if err != nil {
 		return err
 	}
-	if _, err := body.place(b.dir); err != nil {
+	if err := body.place(b.dir); err != nil {
 		return err
 	}
 	if err := b.journal.write(line); err != nil {

@@ -78,11 +78,12 @@ func validKey(key string) bool {
 
 // unknown are the sub-resources that change what a request means and that this server doesn't
 // serve. Without the list a "PUT /bucket?lifecycle" would be taken for the creation of a bucket.
-var unknown = strings.Fields(`accessmonitor append asyncFetch callback cloudboxes cname comp cors encryption img inventory
-	inventoryId lifecycle live logging metaQuery policy policyStatus position publicAccessBlock qos qosInfo referer regionList
-	replication replicationLocation replicationProgress requestPayment resourceGroup responseHeader restore rtc stat status
-	style styleName symlink tagging transferAcceleration udf versionId versioning versions vod website worm wormExtend wormId
-	x-oss-async-process x-oss-process x-oss-signature x-oss-signature-version Signature Expires OSSAccessKeyId`)
+var unknown = strings.Fields(`accessmonitor append asyncFetch callback cloudboxes cname comp cors encryption
+	img inventory inventoryId lifecycle live logging metaQuery policy policyStatus position publicAccessBlock
+	qos qosInfo referer regionList replication replicationLocation replicationProgress requestPayment
+	resourceGroup responseHeader restore rtc stat status style styleName symlink tagging transferAcceleration
+	udf versionId versioning versions vod website worm wormExtend wormId x-oss-async-process x-oss-process
+	x-oss-signature x-oss-signature-version Signature Expires OSSAccessKeyId`)
 
 // unknownRequest refuses the sub-resources that OSS's face doesn't serve. An object has no ACL
 // here.

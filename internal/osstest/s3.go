@@ -158,10 +158,11 @@ func validKeyS3(key string) bool { return len(key) >= 1 && len(key) <= 1024 && u
 
 // unknownS3 are the sub-resources that this face doesn't serve, and what asks for other ways to
 // sign.
-var unknownS3 = strings.Fields(`accelerate acl analytics attributes cors encryption intelligent-tiering inventory legal-hold lifecycle
-	logging metadataConfiguration metadataTable metrics notification object-lock ownershipControls policy policyStatus
-	publicAccessBlock renameObject replication requestPayment restore retention select select-type session tagging torrent
-	versionId versioning versions website X-Amz-Signature X-Amz-Algorithm Signature AWSAccessKeyId`)
+var unknownS3 = strings.Fields(`accelerate acl analytics attributes cors encryption intelligent-tiering
+	inventory legal-hold lifecycle logging metadataConfiguration metadataTable metrics notification
+	object-lock ownershipControls policy policyStatus publicAccessBlock renameObject replication
+	requestPayment restore retention select select-type session tagging torrent versionId versioning versions
+	website X-Amz-Signature X-Amz-Algorithm Signature AWSAccessKeyId`)
 
 // unknownHeadersS3 are those that change what a request means.
 var unknownHeadersS3 = []string{

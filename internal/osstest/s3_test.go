@@ -295,7 +295,8 @@ func TestS3SignaturesCoverTheRequest(t *testing.T) {
 			"SignatureDoesNotMatch",
 		},
 		{
-			"payload hash missing", "/bkt/k", unsigned, 0, func(r *http.Request) { r.Header.Del("X-Amz-Content-Sha256") },
+			"payload hash missing", "/bkt/k", unsigned, 0,
+			func(r *http.Request) { r.Header.Del("X-Amz-Content-Sha256") },
 			400, "InvalidRequest",
 		},
 		{"payload differs from its hash", "/bkt/k", strings.Repeat("0", 64), 0, nil, 400, "XAmzContentSHA256Mismatch"},

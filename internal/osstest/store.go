@@ -237,13 +237,13 @@ func (s *staged) discard() {
 }
 
 // place makes the body a segment of the bucket.
-func (s *staged) place(bucketDir string) (segment, error) {
+func (s *staged) place(bucketDir string) error {
 	f := segment{ID: filepath.Base(s.path), Size: s.size}
 	if err := move(s.path, f.path(bucketDir)); err != nil {
-		return f, err
+		return err
 	}
 	s.path = ""
-	return f, nil
+	return nil
 }
 
 var (
@@ -323,7 +323,7 @@ func (b *bucket) replace(o *object, body *staged, line []byte, forbidOverwrite b
 		return nil, errExists
 	}
 	if body != nil {
-		if _, err := body.place(b.dir); err != nil {
+		if err := body.place(b.dir); err != nil {
 			return nil, err
 		}
 	}

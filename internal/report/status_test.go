@@ -38,7 +38,8 @@ func statuses() map[string]migration.Status {
 		Warnings: []string{"index movies has an old mapping"}, Notes: done.Decisions,
 	}
 	frozen := rounds
-	frozen.Phase, frozen.Step, frozen.CloseEnough, frozen.Copy, frozen.Bandwidth = migration.PhaseAwaitCutover, "", false, nil, nil
+	frozen.Phase, frozen.Step, frozen.CloseEnough = migration.PhaseAwaitCutover, "", false
+	frozen.Copy, frozen.Bandwidth = nil, nil
 	frozen.FrozenSinceMillis, frozen.FrozenUntilMillis, frozen.FrozenWindow = begin, begin+120*minute, done.FrozenWindow
 	frozen.Attention = &migration.Attention{
 		Step: "compare the target with the frozen source",

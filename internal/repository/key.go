@@ -70,7 +70,7 @@ func Classify(key string) Key {
 	case len(parts) == 1:
 		k.classifyRoot(base)
 	case parts[0] == "indices" && len(parts) == 3:
-		if id, ok := between(base, "meta-", ".dat"); ok {
+		if id, ok := between(base, "meta-"); ok {
 			k.Class, k.UUID, k.Shard.IndexID = ClassIndexMetadata, id, parts[1]
 		}
 	case parts[0] == "indices" && len(parts) == 4:
@@ -100,15 +100,15 @@ func (k *Key) classifyRoot(base string) {
 		if n, ok := parseNumber(s); ok {
 			k.Class, k.Generation = ClassRootIndex, n
 		}
-	} else if id, ok := between(base, "snap-", ".dat"); ok {
+	} else if id, ok := between(base, "snap-"); ok {
 		k.Class, k.UUID = ClassSnapshot, id
-	} else if id, ok := between(base, "meta-", ".dat"); ok {
+	} else if id, ok := between(base, "meta-"); ok {
 		k.Class, k.UUID = ClassSnapshotMetadata, id
 	}
 }
 
 func (k *Key) classifyShard(base string) {
-	if id, ok := between(base, "snap-", ".dat"); ok {
+	if id, ok := between(base, "snap-"); ok {
 		k.Class, k.UUID = ClassShardSnapshot, id
 		return
 	}
@@ -139,11 +139,12 @@ func (k *Key) classifyShard(base string) {
 // base 36 has 13 characters at most, so the two can't be confused.
 func isUUID(s string) bool { return len(s) == 22 && isToken(s) }
 
-func between(s, before, after string) (string, bool) {
+// between cuts what comes before a uuid, and .dat behind it.
+func between(s, before string) (string, bool) {
 	s, ok := strings.CutPrefix(s, before)
 	if !ok {
 		return "", false
 	}
-	s, ok = strings.CutSuffix(s, after)
+	s, ok = strings.CutSuffix(s, ".dat")
 	return s, ok && s != ""
 }

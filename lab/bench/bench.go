@@ -150,7 +150,8 @@ func (b *bench) runOne(ctx context.Context, st *stage, t trial, c conditions, to
 	if err != nil {
 		return run{}, err
 	}
-	one.wall, one.cpu, one.peakRSS, one.inFlight, one.problem = o.wall.Seconds(), o.cpu.Seconds(), o.peak, o.inFlight, o.problem
+	one.wall, one.cpu, one.peakRSS = o.wall.Seconds(), o.cpu.Seconds(), o.peak
+	one.inFlight, one.problem = o.inFlight, o.problem
 	if err := st.reset(ctx, conditions{}); err != nil {
 		return one, err
 	}

@@ -192,7 +192,7 @@ func median(runs []run, of func(run) float64) float64 {
 func round3(x float64) float64 { return math.Round(x*1000) / 1000 }
 
 // find gives the two tools of a case; ok is false if the case wasn't run with both.
-func (r *Report) find(set, scenario string, latency int, tls bool) (c Case, ours, rclone Tool, ok bool) {
+func (r *Report) find(set, scenario string, latency int, tls bool) (ours, rclone Tool, ok bool) {
 	for _, c := range r.Cases {
 		if c.Set != set || c.Scenario != scenario || c.LatencyMS != latency || c.TLS != tls {
 			continue
@@ -208,9 +208,9 @@ func (r *Report) find(set, scenario string, latency int, tls bool) (c Case, ours
 				both++
 			}
 		}
-		return c, ours, rclone, both == 2
+		return ours, rclone, both == 2
 	}
-	return Case{}, Tool{}, Tool{}, false
+	return Tool{}, Tool{}, false
 }
 
 // peakLimitMiB is what a worker may take at most.
@@ -224,7 +224,7 @@ func (r *Report) judge() {
 	compareTools := func(name, set, scenario string, latency int, tls bool, figure func(Tool) float64, limit float64,
 		atLeast bool,
 	) {
-		_, ours, rclone, ok := r.find(set, scenario, latency, tls)
+		ours, rclone, ok := r.find(set, scenario, latency, tls)
 		if !ok {
 			return
 		}
@@ -280,7 +280,7 @@ func (r *Report) judgeRequests() {
 		if c.Scenario != delta && c.Scenario != noop && c.Scenario != delta10x {
 			continue
 		}
-		_, ours, rclone, both := r.find(c.Set, c.Scenario, c.LatencyMS, c.TLS)
+		ours, rclone, both := r.find(c.Set, c.Scenario, c.LatencyMS, c.TLS)
 		if ours.Tool == "" {
 			continue
 		}
@@ -306,7 +306,7 @@ func (r *Report) judgeRequests() {
 func (r *Report) judgeOurs() {
 	peak, where := 0.0, ""
 	for _, c := range r.Cases {
-		_, ours, _, _ := r.find(c.Set, c.Scenario, c.LatencyMS, c.TLS)
+		ours, _, _ := r.find(c.Set, c.Scenario, c.LatencyMS, c.TLS)
 		if ours.Tool == "" {
 			continue
 		}

@@ -60,7 +60,8 @@ func TestTargetsOnTheirLimits(t *testing.T) {
 		met, miss func(*Tool)
 	}{
 		{
-			"C cold: CPU per GiB", func(o func(*Tool)) Case { return caseOf("C", cold, 0, false, o, same) }, perGiB(0.7),
+			"C cold: CPU per GiB",
+			func(o func(*Tool)) Case { return caseOf("C", cold, 0, false, o, same) }, perGiB(0.7),
 			perGiB(0.71),
 		},
 		{
@@ -96,7 +97,8 @@ func TestTargetsOnTheirLimits(t *testing.T) {
 			func(o func(*Tool)) Case { return caseOf("E", delta, 20, false, o, same) }, listed(100), listed(101),
 		},
 		{
-			"peak RSS of a worker, the highest", func(o func(*Tool)) Case { return caseOf("E", cold, 0, false, o, same) },
+			"peak RSS of a worker, the highest",
+			func(o func(*Tool)) Case { return caseOf("E", cold, 0, false, o, same) },
 			peak(249), peak(250),
 		},
 		{

@@ -41,7 +41,7 @@ func (o *ours) start(ctx context.Context) error {
 		return fmt.Errorf("the migration did not start: %w", err)
 	}
 	o.repository = migration.Run{Plan: o.plan, Token: migration.TokenOf(started.GetRunID())}.RepositoryName()
-	_, err = o.await(ctx, func(s migration.Status) bool { return s.RoundsEnded == 1 && s.Step == "" })
+	err = o.await(ctx, func(s migration.Status) bool { return s.RoundsEnded == 1 && s.Step == "" })
 	return err
 }
 
@@ -49,7 +49,7 @@ func (o *ours) round(ctx context.Context) error {
 	if err := o.b.rig.Signal(ctx, o.workflowID, migration.RequestRound); err != nil {
 		return err
 	}
-	_, err := o.await(ctx, func(s migration.Status) bool { return s.RoundsEnded == 2 && s.Step == "" })
+	err := o.await(ctx, func(s migration.Status) bool { return s.RoundsEnded == 2 && s.Step == "" })
 	return err
 }
 
@@ -73,7 +73,7 @@ func (o *ours) final(ctx context.Context) (run, error) {
 	if err := o.b.rig.Signal(ctx, o.workflowID, migration.RequestFreeze); err != nil {
 		return run{}, err
 	}
-	if _, err := o.await(ctx,
+	if err := o.await(ctx,
 		func(s migration.Status) bool { look(s); return s.Phase == migration.PhaseAwaitCutover }); err != nil {
 		return run{}, err
 	}
@@ -119,24 +119,24 @@ const pollInterval = 250 * time.Millisecond
 
 // await waits until the migration's status is as asked. A migration that needs attention or has
 // ended is an error.
-func (o *ours) await(ctx context.Context, condition func(migration.Status) bool) (migration.Status, error) {
+func (o *ours) await(ctx context.Context, condition func(migration.Status) bool) error {
 	for {
 		s, err := o.b.rig.Status(ctx, o.workflowID)
 		switch {
 		case err != nil && ctx.Err() != nil:
-			return s, context.Cause(ctx)
+			return context.Cause(ctx)
 		case err != nil:
-			return s, fmt.Errorf("the migration tells no status: %w", err)
+			return fmt.Errorf("the migration tells no status: %w", err)
 		case condition(s):
-			return s, nil
+			return nil
 		case s.Attention != nil:
-			return s, fmt.Errorf("the migration needs attention in phase %s: %s: %s", s.Phase, s.Attention.Type,
+			return fmt.Errorf("the migration needs attention in phase %s: %s: %s", s.Phase, s.Attention.Type,
 				s.Attention.Message)
 		case s.Phase.Ended():
-			return s, fmt.Errorf("the migration has ended: %s", s.Phase)
+			return fmt.Errorf("the migration has ended: %s", s.Phase)
 		}
 		if err := pause.For(ctx, pollInterval); err != nil {
-			return s, fmt.Errorf("the migration still stands in phase %s (%s): %w", s.Phase, s.Step, err)
+			return fmt.Errorf("the migration still stands in phase %s (%s): %w", s.Phase, s.Step, err)
 		}
 	}
 }

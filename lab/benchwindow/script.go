@@ -129,7 +129,8 @@ func (s *script) environment(rate string) []string {
 	l := s.b.lab
 	env := map[string]string{
 		"LC_ALL": "C", // the point in EPOCHREALTIME is a comma elsewhere
-		"SOURCE": l.Source.DirectURL, "TARGET": l.Target.Endpoint, "INDICES": s.stock.names(), "DOCTYPE": docType, "PREFIX": s.prefix(),
+		"SOURCE": l.Source.DirectURL, "TARGET": l.Target.Endpoint,
+		"INDICES": s.stock.names(), "DOCTYPE": docType, "PREFIX": s.prefix(),
 		"REPOSITORY": s.name, "BASE_PATH": s.name, "S3_BUCKET": l.S3.Bucket, "ROLE_ARN": l.Source.RoleARN,
 		"AWS_REGION":  l.Source.Region,
 		"TARGET_USER": l.Target.User, "TARGET_PASSWORD": l.Target.Password,

@@ -188,9 +188,12 @@ func TestALossIsSeen(t *testing.T) {
 	require.NoError(t, w.Stop())
 
 	for name, damage := range map[string]func(d *fakeDoc) bool{
-		"a document is missing":          func(d *fakeDoc) bool { gone := !d.deleted; d.deleted = true; return gone },
-		"a deleted document is there":    func(d *fakeDoc) bool { back := d.deleted; d.deleted = false; return back },
-		"the last content is missing":    func(d *fakeDoc) bool { d.source = map[string]any{"writerCounter": -1}; return !d.deleted },
+		"a document is missing":       func(d *fakeDoc) bool { gone := !d.deleted; d.deleted = true; return gone },
+		"a deleted document is there": func(d *fakeDoc) bool { back := d.deleted; d.deleted = false; return back },
+		"the last content is missing": func(d *fakeDoc) bool {
+			d.source = map[string]any{"writerCounter": -1}
+			return !d.deleted
+		},
 		"the version is an earlier one":  func(d *fakeDoc) bool { d.version--; return !d.deleted },
 		"the content has no counter now": func(d *fakeDoc) bool { d.source = map[string]any{}; return !d.deleted },
 	} {

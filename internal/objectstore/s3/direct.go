@@ -152,7 +152,7 @@ func (d *direct) get(ctx context.Context, full, etag string, offset,
 func (s *Source) readDirect(ctx context.Context, full, etag string, offset,
 	length int64,
 ) (b objectstore.Body, ok bool, err error) {
-	response, ok, err := s.direct.get(ctx, full, etag, offset, length) //nolint:bodyclose // by the body that is returned
+	response, ok, err := s.direct.get(ctx, full, etag, offset, length)
 	if !ok {
 		return b, false, nil
 	}
@@ -221,7 +221,7 @@ func (b *body) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	b.ended = true
-	if err == io.EOF { //nolint:errorlint // readers give io.EOF itself
+	if err == io.EOF { // readers give io.EOF itself
 		return n, err
 	}
 	return n, b.source.wrap(b.ctx, "GetObject", b.full, fmt.Errorf("the body broke off: %w", err))

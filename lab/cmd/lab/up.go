@@ -173,7 +173,8 @@ or in the Web UI, %[10]s, Start Workflow:
   Workflow ID %[8]s, Task Queue %[7]s, Workflow Type %[6]s, Input: the content of %[9]s
 
 Ctrl-C ends the lab.
-`, environment, r.StarterPath, plan.yaml, plan.name, r.Lab.Temporal.CLI, migration.WorkflowType, migration.TaskQueue, id, plan.json, r.Lab.Temporal.UIAddress)
+`, environment, r.StarterPath, plan.yaml, plan.name,
+		r.Lab.Temporal.CLI, migration.WorkflowType, migration.TaskQueue, id, plan.json, r.Lab.Temporal.UIAddress)
 }
 
 // plans is one plan in both formats.
