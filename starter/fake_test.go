@@ -121,7 +121,8 @@ func (f *fakeTemporal) DescribeTaskQueue(_ context.Context, queue string,
 	if f.pollers[queue] {
 		last = now.Add(-20 * time.Second)
 	}
-	return &workflowservice.DescribeTaskQueueResponse{Pollers: []*taskqueuepb.PollerInfo{{LastAccessTime: timestamppb.New(last)}}}, nil
+	pollers := []*taskqueuepb.PollerInfo{{LastAccessTime: timestamppb.New(last)}}
+	return &workflowservice.DescribeTaskQueueResponse{Pollers: pollers}, nil
 }
 
 func (f *fakeTemporal) QueryWorkflow(_ context.Context, id, _, query string, _ ...any) (converter.EncodedValue, error) {

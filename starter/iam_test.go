@@ -56,7 +56,8 @@ func TestTheDomainIsDerivedFromTheEndpoint(t *testing.T) {
 			"arn:aws:es:ap-southeast-1:123456789012:domain/a-b-c", "",
 		},
 		{
-			"https://vpc-shop-abc123.cn-north-1.es.amazonaws.com.cn", "cn-north-1", "arn:aws-cn:iam::123456789012:role/R",
+			"https://vpc-shop-abc123.cn-north-1.es.amazonaws.com.cn", "cn-north-1",
+			"arn:aws-cn:iam::123456789012:role/R",
 			"arn:aws-cn:es:cn-north-1:123456789012:domain/shop", "",
 		},
 		{

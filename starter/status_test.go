@@ -15,7 +15,8 @@ import (
 
 func TestStatus(t *testing.T) {
 	withCopy := inRounds(t)
-	withCopy.Step, withCopy.WaitsFor, withCopy.Next, withCopy.NextRoundMillis = "copy the snapshot to OSS", "", []string{"starter freeze movies"}, 0
+	withCopy.Step, withCopy.WaitsFor = "copy the snapshot to OSS", ""
+	withCopy.Next, withCopy.NextRoundMillis = []string{"starter freeze movies"}, 0
 	for name, test := range map[string]struct {
 		moment moment
 		code   int
