@@ -1,5 +1,6 @@
 // Package cluster speaks to an Elasticsearch cluster in the few words that the lab's loaders,
-// writers and tests need. It shares no code with what it helps to test.
+// writers and tests need: any request with JSON, bulk indexing, refresh, count, version. It shares
+// no code with package elastic, which it helps to test: a mistake in one of them is not made twice.
 package cluster
 
 import (

@@ -1,5 +1,6 @@
-// Command lab brings the lab up on this computer: the real parts of a migration, with no cloud
-// account.
+// Command lab brings up the real parts of a migration on this computer, with no cloud account. "lab
+// up" waits for people who try things by hand, "lab demo" runs a complete migration before their
+// eyes, and "lab tools" builds what both need.
 package main
 
 import (
