@@ -192,7 +192,7 @@ func shardDocs(ctx context.Context, client *elastic.Client, indices []string) (m
 //   - It goes on after a failure, so that one index keeps no other blocked.
 //   - It never gives up on an answer that it doesn't understand.
 func (a *Activities) RemoveBlock(ctx context.Context, in migration.LiftRequest) error {
-	_, err := persist(ctx, a, "removing the write block from the source",
+	_, err := performForEver(ctx, a, "removing the write block from the source",
 		func(ctx context.Context, _ *pulse) (none, error) {
 			if len(in.Found) == 0 {
 				return none{}, nil

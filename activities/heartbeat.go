@@ -70,12 +70,12 @@ type beating interface {
 func perform[T any](ctx context.Context, b beating, doing string,
 	work func(context.Context, *pulse) (T, error),
 ) (T, error) {
-	result, err := persist(ctx, b, doing, work)
+	result, err := performForEver(ctx, b, doing, work)
 	return result, showAtLast(ctx, err)
 }
 
-// persist is perform for what must go on trying whatever comes back.
-func persist[T any](ctx context.Context, b beating, doing string,
+// performForEver is perform for what must go on trying whatever comes back.
+func performForEver[T any](ctx context.Context, b beating, doing string,
 	work func(context.Context, *pulse) (T, error),
 ) (T, error) {
 	working, cancel := context.WithCancelCause(ctx)
@@ -160,14 +160,14 @@ func afterAttempt(attempt int32, err error) error {
 // backoff is a growing interval between polls.
 type backoff struct{ next, most time.Duration }
 
-// polls is the pace at which a snapshot or restore is watched: small ones take well under a second,
+// statusPace is the pace at which a snapshot or restore is watched: small ones take well under a second,
 // and the frozen window waits for them; large ones need none of the load.
-func (a *Activities) polls() backoff {
+func (a *Activities) statusPace() backoff {
 	return backoff{next: 50 * time.Millisecond, most: 5 * time.Second}
 }
 
-// turns is the pace at which a place in the cluster's only snapshot slot is asked for.
-func (a *Activities) turns() backoff {
+// slotPace is the pace at which a place in the cluster's only snapshot slot is asked for.
+func (a *Activities) slotPace() backoff {
 	return backoff{next: 50 * time.Millisecond, most: 10 * time.Second}
 }
 

@@ -85,9 +85,9 @@ func TestBackoffGrowsToItsMost(t *testing.T) {
 	a := &Activities{}
 	var pauses []time.Duration
 	a.sleep = func(_ context.Context, d time.Duration) error { pauses = append(pauses, d); return nil }
-	polls := a.polls()
+	pace := a.statusPace()
 	for range 120 {
-		require.NoError(t, a.wait(context.Background(), &polls))
+		require.NoError(t, a.wait(context.Background(), &pace))
 	}
 	require.Equal(t, 50*time.Millisecond, pauses[0])
 	require.Equal(t, 52500*time.Microsecond, pauses[1])

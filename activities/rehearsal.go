@@ -157,7 +157,7 @@ func (a *Activities) DeleteSnapshots(ctx context.Context, run migration.Run) (mi
 func (a *Activities) deleteSnapshots(ctx context.Context, client *elastic.Client, repository string,
 	p *pulse,
 ) (deleted int, err error) {
-	turns := a.turns()
+	pace := a.slotPace()
 	for {
 		snapshots, err := client.Snapshots(ctx, repository)
 		if elastic.KindOf(err) == elastic.Missing {
@@ -171,18 +171,18 @@ func (a *Activities) deleteSnapshots(ctx context.Context, client *elastic.Client
 		err = client.DeleteSnapshot(ctx, repository, oldest)
 		switch elastic.KindOf(err) {
 		case elastic.Missing:
-			turns = a.turns()
+			pace = a.slotPace()
 			continue
 		case elastic.OutcomeUnknown, elastic.SlotTaken:
 			p.update(func(progress *migration.Progress) { progress.Waiting = err.Error() })
 		case elastic.None:
 			deleted++
-			turns = a.turns()
+			pace = a.slotPace()
 			continue
 		default:
 			return deleted, err
 		}
-		if err := a.wait(ctx, &turns); err != nil {
+		if err := a.wait(ctx, &pace); err != nil {
 			return deleted, err
 		}
 	}

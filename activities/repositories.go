@@ -159,7 +159,7 @@ func (a *Activities) EnsureTargetBucket(ctx context.Context, run migration.Run) 
 // whenFree repeats a call as long as another snapshot or restore is in its way, and shows that in
 // the progress.
 func (a *Activities) whenFree(ctx context.Context, p *pulse, call func() error) error {
-	turns := a.turns()
+	pace := a.slotPace()
 	for {
 		err := call()
 		if elastic.KindOf(err) != elastic.SlotTaken {
@@ -167,7 +167,7 @@ func (a *Activities) whenFree(ctx context.Context, p *pulse, call func() error) 
 			return err
 		}
 		p.update(func(progress *migration.Progress) { progress.Waiting = err.Error() })
-		if err := a.wait(ctx, &turns); err != nil {
+		if err := a.wait(ctx, &pace); err != nil {
 			return err
 		}
 	}

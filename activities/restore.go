@@ -70,7 +70,7 @@ type restoring struct {
 
 // visible makes sure that the target sees the snapshot that was copied, and sees all of it.
 func (r *restoring) visible(ctx context.Context) error {
-	polls := r.polls()
+	pace := r.statusPace()
 	for attempt := 0; ; attempt++ {
 		info, err := r.client.Snapshot(ctx, r.repository, r.in.Snapshot.Name)
 		switch {
@@ -93,7 +93,7 @@ func (r *restoring) visible(ctx context.Context) error {
 				"was published: %w", r.in.Snapshot.Name, r.client.Host(), err)
 		}
 		// The listing of an object store may be behind for a moment.
-		if err := r.wait(ctx, &polls); err != nil {
+		if err := r.wait(ctx, &pace); err != nil {
 			return err
 		}
 	}
@@ -102,7 +102,7 @@ func (r *restoring) visible(ctx context.Context) error {
 // begin starts the restore of every index that isn't being restored from this snapshot already.
 // After a lost answer it first checks again which indices those are.
 func (r *restoring) begin(ctx context.Context) error {
-	turns := r.turns()
+	pace := r.slotPace()
 	for refused := 0; ; {
 		wanted, err := r.wanted(ctx)
 		if err != nil || len(wanted) == 0 {
@@ -130,7 +130,7 @@ func (r *restoring) begin(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := r.wait(ctx, &turns); err != nil {
+		if err := r.wait(ctx, &pace); err != nil {
 			return err
 		}
 	}
@@ -283,7 +283,7 @@ const standstillOfRestore = 10 * time.Minute
 // finish waits for the primaries. _recovery doesn't show failed shards and may be empty at first,
 // so the routing table decides; _recovery tells how much was restored.
 func (r *restoring) finish(ctx context.Context) (migration.RestoreResult, error) {
-	polls := r.polls()
+	pace := r.statusPace()
 	var headway shardsState
 	moved, vanished := r.now(), 0
 	for {
@@ -317,7 +317,7 @@ func (r *restoring) finish(ctx context.Context) (migration.RestoreResult, error)
 				"restore snapshot %s on %s: no progress for %s: %s", r.in.Snapshot.Name, r.client.Host(),
 				standstillOfRestore, state.unassigned)
 		}
-		if err := r.wait(ctx, &polls); err != nil {
+		if err := r.wait(ctx, &pace); err != nil {
 			return migration.RestoreResult{}, err
 		}
 	}

@@ -59,8 +59,8 @@ var patientPolls = pollsWithin(patience)
 func pollsWithin(limit time.Duration) (count int) {
 	var waited time.Duration
 	clock := &Activities{sleep: func(_ context.Context, pause time.Duration) error { waited += pause; return nil }}
-	for polls := clock.polls(); waited < limit; count++ {
-		_ = clock.wait(context.Background(), &polls) // this sleep never fails
+	for pace := clock.statusPace(); waited < limit; count++ {
+		_ = clock.wait(context.Background(), &pace) // this sleep never fails
 	}
 	return count
 }
@@ -68,11 +68,11 @@ func pollsWithin(limit time.Duration) (count int) {
 // run reads the snapshot before it asks for it, and after each lost answer. So it works from any
 // state.
 func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
-	polls, turns, absent := t.polls(), t.turns(), 0
+	pace, slotPace, absent := t.statusPace(), t.slotPace(), 0
 	for {
 		if t.runs(ctx) {
 			t.progress(ctx)
-			if err := t.wait(ctx, &polls); err != nil {
+			if err := t.wait(ctx, &pace); err != nil {
 				return elastic.SnapshotInfo{}, err
 			}
 			continue
@@ -92,7 +92,7 @@ func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
 				return info, err
 			}
 			if waiting {
-				if err := t.wait(ctx, &turns); err != nil {
+				if err := t.wait(ctx, &slotPace); err != nil {
 					return info, err
 				}
 				continue
@@ -106,7 +106,7 @@ func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
 		default:
 			return info, err
 		}
-		if err := t.wait(ctx, &polls); err != nil {
+		if err := t.wait(ctx, &pace); err != nil {
 			return info, err
 		}
 	}
@@ -254,7 +254,7 @@ func (a *Activities) AbortSnapshot(ctx context.Context, in migration.SnapshotReq
 		if err != nil {
 			return none{}, err
 		}
-		polls := a.polls()
+		pace := a.statusPace()
 		for {
 			info, err := client.Snapshot(ctx, in.RepositoryName(), in.Snapshot)
 			if elastic.KindOf(err) == elastic.Missing {
@@ -274,7 +274,7 @@ func (a *Activities) AbortSnapshot(ctx context.Context, in migration.SnapshotReq
 			default:
 				return none{}, err
 			}
-			if err := a.wait(ctx, &polls); err != nil {
+			if err := a.wait(ctx, &pace); err != nil {
 				return none{}, err
 			}
 		}

@@ -33,9 +33,9 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 			for _, shard := range in.Known {
 				known[shard] = true
 			}
-			for polls := a.shardPace(); ; {
+			for pace := a.shardPace(); ; {
 				// Also before the first poll: a snapshot that has ended by then needs no following.
-				if err := a.wait(ctx, &polls); err != nil {
+				if err := a.wait(ctx, &pace); err != nil {
 					return migration.DoneShards{}, err
 				}
 				status, err := client.SnapshotStatus(ctx, in.RepositoryName(), in.Snapshot)
@@ -66,9 +66,9 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 // Following a short snapshot would gain about a second for the copy of some shards, and reading
 // them slows down a source whose network or disks limit the snapshot.
 func (a *Activities) shardPace() backoff {
-	polls := a.polls()
-	polls.next = 4 * time.Second
-	return polls
+	pace := a.statusPace()
+	pace.next = 4 * time.Second
+	return pace
 }
 
 // ended reports whether there is nothing more to follow.

@@ -85,7 +85,7 @@ func known(in migration.CloseRequest, index elastic.Index) bool {
 func (a *Activities) shut(ctx context.Context, client *elastic.Client, repository string, names []string,
 	p *pulse,
 ) error {
-	turns := a.turns()
+	pace := a.slotPace()
 	for len(names) > 0 {
 		err := client.CloseIndices(ctx, names)
 		if elastic.KindOf(err) != elastic.SlotTaken {
@@ -105,7 +105,7 @@ func (a *Activities) shut(ctx context.Context, client *elastic.Client, repositor
 				func(name string) bool { return slices.Contains(stuck, name) })
 			continue
 		}
-		if err := a.wait(ctx, &turns); err != nil {
+		if err := a.wait(ctx, &pace); err != nil {
 			return err
 		}
 	}
@@ -381,7 +381,7 @@ func (a *Activities) OpenTarget(ctx context.Context, in migration.IndicesRequest
 
 // notRed waits until every index has its primaries.
 func (a *Activities) notRed(ctx context.Context, client *elastic.Client, indices []string, p *pulse) error {
-	polls := a.polls()
+	pace := a.statusPace()
 	for {
 		health, err := client.Health(ctx, indices)
 		if err != nil {
@@ -397,7 +397,7 @@ func (a *Activities) notRed(ctx context.Context, client *elastic.Client, indices
 		if len(red) == 0 {
 			return nil
 		}
-		if err := a.wait(ctx, &polls); err != nil {
+		if err := a.wait(ctx, &pace); err != nil {
 			return err
 		}
 	}

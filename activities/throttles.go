@@ -91,7 +91,7 @@ func (a *Activities) SetThrottles(ctx context.Context,
 // a repository. It never gives up on an answer that it doesn't understand. A repository that is
 // gone has no limit.
 func (a *Activities) RestoreThrottles(ctx context.Context, in migration.RestoreThrottlesRequest) error {
-	_, err := persist(ctx, a, "restoring the clusters' throttles", func(ctx context.Context, p *pulse) (none, error) {
+	_, err := performForEver(ctx, a, "restoring the clusters' throttles", func(ctx context.Context, p *pulse) (none, error) {
 		limits, err := a.throttles(ctx, in.Run, in.Found, migration.Limits{})
 		if err != nil {
 			return none{}, err
@@ -184,7 +184,7 @@ func orNull(value string) any {
 // apply sets each limit to its value, checks it, and returns those that failed. A limit that has to
 // wait delays no other.
 func (a *Activities) apply(ctx context.Context, p *pulse, limits []*throttle) (failed []*throttle) {
-	turns := a.turns()
+	pace := a.slotPace()
 	for pending := slices.Clone(limits); ; {
 		pending = slices.DeleteFunc(pending, func(t *throttle) bool {
 			err := t.apply(ctx)
@@ -201,7 +201,7 @@ func (a *Activities) apply(ctx context.Context, p *pulse, limits []*throttle) (f
 			p.update(func(progress *migration.Progress) { progress.Waiting = "" })
 			return failed
 		}
-		if err := a.wait(ctx, &turns); err != nil {
+		if err := a.wait(ctx, &pace); err != nil {
 			for _, t := range pending {
 				t.err = err
 			}

@@ -61,7 +61,7 @@ scenario() { # NAME SETTINGS
 	call PUT '/stuck?wait_for_active_shards=0' '{"settings":{"number_of_shards":1,"index.routing.allocation.require._name":"nobody"}}'
 	snapshot failed stuck || true # 7.x refuses instead
 	call DELETE /stuck
-	# An index created anew under its name keeps its folder.
+	# An index deleted and created again under its name keeps its folder.
 	call DELETE /logs
 	call PUT /logs '{"settings":{"number_of_shards":3,"number_of_replicas":0}}'
 	docs logs 1 30
