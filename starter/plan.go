@@ -172,7 +172,7 @@ func describePlan(p migration.Plan) string {
 		row("OSS:", fmt.Sprintf("%s/%s/ (%s)", oss.Bucket, oss.BasePath, oss.Region))
 		row("Target:", p.Target.Endpoint)
 		if p.Rehearsal {
-			row("Rehearsal:", "a baseline and two rounds into temporary indices; blocks no writes and "+
+			row("Rehearsal:", "a baseline and two rounds into throw-away indices; blocks no writes and "+
 				"removes what it makes")
 		} else {
 			row("Rounds:", roundsText(p))

@@ -37,7 +37,7 @@ migration/<name of the plan>: while a migration runs, Temporal refuses a second 
 of the same name. Nothing on either cluster changes before preflight has passed.
 
 With --rehearse it tries the plan instead (workflow id rehearsal/<name of the plan>):
-the same steps on temporary indices of the target, without blocking any write to the
+the same steps on throw-away indices of the target, without blocking any write to the
 source. A rehearsal ends automatically and removes what it has made. Its report tells
 the frozen window to expect, the room that it took and what would have needed
 attention. It takes the time and the room of a baseline and two rounds.`,
@@ -61,7 +61,7 @@ attention. It takes the time and the room of a baseline and two rounds.`,
 	command.Flags().BoolVar(&printCLI, "print-cli", false,
 		"start nothing; print a shell script that starts it with the temporal command line")
 	command.Flags().BoolVar(&rehearse, "rehearse", false,
-		"try the plan on temporary indices, block nothing and leave nothing behind")
+		"try the plan on throw-away indices, block nothing and leave nothing behind")
 	command.Flags().BoolVar(&wait, "wait", false, "watch the migration until it ends")
 	return command
 }
@@ -158,7 +158,7 @@ func details(plan migration.Plan) string {
 	source, destination := plan.Source.Repository, plan.Target.Repository
 	var page strings.Builder
 	if plan.Rehearsal {
-		fmt.Fprintf(&page, "Rehearsal of **%s**: %s. It blocks no writes, works on temporary indices and "+
+		fmt.Fprintf(&page, "Rehearsal of **%s**: %s. It blocks no writes, works on throw-away indices and "+
 			"removes what it makes.\n\n",
 			plan.Name, indices)
 	} else {
