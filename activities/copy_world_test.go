@@ -77,6 +77,7 @@ func (w *copyWorld) environment(c *Copier) *testsuite.TestActivityEnvironment {
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(quiet{})
 	env := suite.NewTestActivityEnvironment()
+	env.SetTestTimeout(slowest)
 	c.Register(env)
 	return env
 }

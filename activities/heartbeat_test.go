@@ -126,6 +126,7 @@ func TestSuspendedWorkerEndsItsWork(t *testing.T) {
 	})
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestWorkflowEnvironment()
+	env.SetTestTimeout(slowest)
 	env.RegisterActivityWithOptions(w.activities.TakeSnapshot, activity.RegisterOptions{Name: "under test"})
 	env.ExecuteWorkflow(func(ctx workflow.Context) error {
 		ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{

@@ -174,12 +174,17 @@ func result[T any](t *testing.T, value converter.EncodedValue, err error) (T, er
 	return out, err
 }
 
+// slowest is how long an activity or a workflow may take on a slow and busy computer. The SDK's test
+// environments end one after 3 s.
+const slowest = 10 * time.Minute
+
 // do runs an activity as a worker would.
 func do[T any](w *world, method, in any) (T, error) {
 	w.t.Helper()
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(sdklog.NewStructuredLogger(slog.New(slog.NewTextHandler(&w.log, nil))))
 	env := suite.NewTestActivityEnvironment()
+	env.SetTestTimeout(slowest)
 	env.SetWorkerStopChannel(w.stop)
 	env.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: "under test"})
 	value, err := env.ExecuteActivity("under test", in)

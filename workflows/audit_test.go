@@ -31,6 +31,7 @@ func runAudit(t *testing.T, input migration.AuditInput,
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	env := suite.NewTestWorkflowEnvironment()
+	env.SetTestTimeout(slowest)
 	env.RegisterActivityWithOptions(func(ctx context.Context, r migration.AuditRequest) (migration.AuditReport, error) {
 		require.Equal(t, migration.CopyTaskQueue, activity.GetInfo(ctx).TaskQueue)
 		return audit(r)

@@ -210,6 +210,7 @@ func TestConvergenceIsJudgedFromTheSecondRoundOn(t *testing.T) {
 		time.Minute)}}}}
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestWorkflowEnvironment()
+	env.SetTestTimeout(slowest)
 	env.ExecuteWorkflow(func(ctx workflow.Context) error {
 		m.work, m.root = ctx, ctx
 		for number, seconds := range []int64{60, 300, 290} {
