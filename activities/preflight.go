@@ -7,10 +7,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/dustin/go-humanize"
 	"go.temporal.io/sdk/activity"
 
 	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -402,17 +402,15 @@ func (f *preflight) disks(ctx context.Context) error {
 	switch {
 	case during > disk.SumAvailable:
 		f.problem("the target's disks have %s left, and the indices need %s: add disks or nodes",
-			size(disk.SumAvailable), size(during))
+			human.Size(disk.SumAvailable), human.Size(during))
 	case during > usable:
 		f.warnings = append(f.warnings, fmt.Sprintf("the indices (%s) fill the target's disks (%s left) beyond %.0f "+
-			"%%, where Elasticsearch stops to allocate shards by default", size(during), size(disk.SumAvailable),
+			"%%, where Elasticsearch stops to allocate shards by default", human.Size(during), human.Size(disk.SumAvailable),
 			lowWatermark*100))
 	case after > usable:
 		f.warnings = append(f.warnings, fmt.Sprintf("cutover sets the source's number of replicas. With these, the "+
-			"indices (%s) fill the target's disks (%s left) beyond %.0f %%", size(after), size(disk.SumAvailable),
+			"indices (%s) fill the target's disks (%s left) beyond %.0f %%", human.Size(after), human.Size(disk.SumAvailable),
 			lowWatermark*100))
 	}
 	return nil
 }
-
-func size(bytes int64) string { return humanize.IBytes(uint64(max(bytes, 0))) }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -150,9 +151,9 @@ func (s *schedule) obstacle(at side, now time.Time, window time.Duration) []obst
 			"automatic snapshots in repository %s on the %s: "+
 			"one begins every %s, the next at about %s",
 			migration.Duration(window.Round(time.Second)), s.repository, at,
-			migration.Duration(s.interval.Round(time.Second)), clockTime(next))}}
+			migration.Duration(s.interval.Round(time.Second)), human.TimeOfDay(next))}}
 	}
 	return []obstacle{{why: fmt.Sprintf("an automatic snapshot in repository %s on the %s begins at about %s, within "+
 		"the predicted window of %s",
-		s.repository, at, clockTime(next), migration.Duration(window.Round(time.Second)))}}
+		s.repository, at, human.TimeOfDay(next), migration.Duration(window.Round(time.Second)))}}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -72,7 +73,7 @@ func (a *Activities) AwaitFreeSlot(ctx context.Context, in migration.FreeSlotReq
 				}
 				p.update(func(progress *migration.Progress) {
 					progress.Waiting = fmt.Sprintf("%s; waiting until %s at most", sentences(found),
-						clockTime(deadline))
+						human.TimeOfDay(deadline))
 				})
 				pause := min(pace.next, deadline.Sub(now))
 				pace.next = min(pace.next*5/4, pace.most)
@@ -96,8 +97,6 @@ func sentences(obstacles []obstacle) string {
 	}
 	return strings.Join(all, "; ")
 }
-
-func clockTime(at time.Time) string { return at.UTC().Format("15:04:05 UTC") }
 
 // freeSlot makes the result of AwaitFreeSlot.
 func freeSlot(slots []*slot, found []obstacle, now time.Time) migration.FreeSlot {

@@ -87,3 +87,6 @@ func Clock(millis int64, zone *time.Location) string {
 	}
 	return time.UnixMilli(millis).In(zone).Format("2006-01-02 15:04:05 MST")
 }
+
+// TimeOfDay prints a time without its day, for what is at most hours away: 15:04:05 UTC.
+func TimeOfDay(at time.Time) string { return at.UTC().Format("15:04:05 UTC") }

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/dustin/go-humanize"
+	"github.com/snapferry/snapferry/internal/human"
 )
 
 // The tools that are compared.
@@ -433,7 +433,7 @@ func counts(n map[string]int64) string {
 	return text.String()
 }
 
-func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
+func size(n int64) string { return human.Size(n) }
 
 // write puts the report into a file, beside and renamed: a reader never sees half of one.
 func (r *Report) write(path string) error {

@@ -12,8 +12,7 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/lab/cluster"
@@ -272,7 +271,7 @@ func (b *bench) turn(ctx context.Context, turn int, delta string, latencyMS int,
 func aside(one run) string {
 	text := ""
 	if one.delta > 0 {
-		text += ", delta " + humanize.IBytes(uint64(one.delta))
+		text += ", delta " + human.Size(one.delta)
 	}
 	if one.predicted >= 0 && len(one.timeline) > 0 {
 		text += fmt.Sprintf(", predicted %.2f s", one.predicted)

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/dustin/go-humanize"
+	"github.com/snapferry/snapferry/internal/human"
 )
 
 // The ways that are compared.
@@ -218,7 +218,7 @@ func (r *Report) print(out io.Writer) error {
 			name string
 			Way
 		}{{wayOurs, c.Ours}, {wayScript, c.Script}, {wayUnthrottled, c.ScriptUnthrottled}} {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%.2f\t%s\t", c.name(), humanize.IBytes(uint64(max(c.DeltaBytes, 0))), row.name,
+			fmt.Fprintf(t, "%s\t%s\t%s\t%.2f\t%s\t", c.name(), human.Size(c.DeltaBytes), row.name,
 				row.WindowSeconds, spread(row.Windows))
 			for _, name := range stepNames {
 				fmt.Fprintf(t, "%.2f\t", row.Steps[name])

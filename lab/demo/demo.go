@@ -13,8 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/lab/cluster"
 	"github.com/snapferry/snapferry/lab/rig"
@@ -143,7 +142,7 @@ func (d *demo) await(ctx context.Context, condition func(migration.Status) bool)
 		for ; d.told < s.RoundsEnded; d.told++ {
 			r := s.Rounds[len(s.Rounds)-s.RoundsEnded+d.told]
 			d.say("round %d (%s) copied %s: %d blobs and %s copied, %d blobs there already; %d documents on the target",
-				r.Number, r.Kind, r.Snapshot, r.BlobsCopied, humanize.IBytes(uint64(r.BytesCopied)), r.BlobsSkipped,
+				r.Number, r.Kind, r.Snapshot, r.BlobsCopied, human.Size(r.BytesCopied), r.BlobsSkipped,
 				r.Docs)
 		}
 		return condition(s)

@@ -8,8 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/lab/writer"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -79,7 +78,7 @@ func (r Report) print(out io.Writer) {
 	for _, round := range r.Rounds {
 		fmt.Fprintf(table, "%d %s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t\n", round.Number, round.Kind, round.Snapshot,
 			round.BlobsCopied, round.BlobsSkipped,
-			humanize.IBytes(uint64(round.BytesCopied)), millis(round.SnapshotMillis), millis(round.CopyMillis),
+			human.Size(round.BytesCopied), millis(round.SnapshotMillis), millis(round.CopyMillis),
 			millis(round.RestoreMillis))
 	}
 	fmt.Fprintln(table)
