@@ -153,8 +153,7 @@ func TestPreflightWarns(t *testing.T) {
 func TestPreflightRefusesOpenSearch(t *testing.T) {
 	w := newWorld(t)
 	w.from.On("GET /", 1, func(rw http.ResponseWriter, _ *http.Request) bool {
-		_,
-			_ = rw.Write(
+		_, _ = rw.Write(
 			[]byte(`{"version":{"number":"7.10.2"},"tagline":"The OpenSearch Project: https://opensearch.org/"}`))
 		return true
 	})

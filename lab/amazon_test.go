@@ -23,8 +23,7 @@ func upstream(t *testing.T) string {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		if r.URL.Path == "/_nodes" {
-			_,
-				_ = io.WriteString(w,
+			_, _ = io.WriteString(w,
 				`{"nodes":{"n1":{"name":"node","ip":"10.0.0.1","settings":{"path":{"home":"/secret"}},"version":"5.5.2"}}}`)
 			return
 		}

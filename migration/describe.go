@@ -9,7 +9,7 @@ var descriptions = map[string]string{
 	"indices": "Names of indices, and patterns with *. Each round resolves the patterns again. " +
 		"A pattern never matches a name that begins with a dot: write such names in full.",
 	"rehearsal": "Try the plan instead of carrying it out, as starter start --rehearse does. " +
-		"It uses temporary names on the target, blocks no writes and removes what it has made.",
+		"It uses throw-away names on the target, blocks no writes and removes what it has made.",
 
 	"source":          "The Amazon Elasticsearch Service domain that the indices leave.",
 	"source.endpoint": "URL of the domain, without a path.",
@@ -96,9 +96,10 @@ var descriptions = map[string]string{
 		"needs attention. Default: 2m, or half of maxDuration if that is less.",
 	"freeze.slotWait": "How long the block may wait for a moment in which no snapshot runs and no automatic one " +
 		"is due.",
-	"freeze.hotRound": "Whether one more round runs before the block. auto: if copying what was written since " +
-		"the last round would take longer than hotRoundAbove.",
-	"freeze.hotRoundAbove": "Predicted time of copying from which auto runs a hot round, at least 1s.",
+	"freeze.hotRound": "Whether one more round runs before the block. auto: if snapshot, copy and restore " +
+		"of what was written since the last round would take longer than hotRoundAbove.",
+	"freeze.hotRoundAbove": "auto runs a hot round if snapshot, copy and restore of what was written are predicted " +
+		"to take longer than this together. At least 1s.",
 	"freeze.auto": "Freeze without a person once the predicted window is as short as rounds.until.window. " +
 		"It happens once. Only a person sends cutover.",
 

@@ -83,7 +83,8 @@ var remedies = map[ErrorType]remedy{
 	},
 	ErrorTargetWritten: {
 		"Stop whatever writes to the target.",
-		"Then send retry, which accepts what was written: the next restore overwrites it.", "",
+		"Then send retry. It accepts what was written, and the next restore overwrites it.",
+		"An index that the message calls open must be closed first, or get back its block index.blocks.write.",
 	},
 	ErrorRestoreFailed: {
 		"Check the target's disks and health, and the reason that is given.",

@@ -71,7 +71,8 @@ func Judge(request Request, phase Phase, paused, needsAttention bool) (Verdict, 
 		case phase == PhaseRounds && paused:
 			return Remembered, "snapferry blocks writes after resume"
 		case phase == PhaseRounds:
-			return Taken, "snapferry blocks writes as soon as the round in progress, if any, has ended"
+			return Taken, "snapferry ends the round in progress, if any, and prepares the block: perhaps one more " +
+				"round, and a wait for a free snapshot slot"
 		case phase == PhaseThaw:
 			return Remembered, "snapferry blocks writes again once the block of the last freeze is removed"
 		case phase == PhaseReady:
@@ -79,7 +80,7 @@ func Judge(request Request, phase Phase, paused, needsAttention bool) (Verdict, 
 		case phase.BeforeFreeze():
 			return Remembered, "snapferry blocks writes once the baseline is restored"
 		case phase.Frozen():
-			return Ignored, "writes are already blocked"
+			return Ignored, "snapferry already blocks writes, or is about to"
 		}
 		return Ignored, "the cutover has begun: writes to the source stay blocked"
 	case RequestCutover:

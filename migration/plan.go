@@ -25,7 +25,7 @@ type Plan struct {
 	Restore   Restore   `json:"restore,omitzero"`
 	Verify    Verify    `json:"verify,omitzero"`
 	Cutover   Cutover   `json:"cutover,omitzero"`
-	// Rehearsal tries the plan on temporary names of the target. It blocks no writes, hands nothing
+	// Rehearsal tries the plan on throw-away names of the target. It blocks no writes, hands nothing
 	// over and leaves nothing behind.
 	Rehearsal bool `json:"rehearsal,omitempty" example:"true"`
 }
@@ -161,8 +161,8 @@ type Freeze struct {
 	SlotWait Duration `json:"slotWait,omitempty" min:"1s" example:"1h"`
 	// HotRound says whether one more round runs right before the block.
 	HotRound string `json:"hotRound,omitempty" enum:"auto,always,never" example:"auto"`
-	// HotRoundAbove is for auto: a hot round runs if copying what was written since the last round
-	// is predicted to take longer.
+	// HotRoundAbove is for auto: a hot round runs if snapshot, copy and restore of what was written
+	// since the last round are predicted to take longer together.
 	HotRoundAbove Duration `json:"hotRoundAbove,omitempty" min:"1s" example:"10s"`
 	// Auto freezes without a person as soon as the predicted window is as short as rounds.until. It
 	// does so once. After a window without a cutover only a person freezes.

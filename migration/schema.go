@@ -15,9 +15,9 @@ import (
 // and check plans while they are written. It is made from the types and struct tags that Decode
 // reads, from the defaults and from the patterns of the validation, and printed with indentation.
 //
-// Whatever the schema refuses, Decode refuses as well, with one exception: Decode takes an empty
-// string for an optional field that is left out. The reverse does not hold, since rules about
-// several fields, ports or lengths are Decode's alone.
+// Whatever the schema refuses, Decode refuses as well, with two exceptions: Decode takes an empty
+// string for an optional field that is left out, and an unknown field without a value. The reverse
+// does not hold, since rules about several fields, ports or lengths are Decode's alone.
 func Schema() ([]byte, error) {
 	root := shapeOf("", reflect.TypeFor[Plan](), reflect.StructField{})
 	root.Draft = "http://json-schema.org/draft-07/schema#"
@@ -226,7 +226,7 @@ func bare(path string, shape reflect.Type, field reflect.StructField) schema {
 		}
 		return s
 	case reflect.Map:
-		return schema{Type: "object", Additional: schema{Type: []any{"string", "number", "boolean"}}}
+		return schema{Type: "object", Additional: schema{Type: []any{"string", "number", "boolean", "null"}}}
 	case reflect.Slice:
 		s := schema{Type: "array", Items: &schema{Type: "string"}}
 		if path == "indices" {

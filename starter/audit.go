@@ -134,8 +134,7 @@ func (a *app) audit(ctx context.Context, c *connection, plan migration.Plan, fil
 // lastToken finds the folder of the plan's last migration, from the id of its first run. That needs
 // no worker, and the migration may have ended.
 func lastToken(ctx context.Context, c *connection, t target) (string, error) {
-	described,
-		err := within(ctx, callTimeout,
+	described, err := within(ctx, callTimeout,
 		func(ctx context.Context) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
 			return c.DescribeWorkflowExecution(ctx, t.id, "")
 		})

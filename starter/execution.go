@@ -69,8 +69,7 @@ func (e execution) waitsForWorker() bool {
 }
 
 func describe(ctx context.Context, c *connection, t target) (execution, error) {
-	response,
-		err := within(ctx, callTimeout,
+	response, err := within(ctx, callTimeout,
 		func(ctx context.Context) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
 			return c.DescribeWorkflowExecution(ctx, t.id, "")
 		})
@@ -194,10 +193,10 @@ func (c *connection) missingWorkers(ctx context.Context, now time.Time,
 }
 
 func (c *connection) polled(ctx context.Context, now time.Time, queue string, kind enums.TaskQueueType) bool {
-	response,
-		err := within(ctx, callTimeout, func(ctx context.Context) (*workflowservice.DescribeTaskQueueResponse, error) {
-		return c.DescribeTaskQueue(ctx, queue, kind)
-	})
+	response, err := within(ctx, callTimeout,
+		func(ctx context.Context) (*workflowservice.DescribeTaskQueueResponse, error) {
+			return c.DescribeTaskQueue(ctx, queue, kind)
+		})
 	if err != nil {
 		return true
 	}

@@ -117,7 +117,8 @@ func guard(command *cobra.Command, a *app) {
 			return err
 		}
 		if c.Context().Err() != nil {
-			return &exitError{code: exitInterrupted, err: errors.New("interrupted; the migration goes on")}
+			return &exitError{code: exitInterrupted, err: errors.New("interrupted: a request that was sent already " +
+				"may still be carried out; a running migration goes on")}
 		}
 		return &exitError{code: exitFailed, err: err}
 	}

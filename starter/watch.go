@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -232,13 +231,17 @@ type jsonScreen struct {
 func (j *jsonScreen) show(v view) {
 	line, err := json.Marshal(v)
 	if err != nil {
-		line,
-			_ = json.Marshal(map[string]string{"failure": errors.Join(errors.New("can't write the status as JSON"),
-			err).Error()})
+		line, _ = json.Marshal(map[string]string{"failure": "can't write the status as JSON: " + err.Error()})
 	}
-	if string(line) != j.last {
-		j.last = string(line)
-		fmt.Fprintln(j.out, j.last)
+	// Workers of two versions may answer in turn: that is no change of the migration.
+	if v.Status != nil {
+		status := *v.Status
+		status.Version, v.Status = "", &status
+	}
+	what, _ := json.Marshal(v)
+	if string(what) != j.last {
+		j.last = string(what)
+		fmt.Fprintln(j.out, string(line))
 	}
 }
 

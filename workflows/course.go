@@ -88,7 +88,8 @@ func (m migrating) waitsFor() (string, []migration.Request) {
 func (m migrating) slotWait() time.Duration { return m.plan.Freeze.SlotWait.Std() }
 
 func (m migrating) slotTaken(obstacles []string) string {
-	return "writes were blocked although another snapshot may delay the final round: " + strings.Join(obstacles, "; ")
+	return "another snapshot may delay the final round: " + strings.Join(obstacles, "; ") +
+		". snapferry waited as long as freeze.slotWait allows"
 }
 
 func (m migrating) warnings() []string {

@@ -184,7 +184,8 @@ func (m *run) remains() []string {
 			"target: indices that are no longer on the source, as they were last restored, blocked for writes: "+gone)
 	}
 	if m.Phase == migration.PhaseAborted && m.window.mayBlock() {
-		left = append(left, "source: writable again, which was checked. Blocks that were there before are there again.")
+		left = append(left, "source: our write block is removed, which was checked. Blocks that were there before "+
+			"ours are there again.")
 	}
 	if !m.Registered {
 		if m.abortedIn == migration.PhasePrepare {
@@ -204,7 +205,8 @@ func (m *run) remains() []string {
 	return append(left,
 		fmt.Sprintf("S3: the snapshots below %s/%s/", source.Bucket, run.SourceBasePath()),
 		fmt.Sprintf("OSS: their copy below %s/%s/", target.Bucket, run.TargetBasePath()),
-		"OSS: rotate the key with which the target cluster reads the bucket")
+		"OSS: the key with which the target cluster reads the bucket. Rotate or delete it when nothing needs the "+
+			"repository")
 }
 
 // verdictOf takes the verdicts out of a failed verification.

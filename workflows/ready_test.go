@@ -145,7 +145,7 @@ func TestThrottlesComeBack(t *testing.T) {
 		var report migration.Report
 		require.NoError(t, w.env.GetWorkflowResult(&report))
 		require.Contains(t, strings.Join(report.Warnings, "|"),
-			"may not be restored. Set them to what was found: max_snapshot_bytes_per_sec 20mb on the source's "+
+			"throttles are restored. Set them to what was found: max_snapshot_bytes_per_sec 20mb on the source's "+
 				"repository, max_restore_bytes_per_sec unset")
 	})
 }

@@ -115,7 +115,7 @@ func (m *run) restoreThrottles() {
 		m.Raised = raisedNone
 	default: // whatever comes next tries again
 		found := *m.Throttles
-		m.warn(fmt.Sprintf("the clusters' throttles may not be restored. Set them to what was found: "+
+		m.warn(fmt.Sprintf("it is not certain that the clusters' throttles are restored. Set them to what was found: "+
 			"max_snapshot_bytes_per_sec %s on the source's repository, max_restore_bytes_per_sec %s on the target's%s",
 			orUnset(found.Snapshot), orUnset(found.Restore), recoveryFound(found.Recovery)))
 	}

@@ -318,8 +318,7 @@ func TestDiskFree(t *testing.T) {
 }
 
 func TestHealth(t *testing.T) {
-	_,
-		client := newFake(t, "5.5.3",
+	_, client := newFake(t, "5.5.3",
 		map[string]answer{"GET /_cluster/health/a,b": ok(
 			`{"status":"red","active_shards":3,"initializing_shards":1,"unassigned_shards":2,"number_of_data_nodes":3,"indices":{"a":{"status":"green"},"b":{"status":"red"}}}`)})
 	health, err := client.Health(t.Context(), []string{"a", "b"})

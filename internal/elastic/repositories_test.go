@@ -39,8 +39,7 @@ func TestChangeRepositoryVerifiesNothing(t *testing.T) {
 }
 
 func TestRepositoriesAreListedWithoutTheirSettings(t *testing.T) {
-	fake,
-		client := newFake(t, "5.5.2",
+	fake, client := newFake(t, "5.5.2",
 		map[string]answer{"GET /_snapshot": ok(`{"cs-automated":{"type":"s3"},"mig":{"type":"s3"}}`)})
 	types, err := client.Repositories(t.Context())
 	require.NoError(t, err)
@@ -63,8 +62,7 @@ func TestHiddenSettings(t *testing.T) {
 }
 
 func TestCurrentSnapshotsOfARepository(t *testing.T) {
-	_,
-		client := newFake(t, "5.5.2",
+	_, client := newFake(t, "5.5.2",
 		map[string]answer{"GET /_snapshot/mig/_current": ok(
 			`{"snapshots":[{"snapshot":"s1","state":"IN_PROGRESS","start_time_in_millis":5}]}`)})
 	running, err := client.CurrentSnapshots(t.Context(), "mig")

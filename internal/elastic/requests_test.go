@@ -126,28 +126,23 @@ func TestRequestsAsTheyTravel(t *testing.T) {
 			`{"_shards":{"total":2,"successful":1,"failed":0}}`, "POST /a/_flush?wait_if_ongoing=true", "",
 		},
 		"running snapshots": {"5.5.2", func(c *elastic.Client) error {
-			_,
-				err := c.RunningSnapshots(ctx)
+			_, err := c.RunningSnapshots(ctx)
 			return err
 		}, `{"snapshots":[]}`, "GET /_snapshot/_status", ""},
 		"list snapshots": {"5.5.2", func(c *elastic.Client) error {
-			_,
-				err := c.Snapshots(ctx, "mig")
+			_, err := c.Snapshots(ctx, "mig")
 			return err
 		}, `{"snapshots":[]}`, "GET /_snapshot/mig/_all", ""},
 		"shards": {"5.5.2", func(c *elastic.Client) error {
-			_,
-				err := c.Shards(ctx, []string{"a"})
+			_, err := c.Shards(ctx, []string{"a"})
 			return err
 		}, `{}`, "GET /_cluster/state/routing_table/a?filter_path=routing_table", ""},
 		"recovery": {"5.5.2", func(c *elastic.Client) error {
-			_,
-				err := c.Recovery(ctx, []string{"a"})
+			_, err := c.Recovery(ctx, []string{"a"})
 			return err
 		}, `{}`, "GET /a/_recovery", ""},
 		"health of indices": {"5.5.2", func(c *elastic.Client) error {
-			_,
-				err := c.Health(ctx, []string{"a"})
+			_, err := c.Health(ctx, []string{"a"})
 			return err
 		}, `{}`, "GET /_cluster/health/a?level=indices", ""},
 	} {

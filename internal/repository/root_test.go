@@ -96,8 +96,7 @@ func TestRootOf712(t *testing.T) {
 }
 
 func TestRootKeepsOneOfRepeatedReferences(t *testing.T) {
-	root,
-		err := ParseRoot(0,
+	root, err := ParseRoot(0,
 		[]byte(`{"indices":{"a":{"id":"I","snapshots":["S","S"]}},"snapshots":[{"name":"s","uuid":"S","state":1}]}`))
 	require.NoError(t, err)
 	assert.Len(t, root.IndicesOf("S"), 1)

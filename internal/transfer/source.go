@@ -157,8 +157,7 @@ func (m *Mover) read(ctx context.Context, blob Blob, offset int64, buffer []byte
 // identify asks for the ETag of a blob of which only key and size are known. An object of another
 // size is Vanished: the wanted blob is not there.
 func (m *Mover) identify(ctx context.Context, blob Blob) (Blob, error) {
-	info,
-		err := ask(ctx, m, "HeadObject", blob.Key,
+	info, err := ask(ctx, m, "HeadObject", blob.Key,
 		func(ctx context.Context) (objectstore.Info, error) { return m.source.Head(ctx, blob.Key) })
 	if err != nil {
 		return blob, reading(blob.Key, err)

@@ -183,8 +183,7 @@ func (w *Writer) settle(a *attempt, o outcome) {
 		a.doc.unanswered = a
 	}
 	if w.o.Journal != nil {
-		_,
-			err := fmt.Fprintf(w.o.Journal,
+		_, err := fmt.Fprintf(w.o.Journal,
 			`{"time":%q,"id":%q,"routing":%q,"write":%q,"counter":%d,"outcome":%q,"version":%d}`+"\n",
 			now.UTC().Format(time.RFC3339Nano), a.doc.id, a.doc.routing, a.kind, a.counter, o.result, o.version)
 		if err != nil && w.err == nil {

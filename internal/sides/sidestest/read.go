@@ -42,8 +42,7 @@ func RequireReadable(t *testing.T, objects map[string][]byte) *repository.Root {
 		require.NoError(t, err)
 		read(repository.SnapshotMetadataKey(s.UUID))
 		for _, index := range root.IndicesOf(s.UUID) {
-			metadata,
-				err := repository.ParseIndexMetadata(read(repository.IndexMetadataKey(index.ID,
+			metadata, err := repository.ParseIndexMetadata(read(repository.IndexMetadataKey(index.ID,
 				s.IndexMetadataID(index.ID))))
 			require.NoError(t, err)
 			for n := range metadata.Shards {
