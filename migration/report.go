@@ -7,7 +7,7 @@ const (
 	ResultRehearsed = "rehearsed"
 )
 
-// Report is the workflow's result: what was copied, how long writes stood still, and the proof.
+// Report is the workflow's result: what was copied, how long writes were blocked, and the proof.
 type Report struct {
 	Result     string `json:"result"`
 	WorkflowID string `json:"workflowId"`

@@ -110,7 +110,7 @@ func newView(r migration.Report, zone *time.Location) view {
 			v.Facts = append(v.Facts, fact{"Predicted before it", human.Span(r.Prediction.Millis)})
 		}
 		if blocked := r.FrozenWindow.BlockedMillis; blocked > 0 {
-			v.Facts = append(v.Facts, fact{"Writes stood still", human.Span(blocked) +
+			v.Facts = append(v.Facts, fact{"Writes blocked", human.Span(blocked) +
 				", from the block until the target took writes, including the wait for people"})
 		}
 	}

@@ -89,7 +89,7 @@ func (r Report) print(out io.Writer) {
 	}
 	table.Flush()
 	w := r.FrozenWindow
-	fmt.Fprintf(out, "\nwrites stood still for %s until the target took them; the frozen window, from the block "+
+	fmt.Fprintf(out, "\nwrites were blocked for %s, until the target took them; the frozen window, from the block "+
 		"until it was verified: %s (block %s, snapshot %s, copy %s, restore %s, verification %s)\n",
 		millis(w.BlockedMillis), millis(w.Millis), millis(w.BlockMillis), millis(w.SnapshotMillis),
 		millis(w.CopyMillis), millis(w.RestoreMillis), millis(w.VerifyMillis))
