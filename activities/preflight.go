@@ -405,11 +405,13 @@ func (f *preflight) disks(ctx context.Context) error {
 			human.Size(disk.SumAvailable), human.Size(during))
 	case during > usable:
 		f.warnings = append(f.warnings, fmt.Sprintf("the indices (%s) fill the target's disks (%s left) beyond %.0f "+
-			"%%, where Elasticsearch stops to allocate shards by default", human.Size(during), human.Size(disk.SumAvailable),
+			"%%, where Elasticsearch stops to allocate shards by default", human.Size(during),
+			human.Size(disk.SumAvailable),
 			lowWatermark*100))
 	case after > usable:
 		f.warnings = append(f.warnings, fmt.Sprintf("cutover sets the source's number of replicas. With these, the "+
-			"indices (%s) fill the target's disks (%s left) beyond %.0f %%", human.Size(after), human.Size(disk.SumAvailable),
+			"indices (%s) fill the target's disks (%s left) beyond %.0f %%", human.Size(after),
+			human.Size(disk.SumAvailable),
 			lowWatermark*100))
 	}
 	return nil

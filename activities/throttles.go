@@ -91,19 +91,20 @@ func (a *Activities) SetThrottles(ctx context.Context,
 // a repository. It never gives up on an answer that it doesn't understand. A repository that is
 // gone has no limit.
 func (a *Activities) RestoreThrottles(ctx context.Context, in migration.RestoreThrottlesRequest) error {
-	_, err := performForEver(ctx, a, "restoring the clusters' throttles", func(ctx context.Context, p *pulse) (none, error) {
-		limits, err := a.throttles(ctx, in.Run, in.Found, migration.Limits{})
-		if err != nil {
-			return none{}, err
-		}
-		var failures []error
-		for _, failed := range a.apply(ctx, p, limits) {
-			if typeOf(failed.err) != migration.ErrorMissing {
-				failures = append(failures, failed.err)
+	_, err := performForEver(ctx, a, "restoring the clusters' throttles",
+		func(ctx context.Context, p *pulse) (none, error) {
+			limits, err := a.throttles(ctx, in.Run, in.Found, migration.Limits{})
+			if err != nil {
+				return none{}, err
 			}
-		}
-		return none{}, retryableFirst(failures)
-	})
+			var failures []error
+			for _, failed := range a.apply(ctx, p, limits) {
+				if typeOf(failed.err) != migration.ErrorMissing {
+					failures = append(failures, failed.err)
+				}
+			}
+			return none{}, retryableFirst(failures)
+		})
 	return err
 }
 
