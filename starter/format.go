@@ -125,10 +125,7 @@ func describeWindow(w migration.FrozenWindow) string {
 }
 
 func describePrediction(p migration.Prediction) string {
-	return describeWindow(migration.FrozenWindow{
-		Millis: p.Millis, BlockMillis: p.BlockMillis, SnapshotMillis: p.SnapshotMillis,
-		CopyMillis: p.CopyMillis, RestoreMillis: p.RestoreMillis, VerifyMillis: p.VerifyMillis,
-	})
+	return describeWindow(p.Window())
 }
 
 func describeDecision(d migration.Decision) string {

@@ -14,7 +14,9 @@ import (
 // run to run, as the workflow's optional second argument. Whoever starts a migration leaves it out.
 //
 // It is composed of parts, each with the methods that touch nothing but itself. In JSON the fields
-// of all parts stand side by side, so a field may move from part to part.
+// of all parts stand side by side, so a field may move from part to part. No two parts may have a
+// field of the same JSON name: encoding/json would leave out both. A golden file holds the names,
+// which are part of every history.
 type Carried struct {
 	Token            string          `json:"token"`
 	StartedMillis    int64           `json:"startedMillis"`

@@ -14,11 +14,12 @@ import (
 // removed or the migration has ended. How far it has come is asked in these ways; each answers for
 // no window (nil) as well:
 //
-//   - run.frozen: there is a window. Writes are blocked or will be with the next requests.
-//   - armed: the dead man's switch may still end it. The cutover, thaw and an abort disarm it.
-//   - mayBlock: a block of ours may stand on the source, and has to be removed unless the cutover
-//     begins.
-//   - blocked: the block has been asked for.
+//   - run.frozen: there is a window. It begins right before the block, and ends when thaw has
+//     removed the block. An abort keeps it to the end, for the report.
+//   - armed: its steps run under the dead man's switch. The cutover, thaw and an abort disarm it.
+//   - mayBlock: blocks were read, so ours may have been set. Then it has to be removed, or was
+//     removed, unless the cutover begins.
+//   - blocked: the block was asked for.
 //   - proven: the target was found equal, and nothing has made that doubtful since.
 //   - expired: the dead man's switch has ended it.
 type window struct {
