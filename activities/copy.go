@@ -75,7 +75,7 @@ func (c *Copier) CopyShards(ctx context.Context,
 	return withFerry(ctx, c, request.Run, "reading the shards that are done",
 		func(ctx context.Context, f *ferry.Ferry) (migration.CopyShardsResult, error) {
 			result, err := f.Stream(ctx, request, repeated(ctx))
-			if permanent(classify(err)) {
+			if permanent(err) {
 				return migration.CopyShardsResult{Why: err.Error()}, nil
 			}
 			return result, err

@@ -160,8 +160,8 @@ func afterAttempt(attempt int32, err error) error {
 // backoff is a growing interval between polls.
 type backoff struct{ next, most time.Duration }
 
-// statusPace is the pace at which a snapshot or restore is watched: small ones take well under a second,
-// and the frozen window waits for them; large ones need none of the load.
+// statusPace is the pace at which a snapshot or restore is watched: small ones take well under a
+// second, and the frozen window waits for them; large ones need none of the load.
 func (a *Activities) statusPace() backoff {
 	return backoff{next: 50 * time.Millisecond, most: 5 * time.Second}
 }

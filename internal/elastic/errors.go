@@ -122,7 +122,7 @@ func KindOf(err error) Kind {
 	if err == nil {
 		return None
 	}
-	if e, ok := errors.AsType[*Error](err); ok {
+	if e, ok := errors.AsType[*Error](err); ok && e.Kind != None {
 		return e.Kind
 	}
 	return Unclassified

@@ -102,10 +102,8 @@ func (r *round) publishObject(ctx context.Context, p *plan, o repository.Object)
 // publishRoot is the commit: before it nothing of the snapshot is seen. What was copied must still
 // be what the source has, and nobody else may have published in between.
 func (r *round) publishRoot(ctx context.Context) error {
-	err := sides.Together(ctx, r.from.Unchanged, func(ctx context.Context) error {
-		return r.unlessPublished(ctx,
-			r.from.Generation)
-	})
+	err := sides.Together(ctx, r.from.Unchanged,
+		func(ctx context.Context) error { return r.unlessPublished(ctx, r.from.Generation) })
 	if err != nil {
 		return err
 	}

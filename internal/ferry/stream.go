@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/internal/sides"
 	"github.com/snapferry/snapferry/internal/transfer"
@@ -34,6 +35,15 @@ func (f *Ferry) Stream(ctx context.Context, request migration.CopyShardsRequest,
 		return migration.CopyShardsResult{Why: err.Error()}, nil
 	}
 	return result, err
+}
+
+// nothingYet tells whether an error says that S3 has no repository, or not even the bucket.
+func nothingYet(err error) bool {
+	switch objectstore.KindOf(err) {
+	case objectstore.NotFound, objectstore.BucketMissing:
+		return true
+	}
+	return KindOf(err) == Missing
 }
 
 // leftToTheCopy tells whether an error is about the snapshot or a repository, and not about the
@@ -148,7 +158,7 @@ func (s *stream) candidates(ctx context.Context, shards []migration.SnapshotShar
 				ids[index.Name] = index.ID
 			}
 		}
-	} else if KindOf(err) != Missing { // else it is the first snapshot of the repository
+	} else if !nothingYet(err) { // else it is the first snapshot of the repository
 		return nil, err
 	}
 	var strangers []string

@@ -27,9 +27,10 @@ import (
 // else in the copy of a small blob.
 //
 // Nothing is guessed. The SDK's own resolver gives endpoint, path and region, its signer signs, and
-// its connections are used. direct waits until the SDK has read a range with success. Whatever is
-// not a plain success, or a plain error of the object, goes through the SDK: it knows about wrong
-// clocks, redirects and missing credentials.
+// its connections are used. direct waits until the SDK has read a range with success from that very
+// endpoint, since the SDK reads more settings than the resolver is told. Whatever is not a plain
+// success, or a plain error of the object, goes through the SDK: it knows about wrong clocks,
+// redirects and missing credentials.
 type direct struct {
 	client      aws.HTTPClient
 	signer      *v4.Signer
@@ -47,6 +48,12 @@ type endpoint struct {
 	signingRegion string
 }
 
+// asked tells whether a request of the SDK went to this endpoint, signed for its region.
+func (e *endpoint) asked(r *http.Request) bool {
+	return e != nil && r.URL.Scheme == e.scheme && r.URL.Host == e.host &&
+		strings.Contains(r.Header.Get("Authorization"), "/"+e.signingRegion+"/"+e.signingName+"/")
+}
+
 // noPayload is the SHA-256 of an empty body, as the SDK sends it with a GET.
 const noPayload = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -58,7 +65,7 @@ func newDirect(client aws.HTTPClient) *direct {
 func (d *direct) Do(r *http.Request) (*http.Response, error) {
 	response, err := d.client.Do(r)
 	if err == nil && r.Method == http.MethodGet && response.StatusCode == http.StatusPartialContent &&
-		d.userAgent.Load() == nil {
+		d.userAgent.Load() == nil && d.endpoint.asked(r) {
 		userAgent := r.Header.Get("User-Agent")
 		d.userAgent.Store(&userAgent)
 	}
@@ -110,8 +117,8 @@ func resolve(ctx context.Context, bucket string, o s3.Options) *endpoint {
 func beforeKey(path string) string { return strings.TrimSuffix(smithyhttp.JoinPath(path, "/k"), "k") }
 
 // get reads a range. ok is false if the SDK has to do it.
-func (d *direct) get(ctx context.Context, full, etag string, offset,
-	length int64,
+func (d *direct) get(ctx context.Context, full, etag string,
+	offset, length int64,
 ) (response *http.Response, ok bool, err error) {
 	at, userAgent := d.endpoint, d.userAgent.Load()
 	if at == nil || userAgent == nil {
@@ -149,8 +156,8 @@ func (d *direct) get(ctx context.Context, full, etag string, offset,
 }
 
 // readDirect is ReadRange without the SDK. ok is false if the SDK has to do it.
-func (s *Source) readDirect(ctx context.Context, full, etag string, offset,
-	length int64,
+func (s *Source) readDirect(ctx context.Context, full, etag string,
+	offset, length int64,
 ) (b objectstore.Body, ok bool, err error) {
 	response, ok, err := s.direct.get(ctx, full, etag, offset, length)
 	if !ok {

@@ -121,3 +121,22 @@ func TestResolve(t *testing.T) {
 		BaseEndpoint:    aws.String("http://s3.example.com"),
 	}), "refused by the resolver")
 }
+
+// The SDK reads fips in a region's name as a setting. Where it asks another host than the resolver
+// gives for the bare name, every range goes through the SDK.
+func TestDirectOnlyWhereTheSDKReads(t *testing.T) {
+	source, err := New(t.Context(), Options{
+		Bucket: "shop-es", BasePath: "b", Region: "us-gov-west-1-fips",
+		Credentials: sdk.NewStaticCredentialsProvider("ak", "s3cr3t", ""),
+	})
+	require.NoError(t, err)
+	w := &wire{header: http.Header{"Etag": {`"abc"`}, "Content-Range": {"bytes 3-7/20"}}}
+	source.direct.client = w
+	for range 2 {
+		body, err := source.ReadRange(t.Context(), "k", "abc", 3, 5)
+		require.NoError(t, err)
+		require.NoError(t, body.Close())
+		require.Equal(t, "shop-es.s3-fips.us-gov-west-1.amazonaws.com", w.last.URL.Host)
+		require.NotEmpty(t, w.last.Header.Get("Amz-Sdk-Invocation-Id"))
+	}
+}
