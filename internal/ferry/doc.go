@@ -16,6 +16,6 @@
 // commit, and a snapshot whose names may be used again is taken from the root in OSS first
 // (withdraw.go). Every step may be repeated, and copies nothing again that is proven.
 //
-// Failures that a person must see are an *[Error] with a kind. All others are those of packages
-// objectstore, transfer and repository.
+// Failures that a person must see are an *[Error] with a kind. All others that leave the package
+// are those of packages objectstore, transfer and repository.
 package ferry

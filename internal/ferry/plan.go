@@ -25,7 +25,7 @@ type plan struct {
 
 	mu sync.Mutex
 	// blobs are the delta as long as it is at most that, count and bytes sum it up, sizes are those
-	// of its blobs, by key.
+	// of its blobs, by shard.
 	blobs        []transfer.Blob
 	count, bytes int64
 	sizes        map[repository.ShardID][]int64
