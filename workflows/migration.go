@@ -41,6 +41,7 @@ func Register(registry Registry) {
 // blocks nothing and ends automatically. carried is nil but after continue-as-new.
 func Migration(ctx workflow.Context, input migration.Input, carried *Carried) (migration.Report, error) {
 	m := newRun(ctx, carried)
+	m.shape = shapeOf(ctx)
 	if err := m.listen(ctx); err != nil {
 		return migration.Report{}, err
 	}
@@ -61,6 +62,7 @@ type run struct {
 	plan       migration.Plan
 	input      migration.Input
 	workflowID string
+	shape      shape
 	course     course
 
 	// root is the workflow's own context, for what is asked of it outside its coroutines.

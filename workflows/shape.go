@@ -1,0 +1,27 @@
+package workflows
+
+import "go.temporal.io/sdk/workflow"
+
+// shape says which commands a run of Migration gives, and in which order. A run keeps the shape
+// with which it began, whatever newer workers know: a migration runs for weeks, and its history has
+// to replay. Continue-as-new begins with the newest one.
+//
+// Who adds, removes or reorders commands adds a shape here, asks for it where the commands differ,
+// and records histories of it (make histories). The histories of older shapes stay for ever.
+type shape workflow.Version
+
+const (
+	// shapeFirst is that of runs which began before there was a guard: the migration itself blocks
+	// the source, removes the block and hands over.
+	shapeFirst = shape(workflow.DefaultVersion)
+	// shapeGuarded has a guard do all three, and tries each index before there is no way back.
+	shapeGuarded shape = 1
+)
+
+// shapeOf fixes the run's shape, or finds in its history which one it has.
+func shapeOf(ctx workflow.Context) shape {
+	return shape(workflow.GetVersion(ctx, "shape", workflow.Version(shapeFirst), workflow.Version(shapeGuarded)))
+}
+
+// guarded tells whether the run has the commands that came with the guard.
+func (s shape) guarded() bool { return s >= shapeGuarded }
