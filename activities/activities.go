@@ -41,6 +41,7 @@ type Activities struct {
 	buckets buckets
 	source  func(context.Context, migration.Run) (objectstore.Source, error)
 	sink    func(context.Context, migration.Run) (objectstore.Sink, error)
+	lists   lists
 	http    *http.Client
 
 	sleep func(context.Context, time.Duration) error
@@ -55,6 +56,7 @@ func New() *Activities {
 		buckets: cloudBuckets{},
 		source:  openSource,
 		sink:    openSink,
+		lists:   newLists(),
 		http:    &http.Client{Timeout: webhookTimeout},
 		sleep:   pause.For,
 		now:     time.Now,

@@ -20,6 +20,7 @@ type Copier struct {
 	heart
 	source func(context.Context, migration.Run) (objectstore.Source, error)
 	sink   func(context.Context, migration.Run) (objectstore.Sink, error)
+	lists  lists
 	// moving holds what all copies of the process share, and how they retry.
 	moving transfer.Options
 	// pages bounds what is copied without pages; the zero value is ferry's default.
@@ -33,7 +34,7 @@ func NewCopier() *Copier {
 	stores := newStores()
 	return &Copier{
 		heart:  heart{heartbeat: activity.RecordHeartbeat, beat: time.Second},
-		source: stores.source, sink: stores.sink,
+		source: stores.source, sink: stores.sink, lists: newLists(),
 		moving: transfer.Options{
 			Buffers: transfer.DefaultBuffers(), Limits: []*transfer.Limit{{}},
 			Stats: &transfer.Stats{},
@@ -61,8 +62,18 @@ func (c *Copier) CopySnapshot(ctx context.Context, request migration.CopyRequest
 	request.Again = request.Again || repeated(ctx)
 	return withFerry(ctx, c, request.Run, readingSnapshot,
 		func(ctx context.Context, f *ferry.Ferry) (migration.CopyResult, error) {
+			for _, stored := range request.CarriedOf {
+				carried, err := fetch(ctx, c.lists, request.Run, nil, stored)
+				if err != nil {
+					return migration.CopyResult{}, err
+				}
+				request.Carried = append(request.Carried, carried...)
+			}
 			result, err := f.Copy(ctx, request)
 			logSwept(ctx, result.Swept)
+			if err == nil && c.lists.long(result.Pages) {
+				err = c.storePages(ctx, request.Run, result.Pages)
+			}
 			return result.CopyResult, err
 		})
 }
@@ -78,6 +89,9 @@ func (c *Copier) CopyShards(ctx context.Context,
 			if permanent(err) {
 				return migration.CopyShardsResult{Why: err.Error()}, nil
 			}
+			if err == nil {
+				result.Carried, result.CarriedOf, err = storeIfLong(ctx, c.lists, request.Run, result.Carried)
+			}
 			return result, err
 		})
 }
@@ -88,6 +102,11 @@ func (c *Copier) CopyPage(ctx context.Context, request migration.PageRequest) (m
 	request.Again = request.Again || repeated(ctx)
 	return withFerry(ctx, c, request.Run, readingSnapshot,
 		func(ctx context.Context, f *ferry.Ferry) (migration.PageResult, error) {
+			var err error
+			page := &request.Page
+			if page.Shards, err = fetch(ctx, c.lists, request.Run, page.Shards, page.ShardsOf); err != nil {
+				return migration.PageResult{}, err
+			}
 			return f.Page(ctx, request)
 		})
 }
@@ -102,6 +121,19 @@ func (c *Copier) PublishSnapshot(ctx context.Context, request migration.PublishR
 			logSwept(ctx, result.Swept)
 			return result.CopyResult, err
 		})
+}
+
+// storePages stores the shards of each page, because all of them are too many for a payload.
+func (c *Copier) storePages(ctx context.Context, run migration.Run, pages *migration.CopyPages) error {
+	for i := range pages.Pages {
+		page := &pages.Pages[i]
+		stored, err := store(ctx, c.lists, run, page.Shards)
+		if err != nil {
+			return err
+		}
+		page.Shards, page.ShardsOf = nil, stored
+	}
+	return nil
 }
 
 const readingSnapshot = "reading the snapshot"

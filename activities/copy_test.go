@@ -20,12 +20,20 @@ import (
 )
 
 // Through Temporal a snapshot is copied in one activity or in pages, and shards of it while it
-// runs.
+// runs; lists that are too long for a payload are kept in OSS.
 func TestCopyActivities(t *testing.T) {
-	for name, pages := range map[string]ferry.Paging{"in one": {}, "in pages": {Blobs: 3, Bytes: 2000, Most: 200}} {
+	small := ferry.Paging{Blobs: 3, Bytes: 2000, Most: 200}
+	for name, test := range map[string]struct {
+		pages   ferry.Paging
+		longest int
+	}{
+		"in one":                   {longest: migration.LongestInline},
+		"in pages":                 {pages: small, longest: migration.LongestInline},
+		"in pages of stored lists": {pages: small},
+	} {
 		t.Run(name, func(t *testing.T) {
 			w := newCopyWorld(repositorytest.Layout55)
-			w.pages = pages
+			w.pages, w.longest = test.pages, test.longest
 			w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2),
 				repositorytest.AddSegments("movies", 2, 500)))
 			r1 := w.snapshot("r1", repositorytest.AddSegments("movies", 2, 500))
@@ -38,9 +46,18 @@ func TestCopyActivities(t *testing.T) {
 				})
 			require.NoError(t, err)
 			require.Empty(t, streamed.Why)
-			require.Len(t, streamed.Carried, 1)
-			result := w.carry(t, r1)
-			require.Equal(t, int64(len(w.Blobs(r1))), result.BlobsCopied+result.BlobsSkipped)
+			if test.longest > 0 {
+				require.Len(t, streamed.Carried, 1)
+				request.Carried = streamed.Carried
+			} else {
+				require.Equal(t, 1, streamed.CarriedOf.Entries)
+				require.Empty(t, streamed.Carried)
+				request.CarriedOf = append(request.CarriedOf, streamed.CarriedOf)
+			}
+			result, err := w.run(t, request)
+			require.NoError(t, err)
+			w.RequirePublished(t, r1)
+			require.Equal(t, int64(len(w.Blobs(r1))), streamed.BlobsCopied+result.BlobsCopied+result.BlobsSkipped)
 		})
 	}
 }

@@ -29,6 +29,9 @@ type copyWorld struct {
 	names        map[string]string // of snapshots, by uuid
 	// pages bound a page.
 	pages ferry.Paging
+	// kept holds the lists that are longer than longest.
+	kept    *memory.Store
+	longest int
 }
 
 func newCopyWorld(layout repositorytest.Layout) *copyWorld {
@@ -36,7 +39,10 @@ func newCopyWorld(layout repositorytest.Layout) *copyWorld {
 }
 
 func copyWorldOf(of *sidestest.World) *copyWorld {
-	w := &copyWorld{World: of, source: of.Source, sink: of.Sink, names: of.Names}
+	w := &copyWorld{
+		World: of, source: of.Source, sink: of.Sink, names: of.Names,
+		kept: memory.NewSink(), longest: migration.LongestInline,
+	}
 	of.Steps = w.steps
 	return w
 }
@@ -70,6 +76,10 @@ func (w *copyWorld) copier() *Copier {
 			Retry:   transfer.Retry{Attempts: 10, First: time.Microsecond, Most: 10 * time.Microsecond},
 		},
 		pages: w.pages,
+		lists: lists{
+			open:    func(context.Context, migration.Run) (objectstore.Sink, error) { return w.kept, nil },
+			longest: w.longest,
+		},
 	}
 }
 

@@ -14,15 +14,16 @@ import (
 
 // ResolveIndices finds the indices that the plan's names and patterns stand for on the source now,
 // sorted by name.
-func (a *Activities) ResolveIndices(ctx context.Context, run migration.Run) ([]migration.Index, error) {
-	return perform(ctx, a, "resolving the indices", func(ctx context.Context, _ *pulse) ([]migration.Index, error) {
-		client, err := a.cluster(ctx, onSource, run)
+func (a *Activities) ResolveIndices(ctx context.Context, in migration.ResolveRequest) (migration.IndexList, error) {
+	return perform(ctx, a, "resolving the indices", func(ctx context.Context, _ *pulse) (migration.IndexList, error) {
+		var none migration.IndexList
+		client, err := a.cluster(ctx, onSource, in.Run)
 		if err != nil {
-			return nil, err
+			return none, err
 		}
-		found, problems, err := resolve(ctx, client, run.Plan.Indices)
+		found, problems, err := resolve(ctx, client, in.Plan.Indices)
 		if err != nil {
-			return nil, err
+			return none, err
 		}
 		for _, index := range found {
 			if !index.Open {
@@ -30,10 +31,10 @@ func (a *Activities) ResolveIndices(ctx context.Context, run migration.Run) ([]m
 			}
 		}
 		if len(problems) > 0 {
-			return nil, fail(migration.ErrorMissing, "resolve the plan's indices on %s: %s", client.Host(),
+			return none, fail(migration.ErrorMissing, "resolve the plan's indices on %s: %s", client.Host(),
 				strings.Join(problems, "; "))
 		}
-		return described(found), nil
+		return a.lists.indexList(ctx, in.Run, described(found), in)
 	})
 }
 

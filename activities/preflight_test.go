@@ -68,7 +68,7 @@ func TestPreflightTakesInternalIndicesByTheirFullName(t *testing.T) {
 	w.from.Create(".kibana", 1, nil)
 	w.run.Plan.Indices = []string{"movies", ".kibana"}
 	found := must[migration.PreflightResult](w, w.activities.Preflight, w.run)
-	require.Len(t, found.Indices, 2)
+	require.Equal(t, 2, found.Indices.Len())
 	require.Len(t, found.Warnings, 1)
 	require.Contains(t, found.Warnings[0], "index .kibana belongs to Elasticsearch or to a plugin")
 }

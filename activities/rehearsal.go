@@ -73,6 +73,10 @@ func (a *Activities) DeleteRehearsedIndices(ctx context.Context,
 			if err != nil {
 				return result, err
 			}
+			in, err := a.lists.rehearsed(ctx, in)
+			if err != nil {
+				return result, err
+			}
 			ours := migration.CloseRequest{
 				Expected: targetCounters(in.Run, in.Expected),
 				Begun:    targetNames(in.Run, in.Begun),
@@ -253,6 +257,10 @@ func (a *Activities) MeasureFootprint(ctx context.Context,
 	return perform(ctx, a, "measuring the room that the rehearsal takes",
 		func(ctx context.Context, _ *pulse) (migration.Footprint, error) {
 			var footprint migration.Footprint
+			in, err := a.lists.rehearsed(ctx, in)
+			if err != nil {
+				return footprint, err
+			}
 			client, err := a.cluster(ctx, onTarget, in.Run)
 			if err != nil {
 				return footprint, err

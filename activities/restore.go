@@ -24,9 +24,13 @@ import (
 func (a *Activities) RestoreSnapshot(ctx context.Context,
 	in migration.RestoreRequest,
 ) (migration.RestoreResult, error) {
-	in.Indices = targetIndices(in.Run, in.Indices)
 	return perform(ctx, a, "restoring snapshot "+in.Snapshot.Name,
 		func(ctx context.Context, p *pulse) (migration.RestoreResult, error) {
+			indices, err := fetch(ctx, a.lists, in.Run, in.Indices, in.IndicesOf)
+			if err != nil {
+				return migration.RestoreResult{}, err
+			}
+			in.Indices = targetIndices(in.Run, indices)
 			client, err := a.cluster(ctx, onTarget, in.Run)
 			if err != nil {
 				return migration.RestoreResult{}, err

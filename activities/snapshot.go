@@ -18,6 +18,10 @@ import (
 func (a *Activities) TakeSnapshot(ctx context.Context, in migration.SnapshotRequest) (migration.Snapshot, error) {
 	return perform(ctx, a, "taking snapshot "+in.Snapshot,
 		func(ctx context.Context, p *pulse) (migration.Snapshot, error) {
+			var err error
+			if in.Indices, err = a.lists.names(ctx, in.Run, in.Indices, in.IndicesOf); err != nil {
+				return migration.Snapshot{}, err
+			}
 			client, err := a.cluster(ctx, onSource, in.Run)
 			if err != nil {
 				return migration.Snapshot{}, err

@@ -16,9 +16,13 @@ import (
 // wrote to them: a restore would destroy those writes. It never closes an index that this migration
 // did not restore, even if a person accepts writes: nobody has checked what it holds.
 func (a *Activities) CloseTarget(ctx context.Context, in migration.CloseRequest) error {
-	in.Indices, in.Begun = targetNames(in.Run, in.Indices), targetNames(in.Run, in.Begun)
-	in.Expected = targetCounters(in.Run, in.Expected)
 	_, err := perform(ctx, a, "closing the target's indices", func(ctx context.Context, p *pulse) (none, error) {
+		in, err := a.lists.unfolded(ctx, in)
+		if err != nil {
+			return none{}, err
+		}
+		in.Indices, in.Begun = targetNames(in.Run, in.Indices), targetNames(in.Run, in.Begun)
+		in.Expected = targetCounters(in.Run, in.Expected)
 		client, err := a.cluster(ctx, onTarget, in.Run)
 		if err != nil {
 			return none{}, err
@@ -329,10 +333,14 @@ func originsOf(ctx context.Context, client *elastic.Client, repository string,
 
 // OpenTarget makes sure that the restored indices are open, have their primaries and refuse writes.
 // It returns their counters.
-func (a *Activities) OpenTarget(ctx context.Context, in migration.IndicesRequest) (migration.OpenResult, error) {
-	in.Indices = targetNames(in.Run, in.Indices)
+func (a *Activities) OpenTarget(ctx context.Context, in migration.OpenRequest) (migration.OpenResult, error) {
 	return perform(ctx, a, "opening the target's indices",
 		func(ctx context.Context, p *pulse) (migration.OpenResult, error) {
+			names, err := a.lists.names(ctx, in.Run, in.Indices, in.IndicesOf)
+			if err != nil {
+				return migration.OpenResult{}, err
+			}
+			in.Indices = targetNames(in.Run, names)
 			client, err := a.cluster(ctx, onTarget, in.Run)
 			if err != nil {
 				return migration.OpenResult{}, err
@@ -375,7 +383,7 @@ func (a *Activities) OpenTarget(ctx context.Context, in migration.IndicesRequest
 				counter.Writes = 0
 				counted[name] = counter
 			}
-			return migration.OpenResult{Counters: renamed(counted, in.SourceIndex)}, nil
+			return a.lists.opened(ctx, in, renamed(counted, in.SourceIndex))
 		})
 }
 

@@ -31,12 +31,13 @@ func TestEveryActivityMayRunTwice(t *testing.T) {
 	require.Equal(t, []migration.Index{
 		{Name: "catalog", UUID: "index-2", Shards: 3, Docs: 5, Bytes: 500, Replicas: 2},
 		{Name: "movies", UUID: "index-1", Shards: 2, Docs: 3, Bytes: 300, Replicas: 1, RefreshInterval: "30s"},
-	}, found.Indices)
+	}, found.Indices.Inline)
 
 	twice[any](w, a.EnsureTargetBucket, w.run)
 	twice[any](w, a.RegisterRepositories, w.run)
-	indices := twice[[]migration.Index](w, a.ResolveIndices, w.run)
-	require.Equal(t, found.Indices, indices)
+	resolved := twice[migration.IndexList](w, a.ResolveIndices, migration.ResolveRequest{Run: w.run})
+	require.Equal(t, found.Indices, resolved)
+	indices := resolved.Inline
 
 	// The baseline.
 	baseline := twice[migration.Snapshot](w, a.TakeSnapshot,

@@ -47,6 +47,8 @@ type world struct {
 	buckets    *fakeBuckets
 	// inS3 and inOSS are what stands below the run's folders as objects.
 	inS3, inOSS *memory.Store
+	// kept holds the lists that are too long for payloads.
+	kept *memory.Store
 
 	mu         sync.Mutex
 	clock      time.Time
@@ -72,7 +74,7 @@ func newWorld(t *testing.T) *world {
 			from: sourceBucket{exists: true, region: "ap-southeast-1"},
 			to:   targetBucket{exists: true, acl: "private", storageClass: "Standard"},
 		},
-		inS3: memory.NewSource(), inOSS: memory.NewSink(),
+		inS3: memory.NewSource(), inOSS: memory.NewSink(), kept: memory.NewSink(),
 		stop: make(chan struct{}),
 	}
 	w.beaten = sync.NewCond(&w.mu)
@@ -99,6 +101,10 @@ func newWorld(t *testing.T) *world {
 		cluster: newClusters().get, buckets: w.buckets, http: &http.Client{Timeout: 5 * time.Second},
 		source: func(context.Context, migration.Run) (objectstore.Source, error) { return w.inS3, nil },
 		sink:   func(context.Context, migration.Run) (objectstore.Sink, error) { return w.inOSS, nil },
+		lists: lists{
+			open:    func(context.Context, migration.Run) (objectstore.Sink, error) { return w.kept, nil },
+			longest: migration.LongestInline,
+		},
 		heart: heart{
 			beat: time.Millisecond,
 			heartbeat: func(ctx context.Context, details ...any) {
@@ -276,7 +282,7 @@ func (w *world) snapshot(name string) migration.Snapshot {
 
 func (w *world) indices() []migration.Index {
 	w.t.Helper()
-	return must[[]migration.Index](w, w.activities.ResolveIndices, w.run)
+	return must[migration.IndexList](w, w.activities.ResolveIndices, migration.ResolveRequest{Run: w.run}).Inline
 }
 
 func (w *world) request() migration.IndicesRequest {

@@ -75,12 +75,16 @@ func (r Run) SourceBasePath() string { return r.Plan.Source.Repository.BasePath 
 // TargetBasePath is the folder of this run in the OSS bucket.
 func (r Run) TargetBasePath() string { return r.Plan.Target.Repository.BasePath + "/" + r.Token }
 
+// ListsPath is the folder in the OSS bucket that holds the lists which are too long for payloads. It
+// lies beside the run's repository, not inside.
+func (r Run) ListsPath() string { return r.TargetBasePath() + "-lists" }
+
 // PreflightResult is what preflight found.
 type PreflightResult struct {
-	SourceVersion string   `json:"sourceVersion"`
-	TargetVersion string   `json:"targetVersion"`
-	Indices       []Index  `json:"indices"`
-	Warnings      []string `json:"warnings,omitempty"`
+	SourceVersion string    `json:"sourceVersion"`
+	TargetVersion string    `json:"targetVersion"`
+	Indices       IndexList `json:"indices"`
+	Warnings      []string  `json:"warnings,omitempty"`
 	// Problems are those that would stop the plan's migration and that a rehearsal can do without.
 	// In a migration they are the error.
 	Problems []string `json:"problems,omitempty"`
@@ -112,11 +116,22 @@ func IndexNames(indices []Index) []string {
 	return names
 }
 
+// ResolveRequest asks for the indices that the plan stands for now.
+type ResolveRequest struct {
+	Run
+	// Seen are the operations that each index had counted before, for AboutIndices.Since.
+	Seen   map[string]int64         `json:"seen,omitempty"`
+	SeenOf Stored[map[string]int64] `json:"seenOf,omitzero"`
+	// Pick names indices of which AboutIndices.Moved should say whether they were written.
+	Pick []string `json:"pick,omitempty"`
+}
+
 // SnapshotRequest asks for one snapshot of exactly these indices.
 type SnapshotRequest struct {
 	Run
-	Snapshot string   `json:"snapshot"`
-	Indices  []string `json:"indices"`
+	Snapshot  string          `json:"snapshot"`
+	Indices   []string        `json:"indices"`
+	IndicesOf Stored[[]Index] `json:"indicesOf,omitzero"`
 }
 
 // Snapshot is a snapshot that ended in SUCCESS with every index and no failed shard. Times are
@@ -141,7 +156,8 @@ type CopyRequest struct {
 	// is there.
 	Again bool `json:"again,omitempty"`
 	// Carried are the shards whose delta to BaseUUID was copied while the snapshot still ran.
-	Carried []CarriedShard `json:"carried,omitempty"`
+	Carried   []CarriedShard           `json:"carried,omitempty"`
+	CarriedOf []Stored[[]CarriedShard] `json:"carriedOf,omitempty"`
 }
 
 // ShardsRequest asks for shards of a snapshot that are done while it still runs.
@@ -190,9 +206,10 @@ type CarriedShard struct {
 // CopyShardsResult is what was copied. Shards that could not be found, or that have changed, are
 // left out: the copy of the snapshot copies them.
 type CopyShardsResult struct {
-	Carried     []CarriedShard `json:"carried,omitempty"`
-	BlobsCopied int64          `json:"blobsCopied"`
-	BytesCopied int64          `json:"bytesCopied"`
+	Carried     []CarriedShard         `json:"carried,omitempty"`
+	CarriedOf   Stored[[]CarriedShard] `json:"carriedOf,omitzero"`
+	BlobsCopied int64                  `json:"blobsCopied"`
+	BytesCopied int64                  `json:"bytesCopied"`
 	// Why says what kept shards from being copied, for people.
 	Why string `json:"why,omitempty"`
 }
@@ -241,9 +258,10 @@ type CopyDelta struct {
 
 // CopyPage is a part of a delta that one activity copies.
 type CopyPage struct {
-	Shards []ShardRange `json:"shards"`
-	Blobs  int64        `json:"blobs"`
-	Bytes  int64        `json:"bytes"`
+	Shards   []ShardRange         `json:"shards"`
+	ShardsOf Stored[[]ShardRange] `json:"shardsOf,omitzero"`
+	Blobs    int64                `json:"blobs"`
+	Bytes    int64                `json:"bytes"`
 }
 
 // PageRequest asks for a page to be copied. Again as in CopyRequest.
@@ -294,13 +312,16 @@ type Counter struct {
 // them.
 type CloseRequest struct {
 	Run
-	Indices []string `json:"indices"`
+	Indices   []string        `json:"indices"`
+	IndicesOf Stored[[]Index] `json:"indicesOf,omitzero"`
 	// Expected are the counters after the last restore.
-	Expected WriteCounters `json:"expected,omitempty"`
+	Expected   WriteCounters         `json:"expected,omitempty"`
+	ExpectedOf Stored[WriteCounters] `json:"expectedOf,omitzero"`
 	// Begun are indices whose first restore this migration began, after it had made sure that they
 	// were absent. An index that is neither among them nor expected isn't ours: it must not exist
-	// on the target.
-	Begun []string `json:"begun,omitempty"`
+	// on the target. BegunOf are lists of which those that are not expected were begun.
+	Begun   []string          `json:"begun,omitempty"`
+	BegunOf []Stored[[]Index] `json:"begunOf,omitempty"`
 	// InDoubt is set while a restore was begun whose end was not seen: what the target holds may be
 	// newer than what is expected.
 	InDoubt bool `json:"inDoubt,omitempty"`
@@ -312,8 +333,9 @@ type CloseRequest struct {
 // RestoreRequest asks for a published snapshot to be restored over closed or absent indices.
 type RestoreRequest struct {
 	Run
-	Snapshot Snapshot `json:"snapshot"`
-	Indices  []Index  `json:"indices"`
+	Snapshot  Snapshot        `json:"snapshot"`
+	Indices   []Index         `json:"indices"`
+	IndicesOf Stored[[]Index] `json:"indicesOf,omitzero"`
 }
 
 // RestoreResult sums up the restored primaries.
@@ -323,15 +345,41 @@ type RestoreResult struct {
 	Shards        int   `json:"shards"`
 }
 
+// OpenRequest asks for restored indices to be opened and counted.
+type OpenRequest struct {
+	IndicesRequest
+	// Known are the counters of earlier restores, if some are stored, so that the workflow can't add
+	// the new ones itself.
+	Known   WriteCounters         `json:"known,omitempty"`
+	KnownOf Stored[WriteCounters] `json:"knownOf,omitzero"`
+}
+
 // OpenResult is what the target holds after a restore.
 type OpenResult struct {
-	Counters WriteCounters `json:"counters"`
+	Counters   WriteCounters         `json:"counters"`
+	CountersOf Stored[WriteCounters] `json:"countersOf,omitzero"`
+	// Opened says that the counters hold those that were known before as well, and sums them up; nil
+	// if none were given.
+	Opened *Opened `json:"opened,omitempty"`
+}
+
+// Opened sums up counters that the workflow doesn't see.
+type Opened struct {
+	// Docs counts the documents of the indices that were opened. First are the counters of the
+	// first ones, which a status shows.
+	Docs  int64         `json:"docs"`
+	First WriteCounters `json:"first,omitempty"`
+	// Left names some of the LeftCount indices that have counters and were not opened: they are no
+	// longer on the source.
+	Left      []string `json:"left,omitempty"`
+	LeftCount int      `json:"leftCount,omitempty"`
 }
 
 // IndicesRequest names indices.
 type IndicesRequest struct {
 	Run
-	Indices []string `json:"indices"`
+	Indices   []string        `json:"indices"`
+	IndicesOf Stored[[]Index] `json:"indicesOf,omitzero"`
 }
 
 // Blocks are the index.blocks.* settings found on each index, by index and setting name. An index

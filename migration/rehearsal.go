@@ -115,9 +115,12 @@ type DeletedCopies struct {
 // source. Expected and Begun are those of a CloseRequest: what is in neither isn't the rehearsal's.
 type RehearsedIndicesRequest struct {
 	Run
-	Indices  []Index       `json:"indices"`
-	Expected WriteCounters `json:"expected,omitempty"`
-	Begun    []string      `json:"begun,omitempty"`
+	Indices    []Index               `json:"indices"`
+	IndicesOf  Stored[[]Index]       `json:"indicesOf,omitzero"`
+	Expected   WriteCounters         `json:"expected,omitempty"`
+	ExpectedOf Stored[WriteCounters] `json:"expectedOf,omitzero"`
+	Begun      []string              `json:"begun,omitempty"`
+	BegunOf    []Stored[[]Index]     `json:"begunOf,omitempty"`
 }
 
 // JudgeRehearsal is Judge for a rehearsal: it freezes nothing, hands nothing over and waits for

@@ -14,7 +14,7 @@ import (
 // whatever happens.
 func (m *run) cutover(ctx workflow.Context) (migration.Phase, error) {
 	m.work, m.stopWork = workflow.NewDisconnectedContext(ctx)
-	request := migration.HandoverRequest{Run: m.forActivities(), Indices: m.window.indices, Counters: m.Counters}
+	request := migration.HandoverRequest{Run: m.forActivities(), Indices: m.window.indices.Inline, Counters: m.Counters}
 	err := m.attempt("make the target writable", func(ctx workflow.Context) error {
 		options := urgent(quickCall("hand over " + indexCount(len(request.Indices))))
 		err := do(ctx, options, migration.ActivityOpenTargetForWrites, request)

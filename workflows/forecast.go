@@ -60,7 +60,7 @@ func (m *run) foresee() error {
 		if err != nil {
 			return err
 		}
-		m.predict(m.writesSince(found))
+		m.predict(m.since(found))
 		return nil
 	})
 }
@@ -69,7 +69,7 @@ func (m *run) foresee() error {
 func (m *run) predict(writes int64) {
 	measured := migration.Measured{
 		Rounds: m.Rounds, Window: m.Window,
-		Docs: m.sourceDocs(), Checksums: m.plan.Verify.Checksum != migration.ChecksumNone,
+		Docs: m.Indices.Docs(), Checksums: m.plan.Verify.Checksum != migration.ChecksumNone,
 	}
 	prediction := measured.Predict(writes)
 	prediction.AtMillis = workflow.Now(m.root).UnixMilli()

@@ -56,11 +56,11 @@ func (m *run) freeze() (migration.Phase, error) {
 
 // resolveAhead resolves the plan's indices while something else goes on. The function returns what
 // it found. If that failed, it resolves again, and parks like any other step.
-func (m *run) resolveAhead() func(step string) ([]migration.Index, error) {
+func (m *run) resolveAhead() func(step string) (migration.IndexList, error) {
 	ctx := m.context()
 	resolving := m.startResolving(ctx)
-	return func(step string) ([]migration.Index, error) {
-		var found []migration.Index
+	return func(step string) (migration.IndexList, error) {
+		var found migration.IndexList
 		if resolving.Get(ctx, &found) == nil {
 			return found, nil
 		}
@@ -68,8 +68,8 @@ func (m *run) resolveAhead() func(step string) ([]migration.Index, error) {
 	}
 }
 
-func (m *run) resolveFrozen(step string) ([]migration.Index, error) {
-	var found []migration.Index
+func (m *run) resolveFrozen(step string) (migration.IndexList, error) {
+	var found migration.IndexList
 	err := m.attempt(step, func(ctx workflow.Context) error {
 		var err error
 		found, err = m.resolve(ctx)
@@ -83,9 +83,9 @@ func (m *run) awaitStandstill(step string) (migration.Standstill, error) {
 	indices := m.window.indices
 	err := m.attemptOr(step, blockAgain, func(ctx workflow.Context) error {
 		var err error
-		options := m.paced(pollUntilDone("standstill of " + indexCount(len(indices))))
+		options := m.paced(pollUntilDone("standstill of " + indexCount(indices.Len())))
 		frozen, err = call[migration.Standstill](ctx, options, migration.ActivityAwaitStandstill,
-			migration.IndicesRequest{Run: m.forActivities(), Indices: migration.IndexNames(indices)})
+			m.indicesRequest(indices))
 		return err
 	})
 	return frozen, err
@@ -94,7 +94,7 @@ func (m *run) awaitStandstill(step string) (migration.Standstill, error) {
 // block sets the write block on all indices that were found. Before that it remembers which blocks
 // the fresh ones have. The order matters: after a crash between the two, our own block would be
 // taken for one that was there before.
-func (m *run) block(indices []migration.Index) error {
+func (m *run) block(indices migration.IndexList) error {
 	w := m.window
 	fresh := w.fresh(indices)
 	w.indices = indices
@@ -114,8 +114,8 @@ func (m *run) block(indices []migration.Index) error {
 	}
 	w.block(m.startWatch())
 	return m.attempt("block writes on the source", func(ctx workflow.Context) error {
-		return do(ctx, m.paced(quickCall("block "+indexCount(len(indices)))), migration.ActivityBlockWrites,
-			migration.IndicesRequest{Run: m.forActivities(), Indices: migration.IndexNames(indices)})
+		return do(ctx, m.paced(quickCall("block "+indexCount(indices.Len()))), migration.ActivityBlockWrites,
+			m.indicesRequest(indices))
 	})
 }
 
@@ -139,10 +139,10 @@ func (m *run) verify() (migration.Phase, error) {
 	w, watch := m.window, m.startWatch()
 	resolved := m.resolveAhead()
 	err := m.attempt("compare the target with the frozen source", func(ctx workflow.Context) error {
-		options := m.paced(pollUntilDone("verify " + indexCount(len(w.indices))))
+		options := m.paced(pollUntilDone("verify " + indexCount(w.indices.Len())))
 		verified, err := call[migration.VerifyResult](ctx, options, migration.ActivityVerifyTarget,
 			migration.VerifyRequest{
-				Run: m.forActivities(), Indices: w.indices, Frozen: w.frozen.Docs,
+				Run: m.forActivities(), Indices: w.indices.Inline, Frozen: w.frozen.Docs,
 				Counters: m.Counters,
 			})
 		if err != nil {
@@ -175,12 +175,12 @@ func (m *run) verify() (migration.Phase, error) {
 
 // warnIfChanged tells whether the plan's indices are others than those that are frozen, and warns
 // of it.
-func (m *run) warnIfChanged(found []migration.Index) bool {
+func (m *run) warnIfChanged(found migration.IndexList) bool {
 	if m.window.holds(found) {
 		return false
 	}
 	m.warn(fmt.Sprintf("the plan's indices changed while writes were blocked (%d before, %d after): "+
-		"snapferry froze and copied them again", len(m.window.indices), len(found)))
+		"snapferry froze and copied them again", m.window.indices.Len(), found.Len()))
 	return true
 }
 
@@ -188,7 +188,7 @@ func (m *run) warnIfChanged(found []migration.Index) bool {
 // longer those that are frozen: the block keeps nobody from deleting an index. No retry of the step
 // would help, and no person is needed.
 func (m *run) outdated(cause error) bool {
-	if !m.window.armed() || len(m.window.indices) == 0 {
+	if !m.window.armed() || m.window.indices.Len() == 0 {
 		return false
 	}
 	switch errorType(cause) {

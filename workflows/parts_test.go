@@ -24,7 +24,7 @@ func TestTheQuestionsAboutNoWindow(t *testing.T) {
 
 func TestTheWindowKnowsWhatItHasMet(t *testing.T) {
 	one, two := migration.Index{Name: "movies", UUID: "u1"}, migration.Index{Name: "catalog", UUID: "u2"}
-	w := &window{found: migration.Blocks{}, uuids: map[string]string{}, indices: []migration.Index{one}}
+	w := &window{found: migration.Blocks{}, uuids: map[string]string{}, indices: listed(one)}
 	require.Equal(t, []string{"movies"}, w.fresh(w.indices))
 	warnings := w.remember(migration.Blocks{"movies": {
 		"index.blocks.write":     "false",
@@ -33,13 +33,13 @@ func TestTheWindowKnowsWhatItHasMet(t *testing.T) {
 	require.Len(t, warnings, 1, "only a block that is set is worth a word")
 	require.Contains(t, warnings[0], "index.blocks.read_only")
 	require.True(t, w.mayBlock())
-	require.Empty(t, w.fresh([]migration.Index{one}))
-	require.Equal(t, []string{"catalog"}, w.fresh([]migration.Index{one, two}))
-	require.True(t, w.holds([]migration.Index{one}))
-	require.False(t, w.holds([]migration.Index{one, two}))
+	require.Empty(t, w.fresh(listed(one)))
+	require.Equal(t, []string{"catalog"}, w.fresh(listed(one, two)))
+	require.True(t, w.holds(listed(one)))
+	require.False(t, w.holds(listed(one, two)))
 	one.UUID = "u3" // deleted and created again
-	require.Equal(t, []string{"movies"}, w.fresh([]migration.Index{one}))
-	require.False(t, w.holds([]migration.Index{one}))
+	require.Equal(t, []string{"movies"}, w.fresh(listed(one)))
+	require.False(t, w.holds(listed(one)))
 }
 
 // The first request for the block begins the window; a later pass of the freeze begins none.
@@ -76,17 +76,19 @@ func TestTheWindowSeesWhatWasWritten(t *testing.T) {
 func TestARestoreThatIsUnderWayLeavesTheTargetInDoubt(t *testing.T) {
 	var target targetState
 	require.Equal(t, published{Generation: -1}, target.base())
-	movies := []migration.Index{{Name: "movies"}}
+	movies := listed(migration.Index{Name: "movies"})
 	target.beginRestore(movies)
 	target.beginRestore(movies) // a retry
 	require.True(t, target.RestoreInDoubt)
 	require.Equal(t, []string{"movies"}, target.Begun)
 	require.True(t, target.restoredAny())
-	target.keepCounters(migration.WriteCounters{"movies": {Docs: 7}})
+	target.keep(migration.OpenResult{Counters: migration.WriteCounters{"movies": {Docs: 7}}})
 	target.endRestore()
 	require.False(t, target.RestoreInDoubt)
 	require.Empty(t, target.Begun)
-	require.EqualValues(t, 7, target.targetDocs(movies))
+	require.EqualValues(t, 7, target.docs(movies))
 	require.Empty(t, target.leftBehind(movies))
-	require.Equal(t, "movies", target.leftBehind(nil))
+	require.Equal(t, "movies", target.leftBehind(listed()))
 }
+
+func listed(indices ...migration.Index) migration.IndexList { return migration.ListIndices(indices) }

@@ -207,9 +207,9 @@ const compared = "compare the target with the source"
 // explained afterwards.
 func (m *rehearsing) compare() error {
 	return m.attempt(compared, func(ctx workflow.Context) error {
-		options := pollUntilDone("verify " + indexCount(len(m.Indices)))
+		options := pollUntilDone("verify " + indexCount(m.Indices.Len()))
 		found, err := call[migration.VerifyResult](ctx, options, migration.ActivityVerifyTarget,
-			migration.VerifyRequest{Run: m.forActivities(), Indices: m.Indices, Counters: m.Counters})
+			migration.VerifyRequest{Run: m.forActivities(), Indices: m.Indices.Inline, Counters: m.Counters})
 		if err != nil {
 			return err
 		}
@@ -221,13 +221,15 @@ func (m *rehearsing) compare() error {
 // explainDifferences finds out which indices took writes since their snapshot: those may differ,
 // and the others may not. Settings and mappings should be the same in either case.
 func (m *rehearsing) explainDifferences() error {
-	writes := map[string]int64{}
+	var names []string
+	for _, index := range m.Rehearsal.Verified {
+		names = append(names, index.Name)
+	}
+	moved := func(string) bool { return true }
 	err := m.attemptOptional("find the indices that were written since their snapshot",
 		func(ctx workflow.Context) error {
-			found, err := m.resolve(ctx)
-			for _, index := range found {
-				writes[index.Name] = index.Writes
-			}
+			found, err := m.resolve(ctx, names...)
+			moved = m.moved(found)
 			return err
 		})
 	if err != nil {
@@ -236,9 +238,7 @@ func (m *rehearsing) explainDifferences() error {
 	now := workflow.Now(m.root)
 	for i := range m.Rehearsal.Verified {
 		index := &m.Rehearsal.Verified[i]
-		counted, there := writes[index.Name]
-		seen, known := m.SeenWrites[index.Name]
-		index.Moved = !there || !known || counted != seen
+		index.Moved = moved(index.Name)
 		if !index.Equal && !index.Moved {
 			m.Rehearsal.note(now, migration.Attention{
 				Step: compared, Type: string(migration.ErrorVerification),
@@ -276,7 +276,7 @@ func (m *rehearsing) afterInterval(measured migration.FrozenWindow) *migration.P
 
 func (m *rehearsing) measureFootprint() error {
 	return m.attemptOptional("measure the space that it takes", func(ctx workflow.Context) error {
-		options := pollUntilDone("space of " + indexCount(len(m.Indices)))
+		options := pollUntilDone("space of " + indexCount(m.Indices.Len()))
 		footprint, err := call[migration.Footprint](ctx, options, migration.ActivityMeasureFootprint,
 			m.rehearsedIndices())
 		if err == nil {
@@ -288,7 +288,7 @@ func (m *rehearsing) measureFootprint() error {
 
 func (m *rehearsing) rehearsedIndices() migration.RehearsedIndicesRequest {
 	return migration.RehearsedIndicesRequest{
-		Run: m.forActivities(), Indices: m.Indices, Expected: m.Counters,
-		Begun: m.Begun,
+		Run: m.forActivities(), Indices: m.Indices.Inline, IndicesOf: m.Indices.Of(),
+		Expected: m.Counters, ExpectedOf: m.CountersOf, Begun: m.Begun, BegunOf: m.BegunOf,
 	}
 }

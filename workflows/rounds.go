@@ -157,8 +157,8 @@ func (m *run) attemptRound(round migration.Round) (migration.Round, error) {
 	if err := m.findIndices(round.Kind); err != nil {
 		return round, err
 	}
-	round.Writes, round.Lifted = m.writesSince(m.Indices), m.Raised == raisedWindow
-	counted := m.countedWrites()
+	round.Writes, round.Lifted = m.since(m.Indices), m.Raised == raisedWindow
+	counted := seen(m.Indices)
 	snapshot, streamed, err := m.takeSnapshot(&round)
 	if err != nil {
 		return round, err
@@ -173,7 +173,7 @@ func (m *run) attemptRound(round migration.Round) (migration.Round, error) {
 	if err := m.restore(&round, snapshot, closing); err != nil {
 		return round, err
 	}
-	m.SeenWrites = counted
+	m.seenWrites = counted
 	return round, nil
 }
 
@@ -193,16 +193,16 @@ func (m *run) findIndices(kind string) error {
 }
 
 // resolve has the plan's patterns resolved on the source.
-func (m *run) resolve(ctx workflow.Context) ([]migration.Index, error) {
-	var found []migration.Index
-	err := m.startResolving(ctx).Get(ctx, &found)
+func (m *run) resolve(ctx workflow.Context, pick ...string) (migration.IndexList, error) {
+	var found migration.IndexList
+	err := m.startResolving(ctx, pick...).Get(ctx, &found)
 	return found, err
 }
 
-func (m *run) startResolving(ctx workflow.Context) workflow.Future {
+func (m *run) startResolving(ctx workflow.Context, pick ...string) workflow.Future {
 	options := m.paced(quickCall("indices " + patterns(m.plan)))
 	return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), migration.ActivityResolveIndices,
-		m.forActivities())
+		migration.ResolveRequest{Run: m.forActivities(), Seen: m.SeenWrites, SeenOf: m.SeenWritesOf, Pick: pick})
 }
 
 // patterns shortens the plan's patterns to a summary: Temporal takes 200 bytes.
@@ -212,53 +212,53 @@ func patterns(plan migration.Plan) string {
 
 // takeSnapshot takes the round's snapshot on the source, and copies what is done of it while it
 // runs.
-func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, migration.CopyShardsResult, error) {
+func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed, error) {
 	round.Snapshot = migration.SnapshotName(m.plan.Name, round.Number, round.Attempt)
 	m.snapshotting = round.Snapshot
 	var snapshot migration.Snapshot
-	var streamed *stream
+	var following *stream
 	watch := m.startWatch()
 	err := m.attemptOr("take snapshot "+round.Snapshot, newSnapshot, func(ctx workflow.Context) error {
-		streamed = m.follow(ctx, round.Snapshot)
-		defer streamed.end(ctx)
+		following = m.follow(ctx, round.Snapshot)
+		defer following.end(ctx)
 		var err error
 		options := m.paced(pollUntilDone("snapshot " + round.Snapshot))
 		snapshot, err = call[migration.Snapshot](ctx, options, migration.ActivityTakeSnapshot,
 			migration.SnapshotRequest{
 				Run: m.forActivities(), Snapshot: round.Snapshot,
-				Indices: migration.IndexNames(m.Indices),
+				Indices: m.Indices.Names(), IndicesOf: m.Indices.Of(),
 			})
 		round.SnapshotMillis = m.elapsed(watch)
 		return err
 	})
 	if err != nil {
-		return snapshot, migration.CopyShardsResult{}, err
+		return snapshot, streamed{}, err
 	}
 	m.snapshotting = ""
 	// To copy to its end what was streamed is part of the copy.
 	round.CopyMillis = m.elapsed(watch) - round.SnapshotMillis
 	round.UUID = snapshot.UUID
 	round.StartTimeMillis, round.EndTimeMillis = snapshot.StartMillis, snapshot.EndMillis
-	copied := streamed.copied[snapshot.UUID]
-	round.BlobsStreamed, round.BytesStreamed = copied.BlobsCopied, copied.BytesCopied
+	copied := following.copied[snapshot.UUID]
+	round.BlobsStreamed, round.BytesStreamed = copied.blobs, copied.bytes
 	return snapshot, copied, nil
 }
 
 // copySnapshot copies the snapshot's delta to OSS, proves it and publishes it.
 func (m *run) copySnapshot(round *migration.Round, snapshot migration.Snapshot,
-	streamed migration.CopyShardsResult,
+	streamed streamed,
 ) error {
 	base := m.base()
 	request := migration.CopyRequest{
 		Run: m.forActivities(), Snapshot: snapshot, BaseUUID: base.UUID, BaseGeneration: base.Generation,
 		Again:   round.Attempt > 1, // the attempt with another snapshot has left some blobs
-		Carried: streamed.Carried,
+		Carried: streamed.carried, CarriedOf: streamed.carriedOf,
 	}
 	watch := m.startWatch()
 	err := m.attemptOr("copy snapshot "+snapshot.Name+" to OSS", newSnapshot, func(ctx workflow.Context) error {
 		copied, err := m.copying.copySnapshot(ctx, request)
 		// What was copied before is treated like anything else in OSS from now on.
-		request.Again, request.Carried = true, nil
+		request.Again, request.Carried, request.CarriedOf = true, nil, nil
 		if err != nil {
 			return err
 		}
@@ -285,7 +285,10 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 	err := m.attempt("restore snapshot "+snapshot.Name+" into the target", func(ctx workflow.Context) error {
 		options := m.paced(pollUntilDone("restore " + snapshot.Name))
 		restored, err := call[migration.RestoreResult](ctx, options, migration.ActivityRestoreSnapshot,
-			migration.RestoreRequest{Run: m.forActivities(), Snapshot: snapshot, Indices: m.Indices})
+			migration.RestoreRequest{
+				Run: m.forActivities(), Snapshot: snapshot,
+				Indices: m.Indices.Inline, IndicesOf: m.Indices.Of(),
+			})
 		round.BytesRestored, round.BytesReused = restored.BytesRestored, restored.BytesReused
 		return err
 	})
@@ -295,11 +298,11 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 	err = m.attempt("open the target's indices and count", func(ctx workflow.Context) error {
 		options := m.paced(quickCall("open after " + snapshot.Name))
 		opened, err := call[migration.OpenResult](ctx, options, migration.ActivityOpenTarget,
-			migration.IndicesRequest{Run: m.forActivities(), Indices: migration.IndexNames(m.Indices)})
+			m.openRequest())
 		if err != nil {
 			return err
 		}
-		m.keepCounters(opened.Counters)
+		m.keep(opened)
 		return nil
 	})
 	if err != nil {
@@ -307,9 +310,22 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 	}
 	m.endRestore()
 	round.RestoreMillis = m.elapsed(watch)
-	round.Indices = len(m.Indices)
-	round.Docs = m.targetDocs(m.Indices)
+	round.Indices = m.Indices.Len()
+	round.Docs = m.docs(m.Indices)
 	return nil
+}
+
+// openRequest hands the known counters over if the workflow can't add the new ones to them itself.
+func (m *run) openRequest() migration.OpenRequest {
+	request := migration.OpenRequest{IndicesRequest: m.indicesRequest(m.Indices)}
+	if m.Indices.Stored() || !m.CountersOf.IsZero() {
+		request.Known, request.KnownOf = m.Counters, m.CountersOf
+	}
+	return request
+}
+
+func (m *run) indicesRequest(indices migration.IndexList) migration.IndicesRequest {
+	return migration.IndicesRequest{Run: m.forActivities(), Indices: indices.Names(), IndicesOf: indices.Of()}
 }
 
 // closeAhead closes the target's indices while the final round is copied, when each moment counts.
@@ -318,14 +334,15 @@ func (m *run) closeAhead(kind string) workflow.Future {
 	if kind != migration.RoundFinal {
 		return nil
 	}
-	options := m.paced(quickCall("close " + indexCount(len(m.Indices))))
+	options := m.paced(quickCall("close " + indexCount(m.Indices.Len())))
 	return workflow.ExecuteActivity(workflow.WithActivityOptions(m.context(), options), migration.ActivityCloseTarget,
 		m.closeRequest())
 }
 
 func (m *run) closeRequest() migration.CloseRequest {
 	return migration.CloseRequest{
-		Run: m.forActivities(), Indices: migration.IndexNames(m.Indices), Expected: m.Counters, Begun: m.Begun,
+		Run: m.forActivities(), Indices: m.Indices.Names(), IndicesOf: m.Indices.Of(),
+		Expected: m.Counters, ExpectedOf: m.CountersOf, Begun: m.Begun, BegunOf: m.BegunOf,
 		InDoubt: m.RestoreInDoubt,
 	}
 }
@@ -335,7 +352,7 @@ func (m *run) closeRequest() migration.CloseRequest {
 func (m *run) closeTarget() error {
 	request := m.closeRequest()
 	return m.attempt("close the target's indices", func(ctx workflow.Context) error {
-		err := do(ctx, m.paced(quickCall("close "+indexCount(len(m.Indices)))), migration.ActivityCloseTarget, request)
+		err := do(ctx, m.paced(quickCall("close "+indexCount(m.Indices.Len()))), migration.ActivityCloseTarget, request)
 		if errorType(err) == migration.ErrorTargetWritten {
 			request.AcceptWrites = true // for the next attempt, which only retry begins
 		}

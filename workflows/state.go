@@ -104,45 +104,40 @@ func (l *roundLog) usualWrites(millis int64) (int64, bool) {
 // sourceState is what is known of the source.
 type sourceState struct {
 	// Indices are those that the newest round resolved.
-	Indices []migration.Index `json:"indices,omitempty"`
-	// SeenWrites are the operations that each index had counted when the last round's snapshot
-	// began.
-	SeenWrites map[string]int64 `json:"seenWrites,omitempty"`
+	Indices migration.IndexList `json:"indices,omitzero"`
+	seenWrites
 }
 
-// countedWrites are the operations that each index has counted by now.
-func (s *sourceState) countedWrites() map[string]int64 {
-	counted := map[string]int64{}
-	for _, index := range s.Indices {
-		counted[index.Name] = index.Writes
-	}
-	return counted
+// seenWrites are the operations that each index had counted when the last round's snapshot began.
+type seenWrites struct {
+	SeenWrites   map[string]int64                   `json:"seenWrites,omitempty"`
+	SeenWritesOf migration.Stored[map[string]int64] `json:"seenWritesOf,omitzero"`
 }
 
-// writesSince counts the operations that the last round's snapshot lacks. A counter that has gone
-// back began again, with its shard.
-func (s *sourceState) writesSince(found []migration.Index) int64 {
-	var writes int64
-	for _, index := range found {
-		seen, known := s.SeenWrites[index.Name]
-		switch {
-		case !known:
-			writes += max(index.Writes, index.Docs)
-		case index.Writes >= seen:
-			writes += index.Writes - seen
-		default:
-			writes += index.Writes
-		}
+// seen is what was counted when these indices were found.
+func seen(found migration.IndexList) seenWrites {
+	if found.Stored() {
+		return seenWrites{SeenWritesOf: found.About.CountedOf}
 	}
-	return writes
+	return seenWrites{SeenWrites: migration.CountedWrites(found.Inline)}
 }
 
-func (s *sourceState) sourceDocs() int64 {
-	var docs int64
-	for _, index := range s.Indices {
-		docs += index.Docs
+// since counts the operations that the last round's snapshot lacks. Of a stored list the activity
+// has counted them.
+func (s seenWrites) since(found migration.IndexList) int64 {
+	if found.Stored() {
+		return found.About.Since
 	}
-	return docs
+	return migration.WritesSince(found.Inline, s.SeenWrites)
+}
+
+// moved tells which indices were written or deleted since the last round's snapshot.
+func (s seenWrites) moved(found migration.IndexList) func(name string) bool {
+	if found.Stored() {
+		return func(name string) bool { return slices.Contains(found.About.Moved, name) }
+	}
+	counted := migration.CountedWrites(found.Inline)
+	return func(name string) bool { return migration.MovedSince(name, counted, s.SeenWrites) }
 }
 
 // targetState is what the migration has made on the target.
@@ -151,12 +146,22 @@ type targetState struct {
 	Published *published `json:"published,omitempty"`
 	// Registered is set once both repositories are registered.
 	Registered bool `json:"registered,omitempty"`
-	// Counters are the target's write counters after the last restore. While RestoreInDoubt a
-	// restore was begun and its end was not seen, so that they mean nothing.
-	Counters       migration.WriteCounters `json:"counters,omitempty"`
-	RestoreInDoubt bool                    `json:"restoreInDoubt,omitempty"`
-	// Begun are indices whose first restore was begun and not seen to end.
-	Begun []string `json:"begun,omitempty"`
+	// While RestoreInDoubt a restore was begun and its end was not seen, so that the counters mean
+	// nothing.
+	counters
+	RestoreInDoubt bool `json:"restoreInDoubt,omitempty"`
+	// Begun are indices whose first restore was begun and not seen to end. BegunOf are lists of which
+	// the indices without counters are such.
+	Begun   []string                              `json:"begun,omitempty"`
+	BegunOf []migration.Stored[[]migration.Index] `json:"begunOf,omitempty"`
+}
+
+// counters are the target's write counters after the last restore.
+type counters struct {
+	Counters   migration.WriteCounters                   `json:"counters,omitempty"`
+	CountersOf migration.Stored[migration.WriteCounters] `json:"countersOf,omitzero"`
+	// Opened sums up stored counters.
+	Opened *migration.Opened `json:"opened,omitempty"`
 }
 
 // published names what the target's repository shows.
@@ -175,9 +180,13 @@ func (t *targetState) base() published {
 
 // beginRestore remembers, before anything is restored, that the target is no longer what the
 // counters say, and which indices were absent until now: closing the target made sure of that.
-func (t *targetState) beginRestore(indices []migration.Index) {
+func (t *targetState) beginRestore(indices migration.IndexList) {
 	t.RestoreInDoubt = true
-	for _, index := range indices {
+	if indices.Stored() || t.CountersOf.Digest != "" {
+		t.beginRestoreOf(indices)
+		return
+	}
+	for _, index := range indices.Inline {
 		if _, restored := t.Counters[index.Name]; !restored {
 			t.Begun = append(t.Begun, index.Name)
 		}
@@ -186,48 +195,78 @@ func (t *targetState) beginRestore(indices []migration.Index) {
 	t.Begun = slices.Compact(t.Begun)
 }
 
-func (t *targetState) endRestore() { t.RestoreInDoubt, t.Begun = false, nil }
-
-// keepCounters remembers the target's counters after a restore. Those of indices that have left the
-// source stay as they were.
-func (t *targetState) keepCounters(counters migration.WriteCounters) {
-	if t.Counters == nil {
-		t.Counters = migration.WriteCounters{}
-	}
-	for _, name := range workflow.DeterministicKeys(counters) {
-		t.Counters[name] = counters[name]
+// beginRestoreOf is beginRestore where the workflow sees the indices or their counters only as what
+// stands for them.
+func (t *targetState) beginRestoreOf(indices migration.IndexList) {
+	if !indices.Stored() {
+		t.Begun = append(t.Begun, indices.Names()...) // those with counters don't count
+	} else if !slices.Contains(t.BegunOf, indices.Of()) {
+		t.BegunOf = append(t.BegunOf, indices.Of())
 	}
 }
 
-// restoredAny tells whether anything of ours may stand on the target.
-func (t *targetState) restoredAny() bool { return len(t.Counters)+len(t.Begun) > 0 }
+func (t *targetState) endRestore() { t.RestoreInDoubt, t.Begun, t.BegunOf = false, nil, nil }
 
-func (t *targetState) targetDocs(indices []migration.Index) int64 {
+// keep remembers the target's counters after a restore. Those of indices that have left the source
+// stay as they were.
+func (c *counters) keep(opened migration.OpenResult) {
+	if opened.Opened != nil {
+		*c = counters{Counters: opened.Counters, CountersOf: opened.CountersOf, Opened: opened.Opened}
+		return
+	}
+	if c.Counters == nil {
+		c.Counters = migration.WriteCounters{}
+	}
+	for _, name := range workflow.DeterministicKeys(opened.Counters) {
+		c.Counters[name] = opened.Counters[name]
+	}
+	c.Opened = nil // summed up others
+}
+
+// any tells whether there are counters.
+func (c *counters) any() bool { return len(c.Counters) > 0 || !c.CountersOf.IsZero() }
+
+// of is the counter of an index that a status shows; false if it wasn't restored, or isn't known.
+func (c *counters) of(name string) (migration.Counter, bool) {
+	counter, known := c.Counters[name]
+	if !known && c.Opened != nil {
+		counter, known = c.Opened.First[name]
+	}
+	return counter, known
+}
+
+// restoredAny tells whether anything of ours may stand on the target.
+func (t *targetState) restoredAny() bool { return t.any() || len(t.Begun)+len(t.BegunOf) > 0 }
+
+// docs counts the documents that the indices hold on the target.
+func (c *counters) docs(indices migration.IndexList) int64 {
+	if c.Opened != nil {
+		return c.Opened.Docs
+	}
 	var docs int64
-	for _, index := range indices {
-		docs += t.Counters[index.Name].Docs
+	for _, index := range indices.Inline {
+		docs += c.Counters[index.Name].Docs
 	}
 	return docs
 }
 
 // leftBehind names the indices that were restored and are not among these, which the source has;
-// nothing if there are none.
-func (t *targetState) leftBehind(indices []migration.Index) string {
-	present := map[string]bool{}
-	for _, index := range indices {
-		present[index.Name] = true
-	}
+// nothing if there are none. Of stored lists it names those that had left at the last restore.
+func (c *counters) leftBehind(indices migration.IndexList) string {
 	var gone []string
-	for _, name := range workflow.DeterministicKeys(t.Counters) {
-		if !present[name] {
-			gone = append(gone, name)
-		}
+	count := 0
+	if c.Opened != nil {
+		gone, count = c.Opened.Left, c.Opened.LeftCount
+	} else if !indices.Stored() {
+		gone = migration.LeftBehind(c.Counters, indices.Names())
+		count = len(gone)
 	}
-	const enough = 10
-	if len(gone) > enough {
-		return strings.Join(gone[:enough], ", ") + " and " + human.Count(int64(len(gone)-enough)) + " more"
+	gone = gone[:min(len(gone), migration.LeftNamed)]
+	text := strings.Join(gone, ", ")
+	if count > len(gone) {
+		text += " and " + human.Count(int64(count-len(gone))) + " more"
 	}
-	return strings.Join(gone, ", ")
+	return text
 }
 
 // wishes are what people, or the plan, want to happen and what hasn't happened yet.

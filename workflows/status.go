@@ -22,7 +22,7 @@ func (m *run) status() migration.Status {
 		Round:            m.RoundNumber,
 		RoundsEnded:      len(m.Rounds) + m.RoundsOmitted,
 		Rounds:           last(m.Rounds, migration.StatusRounds),
-		IndicesTotal:     len(m.Indices),
+		IndicesTotal:     m.Indices.Len(),
 		FreezeRequested:  m.FreezeRequested,
 		Attention:        m.attention,
 		Bandwidth:        m.Bandwidth,
@@ -36,7 +36,7 @@ func (m *run) status() migration.Status {
 		progress := *m.copying.progress
 		status.Copy = &progress
 	}
-	for _, index := range m.Indices[:min(len(m.Indices), migration.StatusIndices)] {
+	for _, index := range m.Indices.First(migration.StatusIndices) {
 		status.Indices = append(status.Indices, m.indexStatus(index))
 	}
 	if w := m.window; m.frozen() {
@@ -69,7 +69,7 @@ func (m *run) indexStatus(index migration.Index) migration.IndexStatus {
 	status := migration.IndexStatus{
 		Name: index.Name, Shards: index.Shards, SourceDocs: index.Docs, SourceBytes: index.Bytes, TargetDocs: -1,
 	}
-	if counter, restored := m.Counters[index.Name]; restored {
+	if counter, restored := m.of(index.Name); restored {
 		status.TargetDocs = counter.Docs
 	}
 	if verdict, verified := m.window.verdict(index.Name); verified {

@@ -19,14 +19,21 @@ type stream struct {
 	under workflow.WaitGroup
 	// copied is by the snapshot's uuid. One that is lost while it runs is taken again under its
 	// name, and what was copied of the first says nothing of the second.
-	copied map[string]migration.CopyShardsResult
+	copied map[string]streamed
+}
+
+// streamed is what was copied of a snapshot while it ran.
+type streamed struct {
+	carried      []migration.CarriedShard
+	carriedOf    []migration.Stored[[]migration.CarriedShard]
+	blobs, bytes int64
 }
 
 // follow begins to copy a snapshot that is about to be taken.
 func (m *run) follow(ctx workflow.Context, snapshot string) *stream {
 	s := &stream{
 		m: m, snapshot: snapshot, base: m.base().UUID, ctx: ctx,
-		under: workflow.NewWaitGroup(ctx), copied: map[string]migration.CopyShardsResult{},
+		under: workflow.NewWaitGroup(ctx), copied: map[string]streamed{},
 	}
 	watching, stop := workflow.WithCancel(ctx)
 	s.stop = stop
@@ -71,9 +78,12 @@ func (s *stream) copyShards(ctx workflow.Context, done migration.DoneShards) {
 		return
 	}
 	sum := s.copied[done.UUID]
-	sum.Carried = append(sum.Carried, copied.Carried...)
-	sum.BlobsCopied += copied.BlobsCopied
-	sum.BytesCopied += copied.BytesCopied
+	sum.carried = append(sum.carried, copied.Carried...)
+	if !copied.CarriedOf.IsZero() {
+		sum.carriedOf = append(sum.carriedOf, copied.CarriedOf)
+	}
+	sum.blobs += copied.BlobsCopied
+	sum.bytes += copied.BytesCopied
 	s.copied[done.UUID] = sum
 }
 

@@ -32,7 +32,7 @@ type window struct {
 	found migration.Blocks
 	uuids map[string]string
 	// indices are those that are blocked, frozen is what they held once they stood still.
-	indices []migration.Index
+	indices migration.IndexList
 	frozen  migration.Standstill
 	// sinceMillis is when the block was asked for; 0 before that. untilMillis is when the dead
 	// man's switch ends the window.
@@ -84,9 +84,9 @@ func (w *window) again(watch stopwatch) { w.pass, w.proven = watch, false }
 
 // fresh names the indices that the window has not met before. One that was deleted and created
 // again under its name is none that it has met.
-func (w *window) fresh(found []migration.Index) []string {
+func (w *window) fresh(found migration.IndexList) []string {
 	var fresh []string
-	for _, index := range found {
+	for _, index := range found.Inline {
 		if _, known := w.found[index.Name]; !known || w.uuids[index.Name] != index.UUID {
 			fresh = append(fresh, index.Name)
 		}
@@ -97,7 +97,7 @@ func (w *window) fresh(found []migration.Index) []string {
 // remember keeps the blocks that the source has of itself, and returns warnings about those that
 // stay.
 func (w *window) remember(found migration.Blocks) (warnings []string) {
-	for _, index := range w.indices {
+	for _, index := range w.indices.Inline {
 		w.uuids[index.Name] = index.UUID
 	}
 	for _, name := range workflow.DeterministicKeys(found) {
@@ -121,12 +121,7 @@ func (w *window) block(watch stopwatch) {
 }
 
 // holds tells whether these are the very indices that are blocked.
-func (w *window) holds(found []migration.Index) bool {
-	return slices.EqualFunc(w.indices, found, func(a, b migration.Index) bool {
-		return a.Name == b.Name &&
-			a.UUID == b.UUID
-	})
-}
+func (w *window) holds(found migration.IndexList) bool { return w.indices.SameIndices(found) }
 
 // written names an index that is no longer what it was when it stood still; empty if all are. An
 // update leaves the number of documents as it is, so the marks count too.

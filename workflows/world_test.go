@@ -139,7 +139,7 @@ func newWorld(t *testing.T) *world {
 	register(w, migration.ActivityPreflight, func(migration.Run) (migration.PreflightResult, error) {
 		return migration.PreflightResult{
 			SourceVersion: "5.5.2", TargetVersion: "5.5.3",
-			Indices: slices.Clone(w.indices), Problems: w.problems,
+			Indices: listed(slices.Clone(w.indices)...), Problems: w.problems,
 		}, nil
 	})
 	register(w, migration.ActivityEnsureTargetBucket, func(migration.Run) (any, error) { return nil, nil })
