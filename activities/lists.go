@@ -109,36 +109,43 @@ func (l lists) names(ctx context.Context, run migration.Run, inline []string,
 func (l lists) indexList(ctx context.Context, run migration.Run, indices []migration.Index,
 	request migration.ResolveRequest,
 ) (migration.IndexList, error) {
-	if !l.long(indices) {
-		return migration.ListIndices(indices), nil
+	list := l.listed(indices)
+	if list.About == nil {
+		return list, nil
 	}
 	seen, err := fetch(ctx, l, run, request.Seen, request.SeenOf)
 	if err != nil {
-		return migration.IndexList{}, err
+		return list, err
+	}
+	list.About.Since = migration.WritesSince(indices, seen)
+	counted := migration.CountedWrites(indices)
+	for _, name := range request.Pick {
+		if migration.MovedSince(name, counted, seen) {
+			list.About.Moved = append(list.About.Moved, name)
+		}
+	}
+	if list.About.IndicesOf, err = store(ctx, l, run, indices); err != nil {
+		return list, err
+	}
+	list.About.CountedOf, err = store(ctx, l, run, counted)
+	return list, err
+}
+
+// listed is indexList for a workflow that asks for nothing of the list: it stores nothing.
+func (l lists) listed(indices []migration.Index) migration.IndexList {
+	if !l.long(indices) {
+		return migration.ListIndices(indices)
 	}
 	about := migration.AboutIndices{
-		Identity: migration.IdentityOf(indices),
-		First:    slices.Clone(indices[:min(len(indices), migration.StatusIndices)]),
-		Since:    migration.WritesSince(indices, seen),
+		Count: len(indices), Identity: migration.IdentityOf(indices),
+		First: slices.Clone(indices[:min(len(indices), migration.StatusIndices)]),
 	}
 	for _, index := range indices {
 		about.Shards += int64(index.Shards)
 		about.Docs += index.Docs
 		about.Bytes += index.Bytes
 	}
-	counted := migration.CountedWrites(indices)
-	for _, name := range request.Pick {
-		if migration.MovedSince(name, counted, seen) {
-			about.Moved = append(about.Moved, name)
-		}
-	}
-	if about.IndicesOf, err = store(ctx, l, run, indices); err != nil {
-		return migration.IndexList{}, err
-	}
-	if about.CountedOf, err = store(ctx, l, run, counted); err != nil {
-		return migration.IndexList{}, err
-	}
-	return migration.IndexList{About: &about}, nil
+	return migration.IndexList{About: &about}
 }
 
 // opened is the result of opening indices whose counters these are.

@@ -68,10 +68,13 @@ func TestRoundsWithStoredLists(t *testing.T) {
 	a := w.activities
 	found := twice[migration.PreflightResult](w, a.Preflight, w.run).Indices
 	require.True(t, found.Stored())
+	require.Empty(t, w.kept.Objects(), "a preflight writes nothing")
+	require.True(t, found.Of().IsZero())
 	require.Equal(t, 2, found.Len())
 	require.Equal(t, []string{"catalog", "movies"}, migration.IndexNames(found.First(5)))
 	require.EqualValues(t, 8, found.Docs())
 	must[any](w, a.RegisterRepositories, w.run)
+	found = twice[migration.IndexList](w, a.ResolveIndices, migration.ResolveRequest{Run: w.run})
 
 	restored := func(snapshot string, found migration.IndexList, before migration.OpenResult,
 		begun ...migration.Stored[[]migration.Index],

@@ -68,13 +68,9 @@ func (f *preflight) everything(ctx context.Context, p *pulse) (migration.Preflig
 		return migration.PreflightResult{}, fail(f.verdict(), "preflight found problems:\n- %s",
 			strings.Join(f.problems, "\n- "))
 	}
-	found, err := f.lists.indexList(ctx, f.run, described(f.indices), migration.ResolveRequest{})
-	if err != nil {
-		return migration.PreflightResult{}, err
-	}
 	return migration.PreflightResult{
 		SourceVersion: f.source.Version.String(), TargetVersion: f.target.Version.String(),
-		Indices: found, Warnings: f.warnings, Problems: f.ofMigration,
+		Indices: f.lists.listed(described(f.indices)), Warnings: f.warnings, Problems: f.ofMigration,
 	}, nil
 }
 

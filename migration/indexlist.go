@@ -19,7 +19,9 @@ type IndexList struct {
 
 // AboutIndices stands for a stored list of indices, and sums it up.
 type AboutIndices struct {
-	IndicesOf Stored[[]Index] `json:"indicesOf"`
+	// IndicesOf is the list; zero if nobody needs it, as in a preflight, which writes nothing.
+	IndicesOf Stored[[]Index] `json:"indicesOf,omitzero"`
+	Count     int             `json:"count"`
 	Shards    int64           `json:"shards"`
 	Docs      int64           `json:"docs"`
 	Bytes     int64           `json:"bytes"`
@@ -64,7 +66,7 @@ func (l IndexList) Stored() bool { return l.About != nil }
 // Len counts the indices.
 func (l IndexList) Len() int {
 	if l.Stored() {
-		return l.About.IndicesOf.Entries
+		return l.About.Count
 	}
 	return len(l.Inline)
 }

@@ -27,7 +27,7 @@ func TestAListOfIndicesIsAnArrayOrStandsForOne(t *testing.T) {
 
 	stored := IndexList{About: &AboutIndices{
 		IndicesOf: Stored[[]Index]{Digest: strings.Repeat("0a", 32), Entries: 2},
-		Shards:    4, Docs: 7, Bytes: 70, Identity: IdentityOf(inline.Inline), First: inline.Inline[:1],
+		Count:     2, Shards: 4, Docs: 7, Bytes: 70, Identity: IdentityOf(inline.Inline), First: inline.Inline[:1],
 	}}
 	text, err = json.Marshal(stored)
 	require.NoError(t, err)
