@@ -50,6 +50,7 @@ func ActivityNames() []string {
 		ActivityLiftBlock, ActivityVerifyTarget, ActivityOpenTargetForWrites, ActivityCallWebhook,
 		ActivityAudit, ActivityMeasureFootprint, ActivityDeleteRehearsedIndices, ActivityDeleteSnapshots,
 		ActivityDeleteCopies,
+		ActivityReadSourceBlocks, ActivityBlockSource, ActivityUnblockSource,
 	}
 }
 
