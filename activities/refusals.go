@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -131,4 +132,27 @@ func describeRefusals(all []migration.Refusal) string {
 		}
 	}
 	return strings.Join(texts, " ") + named(" Also refused: ", more)
+}
+
+// mostTexts and longestText bound a list of sentences in a message.
+const (
+	mostTexts   = 50
+	longestText = 1024
+)
+
+// bounded joins the first of several sentences, each cut to what a person reads.
+func bounded(texts []string, separator string) string {
+	return strings.Join(atMost(texts), separator)
+}
+
+// atMost is the first of several sentences, each cut, and how many more there are.
+func atMost(texts []string) []string {
+	short := make([]string, 0, min(len(texts), mostTexts+1))
+	for i, text := range texts {
+		if i == mostTexts {
+			return append(short, fmt.Sprintf("%d more of these", len(texts)-mostTexts))
+		}
+		short = append(short, human.Shorten(text, longestText-len(" ...")))
+	}
+	return short
 }

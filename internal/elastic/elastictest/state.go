@@ -2,6 +2,7 @@ package elastictest
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -50,10 +51,11 @@ func (c *Cluster) answerCluster(r *http.Request, rest []string) any {
 		return c.health(names)
 	}
 	found := map[string]any{}
-	for _, name := range strings.Split(names, ",") {
-		x := c.indices[name]
-		if x == nil {
-			continue // the cluster state is lenient
+	for _, x := range c.present(names) { // the cluster state is lenient
+		name := x.name
+		if x.settings["index.hidden"] == "true" && !slices.Contains(strings.Split(names, ","), name) &&
+			!strings.Contains(r.URL.Query().Get("expand_wildcards"), "hidden") {
+			continue
 		}
 		if rest[1] == "metadata" {
 			found[name] = map[string]any{"state": map[bool]string{true: "open", false: "close"}[x.open]}
