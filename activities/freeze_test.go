@@ -141,20 +141,20 @@ func TestLiftFreesWhatItCan(t *testing.T) {
 	require.NoError(t, w.from.Index("another", "x"))
 }
 
-func TestLiftSaysThatSomethingElseRefusesWrites(t *testing.T) {
+func TestLiftSaysThatTheClusterRefusesWrites(t *testing.T) {
 	w := newWorld(t)
 	found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
-	w.from.Refuse("POST /movies/*/*/_update", 1, http.StatusForbidden, "cluster_block_exception",
-		"blocked by: [FORBIDDEN/8/cluster low on disk]")
+	w.from.BlockCluster("cluster low on disk")
 	refused(w, migration.ErrorRefused, w.activities.RemoveBlock, migration.LiftRequest{Run: w.run, Found: found},
-		"movies", "still refused")
+		"movies", "a block of the cluster", "low on disk")
 }
 
 func TestLiftNeverGivesUpOnWhatItDoesNotUnderstand(t *testing.T) {
 	w := newWorld(t)
 	found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
-	w.from.Refuse("PUT /*/_settings", 9, http.StatusInternalServerError, "null_pointer_exception", "")
-	passes(w, retryInternal, w.activities.RemoveBlock, migration.LiftRequest{Run: w.run, Found: found})
+	must[any](w, w.activities.BlockWrites, w.request())
+	w.from.Refuse("PUT /*/_settings", 1000, http.StatusInternalServerError, "null_pointer_exception", "")
+	passes(w, retryStillBlocked, w.activities.RemoveBlock, migration.LiftRequest{Run: w.run, Found: found})
 }
 
 // The index that the first call stumbles over has a block of its own.

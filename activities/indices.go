@@ -2,6 +2,8 @@ package activities
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -21,59 +23,142 @@ func (a *Activities) ResolveIndices(ctx context.Context, in migration.ResolveReq
 		if err != nil {
 			return none, err
 		}
-		found, problems, err := resolve(ctx, client, in.Plan.Indices)
+		found, err := resolve(ctx, client, in.Plan.Selection())
 		if err != nil {
 			return none, err
 		}
-		for _, index := range found {
-			if !index.Open {
-				problems = append(problems, "index "+index.Name+" is closed: open it")
-			}
+		var warnings []string
+		if len(found.closed) > 0 && in.LeaveOut && len(found.indices) > 0 {
+			warnings = append(warnings, found.closedWarning())
+		} else if len(found.closed) > 0 {
+			found.problems = append(found.problems, named("these indices are closed, open or delete them: ", found.closed))
 		}
-		if len(problems) > 0 {
+		if len(found.problems) > 0 {
 			return none, fail(migration.ErrorMissing, "resolve the plan's indices on %s: %s", client.Host(),
-				strings.Join(problems, "; "))
+				bounded(found.problems, "; "))
 		}
-		return a.lists.indexList(ctx, in.Run, described(found), in)
+		if err := client.Measure(ctx, found.indices); err != nil {
+			return none, err
+		}
+		list, err := a.lists.indexList(ctx, in.Run, described(found.indices), in)
+		list.Warnings = warnings
+		return list, err
 	})
 }
 
-// resolve finds the indices that a plan's names and patterns stand for. A name or pattern that
-// matches nothing becomes a problem, in words.
-func resolve(ctx context.Context, client *elastic.Client, patterns []string) ([]elastic.Index, []string, error) {
-	found := map[string]elastic.Index{}
-	var problems []string
-	for _, pattern := range patterns {
-		matches, err := client.Indices(ctx, pattern)
-		if err != nil && elastic.KindOf(err) != elastic.Missing {
-			return nil, nil, err
+// resolution is what a plan's names and patterns stand for.
+type resolution struct {
+	indices []elastic.Index // open, by name; not measured
+	// closed are indices behind a pattern that are closed. A snapshot of them fails, so they are
+	// left out as long as they are closed.
+	closed []string
+	// internal are names that patterns leave out since they begin with a dot.
+	internal []string
+	problems []string // in words
+}
+
+func (r *resolution) closedWarning() string {
+	return named("the source has closed indices, which are left out as long as they are closed: ", r.closed)
+}
+
+// resolve finds the indices that a plan's names and patterns stand for.
+func resolve(ctx context.Context, client *elastic.Client, plan migration.IndexSelection) (*resolution, error) {
+	r := &resolution{}
+	open, err := client.Matching(ctx, plan.Patterns)
+	if err != nil {
+		return nil, err
+	}
+	wanted := map[string]bool{}
+	for _, name := range plan.Names {
+		wanted[name] = true
+	}
+	var unspeakable []string
+	matched := map[string]bool{} // by pattern
+	for _, name := range slices.Sorted(maps.Keys(open)) {
+		if strings.HasPrefix(name, ".") { // internal indices only by their full name
+			r.internal = append(r.internal, name)
+			continue
 		}
-		isPattern := strings.Contains(pattern, "*")
-		matched := false
-		for _, index := range matches {
-			switch {
-			case isPattern && strings.HasPrefix(index.Name, "."):
-				continue // internal indices only by their full name
-			case !isPattern && index.Name != pattern:
-				problems = append(problems, pattern+" is an alias of "+index.Name+
-					" and not an index: name the index or a pattern (aliases are restored with their index)")
-			}
-			matched = true
-			found[index.Name] = index
+		for _, pattern := range plan.Patterns {
+			matched[pattern] = matched[pattern] || elastic.Matches(pattern, name)
 		}
+		excluded := slices.ContainsFunc(plan.Excluded, func(x string) bool { return elastic.Matches(x, name) })
 		switch {
-		case !matched && isPattern:
-			problems = append(problems, "no index matches "+pattern)
-		case !matched:
-			problems = append(problems, "there is no index "+pattern)
+		case wanted[name] || excluded:
+		case strings.HasPrefix(name, "-") || strings.HasPrefix(name, "+"):
+			unspeakable = append(unspeakable, name)
+		case !open[name]:
+			r.closed = append(r.closed, name)
+		default:
+			wanted[name] = true
 		}
 	}
-	indices := make([]elastic.Index, 0, len(found))
-	for _, index := range found {
-		indices = append(indices, index)
+	for _, pattern := range plan.Patterns {
+		if !matched[pattern] {
+			r.problems = append(r.problems, "no index matches "+pattern)
+		}
 	}
-	slices.SortFunc(indices, func(a, b elastic.Index) int { return strings.Compare(a.Name, b.Name) })
-	return indices, problems, nil
+	if len(unspeakable) > 0 {
+		r.problems = append(r.problems, fmt.Sprintf("Elasticsearch takes a name that begins with - or + in a request "+
+			"for an exclusion or an addition, so no request can name %s: reindex it under another name, or leave it "+
+			"out of the plan (indices: %q)", named("", unspeakable), migration.Exclusion+unspeakable[0]))
+	}
+	if err := r.read(ctx, client, plan.Names, slices.Sorted(maps.Keys(wanted))); err != nil {
+		return nil, err
+	}
+	if len(r.indices)+len(r.closed)+len(r.problems) == 0 {
+		r.problems = append(r.problems, "the plan excludes every index that its patterns match")
+	}
+	return r, nil
+}
+
+// read reads the indices' settings.
+func (r *resolution) read(ctx context.Context, client *elastic.Client, given, names []string) error {
+	aliases := map[string][]string{}
+	var mu sync.Mutex
+	present := map[string]elastic.Index{}
+	unreadable, trouble := atOnce(names, func(batch []string) error {
+		indices, behind, err := client.PresentBehind(ctx, batch)
+		mu.Lock()
+		defer mu.Unlock()
+		maps.Copy(present, indices)
+		maps.Copy(aliases, behind)
+		return err
+	})
+	if err := retryableFirst(trouble); err != nil {
+		return err
+	}
+	for _, name := range names {
+		index, there := present[name]
+		isGiven := slices.Contains(given, name)
+		switch {
+		case unreadable[name] != nil:
+			r.problems = append(r.problems, unreadableProblem(name, unreadable[name]))
+		case there && !index.Open && isGiven:
+			r.problems = append(r.problems, "index "+name+" is closed: open it, or leave it out")
+		case there && !index.Open:
+			r.closed = append(r.closed, name)
+		case there:
+			r.indices = append(r.indices, index)
+		case len(aliases[name]) > 0:
+			r.problems = append(r.problems, name+" is an alias of "+named("", aliases[name])+
+				" and not an index: name the index or a pattern (aliases are restored with their index)")
+		case isGiven:
+			r.problems = append(r.problems, "there is no index "+name)
+		}
+	}
+	slices.Sort(r.closed)
+	return nil
+}
+
+// unreadableProblem says why an index can't be read, and names it: Elasticsearch refuses the
+// complete request, and old versions don't say for which index.
+func unreadableProblem(name string, err error) string {
+	if setting := elastic.SettingOf(err); setting != "" {
+		return fmt.Sprintf("index %s has %s, so its settings and mappings can't be read: set it to false "+
+			"(PUT /%s/_settings), or leave the index out", name, setting, name)
+	}
+	return "index " + name + " can't be read: " + messageOf(err)
 }
 
 func described(found []elastic.Index) []migration.Index {

@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -40,6 +41,7 @@ type preflight struct {
 	from, to         *elastic.Client
 	source, target   elastic.Info
 	indices          []elastic.Index
+	onSource         map[string]map[string]json.RawMessage // aliases of the source, by index
 	problems         []string
 	warnings         []string
 	ofMigration      []string // problems that a rehearsal doesn't have, but its migration would
@@ -55,6 +57,7 @@ func (f *preflight) everything(ctx context.Context, p *pulse) (migration.Preflig
 		{"asking the clusters", f.clusters},
 		{"checking the buckets", f.bothBuckets},
 		{"checking the source's indices", f.sourceIndices},
+		{"looking for what makes indices on the source", f.makers},
 		{"checking the target's indices", f.targetIndices},
 		{"comparing aliases", f.aliases},
 		{"checking the target's disks", f.disks},
@@ -66,11 +69,12 @@ func (f *preflight) everything(ctx context.Context, p *pulse) (migration.Preflig
 	}
 	if len(f.problems) > 0 {
 		return migration.PreflightResult{}, fail(f.verdict(), "preflight found problems:\n- %s",
-			strings.Join(f.problems, "\n- "))
+			bounded(f.problems, "\n- "))
 	}
 	return migration.PreflightResult{
 		SourceVersion: f.source.Version.String(), TargetVersion: f.target.Version.String(),
-		Indices: f.lists.listed(described(f.indices)), Warnings: f.warnings, Problems: f.ofMigration,
+		Indices:  f.lists.listed(described(f.indices)),
+		Warnings: atMost(f.warnings), Problems: atMost(f.ofMigration),
 	}, nil
 }
 
@@ -208,75 +212,6 @@ func (f *preflight) bucket(service, name string, err error) error {
 	return err
 }
 
-func (f *preflight) sourceIndices(ctx context.Context) error {
-	if f.from == nil {
-		return nil
-	}
-	found, problems, err := resolve(ctx, f.from, f.run.Plan.Indices)
-	if err != nil {
-		return err
-	}
-	f.indices = found
-	for _, problem := range problems {
-		f.problem("%s on the source", problem)
-	}
-	if len(found) == 0 {
-		return nil
-	}
-	var open []string
-	for _, index := range found {
-		if !index.Open {
-			f.problem("index %s is closed on the source, and a snapshot of a closed "+
-				"index fails: open it, or leave it out", index.Name)
-			continue
-		}
-		open = append(open, index.Name)
-		if strings.HasPrefix(index.Name, ".") {
-			f.warnings = append(f.warnings, fmt.Sprintf("index %s belongs to Elasticsearch or to a plugin, which may "+
-				"create its own on the target or refuse the source's: "+
-				"leave it out unless you know that the target's version can use it", index.Name))
-		}
-		if f.to == nil {
-			continue
-		}
-		if problem := createdProblem(index.Name, index.CreatedVersion, f.target.Version); problem != "" {
-			f.problem("%s", problem)
-		}
-	}
-	if len(open) == 0 {
-		return nil
-	}
-	health, err := f.from.Health(ctx, open)
-	if err != nil {
-		return err
-	}
-	for _, name := range open {
-		if health.Indices[name] == "red" {
-			f.problem("index %s is red on the source: a primary is missing, so no snapshot of it can be complete", name)
-		}
-	}
-	return f.types(ctx, open)
-}
-
-// types warns about several mapping types in one index.
-func (f *preflight) types(ctx context.Context, open []string) error {
-	if f.source.Version.Major > 5 || f.to == nil {
-		return nil
-	}
-	mappings, err := f.from.Mappings(ctx, open)
-	if err != nil {
-		return err
-	}
-	for _, name := range open {
-		if types := mappings[name].Types; len(types) > 1 && f.target.Version.Major >= 6 {
-			f.warnings = append(f.warnings, fmt.Sprintf("index %s has %d mapping types (%s): %s restores it, "+
-				"but new indices can't have several types, and some features refuse such an index", name, len(types),
-				strings.Join(types, ", "), f.target.Version))
-		}
-	}
-	return nil
-}
-
 // targetIndices makes sure that nothing on the target would be overwritten.
 func (f *preflight) targetIndices(ctx context.Context) error {
 	if f.to == nil || len(f.indices) == 0 {
@@ -323,53 +258,6 @@ func (f *preflight) throwAwayNames(ctx context.Context, names []string) error {
 	for _, taken := range append(slices.Sorted(maps.Keys(found)), aliases...) {
 		f.problem("the throw-away name %s is taken on the target: start the "+
 			"rehearsal again, it then uses other names", taken)
-	}
-	return nil
-}
-
-// aliases compares the source's aliases, which are restored with their indices, with the names on
-// the target. An index that has the name of such an alias makes every restore fail. An alias of
-// that name points to the indices of both clusters afterwards.
-func (f *preflight) aliases(ctx context.Context) error {
-	if f.from == nil || f.to == nil || len(f.indices) == 0 || f.run.Plan.Restore.ExcludeAliases {
-		return nil
-	}
-	byIndex, err := f.from.Aliases(ctx, indexNames(f.indices))
-	if err != nil {
-		return err
-	}
-	behind := map[string][]string{} // by alias: the source's indices
-	for _, index := range slices.Sorted(maps.Keys(byIndex)) {
-		for alias := range byIndex[index] {
-			behind[alias] = append(behind[alias], index)
-		}
-	}
-	for _, alias := range slices.Sorted(maps.Keys(behind)) {
-		there, err := f.to.Indices(ctx, alias)
-		if elastic.KindOf(err) == elastic.Missing {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		var elsewhere []string
-		for _, index := range there {
-			switch {
-			case index.Name == alias:
-				f.problemOfMigration("%s is an alias of %s on the source and an index on the target, so "+
-					"a restore with that alias fails: "+
-					"delete the index %s there, or set restore.excludeAliases",
-					alias, strings.Join(behind[alias], ", "), alias)
-			case !slices.Contains(behind[alias], index.Name):
-				elsewhere = append(elsewhere, index.Name)
-			}
-		}
-		if len(elsewhere) > 0 {
-			f.warnings = append(f.warnings, fmt.Sprintf("alias %s points to %s on the target. After the restore it "+
-				"also points to %s, and searches find the documents of all: "+
-				"remove it there, or set restore.excludeAliases",
-				alias, strings.Join(elsewhere, ", "), strings.Join(behind[alias], ", ")))
-		}
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func TestPreflightNamesEveryProblemAtOnce(t *testing.T) {
 	w.to.Version = "5.5.1"
 	w.buckets.from.region = "us-east-1"
 	w.buckets.to.acl = "public-read"
-	w.run.Plan.Indices = []string{"movies", "*", "gone", "nothing-*", "films"}
+	w.run.Plan.Indices = []string{"movies", "*", "shut", "gone", "nothing-*", "films"}
 	before := w.text()
 
 	failure := refusal(w, migration.ErrorPreflight, w.activities.Preflight, w.run)

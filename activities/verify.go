@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -371,22 +370,4 @@ func (v *verifying) settings(source, target map[string]string) []string {
 }
 
 // matches reports whether a name matches a pattern in which * stands for any characters.
-func matches(pattern, name string) bool {
-	first, rest, star := strings.Cut(pattern, "*")
-	if !star {
-		return pattern == name
-	}
-	if !strings.HasPrefix(name, first) {
-		return false
-	}
-	name = name[len(first):]
-	for {
-		if matches(rest, name) {
-			return true
-		}
-		if name == "" {
-			return false
-		}
-		name = name[1:]
-	}
-}
+func matches(pattern, name string) bool { return elastic.Matches(pattern, name) }

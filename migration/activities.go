@@ -50,6 +50,7 @@ func ActivityNames() []string {
 		ActivityLiftBlock, ActivityVerifyTarget, ActivityOpenTargetForWrites, ActivityCallWebhook,
 		ActivityAudit, ActivityMeasureFootprint, ActivityDeleteRehearsedIndices, ActivityDeleteSnapshots,
 		ActivityDeleteCopies,
+		ActivityReadSourceBlocks, ActivityBlockSource, ActivityUnblockSource,
 	}
 }
 
@@ -124,6 +125,9 @@ type ResolveRequest struct {
 	SeenOf Stored[map[string]int64] `json:"seenOf,omitzero"`
 	// Pick names indices of which AboutIndices.Moved should say whether they were written.
 	Pick []string `json:"pick,omitempty"`
+	// LeaveOut has closed indices behind a pattern left out, with a warning. Workers of older
+	// versions don't set it, and can't read one: for them such an index is an error.
+	LeaveOut bool `json:"leaveOut,omitempty"`
 }
 
 // SnapshotRequest asks for one snapshot of exactly these indices.

@@ -4,6 +4,8 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,19 +16,29 @@ import (
 // The list is what workers and tests go by. It is read from the constants' source here, so that a
 // new one can't be forgotten.
 func TestActivityNamesAreComplete(t *testing.T) {
-	file, err := parser.ParseFile(token.NewFileSet(), "activities.go", nil, 0)
+	paths, err := filepath.Glob("*.go")
 	require.NoError(t, err)
 	var names []string
-	ast.Inspect(file, func(node ast.Node) bool {
-		spec, ok := node.(*ast.ValueSpec)
-		if !ok || !strings.HasPrefix(spec.Names[0].Name, "Activity") {
-			return true
-		}
-		name, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+	for _, path := range paths {
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
 		require.NoError(t, err)
-		names = append(names, name)
-		return true
-	})
+		ast.Inspect(file, func(node ast.Node) bool {
+			spec, ok := node.(*ast.ValueSpec)
+			if !ok || !strings.HasPrefix(spec.Names[0].Name, "Activity") {
+				return true
+			}
+			name, err := strconv.Unquote(spec.Values[0].(*ast.BasicLit).Value)
+			require.NoError(t, err)
+			names = append(names, name)
+			return true
+		})
+	}
 	require.Greater(t, len(names), 10)
-	require.Equal(t, names, ActivityNames())
+	for _, promised := range notYetBuilt {
+		names = slices.DeleteFunc(names, func(name string) bool { return name == promised })
+	}
+	require.ElementsMatch(t, names, ActivityNames())
 }
+
+// notYetBuilt are activities whose requests are agreed on and that nobody serves.
+var notYetBuilt = []string{ActivityCheckHandover, ActivityHandOver}

@@ -15,6 +15,8 @@ type IndexList struct {
 	Inline []Index
 	// About is nil of an inline list.
 	About *AboutIndices
+	// Warnings are about indices that are left out. Nobody keeps them with the list.
+	Warnings []string
 }
 
 // AboutIndices stands for a stored list of indices, and sums it up.
@@ -40,8 +42,19 @@ type AboutIndices struct {
 // ListIndices is an inline list.
 func ListIndices(indices []Index) IndexList { return IndexList{Inline: indices} }
 
-// MarshalJSON writes an array, or what stands for a stored list.
+// warned is an IndexList with warnings as JSON.
+type warned struct {
+	*AboutIndices
+	Inline   []Index  `json:"inline,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// MarshalJSON writes an array, or what stands for a stored list, or either in an object with
+// warnings.
 func (l IndexList) MarshalJSON() ([]byte, error) {
+	if len(l.Warnings) > 0 {
+		return json.Marshal(warned{l.About, l.Inline, l.Warnings})
+	}
 	if l.About == nil {
 		return json.Marshal(l.Inline)
 	}
@@ -51,10 +64,15 @@ func (l IndexList) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads what MarshalJSON wrote.
 func (l *IndexList) UnmarshalJSON(text []byte) error {
 	*l = IndexList{}
-	if len(text) > 0 && text[0] == '{' {
-		return json.Unmarshal(text, &l.About)
+	if len(text) == 0 || text[0] != '{' {
+		return json.Unmarshal(text, &l.Inline)
 	}
-	return json.Unmarshal(text, &l.Inline)
+	var read warned
+	if err := json.Unmarshal(text, &read); err != nil {
+		return err
+	}
+	l.About, l.Inline, l.Warnings = read.AboutIndices, read.Inline, read.Warnings
+	return nil
 }
 
 // IsZero tells whether the list is empty, for omitzero.

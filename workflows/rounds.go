@@ -199,10 +199,29 @@ func (m *run) resolve(ctx workflow.Context, pick ...string) (migration.IndexList
 	return found, err
 }
 
-func (m *run) startResolving(ctx workflow.Context, pick ...string) workflow.Future {
-	options := m.paced(quickCall("indices " + patterns(m.plan)))
-	return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), migration.ActivityResolveIndices,
-		migration.ResolveRequest{Run: m.forActivities(), Seen: m.SeenWrites, SeenOf: m.SeenWritesOf, Pick: pick})
+func (m *run) startResolving(ctx workflow.Context, pick ...string) resolving {
+	// Its requests grow with the number of indices.
+	options := m.paced(pollUntilDone("indices " + patterns(m.plan)))
+	return resolving{m, workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options),
+		migration.ActivityResolveIndices, migration.ResolveRequest{
+			Run: m.forActivities(), Seen: m.SeenWrites, SeenOf: m.SeenWritesOf, Pick: pick, LeaveOut: true,
+		})}
+}
+
+// resolving is an activity under way that finds the plan's indices.
+type resolving struct {
+	m      *run
+	future workflow.Future
+}
+
+// Get waits for the indices, and warns of what is left out.
+func (r resolving) Get(ctx workflow.Context, found *migration.IndexList) error {
+	if err := r.future.Get(ctx, found); err != nil {
+		return err
+	}
+	r.m.warnAll(found.Warnings)
+	found.Warnings = nil
+	return nil
 }
 
 // patterns shortens the plan's patterns to a summary: Temporal takes 200 bytes.

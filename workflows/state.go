@@ -292,8 +292,12 @@ type journal struct {
 	WarningsOmitted  int                  `json:"warningsOmitted,omitempty"`
 }
 
+// longestWarning bounds a warning in bytes: every status shows it, and the state carries it along.
+const longestWarning = 1024
+
 // warn keeps a finding that stops nothing, once. When there are too many, the oldest give way.
 func (j *journal) warn(text string) {
+	text = human.Shorten(text, longestWarning-len(" ..."))
 	if slices.Contains(j.Warnings, text) {
 		return
 	}

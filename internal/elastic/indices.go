@@ -46,23 +46,77 @@ func (c *Client) Indices(ctx context.Context, patterns ...string) ([]Index, erro
 		return nil, err
 	}
 	indices := make([]Index, 0, len(names))
-	var open []string
 	for _, name := range names {
-		index := newIndex(name, settings[name], states[name] == "open")
+		indices = append(indices, newIndex(name, settings[name], states[name] == "open"))
+	}
+	return indices, c.Measure(ctx, indices)
+}
+
+// Measure fills in the sizes of those of the indices that are open.
+func (c *Client) Measure(ctx context.Context, indices []Index) error {
+	var open []string
+	for _, index := range indices {
 		if index.Open {
-			open = append(open, name)
+			open = append(open, index.Name)
 		}
-		indices = append(indices, index)
 	}
 	sizes, err := c.primarySizes(ctx, open)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for i := range indices {
 		size := sizes[indices[i].Name]
 		indices[i].PrimaryDocs, indices[i].PrimaryBytes, indices[i].PrimaryWrites = size.docs, size.bytes, size.writes
 	}
-	return indices, nil
+	return nil
+}
+
+// Matching finds the indices whose own names match one of the patterns, open or closed, and hidden
+// ones too. The result tells which are open. An alias that matches doesn't count: it would bring in
+// an index of another name. It takes one request for as many patterns as fit, and reads no
+// settings: one index with index.blocks.metadata would have them all refused.
+func (c *Client) Matching(ctx context.Context, patterns []string) (map[string]bool, error) {
+	open := map[string]bool{}
+	if len(patterns) == 0 {
+		return open, nil
+	}
+	version, err := c.Version(ctx)
+	if err != nil {
+		return nil, err
+	}
+	expand := "open,closed"
+	if version.AtLeast(7, 7) {
+		expand += ",hidden"
+	}
+	states, err := c.states(ctx, patterns, expand)
+	if err != nil {
+		return nil, err
+	}
+	for name, state := range states {
+		if slices.ContainsFunc(patterns, func(pattern string) bool { return Matches(pattern, name) }) {
+			open[name] = state == "open"
+		}
+	}
+	return open, nil
+}
+
+// Matches reports whether a name matches a pattern in which * stands for any characters.
+func Matches(pattern, name string) bool {
+	first, rest, star := strings.Cut(pattern, "*")
+	if !star {
+		return pattern == name
+	}
+	if !strings.HasPrefix(name, first) {
+		return false
+	}
+	for name = name[len(first):]; ; name = name[1:] {
+		if Matches(rest, name) {
+			return true
+		}
+		if name == "" {
+			return false
+		}
+	}
 }
 
 func newIndex(name string, settings map[string]string, open bool) Index {
@@ -99,6 +153,10 @@ func splitPatterns(patterns []string) []string {
 // indexStates gives "open" or "close" for each index. On all versions only the cluster state and
 // _cat tell that.
 func (c *Client) indexStates(ctx context.Context, names []string) (map[string]string, error) {
+	return c.states(ctx, names, "open,closed")
+}
+
+func (c *Client) states(ctx context.Context, names []string, expand string) (map[string]string, error) {
 	states := map[string]string{}
 	for _, batch := range batches(names) {
 		var answer struct {
@@ -109,7 +167,7 @@ func (c *Client) indexStates(ctx context.Context, names []string) (map[string]st
 			} `json:"metadata"`
 		}
 		err := c.do(ctx, call{operation: "read index states", subject: list(batch)}, esapi.ClusterStateRequest{
-			Metric: []string{"metadata"}, Index: segments(batch), ExpandWildcards: "open,closed",
+			Metric: []string{"metadata"}, Index: segments(batch), ExpandWildcards: expand,
 			FilterPath: []string{"metadata.indices.*.state"},
 		}, &answer)
 		if err != nil {

@@ -29,6 +29,9 @@ func segments(names []string) []string {
 // http.max_initial_line_length (4 KiB), with room for parameters.
 const longestPath = 3000
 
+// Batches splits names so that each batch fits into one request.
+func Batches(names []string) [][]string { return batches(names) }
+
 // batches splits names so that each batch fits into one request line.
 func batches(names []string) [][]string {
 	var all [][]string

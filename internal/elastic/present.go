@@ -2,6 +2,7 @@ package elastic
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/elastic/go-elasticsearch/v7/esapi"
@@ -11,8 +12,20 @@ import (
 // are absent, which is no error. It reads no sizes, and takes few requests even if many names are
 // absent.
 func (c *Client) Present(ctx context.Context, names []string) (indices map[string]Index, aliases []string, err error) {
+	indices, behind, err := c.PresentBehind(ctx, names)
+	return indices, slices.Sorted(maps.Keys(behind)), err
+}
+
+// PresentBehind is Present, and tells which indices stand behind each alias.
+func (c *Client) PresentBehind(ctx context.Context,
+	names []string,
+) (indices map[string]Index, aliases map[string][]string, err error) {
 	if err := c.named("look for indices", names); err != nil {
 		return nil, nil, err
+	}
+	wanted := map[string]bool{}
+	for _, name := range names {
+		wanted[name] = true
 	}
 	indices = map[string]Index{}
 	var answered []string // an alias is answered under the names of its indices
@@ -29,7 +42,7 @@ func (c *Client) Present(ctx context.Context, names []string) (indices map[strin
 		}
 		for name, index := range answer {
 			answered = append(answered, name)
-			if slices.Contains(names, name) {
+			if wanted[name] {
 				indices[name] = newIndex(name, index.Settings, false)
 			}
 		}
@@ -39,10 +52,10 @@ func (c *Client) Present(ctx context.Context, names []string) (indices map[strin
 	if len(answered) == 0 {
 		return indices, nil, nil
 	}
-	if aliases, err = c.aliasesAmong(ctx, names, indices, answered); err != nil {
+	if aliases, err = c.aliasesAmong(ctx, wanted, indices, answered); err != nil {
 		return nil, nil, err
 	}
-	states, err := c.indexStates(ctx, answered)
+	states, err := c.indexStates(ctx, slices.Sorted(maps.Keys(indices)))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -59,15 +72,14 @@ func (c *Client) Present(ctx context.Context, names []string) (indices map[strin
 }
 
 // aliasesAmong finds which of the names that are not indices are aliases of the indices in the
-// answer.
-func (c *Client) aliasesAmong(ctx context.Context, names []string, indices map[string]Index,
+// answer, and of which.
+func (c *Client) aliasesAmong(ctx context.Context, wanted map[string]bool, indices map[string]Index,
 	answered []string,
-) ([]string, error) {
-	unknown := slices.DeleteFunc(slices.Clone(names), func(name string) bool { _, ok := indices[name]; return ok })
-	if len(unknown) == 0 {
-		return nil, nil
+) (map[string][]string, error) {
+	behind := map[string][]string{}
+	if len(indices) == len(wanted) {
+		return behind, nil
 	}
-	given := map[string]bool{}
 	for _, batch := range batches(answered) {
 		var answer map[string]struct {
 			Aliases map[string]any `json:"aliases"`
@@ -77,11 +89,16 @@ func (c *Client) aliasesAmong(ctx context.Context, names []string, indices map[s
 		if err != nil {
 			return nil, err
 		}
-		for _, index := range answer {
+		for name, index := range answer {
 			for alias := range index.Aliases {
-				given[alias] = true
+				if _, isIndex := indices[alias]; wanted[alias] && !isIndex {
+					behind[alias] = append(behind[alias], name)
+				}
 			}
 		}
 	}
-	return slices.DeleteFunc(unknown, func(name string) bool { return !given[name] }), nil
+	for _, names := range behind {
+		slices.Sort(names)
+	}
+	return behind, nil
 }

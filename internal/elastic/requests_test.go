@@ -95,13 +95,7 @@ func TestRequestsAsTheyTravel(t *testing.T) {
 		},
 		"block, 7.10": {
 			"7.10.2", func(c *elastic.Client) error { return c.BlockWrites(ctx, []string{"a"}) },
-			`{"acknowledged":true,"shards_acknowledged":true,"indices":[{"name":"a","blocked":true}]}`,
-			"PUT /a/_block/write", "",
-		},
-		"block, 7.10 incomplete": {
-			"7.10.2", func(c *elastic.Client) error { return c.BlockWrites(ctx, []string{"a"}) },
-			`{"acknowledged":true,"shards_acknowledged":true,"indices":[{"name":"a","blocked":false}]}`,
-			"PUT /a/_settings", `{"index.blocks.write":true}`,
+			`{"acknowledged":true}`, "PUT /a/_settings", `{"index.blocks.write":true}`,
 		},
 		"unblock": {"5.5.2", func(c *elastic.Client) error {
 			return c.PutIndexSettings(ctx, []string{"a"}, map[string]any{"index.blocks.write": nil})
@@ -150,7 +144,6 @@ func TestRequestsAsTheyTravel(t *testing.T) {
 			path, _, _ := strings.Cut(c.line, "?")
 			answers := map[string]answer{
 				path: ok(c.answer), "PUT /a/_settings": ok(`{"acknowledged":true}`),
-				"PUT /a/_block/write": ok(c.answer),
 			}
 			fake, client := newFake(t, c.version, answers)
 			require.NoError(t, c.call(client))
@@ -164,25 +157,6 @@ func TestRequestsAsTheyTravel(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestTheBlockAPIIsLeftWhereTheServiceRefusesIt(t *testing.T) {
-	for name, refusal := range map[string]answer{
-		"AWS":      {401, `{"Message":"Your request: '/a/_block/write' is not allowed."}`},
-		"old node": {400, `No handler found for uri [/a/_block/write] and method [PUT]`},
-	} {
-		fake, client := newFake(t, "7.10.2", map[string]answer{
-			"PUT /a/_block/write": refusal,
-			"PUT /a/_settings":    ok(`{"acknowledged":true}`),
-		})
-		require.NoError(t, client.BlockWrites(t.Context(), []string{"a"}), name)
-		assert.Equal(t, "PUT /a/_settings", fake.last().line)
-	}
-	_, client := newFake(t, "7.10.2", map[string]answer{"PUT /a/_block/write": {
-		404,
-		`{"error":{"type":"index_not_found_exception","reason":"no such index [a]"}}`,
-	}})
-	assert.Equal(t, elastic.Missing, elastic.KindOf(client.BlockWrites(t.Context(), []string{"a"})))
 }
 
 func TestAnUnfinishedChangeIsAnError(t *testing.T) {

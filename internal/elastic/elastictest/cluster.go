@@ -36,6 +36,7 @@ type Cluster struct {
 	bodies       []string
 	lastID       int
 	restoring    string                       // the restore that holds the slot
+	block        string                       // of the cluster, against writes
 	automatic    int                          // looks for which the vendor's own snapshot holds the slot
 	settings     map[string]map[string]string // the cluster's own, persistent and transient
 }

@@ -22,6 +22,8 @@ type Doc struct {
 type index struct {
 	name, uuid string
 	open       bool
+	interim    bool // a request that sets a block waits: see BlockAPI
+	orphan     bool // a block without a setting
 	settings   map[string]string
 	types      []string
 	aliases    map[string]bool
@@ -158,7 +160,59 @@ func (x *index) shardOf(id string) *shard {
 }
 
 func (x *index) blocksWrites() bool {
-	return x.settings["index.blocks.write"] == "true" || x.settings["index.blocks.read_only"] == "true"
+	return x.interim || x.orphan || x.settings["index.blocks.write"] == "true" || x.readOnly() != ""
+}
+
+// readOnly is the block that refuses every change of the index's settings but its own.
+func (x *index) readOnly() string {
+	for _, block := range []string{"index.blocks.read_only", "index.blocks.read_only_allow_delete"} {
+		if x.settings[block] == "true" {
+			return block
+		}
+	}
+	return ""
+}
+
+// BlockAPI begins what PUT /name/_block/write of 7.9 and later does, and returns what ends it. It
+// sets the setting and a block, which stays whatever becomes of the setting as long as the request
+// waits for writes. At its end it puts another block, which goes away with the setting, even if the
+// setting is gone by then.
+func (c *Cluster) BlockAPI(name string) (end func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	x := c.indices[name]
+	x.interim, x.settings["index.blocks.write"] = true, "true"
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		x.interim, x.orphan = false, true
+	}
+}
+
+// SetSetting changes a setting by hand; empty removes it.
+func (c *Cluster) SetSetting(name, setting, value string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if value == "" {
+		delete(c.indices[name].settings, setting)
+		return
+	}
+	c.indices[name].settings[setting] = value
+}
+
+// Delete deletes an index by hand.
+func (c *Cluster) Delete(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.indices, name)
+}
+
+// BlockCluster has the cluster refuse every write, as Amazon does when disks or memory run short;
+// empty ends that.
+func (c *Cluster) BlockCluster(description string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.block = description
 }
 
 func (x *index) docs() (count int64) {
@@ -233,6 +287,14 @@ func (c *Cluster) answerIndex(r *http.Request, expression string, rest []string)
 		return c.probe(expression, rest)
 	}
 	found, absent := c.resolve(expression)
+	if rest[0] == "_settings" && r.Method == http.MethodGet {
+		for _, x := range found {
+			if x.settings["index.blocks.metadata"] == "true" {
+				return refuse(http.StatusForbidden, "cluster_block_exception",
+					"blocked by: [FORBIDDEN/9/index metadata (api)];")
+			}
+		}
+	}
 	if absent != nil && r.URL.Query().Get("ignore_unavailable") == "true" {
 		found, absent = c.present(expression), nil
 	}
@@ -304,13 +366,19 @@ func (c *Cluster) putSettings(r *http.Request, found []*index) any {
 	var settings map[string]any
 	decode(r, &settings)
 	for _, x := range found {
-		if x.settings["index.blocks.read_only"] == "true" && settings["index.blocks.read_only"] == nil {
+		if _, named := settings[x.readOnly()]; x.readOnly() != "" && !named {
 			return refuse(http.StatusForbidden, "cluster_block_exception",
-				"blocked by: [FORBIDDEN/5/index read-only (api)]; [%s]", x.name)
+				"blocked by: [FORBIDDEN/%s];", map[string]string{
+					"index.blocks.read_only":              "5/index read-only (api)",
+					"index.blocks.read_only_allow_delete": "12/index read-only / allow delete (api)",
+				}[x.readOnly()]) // 5.5.2 doesn't say which index
 		}
 	}
 	for _, x := range found {
 		for name, value := range settings {
+			if name == "index.blocks.write" {
+				x.orphan = false
+			}
 			if value == nil {
 				delete(x.settings, name)
 			} else {
@@ -356,6 +424,8 @@ func (c *Cluster) probe(name string, rest []string) any {
 		return refuse(http.StatusBadRequest, "index_closed_exception", "closed [%s]", name)
 	case x.blocksWrites():
 		return errBlocked(name)
+	case c.block != "":
+		return refuse(http.StatusForbidden, "cluster_block_exception", "blocked by: [FORBIDDEN/10/%s];", c.block)
 	}
 	return refuse(http.StatusNotFound, "document_missing_exception", "[%s][%s]: document missing", rest[0], rest[1])
 }

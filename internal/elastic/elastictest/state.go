@@ -2,6 +2,7 @@ package elastictest
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -39,6 +40,9 @@ func (c *Cluster) answerCluster(r *http.Request, rest []string) any {
 	if rest[0] == "settings" {
 		return c.clusterSettings(r)
 	}
+	if rest[0] == "state" && rest[1] == "blocks" {
+		return c.activeBlocks()
+	}
 	names := "_all"
 	if len(rest) > 1 {
 		names = rest[len(rest)-1]
@@ -47,10 +51,11 @@ func (c *Cluster) answerCluster(r *http.Request, rest []string) any {
 		return c.health(names)
 	}
 	found := map[string]any{}
-	for _, name := range strings.Split(names, ",") {
-		x := c.indices[name]
-		if x == nil {
-			continue // the cluster state is lenient
+	for _, x := range c.present(names) { // the cluster state is lenient
+		name := x.name
+		if x.settings["index.hidden"] == "true" && !slices.Contains(strings.Split(names, ","), name) &&
+			!strings.Contains(r.URL.Query().Get("expand_wildcards"), "hidden") {
+			continue
 		}
 		if rest[1] == "metadata" {
 			found[name] = map[string]any{"state": map[bool]string{true: "open", false: "close"}[x.open]}
@@ -102,4 +107,36 @@ func routing(x *index) map[string]any {
 		shards[strconv.Itoa(number)] = []any{row}
 	}
 	return shards
+}
+
+// activeBlocks are the blocks in force, as the cluster's state shows them.
+func (c *Cluster) activeBlocks() any {
+	global, indices := map[string]any{}, map[string]any{}
+	if c.block != "" {
+		global["10"] = map[string]any{"description": c.block, "levels": []string{"write"}}
+	}
+	for name, x := range c.indices {
+		blocks := map[string]any{}
+		if x.interim {
+			blocks["8"] = map[string]any{
+				"uuid": "interim", "description": "index write (api)",
+				"levels": []string{"write"},
+			}
+		}
+		if x.orphan {
+			blocks["8"] = map[string]any{"description": "index write (api)", "levels": []string{"write"}}
+		}
+		for setting, block := range map[string]string{
+			"index.blocks.write": "8", "index.blocks.read_only": "5",
+			"index.blocks.read_only_allow_delete": "12",
+		} {
+			if x.settings[setting] == "true" {
+				blocks[block] = map[string]any{"description": setting, "levels": []string{"write"}}
+			}
+		}
+		if len(blocks) > 0 {
+			indices[name] = blocks
+		}
+	}
+	return map[string]any{"blocks": map[string]any{"global": global, "indices": indices}}
 }
