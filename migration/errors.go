@@ -101,6 +101,11 @@ var remedies = map[ErrorType]remedy{
 	ErrorWebhook: {"Fix the receiver of the webhook.", "Then send retry.", ""},
 }
 
+// keepsFailing is for what may pass and has not passed for long.
+var keepsFailing = remedy{
+	"Fix what the message names.", "snapferry keeps trying: no retry is needed.", "An abort ends the migration.",
+}
+
 func (t ErrorType) remedy() remedy {
 	if known, ok := remedies[t]; ok {
 		return known

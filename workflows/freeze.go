@@ -58,9 +58,9 @@ func (m *run) freeze() (migration.Phase, error) {
 // it found. If that failed, it resolves again, and parks like any other step.
 func (m *run) resolveAhead() func(step string) (migration.IndexList, error) {
 	ctx := m.context()
-	resolving := m.startResolving(ctx)
-	return func(step string) (migration.IndexList, error) {
-		var found migration.IndexList
+	resolving := m.startResolving(m.bounded(ctx))
+	return func(step string) ([]migration.Index, error) {
+		var found []migration.Index
 		if resolving.Get(ctx, &found) == nil {
 			return found, nil
 		}

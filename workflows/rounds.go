@@ -201,8 +201,8 @@ func (m *run) resolve(ctx workflow.Context, pick ...string) (migration.IndexList
 
 func (m *run) startResolving(ctx workflow.Context, pick ...string) workflow.Future {
 	options := m.paced(quickCall("indices " + patterns(m.plan)))
-	return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), migration.ActivityResolveIndices,
-		migration.ResolveRequest{Run: m.forActivities(), Seen: m.SeenWrites, SeenOf: m.SeenWritesOf, Pick: pick})
+	return workflow.ExecuteActivity(withOptions(ctx, options), migration.ActivityResolveIndices,
+		m.forActivities())
 }
 
 // patterns shortens the plan's patterns to a summary: Temporal takes 200 bytes.
@@ -334,8 +334,8 @@ func (m *run) closeAhead(kind string) workflow.Future {
 	if kind != migration.RoundFinal {
 		return nil
 	}
-	options := m.paced(quickCall("close " + indexCount(m.Indices.Len())))
-	return workflow.ExecuteActivity(workflow.WithActivityOptions(m.context(), options), migration.ActivityCloseTarget,
+	options := m.paced(quickCall("close " + indexCount(len(m.Indices))))
+	return workflow.ExecuteActivity(withOptions(m.bounded(m.context()), options), migration.ActivityCloseTarget,
 		m.closeRequest())
 }
 
