@@ -202,9 +202,9 @@ func (r *restoring) wanted(ctx context.Context) ([]string, error) {
 			continue
 		}
 		if !hasOurBlock(found[name]) {
-			return nil, fail(migration.ErrorTargetWritten,
-				"restore index %s on %s: it is open for writes there, so somebody created or opened it since "+
-					"the last round", name, r.client.Host())
+			return nil, fail(migration.ErrorTargetOpened,
+				"restore index %s on %s: it is open for writes there, without index.blocks.write, so somebody created or "+
+					"opened it since the last round", name, r.client.Host())
 		}
 		toClose = append(toClose, name)
 	}
@@ -482,8 +482,11 @@ func (r *restoring) abandon(ctx context.Context, failed []failedShard) error {
 			"the target and are restored again", "snapshot", r.in.Snapshot.Name, "shards", reasons)
 		return errOnceMore
 	}
-	return fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s, twice: %s%s", r.in.Snapshot.Name,
-		r.client.Host(),
+	failure := migration.ErrorRestoreFailed
+	if badKey.MatchString(strings.Join(reasons, " ")) {
+		failure = migration.ErrorUnauthorized // the key was revoked while shards were being read
+	}
+	return fail(failure, "restore snapshot %s on %s, twice: %s%s", r.in.Snapshot.Name, r.client.Host(),
 		named("shards failed: ", reasons), named("; deleted on the target, so that retry restores them again: ",
 			indices))
 }
