@@ -76,7 +76,9 @@ type restoring struct {
 func (r *restoring) visible(ctx context.Context) error {
 	pace := r.statusPace()
 	for attempt := 0; ; attempt++ {
-		info, err := r.client.Snapshot(ctx, r.repository, r.in.Snapshot.Name)
+		info, err := registered(ctx, r.Activities, r.pulse, onTarget, r.in.Run, func() (elastic.SnapshotInfo, error) {
+			return r.client.Snapshot(ctx, r.repository, r.in.Snapshot.Name)
+		})
 		switch {
 		case err == nil && info.UUID != r.in.Snapshot.UUID:
 			return fail(migration.ErrorRepository, "read snapshot %s on %s: the target sees another snapshot of "+
