@@ -59,8 +59,8 @@ func (m *run) freeze() (migration.Phase, error) {
 func (m *run) resolveAhead() func(step string) (migration.IndexList, error) {
 	ctx := m.context()
 	resolving := m.startResolving(m.bounded(ctx))
-	return func(step string) ([]migration.Index, error) {
-		var found []migration.Index
+	return func(step string) (migration.IndexList, error) {
+		var found migration.IndexList
 		if resolving.Get(ctx, &found) == nil {
 			return found, nil
 		}

@@ -202,7 +202,7 @@ func (m *run) resolve(ctx workflow.Context, pick ...string) (migration.IndexList
 func (m *run) startResolving(ctx workflow.Context, pick ...string) workflow.Future {
 	options := m.paced(quickCall("indices " + patterns(m.plan)))
 	return workflow.ExecuteActivity(withOptions(ctx, options), migration.ActivityResolveIndices,
-		m.forActivities())
+		migration.ResolveRequest{Run: m.forActivities(), Seen: m.SeenWrites, SeenOf: m.SeenWritesOf, Pick: pick})
 }
 
 // patterns shortens the plan's patterns to a summary: Temporal takes 200 bytes.
@@ -334,7 +334,7 @@ func (m *run) closeAhead(kind string) workflow.Future {
 	if kind != migration.RoundFinal {
 		return nil
 	}
-	options := m.paced(quickCall("close " + indexCount(len(m.Indices))))
+	options := m.paced(quickCall("close " + indexCount(m.Indices.Len())))
 	return workflow.ExecuteActivity(withOptions(m.bounded(m.context()), options), migration.ActivityCloseTarget,
 		m.closeRequest())
 }
