@@ -108,8 +108,8 @@ func classifyElastic(err error) error {
 
 // badKey finds refusals of S3 and OSS among the causes that a cluster gives for a failure of its
 // repository.
-var badKey = regexp.MustCompile(`SignatureDoesNotMatch|InvalidAccessKeyId|AccessDenied|Access Denied|` +
-	`InvalidSecurityToken|ExpiredToken|is not authorized to perform`)
+var badKey = regexp.MustCompile(`(?i)SignatureDoesNotMatch|InvalidAccessKeyId|Access ?Denied|InvalidSecurityToken|` +
+	`Expired ?Token|is not authorized to perform|(load|provide).* credentials|UserDisable|status code: 40[13]\b`)
 
 // longestMessage bounds an error in bytes: the causes of a plugin quote complete XML answers, and
 // what matters stands at the beginning.

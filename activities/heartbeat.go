@@ -47,10 +47,15 @@ func (p *pulse) read() migration.Progress {
 	return p.progress
 }
 
-// attemptsOnInternal is how often an answer that makes no sense, such as a server error without a
-// known meaning, is retried before a person sees it: a restart of a node may cause some, a defect
-// would cause them for ever.
-const attemptsOnInternal = 10
+// An answer that makes no sense, such as a server error without a known meaning, is retried before
+// a person sees it: a restart of a node may cause some, a defect would cause them for ever.
+const (
+	// attemptsOnInternal is how often at most.
+	attemptsOnInternal = 10
+	// Attempts that take long must not keep it unseen: after half an hour fewer are enough.
+	fewerOnInternal = 5
+	timeOnInternal  = 30 * time.Minute
+)
 
 // heart records heartbeats. Activities and Copier each have one.
 type heart struct {
@@ -74,7 +79,8 @@ func perform[T any](ctx context.Context, b beating, doing string,
 	return result, showAtLast(ctx, err)
 }
 
-// performForEver is perform for what must go on trying whatever comes back.
+// performForEver is perform for what must go on trying whatever comes back. It doesn't decide when
+// that is shown: the step that calls it does so, and begins again (package workflows: bound).
 func performForEver[T any](ctx context.Context, b beating, doing string,
 	work func(context.Context, *pulse) (T, error),
 ) (T, error) {
@@ -146,12 +152,16 @@ func (s *standing) tooLong(now time.Time) bool {
 // showAtLast ends the retries of an error whose meaning nobody knows, so that a migration doesn't
 // hang on it unseen.
 func showAtLast(ctx context.Context, err error) error {
-	return afterAttempt(activity.GetInfo(ctx).Attempt, err)
+	info := activity.GetInfo(ctx)
+	return afterAttempt(info.Attempt, time.Since(info.ScheduledTime), err)
 }
 
-func afterAttempt(attempt int32, err error) error {
+func afterAttempt(attempt int32, since time.Duration, err error) error {
 	unknown, ok := errors.AsType[*temporal.ApplicationError](err)
-	if !ok || unknown.NonRetryable() || unknown.Type() != retryInternal || attempt < attemptsOnInternal {
+	if !ok || unknown.NonRetryable() || unknown.Type() != retryInternal {
+		return err
+	}
+	if attempt < attemptsOnInternal && (attempt < fewerOnInternal || since < timeOnInternal) {
 		return err
 	}
 	return fail(migration.ErrorRefused, "%s (%d attempts)", unknown.Message(), attempt)

@@ -69,16 +69,25 @@ func TestHeartbeatsGoOutDuringALongCall(t *testing.T) {
 
 // What nobody understands is retried some times and then shown to a person.
 func TestUnknownErrorIsShownAtLast(t *testing.T) {
-	for attempt, permanently := range map[int32]bool{
-		1: false, attemptsOnInternal - 1: false,
-		attemptsOnInternal: true,
+	for _, tt := range []struct {
+		attempt     int32
+		since       time.Duration
+		permanently bool
+	}{
+		{1, time.Second, false},
+		{attemptsOnInternal - 1, time.Minute, false},
+		{attemptsOnInternal, time.Minute, true},
+		// Each of these took minutes.
+		{fewerOnInternal, timeOnInternal - time.Second, false},
+		{fewerOnInternal, timeOnInternal, true},
+		{fewerOnInternal - 1, 10 * timeOnInternal, false},
 	} {
-		err := afterAttempt(attempt, classify(errors.New("no idea")))
-		require.Equal(t, permanently, permanent(err), "attempt %d", attempt)
+		err := afterAttempt(tt.attempt, tt.since, classify(errors.New("no idea")))
+		require.Equal(t, tt.permanently, permanent(err), "%+v", tt)
 	}
-	require.False(t, permanent(afterAttempt(1000, passing(retryUnavailable, "down", 0))),
-		"what is known to pass is retried for ever")
-	require.NoError(t, afterAttempt(1000, nil))
+	require.False(t, permanent(afterAttempt(1000, 1000*time.Hour, passing(retryUnavailable, "down", 0))),
+		"what is known to pass goes on")
+	require.NoError(t, afterAttempt(1000, 1000*time.Hour, nil))
 }
 
 func TestBackoffGrowsToItsMost(t *testing.T) {

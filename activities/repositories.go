@@ -2,7 +2,10 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"maps"
+
+	"go.temporal.io/sdk/activity"
 
 	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/migration"
@@ -13,32 +16,20 @@ import (
 func (a *Activities) RegisterRepositories(ctx context.Context, run migration.Run) error {
 	_, err := perform(ctx, a, "registering the repositories", func(ctx context.Context, p *pulse) (none, error) {
 		// The target's secrets come first: if one is missing, nothing is registered at all.
-		onOSS, err := targetRepository(run)
-		if err != nil {
+		if _, err := targetRepository(run); err != nil {
 			return none{}, err
 		}
-		from, err := a.cluster(ctx, onSource, run)
-		if err != nil {
-			return none{}, err
+		for _, at := range []side{onSource, onTarget} {
+			if err := a.register(ctx, p, at, run); err != nil {
+				return none{}, err
+			}
 		}
 		to, err := a.cluster(ctx, onTarget, run)
 		if err != nil {
 			return none{}, err
 		}
-		if err := a.whenFree(ctx, p, func() error {
-			return from.PutRepository(ctx, run.RepositoryName(),
-				sourceRepository(run))
-		}); err != nil {
-			return none{}, err
-		}
-		if err := a.whenFree(ctx, p, func() error {
-			return to.PutRepository(ctx, run.RepositoryName(),
-				onOSS)
-		}); err != nil {
-			return none{}, err
-		}
 		// Elasticsearch hardly verifies a read-only repository (5.x: not at all). A listing makes
-		// it read OSS, so that a wrong key or endpoint shows now.
+		// it read OSS, so that a wrong key, endpoint or bucket shows now.
 		_, err = to.Snapshots(ctx, run.RepositoryName())
 		return none{}, err
 	})
@@ -47,6 +38,52 @@ func (a *Activities) RegisterRepositories(ctx context.Context, run migration.Run
 
 // none is the result of activities that return nothing.
 type none struct{}
+
+// register registers the run's repository on one cluster.
+func (a *Activities) register(ctx context.Context, p *pulse, at side, run migration.Run) error {
+	repository := sourceRepository(run)
+	if at == onTarget {
+		var err error
+		if repository, err = targetRepository(run); err != nil {
+			return err
+		}
+	}
+	client, err := a.cluster(ctx, at, run)
+	if err != nil {
+		return err
+	}
+	return a.whenFree(ctx, p, func() error { return client.PutRepository(ctx, run.RepositoryName(), repository) })
+}
+
+// registered does what needs the run's repository on a cluster. A migration takes weeks: somebody
+// may delete the registration meanwhile, and the key that it holds on the target may be replaced.
+// Then the repository is registered again as the plan and its secrets say now, and the work is done
+// once more. A throttle that was set there is the plan's again.
+func registered[T any](ctx context.Context, a *Activities, p *pulse, at side, run migration.Run,
+	work func() (T, error),
+) (T, error) {
+	result, err := work()
+	if !registrationLost(at, err) {
+		return result, err
+	}
+	activity.GetLogger(ctx).Warn("the repository is registered again", "repository", run.RepositoryName(), "cluster",
+		at, "because", messageOf(err))
+	if err := a.register(ctx, p, at, run); err != nil {
+		return result, err
+	}
+	return work()
+}
+
+// registrationLost tells whether a cluster has no registration, or one with a key that the store
+// refuses. On the source no key is part of it: there, somebody has to fix the role.
+func registrationLost(at side, err error) bool {
+	failure, ok := errors.AsType[*elastic.Error](err)
+	if !ok {
+		return false
+	}
+	return failure.Type == "repository_missing_exception" ||
+		at == onTarget && failure.Kind == elastic.Rejected && badKey.MatchString(failure.Error())
+}
 
 // sourceRepository is the registration on Amazon's side.
 func sourceRepository(run migration.Run) elastic.Repository {

@@ -76,7 +76,9 @@ type restoring struct {
 func (r *restoring) visible(ctx context.Context) error {
 	pace := r.statusPace()
 	for attempt := 0; ; attempt++ {
-		info, err := r.client.Snapshot(ctx, r.repository, r.in.Snapshot.Name)
+		info, err := registered(ctx, r.Activities, r.pulse, onTarget, r.in.Run, func() (elastic.SnapshotInfo, error) {
+			return r.client.Snapshot(ctx, r.repository, r.in.Snapshot.Name)
+		})
 		switch {
 		case err == nil && info.UUID != r.in.Snapshot.UUID:
 			return fail(migration.ErrorRepository, "read snapshot %s on %s: the target sees another snapshot of "+
@@ -202,9 +204,9 @@ func (r *restoring) wanted(ctx context.Context) ([]string, error) {
 			continue
 		}
 		if !hasOurBlock(found[name]) {
-			return nil, fail(migration.ErrorTargetWritten,
-				"restore index %s on %s: it is open for writes there, so somebody created or opened it since "+
-					"the last round", name, r.client.Host())
+			return nil, fail(migration.ErrorTargetOpened,
+				"restore index %s on %s: it is open for writes there, without index.blocks.write, so somebody created or "+
+					"opened it since the last round", name, r.client.Host())
 		}
 		toClose = append(toClose, name)
 	}
@@ -482,8 +484,11 @@ func (r *restoring) abandon(ctx context.Context, failed []failedShard) error {
 			"the target and are restored again", "snapshot", r.in.Snapshot.Name, "shards", reasons)
 		return errOnceMore
 	}
-	return fail(migration.ErrorRestoreFailed, "restore snapshot %s on %s, twice: %s%s", r.in.Snapshot.Name,
-		r.client.Host(),
+	failure := migration.ErrorRestoreFailed
+	if badKey.MatchString(strings.Join(reasons, " ")) {
+		failure = migration.ErrorUnauthorized // the key was revoked while shards were being read
+	}
+	return fail(failure, "restore snapshot %s on %s, twice: %s%s", r.in.Snapshot.Name, r.client.Host(),
 		named("shards failed: ", reasons), named("; deleted on the target, so that retry restores them again: ",
 			indices))
 }

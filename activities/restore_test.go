@@ -180,10 +180,10 @@ func TestRestoreClosesNoIndexThatTakesWrites(t *testing.T) {
 	must[any](w, w.activities.OpenTargetForWrites, migration.HandoverRequest{Run: w.run, Indices: w.indices()})
 	require.NoError(t, w.to.Index("movies", "written after the cutover"))
 	before := w.text()
-	refused(w, migration.ErrorTargetWritten, w.activities.RestoreSnapshot, old, "open for writes")
+	refused(w, migration.ErrorTargetOpened, w.activities.RestoreSnapshot, old, "open for writes")
 	must[migration.RestoreResult](w, w.activities.RestoreSnapshot, last) // nothing to do
 	w.to.RestartNode()
-	refused(w, migration.ErrorTargetWritten, w.activities.RestoreSnapshot, last, "open for writes")
+	refused(w, migration.ErrorTargetOpened, w.activities.RestoreSnapshot, last, "open for writes")
 	require.Contains(t, before, "written after the cutover")
 	require.True(t, w.to.IsOpen("movies"))
 }
@@ -216,7 +216,7 @@ func TestRestoreOverwritesNothingOfOthers(t *testing.T) {
 	w.prepared()
 	request := w.restoreRequest(w.snapshot("s"))
 	w.to.Create("movies", 2, nil)
-	refused(w, migration.ErrorTargetWritten, w.activities.RestoreSnapshot, request, "movies")
+	refused(w, migration.ErrorTargetOpened, w.activities.RestoreSnapshot, request, "movies")
 	require.True(t, w.to.IsOpen("movies"))
 }
 

@@ -27,7 +27,8 @@ func (a *Activities) TakeSnapshot(ctx context.Context, in migration.SnapshotRequ
 				return migration.Snapshot{}, err
 			}
 			taking := taking{Activities: a, client: client, repository: in.RepositoryName(), in: in, pulse: p}
-			info, err := taking.run(ctx)
+			info, err := registered(ctx, a, p, onSource, in.Run,
+				func() (elastic.SnapshotInfo, error) { return taking.run(ctx) })
 			if err != nil {
 				return migration.Snapshot{}, err
 			}
@@ -82,6 +83,9 @@ func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
 			continue
 		}
 		info, err := t.client.Snapshot(ctx, t.repository, t.in.Snapshot)
+		if registrationLost(onSource, err) {
+			return info, err
+		}
 		switch elastic.KindOf(err) {
 		case elastic.Missing:
 			if t.accepted {

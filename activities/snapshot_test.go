@@ -101,10 +101,10 @@ func TestIndexThatVanishesWhileTheSlotIsAwaited(t *testing.T) {
 	refused(w, migration.ErrorSnapshotFailed, w.activities.TakeSnapshot, w.snapshotRequest("s"), "catalog")
 }
 
-func TestSnapshotWithoutARepository(t *testing.T) {
+func TestSnapshotWithoutARepositoryThatCanBeRegistered(t *testing.T) {
 	w := newWorld(t)
-	refused(w, migration.ErrorMissing, w.activities.TakeSnapshot, w.snapshotRequest("s"),
-		"repository_missing_exception")
+	w.from.Refuse("PUT /_snapshot/*", 100, http.StatusForbidden, "", "iam:PassRole")
+	refused(w, migration.ErrorUnauthorized, w.activities.TakeSnapshot, w.snapshotRequest("s"), "register repository")
 }
 
 // Amazon may not allow _status; the snapshot goes on without it.

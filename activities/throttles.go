@@ -25,16 +25,20 @@ const (
 // their limit is left out, with a warning.
 func (a *Activities) ReadThrottles(ctx context.Context, run migration.Run) (migration.ThrottlesFound, error) {
 	return perform(ctx, a, "reading the clusters' throttles",
-		func(ctx context.Context, _ *pulse) (migration.ThrottlesFound, error) {
+		func(ctx context.Context, p *pulse) (migration.ThrottlesFound, error) {
 			var found migration.ThrottlesFound
 			from, to, err := a.bothClusters(ctx, run)
 			if err != nil {
 				return found, err
 			}
-			if found.Snapshot, err = repositorySetting(ctx, from, run.RepositoryName(), snapshotThrottle); err != nil {
+			if found.Snapshot, err = registered(ctx, a, p, onSource, run, func() (string, error) {
+				return repositorySetting(ctx, from, run.RepositoryName(), snapshotThrottle)
+			}); err != nil {
 				return found, err
 			}
-			if found.Restore, err = repositorySetting(ctx, to, run.RepositoryName(), restoreThrottle); err != nil {
+			if found.Restore, err = registered(ctx, a, p, onTarget, run, func() (string, error) {
+				return repositorySetting(ctx, to, run.RepositoryName(), restoreThrottle)
+			}); err != nil {
 				return found, err
 			}
 			version, err := to.Version(ctx)

@@ -292,7 +292,6 @@ func TestThrottlesOfARepositoryThatIsGone(t *testing.T) {
 	must[any](w, w.activities.UnregisterRepositories, w.run)
 	w.putBack(found)
 	require.Empty(t, w.to.ClusterSetting("transient", recoveryThrottle))
-	refused(w, migration.ErrorMissing, w.activities.ReadThrottles, w.run, w.run.RepositoryName())
 }
 
 // Secrets come from the worker, not from the cluster's answer; a secret that only the cluster knows

@@ -39,31 +39,3 @@ func TestThePlanReferenceIsComplete(t *testing.T) {
 		}
 	}
 }
-
-// What errors, status and troubleshooting say of an error type goes together.
-func TestEveryErrorTypeHasARemedy(t *testing.T) {
-	for _, errorType := range []ErrorType{
-		ErrorPreflight, ErrorUnauthorized, ErrorSecret, ErrorMissing, ErrorSnapshotFailed, ErrorSnapshotUnusable,
-		ErrorRepository,
-		ErrorTargetWritten, ErrorRestoreFailed, ErrorNoStandstill, ErrorVerification, ErrorWebhook,
-	} {
-		require.NotEqual(t, ErrorType("").Remedy(), errorType.Remedy(), errorType)
-	}
-	require.NotEmpty(t, ErrorRefused.Remedy())
-}
-
-// A remedy that the phase refuses would send a person the wrong way in the worst moment.
-func TestARemedyNamesOnlyWhatThePhaseAllows(t *testing.T) {
-	for errorType := range remedies {
-		require.Equal(t, errorType.Remedy(), errorType.RemedyIn(PhaseRounds))
-		for _, phase := range []Phase{PhaseCutover, PhaseAborting} {
-			text := errorType.RemedyIn(phase)
-			require.NotContains(t, text, "abort", "%s in %s", errorType, phase)
-			require.Contains(t, text, "send retry")
-		}
-		require.NotContains(t, errorType.RehearsalRemedy(), "retry", "a rehearsal waits for nobody")
-	}
-	require.Contains(t, ErrorVerification.RemedyIn(PhaseVerify), "An abort removes the write block")
-	require.Contains(t, ErrorTargetWritten.RemedyIn(PhaseFinalRound), "the next restore overwrites it")
-	require.Contains(t, ErrorTargetWritten.RemedyIn(PhaseCutover), "it stays")
-}

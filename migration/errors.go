@@ -31,8 +31,11 @@ const (
 	// ErrorRepository: the repository in OSS is not what the migration left there, or the one in S3
 	// holds what no repository should.
 	ErrorRepository ErrorType = "RepositoryConflict"
-	// ErrorTargetWritten: somebody wrote to the target's indices.
+	// ErrorTargetWritten: somebody wrote to the target's indices. A retry accepts that.
 	ErrorTargetWritten ErrorType = "TargetWritten"
+	// ErrorTargetOpened: an index that is to be restored is open on the target, without our block.
+	// No retry accepts that.
+	ErrorTargetOpened ErrorType = "TargetOpened"
 	// ErrorRestoreFailed: a shard could not be restored.
 	ErrorRestoreFailed ErrorType = "RestoreFailed"
 	// ErrorNoStandstill: writes still get through after the block.
@@ -50,23 +53,21 @@ func (t ErrorType) TakesNewSnapshot() bool {
 }
 
 // remedy is what helps against an error, in sentences: fix is what to do first, retry what to send
-// then, and abort what an abort offers instead.
+// then, and abort what an abort offers instead. Nothing waits for a retry where retry is empty.
 type remedy struct{ fix, retry, abort string }
 
+const thenRetry = "Then send retry."
+
 var remedies = map[ErrorType]remedy{
-	ErrorPreflight: {
-		"Fix what is listed.", "Then send retry.", "To change the plan, abort and start again.",
-	},
+	ErrorPreflight: {"Fix what is listed.", thenRetry, "To change the plan, abort and start again."},
 	ErrorUnauthorized: {
-		"Fix the credentials or permissions (`starter iam` prints the policies that are needed).",
-		"Then send retry.", "",
+		"Fix the credentials or permissions (`starter iam` prints the policies that are needed).", thenRetry, "",
 	},
 	ErrorSecret: {
-		"Set the environment variable or file for every worker. Restart the workers if necessary.",
-		"Then send retry.", "",
+		"Set the environment variable or file for every worker. Restart the workers if necessary.", thenRetry, "",
 	},
 	ErrorMissing: {
-		"Bring back what is missing.", "Then send retry.",
+		"Bring back what is missing.", thenRetry,
 		"To migrate other indices, abort and start again with another plan.",
 	},
 	ErrorSnapshotFailed: {
@@ -78,38 +79,43 @@ var remedies = map[ErrorType]remedy{
 		"Then send retry, which takes a new snapshot.", "",
 	},
 	ErrorRepository: {
-		"Find out who else writes below this base path, and stop it.", "Then send retry.",
+		"Find out who else writes below this base path, and stop it.", thenRetry,
 		"If it fails again, abort and start again: a new migration has a base path of its own.",
 	},
 	ErrorTargetWritten: {
 		"Stop whatever writes to the target.",
-		"Then send retry. It accepts what was written, and the next restore overwrites it.",
-		"An index that the message calls open must be closed first, or get back its block index.blocks.write.",
+		"Then send retry. It accepts what was written, and the next restore overwrites it.", "",
+	},
+	ErrorTargetOpened: {
+		"Stop whatever writes to the index. Then close the index on the target, or set its index.blocks.write to true.",
+		"Then send retry, which restores over it.", "",
 	},
 	ErrorRestoreFailed: {
 		"Check the target's disks and health, and the reason that is given.",
 		"Then send retry, which restores the failed indices again.", "",
 	},
 	ErrorNoStandstill: {
-		"Find out what still writes to the source, and stop it.", "Then send retry, which waits again.",
-		"An abort removes the block.",
+		"Find out what still writes to the source, and stop it.", "Then send retry, which blocks and waits again.", "",
 	},
-	ErrorVerification: {
-		"Compare the indices that are named.", "Then send retry, which verifies again.",
-		"An abort removes the write block from the source.",
+	ErrorVerification: {"Compare the indices that are named.", "Then send retry, which verifies again.", ""},
+	ErrorWebhook: {
+		"Fix the receiver. Then call it by hand: `starter report NAME -o json` prints what it should have got.", "", "",
 	},
-	ErrorWebhook: {"Fix the receiver of the webhook.", "Then send retry.", ""},
+}
+
+const endsIt = "An abort ends the migration."
+
+// keepsFailing is for what may pass and has not passed for long.
+var keepsFailing = remedy{
+	"Fix what the message names.", "snapferry keeps trying: no retry is needed.", endsIt,
 }
 
 func (t ErrorType) remedy() remedy {
 	if known, ok := remedies[t]; ok {
 		return known
 	}
-	return remedy{"Fix the cause.", "Then send retry.", "An abort ends the migration."}
+	return remedy{"Fix the cause.", thenRetry, endsIt}
 }
-
-// Remedy says what a person can do in a phase that can be aborted.
-func (t ErrorType) Remedy() string { return t.remedy().in(PhaseRounds) }
 
 // RemedyIn says what a person can do in a phase, and names only what that phase allows.
 func (t ErrorType) RemedyIn(phase Phase) string {
@@ -120,14 +126,29 @@ func (t ErrorType) RemedyIn(phase Phase) string {
 	return r.in(phase)
 }
 
+// RemedyAfterwards says what a person can do after a failure that nothing waits for; empty for the
+// types that park a migration.
+func (t ErrorType) RemedyAfterwards() string {
+	if r := t.remedy(); r.retry == "" {
+		return r.fix
+	}
+	return ""
+}
+
 // RehearsalRemedy says what a person can do after a rehearsal, in which nothing waits for retry.
 func (t ErrorType) RehearsalRemedy() string {
 	return t.remedy().fix + " Then rehearse again."
 }
 
 func (r remedy) in(phase Phase) string {
-	if !phase.CanAbort() {
+	switch {
+	case phase.Ended():
+		r.retry, r.abort = "", ""
+	case !phase.CanAbort():
 		r.abort = ""
+	case phase.Frozen():
+		r.abort = strings.TrimSpace(strings.TrimSuffix(r.abort, endsIt) + " An abort removes the write block from the " +
+			"source.")
 	}
 	return strings.TrimSpace(r.fix + " " + r.retry + " " + r.abort)
 }

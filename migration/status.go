@@ -34,7 +34,7 @@ type Status struct {
 	// FreezeRequested and CutoverRequested are requests that wait for their phase.
 	FreezeRequested  bool `json:"freezeRequested,omitempty"`
 	CutoverRequested bool `json:"cutoverRequested,omitempty"`
-	// Attention is set while the migration waits for retry or abort.
+	// Attention is set while the migration waits for retry or abort, or a step keeps failing.
 	Attention *Attention `json:"attention,omitempty"`
 	// Copy is set while a delta is copied in pages. Bandwidth is the limit on all copies, if it is
 	// another than the plan's.
@@ -75,7 +75,7 @@ type IndexStatus struct {
 	Equal      *bool `json:"equal,omitempty"`
 }
 
-// Attention is a failure that no retry of Temporal's fixes: a person is needed.
+// Attention is a failure that no retry of Temporal's has fixed: a person is needed, or should look.
 type Attention struct {
 	// Step is the step that failed, in words; Type is the error's class.
 	Step string `json:"step"`
@@ -86,6 +86,17 @@ type Attention struct {
 	SinceMillis int64  `json:"sinceMillis"`
 	// Failures counts how often this step has failed so since it began.
 	Failures int `json:"failures"`
+	// Retrying says that the failure may pass and has lasted for long: the step goes on trying,
+	// without a person. Else it waits for retry or abort.
+	Retrying bool `json:"retrying,omitempty"`
+}
+
+// RemedyIn says what a person can do in a phase.
+func (a Attention) RemedyIn(phase Phase) string {
+	if a.Retrying {
+		return keepsFailing.in(phase)
+	}
+	return ErrorType(a.Type).RemedyIn(phase)
 }
 
 // CopyProgress says how far the pages of a delta are. What the pages under way have done so far

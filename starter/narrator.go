@@ -126,7 +126,11 @@ func (n *narrator) status(s migration.Status, running bool, add func(string, ...
 	n.step = s.Step
 	attention := ""
 	if s.Attention != nil {
-		attention = fmt.Sprintf("NEEDS ATTENTION: %s: %s: %s\n    what to do: %s", s.Attention.Step, s.Attention.Type,
+		title := "NEEDS ATTENTION"
+		if s.Attention.Retrying {
+			title = "KEEPS FAILING"
+		}
+		attention = fmt.Sprintf("%s: %s: %s: %s\n    what to do: %s", title, s.Attention.Step, s.Attention.Type,
 			strings.ReplaceAll(s.Attention.Message, "\n", "\n    "), s.Attention.Remedy)
 	}
 	if attention != n.attention && attention != "" {

@@ -41,7 +41,7 @@ func foundSomething() *migration.Rehearsal {
 		Attention: []migration.Attention{{
 			Step:    "check clusters, buckets, versions and indices",
 			Type:    "PreflightFailed",
-			Message: "index movies exists on the target already", Remedy: migration.ErrorPreflight.Remedy(),
+			Message: "index movies exists on the target already", Remedy: migration.ErrorPreflight.RemedyIn(migration.PhaseRounds),
 			SinceMillis: at(time.Hour), Failures: 1,
 		}},
 	}

@@ -59,7 +59,11 @@ func (a *app) statusPage(v view, t target) string {
 	fmt.Fprintf(&page, "%s (workflow %s)\n", t.title(), t.id)
 	page.WriteString(a.headline(v))
 	if v.Status != nil {
-		section("Needs attention", a.attention(v.Attention))
+		title := "Needs attention"
+		if v.Attention != nil && v.Attention.Retrying {
+			title = "Keeps failing"
+		}
+		section(title, a.attention(v.Attention))
 	}
 	section("Not moving", bullets(v.Problems))
 	section("Running", a.underWay(v))

@@ -47,24 +47,36 @@ func (m *run) setCourse() {
 // migrating is the course of a migration: it blocks writes, waits for people and hands over.
 type migrating struct{ *run }
 
-// failed parks until retry or abort.
+// failed parks until retry or abort, unless the step begins again without a person.
 func (m migrating) failed(ctx workflow.Context, attention migration.Attention) error {
-	attention.Remedy = migration.ErrorType(attention.Type).RemedyIn(m.Phase)
+	attention.Remedy = attention.RemedyIn(m.Phase)
+	if before := m.attention; before != nil && before.Retrying && attention.Retrying {
+		attention.SinceMillis = before.SinceMillis
+	}
 	m.attention = &attention
 	workflow.GetLogger(ctx).Warn("needs attention", "step", attention.Step, "type", attention.Type, "error",
 		attention.Message)
 	m.show(ctx)
+	if attention.Retrying {
+		return ctx.Err()
+	}
 	err := m.awaitPerson(ctx, func() bool { return m.attention == nil })
 	m.attention = nil
 	return err
 }
 
 func (m migrating) judge(request migration.Request) (migration.Verdict, string) {
-	return migration.Judge(request, m.Phase, m.Paused, m.attention != nil)
+	return migration.Judge(request, m.Phase, m.Paused, m.attention != nil && !m.attention.Retrying)
 }
 
 func (m migrating) waitsFor() (string, []migration.Request) {
 	switch {
+	case m.attention != nil && m.attention.Retrying:
+		var requests []migration.Request
+		if m.Phase.CanAbort() {
+			requests = []migration.Request{migration.RequestAbort}
+		}
+		return "the failure to pass: snapferry keeps trying to " + m.attention.Step, requests
 	case m.attention != nil && !m.Phase.CanAbort():
 		return "a person: " + m.attention.Step + " needs attention", []migration.Request{migration.RequestRetry}
 	case m.attention != nil:

@@ -57,7 +57,12 @@ func (m *run) tried(step, activity string, request any) (failed, done bool) {
 		return true, false
 	}
 	if err != nil {
-		m.warn(fmt.Sprintf("could not %s: %s", step, describe(m.work, step, err, 1).Message))
+		failure := describe(m.work, step, err, 1)
+		text := fmt.Sprintf("could not %s: %s", step, failure.Message)
+		if remedy := migration.ErrorType(failure.Type).RemedyAfterwards(); remedy != "" {
+			text += ". " + remedy
+		}
+		m.warn(text)
 	}
 	return err != nil, true
 }

@@ -58,7 +58,7 @@ func (m *run) freeze() (migration.Phase, error) {
 // it found. If that failed, it resolves again, and parks like any other step.
 func (m *run) resolveAhead() func(step string) (migration.IndexList, error) {
 	ctx := m.context()
-	resolving := m.startResolving(ctx)
+	resolving := m.startResolving(m.bounded(ctx))
 	return func(step string) (migration.IndexList, error) {
 		var found migration.IndexList
 		if resolving.Get(ctx, &found) == nil {

@@ -12,7 +12,8 @@ import (
 // The presets of activity options. All wait for a cancelled activity to end before the workflow
 // goes on: a block that a late attempt sets after the abort has removed it would leave the source
 // blocked for ever. None bounds the number of attempts: what may pass is retried for as long as it
-// takes, what can't pass ends the attempt with a non-retryable error.
+// takes, what can't pass ends the attempt with a non-retryable error. A step bounds it (bound), so
+// that what keeps failing is shown.
 
 // quickCall is for a few requests to a cluster: two minutes per attempt are several times what a
 // busy master takes. Every activity heartbeats each second, so a killed worker is noticed within
@@ -71,4 +72,48 @@ func retries(longest time.Duration) *temporal.RetryPolicy {
 		BackoffCoefficient: 2,
 		MaximumInterval:    longest,
 	}
+}
+
+// bound is how long Temporal retries an activity of a step before the step shows what keeps failing
+// and begins again. Without it, a timeout or a cluster that is away would be retried for ever, and
+// nobody would see why nothing moves.
+type bound struct {
+	// attempts count for activities that may take days, whose failures may be hours apart.
+	attempts int32
+	// quick is for those that take a moment.
+	quick time.Duration
+}
+
+// With the pauses between attempts, these attempts take about half an hour and two minutes if each
+// fails at once.
+var (
+	usualBound  = bound{attempts: 65, quick: 30 * time.Minute}
+	frozenBound = bound{attempts: 40, quick: 5 * time.Minute}
+)
+
+// shown is the bound once the failure is shown: there is no hurry to show it again, and each time
+// costs events of the history.
+func (b bound) shown() bound { return bound{attempts: 10 * b.attempts, quick: 10 * b.quick} }
+
+func (b bound) apply(options workflow.ActivityOptions) workflow.ActivityOptions {
+	retries := *options.RetryPolicy
+	retries.MaximumAttempts = b.attempts
+	options.RetryPolicy = &retries
+	if options.StartToCloseTimeout < b.quick && options.ScheduleToCloseTimeout == 0 {
+		options.ScheduleToCloseTimeout = b.quick
+	}
+	return options
+}
+
+type boundKey struct{}
+
+// bounded hands the bound of a step to the activities that it calls.
+func bounded(ctx workflow.Context, b bound) workflow.Context { return workflow.WithValue(ctx, boundKey{}, b) }
+
+// withOptions sets an activity's options, within the bound of the step.
+func withOptions(ctx workflow.Context, options workflow.ActivityOptions) workflow.Context {
+	if b, ok := ctx.Value(boundKey{}).(bound); ok {
+		options = b.apply(options)
+	}
+	return workflow.WithActivityOptions(ctx, options)
 }

@@ -47,6 +47,7 @@ func (r *rehearsal) note(now time.Time, attention migration.Attention) {
 		attention.Remedy = migration.ErrorType(attention.Type).RehearsalRemedy()
 	}
 	attention.Message = human.Shorten(attention.Message, longestAttention)
+	attention.Retrying = false // a rehearsal doesn't wait for what has lasted for long
 	known := slices.IndexFunc(r.Attention, func(a migration.Attention) bool {
 		return a.Step == attention.Step && a.Type == attention.Type && a.Message == attention.Message
 	})

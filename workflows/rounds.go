@@ -202,7 +202,7 @@ func (m *run) resolve(ctx workflow.Context, pick ...string) (migration.IndexList
 func (m *run) startResolving(ctx workflow.Context, pick ...string) resolving {
 	// Its requests grow with the number of indices.
 	options := m.paced(pollUntilDone("indices " + patterns(m.plan)))
-	return resolving{m, workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options),
+	return resolving{m, workflow.ExecuteActivity(withOptions(ctx, options),
 		migration.ActivityResolveIndices, migration.ResolveRequest{
 			Run: m.forActivities(), Seen: m.SeenWrites, SeenOf: m.SeenWritesOf, Pick: pick, LeaveOut: true,
 		})}
@@ -354,7 +354,7 @@ func (m *run) closeAhead(kind string) workflow.Future {
 		return nil
 	}
 	options := m.paced(quickCall("close " + indexCount(m.Indices.Len())))
-	return workflow.ExecuteActivity(workflow.WithActivityOptions(m.context(), options), migration.ActivityCloseTarget,
+	return workflow.ExecuteActivity(withOptions(m.bounded(m.context()), options), migration.ActivityCloseTarget,
 		m.closeRequest())
 }
 

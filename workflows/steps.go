@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"errors"
+	"fmt"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -18,8 +19,9 @@ var (
 )
 
 // attempt runs one step of a phase until it succeeds. What may pass is retried by Temporal within
-// run; a failure that comes back from it needs a person: the migration parks until retry, which
-// runs the step again, or abort. The error is that of the cancelled context.
+// run. If it keeps failing, that is shown, and the step begins again automatically. Any other
+// failure that comes back from run needs a person: the migration parks until retry, which runs the
+// step again, or abort. The error is that of the cancelled context.
 func (m *run) attempt(step string, run func(ctx workflow.Context) error) error {
 	return m.attemptOr(step, func(migration.ErrorType) error { return nil }, run)
 }
@@ -30,13 +32,14 @@ func (m *run) attemptOr(step string, instead func(migration.ErrorType) error,
 	run func(ctx workflow.Context) error,
 ) error {
 	ctx := m.context()
+	defer m.stopShowing()
 	for failures := 1; ; failures++ {
 		if err := m.awaitResume(ctx); err != nil {
 			return err
 		}
 		m.step = step
 		m.show(ctx)
-		err := run(ctx)
+		err := run(m.bounded(ctx))
 		m.step = ""
 		if err == nil || ctx.Err() != nil {
 			return ctx.Err()
@@ -52,6 +55,42 @@ func (m *run) attemptOr(step string, instead func(migration.ErrorType) error,
 		}
 	}
 }
+
+// bounded has the activities of a step end when they keep failing. A run that began before there
+// were bounds retries them for ever.
+func (m *run) bounded(ctx workflow.Context) workflow.Context {
+	if !m.shape.guarded() {
+		return ctx
+	}
+	within := usualBound
+	if m.frozen() {
+		within = frozenBound
+	}
+	if m.attention != nil {
+		within = within.shown()
+	}
+	return bounded(ctx, within)
+}
+
+// stopShowing forgets what kept failing, once it does no more.
+func (m *run) stopShowing() { m.attention = nil }
+
+// keepsFailing tells whether Temporal has given up retrying what may pass.
+func keepsFailing(cause error) bool {
+	var timeout *temporal.TimeoutError
+	var panicked *temporal.PanicError
+	var failure *temporal.ApplicationError
+	switch {
+	case errors.As(cause, &timeout), errors.As(cause, &panicked):
+		return true
+	case errors.As(cause, &failure):
+		return !failure.NonRetryable()
+	}
+	return false
+}
+
+// timedOut is the type that a person is shown for attempts that didn't end in time.
+const timedOut = "TimedOut"
 
 // attemptOptional is attempt for a step without which there is less to know or more to wait for,
 // and no data at stake: a rehearsal remembers that it failed, and goes on.
@@ -114,11 +153,21 @@ func describe(ctx workflow.Context, step string, cause error, failures int) migr
 		Message:     cause.Error(),
 		SinceMillis: workflow.Now(ctx).UnixMilli(),
 		Failures:    failures,
+		Retrying:    keepsFailing(cause),
 	}
+	var timeout *temporal.TimeoutError
 	var failure *temporal.ApplicationError
 	if errors.As(cause, &failure) {
 		attention.Type = failure.Type()
 		attention.Message = failure.Message()
+	}
+	if errors.As(cause, &timeout) {
+		last := attention.Message
+		attention.Type = timedOut
+		attention.Message = fmt.Sprintf("%s: it did not end in time (%s), again and again", step, timeout.TimeoutType())
+		if failure != nil {
+			attention.Message += "; the last failure: " + last
+		}
 	}
 	return attention
 }
@@ -126,13 +175,13 @@ func describe(ctx workflow.Context, step string, cause error, failures int) migr
 // call runs an activity and decodes its result.
 func call[T any](ctx workflow.Context, options workflow.ActivityOptions, name string, request any) (T, error) {
 	var result T
-	err := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), name, request).Get(ctx, &result)
+	err := workflow.ExecuteActivity(withOptions(ctx, options), name, request).Get(ctx, &result)
 	return result, err
 }
 
 // do runs an activity without a result.
 func do(ctx workflow.Context, options workflow.ActivityOptions, name string, request any) error {
-	return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), name, request).Get(ctx, nil)
+	return workflow.ExecuteActivity(withOptions(ctx, options), name, request).Get(ctx, nil)
 }
 
 // paced makes options urgent while the source is frozen.

@@ -104,17 +104,22 @@ var (
 	// or an unknown name.
 	storeRefusal = regexp.MustCompile(`(?i)access ?denied|forbidden|InvalidAccessKeyId|SignatureDoesNotMatch|` +
 		`InvalidSecurityToken|Expired ?Token|not authorized|RequestTimeTooSkewed|NoSuchBucket|NoSuchKey|` +
-		`InvalidBucketName|bucket does not exist|key does not exist|credentials|UserDisable|` +
+		`InvalidBucketName|bucket (\[.*\] )?does not exist|key does not exist|credentials|UserDisable|` +
 		`status code: 4\d\d|corrupt`)
 	// storeTrouble matches what the stores' SDKs and the network say of a single failure.
 	storeTrouble = regexp.MustCompile(
 		`(?i)internal ?error|failed to respond|name resolution|UnknownHost|premature end|` +
 			`unable to execute http request|broken pipe|connection pool|no route to host|unreachable|` +
 			`(connection|stream|socket) (was |is |has been )?(closed|aborted)`)
+	// vendorCause matches the types of exceptions that only the stores' SDKs and the repository
+	// plugins have. Alibaba's plugin lets them through, so they may stand at the top of an answer.
+	vendorCause = regexp.MustCompile(`^(o_s_s_exception|blob_store_exception|(client|service|credentials)_exception|` +
+		`inconsistent_exception|amazon_\w*exception|a_w_s_\w*exception|aws_\w*exception|sdk_\w*exception|` +
+		`s3_exception|no_such_(bucket|key)_exception)\b`)
 	// storeCause matches the types of causes that come from an SDK or the network, and no type of
 	// Elasticsearch's own.
-	storeCause = regexp.MustCompile(`^(o_s_s_exception|client_exception|service_exception|amazon_\w*exception|` +
-		`sdk_\w*exception|(unchecked_)?i_o_exception|connection_closed_exception|connect_exception|` +
+	storeCause = regexp.MustCompile(vendorCause.String() + `|` +
+		`^((unchecked_)?i_o_exception|connection_closed_exception|connect_exception|` +
 		`no_http_response_exception|http_host_connect_exception|socket_\w*exception|s_s_l_\w*exception|` +
 		`unknown_host_exception|e_o_f_exception)\b`)
 )
@@ -159,10 +164,16 @@ func (e *Error) classify(fromElasticsearch, once bool) Kind {
 		return lost
 	case e.Status >= 400 && e.Status < 500:
 		return Invalid
-	case e.Status == http.StatusInternalServerError && fromElasticsearch && refusedForGood[e.Type]:
+	case e.Status == http.StatusInternalServerError && fromElasticsearch && (refusedForGood[e.Type] || e.ofStore()):
 		return e.classifyStore(lost)
 	}
 	return Internal
+}
+
+// ofStore tells whether the object store behind a repository refused, whatever Elasticsearch has
+// wrapped around that.
+func (e *Error) ofStore() bool {
+	return vendorCause.MatchString(e.Type) || slices.ContainsFunc(e.Causes, vendorCause.MatchString)
 }
 
 // classifyStore tells a temporary failure of the object store behind a repository from a permanent
@@ -170,7 +181,11 @@ func (e *Error) classify(fromElasticsearch, once bool) Kind {
 // temporary and sometimes a wrong endpoint. A caller that asked for a change reads the state before
 // it asks again.
 func (e *Error) classifyStore(lost Kind) Kind {
-	causes := strings.Join(e.Causes, " ")
+	all := e.Causes
+	if vendorCause.MatchString(e.Type) {
+		all = append([]string{e.Type + ": " + e.Reason}, all...)
+	}
+	causes := strings.Join(all, " ")
 	switch {
 	case collided.MatchString(causes):
 		return lost
@@ -179,7 +194,7 @@ func (e *Error) classifyStore(lost Kind) Kind {
 	case e.Type != "repository_verification_exception" && storeBusy.MatchString(causes):
 		return lost
 	case storeBusy.MatchString(causes), storeTrouble.MatchString(causes),
-		slices.ContainsFunc(e.Causes, storeCause.MatchString):
+		slices.ContainsFunc(all, storeCause.MatchString):
 		return Internal // a verification that timed out most often means a wrong endpoint
 	}
 	return Rejected

@@ -64,7 +64,11 @@ func (l *lines) attention(a *migration.Attention) {
 	if a == nil {
 		return
 	}
-	l.add("\n### Needs attention since %s\n\n%s: **%s**\n\n> %s\n\nWhat to do: %s",
+	title := "Needs attention since"
+	if a.Retrying {
+		title = "Keeps failing; shown since"
+	}
+	l.add("\n### %s %s\n\n%s: **%s**\n\n> %s\n\nWhat to do: %s", title,
 		clock(a.SinceMillis), a.Step, a.Type, strings.ReplaceAll(a.Message, "\n", "\n> "), a.Remedy)
 }
 

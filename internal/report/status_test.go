@@ -44,7 +44,7 @@ func statuses() map[string]migration.Status {
 	frozen.Attention = &migration.Attention{
 		Step: "compare the target with the frozen source",
 		Type: "VerificationFailed", Message: "index movies:\n1 document is missing",
-		Remedy: migration.ErrorVerification.Remedy(), SinceMillis: begin + 5*minute, Failures: 1,
+		Remedy: migration.ErrorVerification.RemedyIn(migration.PhaseVerify), SinceMillis: begin + 5*minute, Failures: 1,
 	}
 	rehearsal := migration.Status{
 		WorkflowID: "rehearsal/movies", Plan: plan, Phase: migration.PhaseCleanUp,

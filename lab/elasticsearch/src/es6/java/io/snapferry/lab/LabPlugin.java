@@ -23,7 +23,7 @@ public final class LabPlugin extends Plugin implements RepositoryPlugin {
             RepositorySpec.TYPE_S3, metadata -> new LabRepository(metadata, node, registry,
                 RepositorySpec.s3(metadata.name(), metadata.settings(), node)),
             RepositorySpec.TYPE_OSS, metadata -> new LabRepository(metadata, node, registry,
-                RepositorySpec.oss(metadata.name(), metadata.settings())));
+                RepositorySpec.lazyOss(metadata.name(), metadata.settings())));
     }
 
     @Override

@@ -31,7 +31,7 @@ final class LabRepository extends BlobStoreRepository {
 
     @Override
     protected BlobStore createBlobStore() {
-        return new LabBlobStore(spec.store());
+        return new LabBlobStore(spec.opened());
     }
 
     @Override

@@ -27,7 +27,7 @@ public final class LabPlugin extends Plugin implements RepositoryPlugin {
             RepositorySpec.TYPE_S3, metadata -> new LabRepository(metadata, registry, cluster, arrays, recovery,
                 RepositorySpec.s3(metadata.name(), metadata.settings(), node)),
             RepositorySpec.TYPE_OSS, metadata -> new LabRepository(metadata, registry, cluster, arrays, recovery,
-                RepositorySpec.oss(metadata.name(), metadata.settings())));
+                RepositorySpec.lazyOss(metadata.name(), metadata.settings())));
     }
 
     @Override

@@ -8,9 +8,7 @@ import java.util.Collection;
 import java.util.List;
 import java.util.SortedMap;
 import java.util.TreeMap;
-import java.util.function.Supplier;
 
-import com.aliyun.oss.ClientException;
 import com.aliyun.oss.OSS;
 import com.aliyun.oss.OSSClientBuilder;
 import com.aliyun.oss.OSSErrorCode;
@@ -21,7 +19,11 @@ import com.aliyun.oss.model.OSSObjectSummary;
 import com.aliyun.oss.model.ObjectListing;
 import com.aliyun.oss.model.ObjectMetadata;
 
-/** A bucket reached through Alibaba's client, which checks the CRC64 of what it reads. */
+/**
+ * A bucket reached through Alibaba's client, which checks the CRC64 of what it reads. Alibaba's plugin lets the client's own
+ * exceptions through, so this does, too: Elasticsearch then answers with {@code o_s_s_exception} or {@code client_exception}
+ * itself, without a cause.
+ */
 final class OssStore implements ObjectStore {
 
     /** OSS takes at most this many keys in one DeleteMultipleObjects and gives at most this many in one listing. */
@@ -40,12 +42,12 @@ final class OssStore implements ObjectStore {
 
     @Override
     public boolean bucketExists() throws IOException {
-        return call("look for", "", () -> client.doesBucketExist(bucket));
+        return client.doesBucketExist(bucket);
     }
 
     @Override
     public boolean exists(String key) throws IOException {
-        return call("look for", key, () -> client.doesObjectExist(bucket, key));
+        return client.doesObjectExist(bucket, key);
     }
 
     @Override
@@ -56,9 +58,7 @@ final class OssStore implements ObjectStore {
             if (OSSErrorCode.NO_SUCH_KEY.equals(e.getErrorCode())) {
                 throw (IOException) new NoSuchFileException(key).initCause(e);
             }
-            throw failed("read", key, e);
-        } catch (ClientException e) {
-            throw failed("read", key, e);
+            throw e;
         }
     }
 
@@ -66,12 +66,12 @@ final class OssStore implements ObjectStore {
     public void write(String key, InputStream blob, long length) throws IOException {
         ObjectMetadata metadata = new ObjectMetadata();
         metadata.setContentLength(length);
-        call("write", key, () -> client.putObject(bucket, key, blob, metadata));
+        client.putObject(bucket, key, blob, metadata);
     }
 
     @Override
     public void copy(String from, String to) throws IOException {
-        call("copy", from, () -> client.copyObject(bucket, from, bucket, to));
+        client.copyObject(bucket, from, bucket, to);
     }
 
     @Override
@@ -79,8 +79,7 @@ final class OssStore implements ObjectStore {
         List<String> rest = new ArrayList<>(keys);
         for (int at = 0; at < rest.size(); at += BATCH) {
             List<String> batch = rest.subList(at, Math.min(rest.size(), at + BATCH));
-            call("delete", batch.get(0) + " and others", () ->
-                client.deleteObjects(new DeleteObjectsRequest(bucket).withKeys(batch).withQuiet(true)));
+            client.deleteObjects(new DeleteObjectsRequest(bucket).withKeys(batch).withQuiet(true));
         }
     }
 
@@ -90,7 +89,7 @@ final class OssStore implements ObjectStore {
         String marker = null;
         do {
             ListObjectsRequest request = new ListObjectsRequest(bucket, prefix, marker, null, BATCH);
-            ObjectListing page = call("list", prefix, () -> client.listObjects(request));
+            ObjectListing page = client.listObjects(request);
             for (OSSObjectSummary object : page.getObjectSummaries()) {
                 found.put(object.getKey(), object.getSize());
             }
@@ -102,17 +101,5 @@ final class OssStore implements ObjectStore {
     @Override
     public void close() {
         client.shutdown();
-    }
-
-    private <T> T call(String what, String key, Supplier<T> call) throws IOException {
-        try {
-            return call.get();
-        } catch (OSSException | ClientException e) {
-            throw failed(what, key, e);
-        }
-    }
-
-    private IOException failed(String what, String key, RuntimeException e) {
-        return new IOException("could not " + what + " [" + key + "] in the bucket [" + bucket + "]: " + e.getMessage(), e);
     }
 }

@@ -1,11 +1,13 @@
 package io.snapferry.lab;
 
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.net.URI;
 import java.util.List;
 import java.util.Locale;
 import java.util.regex.Pattern;
 
+import org.elasticsearch.common.blobstore.BlobStoreException;
 import org.elasticsearch.common.settings.Settings;
 import org.elasticsearch.common.unit.ByteSizeUnit;
 import org.elasticsearch.common.unit.ByteSizeValue;
@@ -21,8 +23,10 @@ import software.amazon.awssdk.services.s3.model.StorageClass;
  * repository has (readonly, max_*_bytes_per_sec) are Elasticsearch's own business.
  *
  * @param basePath the path's elements, without slashes
+ * @param unlessBucketExists what the first use says if there is no bucket; null if registration has looked already
  */
-record RepositorySpec(ObjectStore store, List<String> basePath, ByteSizeValue chunkSize, boolean compress) {
+record RepositorySpec(ObjectStore store, List<String> basePath, ByteSizeValue chunkSize, boolean compress,
+        String unlessBucketExists) {
 
     static final String TYPE_S3 = "s3";
     static final String TYPE_OSS = "oss";
@@ -64,11 +68,21 @@ record RepositorySpec(ObjectStore store, List<String> basePath, ByteSizeValue ch
         ObjectStore store = withBucket(new S3Store(access(repository, node), bucket, options), repository,
             "The bucket [" + bucket
                 + "] does not exist. Please create it before creating an s3 snapshot repository backed by it.");
-        return new RepositorySpec(store, basePath, chunk, settings.getAsBoolean("compress", false));
+        return new RepositorySpec(store, basePath, chunk, settings.getAsBoolean("compress", false), null);
     }
 
-    /** The type {@code oss}, as the public plugin for 5.5.3 has it. */
+    /** The type {@code oss}, as the public plugin for 5.5.3 has it: an absent bucket is noticed at registration. */
     static RepositorySpec oss(String repository, Settings settings) throws IOException {
+        RepositorySpec spec = lazyOss(repository, settings);
+        withBucket(spec.store, repository, noBucket(settings.get("bucket")));
+        return new RepositorySpec(spec.store, spec.basePath, spec.chunkSize, spec.compress, null);
+    }
+
+    /**
+     * The type {@code oss}, as the public plugins for 6.x have it: nothing asks OSS before something is read or written, so that
+     * even an absent bucket is acknowledged at registration.
+     */
+    static RepositorySpec lazyOss(String repository, Settings settings) {
         String endpoint = required(repository, settings, "endpoint");
         String accessKeyId = required(repository, settings, "access_key_id");
         String secretAccessKey = required(repository, settings, "secret_access_key");
@@ -77,10 +91,25 @@ record RepositorySpec(ObjectStore store, List<String> basePath, ByteSizeValue ch
         List<String> basePath = basePath(repository, settings);
         ByteSizeValue chunk = size(repository, settings, "chunk_size", ONE_GB, ONE_MB, ONE_GB);
 
-        ObjectStore store = withBucket(
-            new OssStore(endpoint, accessKeyId, secretAccessKey, isBlank(securityToken) ? null : securityToken, bucket),
-            repository, "Bucket [" + bucket + "] does not exist");
-        return new RepositorySpec(store, basePath, chunk, settings.getAsBoolean("compress", false));
+        ObjectStore store =
+            new OssStore(endpoint, accessKeyId, secretAccessKey, isBlank(securityToken) ? null : securityToken, bucket);
+        return new RepositorySpec(store, basePath, chunk, settings.getAsBoolean("compress", false), noBucket(bucket));
+    }
+
+    /** The store at its first use. A repository that was registered without a look at its bucket fails here. */
+    ObjectStore opened() {
+        try {
+            if (unlessBucketExists != null && !store.bucketExists()) {
+                throw new BlobStoreException(unlessBucketExists);
+            }
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+        return store;
+    }
+
+    private static String noBucket(String bucket) {
+        return "Bucket [" + bucket + "] does not exist";
     }
 
     private static S3Store.Access access(String repository, Settings node) {
