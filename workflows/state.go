@@ -22,6 +22,8 @@ type Carried struct {
 	StartedMillis    int64           `json:"startedMillis"`
 	Phase            migration.Phase `json:"phase"`
 	PhaseSinceMillis int64           `json:"phaseSinceMillis"`
+	// PlanResolved says that the workflow's input is the plan as the run before has used it.
+	PlanResolved bool `json:"planResolved,omitempty"`
 
 	roundLog
 	sourceState

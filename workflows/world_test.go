@@ -405,6 +405,12 @@ func (w *world) run() {
 	require.True(w.t, w.env.IsWorkflowCompleted(), "the workflow hangs in phase %s", w.status().Phase)
 }
 
+// continuedWith runs the workflow as the next run of a migration.
+func (w *world) continuedWith(carried Carried) {
+	w.env.SetContinuedExecutionRunID("the run before")
+	w.env.ExecuteWorkflow(Migration, inputOf(w.t, w.plan), &carried)
+}
+
 // completed asserts the end that users want.
 func (w *world) completed() migration.Report {
 	require.NoError(w.t, w.env.GetWorkflowError())
