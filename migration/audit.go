@@ -119,7 +119,7 @@ func readAudit(data []byte) (AuditRequest, error) {
 		return invalid(Problem{Field: "(input)", Message: err.Error(), Remedy: "fix the field"})
 	}
 	request.Plan = request.Plan.withDefaults()
-	problems := request.Plan.problems()
+	problems := request.Plan.allProblems()
 	for i := range problems {
 		problems[i].Field = join("plan", problems[i].Field)
 	}

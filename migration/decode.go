@@ -22,7 +22,14 @@ type Input struct {
 	raw  json.RawMessage
 	plan Plan
 	err  error
+	// errBefore is err without the rules of Plan.newerProblems.
+	errBefore error
+	// asIs is the plan without defaults and rules; nil if it can't be read at all.
+	asIs *Plan
 }
+
+// ResolvedInput wraps the plan of a migration for its next run: see Resolved.
+func ResolvedInput(plan Plan) Input { return Input{asIs: &plan} }
 
 // NewInput wraps a plan for a start.
 func NewInput(plan Plan) (Input, error) {
@@ -42,11 +49,41 @@ func (in Input) Plan() (Plan, error) {
 				"...}; `starter plan example` prints a complete one",
 		}}}
 	}
-	return in.plan, in.err
+	if in.err != nil {
+		return Plan{}, in.err
+	}
+	return in.plan, nil
 }
 
-// MarshalJSON returns the JSON that the input was decoded from.
+// PlanBefore is Plan as runs see it that began before they remembered their plan. They read it again
+// at each replay, so no rule may be added to those that it keeps to.
+func (in Input) PlanBefore() (Plan, error) {
+	if in.raw == nil {
+		return in.Plan()
+	}
+	return in.plan, in.errBefore
+}
+
+// Running is the plan of a migration that runs already: it was valid once, and has today's defaults
+// where it says nothing. It is an error only if it can't be read.
+func (in Input) Running() (Plan, error) {
+	plan, err := in.Resolved()
+	return plan.withDefaults(), err
+}
+
+// Resolved is the plan exactly as it was handed on: no default and no rule of today changes it.
+func (in Input) Resolved() (Plan, error) {
+	if in.asIs == nil {
+		return Plan{}, errors.New("the plan of the run before can't be read")
+	}
+	return *in.asIs, nil
+}
+
+// MarshalJSON returns the JSON that the input was decoded from, or that of a resolved plan.
 func (in Input) MarshalJSON() ([]byte, error) {
+	if in.raw == nil && in.asIs != nil {
+		return json.Marshal(*in.asIs)
+	}
 	if in.raw == nil {
 		return []byte("null"), nil
 	}
@@ -64,8 +101,16 @@ func (in *Input) UnmarshalJSON(data []byte) error {
 }
 
 func decodeInput(data []byte) Input {
-	plan, err := decodeJSON(data)
-	return Input{raw: slices.Clone(data), plan: plan, err: err}
+	in := Input{raw: slices.Clone(data)}
+	in.plan, in.err = decodeJSON(data, Plan.allProblems)
+	if in.err != nil {
+		in.plan, in.errBefore = decodeJSON(data, Plan.problems)
+	}
+	var asIs Plan
+	if json.Unmarshal(data, &asIs) == nil {
+		in.asIs = &asIs
+	}
+	return in
 }
 
 // Decode reads a plan from YAML or JSON, strictly, fills in the defaults and validates it. The
@@ -84,10 +129,10 @@ func Decode(data []byte) (Plan, error) {
 			Remedy: "fix the syntax; `starter plan example` prints a complete plan",
 		}}}
 	}
-	return decodeJSON(asJSON)
+	return decodeJSON(asJSON, Plan.allProblems)
 }
 
-func decodeJSON(data []byte) (Plan, error) {
+func decodeJSON(data []byte, rules func(Plan) []Problem) (Plan, error) {
 	tree, err := readTree(data)
 	if err != nil {
 		return Plan{}, &InvalidPlanError{Problems: []Problem{{
@@ -118,7 +163,7 @@ func decodeJSON(data []byte) (Plan, error) {
 	}
 	plan = plan.withDefaults()
 	// What could be read is checked as well, so that a person sees all mistakes at once.
-	for _, problem := range plan.problems() {
+	for _, problem := range rules(plan) {
 		if !covered(problems, problem.Field) {
 			problems = append(problems, problem)
 		}

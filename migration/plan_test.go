@@ -3,6 +3,7 @@ package migration
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -296,7 +297,7 @@ func TestJSONHoldsEachFieldOnce(t *testing.T) {
 		`{"name": "a", "name": "b"}`,
 		`{"freeze": {"maxDuration": "10s", "typo": 1}, "freeze": {}}`, `{"name": "a"} {"name": "b"}`,
 	} {
-		_, err := decodeJSON([]byte(text))
+		_, err := decodeJSON([]byte(text), Plan.allProblems)
 		require.Error(t, err, text)
 		require.NotContains(t, err.Error(), "is missing", "it is the syntax that is wrong")
 	}
@@ -340,4 +341,44 @@ func FuzzDecode(f *testing.F) {
 		require.NoError(t, err, "what was accepted is accepted again")
 		require.Equal(t, plan, second)
 	})
+}
+
+func TestAPlanThatIsTooLargeIsRefused(t *testing.T) {
+	plan, err := Decode([]byte(wholePlan))
+	require.NoError(t, err)
+	for i := range 2000 {
+		plan.Indices = append(plan.Indices, fmt.Sprintf("index-%04d-%s", i, strings.Repeat("x", 80)))
+	}
+	text, err := json.Marshal(plan)
+	require.NoError(t, err)
+	_, err = Decode(text)
+	require.ErrorContains(t, err, "makes the plan too large")
+	require.ErrorContains(t, err, "use patterns")
+
+	// A migration with such a plan may be under way: its runs read it again.
+	var input Input
+	require.NoError(t, input.UnmarshalJSON(text))
+	_, err = input.Plan()
+	require.ErrorContains(t, err, "use patterns")
+	before, err := input.PlanBefore()
+	require.NoError(t, err)
+	require.Len(t, before.Indices, len(plan.Indices))
+	running, err := input.Running()
+	require.NoError(t, err)
+	require.Equal(t, before, running)
+}
+
+func TestAResolvedPlanIsHandedOnAsItIs(t *testing.T) {
+	plan, err := Decode([]byte(wholePlan))
+	require.NoError(t, err)
+	plan.Rounds.Interval = 0
+	text, err := json.Marshal(ResolvedInput(plan))
+	require.NoError(t, err)
+	var arrived Input
+	require.NoError(t, arrived.UnmarshalJSON(text))
+	got, err := arrived.Resolved()
+	require.NoError(t, err)
+	require.Equal(t, plan, got)
+	_, err = new(Input).Resolved()
+	require.Error(t, err)
 }

@@ -1,6 +1,7 @@
 package migration
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/url"
@@ -85,7 +86,33 @@ func (c *checker) match(field, value string, pattern *regexp.Regexp, message, re
 	}
 }
 
-// problems reports what is wrong with the values of a plan whose shape is right.
+// MaxPlan is how large a plan may be, in bytes of JSON with all defaults: it is a part of what each
+// activity is told, and a payload may have 256 KB.
+const MaxPlan = 128 << 10
+
+// allProblems reports what is wrong with the values of a plan whose shape is right.
+func (p Plan) allProblems() []Problem { return append(p.problems(), p.newerProblems()...) }
+
+// newerProblems are those by the rules that came after problems was closed: a new rule goes here.
+func (p Plan) newerProblems() []Problem {
+	var c checker
+	if size := p.size(); size > MaxPlan {
+		c.add("indices", "", fmt.Sprintf("makes the plan too large: it has %d bytes as JSON, and at most %d are "+
+			"possible", size, MaxPlan), "use patterns such as \"logs-*\" instead of names")
+	}
+	return c.problems
+}
+
+func (p Plan) size() int {
+	text, err := json.Marshal(p)
+	if err != nil {
+		return 0 // decoding has reported it
+	}
+	return len(text)
+}
+
+// problems are those by the first rules. It is closed: migrations whose runs don't remember their
+// plan check it again at each replay by these, and one that is refused stands still for ever.
 func (p Plan) problems() []Problem {
 	var c checker
 	c.match("name", p.Name, planName, "is not a valid name",

@@ -3,14 +3,11 @@ package workflows
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
-	"go.temporal.io/sdk/testsuite"
 
 	"github.com/snapferry/snapferry/internal/report"
 	"github.com/snapferry/snapferry/migration"
@@ -28,10 +25,7 @@ func runAudit(t *testing.T, input migration.AuditInput,
 	audit func(migration.AuditRequest) (migration.AuditReport, error),
 ) (migration.AuditReport, error) {
 	t.Helper()
-	var suite testsuite.WorkflowTestSuite
-	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
-	env := suite.NewTestWorkflowEnvironment()
-	env.SetTestTimeout(slowest)
+	env := newEnvironment(t)
 	env.RegisterActivityWithOptions(func(ctx context.Context, r migration.AuditRequest) (migration.AuditReport, error) {
 		require.Equal(t, migration.CopyTaskQueue, activity.GetInfo(ctx).TaskQueue)
 		return audit(r)

@@ -45,13 +45,11 @@ func Migration(ctx workflow.Context, input migration.Input, carried *Carried) (m
 	if err := m.listen(ctx); err != nil {
 		return migration.Report{}, err
 	}
-	plan, err := input.Plan()
-	if err != nil {
+	if err := m.readPlan(ctx, input, carried); err != nil {
 		return migration.Report{}, temporal.NewApplicationErrorWithOptions(err.Error(),
 			string(migration.ErrorInvalidPlan),
 			temporal.ApplicationErrorOptions{NonRetryable: true})
 	}
-	m.plan, m.input = plan, input
 	m.setCourse()
 	return m.run(ctx)
 }
@@ -60,7 +58,6 @@ func Migration(ctx workflow.Context, input migration.Input, carried *Carried) (m
 type run struct {
 	Carried
 	plan       migration.Plan
-	input      migration.Input
 	workflowID string
 	shape      shape
 	course     course
@@ -192,7 +189,9 @@ func (m *run) continueAsNew(ctx workflow.Context) (migration.Report, error) {
 		return m.abort(ctx, m.work.Err())
 	}
 	carried := m.Carried
-	return migration.Report{}, workflow.NewContinueAsNewError(ctx, migration.WorkflowType, m.input, &carried)
+	carried.PlanResolved = true
+	return migration.Report{}, workflow.NewContinueAsNewError(ctx, migration.WorkflowType,
+		migration.ResolvedInput(m.plan), &carried)
 }
 
 // stopping tells whether abort or cancellation has come.

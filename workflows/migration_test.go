@@ -439,7 +439,7 @@ func TestContinueAsNewCarriesEverything(t *testing.T) {
 	second := newWorld(t)
 	second.registered, second.published, second.generation = true, carried.Published.UUID, carried.Published.Generation
 	second.at(time.Hour, migration.RequestCutover)
-	second.env.ExecuteWorkflow(Migration, inputOf(t, planJSON), &carried)
+	second.continuedWith(carried)
 	report := second.completed()
 	require.Len(t, report.Rounds, 2)
 	require.Equal(t, "ann", report.Decisions[0].By)

@@ -3,6 +3,7 @@ package workflows
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -298,24 +299,62 @@ func TestTwoCancelsWhileTheBlockIsLifted(t *testing.T) {
 }
 
 func TestTheStateStaysSmall(t *testing.T) {
-	m := &run{}
+	m := &run{shape: shapeGuarded}
+	plan := strings.Repeat("n", 63)
 	for i := range 20_000 {
+		at := int64(1_700_000_000_000 + i)
 		m.endRound(migration.Round{
-			Number: i, Kind: migration.RoundIncremental,
-			Snapshot: migration.SnapshotName("movies", i, 1),
-		})
-		m.warn(strings.Repeat("x", 100) + human.Clock(int64(i)*1000, time.UTC))
+			Number: i, Kind: migration.RoundIncremental, Snapshot: migration.SnapshotName(plan, i, 1),
+			UUID: strings.Repeat("u", 22), StartTimeMillis: at, EndTimeMillis: at, BlobsCopied: at, BytesCopied: at,
+			BlobsStreamed: at, BytesStreamed: at, BlobsSkipped: at, BytesSkipped: at, Generation: at, SnapshotMillis: at,
+			CopyMillis: at, RestoreMillis: at, BytesRestored: at, BytesReused: at, Docs: at, Indices: i, Writes: at,
+			Lifted: true,
+		}, m.mostRounds())
+		m.warn(human.Clock(int64(i)*1000, time.UTC) + strings.Repeat("x", 36<<10))
 		m.decide(migration.Decision{
-			Request: migration.RequestRound, Reason: strings.Repeat("y", 500),
-			AtMillis: int64(i),
+			Request: migration.RequestRound, By: strings.Repeat("b", 100), Reason: strings.Repeat("y", 504),
+			AtMillis: at, Phase: migration.PhaseAwaitCutover, Verdict: migration.Remembered,
+			Commentary: strings.Repeat("c", 200),
 		})
 	}
-	payload, err := converter.GetDefaultDataConverter().ToPayload(m.Carried)
-	require.NoError(t, err)
-	require.Less(t, len(payload.Data), 512<<10)
+	// Lists as long as they may be.
+	name := func(i int) string { return fmt.Sprintf("%s-%04d", strings.Repeat("i", 95), i) }
+	m.SeenWrites, m.Counters = map[string]int64{}, migration.WriteCounters{}
+	for i := 0; size(t, m.SeenWrites) < migration.LongestInline; i++ {
+		m.SeenWrites[name(i)] = math.MaxInt64
+	}
+	for i := 0; size(t, m.Counters) < migration.LongestInline; i++ {
+		m.Counters[name(i)] = migration.Counter{UUID: strings.Repeat("u", 22), Docs: math.MaxInt64}
+	}
+	for i := 0; size(t, m.Indices) < migration.LongestInline; i++ {
+		m.Indices.Inline = append(m.Indices.Inline, migration.Index{Name: name(i), UUID: strings.Repeat("u", 22)})
+		m.Begun = append(m.Begun, name(i))
+	}
+	require.Less(t, size(t, m.Carried), 256<<10)
 	require.Equal(t, 0, m.Rounds[0].Number, "the baseline is kept")
 	require.Equal(t, 19_999, m.Rounds[len(m.Rounds)-1].Number)
 	require.Equal(t, 20_000, len(m.Rounds)+m.RoundsOmitted)
+	require.LessOrEqual(t, len(m.Warnings[0]), 1<<10)
+}
+
+func size(t *testing.T, value any) int {
+	t.Helper()
+	payload, err := converter.GetDefaultDataConverter().ToPayload(value)
+	require.NoError(t, err)
+	return len(payload.Data)
+}
+
+// A state that an older worker has filled is cut to what is kept today, and the baseline stays.
+func TestALongerStateIsCut(t *testing.T) {
+	var log roundLog
+	for i := range roundsBefore {
+		log.endRound(migration.Round{Number: i}, roundsBefore)
+	}
+	log.endRound(migration.Round{Number: roundsBefore}, maxRounds)
+	require.Len(t, log.Rounds, maxRounds)
+	require.Equal(t, 0, log.Rounds[0].Number)
+	require.Equal(t, roundsBefore, log.lastRound().Number)
+	require.Equal(t, roundsBefore+1, len(log.Rounds)+log.RoundsOmitted)
 }
 
 func TestAnErrorInTheCutoverNeverLiftsTheBlock(t *testing.T) {

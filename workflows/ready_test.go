@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/snapferry/snapferry/migration"
@@ -208,9 +207,7 @@ func TestThePredictionIsShown(t *testing.T) {
 func TestConvergenceIsJudgedFromTheSecondRoundOn(t *testing.T) {
 	m := &run{plan: migration.Plan{Rounds: migration.Rounds{Until: migration.Until{Window: migration.Duration(
 		time.Minute)}}}}
-	var suite testsuite.WorkflowTestSuite
-	env := suite.NewTestWorkflowEnvironment()
-	env.SetTestTimeout(slowest)
+	env := newEnvironment(t)
 	env.ExecuteWorkflow(func(ctx workflow.Context) error {
 		m.work, m.root = ctx, ctx
 		for number, seconds := range []int64{60, 300, 290} {

@@ -31,8 +31,8 @@ type rehearsal struct {
 
 // The most that is kept and reported of what would have needed attention.
 const (
-	maxAttention     = 100
-	longestAttention = 2000
+	maxAttention     = 50
+	longestAttention = 1000
 )
 
 // note remembers what would have needed attention, once.

@@ -475,7 +475,7 @@ func TestARehearsalGoesOnAfterContinueAsNew(t *testing.T) {
 	w := newRehearsal(t)
 	w.registered, w.published, w.generation = true, carried.Published.UUID, carried.Published.Generation
 	w.inS3, w.inOSS, w.thrownAway = first.inS3, true, first.thrownAway
-	w.env.ExecuteWorkflow(Migration, inputOf(t, w.plan), &carried)
+	w.continuedWith(carried)
 	report := w.rehearsed()
 	require.Len(t, report.Rounds, 3)
 	require.Contains(t, w.attention(report), "index movies exists")

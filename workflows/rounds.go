@@ -131,7 +131,7 @@ func (m *run) round(kind string) error {
 		if err != nil {
 			return err
 		}
-		m.endRound(done)
+		m.endRound(done, m.mostRounds())
 		if kind != migration.RoundFinal {
 			m.planNextRound()
 		}

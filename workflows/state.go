@@ -22,6 +22,8 @@ type Carried struct {
 	StartedMillis    int64           `json:"startedMillis"`
 	Phase            migration.Phase `json:"phase"`
 	PhaseSinceMillis int64           `json:"phaseSinceMillis"`
+	// PlanResolved says that the workflow's input is the plan as the run before has used it.
+	PlanResolved bool `json:"planResolved,omitempty"`
 
 	roundLog
 	sourceState
@@ -35,12 +37,17 @@ type Carried struct {
 	Rehearsal *rehearsal `json:"rehearsal,omitempty"`
 }
 
-// A payload may have 2 MiB. The state stays far below that even after many weeks: a round takes
-// some 400 bytes, a decision 1 KiB.
+// A payload may have 256 KB. The state stays below that even after many weeks, with lists as long as
+// they may be inline: a round takes up to 700 bytes, a decision and a warning up to 1 KiB.
 const (
-	maxRounds    = 500
-	maxDecisions = 200
-	maxWarnings  = 100
+	maxRounds    = 80
+	maxDecisions = 40
+	maxWarnings  = 40
+	// longestWarning is in bytes, with what marks the cut.
+	longestWarning = 1020
+	// roundsBefore is maxRounds of runs that began when there was no guard. What their rounds say
+	// decides on commands, so they keep as many as they kept.
+	roundsBefore = 500
 )
 
 // roundLog is what the rounds did, and which one comes next.
@@ -55,11 +62,11 @@ type roundLog struct {
 	NextRoundMillis int64             `json:"nextRoundMillis,omitempty"`
 }
 
-// endRound keeps a round's numbers: the baseline's and those of the newest.
-func (l *roundLog) endRound(round migration.Round) {
-	if len(l.Rounds) == maxRounds {
-		l.Rounds = slices.Delete(slices.Clone(l.Rounds), 1, 2)
-		l.RoundsOmitted++
+// endRound keeps a round's numbers: the baseline's and those of the newest, so many at most.
+func (l *roundLog) endRound(round migration.Round, most int) {
+	if drop := len(l.Rounds) - most + 1; drop > 0 {
+		l.Rounds = slices.Delete(slices.Clone(l.Rounds), 1, 1+drop)
+		l.RoundsOmitted += drop
 	}
 	l.Rounds = append(l.Rounds, round)
 	l.RoundNumber++
@@ -292,18 +299,15 @@ type journal struct {
 	WarningsOmitted  int                  `json:"warningsOmitted,omitempty"`
 }
 
-// longestWarning bounds a warning in bytes: every status shows it, and the state carries it along.
-const longestWarning = 1024
-
 // warn keeps a finding that stops nothing, once. When there are too many, the oldest give way.
 func (j *journal) warn(text string) {
-	text = human.Shorten(text, longestWarning-len(" ..."))
+	text = human.Shorten(text, longestWarning)
 	if slices.Contains(j.Warnings, text) {
 		return
 	}
-	if len(j.Warnings) == maxWarnings {
-		j.Warnings = j.Warnings[1:]
-		j.WarningsOmitted++
+	if drop := len(j.Warnings) - maxWarnings + 1; drop > 0 {
+		j.Warnings = j.Warnings[drop:]
+		j.WarningsOmitted += drop
 	}
 	j.Warnings = append(j.Warnings, text)
 }
@@ -317,7 +321,7 @@ func (j *journal) warnAll(warnings []string) {
 // decide records a request. When there are too many, the oldest that were ignored give way first:
 // what people decided must stay known.
 func (j *journal) decide(decision migration.Decision) {
-	if len(j.Decisions) == maxDecisions {
+	for len(j.Decisions) >= maxDecisions {
 		ignored := func(d migration.Decision) bool { return d.Verdict == migration.Ignored }
 		oldest := max(0, slices.IndexFunc(j.Decisions, ignored))
 		j.Decisions = slices.Delete(slices.Clone(j.Decisions), oldest, oldest+1)

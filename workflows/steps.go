@@ -215,3 +215,11 @@ func (m *run) elapsed(w stopwatch) int64 {
 func shardCount(n int) string { return human.Things(n, "shard", "shards") }
 
 func indexCount(n int) string { return human.Things(n, "index", "indices") }
+
+// mostRounds is how many rounds the state keeps.
+func (m *run) mostRounds() int {
+	if m.shape.guarded() {
+		return maxRounds
+	}
+	return roundsBefore
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"testing"
@@ -14,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 
@@ -119,10 +117,8 @@ func inputOf(t *testing.T, text string) migration.Input {
 const slowest = 10 * time.Minute
 
 func newWorld(t *testing.T) *world {
-	var suite testsuite.WorkflowTestSuite
-	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	w := &world{
-		t: t, env: suite.NewTestWorkflowEnvironment(), on: map[string]func(int) error{}, after: map[string]func(int){},
+		t: t, env: newEnvironment(t), on: map[string]func(int) error{}, after: map[string]func(int){},
 		n:    map[string]int{},
 		plan: planJSON, slot: migration.FreeSlot{Free: true}, moves: func(string, int) bool { return false },
 		indices: []migration.Index{
@@ -130,7 +126,6 @@ func newWorld(t *testing.T) *world {
 			{Name: "movies", Shards: 1, Docs: 3},
 		},
 	}
-	w.env.SetTestTimeout(slowest)
 	w.env.SetStartWorkflowOptions(client.StartWorkflowOptions{
 		ID:        migration.WorkflowID("movies"),
 		TaskQueue: migration.TaskQueue,
@@ -403,6 +398,12 @@ func (w *world) status() migration.Status {
 func (w *world) run() {
 	w.env.ExecuteWorkflow(Migration, inputOf(w.t, w.plan), nil)
 	require.True(w.t, w.env.IsWorkflowCompleted(), "the workflow hangs in phase %s", w.status().Phase)
+}
+
+// continuedWith runs the workflow as the next run of a migration.
+func (w *world) continuedWith(carried Carried) {
+	w.env.SetContinuedExecutionRunID("the run before")
+	w.env.ExecuteWorkflow(Migration, inputOf(w.t, w.plan), &carried)
 }
 
 // completed asserts the end that users want.
