@@ -31,7 +31,8 @@ func (a *Activities) ResolveIndices(ctx context.Context, in migration.ResolveReq
 		if len(found.closed) > 0 && in.LeaveOut && len(found.indices) > 0 {
 			warnings = append(warnings, found.closedWarning())
 		} else if len(found.closed) > 0 {
-			found.problems = append(found.problems, named("these indices are closed, open or delete them: ", found.closed))
+			found.problems = append(found.problems,
+				named("these indices are closed, open or delete them: ", found.closed))
 		}
 		if len(found.problems) > 0 {
 			return none, fail(migration.ErrorMissing, "resolve the plan's indices on %s: %s", client.Host(),

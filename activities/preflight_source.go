@@ -86,7 +86,8 @@ func (f *preflight) sourceIndices(ctx context.Context) error {
 	}
 	red := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return health.Indices[name] != "red" })
 	f.problemOfEach(red, func(name string) string {
-		return fmt.Sprintf("index %s is red on the source: a primary is missing, so no snapshot of it can be complete", name)
+		return fmt.Sprintf("index %s is red on the source: a primary is missing, so no snapshot of it can be "+
+			"complete", name)
 	})
 	return f.types(ctx, names)
 }
@@ -127,8 +128,8 @@ func (f *preflight) names() {
 		}
 	}
 	f.warnOfEach(internal, func(name string) string {
-		return fmt.Sprintf("index %s belongs to Elasticsearch or to a plugin, which may create its own on the target or "+
-			"refuse the source's: leave it out unless you know that the target's version can use it", name)
+		return fmt.Sprintf("index %s belongs to Elasticsearch or to a plugin, which may create its own on the target "+
+			"or refuse the source's: leave it out unless you know that the target's version can use it", name)
 	})
 	f.problemOfEach(colons, func(name string) string {
 		return fmt.Sprintf("index %s can't be restored by %s: from 7.0 on no name may hold a colon. Reindex it under "+
@@ -148,8 +149,8 @@ func (f *preflight) blocks() {
 		}
 	}
 	f.problemOfEach(own["index.blocks.read"], func(name string) string {
-		return fmt.Sprintf("index %s has index.blocks.read on the source, so it can't be searched and verified: set it "+
-			"to false (PUT /%s/_settings), or leave the index out", name, name)
+		return fmt.Sprintf("index %s has index.blocks.read on the source, so it can't be searched and verified: set "+
+			"it to false (PUT /%s/_settings), or leave the index out", name, name)
 	})
 	for _, setting := range writeBlocks {
 		advice := ""
@@ -265,14 +266,15 @@ func (f *preflight) aliases(ctx context.Context) error {
 	}
 	for _, alias := range slices.Sorted(maps.Keys(indices)) {
 		f.problemOfMigration("%s is an alias of %s on the source and an index on the target, so a restore with that "+
-			"alias fails: delete the index %s there, or set restore.excludeAliases", alias, named("", behind[alias]), alias)
+			"alias fails: delete the index %s there, or set restore.excludeAliases", alias, named("", behind[alias]),
+			alias)
 	}
 	for _, alias := range slices.Sorted(maps.Keys(there)) {
 		elsewhere := slices.DeleteFunc(slices.Clone(there[alias]),
 			func(name string) bool { return slices.Contains(behind[alias], name) })
 		if len(elsewhere) > 0 {
-			f.warn("alias %s points to %s on the target. After the restore it also points to %s, and searches find the "+
-				"documents of all: remove it there, or set restore.excludeAliases", alias, named("", elsewhere),
+			f.warn("alias %s points to %s on the target. After the restore it also points to %s, and searches find "+
+				"the documents of all: remove it there, or set restore.excludeAliases", alias, named("", elsewhere),
 				named("", behind[alias]))
 		}
 	}

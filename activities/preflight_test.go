@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -297,4 +298,83 @@ func TestRegistrationThatFailsShowsNoSecret(t *testing.T) {
 		"InvalidAccessKeyId "+clusterKeyID+" [ResponseError]: <Error>"+strings.Repeat("x", 5000))
 	failure := refusal(w, migration.ErrorUnauthorized, w.activities.RegisterRepositories, w.run, "InvalidAccessKeyId")
 	require.NotContains(t, failure.Message(), "<Error>")
+}
+
+// However many indices have the same fault, the list of them is short.
+func TestPreflightIsBounded(t *testing.T) {
+	w := newWorld(t)
+	w.run.Plan.Indices = []string{"*"}
+	for i := range 500 {
+		name := fmt.Sprintf("%s-%03d", strings.Repeat("x", 200), i)
+		w.from.Create(name, 1, nil)
+		w.from.AddAlias(name, "everything")
+		w.from.SetSetting(name, "index.blocks.read_only", "true")
+		w.from.SetSetting(name, "index.lifecycle.name", "hot-warm")
+		w.from.SetTypes(name, "a", "b")
+	}
+	w.to.Version = "6.8.23"
+	w.to.Create("elsewhere", 1, nil)
+	w.to.AddAlias("elsewhere", "everything")
+	found := must[migration.PreflightResult](w, w.activities.Preflight, w.run)
+	require.LessOrEqual(t, len(found.Warnings), 10)
+	for _, warning := range found.Warnings {
+		require.LessOrEqual(t, len(warning), 1024)
+	}
+	for _, says := range []string{
+		"have index.blocks.read_only on the source", "by index.lifecycle.name", "and 498 more",
+		"the same holds for 495 more indices", "alias everything points to elsewhere",
+	} {
+		require.True(t, containsLine(found.Warnings, says), "%s: %q", says, found.Warnings)
+	}
+	for i := range 500 {
+		w.from.LosePrimary(fmt.Sprintf("%s-%03d", strings.Repeat("x", 200), i))
+		w.to.Create(fmt.Sprintf("%s-%03d", strings.Repeat("x", 200), i), 1, nil)
+	}
+	failure := refusal(w, migration.ErrorPreflight, w.activities.Preflight, w.run)
+	require.Less(t, len(failure.Message()), 60_000)
+}
+
+func TestPreflightNamesWhatMakesIndices(t *testing.T) {
+	w := newWorld(t)
+	w.run.Plan.Indices = []string{"*"}
+	w.from.Create("orders-000001", 1, nil)
+	w.from.AddAlias("orders-000001", "orders")
+	w.from.Create("logs-2026.11.28", 1, nil)
+	w.from.SetSetting("movies", "index.opendistro.index_state_management.policy_id", "hot")
+	warnings := must[migration.PreflightResult](w, w.activities.Preflight, w.run).Warnings
+	for _, says := range []string{
+		"by index.opendistro.index_state_management.policy_id: movies (hot)", "orders-000001 behind orders",
+		"(action.auto_create_index), and these look like one a day or a month: logs-2026.11.28",
+	} {
+		require.True(t, containsLine(warnings, says), "%s: %q", says, warnings)
+	}
+	require.NoError(t, clientOf(w, onSource).PutClusterSettings(t.Context(),
+		map[string]any{"action.auto_create_index": "false"}, nil))
+	require.Len(t, must[migration.PreflightResult](w, w.activities.Preflight, w.run).Warnings, len(warnings)-1)
+}
+
+// What Elasticsearch can't do with an index is said before anything is copied.
+func TestPreflightNamesBlocks(t *testing.T) {
+	w := newWorld(t)
+	w.from.SetSetting("movies", "index.blocks.write", "true")
+	warnings := must[migration.PreflightResult](w, w.activities.Preflight, w.run).Warnings
+	require.Len(t, warnings, 1)
+	require.Contains(t, warnings[0], "have index.blocks.write on the source and take no writes: movies")
+	require.Contains(t, warnings[0], "earlier migration")
+	w.from.SetSetting("movies", "index.blocks.read", "true")
+	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "index movies has index.blocks.read")
+}
+
+// No name may hold a colon from 7.0 on.
+func TestPreflightRefusesAColonWhereTheTargetDoes(t *testing.T) {
+	w := newWorld(t)
+	w.from.Version, w.to.Version = "6.8.23", "6.8.23"
+	w.from.Create("app:events", 1, map[string]string{"index.version.created": "6082399"})
+	w.run.Plan.Indices = []string{"app:events"}
+	must[migration.PreflightResult](w, w.activities.Preflight, w.run)
+	w = newWorld(t)
+	w.from.Version, w.to.Version = "6.8.23", "7.10.2"
+	w.from.Create("app:events", 1, map[string]string{"index.version.created": "6082399"})
+	w.run.Plan.Indices = []string{"app:events"}
+	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "index app:events can't be restored by 7.10.2")
 }

@@ -242,16 +242,24 @@ func differ(want, have []string) (missing, extra []string) {
 	return missing, extra
 }
 
+// longestNamed bounds such a list in bytes: a name may have 255.
+const longestNamed = 500
+
 // named lists the first names after an introduction; it is empty if there are none.
 func named(introduction string, names []string) string {
 	if len(names) == 0 {
 		return ""
 	}
-	if len(names) > mostNamed {
-		return fmt.Sprintf("%s%s and %d more", introduction, strings.Join(names[:mostNamed], ", "),
-			len(names)-mostNamed)
+	shown, length := 1, len(names[0])
+	for shown < min(len(names), mostNamed) && length+2+len(names[shown]) <= longestNamed {
+		length += 2 + len(names[shown])
+		shown++
 	}
-	return introduction + strings.Join(names, ", ")
+	text := introduction + strings.Join(names[:shown], ", ")
+	if shown < len(names) {
+		text += fmt.Sprintf(" and %d more", len(names)-shown)
+	}
+	return text
 }
 
 // AbortSnapshot stops a snapshot of that name if it runs, and returns when it is gone. A snapshot

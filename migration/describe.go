@@ -7,7 +7,8 @@ var descriptions = map[string]string{
 	"name": "Names the migration: its workflow id is migration/NAME. Up to 63 lower-case letters, digits and " +
 		"hyphens.",
 	"indices": "Names of indices, and patterns with *. Each round resolves the patterns again. " +
-		"A pattern never matches a name that begins with a dot: write such names in full.",
+		"A pattern never matches a name that begins with a dot, nor an alias: write such names in full. " +
+		"An entry that begins with - leaves out what patterns match.",
 	"rehearsal": "Try the plan instead of carrying it out, as starter start --rehearse does. " +
 		"It uses throw-away names on the target, blocks no writes and removes what it has made.",
 

@@ -16,7 +16,8 @@ type Plan struct {
 	Source Source `json:"source" required:"true"`
 	Target Target `json:"target" required:"true"`
 	// Indices are index names, or patterns with * that each round resolves again. A pattern never
-	// matches names that begin with a dot: those must be written in full.
+	// matches names that begin with a dot: those must be written in full. An entry that begins with
+	// - excludes what patterns match.
 	Indices   []string  `json:"indices" required:"true" example:"[movies, \"logs-*\"]"`
 	Rounds    Rounds    `json:"rounds,omitzero"`
 	Copy      Copy      `json:"copy,omitzero"`

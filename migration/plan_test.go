@@ -95,7 +95,23 @@ func TestDecodeRefuses(t *testing.T) {
 		"no index": {`indices: [movies, "logs-*"]`, "indices: []", "indices is empty"},
 		"comma in an index": {
 			`indices: [movies, "logs-*"]`, `indices: ["a,b"]`,
-			"indices[0] (a,b) is not an index name or pattern",
+			"indices[0] (a,b) is not an index name or pattern: it contains ,",
+		},
+		"upper case in an index": {
+			`indices: [movies, "logs-*"]`, `indices: [Movies]`,
+			"indices[0] (Movies) is not an index name or pattern: it is not in lower case",
+		},
+		"an index that begins with +": {
+			`indices: [movies, "logs-*"]`, `indices: ["+movies"]`,
+			"indices[0] (+movies) is not an index name or pattern: it begins with +",
+		},
+		"only exclusions": {
+			`indices: [movies, "logs-*"]`, `indices: ["-movies"]`,
+			"indices only excludes",
+		},
+		"an index that is excluded": {
+			`indices: [movies, "logs-*"]`, `indices: [movies, "-movies"]`,
+			"indices[1] (-movies) excludes an index that is listed",
 		},
 		"index twice": {
 			`indices: [movies, "logs-*"]`, "indices: [movies, movies]",
@@ -381,4 +397,19 @@ func TestAResolvedPlanIsHandedOnAsItIs(t *testing.T) {
 	require.Equal(t, plan, got)
 	_, err = new(Input).Resolved()
 	require.Error(t, err)
+}
+
+// A colon was legal until 7.0, and 2.x had names that begin with a sign: they can be excluded.
+func TestIndicesOfAPlan(t *testing.T) {
+	var c checker
+	indices := []string{"app:events", "*", "-logs-debug-*", "--dash", "-+plus", "-.kibana*"}
+	c.checkIndices(indices)
+	require.Empty(t, c.problems)
+	for _, entry := range indices {
+		require.Regexp(t, indexPattern, entry)
+	}
+	require.Equal(t, IndexSelection{
+		Names: []string{"app:events"}, Patterns: []string{"*"},
+		Excluded: []string{"logs-debug-*", "-dash", "+plus", ".kibana*"},
+	}, Plan{Indices: indices}.Selection())
 }

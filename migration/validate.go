@@ -62,8 +62,9 @@ var (
 	hostname  = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+)$`)
 	// secretName finds names of fields and settings that sound like a secret's.
 	secretName = regexp.MustCompile(`(?i)secret|passw|token|access_?key|authorization|credential|private`)
-	// Elasticsearch: MetaDataCreateIndexService.validateIndexName, with * for patterns.
-	indexPattern = regexp.MustCompile(`^[^A-Z\\/?"<>| ,#:+_-][^A-Z\\/?"<>| ,#:]*$`)
+	// Elasticsearch: MetaDataCreateIndexService.validateIndexName, with * for patterns, and with -
+	// before what is excluded. Up to 6.x a name may hold a colon.
+	indexPattern = regexp.MustCompile(`^(-[^A-Z\\/?"<>| ,#]+|[^A-Z\\/?"<>| ,#+_-][^A-Z\\/?"<>| ,#]*)$`)
 	s3Hostname   = regexp.MustCompile(`^[a-z0-9.-]+$`)
 )
 
@@ -155,21 +156,58 @@ func (c *checker) checkIndices(indices []string) {
 	if len(indices) == 0 {
 		c.add("indices", "", "is empty", "for example indices: [movies, \"logs-*\"]")
 	}
-	for i, name := range indices {
+	selection := Plan{Indices: indices}.Selection()
+	if len(indices) > 0 && len(selection.Names)+len(selection.Patterns) == 0 {
+		c.add("indices", "", "only excludes", "add what to migrate, for example indices: [\"*\", \"-logs-debug-*\"]")
+	}
+	listed := map[string]bool{}
+	for i, entry := range indices {
 		field := fmt.Sprintf("indices[%d]", i)
+		name, excluded := strings.CutPrefix(entry, Exclusion)
+		rule := brokenRule(name)
+		if !excluded && strings.HasPrefix(name, "+") {
+			rule = "it begins with +"
+		}
 		switch {
-		case !indexPattern.MatchString(name) || name == "." || name == ".." || len(name) > 255 ||
-			strings.ToLower(name) != name || hasControl(name):
-			c.add(field, name, "is not an index name or pattern",
-				"names are in lower case and do not begin with _, - or +; * matches any characters; "+
-					"write one name per entry")
-		case slices.Contains(indices[:i], name):
-			c.add(field, name, "is listed twice", "remove one of the two")
-		case strings.HasPrefix(name, ".") && strings.Contains(name, "*"):
+		case rule != "":
+			c.add(field, entry, "is not an index name or pattern: "+rule,
+				"write one name per entry; * matches any characters, and - before a name or pattern leaves out what "+
+					"the patterns match")
+		case listed[entry]:
+			c.add(field, entry, "is listed twice", "remove one of the two")
+		case excluded && slices.Contains(selection.Names, name):
+			c.add(field, entry, "excludes an index that is listed", "remove one of the two: only what a pattern "+
+				"matches can be excluded")
+		case !excluded && strings.HasPrefix(name, ".") && strings.Contains(name, "*"):
 			c.add(field, name, "is a pattern for internal indices",
 				"if the target should have internal indices, write their names in full")
 		}
+		listed[entry] = true
 	}
+}
+
+// forbiddenInNames no index name may hold in any version. A colon may be in one up to 6.x.
+const forbiddenInNames = `\/?"<>|,#`
+
+// brokenRule says which of Elasticsearch's rules a name or pattern breaks; empty if it breaks none.
+func brokenRule(name string) string {
+	switch at := strings.IndexAny(name, forbiddenInNames); {
+	case name == "":
+		return "it is empty"
+	case name == "." || name == "..":
+		return "it is no name"
+	case len(name) > LongestIndexName:
+		return fmt.Sprintf("it is longer than %d bytes", LongestIndexName)
+	case hasControl(name):
+		return "it contains a space or a control character"
+	case at >= 0:
+		return "it contains " + name[at:at+1]
+	case strings.ToLower(name) != name:
+		return "it is not in lower case"
+	case strings.HasPrefix(name, "_"):
+		return "it begins with _"
+	}
+	return ""
 }
 
 func hasControl(text string) bool {
