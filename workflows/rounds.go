@@ -16,6 +16,9 @@ const checked = "check clusters, buckets, versions and indices"
 
 // preflight checks, without changing anything, that the plan can be carried out.
 func (m *run) preflight() (migration.Phase, error) {
+	if _, err := m.meet(); err != nil {
+		return "", err
+	}
 	err := m.attempt(checked, func(ctx workflow.Context) error {
 		options := quickCall("check clusters, buckets, versions, indices")
 		found, err := call[migration.PreflightResult](ctx, options, migration.ActivityPreflight, m.forActivities())
@@ -122,6 +125,11 @@ func (m *run) awaitNextRound() error {
 // round copies one snapshot over. If the snapshot turns out to be of no use, the round begins again
 // with another.
 func (m *run) round(kind string) error {
+	if kind != migration.RoundFinal { // in the window, the guard is watched
+		if _, err := m.meet(); err != nil {
+			return err
+		}
+	}
 	for {
 		m.Attempt++
 		done, err := m.attemptRound(migration.Round{Number: m.RoundNumber, Kind: kind, Attempt: m.Attempt})
