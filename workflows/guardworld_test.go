@@ -2,10 +2,12 @@ package workflows
 
 import (
 	"context"
+	"encoding/json"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -256,4 +258,11 @@ func TestAnAbortOfARunOfTheFirstShape(t *testing.T) {
 func refusal(t migration.ErrorType, message string) error {
 	return temporal.NewApplicationErrorWithOptions(message, string(t),
 		temporal.ApplicationErrorOptions{NonRetryable: true})
+}
+
+func jsonOf(t *testing.T, value any) []byte {
+	t.Helper()
+	text, err := json.Marshal(value)
+	require.NoError(t, err)
+	return text
 }

@@ -61,6 +61,9 @@ func (m *run) prepare() (migration.Phase, error) {
 
 // baseline is round 0: everything is copied.
 func (m *run) baseline() (migration.Phase, error) {
+	if _, err := m.meet(); err != nil {
+		return "", err
+	}
 	return migration.PhaseRounds, m.round(migration.RoundBaseline)
 }
 
@@ -73,6 +76,9 @@ func (m *run) rounds() (migration.Phase, error) {
 		return migration.PhaseReady, nil
 	}
 	m.RoundRequested = false
+	if _, err := m.meet(); err != nil {
+		return "", err
+	}
 	throttles := raisedRounds
 	if m.measures() {
 		throttles = raisedWindow
@@ -125,11 +131,6 @@ func (m *run) awaitNextRound() error {
 // round copies one snapshot over. If the snapshot turns out to be of no use, the round begins again
 // with another.
 func (m *run) round(kind string) error {
-	if kind != migration.RoundFinal { // in the window, the guard is watched
-		if _, err := m.meet(); err != nil {
-			return err
-		}
-	}
 	for {
 		m.Attempt++
 		done, err := m.attemptRound(migration.Round{Number: m.RoundNumber, Kind: kind, Attempt: m.Attempt})
