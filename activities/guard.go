@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -112,7 +113,11 @@ func (g *Guards) ask(ctx context.Context, in migration.GuardRequest) (migration.
 		answer.Warnings = warnings
 	}
 	warnings := answer.Warnings
-	for number, call := range callsOf(in, me) {
+	calls, err := g.callsOf(ctx, in, me)
+	if err != nil {
+		return answer, err
+	}
+	for number, call := range calls {
 		if in.Ask == migration.AskAnnounce {
 			if call.Indices, err = queryGuard[[]migration.SourceIndex](ctx, g, in.Plan.Name, "",
 				migration.QueryGuardUnknown, call.Indices); err != nil {
@@ -160,23 +165,56 @@ func (g *Guards) occupied(in migration.GuardRequest, found foundGuard) error {
 }
 
 // callsOf are the updates that a request takes: lists go in batches.
-func callsOf(in migration.GuardRequest, me string) []migration.GuardCall {
+func (g *Guards) callsOf(ctx context.Context, in migration.GuardRequest, me string) ([]migration.GuardCall, error) {
 	call := migration.GuardCall{
 		Token: in.Token, RunID: me, Window: in.Window, UntilMillis: in.UntilMillis, LeaveOut: in.LeaveOut,
 	}
+	indices, err := fetch(ctx, g.lists, in.Run, in.Indices, in.IndicesOf)
+	if err != nil || len(indices) == 0 {
+		return []migration.GuardCall{call}, err
+	}
 	calls := []migration.GuardCall{}
-	for _, batch := range migration.Batches(in.Indices, migration.LongestBatch) {
+	if in.Ask == migration.AskList {
+		handover, err := g.handoverOf(ctx, in, indices)
+		if err != nil {
+			return nil, err
+		}
+		for _, batch := range migration.Batches(handover, migration.LongestBatch) {
+			call.Handover, call.First = batch, len(calls) == 0
+			calls = append(calls, call)
+		}
+		return calls, nil
+	}
+	announced := make([]migration.SourceIndex, len(indices))
+	for i, index := range indices {
+		announced[i] = migration.SourceIndex{Name: index.Name, UUID: index.UUID}
+	}
+	for _, batch := range migration.Batches(announced, migration.LongestBatch) {
 		call.Indices = batch
 		calls = append(calls, call)
 	}
-	for _, batch := range migration.Batches(in.Handover, migration.LongestBatch) {
-		call.Handover, call.First = batch, len(calls) == 0
-		calls = append(calls, call)
+	return calls, nil
+}
+
+// handoverOf says what the target's indices get at the handover.
+func (g *Guards) handoverOf(ctx context.Context, in migration.GuardRequest,
+	indices []migration.Index,
+) ([]migration.HandoverIndex, error) {
+	counters, err := fetch(ctx, g.lists, in.Run, in.Counters, in.CountersOf)
+	if err != nil {
+		return nil, err
 	}
-	if len(calls) == 0 {
-		calls = append(calls, call)
+	handover := make([]migration.HandoverIndex, len(indices))
+	for i, index := range indices {
+		handover[i] = migration.HandoverIndex{
+			Name: index.Name, UUID: counters[index.Name].UUID,
+			Settings: map[string]string{
+				"index.number_of_replicas": strconv.Itoa(index.Replicas),
+				"index.refresh_interval":   index.RefreshInterval,
+			},
+		}
 	}
-	return calls
+	return handover, nil
 }
 
 // update sends an update and waits for its end.
@@ -481,17 +519,22 @@ func (a *Activities) LookAgain(ctx context.Context, in migration.LookAgainReques
 			if err != nil {
 				return nil, err
 			}
-			patterns := in.Plan.Indices
+			selection := in.Plan.Selection()
 			if len(in.Indices) > 0 {
-				patterns = in.Indices
+				selection = migration.IndexSelection{Names: in.Indices}
 			}
-			found, _, err := resolve(ctx, client, patterns) // that a pattern finds nothing is no problem here
+			found, err := resolve(ctx, client, selection) // that a pattern finds nothing is no problem here
 			if err != nil {
 				return nil, err
 			}
+			if len(in.Indices) > 0 {
+				if err := client.Measure(ctx, found.indices); err != nil {
+					return nil, err
+				}
+			}
 			var late []migration.LateIndex
-			for _, index := range found {
-				if len(in.Indices) > 0 || index.Open && !forbidden(index.Blocks) {
+			for _, index := range found.indices {
+				if len(in.Indices) > 0 || !forbidden(index.Blocks) {
 					late = append(late, migration.LateIndex{Name: index.Name, UUID: index.UUID, Docs: index.PrimaryDocs})
 				}
 			}

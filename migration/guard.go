@@ -204,10 +204,13 @@ type GuardRequest struct {
 	Window      int   `json:"window,omitempty"`
 	Sequence    int   `json:"sequence"`
 	UntilMillis int64 `json:"untilMillis,omitempty"`
-	// Indices are those to announce, Handover those to hand over, LeaveOut those not to.
-	Indices  []SourceIndex   `json:"indices,omitempty"`
-	Handover []HandoverIndex `json:"handover,omitempty"`
-	LeaveOut []string        `json:"leaveOut,omitempty"`
+	// Indices are those to announce, or those to hand over; Counters are the target's after the last
+	// restore. LeaveOut names those not to hand over.
+	Indices    []Index               `json:"indices,omitempty"`
+	IndicesOf  Stored[[]Index]       `json:"indicesOf,omitzero"`
+	Counters   WriteCounters         `json:"counters,omitempty"`
+	CountersOf Stored[WriteCounters] `json:"countersOf,omitzero"`
+	LeaveOut   []string              `json:"leaveOut,omitempty"`
 }
 
 // GuardCall is the argument of a guard's update.

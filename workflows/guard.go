@@ -34,7 +34,7 @@ func Guard(ctx workflow.Context, input migration.GuardInput) (migration.GuardSta
 		return migration.GuardStatus{}, err
 	}
 	g.ready = true
-	g.run(ctx)
+	g.run(bounded(ctx, frozenBound)) // so that whoever asked hears what keeps failing
 	return g.GuardStatus, nil
 }
 
@@ -203,12 +203,16 @@ const deadlinePassed = "freeze.maxDuration passed without a cutover"
 func (g *guard) watch(ctx workflow.Context) {
 	g.stopWatching()
 	request := migration.WatchRequest{WorkflowID: g.WorkflowID, RunID: g.RunID}
-	ctx, g.stopWatching = workflow.WithCancel(ctx)
+	ctx, g.stopWatching = workflow.WithCancel(bounded(ctx, bound{}))
 	workflow.GoNamed(ctx, "watch the migration", func(ctx workflow.Context) {
 		options := urgent(watchSnapshot("notice when the migration ends"))
-		end, err := call[migration.MigrationEnd](ctx, options, migration.ActivityWatchMigration, request)
-		if err == nil && request.RunID == g.RunID && ctx.Err() == nil {
-			g.Ended = end.Status
+		for ctx.Err() == nil {
+			end, err := call[migration.MigrationEnd](ctx, options, migration.ActivityWatchMigration, request)
+			if err == nil && request.RunID == g.RunID && ctx.Err() == nil {
+				g.Ended = end.Status
+				return
+			}
+			_ = workflow.Sleep(ctx, longestPause)
 		}
 	})
 }
@@ -263,7 +267,7 @@ func (g *guard) listen(ctx workflow.Context) error {
 		}[ask]
 		err := workflow.SetUpdateHandlerWithOptions(ctx, string(ask),
 			func(ctx workflow.Context, c migration.GuardCall) (migration.GuardAnswer, error) {
-				ctx, _ = workflow.NewDisconnectedContext(ctx)
+				ctx, _ = workflow.NewDisconnectedContext(bounded(ctx, frozenBound))
 				if err := workflow.Await(ctx, func() bool { return g.ready }); err != nil {
 					return migration.GuardAnswer{}, err
 				}

@@ -3,7 +3,6 @@ package workflows
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"go.temporal.io/sdk/temporal"
@@ -163,15 +162,13 @@ func (m *run) served(answer migration.GuardAnswer) error {
 }
 
 // blockByGuard has the guard block all indices that were found.
-func (m *run) blockByGuard(indices []migration.Index) error {
+func (m *run) blockByGuard(indices migration.IndexList) error {
 	w := m.window
 	w.indices = indices
 	err := m.attempt("tell the guard which indices will be blocked", func(ctx workflow.Context) error {
 		request := m.guardRequest(migration.AskAnnounce)
-		for _, index := range indices {
-			request.Indices = append(request.Indices, migration.SourceIndex{Name: index.Name, UUID: index.UUID})
-		}
-		answer, err := m.ask(ctx, pollUntilDone("announce "+indexCount(len(indices))), request)
+		request.Indices, request.IndicesOf = indices.Inline, indices.Of()
+		answer, err := m.ask(ctx, pollUntilDone("announce "+indexCount(indices.Len())), request)
 		if err == nil {
 			err = m.served(answer)
 		}
@@ -183,7 +180,7 @@ func (m *run) blockByGuard(indices []migration.Index) error {
 	}
 	w.block(m.startWatch())
 	return m.attempt("block writes on the source", func(ctx workflow.Context) error {
-		answer, err := m.ask(ctx, pollUntilDone("block "+indexCount(len(indices))), m.guardRequest(migration.AskBlock))
+		answer, err := m.ask(ctx, pollUntilDone("block "+indexCount(indices.Len())), m.guardRequest(migration.AskBlock))
 		if err == nil {
 			err = m.served(answer)
 		}
@@ -273,7 +270,7 @@ func (m *run) removeByGuard() error {
 		return nil
 	}
 	return m.attempt("remove the write block from the source", func(ctx workflow.Context) error {
-		answer, err := m.ask(ctx, urgent(pollUntilDone("remove the block of "+indexCount(len(w.indices)))),
+		answer, err := m.ask(ctx, urgent(pollUntilDone("remove the block of "+indexCount(w.indices.Len()))),
 			m.guardRequest(migration.AskRemove))
 		if err != nil {
 			return err
@@ -315,55 +312,32 @@ func (m *run) beginCutover() error {
 // checkTarget is the last look at the target before there is no way back, and tells the guard what
 // to hand over.
 func (m *run) checkTarget() error {
-	indices := m.handoverIndices()
-	counters := m.Counters
+	indices := m.window.indices
+	check := migration.CheckHandoverRequest{
+		Run: m.forActivities(), Indices: indices.Names(), IndicesOf: indices.Of(),
+		Counters: m.Counters, CountersOf: m.CountersOf,
+	}
 	err := m.attempt("check that the target is as it was verified", func(ctx workflow.Context) error {
-		for _, batch := range migration.Batches(indices, migration.LongestBatch) {
-			request := migration.CheckHandoverRequest{Run: m.forActivities(), Counters: migration.WriteCounters{}}
-			for _, index := range batch {
-				request.Indices = append(request.Indices, index.Name)
-				if counter, known := counters[index.Name]; known {
-					request.Counters[index.Name] = counter
-				}
-			}
-			err := do(ctx, m.paced(quickCall("check "+indexCount(len(batch)))), migration.ActivityCheckHandover, request)
-			if errorType(err) == migration.ErrorTargetWritten {
-				counters = nil // only retry begins another attempt: a person accepts what was written
-			}
-			if err != nil {
-				return err
-			}
+		options := m.paced(quickCall("check " + indexCount(indices.Len())))
+		err := do(ctx, options, migration.ActivityCheckHandover, check)
+		if errorType(err) == migration.ErrorTargetWritten { // only retry begins another attempt: a person accepts it
+			check.Counters, check.CountersOf = nil, migration.Stored[migration.WriteCounters]{}
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return err
 	}
 	return m.attempt("tell the guard what to hand over", func(ctx workflow.Context) error {
 		request := m.guardRequest(migration.AskList)
-		request.Handover = indices
-		answer, err := m.ask(ctx, pollUntilDone("list "+indexCount(len(indices))), request)
+		request.Indices, request.IndicesOf = indices.Inline, indices.Of()
+		request.Counters, request.CountersOf = m.Counters, m.CountersOf
+		answer, err := m.ask(ctx, pollUntilDone("list "+indexCount(indices.Len())), request)
 		if err != nil {
 			return err
 		}
 		return m.served(answer)
 	})
-}
-
-// handoverIndices are the indices that the target is handed over with, and the settings that they
-// get.
-func (m *run) handoverIndices() []migration.HandoverIndex {
-	indices := make([]migration.HandoverIndex, len(m.window.indices))
-	for i, index := range m.window.indices {
-		indices[i] = migration.HandoverIndex{
-			Name: index.Name, UUID: m.Counters[index.Name].UUID,
-			Settings: map[string]string{
-				"index.number_of_replicas": strconv.Itoa(index.Replicas),
-				"index.refresh_interval":   index.RefreshInterval,
-			},
-		}
-	}
-	return indices
 }
 
 // cutoverByGuard waits until the guard has handed over, shows what is refused, and reports. It
@@ -373,7 +347,7 @@ func (m *run) cutoverByGuard(ctx workflow.Context) (migration.Phase, error) {
 	m.window.disarm()
 	told := false
 	err := m.attempt("make the target writable", func(ctx workflow.Context) error {
-		options := urgent(pollUntilDone("hand over " + indexCount(len(m.Indices))))
+		options := urgent(pollUntilDone("hand over " + indexCount(m.Indices.Len())))
 		answer, err := call[migration.GuardAnswer](ctx, options, migration.ActivityAskGuard,
 			m.guardRequest(migration.AskHandOver))
 		if err != nil {

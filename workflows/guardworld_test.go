@@ -146,7 +146,10 @@ func (w *world) ask(in migration.GuardRequest) (migration.GuardAnswer, error) {
 		})
 		return fill(), err
 	case migration.AskList:
-		g.list = in.Handover
+		g.list = nil
+		for _, index := range in.Indices {
+			g.list = append(g.list, migration.HandoverIndex{Name: index.Name, UUID: in.Counters[index.Name].UUID})
+		}
 		return fill(), nil
 	case migration.AskBegin:
 		assert.True(w.t, w.isBlocked(), "the cutover begins although the source takes writes")
