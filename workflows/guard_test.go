@@ -3,7 +3,6 @@ package workflows
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -14,7 +13,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/testsuite"
 
 	"github.com/snapferry/snapferry/migration"
@@ -70,10 +68,8 @@ type sourceIndex struct {
 }
 
 func newGuarded(t *testing.T) *guarded {
-	var suite testsuite.WorkflowTestSuite
-	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	g := &guarded{
-		t: t, env: suite.NewTestWorkflowEnvironment(), handed: map[string]bool{}, n: map[string]int{},
+		t: t, env: newEnvironment(t), handed: map[string]bool{}, n: map[string]int{},
 		on: map[string]func(int) error{}, after: map[string]func(int){}, refuse: map[string]map[string]bool{},
 		source:  map[string]*sourceIndex{"catalog": {uuid: "u1"}, "movies": {uuid: "u2"}},
 		runID:   thisRun,
@@ -82,7 +78,6 @@ func newGuarded(t *testing.T) *guarded {
 		handover: []migration.HandoverIndex{{Name: "catalog"}, {Name: "movies"}},
 		pages:    map[migration.GuardList]migration.GuardPage{},
 	}
-	g.env.SetTestTimeout(slowest)
 	g.env.RegisterWorkflow(Guard)
 	plan, err := inputOf(t, strings.Replace(planJSON, `"rounds"`,
 		`"cutover": {"webhook": {"url": "https://hooks.example.com/x"}}, "rounds"`, 1)).Plan()
