@@ -95,6 +95,7 @@ func (a *Activities) Register(registry worker.ActivityRegistry) {
 		migration.ActivityDeleteRehearsedIndices: a.DeleteRehearsedIndices,
 		migration.ActivityDeleteSnapshots:        a.DeleteSnapshots,
 		migration.ActivityDeleteCopies:           a.DeleteCopies,
+		migration.ActivityLookAgain:              a.LookAgain,
 	} {
 		registry.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: name})
 	}

@@ -14,6 +14,7 @@ func TestEveryActivityIsRegisteredOnce(t *testing.T) {
 	var registered registry
 	New().Register(&registered)
 	NewCopier().Register(&registered)
+	NewGuards(New(), nil).Register(&registered)
 	require.ElementsMatch(t, migration.ActivityNames(), registered.names)
 }
 

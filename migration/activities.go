@@ -51,6 +51,7 @@ func ActivityNames() []string {
 		ActivityAudit, ActivityMeasureFootprint, ActivityDeleteRehearsedIndices, ActivityDeleteSnapshots,
 		ActivityDeleteCopies,
 		ActivityReadSourceBlocks, ActivityBlockSource, ActivityUnblockSource,
+		ActivityAskGuard, ActivityWatchGuard, ActivityWatchMigration, ActivityReadGuard, ActivityLookAgain,
 	}
 }
 

@@ -13,8 +13,10 @@ const (
 // our block, with the same counters. ErrorTargetWritten if not.
 type CheckHandoverRequest struct {
 	Run
-	Indices  []string      `json:"indices"`
-	Counters WriteCounters `json:"counters,omitempty"`
+	Indices    []string              `json:"indices"`
+	IndicesOf  Stored[[]Index]       `json:"indicesOf,omitzero"`
+	Counters   WriteCounters         `json:"counters,omitempty"`
+	CountersOf Stored[WriteCounters] `json:"countersOf,omitzero"`
 }
 
 // HandoverIndex is one index of the target, and the settings that it gets once it takes writes.

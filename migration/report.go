@@ -5,6 +5,9 @@ const (
 	ResultCompleted = "completed"
 	ResultAborted   = "aborted"
 	ResultRehearsed = "rehearsed"
+	// ResultBlockRemoved is that of a call of the webhook which says that the guard removed the write
+	// block by itself. No report of a migration has it.
+	ResultBlockRemoved = "blockRemoved"
 )
 
 // Report is the workflow's result: what was copied, how long writes were blocked, and the proof.
@@ -33,6 +36,12 @@ type Report struct {
 	Warnings []string `json:"warnings,omitempty"`
 	// Remains says what is left where, and what to do with it.
 	Remains []string `json:"remains,omitempty"`
+	// Late took writes on the source after the last look before the cutover. Their documents are not on
+	// the target. LateOmitted counts those that are not named.
+	Late        []LateIndex `json:"late,omitempty"`
+	LateOmitted int         `json:"lateOmitted,omitempty"`
+	// Guard is set if the guard tells this, and not the migration.
+	Guard *GuardReport `json:"guard,omitempty"`
 	// Error is why the migration was aborted, if it was not a person's wish.
 	Error string `json:"error,omitempty"`
 }

@@ -10,11 +10,13 @@ import (
 
 // register registers what a worker serves on a queue. Copies have a queue of their own, so that a
 // copy never delays an unblock.
-func register(registry worker.Registry, queue string, copier *activities.Copier) {
+func register(registry worker.Registry, queue string, copier *activities.Copier, temporal activities.Temporal) {
 	if queue == migration.CopyTaskQueue {
 		copier.Register(registry)
 		return
 	}
 	workflows.Register(registry)
-	activities.New().Register(registry)
+	all := activities.New()
+	all.Register(registry)
+	activities.NewGuards(all, temporal).Register(registry)
 }

@@ -95,7 +95,7 @@ func start(temporal client.Client, c config, copier *activities.Copier, fatal fu
 	var workers []worker.Worker
 	for _, queue := range c.queues {
 		w := worker.New(temporal, queue, options(c, queue, fatal))
-		register(w, queue, copier)
+		register(w, queue, copier, temporal)
 		if err := w.Start(); err != nil {
 			stop(workers)
 			return nil, fmt.Errorf("can't start the worker for task queue %s: %w", queue, err)

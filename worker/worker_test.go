@@ -42,9 +42,10 @@ func (r *recorder) RegisterActivityWithOptions(_ any, options activity.RegisterO
 // Every activity that the workflow can call is served, on the queue that the workflow calls it on.
 func TestEveryActivityIsServed(t *testing.T) {
 	var everything, copies recorder
-	register(&everything, migration.TaskQueue, activities.NewCopier())
-	register(&copies, migration.CopyTaskQueue, activities.NewCopier())
-	require.Equal(t, []string{migration.WorkflowType, migration.AuditWorkflowType}, everything.workflows)
+	register(&everything, migration.TaskQueue, activities.NewCopier(), nil)
+	register(&copies, migration.CopyTaskQueue, activities.NewCopier(), nil)
+	require.Equal(t, []string{migration.WorkflowType, migration.GuardWorkflowType, migration.AuditWorkflowType},
+		everything.workflows)
 	require.Empty(t, copies.workflows)
 	require.Equal(t, []string{
 		migration.ActivityCopySnapshot, migration.ActivityCopyShards, migration.ActivityCopyPage,

@@ -13,6 +13,9 @@ import (
 // cutover hands over. It can't be aborted or cancelled: from here on the source stays blocked
 // whatever happens.
 func (m *run) cutover(ctx workflow.Context) (migration.Phase, error) {
+	if m.guarded() {
+		return m.cutoverByGuard(ctx)
+	}
 	m.work, m.stopWork = workflow.NewDisconnectedContext(ctx)
 	request := migration.HandoverRequest{Run: m.forActivities(), Indices: m.window.indices.Inline, Counters: m.Counters}
 	err := m.attempt("make the target writable", func(ctx workflow.Context) error {
@@ -28,15 +31,22 @@ func (m *run) cutover(ctx workflow.Context) (migration.Phase, error) {
 	}
 	m.window.measured.BlockedMillis = workflow.Now(m.work).UnixMilli() - m.window.sinceMillis
 	m.restoreThrottles()
-	report := m.summary(m.work, migration.ResultCompleted)
+	m.callWebhook()
+	m.unregister()
+	return migration.PhaseCompleted, nil
+}
+
+func (m *run) callWebhook() {
 	if m.plan.Cutover.Webhook.URL != "" {
 		m.try("call the webhook", migration.ActivityCallWebhook,
-			migration.WebhookRequest{Run: m.forActivities(), Report: report})
+			migration.WebhookRequest{Run: m.forActivities(), Report: m.summary(m.work, migration.ResultCompleted)})
 	}
+}
+
+func (m *run) unregister() {
 	if !m.plan.Cutover.KeepRepositories {
 		m.try("unregister the repositories", migration.ActivityUnregisterRepositories, m.forActivities())
 	}
-	return migration.PhaseCompleted, nil
 }
 
 // try does what should be done but must not keep what comes after it from being done: a failure
@@ -90,7 +100,16 @@ func (m *run) abort(ctx workflow.Context, cause error) (migration.Report, error)
 	m.abortedIn = m.Phase
 	m.enter(m.work, migration.PhaseAborting)
 
-	if err := m.removeBlock(); err != nil {
+	err := m.removeBlock()
+	if err == nil {
+		err = m.meetBeforeAbort()
+	}
+	if errors.Is(err, errCutoverBegun) {
+		m.warn("the abort came too late: the cutover had begun")
+		m.enter(m.work, migration.PhaseCutover)
+		return m.run(ctx)
+	}
+	if err != nil {
 		return migration.Report{}, err // can't be: nothing cancels this context
 	}
 	m.stopSnapshot()
@@ -157,6 +176,8 @@ func (m *run) summary(ctx workflow.Context, result string) migration.Report {
 		RoundsOmitted: m.RoundsOmitted,
 		Decisions:     m.Decisions,
 		Warnings:      m.course.warnings(),
+		Late:          m.guard.late,
+		LateOmitted:   m.guard.lateOmitted,
 	}
 	if m.frozen() {
 		report.Indices = m.window.verified
@@ -188,7 +209,11 @@ func (m *run) remains() []string {
 		left = append(left,
 			"target: indices that are no longer on the source, as they were last restored, blocked for writes: "+gone)
 	}
-	if m.Phase == migration.PhaseAborted && m.window.mayBlock() {
+	if m.Phase == migration.PhaseAborted && m.window.mayBlock() && len(m.window.remains) > 0 {
+		left = append(left, "source: our write block (index.blocks.write) may still be on "+
+			refusals(m.window.remains, m.window.remainsOmitted)+". The guard tries to remove it for some minutes more. "+
+			"Then remove it yourself")
+	} else if m.Phase == migration.PhaseAborted && m.window.mayBlock() {
 		left = append(left, "source: our write block is removed, which was checked. Blocks that were there before "+
 			"ours are there again.")
 	}

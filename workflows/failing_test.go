@@ -25,7 +25,7 @@ func TestWhatKeepsFailingIsShownWhileItIsTriedAgain(t *testing.T) {
 			{migration.ActivityPreflight, migration.PhasePreflight, time.Hour},
 			{migration.ActivityRestoreSnapshot, migration.PhaseBaseline, time.Hour},
 			{migration.ActivityAwaitStandstill, migration.PhaseFreeze, 6 * time.Minute},
-			{migration.ActivityOpenTargetForWrites, migration.PhaseCutover, 6 * time.Minute},
+			{migration.ActivityHandOver, migration.PhaseCutover, 6 * time.Minute},
 		} {
 			t.Run(name+" in "+string(at.phase), func(t *testing.T) {
 				w := newWorld(t)

@@ -22,10 +22,20 @@ func (m *run) freeze() (migration.Phase, error) {
 	m.FreezeRequested, m.RoundRequested, m.AutoFreeze = false, false, false
 	if !m.frozen() {
 		m.window = openWindow(m.work, m.plan.Freeze.MaxDuration.Std(), m.Prediction)
+		m.guard.windows++
+		m.window.number = m.guard.windows
 	}
 	w := m.window
 	w.again(m.startWatch())
+	if m.guarded() {
+		if err := m.openGuard(); err != nil {
+			return "", err
+		}
+	}
 	for {
+		if err := m.boundWindow(); err != nil {
+			return "", err
+		}
 		found, err := m.resolveFrozen("find the plan's indices on the source")
 		if err != nil {
 			return "", err
@@ -95,6 +105,9 @@ func (m *run) awaitStandstill(step string) (migration.Standstill, error) {
 // the fresh ones have. The order matters: after a crash between the two, our own block would be
 // taken for one that was there before.
 func (m *run) block(indices migration.IndexList) error {
+	if m.guarded() {
+		return m.blockByGuard(indices)
+	}
 	w := m.window
 	fresh := w.fresh(indices)
 	w.indices = indices
@@ -210,6 +223,11 @@ func (m *run) awaitCutover() (migration.Phase, error) {
 	if err := m.awaitPerson(ctx, func() bool { return w.cutoverRequested }); err != nil {
 		return "", err
 	}
+	if m.guarded() {
+		if err := m.checkTarget(); err != nil {
+			return "", err
+		}
+	}
 	confirmed, err := m.confirm()
 	if err != nil {
 		return "", err
@@ -222,6 +240,11 @@ func (m *run) awaitCutover() (migration.Phase, error) {
 	if !confirmed {
 		w.cutoverRequested = false
 		return migration.PhaseFreeze, nil
+	}
+	if m.guarded() {
+		if err := m.beginCutover(); err != nil {
+			return "", err
+		}
 	}
 	w.disarm()
 	return migration.PhaseCutover, nil
@@ -256,7 +279,10 @@ func (m *run) confirm() (bool, error) {
 func (m *run) thaw() (migration.Phase, error) {
 	w := m.window
 	w.disarm()
-	if w.blocked() {
+	switch {
+	case w.lost != "":
+		m.warn("the frozen window ended without a cutover, and the write block is removed: " + w.lost)
+	case w.blocked():
 		m.warn(fmt.Sprintf("freeze.maxDuration (%s) passed without a cutover: writes were blocked at %s, and "+
 			"snapferry removes the block",
 			m.plan.Freeze.MaxDuration, human.Clock(w.sinceMillis, time.UTC)))
@@ -280,6 +306,9 @@ func (m *run) thaw() (migration.Phase, error) {
 
 // removeBlock makes the source writable again, as it was found, and has it checked.
 func (m *run) removeBlock() error {
+	if m.guarded() {
+		return m.removeByGuard()
+	}
 	if !m.window.mayBlock() {
 		return nil
 	}

@@ -32,6 +32,7 @@ type Registry interface {
 // Register makes the workflows known to a worker under their public names.
 func Register(registry Registry) {
 	registry.RegisterWorkflowWithOptions(Migration, workflow.RegisterOptions{Name: migration.WorkflowType})
+	registry.RegisterWorkflowWithOptions(Guard, workflow.RegisterOptions{Name: migration.GuardWorkflowType})
 	registry.RegisterWorkflowWithOptions(Audit, workflow.RegisterOptions{Name: migration.AuditWorkflowType})
 }
 
@@ -76,6 +77,7 @@ type run struct {
 	waitedMillis int64
 	// snapshotting is the snapshot that may be running on the source.
 	snapshotting string
+	guard        guardLink
 	// window is nil outside the frozen window.
 	window    *window
 	abortedIn migration.Phase
@@ -110,6 +112,8 @@ func (m *run) run(ctx workflow.Context) (migration.Report, error) {
 		m.show(ctx)
 		next, err := m.course.perform(ctx)
 		switch {
+		case err != nil && m.guard.begun:
+			next = migration.PhaseCutover
 		case err != nil && m.window.expired() && !m.stopping():
 			next = migration.PhaseThaw
 		case errors.Is(err, errBlockAgain):

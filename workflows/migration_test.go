@@ -174,7 +174,7 @@ func TestAbortStopsTheRunningSnapshotAfterLiftingTheBlock(t *testing.T) {
 		func(name string) bool { return name == migration.ActivityAwaitShards })
 	n := len(calls)
 	require.Equal(t, []string{
-		migration.ActivityLiftBlock, migration.ActivityAbortSnapshot,
+		migration.ActivityUnblockSource, migration.ActivityAbortSnapshot,
 		migration.ActivityRestoreThrottles,
 	}, calls[n-3:])
 }
@@ -183,7 +183,7 @@ func TestAbortGoesOnWhenLiftingFails(t *testing.T) {
 	w := newWorld(t)
 	w.usualRequests()
 	w.during(migration.ActivityVerifyTarget, 1, func() { w.env.SignalWorkflow(string(migration.RequestAbort), nil) })
-	w.fails(migration.ActivityLiftBlock, 1, migration.ErrorUnauthorized)
+	w.fails(migration.ActivityUnblockSource, 1, migration.ErrorUnauthorized)
 	w.env.RegisterDelayedCallback(func() {
 		status := w.status()
 		require.Equal(t, migration.PhaseAborting, status.Phase)
@@ -215,8 +215,8 @@ func TestEveryActivityThatFailsForGoodParksAndRetries(t *testing.T) {
 		migration.ActivityPreflight, migration.ActivityEnsureTargetBucket, migration.ActivityRegisterRepositories,
 		migration.ActivityResolveIndices, migration.ActivityTakeSnapshot, migration.ActivityCopySnapshot,
 		migration.ActivityCloseTarget, migration.ActivityRestoreSnapshot, migration.ActivityOpenTarget,
-		migration.ActivityReadBlocks, migration.ActivityBlockWrites, migration.ActivityAwaitStandstill,
-		migration.ActivityVerifyTarget, migration.ActivityOpenTargetForWrites,
+		migration.ActivityReadSourceBlocks, migration.ActivityBlockSource, migration.ActivityAwaitStandstill,
+		migration.ActivityVerifyTarget, migration.ActivityHandOver,
 	}
 	for _, name := range activities {
 		t.Run(name, func(t *testing.T) {
@@ -371,7 +371,7 @@ func TestDeadMansSwitch(t *testing.T) {
 			w := newWorld(t)
 			w.at(5*time.Minute, migration.RequestFreeze)
 			w.on[name] = func(int) error {
-				if w.isBlocked() && w.called(migration.ActivityLiftBlock) == 0 {
+				if w.isBlocked() && w.called(migration.ActivityUnblockSource) == 0 {
 					return errors.New("no answer") // retried until the switch
 				}
 				return nil
@@ -395,10 +395,10 @@ func TestIndicesThatAppearWhileTheBlockIsSetAreBlockedToo(t *testing.T) {
 	w.at(5*time.Minute, migration.RequestFreeze)
 	w.at(10*time.Minute, migration.RequestCutover)
 	late := migration.Index{Name: "catalog-2", Shards: 1}
-	w.during(migration.ActivityBlockWrites, 1, func() { w.change(func() { w.indices = append(w.indices, late) }) })
+	w.during(migration.ActivityBlockSource, 1, func() { w.change(func() { w.indices = append(w.indices, late) }) })
 	w.env.ExecuteWorkflow(Migration, inputOf(t, planJSON), nil)
 	require.NoError(t, w.env.GetWorkflowError())
-	require.Equal(t, 2, w.called(migration.ActivityBlockWrites))
+	require.Equal(t, 2, w.called(migration.ActivityBlockSource))
 	var report migration.Report
 	require.NoError(t, w.env.GetWorkflowResult(&report))
 	require.Len(t, report.Indices, 3)

@@ -87,7 +87,7 @@ func TestAnAbortWhileTheThawStopsTheSnapshotStopsItStill(t *testing.T) {
 func TestCutoverIsRefusedWhileTheBlockIsLifted(t *testing.T) {
 	w := newWorld(t)
 	w.at(5*time.Minute, migration.RequestFreeze)
-	w.fails(migration.ActivityLiftBlock, 1, migration.ErrorUnauthorized)
+	w.fails(migration.ActivityUnblockSource, 1, migration.ErrorUnauthorized)
 	var o outcome
 	w.env.RegisterDelayedCallback(func() {
 		require.Equal(t, migration.PhaseThaw, w.status().Phase)
@@ -104,19 +104,19 @@ func TestCutoverIsRefusedWhileTheBlockIsLifted(t *testing.T) {
 func TestTheSwitchBeforeTheBlockClaimsNoBlock(t *testing.T) {
 	w := newWorld(t)
 	w.at(5*time.Minute, migration.RequestFreeze)
-	w.on[migration.ActivityReadBlocks] = func(int) error { return errors.New("no answer") }
+	w.on[migration.ActivityReadSourceBlocks] = func(int) error { return errors.New("no answer") }
 	w.at(3*time.Hour, migration.RequestAbort)
 	w.run()
 	r := w.aborted()
 	require.NotContains(t, strings.Join(r.Warnings, ""), "00h")
-	require.Zero(t, w.called(migration.ActivityBlockWrites))
+	require.Zero(t, w.called(migration.ActivityBlockSource))
 	require.NotContains(t, strings.Join(r.Warnings, ""), "writes were blocked for")
 }
 
 func TestAWaitBeforeTheBlockIsNoPartOfTheWindow(t *testing.T) {
 	w := newWorld(t)
 	w.at(20*time.Minute, migration.RequestFreeze)
-	w.fails(migration.ActivityReadBlocks, 1, migration.ErrorUnauthorized)
+	w.fails(migration.ActivityReadSourceBlocks, 1, migration.ErrorUnauthorized)
 	w.at(50*time.Minute, migration.RequestRetry)
 	w.at(60*time.Minute, migration.RequestCutover)
 	w.run()
@@ -175,7 +175,7 @@ func TestTheSourceIsLookedAtAgainBeforeTheCutover(t *testing.T) {
 		w.env.SignalWorkflow("cutover", nil)
 	}, 100*time.Minute)
 	w.run()
-	require.NotEqual(t, migration.ActivityOpenTargetForWrites, w.calls[0],
+	require.NotEqual(t, migration.ActivityHandOver, w.calls[0],
 		"80 minutes after the proof nobody looks at the source again")
 }
 
@@ -209,7 +209,7 @@ func TestRemainsAfterAnAbortInTheFirstRestore(t *testing.T) {
 func TestAttentionInTheCutoverOffersNoAbort(t *testing.T) {
 	w := newWorld(t)
 	w.usualRequests()
-	w.fails(migration.ActivityOpenTargetForWrites, 1, migration.ErrorRefused)
+	w.fails(migration.ActivityHandOver, 1, migration.ErrorRefused)
 	w.env.RegisterDelayedCallback(func() {
 		s := w.status()
 		w.env.SignalWorkflow("retry", nil)
@@ -288,7 +288,7 @@ func TestAnAbortAndACancelWhilePaused(t *testing.T) {
 func TestTwoCancelsWhileTheBlockIsLifted(t *testing.T) {
 	w := newWorld(t)
 	w.at(20*time.Minute, migration.RequestFreeze)
-	w.fails(migration.ActivityLiftBlock, 1, migration.ErrorUnauthorized)
+	w.fails(migration.ActivityUnblockSource, 1, migration.ErrorUnauthorized)
 	w.env.RegisterDelayedCallback(func() { w.env.CancelWorkflow() }, 30*time.Minute)
 	w.env.RegisterDelayedCallback(func() { w.env.CancelWorkflow() }, 31*time.Minute)
 	w.at(32*time.Minute, migration.RequestRetry)
@@ -364,11 +364,11 @@ func TestAnErrorInTheCutoverNeverLiftsTheBlock(t *testing.T) {
 	} {
 		w := newWorld(t)
 		w.usualRequests()
-		w.fails(migration.ActivityOpenTargetForWrites, 1, kind)
+		w.fails(migration.ActivityHandOver, 1, kind)
 		w.at(40*time.Minute, migration.RequestRetry)
 		w.run()
 		w.completed()
-		require.Zero(t, w.called(migration.ActivityLiftBlock))
+		require.Zero(t, w.called(migration.ActivityUnblockSource))
 	}
 }
 
@@ -386,8 +386,8 @@ func TestARetryAfterNoStandstillBlocksAgain(t *testing.T) {
 	w.at(25*time.Minute, migration.RequestRetry)
 	w.run()
 	w.completed()
-	require.Equal(t, 2, w.called(migration.ActivityBlockWrites))
-	require.Equal(t, 1, w.called(migration.ActivityReadBlocks), "our own block is not taken for one that was found")
+	require.Equal(t, 2, w.called(migration.ActivityBlockSource))
+	require.Equal(t, 1, w.called(migration.ActivityReadSourceBlocks), "our own block is not taken for one that was found")
 }
 
 func TestAMisspeltSignalIsShown(t *testing.T) {
@@ -414,10 +414,14 @@ func TestAnAbortBeforeAnythingWasDoneClaimsNoRemains(t *testing.T) {
 func TestWritesToTheTargetBeforeTheHandoverParkUntilAPersonAcceptsThem(t *testing.T) {
 	w := newWorld(t)
 	w.usualRequests()
-	w.fails(migration.ActivityOpenTargetForWrites, 1, migration.ErrorTargetWritten)
-	w.at(40*time.Minute, migration.RequestRetry)
+	w.fails(migration.ActivityCheckHandover, 1, migration.ErrorTargetWritten)
+	w.env.RegisterDelayedCallback(func() {
+		require.Equal(t, migration.PhaseAwaitCutover, w.status().Phase, "an abort is still possible")
+		w.env.SignalWorkflow(string(migration.RequestRetry), nil)
+	}, 40*time.Minute)
 	w.run()
 	w.completed()
 	require.Len(t, w.handovers, 1)
-	require.Nil(t, w.handovers[0].Counters)
+	require.Len(t, w.checks, 1)
+	require.Empty(t, w.checks[0].Counters)
 }

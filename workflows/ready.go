@@ -13,6 +13,9 @@ import (
 // if that makes the next one shorter, the throttles, and the wait for a moment in which no other
 // snapshot gets in the way.
 func (m *run) makeReady() (migration.Phase, error) {
+	if replaced, err := m.meet(); err != nil || replaced {
+		return migration.PhaseRounds, err
+	}
 	if err := m.foresee(); err != nil {
 		return "", err
 	}

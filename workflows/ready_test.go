@@ -105,7 +105,7 @@ func TestThrottlesAreLiftedToMeasureAndForTheWindow(t *testing.T) {
 func TestThrottlesComeBack(t *testing.T) {
 	for _, activity := range []string{
 		migration.ActivitySetThrottles, migration.ActivityAwaitFreeSlot,
-		migration.ActivityBlockWrites, migration.ActivityVerifyTarget,
+		migration.ActivityBlockSource, migration.ActivityVerifyTarget,
 	} {
 		t.Run("abort in "+activity, func(t *testing.T) {
 			w := newWorld(t)
@@ -168,7 +168,7 @@ func TestTheBlockWaitsForAFreeSlot(t *testing.T) {
 	began := report.Decisions[0].AtMillis
 	require.Equal(t, began+time.Hour.Milliseconds(), w.slots[0].DeadlineMillis,
 		"an attempt after a crash does not begin the wait again")
-	require.Less(t, 0, w.called(migration.ActivityBlockWrites))
+	require.Less(t, 0, w.called(migration.ActivityBlockSource))
 }
 
 func TestRoundsUntilTheWindowIsShortEnough(t *testing.T) {
@@ -191,7 +191,7 @@ func TestThePredictionIsShown(t *testing.T) {
 	w.written = 100
 	w.usualRequests()
 	var before *migration.Prediction
-	w.during(migration.ActivityReadBlocks, 1, func() { before = w.status().Prediction })
+	w.during(migration.ActivityReadSourceBlocks, 1, func() { before = w.status().Prediction })
 	w.run()
 	report := w.completed()
 	require.NotNil(t, before)

@@ -17,9 +17,9 @@ import (
 
 // neverRehearsed block writes, rest on a block, or hand over.
 var neverRehearsed = []string{
-	migration.ActivityReadBlocks, migration.ActivityBlockWrites, migration.ActivityAwaitStandstill,
-	migration.ActivityLiftBlock,
-	migration.ActivityOpenTargetForWrites, migration.ActivityCallWebhook,
+	migration.ActivityReadSourceBlocks, migration.ActivityBlockSource, migration.ActivityAwaitStandstill,
+	migration.ActivityUnblockSource,
+	migration.ActivityHandOver, migration.ActivityCallWebhook,
 }
 
 func (w *world) rehearses() bool { return strings.Contains(w.plan, `"rehearsal": true`) }

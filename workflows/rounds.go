@@ -16,6 +16,9 @@ const checked = "check clusters, buckets, versions and indices"
 
 // preflight checks, without changing anything, that the plan can be carried out.
 func (m *run) preflight() (migration.Phase, error) {
+	if _, err := m.meet(); err != nil {
+		return "", err
+	}
 	err := m.attempt(checked, func(ctx workflow.Context) error {
 		options := quickCall("check clusters, buckets, versions, indices")
 		found, err := call[migration.PreflightResult](ctx, options, migration.ActivityPreflight, m.forActivities())
@@ -58,6 +61,9 @@ func (m *run) prepare() (migration.Phase, error) {
 
 // baseline is round 0: everything is copied.
 func (m *run) baseline() (migration.Phase, error) {
+	if _, err := m.meet(); err != nil {
+		return "", err
+	}
 	return migration.PhaseRounds, m.round(migration.RoundBaseline)
 }
 
@@ -70,6 +76,9 @@ func (m *run) rounds() (migration.Phase, error) {
 		return migration.PhaseReady, nil
 	}
 	m.RoundRequested = false
+	if _, err := m.meet(); err != nil {
+		return "", err
+	}
 	throttles := raisedRounds
 	if m.measures() {
 		throttles = raisedWindow

@@ -44,6 +44,9 @@ func (m *run) attemptOr(step string, instead func(migration.ErrorType) error,
 		if err == nil || ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if errors.Is(err, errCutoverBegun) {
+			return err
+		}
 		if m.outdated(err) {
 			return errBlockAgain
 		}

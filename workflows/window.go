@@ -21,7 +21,7 @@ import (
 //     removed, unless the cutover begins.
 //   - blocked: the block was asked for.
 //   - proven: the target was found equal, and nothing has made that doubtful since.
-//   - expired: the dead man's switch has ended it.
+//   - expired: it has ended by itself. The dead man's switch does that, and so does the guard.
 type window struct {
 	// ctx is that of the steps in the window; nil once it is disarmed. stop cancels it.
 	ctx  workflow.Context
@@ -47,8 +47,17 @@ type window struct {
 	// proven is set once the target was found equal; measured is complete then.
 	proven           bool
 	cutoverRequested bool
-	// overdue is set by the dead man's switch.
+	// overdue is set by the dead man's switch. lost says why the window ended otherwise.
 	overdue bool
+	lost    string
+
+	// Of a guarded window: its number, whether the guard may have opened it, how often the freeze
+	// began in it, and on which indices our block may still be.
+	number         int
+	opened         bool
+	passes         int
+	remains        []migration.Refusal
+	remainsOmitted int
 }
 
 // openWindow begins a frozen window and arms the dead man's switch.
@@ -75,9 +84,9 @@ func (w *window) disarm() {
 }
 
 func (w *window) armed() bool    { return w != nil && w.ctx != nil }
-func (w *window) mayBlock() bool { return w != nil && len(w.found) > 0 }
+func (w *window) mayBlock() bool { return w != nil && (len(w.found) > 0 || w.opened) }
 func (w *window) blocked() bool  { return w != nil && w.sinceMillis > 0 }
-func (w *window) expired() bool  { return w != nil && w.overdue }
+func (w *window) expired() bool  { return w != nil && (w.overdue || w.lost != "") }
 
 // again begins a pass of the freeze: nothing is proven any more.
 func (w *window) again(watch stopwatch) { w.pass, w.proven = watch, false }

@@ -15,7 +15,7 @@ import (
 // without a person: no retry of the step would help.
 func TestAnIndexThatIsDeletedInTheWindow(t *testing.T) {
 	for activity, failure := range map[string]migration.ErrorType{
-		migration.ActivityBlockWrites:     migration.ErrorMissing,
+		migration.ActivityBlockSource:     migration.ErrorMissing,
 		migration.ActivityAwaitStandstill: migration.ErrorMissing,
 		migration.ActivityTakeSnapshot:    migration.ErrorSnapshotFailed,
 		migration.ActivityVerifyTarget:    migration.ErrorMissing,
@@ -26,7 +26,7 @@ func TestAnIndexThatIsDeletedInTheWindow(t *testing.T) {
 			fail := w.on[activity]
 			failed := false
 			w.on[activity] = func(int) error {
-				if failed || !w.isBlocked() && activity != migration.ActivityBlockWrites {
+				if failed || !w.isBlocked() && activity != migration.ActivityBlockSource {
 					return nil
 				}
 				failed = true
@@ -76,8 +76,8 @@ func TestAnIndexThatIsMadeAnewInTheWindowIsBlockedToo(t *testing.T) {
 	w.at(40*time.Minute, migration.RequestCutover)
 	w.run()
 	w.completed()
-	require.Equal(t, 2, w.called(migration.ActivityBlockWrites))
-	require.Equal(t, 2, w.called(migration.ActivityReadBlocks))
+	require.Equal(t, 2, w.called(migration.ActivityBlockSource))
+	require.Equal(t, 2, w.called(migration.ActivityReadSourceBlocks))
 }
 
 // An index that isn't there for a moment comes back with our block, which must not be taken for one
@@ -85,13 +85,13 @@ func TestAnIndexThatIsMadeAnewInTheWindowIsBlockedToo(t *testing.T) {
 func TestAnIndexThatComesBackKeepsNoBlockOfOurs(t *testing.T) {
 	w := newWorld(t)
 	all := w.indices
-	w.during(migration.ActivityBlockWrites, 1, func() { w.change(func() { w.indices = all[1:] }) })
+	w.during(migration.ActivityBlockSource, 1, func() { w.change(func() { w.indices = all[1:] }) })
 	w.during(migration.ActivityTakeSnapshot, 3, func() { w.change(func() { w.indices = all }) })
 	w.at(20*time.Minute, migration.RequestFreeze)
 	w.at(40*time.Minute, migration.RequestCutover)
 	w.run()
 	w.completed()
-	require.Equal(t, 1, w.called(migration.ActivityReadBlocks))
+	require.Equal(t, 1, w.called(migration.ActivityReadSourceBlocks))
 }
 
 // Between the verification and the cutover, somebody removes the block, updates a document and sets
@@ -131,7 +131,7 @@ func TestAutoFreezesOnce(t *testing.T) {
 	w.at(24*time.Hour+time.Minute, migration.RequestCutover)
 	w.run()
 	w.completed()
-	require.Equal(t, 2, w.called(migration.ActivityBlockWrites))
+	require.Equal(t, 2, w.called(migration.ActivityBlockSource))
 }
 
 // A window that gets no shorter and is longer than the plan wants is for a person to begin.
@@ -148,13 +148,13 @@ func TestAutoFreezesOnlyAtItsAim(t *testing.T) {
 	}, 6*time.Hour)
 	w.run()
 	w.aborted()
-	require.Zero(t, w.called(migration.ActivityBlockWrites))
+	require.Zero(t, w.called(migration.ActivityBlockSource))
 }
 
 // The block is removed by the dead man's switch, whoever pauses.
 func TestAPauseKeepsNoBlock(t *testing.T) {
 	w := newWorld(t)
-	w.fails(migration.ActivityLiftBlock, 1, migration.ErrorUnauthorized)
+	w.fails(migration.ActivityUnblockSource, 1, migration.ErrorUnauthorized)
 	w.at(20*time.Minute, migration.RequestFreeze)
 	w.at(145*time.Minute, migration.RequestPause)
 	w.at(146*time.Minute, migration.RequestRetry)

@@ -62,8 +62,13 @@ type world struct {
 	generation                          int64
 	webhook                             []migration.Report
 	closes                              []migration.CloseRequest
-	handovers                           []migration.HandoverRequest
+	handovers                           [][]migration.HandoverIndex // each time that it was tried
+	checks                              []migration.CheckHandoverRequest
 	indices                             []migration.Index
+
+	guard    fakeGuard
+	onAsk    map[migration.GuardAsk]func() error
+	watching []byte // the token of the activity that watches the guard
 
 	plan string
 	// pages are those of every delta; empty means that one activity copies it.
@@ -119,6 +124,7 @@ const slowest = 10 * time.Minute
 func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, env: newEnvironment(t), on: map[string]func(int) error{}, after: map[string]func(int){},
+		onAsk: map[migration.GuardAsk]func() error{},
 		n:    map[string]int{},
 		plan: planJSON, slot: migration.FreeSlot{Free: true}, moves: func(string, int) bool { return false },
 		indices: []migration.Index{
@@ -250,12 +256,12 @@ func newWorld(t *testing.T) *world {
 		}
 		return result, nil
 	})
-	register(w, migration.ActivityOpenTargetForWrites, func(r migration.HandoverRequest) (any, error) {
-		w.handovers = append(w.handovers, r)
+	register(w, migration.ActivityOpenTargetForWrites, func(migration.HandoverRequest) (any, error) {
 		assert.True(t, w.blocked, "the target is opened although the source takes writes")
 		w.targetWritable = true
 		return nil, nil
 	})
+	w.registerGuard()
 	w.registerRehearsal()
 	register(w, migration.ActivityCallWebhook, func(r migration.WebhookRequest) (any, error) {
 		w.webhook = append(w.webhook, r.Report)
@@ -269,11 +275,7 @@ func newWorld(t *testing.T) *world {
 func register[I, O any](w *world, name string, fake func(I) (O, error)) {
 	w.env.RegisterActivityWithOptions(func(_ context.Context, in I) (O, error) {
 		assert.False(w.t, w.rehearses() && slices.Contains(neverRehearsed, name), "a rehearsal calls %s", name)
-		w.mu.Lock()
-		w.calls = append(w.calls, name)
-		w.n[name]++
-		n, hook, after := w.n[name], w.on[name], w.after[name]
-		w.mu.Unlock()
+		n, hook, after := w.count(name)
 		if hook != nil {
 			if err := hook(n); err != nil {
 				var zero O
@@ -453,13 +455,13 @@ var phases = []struct {
 	{migration.PhaseRounds, migration.ActivityCopySnapshot, 2},
 	{migration.PhaseReady, migration.ActivitySetThrottles, 3},
 	{migration.PhaseReady, migration.ActivityAwaitFreeSlot, 1},
-	{migration.PhaseFreeze, migration.ActivityReadBlocks, 1},
-	{migration.PhaseFreeze, migration.ActivityBlockWrites, 1},
+	{migration.PhaseFreeze, migration.ActivityReadSourceBlocks, 1},
+	{migration.PhaseFreeze, migration.ActivityBlockSource, 1},
 	{migration.PhaseFreeze, migration.ActivityAwaitStandstill, 1},
 	{migration.PhaseFinalRound, migration.ActivityTakeSnapshot, 3},
 	{migration.PhaseFinalRound, migration.ActivityRestoreSnapshot, 3},
 	{migration.PhaseVerify, migration.ActivityVerifyTarget, 1},
-	{migration.PhaseCutover, migration.ActivityOpenTargetForWrites, 1},
+	{migration.PhaseCutover, migration.ActivityHandOver, 1},
 }
 
 // during runs do when the given activity is called for the nth time, while it still runs: in the

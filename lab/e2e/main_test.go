@@ -108,6 +108,7 @@ func newScenario(t *testing.T, r *rig.Rig, name string, documents int) *scenario
 		// A migration that a failed test leaves behind would hold the snapshot slots of the next
 		// one's clusters.
 		_ = s.rig.Client.TerminateWorkflow(context.Background(), s.id, "", "the test has ended")
+		_ = s.rig.Client.TerminateWorkflow(context.Background(), migration.GuardID(s.name), "", "the test has ended")
 		for _, worker := range s.workers {
 			_ = worker.Stop()
 		}

@@ -1,0 +1,543 @@
+package activities
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/worker"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// Temporal is what a Guards needs of a Temporal client.
+type Temporal interface {
+	ExecuteWorkflow(ctx context.Context, options client.StartWorkflowOptions, workflow any, args ...any) (
+		client.WorkflowRun, error)
+	GetWorkflow(ctx context.Context, workflowID, runID string) client.WorkflowRun
+	QueryWorkflow(ctx context.Context, workflowID, runID, queryType string, args ...any) (
+		converter.EncodedValue, error)
+	UpdateWorkflow(ctx context.Context, options client.UpdateWorkflowOptions) (client.WorkflowUpdateHandle, error)
+	DescribeWorkflowExecution(ctx context.Context, workflowID, runID string) (
+		*workflowservice.DescribeWorkflowExecutionResponse, error)
+	ListWorkflow(ctx context.Context, request *workflowservice.ListWorkflowExecutionsRequest) (
+		*workflowservice.ListWorkflowExecutionsResponse, error)
+}
+
+// Guards are the activities with which migrations and guards talk. A workflow can't ask another one
+// and wait for its answer, so an activity does.
+type Guards struct {
+	*Activities
+	temporal Temporal
+	// pause is between two looks at a guard that is closing.
+	pause time.Duration
+}
+
+// NewGuards makes the activities for a worker.
+func NewGuards(a *Activities, temporal Temporal) *Guards {
+	return &Guards{Activities: a, temporal: temporal, pause: time.Second}
+}
+
+// Register registers each method under its activity name.
+func (g *Guards) Register(registry worker.ActivityRegistry) {
+	for name, method := range map[string]any{
+		migration.ActivityAskGuard:       g.AskGuard,
+		migration.ActivityWatchGuard:     g.WatchGuard,
+		migration.ActivityWatchMigration: g.WatchMigration,
+		migration.ActivityReadGuard:      g.ReadGuard,
+	} {
+		registry.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: name})
+	}
+}
+
+// AskGuard asks something of the plan's guard and waits for the answer. It starts the guard that a
+// window needs, and one that has ended before it was done. Asking twice has one effect: each update
+// has the run, the request's number and the batch as its id, and means nothing to another window.
+func (g *Guards) AskGuard(ctx context.Context, in migration.GuardRequest) (migration.GuardAnswer, error) {
+	return perform(ctx, g, "asking the guard: "+string(in.Ask),
+		func(ctx context.Context, _ *pulse) (migration.GuardAnswer, error) { return g.ask(ctx, in) })
+}
+
+func (g *Guards) ask(ctx context.Context, in migration.GuardRequest) (migration.GuardAnswer, error) {
+	me := activity.GetInfo(ctx).WorkflowExecution.RunID
+	reset := in.KnownRun != "" && in.KnownRun != me || in.KnownRun == "" && in.OriginalRun != me
+	answer := migration.GuardAnswer{RunID: me, Reset: reset}
+	found, err := g.look(ctx, in.Plan.Name)
+	if err != nil {
+		return answer, err
+	}
+	// What was decided, for a run that may do nothing more, or that only wants to know.
+	known := func() migration.GuardAnswer {
+		if found.Token == in.Token {
+			answer.Phase, answer.Cause = found.Phase, found.Cause
+			answer.Remains, answer.RemainsOmitted = found.Remains, found.RemainsOmitted
+			answer.Refused, answer.RefusedOmitted = found.Refused, found.RefusedOmitted
+			answer.Late, answer.LateOmitted = found.Late, found.LateOmitted
+			answer.Told = found.Ended != "" || found.Released
+		}
+		return answer
+	}
+	switch {
+	case in.Ask == migration.AskMeet, reset && in.Ask != migration.AskRemove && in.Ask != migration.AskHandOver:
+		return known(), nil
+	case found.state == guardDone && found.Token == in.Token && found.Phase.Begun():
+		return known(), nil
+	case found.state != guardRuns && in.Ask == migration.AskOpen, found.state == guardEndedEarly &&
+		found.Token == in.Token:
+		if found, err = g.start(ctx, in, found); err != nil {
+			return answer, err
+		}
+	case found.state != guardRuns:
+		return known(), nil
+	}
+	if found.Token != in.Token {
+		return answer, g.occupied(in, found)
+	}
+	if in.Ask == migration.AskBlock || in.Ask == migration.AskBegin {
+		warnings, err := g.checkOthers(ctx, in, found)
+		if err != nil {
+			return answer, err
+		}
+		answer.Warnings = warnings
+	}
+	warnings := answer.Warnings
+	calls, err := g.callsOf(ctx, in, me)
+	if err != nil {
+		return answer, err
+	}
+	for number, call := range calls {
+		if in.Ask == migration.AskAnnounce {
+			if call.Indices, err = queryGuard[[]migration.SourceIndex](ctx, g, in.Plan.Name, "",
+				migration.QueryGuardUnknown, call.Indices); err != nil {
+				return answer, err
+			}
+			if len(call.Indices) == 0 && number > 0 {
+				continue
+			}
+		}
+		own, omitted := answer.Own, answer.OwnOmitted
+		if answer, err = g.update(ctx, in, fmt.Sprintf("%s/%d/%d", me, in.Sequence, number), call); err != nil {
+			return answer, err
+		}
+		answer.RunID, answer.Reset, answer.Warnings = me, reset, warnings
+		answer.Own = append(own, answer.Own...)
+		answer.OwnOmitted += omitted
+		if len(answer.Own) > migration.GuardNamed {
+			answer.OwnOmitted += len(answer.Own) - migration.GuardNamed
+			answer.Own = answer.Own[:migration.GuardNamed]
+		}
+		if in.Ask == migration.AskOpen && !answer.Served && !answer.Phase.Holds() {
+			return answer, passing(retryGuardClosing, "open a window: the last guard of the plan is about to end", g.pause)
+		}
+		if !answer.Served {
+			break
+		}
+	}
+	return answer, nil
+}
+
+const (
+	retryGuardClosing  = "GuardClosing"
+	retryGuardOccupied = "GuardOccupied"
+)
+
+// occupied says that the guard is another migration's.
+func (g *Guards) occupied(in migration.GuardRequest, found foundGuard) error {
+	if found.Phase == migration.GuardWatching || found.Phase == migration.GuardRemoving ||
+		found.Phase == migration.GuardHandingOver {
+		return fail(migration.ErrorRefused, "ask the guard %s: it guards the source for another migration of the plan "+
+			"%s (workflow %s). End that one first", migration.GuardID(in.Plan.Name), in.Plan.Name, found.WorkflowID)
+	}
+	return passing(retryGuardOccupied, "ask the guard "+migration.GuardID(in.Plan.Name)+": it still looks after the "+
+		"last migration of the plan, for some minutes", 10*time.Second)
+}
+
+// callsOf are the updates that a request takes: lists go in batches.
+func (g *Guards) callsOf(ctx context.Context, in migration.GuardRequest, me string) ([]migration.GuardCall, error) {
+	call := migration.GuardCall{
+		Token: in.Token, RunID: me, Window: in.Window, UntilMillis: in.UntilMillis, LeaveOut: in.LeaveOut,
+	}
+	indices, err := fetch(ctx, g.lists, in.Run, in.Indices, in.IndicesOf)
+	if err != nil || len(indices) == 0 {
+		return []migration.GuardCall{call}, err
+	}
+	calls := []migration.GuardCall{}
+	if in.Ask == migration.AskList {
+		handover, err := g.handoverOf(ctx, in, indices)
+		if err != nil {
+			return nil, err
+		}
+		for _, batch := range migration.Batches(handover, migration.LongestBatch) {
+			call.Handover, call.First = batch, len(calls) == 0
+			calls = append(calls, call)
+		}
+		return calls, nil
+	}
+	announced := make([]migration.SourceIndex, len(indices))
+	for i, index := range indices {
+		announced[i] = migration.SourceIndex{Name: index.Name, UUID: index.UUID}
+	}
+	for _, batch := range migration.Batches(announced, migration.LongestBatch) {
+		call.Indices = batch
+		calls = append(calls, call)
+	}
+	return calls, nil
+}
+
+// handoverOf says what the target's indices get at the handover.
+func (g *Guards) handoverOf(ctx context.Context, in migration.GuardRequest,
+	indices []migration.Index,
+) ([]migration.HandoverIndex, error) {
+	counters, err := fetch(ctx, g.lists, in.Run, in.Counters, in.CountersOf)
+	if err != nil {
+		return nil, err
+	}
+	handover := make([]migration.HandoverIndex, len(indices))
+	for i, index := range indices {
+		handover[i] = migration.HandoverIndex{
+			Name: index.Name, UUID: counters[index.Name].UUID,
+			Settings: map[string]string{
+				"index.number_of_replicas": strconv.Itoa(index.Replicas),
+				"index.refresh_interval":   index.RefreshInterval,
+			},
+		}
+	}
+	return handover, nil
+}
+
+// update sends an update and waits for its end.
+func (g *Guards) update(ctx context.Context, in migration.GuardRequest, id string,
+	call migration.GuardCall,
+) (answer migration.GuardAnswer, err error) {
+	handle, err := g.temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
+		WorkflowID: migration.GuardID(in.Plan.Name), UpdateID: id, UpdateName: string(in.Ask),
+		WaitForStage: client.WorkflowUpdateStageCompleted, Args: []any{call},
+	})
+	if err == nil {
+		err = handle.Get(ctx, &answer)
+	}
+	return answer, g.explain(ctx, err)
+}
+
+// explain tells the guard's own failures, which are classified already, from those of Temporal. A
+// guard that ends while it is asked is looked at again by the next attempt.
+func (g *Guards) explain(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	if failure, ok := errors.AsType[*temporal.ApplicationError](err); ok && failure.Type() != updateOfEndedWorkflow {
+		return failure
+	}
+	return passing(retryGuardClosing, "ask the guard: "+err.Error(), g.pause)
+}
+
+// updateOfEndedWorkflow is the type of Temporal's failure of an update whose workflow ended before
+// it was answered.
+const updateOfEndedWorkflow = "AcceptedUpdateCompletedWorkflow"
+
+// guardState is what became of a plan's newest guard.
+type guardState int
+
+const (
+	guardNone guardState = iota
+	guardRuns
+	// guardDone has ended by itself, guardEndedEarly has not: it was terminated.
+	guardDone
+	guardEndedEarly
+)
+
+// foundGuard is a plan's newest guard.
+type foundGuard struct {
+	migration.GuardStatus
+	state guardState
+	runID string
+}
+
+// look finds the newest guard of a plan, and what it has decided.
+func (g *Guards) look(ctx context.Context, plan string) (foundGuard, error) {
+	var found foundGuard
+	id := migration.GuardID(plan)
+	described, err := g.temporal.DescribeWorkflowExecution(ctx, id, "")
+	if missing(err) {
+		return found, nil
+	}
+	if err != nil {
+		return found, unavailable("look at the guard "+id, err)
+	}
+	info := described.GetWorkflowExecutionInfo()
+	found.runID = info.GetExecution().GetRunId()
+	switch info.GetStatus() {
+	case enums.WORKFLOW_EXECUTION_STATUS_RUNNING:
+		found.state = guardRuns
+	case enums.WORKFLOW_EXECUTION_STATUS_COMPLETED:
+		found.state = guardDone
+		err := g.temporal.GetWorkflow(ctx, id, found.runID).Get(ctx, &found.GuardStatus)
+		if err != nil {
+			return found, unavailable("read the result of the guard "+id, err)
+		}
+		return found, nil
+	default:
+		found.state = guardEndedEarly
+	}
+	found.GuardStatus, err = queryGuard[migration.GuardStatus](ctx, g, plan, found.runID, migration.QueryStatus)
+	return found, err
+}
+
+// start starts a guard. If an earlier one has left something to do, the new one goes on with it.
+func (g *Guards) start(ctx context.Context, in migration.GuardRequest, before foundGuard) (foundGuard, error) {
+	input := migration.GuardInput{Run: in.Run, WorkflowID: in.WorkflowID, Cluster: before.Cluster}
+	if input.Cluster == "" || before.Token != in.Token {
+		source, err := g.cluster(ctx, onSource, in.Run)
+		if err != nil {
+			return before, err
+		}
+		info, err := source.Info(ctx)
+		if err != nil {
+			return before, err
+		}
+		input.Cluster = cmp.Or(info.ClusterUUID, in.Plan.Source.Endpoint)
+	}
+	if before.state == guardEndedEarly || before.state == guardDone && len(before.Remains) > 0 {
+		input.Before, input.From = &before.GuardStatus, before.runID
+		if before.TakesOver != "" {
+			input.From = before.TakesOver
+		}
+	}
+	_, err := g.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID: migration.GuardID(in.Plan.Name), TaskQueue: migration.TaskQueue,
+		WorkflowIDReusePolicy:    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		StaticSummary:            "Guards the source of " + in.Plan.Name + " while it may be blocked",
+	}, migration.GuardWorkflowType, input)
+	if err != nil {
+		return before, unavailable("start the guard "+migration.GuardID(in.Plan.Name), err)
+	}
+	return g.look(ctx, in.Plan.Name)
+}
+
+// checkOthers refuses if another running guard of the same cluster holds one of this guard's
+// indices. Both make theirs known before they look, so that at least one of them sees the other.
+func (g *Guards) checkOthers(ctx context.Context, in migration.GuardRequest, own foundGuard) ([]string, error) {
+	others, err := g.runningGuards(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var warnings []string
+	for _, id := range others {
+		plan := strings.TrimPrefix(id, migration.GuardID(""))
+		if plan == in.Plan.Name {
+			continue
+		}
+		status, err := queryGuard[migration.GuardStatus](ctx, g, plan, "", migration.QueryStatus)
+		if err == nil && (status.Cluster != own.Cluster || !status.Phase.Holds()) {
+			continue
+		}
+		var shared []string
+		if err == nil {
+			shared, err = g.shared(ctx, in.Plan.Name, plan)
+		}
+		if err != nil && activity.GetInfo(ctx).Attempt < attemptsOnInternal {
+			return nil, err
+		}
+		if err != nil { // a guard that can't answer must not keep every other plan waiting for ever
+			warnings = append(warnings, "the guard "+id+" does not say which indices it guards: "+messageOf(err))
+		}
+		if len(shared) > 0 {
+			return nil, fail(migration.ErrorRefused, "block the source: %s. Its guard %s is at work on the same cluster. "+
+				"End that migration, or take the indices out of one of the plans",
+				named("the plan "+plan+" freezes, too: ", shared), id)
+		}
+	}
+	return warnings, nil
+}
+
+// runningGuards are the ids of all guards that run.
+func (g *Guards) runningGuards(ctx context.Context) ([]string, error) {
+	var ids []string
+	request := &workflowservice.ListWorkflowExecutionsRequest{
+		Query: "WorkflowType = '" + migration.GuardWorkflowType + "' AND ExecutionStatus = 'Running'",
+	}
+	for {
+		listed, err := g.temporal.ListWorkflow(ctx, request)
+		if err != nil {
+			return nil, unavailable("list the running guards", err)
+		}
+		for _, e := range listed.GetExecutions() {
+			if id := e.GetExecution().GetWorkflowId(); strings.HasPrefix(id, migration.GuardID("")) {
+				ids = append(ids, id)
+			}
+		}
+		if request.NextPageToken = listed.GetNextPageToken(); len(request.NextPageToken) == 0 {
+			slices.Sort(ids)
+			return slices.Compact(ids), nil
+		}
+	}
+}
+
+// shared names indices of a plan's guard that another one holds, too.
+func (g *Guards) shared(ctx context.Context, plan, other string) ([]string, error) {
+	for from := 0; ; {
+		page, err := queryGuard[migration.GuardPage](ctx, g, plan, "", migration.QueryGuardPage,
+			migration.GuardPageRequest{List: migration.GuardAnnounced, From: from})
+		if err != nil {
+			return nil, err
+		}
+		names := make([]string, len(page.Indices))
+		for i, index := range page.Indices {
+			names[i] = index.Name
+		}
+		held, err := queryGuard[[]string](ctx, g, other, "", migration.QueryGuardHolds, names)
+		if err != nil || len(held) > 0 {
+			return held, err
+		}
+		if from = page.Next; from == 0 {
+			return nil, nil
+		}
+	}
+}
+
+// WatchGuard returns once the guard no longer serves the run. A guard that is terminated is started
+// again with what it knew.
+func (g *Guards) WatchGuard(ctx context.Context, in migration.GuardRequest) (migration.GuardAnswer, error) {
+	return perform(ctx, g, "watching the guard",
+		func(ctx context.Context, _ *pulse) (migration.GuardAnswer, error) { return g.watchGuard(ctx, in) })
+}
+
+func (g *Guards) watchGuard(ctx context.Context, in migration.GuardRequest) (migration.GuardAnswer, error) {
+	me := activity.GetInfo(ctx).WorkflowExecution.RunID
+	for {
+		found, err := g.look(ctx, in.Plan.Name)
+		if err == nil && found.state == guardEndedEarly && found.Token == in.Token {
+			found, err = g.start(ctx, in, found)
+		}
+		if err != nil {
+			return migration.GuardAnswer{}, err
+		}
+		if found.state != guardRuns || found.Token != in.Token || found.Phase != migration.GuardWatching ||
+			found.RunID != me || found.Window != in.Window {
+			return migration.GuardAnswer{RunID: me, Phase: found.Phase, Cause: found.Cause}, nil
+		}
+		if err := g.awaitEnd(ctx, migration.GuardID(in.Plan.Name), found.runID); err != nil {
+			return migration.GuardAnswer{}, err
+		}
+	}
+}
+
+// awaitEnd returns when a run of a workflow has ended, or is unknown.
+func (g *Guards) awaitEnd(ctx context.Context, id, run string) error {
+	err := g.temporal.GetWorkflow(ctx, id, run).GetWithOptions(ctx, nil,
+		client.WorkflowRunGetOptions{DisableFollowingRuns: true})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var service serviceerror.ServiceError
+	if errors.As(err, &service) && !missing(err) {
+		return unavailable("wait for the end of "+id, err)
+	}
+	return nil // any other error says how it has ended
+}
+
+// WatchMigration returns when a run of the migration has ended, however it did.
+func (g *Guards) WatchMigration(ctx context.Context, in migration.WatchRequest) (migration.MigrationEnd, error) {
+	return perform(ctx, g, "watching the migration",
+		func(ctx context.Context, _ *pulse) (migration.MigrationEnd, error) {
+			for {
+				described, err := g.temporal.DescribeWorkflowExecution(ctx, in.WorkflowID, in.RunID)
+				switch status := described.GetWorkflowExecutionInfo().GetStatus(); {
+				case missing(err):
+					return migration.MigrationEnd{Status: "Deleted"}, nil
+				case err != nil:
+					return migration.MigrationEnd{}, unavailable("look at the migration "+in.WorkflowID, err)
+				case status != enums.WORKFLOW_EXECUTION_STATUS_RUNNING &&
+					status != enums.WORKFLOW_EXECUTION_STATUS_PAUSED:
+					return migration.MigrationEnd{Status: status.String()}, nil
+				}
+				if err := g.awaitEnd(ctx, in.WorkflowID, in.RunID); err != nil {
+					return migration.MigrationEnd{}, err
+				}
+			}
+		})
+}
+
+// ReadGuard reads a page of what a guard knew that has ended.
+func (g *Guards) ReadGuard(ctx context.Context, in migration.ReadGuardRequest) (migration.GuardPage, error) {
+	return perform(ctx, g, "reading what the last guard knew",
+		func(ctx context.Context, _ *pulse) (migration.GuardPage, error) {
+			return queryGuard[migration.GuardPage](ctx, g, strings.TrimPrefix(in.WorkflowID, migration.GuardID("")),
+				in.RunID, migration.QueryGuardPage, in.GuardPageRequest)
+		})
+}
+
+// queryGuard asks a guard that runs or has ended.
+func queryGuard[T any](ctx context.Context, g *Guards, plan, run, query string, args ...any) (answer T, err error) {
+	id := migration.GuardID(plan)
+	value, err := g.temporal.QueryWorkflow(ctx, id, run, query, args...)
+	if err == nil {
+		err = value.Get(&answer)
+	}
+	if missing(err) && run != "" {
+		return answer, fail(migration.ErrorMissing, "ask the guard %s (run %s) what it knew: its history is gone. "+
+			"`starter recover` finds what it has left", id, run)
+	}
+	if err != nil {
+		return answer, unavailable("ask the guard "+id+" for its "+query, err)
+	}
+	return answer, nil
+}
+
+func missing(err error) bool {
+	_, ok := errors.AsType[*serviceerror.NotFound](err)
+	return ok
+}
+
+// unavailable is a failure of Temporal's service, which passes.
+func unavailable(what string, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return passing(retryUnavailable, what+": "+err.Error(), 0)
+}
+
+// LookAgain finds the plan's indices on the source that take writes, sorted by name. If the request
+// names indices, it counts the documents of those instead. A closed index takes none.
+func (a *Activities) LookAgain(ctx context.Context, in migration.LookAgainRequest) ([]migration.LateIndex, error) {
+	return perform(ctx, a, "looking at the source again",
+		func(ctx context.Context, _ *pulse) ([]migration.LateIndex, error) {
+			client, err := a.cluster(ctx, onSource, in.Run)
+			if err != nil {
+				return nil, err
+			}
+			selection := in.Plan.Selection()
+			if len(in.Indices) > 0 {
+				selection = migration.IndexSelection{Names: in.Indices}
+			}
+			found, err := resolve(ctx, client, selection) // that a pattern finds nothing is no problem here
+			if err != nil {
+				return nil, err
+			}
+			if len(in.Indices) > 0 {
+				if err := client.Measure(ctx, found.indices); err != nil {
+					return nil, err
+				}
+			}
+			var late []migration.LateIndex
+			for _, index := range found.indices {
+				if len(in.Indices) > 0 || !forbidden(index.Blocks) {
+					late = append(late, migration.LateIndex{Name: index.Name, UUID: index.UUID, Docs: index.PrimaryDocs})
+				}
+			}
+			return late, nil
+		})
+}
