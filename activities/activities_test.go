@@ -6,14 +6,15 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
 
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/migration"
 )
 
 // Every name in the vocabulary has its activity, and none has two.
 func TestEveryActivityIsRegisteredOnce(t *testing.T) {
 	var registered registry
-	New().Register(&registered)
-	NewCopier().Register(&registered)
+	New(secrets.Fence{}).Register(&registered)
+	NewCopier(secrets.Fence{}).Register(&registered)
 	require.ElementsMatch(t, migration.ActivityNames(), registered.names)
 }
 

@@ -13,15 +13,15 @@ import (
 func TestNothingThatATerminalActsUponStays(t *testing.T) {
 	for text, want := range map[string]string{
 		"plain text, tabs\tand\nlines, µs and 漢字": "plain text, tabs\tand\nlines, µs and 漢字",
-		"\x1b]52;c;aGFjaw==\x07":                `\u001b]52;c;aGFjaw==\u0007`,
-		"\x1b[2J\x1b[HPhase: completed":         `\u001b[2J\u001b[HPhase: completed`,
-		"a\rb\bc\x7f":                           `a\u000db\u0008c\u007f`,
-		"\u009b2J":                              `\u009b2J`,
-		"\x9b2J":                                `\u009b2J`, // a byte that some terminals read as C1
-		"user\u202etxt.exe":                     `user\u202etxt.exe`,
-		"\u2066\u2069\u200f\u061c\u200b\ufeff":  `\u2066\u2069\u200f\u061c\u200b\ufeff`,
-		"\u2028forged":                          `\u2028forged`,
-		"\U000e0041":                            `\udb40\udc41`,
+		"\x1b]52;c;aGFjaw==\x07":                  `\u001b]52;c;aGFjaw==\u0007`,
+		"\x1b[2J\x1b[HPhase: completed":           `\u001b[2J\u001b[HPhase: completed`,
+		"a\rb\bc\x7f":                             `a\u000db\u0008c\u007f`,
+		"\u009b2J":                                `\u009b2J`,
+		"\x9b2J":                                  `\u009b2J`, // a byte that some terminals read as C1
+		"user\u202etxt.exe":                       `user\u202etxt.exe`,
+		"\u2066\u2069\u200f\u061c\u200b\ufeff":    `\u2066\u2069\u200f\u061c\u200b\ufeff`,
+		"\u2028forged":                            `\u2028forged`,
+		"\U000e0041":                              `\udb40\udc41`,
 	} {
 		require.Equal(t, want, human.Visible(text), "%q", text)
 		require.Equal(t, want, human.Visible(want), "what is visible stays")

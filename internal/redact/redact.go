@@ -157,8 +157,8 @@ func inBase64(secret string) (cores []string) {
 	for _, alphabet := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 		for before := range 3 {
 			encoded := alphabet.EncodeToString(append(make([]byte, before), secret...))
-			first := (before*8 + 5) / 6              // what holds bits of the bytes before
-			last := (before + len(secret)) * 8 / 6   // what would hold bits of the bytes after
+			first := (before*8 + 5) / 6            // what holds bits of the bytes before
+			last := (before + len(secret)) * 8 / 6 // what would hold bits of the bytes after
 			if core := encoded[first:last]; len(core) >= leastCore && !slices.Contains(cores, core) {
 				cores = append(cores, core)
 			}

@@ -47,6 +47,8 @@ type Fence struct {
 	// Endpoints are the hosts that plans may name, such as *.es.amazonaws.com or 10.0.0.7:9200. None
 	// means any.
 	Endpoints []string
+
+	opened bool
 }
 
 func (f Fence) prefix() string {

@@ -140,12 +140,15 @@ func TestAttacks(t *testing.T) {
 
 	// Not even for whoever may read past the fence.
 	for _, ref := range []string{"env:AWS_SECRET_ACCESS_KEY", "file:/proc/self/environ", "file:" + inside("token")} {
-		_, err := fence.ReadOutside(t.Context(), ref)
+		_, err := fence.Opened(ref).Read(t.Context(), ref)
 		require.Error(t, err)
 	}
-	value, err := fence.ReadOutside(t.Context(), "env:HOME_SECRET")
+	value, err := fence.Opened("env:HOME_SECRET", "env:OTHER").Read(t.Context(), "env:HOME_SECRET")
 	require.NoError(t, err)
 	require.Equal(t, "planted-home", value)
+	value, err = fence.Opened().Read(t.Context(), "env:SNAPFERRY_SECRET_SHORT")
+	require.NoError(t, err)
+	require.Equal(t, "abc", value)
 	_, err = fence.Read(t.Context(), "env:HOME_SECRET")
 	require.Error(t, err, "that was for once")
 }
