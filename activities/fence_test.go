@@ -337,3 +337,35 @@ func TestAPlanBringsItsCertificateAuthority(t *testing.T) {
 	w.run.Plan.Source.CAFile = "/etc/ssl/certs/ca-certificates.crt"
 	require.ErrorContains(t, resolve(), "source.caFile: file:/etc/ssl/certs/ca-certificates.crt is refused")
 }
+
+// The URL of a chat's webhook is a secret as a whole, and a receiver may repeat what it was sent in
+// its status line.
+func TestTheWebhooksSecretsStayOutOfMessages(t *testing.T) {
+	w := newWorld(t)
+	receiver := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		connection, _, err := rw.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		defer connection.Close()
+		_, _ = io.WriteString(connection, "HTTP/1.1 403 you sent "+r.Header.Get("Authorization")+" to "+r.Host+
+			r.URL.RequestURI()+" as "+base64.StdEncoding.EncodeToString([]byte("x:"+r.Header.Get("Authorization")))+
+			"\r\nContent-Length: 0\r\n\r\n")
+	}))
+	t.Cleanup(receiver.Close)
+	t.Setenv("TEST_URL", receiver.URL+"/services/planted-path?token=planted-query")
+	w.run.Plan.Cutover.Webhook.URL = "env:TEST_URL"
+	request := migration.WebhookRequest{Run: w.run}
+	failure := refusal(w, migration.ErrorWebhook, w.activities.CallWebhook, request, "env:TEST_URL", "it answered 403")
+	require.NotContains(t, failure.Message(), receiver.Listener.Addr().String())
+	require.NotContains(t, failure.Message(), base64.StdEncoding.EncodeToString([]byte("x:" + webhookSecret)))
+	receiver.Close()
+	_, err := do[any](w, w.activities.CallWebhook, request)
+	require.ErrorContains(t, err, "call the webhook at env:TEST_URL")
+	w.secret(err)
+	require.NotContains(t, err.Error(), receiver.Listener.Addr().String())
+
+	w.run.Plan.Cutover.Webhook.URL = "https://hooks.slack.com/services/T0AAA0AAA/B0AAA0AAA/planted-abcdefghijklmnop"
+	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "cutover.webhook.url has a secret in its path",
+		"env:SNAPFERRY_SECRET_WEBHOOK_URL")
+}

@@ -37,13 +37,14 @@ type Credentials struct {
 
 // New gives the credentials of the SDK's chain for a region. It reads nothing yet.
 func New(region string) *Credentials {
-	return newCredentials(func(ctx context.Context) (aws.CredentialsProvider, error) {
+	return NewFrom(func(ctx context.Context) (aws.CredentialsProvider, error) {
 		loaded, err := config.LoadDefaultConfig(ctx, config.WithRegion(region))
 		return loaded.Credentials, err
 	}, time.Now)
 }
 
-func newCredentials(load func(context.Context) (aws.CredentialsProvider, error), now func() time.Time) *Credentials {
+// NewFrom is New with another way to set the chain up, and another clock.
+func NewFrom(load func(context.Context) (aws.CredentialsProvider, error), now func() time.Time) *Credentials {
 	return &Credentials{load: load, now: now}
 }
 

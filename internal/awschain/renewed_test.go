@@ -63,7 +63,7 @@ func TestRenewedFilesAreReadAgain(t *testing.T) {
 
 func TestNoChain(t *testing.T) {
 	broken := errors.New("no configuration")
-	c := newCredentials(func(context.Context) (aws.CredentialsProvider, error) { return nil, broken }, time.Now)
+	c := NewFrom(func(context.Context) (aws.CredentialsProvider, error) { return nil, broken }, time.Now)
 	_, err := c.Retrieve(t.Context())
 	require.ErrorIs(t, err, broken)
 	require.False(t, c.Refused(t.Context()))

@@ -102,12 +102,16 @@ func New(ctx context.Context, o Options) (*Source, error) {
 		}
 	}
 	source := &Source{base: base, region: o.Region, hidden: &redact.Redactor{}}
+	if o.Credentials == nil {
+		source.chain = awschain.New(o.Region)
+	} else {
+		source.chain, _ = o.Credentials.(*awschain.Credentials)
+	}
 	direct := newDirect(cfg.HTTPClient)
 	source.client = s3.NewFromConfig(cfg, func(s *s3.Options) {
 		s.HTTPClient = direct
-		if o.Credentials == nil && s.Credentials != nil {
-			source.chain = awschain.New(o.Region)
-			s.Credentials = source.chain
+		if source.chain != nil {
+			s.Credentials = source.chain // as it is: the SDK's cache would keep what it gave first
 		}
 		if o.Endpoint != "" {
 			s.BaseEndpoint = &o.Endpoint
