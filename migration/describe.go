@@ -72,8 +72,8 @@ var descriptions = map[string]string{
 		"accelerate endpoint.",
 	"target.repository.writer.accessKeyId":     "Reference to the id of the key with which the worker writes OSS.",
 	"target.repository.writer.accessKeySecret": "Reference to the secret of that key.",
-	"target.repository.writer.securityToken": "Reference to the token of a temporary key. It must last as long " +
-		"as the migration.",
+	"target.repository.writer.securityToken": "Reference to the token of a temporary key. Give such keys as files " +
+		"that somebody renews.",
 
 	"target.repository.writer.caFile": "PEM file of the worker with the certificate authorities to trust for " +
 		"this endpoint.",

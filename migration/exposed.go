@@ -63,16 +63,18 @@ func secretPath(text string) bool {
 // opaque tells a token from a word: it is long, and has digits or capitals where words have none.
 func opaque(word string) bool {
 	const longestWord, shortestToken = 23, 12
-	letters, digits, capitals := 0, 0, 0
+	letters, capitals, changes := 0, 0, 0
+	var before rune
 	for i, r := range word {
-		switch {
-		case unicode.IsDigit(r):
-			digits++
-		case unicode.IsUpper(r) && i > 0:
+		if i > 0 && unicode.IsDigit(r) != unicode.IsDigit(before) {
+			changes++ // a year at the end is one, a token has many
+		}
+		if before = r; unicode.IsDigit(r) {
+			continue
+		}
+		letters++
+		if i > 0 && unicode.IsUpper(r) {
 			capitals++
-			letters++
-		default:
-			letters++
 		}
 	}
 	switch {
@@ -81,5 +83,5 @@ func opaque(word string) bool {
 	case len(word) < shortestToken:
 		return false
 	}
-	return digits > 1 && letters > 0 && digits < len(word)-1 || capitals > 3 && capitals < letters
+	return changes > 2 || capitals > 3 && capitals < letters
 }

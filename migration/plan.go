@@ -222,7 +222,8 @@ type Cutover struct {
 // Webhook is called with the report as JSON once the target takes writes.
 type Webhook struct {
 	// URL is the receiver's, or a reference to it (env:NAME, file:/PATH) if it contains a secret. A
-	// URL with a query is refused, since a query often contains one.
+	// URL with a query is refused, since a query often contains one. So is, in a new plan, one whose
+	// path does.
 	URL string `json:"url,omitempty" example:"https://deploy.example.com/hooks/search-moved"`
 	// Authorization is the value of the Authorization header.
 	Authorization SecretRef `json:"authorization,omitempty" example:"env:SNAPFERRY_SECRET_WEBHOOK_AUTHORIZATION"`
