@@ -2,11 +2,13 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
 
@@ -41,6 +43,9 @@ func sentBefore(ctx context.Context, source migration.Source) (bool, error) {
 	e := evidence{queue: info.TaskQueue, scheduled: map[int64]bool{}}
 	for events.HasNext() {
 		event, err := events.Next()
+		if hopeless(err) {
+			return false, nil
+		}
 		if err != nil {
 			return false, passing(retryUnavailable, fmt.Sprintf("read the history of %s, to see whether it may "+
 				"remove its write block with a secret that this worker's fence refuses: %v", execution.ID, err), 0)
@@ -50,6 +55,19 @@ func sentBefore(ctx context.Context, source migration.Source) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// hopeless tells that a history can't be read, however often it is tried: the error of the fence
+// then says what helps.
+func hopeless(err error) bool {
+	for _, reason := range []any{
+		new(*serviceerror.NotFound), new(*serviceerror.PermissionDenied), new(*serviceerror.InvalidArgument),
+	} {
+		if err != nil && errors.As(err, reason) {
+			return true
+		}
+	}
+	return false
 }
 
 // evidence collects what a history shows.
