@@ -22,6 +22,7 @@ import (
 	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/pause"
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -37,6 +38,7 @@ const (
 // tests can replace it.
 type Activities struct {
 	heart
+	keys    keys
 	cluster func(context.Context, side, migration.Run) (*elastic.Client, error)
 	buckets buckets
 	source  func(context.Context, migration.Run) (objectstore.Source, error)
@@ -48,15 +50,18 @@ type Activities struct {
 	now   func() time.Time
 }
 
-// New makes the activities for a worker.
-func New() *Activities {
+// New makes the activities for a worker. The fence says what plans may read and where they may
+// connect to.
+func New(fence secrets.Fence) *Activities {
+	k := keys{fence}
 	return &Activities{
+		keys:    k,
 		heart:   heart{heartbeat: activity.RecordHeartbeat, beat: time.Second},
-		cluster: newClusters().get,
-		buckets: cloudBuckets{},
-		source:  openSource,
-		sink:    openSink,
-		lists:   newLists(),
+		cluster: newClusters(k).get,
+		buckets: cloudBuckets{k},
+		source:  k.openSource,
+		sink:    k.openSink,
+		lists:   newLists(k),
 		http:    &http.Client{Timeout: webhookTimeout},
 		sleep:   pause.For,
 		now:     time.Now,

@@ -6,15 +6,17 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
 
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/migration"
 )
 
 // Every name in the vocabulary has its activity, and none has two.
 func TestEveryActivityIsRegisteredOnce(t *testing.T) {
 	var registered registry
-	New().Register(&registered)
-	NewCopier().Register(&registered)
-	NewGuards(New(), nil).Register(&registered)
+	all := New(secrets.Fence{})
+	all.Register(&registered)
+	NewCopier(secrets.Fence{}).Register(&registered)
+	NewGuards(all, nil).Register(&registered)
 	require.ElementsMatch(t, migration.ActivityNames(), registered.names)
 }
 

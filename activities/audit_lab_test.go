@@ -13,6 +13,7 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/internal/sides/sidestest"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
@@ -32,7 +33,7 @@ func TestLabAudit(t *testing.T) {
 	for key, data := range cluster.Objects() {
 		upload(t, client, l.S3.Bucket, run.SourceBasePath()+"/"+key, data)
 	}
-	copier := NewCopier()
+	copier := NewCopier(secrets.Fence{})
 	environment := func() *testsuite.TestActivityEnvironment {
 		var suite testsuite.WorkflowTestSuite
 		suite.SetLogger(quiet{})
@@ -70,7 +71,7 @@ func TestLabAudit(t *testing.T) {
 			largest, size = key, n
 		}
 	}
-	sink, err := openOSS(run)
+	sink, err := testKeys.openOSS(t.Context(), run)
 	require.NoError(t, err)
 	require.NoError(t, replaceBlob(t, sink, largest, sidestest.Flip(cluster.Objects()[largest])))
 	for _, deep := range []bool{false, true} {

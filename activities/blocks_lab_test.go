@@ -17,6 +17,7 @@ import (
 
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/lab/cluster"
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -36,7 +37,7 @@ func sourceRig(t *testing.T, version string) *labRig {
 	require.NoError(t, err)
 	plan, err = input.Plan()
 	require.NoError(t, err)
-	return &labRig{t: t, lab: l, run: migration.Run{Plan: plan, Token: "t0ken"}, activities: New()}
+	return &labRig{t: t, lab: l, run: migration.Run{Plan: plan, Token: "t0ken"}, activities: New(secrets.Fence{})}
 }
 
 func (r *labRig) node() *cluster.Client { return r.lab.Source.Direct() }

@@ -75,10 +75,10 @@ func (b targetBucket) problem(run migration.Run) string {
 func withoutOSS(region string) string { return strings.TrimPrefix(region, "oss-") }
 
 // cloudBuckets asks S3 and OSS themselves.
-type cloudBuckets struct{}
+type cloudBuckets struct{ keys }
 
-func (cloudBuckets) source(ctx context.Context, run migration.Run) (sourceBucket, error) {
-	store, err := openS3(ctx, run)
+func (b cloudBuckets) source(ctx context.Context, run migration.Run) (sourceBucket, error) {
+	store, err := b.openS3(ctx, run)
 	if err != nil {
 		return sourceBucket{}, err
 	}
@@ -89,8 +89,8 @@ func (cloudBuckets) source(ctx context.Context, run migration.Run) (sourceBucket
 	return sourceBucket{exists: err == nil, region: info.Region}, err
 }
 
-func (cloudBuckets) target(ctx context.Context, run migration.Run) (targetBucket, error) {
-	store, err := openOSS(run)
+func (b cloudBuckets) target(ctx context.Context, run migration.Run) (targetBucket, error) {
+	store, err := b.openOSS(ctx, run)
 	if err != nil {
 		return targetBucket{}, err
 	}
@@ -104,8 +104,8 @@ func (cloudBuckets) target(ctx context.Context, run migration.Run) (targetBucket
 	}, err
 }
 
-func (cloudBuckets) createTarget(ctx context.Context, run migration.Run) error {
-	store, err := openOSS(run)
+func (b cloudBuckets) createTarget(ctx context.Context, run migration.Run) error {
+	store, err := b.openOSS(ctx, run)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/snapferry/snapferry/internal/ferry"
 	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/internal/transfer"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -29,12 +30,13 @@ type Copier struct {
 	ask func(context.Context) (int64, error)
 }
 
-// NewCopier makes the copy activities for a worker.
-func NewCopier() *Copier {
-	stores := newStores()
+// NewCopier makes the copy activities for a worker. The fence says what plans may read and where
+// they may connect to.
+func NewCopier(fence secrets.Fence) *Copier {
+	stores := newStores(keys{fence})
 	return &Copier{
 		heart:  heart{heartbeat: activity.RecordHeartbeat, beat: time.Second},
-		source: stores.source, sink: stores.sink, lists: newLists(),
+		source: stores.source, sink: stores.sink, lists: newLists(keys{fence}),
 		moving: transfer.Options{
 			Buffers: transfer.DefaultBuffers(), Limits: []*transfer.Limit{{}},
 			Stats: &transfer.Stats{},

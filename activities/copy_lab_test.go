@@ -17,6 +17,7 @@ import (
 
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/internal/sides/sidestest"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
@@ -49,7 +50,7 @@ func TestLabCopy(t *testing.T) {
 			}
 		}
 		request.Snapshot = migration.Snapshot{Name: round.name, UUID: uuid}
-		copier := NewCopier()
+		copier := NewCopier(secrets.Fence{})
 		var suite testsuite.WorkflowTestSuite
 		suite.SetLogger(quiet{})
 		env := suite.NewTestActivityEnvironment()

@@ -23,6 +23,7 @@ import (
 	"github.com/snapferry/snapferry/internal/ferry"
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/internal/repository"
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/internal/sides/sidestest"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/lab/cluster"
@@ -286,7 +287,7 @@ func (w *nodesWorld) act(activity string, request, result any) error {
 }
 
 func runCopier(pages ferry.Paging, stop chan struct{}, activity string, request, result any) error {
-	c := NewCopier()
+	c := NewCopier(secrets.Fence{})
 	c.pages = pages
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(quiet{})

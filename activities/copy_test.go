@@ -16,6 +16,7 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore/memory"
 	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -158,7 +159,7 @@ func TestCopyEndsWhenTheWorkerStops(t *testing.T) {
 	stop := make(chan struct{})
 	var once sync.Once
 	c := &Copier{
-		heart:  NewCopier().heart,
+		heart:  NewCopier(secrets.Fence{}).heart,
 		source: func(context.Context, migration.Run) (objectstore.Source, error) { return w.source, nil },
 		sink:   func(context.Context, migration.Run) (objectstore.Sink, error) { return w.sink, nil },
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -87,34 +85,4 @@ func TestClassify(t *testing.T) {
 	var throttled *temporal.ApplicationError
 	require.ErrorAs(t, classify(store(objectstore.Throttled)), &throttled)
 	require.Equal(t, 7*time.Second, throttled.NextRetryDelay())
-}
-
-func TestSecrets(t *testing.T) {
-	t.Setenv("TEST_SECRET", " s3cret\n")
-	t.Setenv("TEST_EMPTY", "")
-	folder := t.TempDir()
-	file := filepath.Join(folder, "secret")
-	require.NoError(t, os.WriteFile(file, []byte("from a file\n"), 0o600))
-
-	value, err := resolveSecret("env:TEST_SECRET")
-	require.NoError(t, err)
-	require.Equal(t, "s3cret", value)
-	value, err = resolveSecret(migration.SecretRef("file:" + file))
-	require.NoError(t, err)
-	require.Equal(t, "from a file", value)
-
-	for ref, says := range map[migration.SecretRef]string{
-		"env:TEST_EMPTY":                              "env:TEST_EMPTY",
-		"env:TEST_NOT_SET_AT_ALL":                     "not set",
-		migration.SecretRef("file:" + file + "-gone"): "no such file",
-		"planted-in-the-plan":                         "must be a reference",
-	} {
-		_, err := resolveSecret(ref)
-		var failure *temporal.ApplicationError
-		require.ErrorAs(t, err, &failure)
-		require.Equal(t, string(migration.ErrorSecret), failure.Type())
-		require.True(t, failure.NonRetryable())
-		require.Contains(t, failure.Message(), says)
-		require.NotContains(t, failure.Message(), "planted-")
-	}
 }

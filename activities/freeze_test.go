@@ -180,7 +180,7 @@ func TestLiftLooksOnlyAfterwards(t *testing.T) {
 			w := newWorld(t)
 			found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
 			must[any](w, w.activities.BlockWrites, w.request())
-			w.activities.cluster = newClusters().get // another worker, which knows nothing yet
+			w.activities.cluster = newClusters(testKeys).get // another worker, which knows nothing yet
 			w.from.Refuse(look, 1000, http.StatusTooManyRequests, "es_rejected_execution_exception",
 				"rejected execution of management task")
 			if _, err := do[any](w, w.activities.RemoveBlock,

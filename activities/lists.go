@@ -24,10 +24,10 @@ type lists struct {
 	longest int
 }
 
-func newLists() lists { return lists{open: openLists, longest: migration.LongestInline} }
+func newLists(k keys) lists { return lists{open: k.openLists, longest: migration.LongestInline} }
 
-func openLists(_ context.Context, run migration.Run) (objectstore.Sink, error) {
-	o, err := ossOptions(run)
+func (k keys) openLists(ctx context.Context, run migration.Run) (objectstore.Sink, error) {
+	o, err := k.ossOptions(ctx, run)
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,9 @@ type preflight struct {
 }
 
 func (f *preflight) everything(ctx context.Context, p *pulse) (migration.PreflightResult, error) {
-	f.secrets()
+	if err := f.secrets(ctx); err != nil {
+		return migration.PreflightResult{}, err
+	}
 	for _, step := range []struct {
 		doing string
 		check func(context.Context) error
@@ -125,27 +127,22 @@ func (f *preflight) collect(err error) error {
 }
 
 // secrets reads every secret of the plan once, so that a missing one is noticed now and not hours
-// later, within the frozen window.
-func (f *preflight) secrets() {
-	plan := f.run.Plan
-	references := []migration.SecretRef{
-		plan.Source.Auth.Password, plan.Target.Auth.Password,
-		plan.Target.Repository.AccessKeyID, plan.Target.Repository.SecretAccessKey,
-		plan.Target.Repository.Writer.AccessKeyID, plan.Target.Repository.Writer.AccessKeySecret,
-		plan.Target.Repository.Writer.SecurityToken,
-		plan.Cutover.Webhook.Authorization,
+// later, within the frozen window. It also looks at the endpoints, and at secrets in the plan itself.
+func (f *preflight) secrets(ctx context.Context) error {
+	for _, problem := range f.run.Plan.Exposed() {
+		f.problem("%s", problem)
 	}
-	if _, err := webhookURL(plan.Cutover.Webhook); err != nil {
-		_ = f.collect(err) // always permanent
-	}
-	for _, reference := range references {
-		if reference == "" {
-			continue
-		}
-		if _, err := resolveSecret(reference); err != nil {
-			_ = f.collect(err) // always permanent
+	for _, r := range f.run.Plan.References() {
+		if _, err := f.keys.secret(ctx, r.Field, r.Ref); err != nil {
+			if err := f.collect(err); err != nil {
+				return err
+			}
 		}
 	}
+	for _, e := range f.run.Plan.Endpoints() {
+		_ = f.collect(f.keys.endpoint(e.Field, e.URL)) // always permanent
+	}
+	return nil
 }
 
 // clusters connects to both clusters and compares their versions. The client of a cluster that

@@ -216,17 +216,17 @@ func TestBuckets(t *testing.T) {
 func TestPreflightReadsTheRegionOfTheOSSBucket(t *testing.T) {
 	server, err := osstest.Start(osstest.Options{
 		Dir: t.TempDir(), Region: "cn-hangzhou",
-		Keys: []osstest.Key{{ID: "ak", Secret: "sk"}},
+		Keys: []osstest.Key{{ID: "the-ak", Secret: "the-sk"}},
 	})
 	require.NoError(t, err)
 	defer server.Close()
 	require.NoError(t, server.CreateBucket("to-bucket", osstest.BucketOptions{}))
 	w := newWorld(t)
-	t.Setenv("TEST_WRITER_KEY_ID", "ak")
-	t.Setenv("TEST_WRITER_SECRET", "sk")
+	t.Setenv("TEST_WRITER_KEY_ID", "the-ak")
+	t.Setenv("TEST_WRITER_SECRET", "the-sk")
 	w.run.Plan.Target.Repository.Writer.Endpoint = server.URL()
 	w.run.Plan.Target.Repository.Region = "cn-hangzhou"
-	found, err := cloudBuckets{}.target(t.Context(), w.run)
+	found, err := cloudBuckets{testKeys}.target(t.Context(), w.run)
 	require.NoError(t, err)
 	require.Equal(t, "oss-cn-hangzhou", found.location)
 	require.Empty(t, found.problem(w.run))

@@ -16,7 +16,7 @@ import (
 func (a *Activities) RegisterRepositories(ctx context.Context, run migration.Run) error {
 	_, err := perform(ctx, a, "registering the repositories", func(ctx context.Context, p *pulse) (none, error) {
 		// The target's secrets come first: if one is missing, nothing is registered at all.
-		if _, err := targetRepository(run); err != nil {
+		if _, err := a.keys.targetRepository(ctx, run); err != nil {
 			return none{}, err
 		}
 		for _, at := range []side{onSource, onTarget} {
@@ -44,7 +44,7 @@ func (a *Activities) register(ctx context.Context, p *pulse, at side, run migrat
 	repository := sourceRepository(run)
 	if at == onTarget {
 		var err error
-		if repository, err = targetRepository(run); err != nil {
+		if repository, err = a.keys.targetRepository(ctx, run); err != nil {
 			return err
 		}
 	}
@@ -110,13 +110,16 @@ func sourceRepository(run migration.Run) elastic.Repository {
 
 // targetRepository is the registration on Alibaba's side. It holds the cluster's key in clear text:
 // the plugin of 5.5.3 offers no other way.
-func targetRepository(run migration.Run) (elastic.Repository, error) {
+func (k keys) targetRepository(ctx context.Context, run migration.Run) (elastic.Repository, error) {
 	plan := run.Plan.Target.Repository
-	id, err := resolveSecret(plan.AccessKeyID)
+	if err := k.endpoint("target.repository.endpoint", plan.Endpoint); err != nil {
+		return elastic.Repository{}, err
+	}
+	id, err := k.secret(ctx, "target.repository.accessKeyId", plan.AccessKeyID)
 	if err != nil {
 		return elastic.Repository{}, err
 	}
-	secret, err := resolveSecret(plan.SecretAccessKey)
+	secret, err := k.secret(ctx, "target.repository.secretAccessKey", plan.SecretAccessKey)
 	if err != nil {
 		return elastic.Repository{}, err
 	}
@@ -131,6 +134,11 @@ func targetRepository(run migration.Run) (elastic.Repository, error) {
 		// would not see what the copy publishes there.
 		"readonly": true,
 	})}, nil
+}
+
+// targetRegistration is targetRepository for whoever has the run only.
+func (k keys) targetRegistration(ctx context.Context) func(migration.Run) (elastic.Repository, error) {
+	return func(run migration.Run) (elastic.Repository, error) { return k.targetRepository(ctx, run) }
 }
 
 // withSettings adds our settings to the plan's. Ours win, except for compress, which the plan may

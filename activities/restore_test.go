@@ -363,7 +363,7 @@ func TestTheRepositorysKeyIsHiddenOnEveryWorker(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
 	request := w.restoreRequest(w.snapshot("s"))
-	w.activities.cluster = newClusters().get // another process
+	w.activities.cluster = newClusters(testKeys).get // another process
 	why := "OSSException[The OSS Access Key Id is disabled. [ResponseError]: <Error><OSSAccessKeyId>" + clusterKeyID +
 		"</OSSAccessKeyId></Error>]"
 	w.to.FailShard("movies", why, 5)

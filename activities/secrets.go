@@ -1,41 +1,57 @@
 package activities
 
 import (
-	"errors"
-	"io/fs"
-	"os"
-	"strings"
+	"context"
+	"crypto/x509"
 
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/migration"
 )
 
-// resolveSecret reads a secret when it is used, so that no plan, history or log holds it. Its error
-// is classified, and names the reference, never the value.
-func resolveSecret(ref migration.SecretRef) (string, error) {
+// keys reads what plans refer to, within the fence of this worker. Its errors are classified. They
+// name the plan's field and the reference, never the value.
+type keys struct{ fence secrets.Fence }
+
+// secret reads a secret when it is used, so that no plan, history or log holds it, and a renewed one
+// is seen.
+func (k keys) secret(ctx context.Context, field string, ref migration.SecretRef) (string, error) {
 	if err := ref.Validate(); err != nil {
 		// The error doesn't quote the reference: it may be the secret itself.
-		return "", fail(migration.ErrorSecret, "a reference to a secret can't be used: it %w", err)
+		return "", fail(migration.ErrorSecret, "%s can't be used: it %w", field, err)
 	}
-	kind, place, _ := strings.Cut(string(ref), ":")
-	if kind == "env" {
-		value := strings.TrimSpace(os.Getenv(place))
-		if value == "" {
-			return "", fail(migration.ErrorSecret, "read the secret %s: the environment variable is not set for this "+
-				"worker, or it is empty", ref)
-		}
-		return value, nil
+	value, err := k.fence.Read(ctx, string(ref))
+	if err != nil && ctx.Err() != nil {
+		return "", ctx.Err()
 	}
-	content, err := os.ReadFile(place)
 	if err != nil {
-		reason := err
-		if cause, ok := errors.AsType[*fs.PathError](err); ok {
-			reason = cause.Err // the reference names the path already
-		}
-		return "", fail(migration.ErrorSecret, "read the secret %s: %w", ref, reason)
-	}
-	value := strings.TrimSpace(string(content))
-	if value == "" {
-		return "", fail(migration.ErrorSecret, "read the secret %s: the file is empty", ref)
+		return "", fail(migration.ErrorSecret, "%s: %w", field, err)
 	}
 	return value, nil
+}
+
+// endpoint refuses an endpoint that this worker may not connect to.
+func (k keys) endpoint(field, url string) error {
+	if err := k.fence.Endpoint(url); err != nil {
+		return fail(migration.ErrorSecret, "%s: %w", field, err)
+	}
+	return nil
+}
+
+// roots reads the certificate authorities of a plan; nil means the system's.
+func (k keys) roots(ctx context.Context, field, path string) ([]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	pem, err := k.fence.File(ctx, path)
+	if err != nil && ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		return nil, fail(migration.ErrorSecret, "%s: %w", field, err)
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		return nil, fail(migration.ErrorSecret, "%s: the file %s holds no certificate in PEM form (-----BEGIN "+
+			"CERTIFICATE-----)", field, path)
+	}
+	return pem, nil
 }

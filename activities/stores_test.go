@@ -20,7 +20,7 @@ import (
 func TestStores(t *testing.T) {
 	server, err := osstest.Start(osstest.Options{
 		Dir: t.TempDir(), Region: "ap-southeast-1",
-		Keys: []osstest.Key{{ID: "ak", Secret: "sk", Token: "sts"}},
+		Keys: []osstest.Key{{ID: "the-ak", Secret: "the-sk", Token: "the-sts"}},
 	})
 	require.NoError(t, err)
 	defer server.Close()
@@ -31,11 +31,11 @@ func TestStores(t *testing.T) {
 		w.WriteHeader(http.StatusNotFound)
 	}))
 	defer amazon.Close()
-	t.Setenv("AWS_ACCESS_KEY_ID", "ak")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "sk")
-	t.Setenv("OSS_ID", "ak")
-	t.Setenv("OSS_SECRET", "sk")
-	t.Setenv("OSS_TOKEN", "sts")
+	t.Setenv("AWS_ACCESS_KEY_ID", "the-ak")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "the-sk")
+	t.Setenv("TEST_OSS_ID", "the-ak")
+	t.Setenv("TEST_OSS_SECRET", "the-sk")
+	t.Setenv("TEST_OSS_TOKEN", "the-sts")
 	run := migration.Run{Token: "tok", Plan: migration.Plan{
 		Source: migration.Source{Repository: migration.SourceRepository{
 			Bucket: "bucket-s3", Region: "eu-west-1",
@@ -46,25 +46,25 @@ func TestStores(t *testing.T) {
 			Bucket: "bucket-oss", Region: "ap-southeast-1",
 			BasePath: "ferry/films",
 			Writer: migration.TargetWriter{
-				Endpoint: server.URL(), AccessKeyID: "env:OSS_ID",
-				AccessKeySecret: "env:OSS_SECRET", SecurityToken: "env:OSS_TOKEN",
+				Endpoint: server.URL(), AccessKeyID: "env:TEST_OSS_ID",
+				AccessKeySecret: "env:TEST_OSS_SECRET", SecurityToken: "env:TEST_OSS_TOKEN",
 			},
 		}},
 	}}
-	sink, err := openSink(t.Context(), run)
+	sink, err := testKeys.openSink(t.Context(), run)
 	require.NoError(t, err)
 	_, err = sink.Put(t.Context(), "index-0", strings.NewReader("{}"), 2, nil)
 	require.NoError(t, err)
 	require.Equal(t, "ferry/films/tok/index-0", server.Objects("bucket-oss")[0].Key)
 
-	source, err := openSource(t.Context(), run)
+	source, err := testKeys.openSource(t.Context(), run)
 	require.NoError(t, err)
 	_, err = source.Head(t.Context(), "index-0")
 	require.Error(t, err)
 	require.Equal(t, "/bucket-s3/ferry/movies/tok/index-0", path)
 
-	run.Plan.Target.Repository.Writer.AccessKeySecret = "env:OSS_ABSENT"
-	_, err = openSink(t.Context(), run)
+	run.Plan.Target.Repository.Writer.AccessKeySecret = "env:TEST_OSS_ABSENT"
+	_, err = testKeys.openSink(t.Context(), run)
 	requireType(t, migration.ErrorSecret, err)
 }
 
@@ -72,10 +72,10 @@ func TestStores(t *testing.T) {
 // after a while, the AWS SDK's files.
 func TestStoresAreShared(t *testing.T) {
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-	t.Setenv("OSS_ID", "ak")
-	t.Setenv("OSS_SECRET", "sk")
+	t.Setenv("TEST_OSS_ID", "the-ak")
+	t.Setenv("TEST_OSS_SECRET", "the-sk")
 	now := time.Unix(0, 0)
-	s := newStores()
+	s := newStores(testKeys)
 	s.now = func() time.Time { return now }
 	run := migration.Run{Token: "tok", Plan: migration.Plan{
 		Source: migration.Source{Repository: migration.SourceRepository{
@@ -86,8 +86,8 @@ func TestStoresAreShared(t *testing.T) {
 			Bucket: "bucket-oss", Region: "ap-southeast-1",
 			BasePath: "a",
 			Writer: migration.TargetWriter{
-				Endpoint: "https://oss.example.com", AccessKeyID: "env:OSS_ID",
-				AccessKeySecret: "env:OSS_SECRET",
+				Endpoint: "https://oss.example.com", AccessKeyID: "env:TEST_OSS_ID",
+				AccessKeySecret: "env:TEST_OSS_SECRET",
 			},
 		}},
 	}}
@@ -102,7 +102,7 @@ func TestStoresAreShared(t *testing.T) {
 	again, andAgain := both()
 	require.Same(t, source, again)
 	require.Same(t, sink, andAgain)
-	t.Setenv("OSS_SECRET", "another")
+	t.Setenv("TEST_OSS_SECRET", "another")
 	again, andAgain = both()
 	require.Same(t, source, again)
 	require.NotSame(t, sink, andAgain)
@@ -117,7 +117,7 @@ func TestStoresAreShared(t *testing.T) {
 		both()
 	}
 	require.LessOrEqual(t, len(s.sinks), mostKept)
-	t.Setenv("OSS_SECRET", "")
+	t.Setenv("TEST_OSS_SECRET", "")
 	_, err := s.sink(t.Context(), run)
 	requireType(t, migration.ErrorSecret, err)
 }

@@ -160,7 +160,7 @@ func (a *Activities) throttles(ctx context.Context, run migration.Run, found mig
 	fromPlan := func(run migration.Run) (elastic.Repository, error) { return sourceRepository(run), nil }
 	limits := []*throttle{
 		ofRepository(from, snapshotThrottle, want(wanted.Snapshot, found.Snapshot), fromPlan),
-		ofRepository(to, restoreThrottle, want(wanted.Restore, found.Restore), targetRepository),
+		ofRepository(to, restoreThrottle, want(wanted.Restore, found.Restore), a.keys.targetRegistration(ctx)),
 	}
 	if found.Recovery == nil {
 		return limits, nil

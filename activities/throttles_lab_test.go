@@ -19,6 +19,7 @@ import (
 	"go.temporal.io/sdk/testsuite"
 
 	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/lab/cluster"
 	"github.com/snapferry/snapferry/migration"
@@ -41,7 +42,7 @@ func newLabRig(t *testing.T, l *lab.Lab, front *s3Front) *labRig {
 	require.NoError(t, err)
 	plan, err := input.Plan()
 	require.NoError(t, err)
-	r := &labRig{t: t, lab: l, front: front, run: migration.Run{Plan: plan, Token: "t0ken"}, activities: New()}
+	r := &labRig{t: t, lab: l, front: front, run: migration.Run{Plan: plan, Token: "t0ken"}, activities: New(secrets.Fence{})}
 	labMust[any](r, r.activities.EnsureTargetBucket, r.run)
 	labMust[any](r, r.activities.RegisterRepositories, r.run)
 	return r
@@ -200,7 +201,7 @@ func TestLabThrottlesAndSlots(t *testing.T) {
 	taken = labMust[migration.Snapshot](r, r.activities.TakeSnapshot, fast)
 	t.Logf("fast: a third of that in %d ms (%v with polls)", taken.EndMillis-taken.StartMillis,
 		time.Since(began).Round(time.Millisecond))
-	labMust[migration.CopyResult](r, NewCopier().CopySnapshot,
+	labMust[migration.CopyResult](r, NewCopier(secrets.Fence{}).CopySnapshot,
 		migration.CopyRequest{Run: r.run, Snapshot: taken, BaseGeneration: -1})
 	began = time.Now()
 	indices := []migration.Index{{Name: "fast", Shards: 5}}

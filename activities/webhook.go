@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/snapferry/snapferry/internal/redact"
 	build "github.com/snapferry/snapferry/internal/version"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -31,8 +33,15 @@ func (a *Activities) callWebhook(ctx context.Context, in migration.WebhookReques
 	if webhook.URL == "" {
 		return nil
 	}
-	address, err := webhookURL(webhook)
-	if err != nil {
+	hidden, address, receiver := redact.Redactor{}, webhook.URL, ""
+	if ref := migration.SecretRef(webhook.URL); ref.Validate() == nil {
+		var err error
+		if address, err = a.keys.secret(ctx, "cutover.webhook.url", ref); err != nil {
+			return err
+		}
+		receiver = string(ref) // messages never show a URL that is a secret, nor its host
+	}
+	if err := a.keys.endpoint("cutover.webhook.url", address); err != nil {
 		return err
 	}
 	body, err := json.Marshal(in.Report)
@@ -47,14 +56,21 @@ func (a *Activities) callWebhook(ctx context.Context, in migration.WebhookReques
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", build.UserAgent())
 	if webhook.Authorization != "" {
-		authorization, err := resolveSecret(webhook.Authorization)
+		authorization, err := a.keys.secret(ctx, "cutover.webhook.authorization", webhook.Authorization)
 		if err != nil {
 			return err
 		}
+		hidden.Add(authorization)
+		if _, token, ok := strings.Cut(authorization, " "); ok {
+			hidden.Add(token)
+		}
 		request.Header.Set("Authorization", authorization)
 	}
-	// Messages name the host only: path and query often hold a token.
-	receiver := request.URL.Host
+	if receiver == "" {
+		receiver = request.URL.Host // path and query often hold a token
+	} else {
+		hidden.Add(address, request.URL.Host, request.URL.Hostname(), request.URL.EscapedPath(), request.URL.RawQuery)
+	}
 	client := *a.http
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	response, err := client.Do(request)
@@ -65,7 +81,7 @@ func (a *Activities) callWebhook(ctx context.Context, in migration.WebhookReques
 		if failure, ok := errors.AsType[*url.Error](err); ok {
 			err = failure.Err // its own text repeats the complete URL
 		}
-		return passing(retryUnavailable, "call the webhook at "+receiver+": "+err.Error(), 0)
+		return passing(retryUnavailable, "call the webhook at "+receiver+": "+hidden.Text(err.Error()), 0)
 	}
 	defer func() { _ = response.Body.Close() }()
 	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 1<<20)) // so that the connection can be reused
@@ -73,19 +89,11 @@ func (a *Activities) callWebhook(ctx context.Context, in migration.WebhookReques
 	case status >= 200 && status <= 299:
 		return nil
 	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests, status >= 500:
-		return passing(retryUnavailable, "call the webhook at "+receiver+": it answered "+response.Status,
+		return passing(retryUnavailable, "call the webhook at "+receiver+": it answered "+hidden.Text(response.Status),
 			retryAfter(response.Header, a.now()))
 	}
 	// The message doesn't show the answer's body: some receivers repeat what they were sent.
-	return fail(migration.ErrorWebhook, "call the webhook at %s: it answered %s", receiver, response.Status)
-}
-
-// webhookURL is the webhook's URL. A plan may hold a reference to it instead, as to a secret.
-func webhookURL(webhook migration.Webhook) (string, error) {
-	if ref := migration.SecretRef(webhook.URL); ref.Validate() == nil {
-		return resolveSecret(ref)
-	}
-	return webhook.URL, nil
+	return fail(migration.ErrorWebhook, "call the webhook at %s: it answered %s", receiver, hidden.Text(response.Status))
 }
 
 // retryAfter reads the header Retry-After, in seconds or as a date. It is 0 without one, and an

@@ -22,6 +22,7 @@ import (
 	"github.com/snapferry/snapferry/internal/elastic/elastictest"
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/objectstore/memory"
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -58,6 +59,9 @@ type world struct {
 	stop       chan struct{}
 	onSleep    func()
 }
+
+// testKeys let plans read what the tests set.
+var testKeys = keys{secrets.Fence{EnvPrefix: "TEST_"}}
 
 func newWorld(t *testing.T) *world {
 	t.Setenv("TEST_SOURCE_PASSWORD", sourcePassword)
@@ -98,7 +102,7 @@ func newWorld(t *testing.T) *world {
 	require.NoError(t, w.from.Index("catalog", "a", "b", "c", "d", "e"))
 
 	w.activities = &Activities{
-		cluster: newClusters().get, buckets: w.buckets, http: &http.Client{Timeout: 5 * time.Second},
+		keys: testKeys, cluster: newClusters(testKeys).get, buckets: w.buckets, http: &http.Client{Timeout: 5 * time.Second},
 		source: func(context.Context, migration.Run) (objectstore.Source, error) { return w.inS3, nil },
 		sink:   func(context.Context, migration.Run) (objectstore.Sink, error) { return w.inOSS, nil },
 		lists: lists{

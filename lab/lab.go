@@ -250,11 +250,11 @@ func (l *Lab) Environment() []string {
 		"AWS_REGION=" + l.Source.Region,
 		"AWS_EC2_METADATA_DISABLED=true",
 		"TEMPORAL_ADDRESS=" + l.Temporal.Address,
-		"LAB_TARGET_PASSWORD=" + l.Target.Password,
-		"LAB_OSS_ACCESS_KEY_ID=" + l.OSS.CopierKey.ID,
-		"LAB_OSS_ACCESS_KEY_SECRET=" + l.OSS.CopierKey.Secret,
-		"LAB_OSS_CLUSTER_ACCESS_KEY_ID=" + l.OSS.ClusterKey.ID,
-		"LAB_OSS_CLUSTER_ACCESS_KEY_SECRET=" + l.OSS.ClusterKey.Secret,
+		"SNAPFERRY_SECRET_TARGET_PASSWORD=" + l.Target.Password,
+		"SNAPFERRY_SECRET_OSS_ACCESS_KEY_ID=" + l.OSS.CopierKey.ID,
+		"SNAPFERRY_SECRET_OSS_ACCESS_KEY_SECRET=" + l.OSS.CopierKey.Secret,
+		"SNAPFERRY_SECRET_OSS_CLUSTER_ACCESS_KEY_ID=" + l.OSS.ClusterKey.ID,
+		"SNAPFERRY_SECRET_OSS_CLUSTER_ACCESS_KEY_SECRET=" + l.OSS.ClusterKey.Secret,
 	}
 }
 

@@ -30,16 +30,16 @@ func (l *Lab) Plan(name string, indices ...string) migration.Plan {
 			Endpoint: l.Target.Endpoint,
 			Auth: migration.Auth{
 				Type: migration.AuthBasic, User: l.Target.User,
-				Password: "env:LAB_TARGET_PASSWORD",
+				Password: "env:SNAPFERRY_SECRET_TARGET_PASSWORD",
 			},
 			Repository: migration.TargetRepository{
 				Bucket: l.OSS.Bucket, Region: l.OSS.Region, Endpoint: l.OSS.Endpoint,
-				AccessKeyID:     "env:LAB_OSS_CLUSTER_ACCESS_KEY_ID",
-				SecretAccessKey: "env:LAB_OSS_CLUSTER_ACCESS_KEY_SECRET",
+				AccessKeyID:     "env:SNAPFERRY_SECRET_OSS_CLUSTER_ACCESS_KEY_ID",
+				SecretAccessKey: "env:SNAPFERRY_SECRET_OSS_CLUSTER_ACCESS_KEY_SECRET",
 				CreateBucket:    true,
 				Writer: migration.TargetWriter{
-					Endpoint: l.OSS.Endpoint, AccessKeyID: "env:LAB_OSS_ACCESS_KEY_ID",
-					AccessKeySecret: "env:LAB_OSS_ACCESS_KEY_SECRET",
+					Endpoint: l.OSS.Endpoint, AccessKeyID: "env:SNAPFERRY_SECRET_OSS_ACCESS_KEY_ID",
+					AccessKeySecret: "env:SNAPFERRY_SECRET_OSS_ACCESS_KEY_SECRET",
 				},
 			},
 		},

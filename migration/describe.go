@@ -14,7 +14,9 @@ var descriptions = map[string]string{
 
 	"source":          "The Amazon Elasticsearch Service domain that the indices leave.",
 	"source.endpoint": "URL of the domain, without a path.",
-	"source.auth":     "How requests to the domain are authenticated.",
+	"source.caFile": "PEM file of the worker with the certificate authorities to trust for this cluster, instead " +
+		"of the system's. It lies below the worker's folder of secrets.",
+	"source.auth": "How requests to the domain are authenticated.",
 	"source.auth.type": "sigv4 signs with the credentials of the worker's AWS environment. basic takes user " +
 		"and password.",
 	"source.auth.region":   "Region of the domain, for sigv4. Default: source.repository.region.",
@@ -38,9 +40,14 @@ var descriptions = map[string]string{
 		"the region.",
 	"source.repository.reader.pathStyle": "Address the bucket in the path instead of the host name.",
 
+	"source.repository.reader.caFile": "PEM file of the worker with the certificate authorities to trust for " +
+		"this endpoint.",
+
 	"target":          "The Alibaba Cloud Elasticsearch cluster that the indices go to.",
 	"target.endpoint": "URL of the cluster, without a path.",
-	"target.auth":     "How requests to the cluster are authenticated.",
+	"target.caFile": "PEM file of the worker with the certificate authorities to trust for this cluster, instead " +
+		"of the system's. It lies below the worker's folder of secrets.",
+	"target.auth": "How requests to the cluster are authenticated.",
 	"target.auth.type": "basic takes user and password. sigv4 signs with the credentials of the worker's AWS " +
 		"environment.",
 	"target.auth.region":   "Region for sigv4.",
@@ -65,8 +72,11 @@ var descriptions = map[string]string{
 		"accelerate endpoint.",
 	"target.repository.writer.accessKeyId":     "Reference to the id of the key with which the worker writes OSS.",
 	"target.repository.writer.accessKeySecret": "Reference to the secret of that key.",
-	"target.repository.writer.securityToken": "Reference to the token of a temporary key. It must last as long " +
-		"as the migration.",
+	"target.repository.writer.securityToken": "Reference to the token of a temporary key. Give such keys as files " +
+		"that somebody renews.",
+
+	"target.repository.writer.caFile": "PEM file of the worker with the certificate authorities to trust for " +
+		"this endpoint.",
 
 	"rounds":          "When incremental rounds run.",
 	"rounds.interval": "Time from the end of a round to the start of the next, at least 1s.",

@@ -64,7 +64,9 @@ var remedies = map[ErrorType]remedy{
 		"Fix the credentials or permissions (`starter iam` prints the policies that are needed).", thenRetry, "",
 	},
 	ErrorSecret: {
-		"Set the environment variable or file for every worker. Restart the workers if necessary.", thenRetry, "",
+		"Set the environment variable or file for every worker, or the flag that is named. Restart the workers if " +
+			"necessary.",
+		thenRetry, "",
 	},
 	ErrorMissing: {
 		"Bring back what is missing.", thenRetry,

@@ -34,7 +34,10 @@ type Plan struct {
 // Source is the Amazon Elasticsearch Service domain that the indices leave.
 type Source struct {
 	// Endpoint is the domain's URL; no path.
-	Endpoint   string           `json:"endpoint" required:"true" example:"https://search-shop-abc123.ap-southeast-1.es.amazonaws.com"`
+	Endpoint string `json:"endpoint" required:"true" example:"https://search-shop-abc123.ap-southeast-1.es.amazonaws.com"`
+	// CAFile is a PEM file of the worker with the certificate authorities to trust instead of the
+	// system's. It lies where the plan's secrets lie.
+	CAFile     string           `json:"caFile,omitempty" example:"/run/secrets/source-ca.pem"`
 	Auth       Auth             `json:"auth,omitzero"`
 	Repository SourceRepository `json:"repository" required:"true"`
 }
@@ -42,7 +45,10 @@ type Source struct {
 // Target is the Alibaba Cloud Elasticsearch cluster that the indices go to.
 type Target struct {
 	// Endpoint is the cluster's URL; no path.
-	Endpoint   string           `json:"endpoint" required:"true" example:"http://es-sg-abc123.elasticsearch.aliyuncs.com:9200"`
+	Endpoint string `json:"endpoint" required:"true" example:"http://es-sg-abc123.elasticsearch.aliyuncs.com:9200"`
+	// CAFile is a PEM file of the worker with the certificate authorities to trust instead of the
+	// system's. It lies where the plan's secrets lie.
+	CAFile     string           `json:"caFile,omitempty" example:"/run/secrets/target-ca.pem"`
 	Auth       Auth             `json:"auth,omitzero"`
 	Repository TargetRepository `json:"repository" required:"true"`
 }
@@ -63,7 +69,7 @@ type Auth struct {
 	Region string `json:"region,omitempty" example:"ap-southeast-1"`
 	// User and Password are for basic.
 	User     string    `json:"user,omitempty" example:"elastic"`
-	Password SecretRef `json:"password,omitempty" example:"env:TARGET_PASSWORD"`
+	Password SecretRef `json:"password,omitempty" example:"env:SNAPFERRY_SECRET_TARGET_PASSWORD"`
 }
 
 // SourceRepository is the snapshot repository on S3 that the source writes.
@@ -90,6 +96,8 @@ type SourceReader struct {
 	// Endpoint is the URL of an S3-compatible endpoint. Default: Amazon's for the region.
 	Endpoint  string `json:"endpoint,omitempty" example:"https://s3.ap-southeast-1.amazonaws.com"`
 	PathStyle bool   `json:"pathStyle,omitempty" example:"true"`
+	// CAFile is like that of the source, for this endpoint.
+	CAFile string `json:"caFile,omitempty" example:"/run/secrets/s3-ca.pem"`
 }
 
 // TargetRepository is the copy of the source repository on OSS, which the target reads. It is
@@ -103,8 +111,8 @@ type TargetRepository struct {
 	// AccessKeyID and SecretAccessKey are the key with which the cluster reads OSS. Elasticsearch
 	// 5.x shows it to anyone who may read _snapshot. Use a key that can only read this bucket, and
 	// delete it after the migration.
-	AccessKeyID     SecretRef `json:"accessKeyId" required:"true" example:"env:OSS_CLUSTER_ACCESS_KEY_ID"`
-	SecretAccessKey SecretRef `json:"secretAccessKey" required:"true" example:"env:OSS_CLUSTER_ACCESS_KEY_SECRET"`
+	AccessKeyID     SecretRef `json:"accessKeyId" required:"true" example:"env:SNAPFERRY_SECRET_OSS_CLUSTER_ACCESS_KEY_ID"`
+	SecretAccessKey SecretRef `json:"secretAccessKey" required:"true" example:"env:SNAPFERRY_SECRET_OSS_CLUSTER_ACCESS_KEY_SECRET"`
 	// BasePath is the folder in the bucket. Default: that of the source's repository.
 	BasePath string `json:"basePath,omitempty" example:"snapferry/movies"`
 	// CreateBucket creates the bucket (private, Standard) if there is none.
@@ -118,9 +126,11 @@ type TargetRepository struct {
 type TargetWriter struct {
 	// Endpoint is OSS as the worker reaches it.
 	Endpoint        string    `json:"endpoint" required:"true" example:"https://oss-ap-southeast-1.aliyuncs.com"`
-	AccessKeyID     SecretRef `json:"accessKeyId" required:"true" example:"env:OSS_ACCESS_KEY_ID"`
-	AccessKeySecret SecretRef `json:"accessKeySecret" required:"true" example:"env:OSS_ACCESS_KEY_SECRET"`
-	SecurityToken   SecretRef `json:"securityToken,omitempty" example:"env:OSS_SECURITY_TOKEN"`
+	AccessKeyID     SecretRef `json:"accessKeyId" required:"true" example:"env:SNAPFERRY_SECRET_OSS_ACCESS_KEY_ID"`
+	AccessKeySecret SecretRef `json:"accessKeySecret" required:"true" example:"env:SNAPFERRY_SECRET_OSS_ACCESS_KEY_SECRET"`
+	SecurityToken   SecretRef `json:"securityToken,omitempty" example:"env:SNAPFERRY_SECRET_OSS_SECURITY_TOKEN"`
+	// CAFile is like that of the target, for this endpoint.
+	CAFile string `json:"caFile,omitempty" example:"/run/secrets/oss-ca.pem"`
 }
 
 // Rounds says when incremental rounds run.
@@ -212,10 +222,11 @@ type Cutover struct {
 // Webhook is called with the report as JSON once the target takes writes.
 type Webhook struct {
 	// URL is the receiver's, or a reference to it (env:NAME, file:/PATH) if it contains a secret. A
-	// URL with a query is refused, since a query often contains one.
+	// URL with a query is refused, since a query often contains one. So is, in a new plan, one whose
+	// path does.
 	URL string `json:"url,omitempty" example:"https://deploy.example.com/hooks/search-moved"`
 	// Authorization is the value of the Authorization header.
-	Authorization SecretRef `json:"authorization,omitempty" example:"env:WEBHOOK_AUTHORIZATION"`
+	Authorization SecretRef `json:"authorization,omitempty" example:"env:SNAPFERRY_SECRET_WEBHOOK_AUTHORIZATION"`
 }
 
 // Defaults of a plan. docs/plan.md gives the reason for each.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -216,6 +217,7 @@ func hasControl(text string) bool {
 
 func (c *checker) checkSource(s Source) {
 	c.checkURL("source.endpoint", s.Endpoint, false, "https://search-shop-abc123.ap-southeast-1.es.amazonaws.com")
+	c.checkCAFile("source.caFile", s.CAFile, s.Endpoint)
 	c.checkAuth("source.auth", s.Auth)
 	r := s.Repository
 	if strings.Contains(r.Bucket, "..") || net.ParseIP(r.Bucket) != nil {
@@ -238,10 +240,12 @@ func (c *checker) checkSource(s Source) {
 		c.checkURL("source.repository.reader.endpoint", r.Reader.Endpoint, false,
 			"https://s3.ap-southeast-1.amazonaws.com")
 	}
+	c.checkCAFile("source.repository.reader.caFile", r.Reader.CAFile, r.Reader.Endpoint)
 }
 
 func (c *checker) checkTarget(t Target) {
 	c.checkURL("target.endpoint", t.Endpoint, false, "http://es-sg-abc123.elasticsearch.aliyuncs.com:9200")
+	c.checkCAFile("target.caFile", t.CAFile, t.Endpoint)
 	c.checkAuth("target.auth", t.Auth)
 	r := t.Repository
 	c.match("target.repository.bucket", r.Bucket, bucketOSS, "is not an OSS bucket name",
@@ -251,6 +255,7 @@ func (c *checker) checkTarget(t Target) {
 		"write it without oss- in front, for example region: ap-southeast-1")
 	c.checkURL("target.repository.endpoint", r.Endpoint, false, "http://oss-ap-southeast-1-internal.aliyuncs.com")
 	c.checkURL("target.repository.writer.endpoint", r.Writer.Endpoint, false, "https://oss-ap-southeast-1.aliyuncs.com")
+	c.checkCAFile("target.repository.writer.caFile", r.Writer.CAFile, r.Writer.Endpoint)
 	c.checkBasePath("target.repository.basePath", r.BasePath)
 	c.checkSettings("target.repository.settings", r.Settings)
 	c.checkSecret("target.repository.accessKeyId", r.AccessKeyID, true)
@@ -322,6 +327,19 @@ func (c *checker) checkSecret(field string, ref SecretRef, required bool) {
 	if err := ref.Validate(); err != nil {
 		// The value stays out of the message: it may be the secret.
 		c.add(field, "", err.Error(), "")
+	}
+}
+
+// checkCAFile checks the path of a file with certificates. Without TLS nothing would look at it.
+func (c *checker) checkCAFile(field, path, endpoint string) {
+	switch {
+	case path == "":
+	case !filepath.IsAbs(path):
+		c.add(field, path, "must be an absolute path of a PEM file of the worker",
+			"for example caFile: /run/secrets/ca.pem")
+	case strings.HasPrefix(strings.ToLower(endpoint), "http://"):
+		c.add(field, path, "has no effect on an endpoint that begins with http://",
+			"write https:// there, or leave caFile out")
 	}
 }
 

@@ -14,7 +14,8 @@ import (
 )
 
 // bars is the screen of a terminal: lines about what has happened scroll by, and below them are a
-// headline and one progress bar for each activity.
+// headline and one progress bar for each activity. The bars need a terminal's own sequences, so
+// they write past the starter's VisibleWriter, and make each text visible themselves.
 type bars struct {
 	*app
 	narrator narrator
@@ -57,10 +58,10 @@ func (s *step) get() row {
 
 func newBars(a *app, options ...mpb.ContainerOption) *bars {
 	b := &bars{app: a, narrator: narrator{app: a}, steps: map[string]*step{}}
-	options = append([]mpb.ContainerOption{mpb.WithOutput(a.out), mpb.WithRefreshRate(200 * time.Millisecond)},
+	options = append([]mpb.ContainerOption{mpb.WithOutput(human.Raw(a.out)), mpb.WithRefreshRate(200 * time.Millisecond)},
 		options...)
 	b.progress = mpb.New(options...)
-	headline := decor.Any(func(decor.Statistics) string { return b.headlineText() })
+	headline := decor.Any(func(decor.Statistics) string { return human.Line(b.headlineText()) })
 	b.headline = b.progress.New(0, mpb.NopStyle(), mpb.PrependDecorators(headline))
 	return b
 }
@@ -102,13 +103,13 @@ func (b *bars) put(id string, r row) {
 		s = &step{}
 		s.set(r)
 		if r.plain {
-			line := decor.Any(func(decor.Statistics) string { return "    " + s.get().text })
+			line := decor.Any(func(decor.Statistics) string { return "    " + human.Line(s.get().text) })
 			s.bar = b.progress.New(0, mpb.NopStyle(), mpb.PrependDecorators(line))
 		} else {
 			s.bar = b.progress.New(0, mpb.BarStyle(), mpb.BarWidth(24),
-				mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return "  " + s.get().name + " " },
+				mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return "  " + human.Line(s.get().name) + " " },
 					decor.WCSyncSpaceR)),
-				mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + s.get().text })))
+				mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + human.Line(s.get().text) })))
 		}
 		b.steps[id] = s
 	}
@@ -175,7 +176,7 @@ func (b *bars) headlineText() string {
 // say prints above the bars.
 func (b *bars) say(line string) {
 	// The bars may be closed already. Then nobody needs this line.
-	_, _ = fmt.Fprintf(b.progress, "%s  %s\n", b.now().In(b.zone).Format("15:04:05"), line)
+	_, _ = fmt.Fprintf(b.progress, "%s  %s\n", b.now().In(b.zone).Format("15:04:05"), human.Visible(indented(line)))
 }
 
 func (b *bars) close() {

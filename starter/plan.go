@@ -91,7 +91,7 @@ before anything changes.`,
 		Example: "  starter plan validate -f movies.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			plan, err := a.readPlan(file)
+			plan, err := a.readNewPlan(file)
 			if a.json() {
 				return a.printValidation(plan, err)
 			}
@@ -131,7 +131,7 @@ func (a *app) planJSONCommand() *cobra.Command {
     --workflow-id migration/movies --input-file movies.json`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			plan, err := a.readPlan(file)
+			plan, err := a.readNewPlan(file)
 			if err != nil {
 				return err
 			}

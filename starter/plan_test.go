@@ -154,3 +154,19 @@ func TestHelp(t *testing.T) {
 		require.Contains(t, help, request.Description())
 	}
 }
+
+// A plan that is started must not hold a secret. One that runs already is still found by its file.
+func TestAWebhookThatIsASecretIsRefused(t *testing.T) {
+	data, err := os.ReadFile(minimal)
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "slack.yaml")
+	text := string(data) + "\ncutover: {webhook: {url: https://hooks.slack.com/services/T0/B0/planted}}\n"
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	for _, args := range [][]string{{"plan", "validate"}, {"plan", "json"}, {"start"}} {
+		_, errs := newConsole(t, newFake(t)).run(exitUsage, append(args, "-f", file)...)
+		require.Contains(t, errs, "cutover.webhook.url has a secret in its path")
+		require.Contains(t, errs, "url: env:SNAPFERRY_SECRET_WEBHOOK_URL")
+		require.NotContains(t, errs, "planted")
+	}
+	newConsole(t, newFake(t, moment{status: inRounds(t)})).run(exitOK, "status", "-f", file)
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -28,6 +29,8 @@ type app struct {
 
 // execute runs the command line and returns the exit code.
 func execute(ctx context.Context, d deps, args []string) int {
+	// What clusters and other people said is shown, never obeyed by the terminal.
+	d.out, d.err = human.NewVisibleWriter(d.out), human.NewVisibleWriter(d.err)
 	root := newRootCommand(d)
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)

@@ -46,7 +46,7 @@ attention. It takes the time and the room of a baseline and two rounds.`,
   starter start -f movies.yaml --print-cli | sh    # the same with the temporal command line`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			plan, err := a.readPlan(file)
+			plan, err := a.readNewPlan(file)
 			if err != nil {
 				return err
 			}

@@ -121,6 +121,20 @@ func (a *app) readPlan(path string) (migration.Plan, error) {
 	return migration.Plan{}, exit
 }
 
+// readNewPlan is readPlan for a plan that doesn't run yet: it must hold no secret.
+func (a *app) readNewPlan(path string) (migration.Plan, error) {
+	plan, err := a.readPlan(path)
+	if err != nil {
+		return plan, err
+	}
+	if problems := plan.Exposed(); len(problems) > 0 {
+		exit := fail(exitUsage, "%w", invalidPlan(path, &migration.InvalidPlanError{Problems: problems}))
+		exit.next = "fix the plan, then starter plan validate -f " + path
+		return migration.Plan{}, exit
+	}
+	return plan, nil
+}
+
 func (a *app) readFile(path string) ([]byte, error) {
 	switch path {
 	case "":

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -188,7 +189,7 @@ func (a *app) farewell(v view, t target) {
 			}
 		}
 		if v.Failure != "" {
-			a.printf("  Because: %s\n", v.Failure)
+			a.printf("  Because: %s\n", human.Line(v.Failure))
 		}
 	} else if v.Attention != nil {
 		a.printf("\n%s needs attention.\n%s", t.title(), a.attention(v.Attention))
@@ -217,10 +218,16 @@ func (p *plainScreen) show(v view) {
 }
 
 func (p *plainScreen) say(line string) {
-	p.printf("%s  %s\n", p.now().In(p.zone).Format("15:04:05"), line)
+	p.printf("%s  %s\n", p.now().In(p.zone).Format("15:04:05"), indented(line))
 }
 
 func (p *plainScreen) close() {}
+
+// indented keeps what a cluster or a person said from making up lines of its own.
+func indented(text string) string {
+	const margin = "\n    "
+	return strings.ReplaceAll(strings.ReplaceAll(text, margin, "\n"), "\n", margin)
+}
 
 // jsonScreen prints a line of JSON whenever something changes.
 type jsonScreen struct {

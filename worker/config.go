@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/sdk/contrib/envconfig"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/internal/version"
 	"github.com/snapferry/snapferry/migration"
 	"github.com/snapferry/snapferry/worker/serving"
@@ -34,6 +35,9 @@ type config struct {
 	metricsAddr   string
 	logLevel      string
 	logFormat     string
+
+	// fence says what plans may read, and where they may connect to.
+	fence secrets.Fence
 
 	// deployment and buildID turn worker versioning on.
 	deployment, buildID string
@@ -84,8 +88,10 @@ TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_*, or a profile
 
 Credentials for the source and S3 come from the AWS SDK's own chain
 (AWS_ACCESS_KEY_ID and so on, a profile, or the role of an instance). Plans name all
-other secrets: env:NAME is an environment variable of the worker, file:/PATH is a file
-that the worker can read.
+other secrets. env:NAME is an environment variable that begins with
+` + secrets.DefaultEnvPrefix + `, file:/PATH is a regular file of at most 64 KiB below
+` + secrets.DefaultDir + `. Flags change both. Variables that begin with AWS_ or TEMPORAL_, and the
+files that they name, are never read for a plan.
 
 Every flag can also be an environment variable: ` + variablePrefix + ` and its name in
 capitals, such as ` + variablePrefix + `MAX_COPIES. The flag overrides the variable.
@@ -131,6 +137,14 @@ Exit codes: 0 stopped by a signal, 1 failure, 2 wrong flags or configuration.`,
 	flags.DurationVar(&c.stopTimeout, "stop-timeout", serving.StopTimeout, "time to finish work after a signal")
 	flags.StringVar(&c.metricsAddr, "metrics-addr", "",
 		"serve Prometheus metrics at /metrics, and health at /healthz, on this host:port (default: off)")
+	flags.StringVar(&c.fence.EnvPrefix, secrets.FlagEnvPrefix, secrets.DefaultEnvPrefix,
+		"plans may name environment variables that begin with this")
+	flags.StringVar(&c.fence.Dir, secrets.FlagDir, secrets.DefaultDir,
+		"plans may name files below this folder: secrets and certificate authorities")
+	flags.StringSliceVar(&c.fence.Allowed, secrets.FlagAllowed, nil, "references that plans may name besides, "+
+		"such as env:TARGET_PASSWORD: for migrations that began before there was a fence")
+	flags.StringSliceVar(&c.fence.Endpoints, secrets.FlagEndpoints, nil, "hosts of clusters, stores and webhooks "+
+		"that plans may name, such as *.es.amazonaws.com (default: any)")
 	flags.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&c.logFormat, "log-format", formatJSON, "json or console")
 	return command
@@ -167,10 +181,7 @@ func fromEnvironment(flags *pflag.FlagSet, environment envconfig.EnvLookup) erro
 
 // complete checks the configuration and adds Temporal's own.
 func (c *config) complete(environment envconfig.EnvLookup) error {
-	c.queues = slices.DeleteFunc(c.queues, func(queue string) bool { return strings.TrimSpace(queue) == "" })
-	for i, queue := range c.queues {
-		c.queues[i] = strings.TrimSpace(queue)
-	}
+	c.queues = trimmed(c.queues)
 	slices.Sort(c.queues)
 	c.queues = slices.Compact(c.queues)
 	switch unknown := slices.IndexFunc(c.queues, func(queue string) bool {
@@ -193,6 +204,12 @@ func (c *config) complete(environment envconfig.EnvLookup) error {
 	case c.logFormat != formatJSON && c.logFormat != formatConsole:
 		return wrong("--log-format %s is not known: use json or console", c.logFormat)
 	}
+	for _, list := range []*[]string{&c.fence.Allowed, &c.fence.Endpoints} {
+		*list = trimmed(*list)
+	}
+	if flag, problem := c.fence.Problem(); problem != "" {
+		return wrong("--%s: %s", flag, problem)
+	}
 	if c.bandwidth != "" {
 		if _, err := readBandwidth(c.bandwidth); err != nil {
 			return wrong("--bandwidth: %w", err)
@@ -208,6 +225,17 @@ func (c *config) complete(environment envconfig.EnvLookup) error {
 			variableBuildID)
 	}
 	return c.loadClient(environment)
+}
+
+// trimmed is a list without the white space around its items, and without those that are empty.
+func trimmed(list []string) []string {
+	var kept []string
+	for _, item := range list {
+		if item = strings.TrimSpace(item); item != "" {
+			kept = append(kept, item)
+		}
+	}
+	return kept
 }
 
 func (c *config) loadClient(environment envconfig.EnvLookup) error {

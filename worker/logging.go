@@ -8,6 +8,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/exp/zapslog"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/snapferry/snapferry/internal/human"
 )
 
 // newLogger makes the one logger of the process, and Temporal's view of it.
@@ -25,7 +27,7 @@ func newLogger(c config, out io.Writer) (*zap.Logger, log.Logger) {
 		encoding.EncodeLevel = zapcore.CapitalLevelEncoder
 		encoder = zapcore.NewConsoleEncoder(encoding)
 	}
-	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(out)), level)
+	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(human.NewVisibleWriter(out))), level)
 	// Through slog, Temporal's caller and fields arrive unchanged. The stack of an activity's error
 	// would only show the SDK, and that of a panic comes as a field.
 	handler := zapslog.NewHandler(core, zapslog.WithCaller(true), zapslog.AddStacktraceAt(slog.LevelError+1))

@@ -4,19 +4,22 @@ import (
 	"go.temporal.io/sdk/worker"
 
 	"github.com/snapferry/snapferry/activities"
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/migration"
 	"github.com/snapferry/snapferry/workflows"
 )
 
 // register registers what a worker serves on a queue. Copies have a queue of their own, so that a
 // copy never delays an unblock.
-func register(registry worker.Registry, queue string, copier *activities.Copier, temporal activities.Temporal) {
+func register(registry worker.Registry, queue string, fence secrets.Fence, copier *activities.Copier,
+	temporal activities.Temporal,
+) {
 	if queue == migration.CopyTaskQueue {
 		copier.Register(registry)
 		return
 	}
 	workflows.Register(registry)
-	all := activities.New()
+	all := activities.New(fence)
 	all.Register(registry)
 	activities.NewGuards(all, temporal).Register(registry)
 }

@@ -52,7 +52,8 @@ func serve(ctx context.Context, c config) error {
 	}
 	defer temporal.Close()
 
-	copier := activities.NewCopier()
+	warnOfOldPlans(ctx, temporal, c.client.Namespace, c.fence, logger)
+	copier := activities.NewCopier(c.fence)
 	if err := copier.SetMemory(c.memoryBytes()); err != nil {
 		return wrong("--copy-memory %s: %w", c.copyMemory, err)
 	}
@@ -95,7 +96,7 @@ func start(temporal client.Client, c config, copier *activities.Copier, fatal fu
 	var workers []worker.Worker
 	for _, queue := range c.queues {
 		w := worker.New(temporal, queue, options(c, queue, fatal))
-		register(w, queue, copier, temporal)
+		register(w, queue, c.fence, copier, temporal)
 		if err := w.Start(); err != nil {
 			stop(workers)
 			return nil, fmt.Errorf("can't start the worker for task queue %s: %w", queue, err)

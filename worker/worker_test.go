@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/snapferry/snapferry/activities"
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/internal/version"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -42,8 +43,8 @@ func (r *recorder) RegisterActivityWithOptions(_ any, options activity.RegisterO
 // Every activity that the workflow can call is served, on the queue that the workflow calls it on.
 func TestEveryActivityIsServed(t *testing.T) {
 	var everything, copies recorder
-	register(&everything, migration.TaskQueue, activities.NewCopier(), nil)
-	register(&copies, migration.CopyTaskQueue, activities.NewCopier(), nil)
+	register(&everything, migration.TaskQueue, secrets.Fence{}, activities.NewCopier(secrets.Fence{}), nil)
+	register(&copies, migration.CopyTaskQueue, secrets.Fence{}, activities.NewCopier(secrets.Fence{}), nil)
 	require.Equal(t, []string{migration.WorkflowType, migration.GuardWorkflowType, migration.AuditWorkflowType},
 		everything.workflows)
 	require.Empty(t, copies.workflows)

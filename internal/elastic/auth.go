@@ -1,6 +1,7 @@
 package elastic
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -14,6 +15,9 @@ type Auth interface{ auth() }
 // access control expect.
 type Basic struct {
 	User, Password string
+	// Again reads the password again once the cluster has refused it, since it may have been renewed.
+	// It may be nil.
+	Again func(context.Context) (string, error)
 }
 
 // SigV4 signs each request for Amazon Elasticsearch Service.

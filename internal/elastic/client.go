@@ -74,7 +74,7 @@ func New(config Config) (*Client, error) {
 	if c.timeout <= 0 {
 		c.timeout = defaultTimeout
 	}
-	c.redactor.add(config.Redact...)
+	c.redactor.Add(config.Redact...)
 
 	transport := config.Transport
 	if transport == nil {
@@ -98,10 +98,9 @@ func New(config Config) (*Client, error) {
 		if auth.User == "" || auth.Password == "" {
 			return nil, errors.New("basic authentication needs a user and a password")
 		}
-		c.redactor.add(auth.Password)
-		wire.Username, wire.Password = auth.User, auth.Password
+		transport = newBasic(auth, &c.redactor.Redactor, transport)
 	case SigV4:
-		if transport, err = newSigner(auth, transport); err != nil {
+		if transport, err = newSigner(auth, &c.redactor.Redactor, transport); err != nil {
 			return nil, err
 		}
 	default:

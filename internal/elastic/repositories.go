@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/elastic/go-elasticsearch/v7/esapi"
+
+	"github.com/snapferry/snapferry/internal/redact"
 )
 
 // Repository is a snapshot repository's registration.
@@ -101,8 +103,8 @@ func hide(settings map[string]any) {
 	for name, value := range settings {
 		if nested, ok := value.(map[string]any); ok {
 			hide(nested)
-		} else if secretSetting.MatchString(name) && !strings.HasSuffix(name, "_path") {
-			settings[name] = redacted
+		} else if redact.Sensitive.MatchString(name) && !strings.HasSuffix(name, "_path") {
+			settings[name] = redact.Mark
 		}
 	}
 }
@@ -123,7 +125,7 @@ func (r Repository) Hidden() []string {
 func hides(value any) bool {
 	nested, ok := value.(map[string]any)
 	if !ok {
-		return value == redacted
+		return value == redact.Mark
 	}
 	for _, part := range nested {
 		if hides(part) {

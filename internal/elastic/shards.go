@@ -192,7 +192,7 @@ func (c *Client) Shards(ctx context.Context, indices []string) ([]ShardCopy, err
 			for _, shard := range table.Shards {
 				for _, s := range shard {
 					if s.Unassigned != nil {
-						s.Unassigned.Details = oneLine(c.redactor.text(s.Unassigned.Details))
+						s.Unassigned.Details = oneLine(c.redactor.Text(s.Unassigned.Details))
 					}
 					copies = append(copies, ShardCopy{
 						Index: index, Shard: s.Shard, Primary: s.Primary, State: s.State,

@@ -16,6 +16,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"github.com/snapferry/snapferry/internal/awschain"
+	"github.com/snapferry/snapferry/internal/redact"
 )
 
 // signer signs each request as the last step before it is sent: nothing after it may change headers
@@ -24,69 +25,94 @@ type signer struct {
 	auth   SigV4
 	next   http.RoundTripper
 	signer *v4.Signer
+	hidden *redact.Redactor
 	now    func() time.Time
 }
 
-func newSigner(auth SigV4, next http.RoundTripper) (*signer, error) {
+func newSigner(auth SigV4, hidden *redact.Redactor, next http.RoundTripper) (*signer, error) {
 	if auth.Region == "" || auth.Credentials == nil {
 		return nil, errors.New("signing needs a region and a credentials provider")
 	}
 	auth.Service = auth.service()
-	return &signer{auth: auth, next: next, signer: v4.NewSigner(), now: time.Now}, nil
+	return &signer{auth: auth, next: next, hidden: hidden, signer: v4.NewSigner(), now: time.Now}, nil
 }
 
 // expired matches how Amazon refuses temporary credentials that have expired.
 var expired = regexp.MustCompile(`(?i)security token[^"]*(expired|invalid)|token has expired|signature expired`)
 
-// RoundTrip sends a signed clone of the request. If Amazon answers that the token has expired, it
-// fetches new credentials and sends the request again: Amazon refused it before it had an effect.
+// RoundTrip sends a signed clone of the request. If Amazon refuses it, and there are new credentials
+// by now, it sends the request again: Amazon refused it before it had an effect.
 func (s *signer) RoundTrip(request *http.Request) (*http.Response, error) {
-	var content []byte
-	if request.Body != nil {
-		var err error
-		content, err = io.ReadAll(request.Body)
-		_ = request.Body.Close()
-		if err != nil {
-			return nil, fmt.Errorf("read the request's body: %w", err)
-		}
+	content, err := contentOf(request)
+	if err != nil {
+		return nil, err
 	}
 	response, err := s.send(request, content)
 	if err != nil || response.StatusCode != http.StatusForbidden && response.StatusCode != http.StatusUnauthorized {
 		return response, err
-	}
-	cache, ok := s.auth.Credentials.(interface{ Invalidate() })
-	if !ok {
-		return response, nil
 	}
 	refusal, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
 	_ = response.Body.Close()
 	if err != nil {
 		return nil, err
 	}
-	if !expired.Match(refusal) {
+	if !s.renewed(request.Context(), refusal) {
 		response.Body = io.NopCloser(bytes.NewReader(refusal))
 		return response, nil
 	}
-	cache.Invalidate()
 	return s.send(request, content)
 }
 
-func (s *signer) send(request *http.Request, content []byte) (*http.Response, error) {
-	signed := request.Clone(request.Context())
-	signed.Header.Del("Authorization")
-	if len(content) == 0 {
-		signed.Body, signed.GetBody, signed.ContentLength = http.NoBody, nil, 0
-	} else {
-		signed.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
-		signed.Body, _ = signed.GetBody()
-		signed.ContentLength = int64(len(content)) // else it would be sent chunked, which isn't signed
-		signed.TransferEncoding = nil
+// renewed tells whether other credentials may change the answer.
+func (s *signer) renewed(ctx context.Context, refusal []byte) bool {
+	switch credentials := s.auth.Credentials.(type) {
+	case interface{ Refused(context.Context) bool }:
+		return credentials.Refused(ctx)
+	case interface{ Invalidate() }:
+		if expired.Match(refusal) {
+			credentials.Invalidate()
+			return true
+		}
 	}
+	return false
+}
+
+// contentOf reads a request's body, so that it can be sent twice.
+func contentOf(request *http.Request) ([]byte, error) {
+	if request.Body == nil {
+		return nil, nil
+	}
+	content, err := io.ReadAll(request.Body)
+	_ = request.Body.Close()
+	if err != nil {
+		return nil, fmt.Errorf("read the request's body: %w", err)
+	}
+	return content, nil
+}
+
+// withContent is a clone of the request with a body of a known length: else it would be sent
+// chunked, which isn't signed, and which Amazon's front end refuses.
+func withContent(request *http.Request, content []byte) *http.Request {
+	clone := request.Clone(request.Context())
+	if len(content) == 0 {
+		clone.Body, clone.GetBody, clone.ContentLength = http.NoBody, nil, 0
+		return clone
+	}
+	clone.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
+	clone.Body, _ = clone.GetBody()
+	clone.ContentLength, clone.TransferEncoding = int64(len(content)), nil
+	return clone
+}
+
+func (s *signer) send(request *http.Request, content []byte) (*http.Response, error) {
+	signed := withContent(request, content)
+	signed.Header.Del("Authorization")
 	signed.Host = "" // the host of the URL, the domain's own
 	credentials, err := s.credentials(request.Context())
 	if err != nil {
 		return nil, err
 	}
+	s.hidden.Add(credentials.SecretAccessKey, credentials.SessionToken)
 	hash := sha256.Sum256(content)
 	err = s.signer.SignHTTP(request.Context(), credentials, signed, hex.EncodeToString(hash[:]), s.auth.Service,
 		s.auth.Region, s.now())

@@ -161,7 +161,7 @@ func (c *Client) SnapshotStatus(ctx context.Context, repository, name string) (S
 					// itself and not uploaded.
 					progress.FilesDone, progress.BytesDone = progress.FilesTotal, progress.BytesTotal
 				}
-				sums.Shards[n] = ShardStatus{progress, shard.Stage, c.redactor.text(shard.Reason)}
+				sums.Shards[n] = ShardStatus{progress, shard.Stage, c.redactor.Text(shard.Reason)}
 				sums.add(progress)
 			}
 			status.Indices[name] = sums

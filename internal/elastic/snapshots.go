@@ -197,12 +197,12 @@ func (c *Client) snapshots(ctx context.Context, what call, repository string, na
 	infos := make([]SnapshotInfo, len(answer.Snapshots))
 	for i, s := range answer.Snapshots {
 		for j := range s.Failures {
-			s.Failures[j].Reason = c.redactor.text(s.Failures[j].Reason)
+			s.Failures[j].Reason = c.redactor.Text(s.Failures[j].Reason)
 		}
 		infos[i] = SnapshotInfo{
 			Name: s.Snapshot, UUID: cmp.Or(s.UUID, s.Snapshot), State: s.State, Version: s.Version,
 			VersionID: s.VersionID, Indices: s.Indices,
-			StartMillis: s.StartMillis, EndMillis: s.EndMillis, Reason: c.redactor.text(s.Reason), Failures: s.Failures,
+			StartMillis: s.StartMillis, EndMillis: s.EndMillis, Reason: c.redactor.Text(s.Reason), Failures: s.Failures,
 			ShardsTotal: s.Shards.Total, ShardsFailed: s.Shards.Failed, ShardsSuccessful: s.Shards.Successful,
 		}
 		if infos[i].Version == "" && s.VersionID != 0 {

@@ -31,7 +31,7 @@ func AuditPage(r migration.AuditReport) string {
 	page.findings("missing", r.Missing)
 	page.findings("different", r.Different)
 	page.findings("surplus", r.Surplus)
-	return page.String()
+	return human.Visible(page.String())
 }
 
 func (l *lines) findings(kind string, found migration.AuditFindings) {

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"time"
 
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -20,5 +21,5 @@ func HTML(r migration.Report, zone *time.Location) ([]byte, error) {
 	if err := pageTemplate.Execute(&out, newView(r, zone)); err != nil {
 		return nil, err
 	}
-	return out.Bytes(), nil
+	return []byte(human.Visible(out.String())), nil
 }

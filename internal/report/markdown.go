@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -82,7 +83,7 @@ func Markdown(r migration.Report, zone *time.Location) string {
 			fmt.Fprintf(&out, "- %s\n", escape(item))
 		}
 	}
-	return out.String()
+	return human.Visible(out.String())
 }
 
 var escaper = strings.NewReplacer("|", `\|`, "\n", " ", "\r", "", "*", `\*`, "_", `\_`, "<", "&lt;", "`", "\\`")

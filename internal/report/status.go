@@ -33,13 +33,14 @@ func StatusPage(s migration.Status, thrownAway string) string {
 	page.rounds(s.Rounds)
 	page.indices(s)
 	for _, warning := range s.Warnings {
-		page.add("\n- Warning: %s", warning)
+		page.add("\n- Warning: %s", human.Line(warning))
 	}
 	for _, note := range s.Notes {
 		by := migration.RequestInput{By: note.By, Reason: note.Reason}.Byline()
-		page.add("\n- %s %s%s: %s, %s", clock(note.AtMillis), note.Request, by, note.Verdict, note.Commentary)
+		page.add("\n- %s %s%s: %s, %s", clock(note.AtMillis), note.Request, human.Line(by), note.Verdict,
+			human.Line(note.Commentary))
 	}
-	return page.String()
+	return human.Visible(page.String())
 }
 
 func (l *lines) now(s migration.Status) {
@@ -49,7 +50,7 @@ func (l *lines) now(s migration.Status) {
 	}
 	l.add("**Phase: %s**%s since %s", s.Phase, paused, clock(s.PhaseSinceMillis))
 	if s.Step != "" {
-		l.add("\nNow: %s", s.Step)
+		l.add("\nNow: %s", human.Line(s.Step))
 	}
 	if c := s.Copy; c != nil {
 		l.add("\nCopied: %d of %d pages, %s of %s blobs, %s of %s", c.PagesDone, c.PagesTotal,
@@ -69,7 +70,8 @@ func (l *lines) attention(a *migration.Attention) {
 		title = "Keeps failing; shown since"
 	}
 	l.add("\n### %s %s\n\n%s: **%s**\n\n> %s\n\nWhat to do: %s", title,
-		clock(a.SinceMillis), a.Step, a.Type, strings.ReplaceAll(a.Message, "\n", "\n> "), a.Remedy)
+		clock(a.SinceMillis), a.Step, a.Type, strings.ReplaceAll(a.Message, "\n", "\n> "),
+		human.Line(a.Remedy))
 }
 
 // shownAttention is how much of what would have needed attention fits on a page.
@@ -93,7 +95,7 @@ func (l *lines) rehearsal(r *migration.Rehearsal) {
 	l.add("\n### Would have needed attention\n")
 	for _, attention := range r.Attention[max(0, len(r.Attention)-shownAttention):] {
 		const most = 300
-		text := human.Shorten(strings.ReplaceAll(attention.Message, "\n", " "), most)
+		text := human.Shorten(human.Line(attention.Message), most)
 		l.add("- %s: **%s**: %s", attention.Step, attention.Type, text)
 	}
 	if more := max(0, len(r.Attention)-shownAttention) + r.AttentionOmitted; more > 0 {
@@ -122,7 +124,7 @@ func (l *lines) window(s migration.Status) {
 // next says what it waits for, and how it goes on.
 func (l *lines) next(s migration.Status) {
 	if s.WaitsFor != "" {
-		l.add("\nWaits for %s", s.WaitsFor)
+		l.add("\nWaits for %s", human.Line(s.WaitsFor))
 	}
 	if s.Phase == migration.PhaseRounds && s.NextRoundMillis > 0 && !s.Paused {
 		l.add("\nNext round: %s", clock(s.NextRoundMillis))
@@ -162,7 +164,7 @@ func (l *lines) indices(s migration.Status) {
 		default:
 			equal = "**no**"
 		}
-		l.add("| %s | %d | %s | %s | %s |", index.Name, index.Shards, human.Count(index.SourceDocs), docs, equal)
+		l.add("| %s | %d | %s | %s | %s |", human.Line(index.Name), index.Shards, human.Count(index.SourceDocs), docs, equal)
 	}
 	if more := s.IndicesTotal - len(s.Indices); more > 0 {
 		l.add("\nand %d more", more)

@@ -69,7 +69,7 @@ func Text(r migration.Report, zone *time.Location) string {
 		})
 		for _, i := range v.Indices {
 			for _, difference := range i.Differences {
-				fmt.Fprintf(&out, "  %s: %s\n", i.Name, difference)
+				fmt.Fprintf(&out, "  %s: %s\n", human.Line(i.Name), human.Line(difference))
 			}
 		}
 	}
@@ -84,7 +84,7 @@ func Text(r migration.Report, zone *time.Location) string {
 	}
 	list(&out, "Warnings", v.Warnings)
 	list(&out, "What remains", v.Remains)
-	return out.String()
+	return human.Visible(out.String())
 }
 
 // shorten leaves out rounds from the middle.
@@ -103,6 +103,6 @@ func list(out *bytes.Buffer, title string, items []string) {
 	}
 	fmt.Fprintf(out, "\n%s\n", title)
 	for _, item := range items {
-		fmt.Fprintf(out, "  - %s\n", item)
+		fmt.Fprintf(out, "  - %s\n", human.Line(item))
 	}
 }

@@ -216,10 +216,10 @@ func (st *stage) plan(name string) (migration.Plan, error) {
 			"endpoint": "http://127.0.0.1:1", "auth": map[string]any{"type": migration.AuthNone},
 			"repository": map[string]any{
 				"bucket": sinkBucket, "region": region, "endpoint": st.at.SinkOSS, "basePath": name,
-				"accessKeyId": "env:BENCH_KEY_ID", "secretAccessKey": "env:BENCH_KEY_SECRET",
+				"accessKeyId": "env:SNAPFERRY_SECRET_KEY_ID", "secretAccessKey": "env:SNAPFERRY_SECRET_KEY",
 				"writer": map[string]any{
-					"endpoint": st.at.SinkOSS, "accessKeyId": "env:BENCH_KEY_ID",
-					"accessKeySecret": "env:BENCH_KEY_SECRET",
+					"endpoint": st.at.SinkOSS, "accessKeyId": "env:SNAPFERRY_SECRET_KEY_ID",
+					"accessKeySecret": "env:SNAPFERRY_SECRET_KEY",
 				},
 			},
 		},
@@ -250,7 +250,7 @@ func (b *bench) startWorker(ctx context.Context, st *stage, key string, copiesOn
 	}
 	env := environment(asChild, "AWS_ACCESS_KEY_ID="+key, "AWS_SECRET_ACCESS_KEY="+secretKey, "AWS_REGION="+region,
 		"AWS_EC2_METADATA_DISABLED=true",
-		"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "BENCH_KEY_ID="+key, "BENCH_KEY_SECRET="+
+		"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "SNAPFERRY_SECRET_KEY_ID="+key, "SNAPFERRY_SECRET_KEY="+
 			secretKey)
 	if st.caFile != "" {
 		env = append(env, "AWS_CA_BUNDLE="+st.caFile)

@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/snapferry/snapferry/activities"
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/migration"
 	"github.com/snapferry/snapferry/worker/serving"
 	"github.com/snapferry/snapferry/workflows"
@@ -49,7 +50,7 @@ func work(ctx context.Context, o workerOptions) (err error) {
 	defer c.Close()
 
 	copier := worker.New(c, migration.CopyTaskQueue, serving.Options(migration.CopyTaskQueue, serving.Defaults()))
-	activities.NewCopier().Register(copier)
+	activities.NewCopier(secrets.Fence{}).Register(copier)
 	workers := []worker.Worker{copier}
 	if !o.copiesOnly {
 		story := worker.New(c, migration.TaskQueue, serving.Options(migration.TaskQueue, serving.Defaults()))

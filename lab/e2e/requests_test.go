@@ -153,11 +153,11 @@ func TestABadKey(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(*migration.Plan){
 		"badwriter": func(p *migration.Plan) {
-			p.Target.Repository.Writer.AccessKeySecret = "env:LAB_TARGET_PASSWORD"
+			p.Target.Repository.Writer.AccessKeySecret = "env:SNAPFERRY_SECRET_TARGET_PASSWORD"
 		},
-		"badreader":  func(p *migration.Plan) { p.Target.Repository.SecretAccessKey = "env:LAB_TARGET_PASSWORD" },
-		"nosecret":   func(p *migration.Plan) { p.Target.Repository.Writer.AccessKeySecret = "env:LAB_NOT_SET" },
-		"badcluster": func(p *migration.Plan) { p.Target.Auth.Password = "env:LAB_OSS_ACCESS_KEY_SECRET" },
+		"badreader":  func(p *migration.Plan) { p.Target.Repository.SecretAccessKey = "env:SNAPFERRY_SECRET_TARGET_PASSWORD" },
+		"nosecret":   func(p *migration.Plan) { p.Target.Repository.Writer.AccessKeySecret = "env:SNAPFERRY_SECRET_NOT_SET" },
+		"badcluster": func(p *migration.Plan) { p.Target.Auth.Password = "env:SNAPFERRY_SECRET_OSS_ACCESS_KEY_SECRET" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

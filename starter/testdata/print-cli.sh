@@ -20,19 +20,19 @@ cat > "$plan" <<'PLAN'
     "auth": {
       "type": "basic",
       "user": "elastic",
-      "password": "env:TARGET_PASSWORD"
+      "password": "env:SNAPFERRY_SECRET_TARGET_PASSWORD"
     },
     "repository": {
       "bucket": "shop-es-migration-sg",
       "region": "ap-southeast-1",
       "endpoint": "http://oss-ap-southeast-1-internal.aliyuncs.com",
-      "accessKeyId": "env:OSS_CLUSTER_ACCESS_KEY_ID",
-      "secretAccessKey": "env:OSS_CLUSTER_ACCESS_KEY_SECRET",
+      "accessKeyId": "env:SNAPFERRY_SECRET_OSS_CLUSTER_ACCESS_KEY_ID",
+      "secretAccessKey": "env:SNAPFERRY_SECRET_OSS_CLUSTER_ACCESS_KEY_SECRET",
       "basePath": "snapferry/movies",
       "writer": {
         "endpoint": "https://oss-ap-southeast-1.aliyuncs.com",
-        "accessKeyId": "env:OSS_ACCESS_KEY_ID",
-        "accessKeySecret": "env:OSS_ACCESS_KEY_SECRET"
+        "accessKeyId": "env:SNAPFERRY_SECRET_OSS_ACCESS_KEY_ID",
+        "accessKeySecret": "env:SNAPFERRY_SECRET_OSS_ACCESS_KEY_SECRET"
       }
     }
   },

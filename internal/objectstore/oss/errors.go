@@ -23,6 +23,15 @@ func (r *request) fail(kind objectstore.Kind, message string) *objectstore.Error
 // wrap makes the port's error of the SDK's. It omits RawMessage: for a wrong signature OSS repeats
 // the complete request there, security token included.
 func (r *request) wrap(err error) error {
+	e := r.describe(err)
+	if e.Kind == objectstore.Forbidden && r.sink.key.refused(r.ctx) {
+		e.Kind = objectstore.Transient // the key was renewed: with the new one it may work
+	}
+	e.Message = r.sink.key.hidden.Text(e.Message)
+	return e
+}
+
+func (r *request) describe(err error) *objectstore.Error {
 	e := r.fail(objectstore.Transient, "")
 	if cause := r.ctx.Err(); cause != nil {
 		e.Message = cause.Error()

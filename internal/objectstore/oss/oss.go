@@ -36,8 +36,18 @@ type Options struct {
 	// Concurrency is how many requests run at the same time: so many idle connections are kept.
 	Concurrency int
 
-	roots *x509.CertPool // for tests; nil means the system's
+	// Again reads the key again once OSS has refused it, since it may have been renewed. It may be
+	// nil.
+	Again func(context.Context) (Key, error)
+	// CACert is a PEM bundle to trust instead of the system's.
+	CACert []byte
 }
+
+// Key is an access key, with a token if it is temporary.
+type Key struct{ AccessKeyID, AccessKeySecret, SecurityToken string }
+
+// Key is the key that the options begin with.
+func (o Options) Key() Key { return Key{o.AccessKeyID, o.AccessKeySecret, o.SecurityToken} }
 
 const (
 	connectTimeout = 10 * time.Second
@@ -57,6 +67,7 @@ type Sink struct {
 	base   objectstore.Base
 	client *oss.Client
 	bucket *oss.Bucket
+	key    *renewedKey
 }
 
 var _ objectstore.Sink = (*Sink)(nil)
@@ -67,15 +78,22 @@ func New(o Options) (*Sink, error) {
 	if err != nil {
 		return nil, err
 	}
+	var roots *x509.CertPool
+	if o.CACert != nil {
+		if roots = x509.NewCertPool(); !roots.AppendCertsFromPEM(o.CACert) {
+			return nil, &objectstore.Error{
+				Kind: objectstore.Invalid, Op: "trust the certificate authorities for", Bucket: o.Bucket,
+				Message: "the CA certificate isn't in PEM form",
+			}
+		}
+	}
+	key := newRenewedKey(o)
 	options := []oss.ClientOption{
-		oss.HTTPClient(httpClient(o.Concurrency, o.roots)),
+		oss.HTTPClient(httpClient(o.Concurrency, roots)), oss.SetCredentialsProvider(key),
 		// The caller compares the service's checksums with its own; a hash here would be the second
 		// one.
 		oss.EnableCRC(false), oss.EnableMD5(false),
 		oss.UserAgent(version.UserAgent()),
-	}
-	if o.SecurityToken != "" {
-		options = append(options, oss.SecurityToken(o.SecurityToken))
 	}
 	if o.Region != "" {
 		options = append(options, oss.Region(strings.TrimPrefix(o.Region, "oss-")), oss.AuthVersion(oss.AuthV4))
@@ -94,7 +112,7 @@ func New(o Options) (*Sink, error) {
 			Message: err.Error(),
 		}
 	}
-	return &Sink{base: base, client: client, bucket: bucket}, nil
+	return &Sink{base: base, client: client, bucket: bucket, key: key}, nil
 }
 
 // contentType is set on every object; else the SDK would guess it from the host's MIME tables.

@@ -2,7 +2,7 @@ package oss
 
 import (
 	"bytes"
-	"crypto/x509"
+	"encoding/pem"
 	"io"
 	"log"
 	"net/http"
@@ -46,8 +46,10 @@ func TestTLS(t *testing.T) {
 	require.Equal(t, objectstore.Transient, objectstore.KindOf(err), "%v", err)
 	require.ErrorContains(t, err, "certificate")
 
-	o.roots = x509.NewCertPool()
-	o.roots.AddCert(server.Certificate())
+	o.CACert = []byte("no certificate")
+	_, err = New(o)
+	require.ErrorContains(t, err, "the CA certificate isn't in PEM form")
+	o.CACert = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	sink, err = New(o)
 	require.NoError(t, err)
 	data := objectstoretest.Random(1, 3<<20)

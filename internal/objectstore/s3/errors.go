@@ -55,6 +55,13 @@ func (s *Source) wrap(ctx context.Context, op, key string, err error) error {
 	} else if e.Message == "" {
 		e.Message = plain(err)
 	}
+	if s.chain != nil {
+		s.hidden.Add(s.chain.Secrets()...)
+		if e.Kind == objectstore.Forbidden && e.Status != 0 && s.chain.Refused(ctx) {
+			e.Kind = objectstore.Transient // the credentials were renewed: with the new ones it may work
+		}
+	}
+	e.Message = s.hidden.Text(e.Message)
 	return e
 }
 

@@ -11,6 +11,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"net"
 	"net/http"
 	"time"
@@ -22,7 +24,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/middleware"
 
+	"github.com/snapferry/snapferry/internal/awschain"
 	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/internal/redact"
 	"github.com/snapferry/snapferry/internal/version"
 )
 
@@ -36,7 +40,10 @@ type Options struct {
 	PathStyle bool
 	// Concurrency is how many requests run at the same time: so many idle connections are kept.
 	Concurrency int
-	// Credentials are for tests; nil means the SDK's own chain.
+	// CACert is a PEM bundle to trust instead of the system's.
+	CACert []byte
+	// Credentials are for tests; nil means the SDK's own chain, which is read again once it is
+	// refused.
 	Credentials aws.CredentialsProvider
 	// Attempts is how often the SDK tries what comes before a body, with its own back-off; 0 means
 	// 3.
@@ -55,6 +62,8 @@ const (
 // Source reads one base path of one bucket.
 type Source struct {
 	base   objectstore.Base
+	chain  *awschain.Credentials // nil with other credentials
+	hidden *redact.Redactor
 	region string
 	client *s3.Client
 	direct *direct
@@ -69,8 +78,15 @@ func New(ctx context.Context, o Options) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
+	client, err := httpClient(o.Concurrency, o.CACert)
+	if err != nil {
+		return nil, &objectstore.Error{
+			Kind: objectstore.Invalid, Op: "trust the certificate authorities for", Bucket: o.Bucket,
+			Message: err.Error(),
+		}
+	}
 	options := []func(*config.LoadOptions) error{
-		config.WithRegion(o.Region), config.WithHTTPClient(httpClient(o.Concurrency)), config.WithRetryMaxAttempts(
+		config.WithRegion(o.Region), config.WithHTTPClient(client), config.WithRetryMaxAttempts(
 			cmp.Or(o.Attempts, attempts)),
 		config.WithAPIOptions([]func(*middleware.Stack) error{awsmiddleware.AddUserAgentKeyValue("snapferry",
 			version.Short())}),
@@ -85,9 +101,18 @@ func New(ctx context.Context, o Options) (*Source, error) {
 			Message: err.Error(),
 		}
 	}
+	source := &Source{base: base, region: o.Region, hidden: &redact.Redactor{}}
+	if o.Credentials == nil {
+		source.chain = awschain.New(o.Region)
+	} else {
+		source.chain, _ = o.Credentials.(*awschain.Credentials)
+	}
 	direct := newDirect(cfg.HTTPClient)
-	client := s3.NewFromConfig(cfg, func(s *s3.Options) {
+	source.client = s3.NewFromConfig(cfg, func(s *s3.Options) {
 		s.HTTPClient = direct
+		if source.chain != nil {
+			s.Credentials = source.chain // as it is: the SDK's cache would keep what it gave first
+		}
 		if o.Endpoint != "" {
 			s.BaseEndpoint = &o.Endpoint
 		}
@@ -97,12 +122,20 @@ func New(ctx context.Context, o Options) (*Source, error) {
 		s.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		s.DisableLogOutputChecksumValidationSkipped = true
 	})
-	direct.credentials, direct.endpoint = client.Options().Credentials, resolve(ctx, o.Bucket, client.Options())
-	return &Source{base: base, region: o.Region, client: client, direct: direct}, nil
+	set := source.client.Options()
+	direct.credentials, direct.endpoint = set.Credentials, resolve(ctx, o.Bucket, set)
+	source.direct = direct
+	return source, nil
 }
 
 // httpClient keeps one connection for each reader. HTTP/2 would put all of them through one.
-func httpClient(concurrency int) *awshttp.BuildableClient {
+func httpClient(concurrency int, caCert []byte) (*awshttp.BuildableClient, error) {
+	var roots *x509.CertPool
+	if caCert != nil {
+		if roots = x509.NewCertPool(); !roots.AppendCertsFromPEM(caCert) {
+			return nil, errors.New("the CA certificate isn't in PEM form")
+		}
+	}
 	return awshttp.NewBuildableClient().WithReadTimeout(readTimeout).WithTransportOptions(func(t *http.Transport) {
 		t.ForceAttemptHTTP2 = false
 		t.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
@@ -110,6 +143,7 @@ func httpClient(concurrency int) *awshttp.BuildableClient {
 			t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 		}
 		t.TLSClientConfig.NextProtos = []string{"http/1.1"}
+		t.TLSClientConfig.RootCAs = roots
 		t.MaxIdleConns = 0
 		t.MaxIdleConnsPerHost = max(concurrency, 16)
 		t.TLSHandshakeTimeout = connectTimeout
@@ -123,7 +157,7 @@ func httpClient(concurrency int) *awshttp.BuildableClient {
 			}
 			return &bufferedConn{Conn: c, buffered: bufio.NewReaderSize(c, recordsAtOnce)}, nil
 		}
-	})
+	}), nil
 }
 
 // recordsAtOnce is the size of four TLS records in bytes. crypto/tls reads each record with a call

@@ -130,7 +130,7 @@ func describe(out io.Writer, l *lab.Lab, environment string) {
 	row("\nPART", "ADDRESS", "HOW TO GET IN")
 	row("source, Amazon's front end", l.Source.Endpoint, "signed for the service es, region "+l.Source.Region)
 	row("source, the node itself", l.Source.DirectURL, "open")
-	row("target, Alibaba's front end", l.Target.Endpoint, "user "+l.Target.User+", password $LAB_TARGET_PASSWORD")
+	row("target, Alibaba's front end", l.Target.Endpoint, "user "+l.Target.User+", password $SNAPFERRY_SECRET_TARGET_PASSWORD")
 	row("target, the node itself", l.Target.DirectURL, "open")
 	row("S3", l.S3.Endpoint, "bucket "+l.S3.Bucket+", region "+l.S3.Region+", the source's keys")
 	row("OSS", l.OSS.Endpoint, "bucket "+l.OSS.Bucket+" (a migration creates it), region "+l.OSS.Region)
@@ -150,7 +150,7 @@ To look at the clusters, in another terminal:
   . %[1]s
   curl %[2]s/_cat/indices?v
   curl -s --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" --aws-sigv4 aws:amz:%[3]s:es http://%[4]s/movies/_search
-  curl -u "%[5]s:$LAB_TARGET_PASSWORD" %[6]s
+  curl -u "%[5]s:$SNAPFERRY_SECRET_TARGET_PASSWORD" %[6]s
 `, environment, l.Source.DirectURL, l.Source.Region, node, l.Target.User, l.Target.Endpoint)
 }
 

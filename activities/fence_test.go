@@ -1,0 +1,371 @@
+package activities
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	commonpb "go.temporal.io/api/common/v1"
+	historypb "go.temporal.io/api/history/v1"
+	taskqueuepb "go.temporal.io/api/taskqueue/v1"
+	"go.temporal.io/sdk/converter"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/snapferry/snapferry/internal/elastic/elastictest"
+	"github.com/snapferry/snapferry/internal/secrets"
+	"github.com/snapferry/snapferry/migration"
+)
+
+func TestSecrets(t *testing.T) {
+	t.Setenv("TEST_SECRET", " s3cret\n")
+	t.Setenv("TEST_EMPTY", "")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "planted-aws")
+	folder := t.TempDir()
+	file := filepath.Join(folder, "secret")
+	require.NoError(t, os.WriteFile(file, []byte("from a file\n"), 0o600))
+	k := keys{secrets.Fence{EnvPrefix: "TEST_", Dir: folder}}
+
+	value, err := k.secret(t.Context(), "target.auth.password", "env:TEST_SECRET")
+	require.NoError(t, err)
+	require.Equal(t, "s3cret", value)
+	value, err = k.secret(t.Context(), "target.auth.password", migration.SecretRef("file:"+file))
+	require.NoError(t, err)
+	require.Equal(t, "from a file", value)
+
+	for ref, says := range map[migration.SecretRef]string{
+		"env:TEST_EMPTY":                              "env:TEST_EMPTY",
+		"env:TEST_NOT_SET_AT_ALL":                     "not set",
+		migration.SecretRef("file:" + file + "-gone"): "no such file",
+		"planted-in-the-plan":                         "must be a reference",
+		"env:AWS_SECRET_ACCESS_KEY":                   "the worker's own",
+		"env:HOME":                                    "--allow-references env:HOME",
+		"file:/proc/self/environ":                     "a file of the system",
+	} {
+		_, err := k.secret(t.Context(), "target.auth.password", ref)
+		var failure *temporal.ApplicationError
+		require.ErrorAs(t, err, &failure)
+		require.Equal(t, string(migration.ErrorSecret), failure.Type())
+		require.True(t, failure.NonRetryable())
+		require.Contains(t, failure.Message(), says)
+		require.Contains(t, failure.Message(), "target.auth.password")
+		require.NotContains(t, failure.Message(), "planted-")
+	}
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 100 {
+		if _, err = k.secret(canceled, "x", migration.SecretRef("file:"+file)); err != nil {
+			break
+		}
+	}
+	require.ErrorIs(t, err, context.Canceled, "an abort doesn't wait for a file")
+}
+
+// thief is a server that whoever may start a workflow writes into the plan.
+func thief(t *testing.T) (url string, stolen *[]string) {
+	t.Helper()
+	stolen = &[]string{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		*stolen = append(*stolen, r.Header.Get("Authorization")+" "+string(body))
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, stolen
+}
+
+// Whoever may start a workflow points an endpoint at a server of their own and names a secret of the
+// worker, in every field that takes a reference.
+func TestAPlanCannotStealTheWorkersSecrets(t *testing.T) {
+	for field, change := range map[string]func(p *migration.Plan, url string, ref migration.SecretRef){
+		"source.auth.password": func(p *migration.Plan, url string, ref migration.SecretRef) {
+			p.Source.Endpoint, p.Source.Auth.Password = url, ref
+		},
+		"target.auth.password": func(p *migration.Plan, url string, ref migration.SecretRef) {
+			p.Target.Endpoint, p.Target.Auth.Password = url, ref
+		},
+		"target.repository.secretAccessKey": func(p *migration.Plan, _ string, ref migration.SecretRef) {
+			p.Target.Repository.SecretAccessKey = ref
+		},
+		"target.repository.writer.accessKeySecret": func(p *migration.Plan, url string, ref migration.SecretRef) {
+			p.Target.Repository.Writer.Endpoint, p.Target.Repository.Writer.AccessKeySecret = url, ref
+		},
+		"cutover.webhook.authorization": func(p *migration.Plan, url string, ref migration.SecretRef) {
+			p.Cutover.Webhook.URL, p.Cutover.Webhook.Authorization = url+"/hook", ref
+		},
+		"cutover.webhook.url": func(p *migration.Plan, _ string, ref migration.SecretRef) {
+			p.Cutover.Webhook.URL = string(ref)
+		},
+		"target.caFile": func(p *migration.Plan, _ string, ref migration.SecretRef) {
+			p.Target.CAFile = string(ref)[len("file:"):]
+		},
+	} {
+		t.Run(field, func(t *testing.T) {
+			w := newWorld(t)
+			t.Setenv("AWS_SECRET_ACCESS_KEY", "planted-aws")
+			t.Setenv("DATABASE_PASSWORD", "planted-database")
+			outside := filepath.Join(t.TempDir(), "id_rsa")
+			require.NoError(t, os.WriteFile(outside, []byte("planted-key"), 0o600))
+			url, stolen := thief(t)
+			for _, ref := range []migration.SecretRef{
+				"env:AWS_SECRET_ACCESS_KEY", "env:DATABASE_PASSWORD", "file:/proc/self/environ",
+				migration.SecretRef("file:" + outside),
+			} {
+				if field == "target.caFile" && ref[:3] == "env" {
+					continue
+				}
+				run := w.run
+				change(&run.Plan, url, ref)
+				for _, method := range []any{
+					w.activities.Preflight, w.activities.RegisterRepositories, w.activities.ResolveIndices,
+				} {
+					if _, err := do[any](w, method, run); err != nil {
+						w.secret(err)
+					}
+				}
+				_, err := do[any](w, w.activities.CallWebhook, migration.WebhookRequest{Run: run})
+				w.secret(err)
+				_, err = do[any](w, w.activities.RemoveBlock, migration.LiftRequest{
+					Run: run, Found: migration.Blocks{"movies": {}},
+				})
+				w.secret(err)
+				_, err = testKeys.openSink(t.Context(), run)
+				w.secret(err)
+				refused(w, migration.ErrorSecret, w.activities.Preflight, run, field)
+			}
+			for _, sent := range *stolen {
+				require.NotContains(t, sent, "planted-aws")
+				require.NotContains(t, sent, "planted-database")
+				require.NotContains(t, sent, base64.StdEncoding.EncodeToString([]byte("writer:planted-aws")))
+				require.NotContains(t, sent, base64.StdEncoding.EncodeToString([]byte("writer:planted-database")))
+				require.NotContains(t, sent, base64.StdEncoding.EncodeToString([]byte("elastic:planted-database")))
+			}
+		})
+	}
+}
+
+func TestEndpointsThatAreNotAllowedAreNotReached(t *testing.T) {
+	w := newWorld(t)
+	k := keys{secrets.Fence{EnvPrefix: "TEST_", Endpoints: []string{
+		"127.0.0.1", "*.aliyuncs.com",
+	}}}
+	w.activities.keys, w.activities.cluster = k, newClusters(k).get
+	must[migration.PreflightResult](w, w.activities.Preflight, w.run)
+
+	k.fence.Endpoints = []string{"*.aliyuncs.com"}
+	w.activities.keys, w.activities.cluster = k, newClusters(k).get
+	before := len(w.from.Requests("*")) + len(w.to.Requests("*"))
+	refused(w, migration.ErrorSecret, w.activities.Preflight, w.run, "source.endpoint: 127.0.0.1:",
+		"target.endpoint: 127.0.0.1:", "cutover.webhook.url: 127.0.0.1:1", "--allow-endpoints")
+	refused(w, migration.ErrorSecret, w.activities.ResolveIndices, w.run, "source.endpoint")
+	refused(w, migration.ErrorSecret, w.activities.CallWebhook, migration.WebhookRequest{Run: w.run},
+		"cutover.webhook.url")
+	require.Len(t, append(w.from.Requests("*"), w.to.Requests("*")...), before)
+
+	run := w.run
+	run.Plan.Target.Repository.Writer.Endpoint = "https://oss.evil.example"
+	_, err := k.openSink(t.Context(), run)
+	require.ErrorContains(t, err, "target.repository.writer.endpoint: oss.evil.example is refused")
+	run.Plan.Source.Repository.Reader.Endpoint = "https://s3.evil.example"
+	_, err = k.openSource(t.Context(), run)
+	require.ErrorContains(t, err, "source.repository.reader.endpoint: s3.evil.example is refused")
+}
+
+// A worker gets another fence while a migration has the source blocked. The block is removed anyway,
+// if this workflow was there before, and by no other step.
+func TestWhoCouldSetTheBlockMayRemoveIt(t *testing.T) {
+	w := newWorld(t)
+	request := w.request()
+	found := must[migration.Blocks](w, w.activities.ReadBlocks, request)
+	must[any](w, w.activities.BlockWrites, request)
+
+	// The worker is another one now.
+	k := keys{secrets.Fence{EnvPrefix: "OTHER_", Endpoints: []string{"example.com"}}}
+	c := newClusters(k)
+	doing, sent := migration.ActivityLiftBlock, false
+	var failure error
+	c.activity = func(context.Context) string { return doing }
+	c.sent = func(_ context.Context, source migration.Source) (bool, error) {
+		require.Equal(t, w.run.Plan.Source, source)
+		return sent, failure
+	}
+	w.activities.keys, w.activities.cluster = k, c.get
+	remove := migration.LiftRequest{Run: w.run, Found: found}
+
+	refused(w, migration.ErrorSecret, w.activities.RemoveBlock, remove, "source.endpoint")
+	failure = passing(retryUnavailable, "the server is down", 0)
+	passes(w, retryUnavailable, w.activities.RemoveBlock, remove)
+	failure, sent = nil, true
+	for _, other := range []string{migration.ActivityBlockWrites, migration.ActivityTakeSnapshot, ""} {
+		doing = other
+		refused(w, migration.ErrorSecret, w.activities.BlockWrites, request, "source.endpoint")
+	}
+	for _, doing = range []string{migration.ActivityLiftBlock, migration.ActivityUnblockSource} {
+		must[any](w, w.activities.RemoveBlock, remove)
+	}
+	require.NoError(t, w.from.Index("movies", "after"), "the source takes writes again")
+	// The target's password is no part of that.
+	_, err := c.get(t.Context(), onTarget, w.run)
+	requireType(t, migration.ErrorSecret, err)
+}
+
+func TestWhatAHistoryShows(t *testing.T) {
+	source := migration.Source{
+		Endpoint: "https://es.example.com",
+		Auth:     migration.Auth{Type: "basic", User: "u", Password: "env:OLD"},
+	}
+	scheduled := func(id int64, queue, name string, in any) *historypb.HistoryEvent {
+		payloads, err := converter.GetDefaultDataConverter().ToPayloads(in)
+		require.NoError(t, err)
+		return &historypb.HistoryEvent{
+			EventId: id, Attributes: &historypb.HistoryEvent_ActivityTaskScheduledEventAttributes{
+				ActivityTaskScheduledEventAttributes: &historypb.ActivityTaskScheduledEventAttributes{
+					ActivityType: &commonpb.ActivityType{Name: name}, Input: payloads,
+					TaskQueue: &taskqueuepb.TaskQueue{Name: queue},
+				},
+			},
+		}
+	}
+	completed := func(id int64) *historypb.HistoryEvent {
+		return &historypb.HistoryEvent{Attributes: &historypb.HistoryEvent_ActivityTaskCompletedEventAttributes{
+			ActivityTaskCompletedEventAttributes: &historypb.ActivityTaskCompletedEventAttributes{ScheduledEventId: id},
+		}}
+	}
+	failed := func(id int64) *historypb.HistoryEvent {
+		return &historypb.HistoryEvent{Attributes: &historypb.HistoryEvent_ActivityTaskFailedEventAttributes{
+			ActivityTaskFailedEventAttributes: &historypb.ActivityTaskFailedEventAttributes{ScheduledEventId: id},
+		}}
+	}
+	run := migration.Run{Plan: migration.Plan{Source: source}}
+	elsewhere := run
+	elsewhere.Plan.Source.Endpoint = "https://evil.example.com"
+	another := run
+	another.Plan.Source.Auth.Password = "env:ANOTHER"
+	blocks := migration.IndicesRequest{Run: run, Indices: []string{"movies"}}
+	const queue = migration.TaskQueue
+	for name, tt := range map[string]struct {
+		events []*historypb.HistoryEvent
+		want   bool
+	}{
+		"nothing":     {nil, false},
+		"resolved":    {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", run), completed(5)}, true},
+		"blocked":     {[]*historypb.HistoryEvent{scheduled(5, queue, "BlockWrites", blocks), completed(5)}, true},
+		"guard":       {[]*historypb.HistoryEvent{scheduled(5, queue, "ReadSourceBlocks", blocks), completed(5)}, true},
+		"failed":      {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", run), failed(5)}, false},
+		"not yet":     {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", run)}, false},
+		"other event": {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", run), completed(6)}, false},
+		"elsewhere":   {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", elsewhere), completed(5)}, false},
+		"another":     {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", another), completed(5)}, false},
+		"own queue":   {[]*historypb.HistoryEvent{scheduled(5, "evil", "ResolveIndices", run), completed(5)}, false},
+		"needs no password": {
+			[]*historypb.HistoryEvent{scheduled(5, queue, "LiftBlock", migration.LiftRequest{Run: run}), completed(5)},
+			false,
+		},
+		"no plan": {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", "x"), completed(5)}, false},
+	} {
+		e := evidence{queue: queue, scheduled: map[int64]bool{}}
+		got := false
+		for _, event := range tt.events {
+			got = got || e.shows(event, source)
+		}
+		require.Equal(t, tt.want, got, name)
+	}
+}
+
+// What each of them names can only succeed with the source's password.
+func TestTheEvidenceNeedsThePassword(t *testing.T) {
+	w := newWorld(t)
+	k := keys{secrets.Fence{EnvPrefix: "OTHER_"}}
+	c := newClusters(k)
+	c.sent = func(context.Context, migration.Source) (bool, error) { return false, errors.New("not asked") }
+	w.activities.keys, w.activities.cluster = k, c.get
+	for _, tt := range []struct{ method, in any }{
+		{w.activities.ResolveIndices, w.run},
+		{w.activities.TakeSnapshot, migration.SnapshotRequest{Run: w.run}},
+		{w.activities.ReadBlocks, migration.IndicesRequest{Run: w.run}},
+		{w.activities.BlockWrites, migration.IndicesRequest{Run: w.run}},
+		{w.activities.AwaitStandstill, migration.IndicesRequest{Run: w.run}},
+	} {
+		refused(w, migration.ErrorSecret, tt.method, tt.in, "source.auth.password")
+	}
+}
+
+// A certificate authority of the plan's is trusted instead of the system's.
+func TestAPlanBringsItsCertificateAuthority(t *testing.T) {
+	w := newWorld(t)
+	front := httptest.NewUnstartedServer(http.HandlerFunc(w.from.ServeHTTP))
+	front.Config.ErrorLog = log.New(io.Discard, "", 0)
+	front.StartTLS()
+	t.Cleanup(front.Close)
+	folder := t.TempDir()
+	file := func(name string, content []byte) string {
+		path := filepath.Join(folder, name)
+		require.NoError(t, os.WriteFile(path, content, 0o600))
+		return path
+	}
+	k := keys{secrets.Fence{EnvPrefix: "TEST_", Dir: folder}}
+	w.activities.keys, w.activities.cluster = k, newClusters(k).get
+	w.run.Plan.Source.Endpoint = front.URL
+	resolve := func() error {
+		_, err := do[[]migration.Index](w, w.activities.ResolveIndices, w.run)
+		return err
+	}
+	require.ErrorContains(t, resolve(), "certificate", "the system doesn't know the authority")
+
+	ca := file("ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw}))
+	w.run.Plan.Source.CAFile = ca
+	require.NoError(t, resolve())
+
+	// Another file, and then the same path with other content: each makes another client.
+	stranger := elastictest.New(w.s3)
+	t.Cleanup(stranger.Close)
+	require.NoError(t, os.WriteFile(ca, []byte("-----BEGIN PRIVATE KEY-----\nplanted-\n-----END PRIVATE KEY-----\n"), 0o600))
+	err := resolve()
+	requireType(t, migration.ErrorSecret, err)
+	require.ErrorContains(t, err, "source.caFile: the file "+ca+" holds no certificate in PEM form")
+	w.secret(err)
+	w.run.Plan.Source.CAFile = filepath.Join(folder, "absent.pem")
+	require.ErrorContains(t, resolve(), "source.caFile: read the secret file:"+folder+"/absent.pem: no such file")
+	w.run.Plan.Source.CAFile = "/etc/ssl/certs/ca-certificates.crt"
+	require.ErrorContains(t, resolve(), "source.caFile: file:/etc/ssl/certs/ca-certificates.crt is refused")
+}
+
+// The URL of a chat's webhook is a secret as a whole, and a receiver may repeat what it was sent in
+// its status line.
+func TestTheWebhooksSecretsStayOutOfMessages(t *testing.T) {
+	w := newWorld(t)
+	receiver := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		connection, _, err := rw.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		defer connection.Close()
+		_, _ = io.WriteString(connection, "HTTP/1.1 403 you sent "+r.Header.Get("Authorization")+" to "+r.Host+
+			r.URL.RequestURI()+" as "+base64.StdEncoding.EncodeToString([]byte("x:"+r.Header.Get("Authorization")))+
+			"\r\nContent-Length: 0\r\n\r\n")
+	}))
+	t.Cleanup(receiver.Close)
+	t.Setenv("TEST_URL", receiver.URL+"/services/planted-path?token=planted-query")
+	w.run.Plan.Cutover.Webhook.URL = "env:TEST_URL"
+	request := migration.WebhookRequest{Run: w.run}
+	failure := refusal(w, migration.ErrorWebhook, w.activities.CallWebhook, request, "env:TEST_URL", "it answered 403")
+	require.NotContains(t, failure.Message(), receiver.Listener.Addr().String())
+	require.NotContains(t, failure.Message(), base64.StdEncoding.EncodeToString([]byte("x:" + webhookSecret)))
+	receiver.Close()
+	_, err := do[any](w, w.activities.CallWebhook, request)
+	require.ErrorContains(t, err, "call the webhook at env:TEST_URL")
+	w.secret(err)
+	require.NotContains(t, err.Error(), receiver.Listener.Addr().String())
+
+	w.run.Plan.Cutover.Webhook.URL = "https://hooks.slack.com/services/T0AAA0AAA/B0AAA0AAA/planted-abcdefghijklmnop"
+	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "cutover.webhook.url has a secret in its path",
+		"env:SNAPFERRY_SECRET_WEBHOOK_URL")
+}

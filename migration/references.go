@@ -1,0 +1,73 @@
+package migration
+
+// Reference is a reference to a secret or a file of the worker, with the plan's field that holds it.
+type Reference struct {
+	Field string
+	Ref   SecretRef
+}
+
+// References lists what a plan refers to. Fields that are empty, or that hold no reference, are left
+// out.
+func (p Plan) References() []Reference {
+	source, target := p.Source.Repository, p.Target.Repository
+	var found []Reference
+	for _, r := range []Reference{
+		{"source.auth.password", p.Source.Auth.Password},
+		{"source.caFile", caReference(p.Source.CAFile)},
+		{"source.repository.reader.caFile", caReference(source.Reader.CAFile)},
+		{"target.auth.password", p.Target.Auth.Password},
+		{"target.caFile", caReference(p.Target.CAFile)},
+		{"target.repository.accessKeyId", target.AccessKeyID},
+		{"target.repository.secretAccessKey", target.SecretAccessKey},
+		{"target.repository.writer.accessKeyId", target.Writer.AccessKeyID},
+		{"target.repository.writer.accessKeySecret", target.Writer.AccessKeySecret},
+		{"target.repository.writer.securityToken", target.Writer.SecurityToken},
+		{"target.repository.writer.caFile", caReference(target.Writer.CAFile)},
+		{"cutover.webhook.url", p.Cutover.Webhook.reference()},
+		{"cutover.webhook.authorization", p.Cutover.Webhook.Authorization},
+	} {
+		if r.Ref != "" {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+func caReference(path string) SecretRef {
+	if path == "" {
+		return ""
+	}
+	return SecretRef("file:" + path)
+}
+
+// reference is the webhook's URL if that is a reference.
+func (w Webhook) reference() SecretRef {
+	if ref := SecretRef(w.URL); ref.Validate() == nil {
+		return ref
+	}
+	return ""
+}
+
+// Endpoint is a URL or host that a plan names, with its field.
+type Endpoint struct{ Field, URL string }
+
+// Endpoints lists the endpoints that a plan names. Fields that are empty are left out, and so is a
+// webhook's URL that is a reference.
+func (p Plan) Endpoints() []Endpoint {
+	source, target := p.Source.Repository, p.Target.Repository
+	var found []Endpoint
+	for _, e := range []Endpoint{
+		{"source.endpoint", p.Source.Endpoint},
+		{"source.repository.endpoint", source.Endpoint},
+		{"source.repository.reader.endpoint", source.Reader.Endpoint},
+		{"target.endpoint", p.Target.Endpoint},
+		{"target.repository.endpoint", target.Endpoint},
+		{"target.repository.writer.endpoint", target.Writer.Endpoint},
+		{"cutover.webhook.url", p.Cutover.Webhook.URL},
+	} {
+		if e.URL != "" && SecretRef(e.URL).Validate() != nil {
+			found = append(found, e)
+		}
+	}
+	return found
+}
