@@ -53,6 +53,7 @@ type Client struct {
 	transport *estransport.Client
 	redactor  redactor
 	version   atomic.Pointer[Version]
+	scrolls   *scrolls
 	close     func()
 }
 
@@ -70,7 +71,7 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{host: endpoint.Host, timeout: config.Timeout, close: func() {}}
+	c := &Client{host: endpoint.Host, timeout: config.Timeout, scrolls: newScrolls(), close: func() {}}
 	if c.timeout <= 0 {
 		c.timeout = defaultTimeout
 	}
