@@ -22,14 +22,18 @@ const (
 // AwaitStandstill returns once the source's write counters stand still and a probe of each index is
 // refused. Its result holds, shard by shard, the document counts that the target must reach, and
 // marks that tell later whether anything was written since.
-func (a *Activities) AwaitStandstill(ctx context.Context, in migration.IndicesRequest) (migration.Standstill, error) {
+func (a *Activities) AwaitStandstill(ctx context.Context, in migration.StandstillRequest,
+) (migration.Standstill, error) {
 	return perform(ctx, a, "waiting for the source's writes to stand still",
 		func(ctx context.Context, p *pulse) (still migration.Standstill, err error) {
 			client, err := a.cluster(ctx, onSource, in.Run)
 			if err != nil {
 				return still, err
 			}
-			if still.Marks, err = a.standstill(ctx, client, in, p); err != nil {
+			if in.Indices, err = a.lists.names(ctx, in.Run, in.Indices, in.IndicesOf); err != nil {
+				return still, err
+			}
+			if still.Marks, err = a.standstill(ctx, client, in.IndicesRequest, p); err != nil {
 				return still, err
 			}
 			if err := refuseWrites(ctx, client, in.Indices); err != nil {
@@ -38,8 +42,10 @@ func (a *Activities) AwaitStandstill(ctx context.Context, in migration.IndicesRe
 			if err := client.Refresh(ctx, in.Indices); err != nil {
 				return still, err
 			}
-			still.Docs, err = shardDocs(ctx, client, in.Indices)
-			return still, err
+			if still.Docs, err = shardDocs(ctx, client, in.Indices); err != nil {
+				return still, err
+			}
+			return a.lists.still(ctx, in, still)
 		})
 }
 
@@ -63,6 +69,33 @@ func refuseWrites(ctx context.Context, client *elastic.Client, indices []string)
 			"%s is gone or a block of their own is: %s", client.Host(), writeBlock, named("", writable))
 	}
 	return err
+}
+
+// still names what has changed since an earlier standstill, and stores what is too long for a
+// payload.
+func (l lists) still(ctx context.Context, in migration.StandstillRequest,
+	still migration.Standstill,
+) (migration.Standstill, error) {
+	if in.Before != nil {
+		docs, err := fetch(ctx, l, in.Run, in.Before.Docs, in.Before.DocsOf)
+		if err != nil {
+			return still, err
+		}
+		marks, err := fetch(ctx, l, in.Run, in.Before.Marks, in.Before.MarksOf)
+		if err != nil {
+			return still, err
+		}
+		still.Changed = still.ChangedIndex(migration.Standstill{Docs: docs, Marks: marks})
+	}
+	if !in.Store {
+		return still, nil
+	}
+	var err error
+	if still.Docs, still.DocsOf, err = storeIfLong(ctx, l, in.Run, still.Docs); err != nil {
+		return still, err
+	}
+	still.Marks, still.MarksOf, err = storeIfLong(ctx, l, in.Run, still.Marks)
+	return still, err
 }
 
 // writeMark changes with every write to a shard. It holds the sequence number, or before 6.0 the

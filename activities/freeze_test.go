@@ -24,7 +24,8 @@ func TestStandstillWaitsForTheLastWrites(t *testing.T) {
 			require.NoError(t, w.from.Index("movies", "last"))
 		}
 	}
-	docs := must[migration.Standstill](w, w.activities.AwaitStandstill, request).Docs
+	docs := must[migration.Standstill](w, w.activities.AwaitStandstill,
+		migration.StandstillRequest{IndicesRequest: request}).Docs
 	require.Equal(t, int64(4), docs["movies"][0]+docs["movies"][1])
 	require.Equal(t, 2+1+standstillSamples, len(w.from.Requests("GET /*/_stats/docs,indexing,translog")),
 		"equal samples in a row")
@@ -34,7 +35,7 @@ func TestStandstillWaitsForTheLastWrites(t *testing.T) {
 func TestWritesThatNeverStop(t *testing.T) {
 	w := newWorld(t)
 	w.onSleep = func() { require.NoError(t, w.from.Index("movies", "again")) }
-	refused(w, migration.ErrorNoStandstill, w.activities.AwaitStandstill, w.request(), "after 2m", "[movies]",
+	refused(w, migration.ErrorNoStandstill, w.activities.AwaitStandstill, w.still(), "after 2m", "[movies]",
 		"still takes writes")
 }
 
@@ -42,12 +43,12 @@ func TestWritesThatNeverStop(t *testing.T) {
 func TestAMarkChangesWithEveryWrite(t *testing.T) {
 	w := newWorld(t)
 	must[any](w, w.activities.BlockWrites, w.request())
-	before := must[migration.Standstill](w, w.activities.AwaitStandstill, w.request())
-	require.Equal(t, before, must[migration.Standstill](w, w.activities.AwaitStandstill, w.request()))
+	before := must[migration.Standstill](w, w.activities.AwaitStandstill, w.still())
+	require.Equal(t, before, must[migration.Standstill](w, w.activities.AwaitStandstill, w.still()))
 	removeBlock(w, onSource, "movies")
 	require.NoError(t, w.from.Index("movies", "alien"))
 	must[any](w, w.activities.BlockWrites, w.request())
-	after := must[migration.Standstill](w, w.activities.AwaitStandstill, w.request())
+	after := must[migration.Standstill](w, w.activities.AwaitStandstill, w.still())
 	require.Equal(t, before.Docs, after.Docs)
 	require.NotEqual(t, before.Marks["movies"], after.Marks["movies"])
 	require.Equal(t, before.Marks["catalog"], after.Marks["catalog"])
@@ -97,7 +98,7 @@ func TestBlockThatDoesNotHold(t *testing.T) {
 	w := newWorld(t)
 	must[any](w, w.activities.BlockWrites, w.request())
 	removeBlock(w, onSource, "catalog")
-	refused(w, migration.ErrorNoStandstill, w.activities.AwaitStandstill, w.request(), "catalog")
+	refused(w, migration.ErrorNoStandstill, w.activities.AwaitStandstill, w.still(), "catalog")
 }
 
 func TestLiftLeavesTheBlocksThatWereThere(t *testing.T) {

@@ -304,7 +304,7 @@ func TestARehearsalTellsWhatDiffersOfTheFirstIndicesOnly(t *testing.T) {
 		metadata[name] = []string{"the mappings differ"}
 	}
 	results = append(results, migration.IndexResult{Name: "equal", Equal: true})
-	result := rehearsedResult(results, metadata)
+	result := rehearsedResult(results, metadata, 0)
 	require.Len(t, result.Indices, 3*mostUnequal+1)
 	require.Len(t, result.Metadata, mostUnequal)
 	told := 0

@@ -29,8 +29,11 @@ func TestEveryActivityMayRunTwice(t *testing.T) {
 	require.Equal(t, "5.5.3", found.TargetVersion)
 	require.Empty(t, found.Warnings)
 	require.Equal(t, []migration.Index{
-		{Name: "catalog", UUID: "index-2", Shards: 3, Docs: 5, Bytes: 500, Replicas: 2},
-		{Name: "movies", UUID: "index-1", Shards: 2, Docs: 3, Bytes: 300, Replicas: 1, RefreshInterval: "30s"},
+		{Name: "catalog", UUID: "index-2", Shards: 3, Docs: 5, Bytes: 500, Writes: 5, Replicas: 2},
+		{
+			Name: "movies", UUID: "index-1", Shards: 2, Docs: 3, Bytes: 300, Writes: 3, Replicas: 1,
+			RefreshInterval: "30s",
+		},
 	}, found.Indices.Inline)
 
 	twice[any](w, a.EnsureTargetBucket, w.run)
@@ -64,7 +67,7 @@ func TestEveryActivityMayRunTwice(t *testing.T) {
 	require.Equal(t, migration.Blocks{"movies": {}, "catalog": {"index.blocks.write": "false"}}, blocks)
 	twice[any](w, a.BlockWrites, w.request())
 	require.Error(t, w.from.Index("catalog", "g"))
-	frozen := twice[migration.Standstill](w, a.AwaitStandstill, w.request()).Docs
+	frozen := twice[migration.Standstill](w, a.AwaitStandstill, w.still()).Docs
 	require.Len(t, frozen["catalog"], 3)
 	final := twice[migration.Snapshot](w, a.TakeSnapshot,
 		migration.SnapshotRequest{Run: w.run, Snapshot: "movies-r0001-a1", Indices: both2})

@@ -3,9 +3,8 @@ package activities
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -23,32 +22,66 @@ import (
 func (a *Activities) VerifyTarget(ctx context.Context, in migration.VerifyRequest) (migration.VerifyResult, error) {
 	return perform(ctx, a, "comparing the target with the source",
 		func(ctx context.Context, p *pulse) (migration.VerifyResult, error) {
-			v := verifying{in: in, pulse: p}
-			var err error
+			in, err := a.lists.verified(ctx, in)
+			if err != nil {
+				return migration.VerifyResult{}, err
+			}
+			v := verifying{in: in, pulse: p, sleep: a.sleep}
 			if v.from, err = a.cluster(ctx, onSource, in.Run); err != nil {
 				return migration.VerifyResult{}, err
 			}
 			if v.to, err = a.cluster(ctx, onTarget, in.Run); err != nil {
 				return migration.VerifyResult{}, err
 			}
-			result, err := v.run(ctx)
+			verdicts, metadata, err := v.run(ctx)
 			if err != nil {
 				return migration.VerifyResult{}, err
 			}
-			if message := unequal(result); message != "" && !in.Plan.Rehearsal {
-				return migration.VerifyResult{}, failWith(migration.ErrorVerification, boundedResult(result),
+			if in.Plan.Rehearsal {
+				return rehearsedResult(verdicts, metadata, in.Most), nil
+			}
+			message := unequal(verdicts)
+			result := boundedResult(verdicts, in.Most)
+			if message != "" {
+				result = failedResult(verdicts, in.Most)
+			}
+			if result.Unlisted != nil {
+				if result.Unlisted.AllOf, err = store(ctx, a.lists, in.Run, verdicts); err != nil {
+					return migration.VerifyResult{}, err
+				}
+			}
+			if message != "" {
+				return migration.VerifyResult{}, failWith(migration.ErrorVerification, result,
 					"compare %s with %s: %s", v.to.Host(), v.from.Host(), message)
 			}
 			return result, nil
 		})
 }
 
+// verified is a request to verify with all its lists.
+func (l lists) verified(ctx context.Context, in migration.VerifyRequest) (migration.VerifyRequest, error) {
+	var err error
+	if in.Indices, err = fetch(ctx, l, in.Run, in.Indices, in.IndicesOf); err != nil {
+		return in, err
+	}
+	if in.Frozen, err = fetch(ctx, l, in.Run, in.Frozen, in.FrozenOf); err != nil {
+		return in, err
+	}
+	if in.Counters, err = fetch(ctx, l, in.Run, in.Counters, in.CountersOf); err != nil {
+		return in, err
+	}
+	in.Seen, err = fetch(ctx, l, in.Run, in.Seen, in.SeenOf)
+	return in, err
+}
+
 // verifying is one comparison.
 type verifying struct {
 	in       migration.VerifyRequest
 	pulse    *pulse
+	sleep    func(context.Context, time.Duration) error
 	from, to *elastic.Client
 
+	names    []string
 	restored migration.ShardDocs
 	// written says by index, in words, what is not as the last restore left it.
 	written     map[string]string
@@ -57,105 +90,162 @@ type verifying struct {
 	read        atomic.Int64 // documents, on both clusters
 }
 
-// indicesAtOnce bounds the scans on each cluster. Each scan reads several shards of an index at the
-// same time already.
+// indicesAtOnce bounds the indices that are read on each cluster. Several shards of an index are
+// read at the same time already.
 const indicesAtOnce = 2
 
-func (v *verifying) run(ctx context.Context) (migration.VerifyResult, error) {
-	names := migration.IndexNames(v.in.Indices)
-	onTarget := targetNames(v.in.Run, names)
-	if err := v.to.Refresh(ctx, onTarget); err != nil {
-		return migration.VerifyResult{}, err
-	}
-	restored, err := shardDocs(ctx, v.to, onTarget)
-	if err != nil {
-		return migration.VerifyResult{}, err
-	}
-	written, err := changedSince(ctx, v.to, onTarget, targetCounters(v.in.Run, v.in.Counters), comparison{block: true})
-	if err != nil {
-		return migration.VerifyResult{}, err
-	}
-	v.restored, v.written = renamed(restored, v.in.SourceIndex), renamed(written, v.in.SourceIndex)
-	if v.in.Plan.Rehearsal {
-		// As AwaitStandstill does: a snapshot holds documents that a search may not find yet.
-		if err := v.from.Refresh(ctx, names); err != nil {
-			return migration.VerifyResult{}, err
-		}
-		if v.in.Frozen, err = shardDocs(ctx, v.from, names); err != nil {
-			return migration.VerifyResult{}, err
-		}
+// shape is what has to be known of an index to read it on both clusters.
+type shape struct {
+	name           string
+	source, target map[string]string
+}
+
+// run returns a verdict on each index, and what differs in settings, mappings and aliases of each.
+func (v *verifying) run(ctx context.Context) (results []migration.IndexResult, differences map[string][]string,
+	err error,
+) {
+	if err := v.count(ctx); err != nil {
+		return nil, nil, err
 	}
 	fromVersion, err := v.from.Version(ctx)
 	if err != nil {
-		return migration.VerifyResult{}, err
+		return nil, nil, err
 	}
 	toVersion, err := v.to.Version(ctx)
 	if err != nil {
-		return migration.VerifyResult{}, err
+		return nil, nil, err
 	}
 	// 7.x shows every type as _doc.
 	v.ignoreTypes = (fromVersion.Major < 7) != (toVersion.Major < 7)
 	v.oldStrings = fromVersion.Major < 5
 
-	results := make([]migration.IndexResult, len(v.in.Indices))
+	// What the metadata says comes first, a few indices ahead of the documents.
+	differences = make(map[string][]string, len(v.names))
+	results = make([]migration.IndexResult, len(v.names))
+	at := make(map[string]int, len(v.names))
+	for i, name := range v.names {
+		at[name] = i
+	}
+	shapes := make(chan shape)
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(indicesAtOnce + 1) // and the metadata
-	var differences map[string][]string
-	group.Go(func() (err error) {
-		differences, err = v.metadata(groupCtx, names)
-		return err
+	group.Go(func() error {
+		defer close(shapes)
+		return v.metadata(groupCtx, v.names, func(s shape, found []string) error {
+			differences[s.name] = found
+			select {
+			case shapes <- s:
+				return nil
+			case <-groupCtx.Done():
+				return groupCtx.Err()
+			}
+		})
 	})
-	for i, index := range v.in.Indices {
-		group.Go(func() (err error) {
-			results[i], err = v.index(groupCtx, index)
-			return err
+	for range indicesAtOnce {
+		group.Go(func() error {
+			for s := range shapes {
+				var err error
+				if results[at[s.name]], err = v.again(groupCtx, s); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return migration.VerifyResult{}, err
+		return nil, nil, err
 	}
 	for i := range results {
 		results[i].Differences = few(append(results[i].Differences, differences[results[i].Name]...))
 	}
-	if v.in.Plan.Rehearsal {
-		return rehearsedResult(results, differences), nil
-	}
-	return migration.VerifyResult{Indices: results}, nil
+	return results, differences, v.markMoved(ctx, results)
 }
 
-// rehearsedResult lists differences of settings and mappings apart: the source goes on changing, so
-// all else may differ. It lists them for the first indices only, since in a rehearsal all may
-// differ.
-func rehearsedResult(results []migration.IndexResult, metadata map[string][]string) migration.VerifyResult {
-	result := migration.VerifyResult{Indices: results, Metadata: map[string][]string{}}
-	told := 0
-	for i, index := range results {
-		switch {
-		case len(index.Differences) == 0:
-		case told == mostUnequal:
-			results[i].Differences = nil
-		default:
-			told++
-			if found := metadata[index.Name]; len(found) > 0 {
-				result.Metadata[index.Name] = few(found)
-			}
+// markMoved says which of the unequal indices took writes since the snapshot of a rehearsal.
+func (v *verifying) markMoved(ctx context.Context, results []migration.IndexResult) error {
+	var unequal []string
+	for _, result := range results {
+		if _, known := v.in.Seen[result.Name]; known && !result.Equal {
+			unequal = append(unequal, result.Name)
 		}
 	}
-	return result
+	if len(unequal) == 0 {
+		return nil
+	}
+	found, err := v.from.Indices(ctx, unequal...) // which is how Seen was counted
+	if elastic.KindOf(err) == elastic.Missing {
+		return nil // one is gone: whoever looks at all of them next sees that
+	}
+	if err != nil {
+		return err
+	}
+	now := migration.CountedWrites(described(found))
+	for i := range results {
+		if !results[i].Equal {
+			results[i].Moved = migration.MovedSince(results[i].Name, now, v.in.Seen)
+		}
+	}
+	return nil
+}
+
+// count counts the documents of each shard.
+func (v *verifying) count(ctx context.Context) error {
+	v.names = migration.IndexNames(v.in.Indices)
+	onTarget := targetNames(v.in.Run, v.names)
+	if err := v.to.Refresh(ctx, onTarget); err != nil {
+		return err
+	}
+	restored, err := shardDocs(ctx, v.to, onTarget)
+	if err != nil {
+		return err
+	}
+	written, err := changedSince(ctx, v.to, onTarget, targetCounters(v.in.Run, v.in.Counters), comparison{block: true})
+	if err != nil {
+		return err
+	}
+	v.restored, v.written = renamed(restored, v.in.SourceIndex), renamed(written, v.in.SourceIndex)
+	if !v.in.Plan.Rehearsal {
+		return nil
+	}
+	// As AwaitStandstill does: a snapshot holds documents that a search may not find yet.
+	if err := v.from.Refresh(ctx, v.names); err != nil {
+		return err
+	}
+	v.in.Frozen, err = shardDocs(ctx, v.from, v.names)
+	return err
+}
+
+// indexTries is how often an index is read that the cluster couldn't give: a scroll that expired or
+// a node that restarted must not cost the work on all others.
+const (
+	indexTries = 3
+	indexPause = 2 * time.Second
+)
+
+// again compares an index, and begins again with it a few times if it wasn't available.
+func (v *verifying) again(ctx context.Context, s shape) (migration.IndexResult, error) {
+	for try := 1; ; try++ {
+		result, err := v.index(ctx, s)
+		if elastic.KindOf(err) != elastic.Unavailable || try == indexTries {
+			return result, err
+		}
+		if err := v.sleep(ctx, indexPause); err != nil {
+			return result, err
+		}
+	}
 }
 
 // index compares the documents of one index.
-func (v *verifying) index(ctx context.Context, index migration.Index) (migration.IndexResult, error) {
-	result := migration.IndexResult{Name: index.Name, Equal: true}
+func (v *verifying) index(ctx context.Context, s shape) (migration.IndexResult, error) {
+	result := migration.IndexResult{Name: s.name, Equal: true}
 	differs := func(format string, args ...any) {
 		result.Equal = false
 		result.Differences = append(result.Differences, fmt.Sprintf(format, args...))
 	}
 	// A document that was overwritten leaves every count as it was.
-	if change := v.written[index.Name]; change != "" {
+	if change := v.written[s.name]; change != "" {
 		differs("somebody may have written to the target since the last restore: %s", change)
 	}
-	frozen, restored := v.in.Frozen[index.Name], v.restored[index.Name]
+	frozen, restored := v.in.Frozen[s.name], v.restored[s.name]
 	switch {
 	case len(frozen) == 0:
 		differs("the source's documents were not counted in the freeze")
@@ -169,39 +259,59 @@ func (v *verifying) index(ctx context.Context, index migration.Index) (migration
 			}
 		}
 	}
+	err := v.documents(ctx, s, &result, differs)
+	if elastic.KindOf(err) == elastic.Blocked {
+		return result, fail(migration.ErrorRefused, "compare index %s: it can't be read: %v. Remove the block "+
+			"index.blocks.read from it", s.name, err)
+	}
+	return result, err
+}
+
+// documents compares what searches find.
+func (v *verifying) documents(ctx context.Context, s shape, result *migration.IndexResult,
+	differs func(format string, args ...any),
+) error {
 	err := both(ctx, v.from, v.to, &result.SourceDocs, &result.TargetDocs,
 		func(ctx context.Context, client *elastic.Client) (int64, error) {
-			return client.Count(ctx, v.at(client, index.Name)[0])
+			return client.Count(ctx, v.at(client, s.name)[0])
 		})
 	if err != nil {
-		return result, err
+		return err
 	}
 	if result.SourceDocs != result.TargetDocs {
 		differs("a search finds %d documents on the source and %d on the target", result.SourceDocs, result.TargetDocs)
 	}
+	if held := sum(v.in.Frozen[s.name]); result.SourceDocs == 0 && result.TargetDocs == 0 && held > 0 {
+		// Two searches that find nothing would prove that nothing equals nothing.
+		differs("a search finds none of its %d documents, so they can't be compared", held)
+	}
 	if v.in.Plan.Verify.Checksum == migration.ChecksumNone {
-		return result, nil
+		return nil
 	}
 	var source, target elastic.Checksum
 	if err := both(ctx, v.from, v.to, &source, &target,
 		func(ctx context.Context, client *elastic.Client) (elastic.Checksum, error) {
-			return v.checksum(ctx, client, index.Name)
+			return v.checksum(ctx, client, s)
 		}); err != nil {
-		return result, err
+		return err
 	}
 	result.Checksum = hex(source)
 	if source != target {
 		differs("the checksum over type, id, routing and version is %s on the source (%d documents) and %s "+
 			"on the target (%d documents)", hex(source), source.Docs, hex(target), target.Docs)
 	}
-	return result, nil
+	return nil
 }
 
 // checksum reads an index on one cluster and reports the number of documents read so far.
-func (v *verifying) checksum(ctx context.Context, client *elastic.Client, index string) (elastic.Checksum, error) {
+func (v *verifying) checksum(ctx context.Context, client *elastic.Client, s shape) (elastic.Checksum, error) {
+	settings, docs := s.source, v.in.Frozen[s.name]
+	if client == v.to {
+		settings, docs = s.target, v.restored[s.name]
+	}
 	var counted int64
-	return client.Checksum(ctx, v.at(client, index)[0], elastic.ChecksumOptions{
-		IgnoreTypes: v.ignoreTypes,
+	return client.Checksum(ctx, v.at(client, s.name)[0], elastic.ChecksumOptions{
+		IgnoreTypes: v.ignoreTypes, Settings: settings, ShardDocs: docs, Sleep: v.sleep,
 		Progress: func(docs int64) { // one call at a time
 			done := v.read.Add(docs - counted)
 			counted = docs
@@ -224,9 +334,14 @@ func (v *verifying) at(client *elastic.Client, names ...string) []string {
 func (v *verifying) docs() int64 {
 	var total int64
 	for _, shards := range v.in.Frozen {
-		for _, docs := range shards {
-			total += docs
-		}
+		total += sum(shards)
+	}
+	return total
+}
+
+func sum(shards []int64) (total int64) {
+	for _, docs := range shards {
+		total += docs
 	}
 	return total
 }
@@ -242,132 +357,3 @@ func both[T any](ctx context.Context, from, to *elastic.Client, source, target *
 	group.Go(func() (err error) { *target, err = ask(ctx, to); return err })
 	return group.Wait()
 }
-
-// The result of an activity must fit into a payload, however many indices and shards differ.
-const (
-	mostDifferences = 10  // of an index
-	mostUnequal     = 100 // indices in the details of an error
-)
-
-func few(differences []string) []string {
-	if len(differences) <= mostDifferences {
-		return differences
-	}
-	return append(differences[:mostDifferences-1:mostDifferences-1],
-		fmt.Sprintf("%d more differences", len(differences)-mostDifferences+1))
-}
-
-// boundedResult leaves out unequal indices beyond the first ones, and differences that decide
-// nothing.
-func boundedResult(result migration.VerifyResult) migration.VerifyResult {
-	bounded, unequal := migration.VerifyResult{}, 0
-	for _, index := range result.Indices {
-		if index.Equal {
-			index.Differences = nil
-		} else if unequal++; unequal > mostUnequal {
-			continue
-		}
-		bounded.Indices = append(bounded.Indices, index)
-	}
-	return bounded
-}
-
-// unequal names the indices that differ, with the first difference of each; it is empty if none
-// does.
-func unequal(result migration.VerifyResult) string {
-	var texts []string
-	for _, index := range result.Indices {
-		if !index.Equal {
-			texts = append(texts, fmt.Sprintf("index %s is not equal: %s", index.Name, index.Differences[0]))
-		}
-	}
-	return named("", texts)
-}
-
-// metadata compares settings, mappings and aliases, and returns the differences by index, in words.
-func (v *verifying) metadata(ctx context.Context, names []string) (map[string][]string, error) {
-	differences := map[string][]string{}
-	var sourceSettings, targetSettings map[string]map[string]string
-	if err := both(ctx, v.from, v.to, &sourceSettings, &targetSettings,
-		func(ctx context.Context, client *elastic.Client) (map[string]map[string]string, error) {
-			settings, err := client.IndexSettings(ctx, v.at(client, names...))
-			return renamed(settings, v.in.SourceIndex), err
-		}); err != nil {
-		return nil, err
-	}
-	var sourceMappings, targetMappings map[string]elastic.Mapping
-	if err := both(ctx, v.from, v.to, &sourceMappings, &targetMappings,
-		func(ctx context.Context, client *elastic.Client) (map[string]elastic.Mapping, error) {
-			mappings, err := client.Mappings(ctx, v.at(client, names...))
-			return renamed(mappings, v.in.SourceIndex), err
-		}); err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		found := v.settings(sourceSettings[name], targetSettings[name])
-		if !equalJSON(v.mapping(sourceMappings[name]), v.mapping(targetMappings[name])) {
-			found = append(found, "the mappings differ")
-		}
-		differences[name] = found
-	}
-	if !v.in.Plan.RestoresAliases() {
-		return differences, nil
-	}
-	var sourceAliases, targetAliases map[string]aliasDefinitions
-	if err := both(ctx, v.from, v.to, &sourceAliases, &targetAliases,
-		func(ctx context.Context, client *elastic.Client) (map[string]aliasDefinitions, error) {
-			return client.Aliases(ctx, names)
-		}); err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		differences[name] = append(differences[name], aliasesDiffer(sourceAliases[name], targetAliases[name])...)
-	}
-	return differences, nil
-}
-
-// ownOfEachCluster are settings that differ between any two clusters, or that snapferry sets on the
-// target until the cutover.
-var ownOfEachCluster = []string{
-	"index.uuid", "index.provided_name", "index.creation_date", "index.version.*", "index.blocks.*", "index.routing.*",
-	"index.number_of_replicas", "index.auto_expand_replicas", "index.history.*", "index.history_uuid", "index.resize.*",
-	"index.shrink.*",
-	"index.verified_before_close",
-}
-
-// settings compares the settings that a restore should take over.
-func (v *verifying) settings(source, target map[string]string) []string {
-	ignored := slices.Concat(ownOfEachCluster, v.in.Plan.Restore.IgnoreSettings)
-	var different []string
-	all := maps.Clone(source)
-	if all == nil {
-		all = map[string]string{}
-	}
-	maps.Copy(all, target)
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if slices.ContainsFunc(ignored, func(pattern string) bool { return matches(pattern, name) }) {
-			continue
-		}
-		from, onFrom := source[name]
-		to, onTo := target[name]
-		switch {
-		case onFrom && !onTo:
-			different = append(different, fmt.Sprintf("setting %s is %q on the source and not set on the target", name,
-				from))
-		case onTo && !onFrom:
-			different = append(different, fmt.Sprintf("setting %s is %q on the target and not set on the source", name,
-				to))
-		case from != to:
-			different = append(different, fmt.Sprintf("setting %s is %q on the source and %q on the target", name, from,
-				to))
-		}
-	}
-	if len(different) > mostNamed {
-		different = append(different[:mostNamed:mostNamed],
-			fmt.Sprintf("%d more settings differ", len(different)-mostNamed))
-	}
-	return different
-}
-
-// matches reports whether a name matches a pattern in which * stands for any characters.
-func matches(pattern, name string) bool { return elastic.Matches(pattern, name) }

@@ -1,95 +1,236 @@
 package activities
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/snapferry/snapferry/internal/elastic"
 )
 
-// aliasDefinitions are an index's aliases by name, each with its filter, routing and so on.
-type aliasDefinitions = map[string]json.RawMessage
+// What the metadata of indices may take of the worker's memory: few indices are read at a time, and
+// fewer where their answers are large. A single index is read whatever it takes.
+const (
+	metadataIndices = 50
+	metadataBytes   = 4 << 20
+)
 
-func aliasesDiffer(source, target aliasDefinitions) []string {
-	var different []string
-	for _, name := range slices.Sorted(maps.Keys(source)) {
-		definition, there := target[name]
-		switch {
-		case !there:
-			different = append(different, fmt.Sprintf("alias %s is missing on the target", name))
-		case !equalJSON(source[name], definition):
-			different = append(different, fmt.Sprintf("alias %s is defined differently", name))
+// metadata compares settings, mappings and aliases. It calls found for each index, in their order,
+// with what is needed to read it and with the differences in words.
+func (v *verifying) metadata(ctx context.Context, names []string, found func(shape, []string) error) error {
+	for chunk := range slices.Chunk(names, metadataIndices) {
+		if err := v.metadataOf(ctx, chunk, metadataBytes, found); err != nil {
+			return err
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(target)) {
-		if _, there := source[name]; !there {
-			different = append(different, fmt.Sprintf("alias %s is on the target only", name))
+	return nil
+}
+
+func (v *verifying) metadataOf(ctx context.Context, names []string, most int64,
+	found func(shape, []string) error,
+) error {
+	aliases := v.in.Plan.RestoresAliases()
+	var source, target map[string]elastic.Metadata
+	err := both(ctx, v.from, v.to, &source, &target,
+		func(ctx context.Context, client *elastic.Client) (map[string]elastic.Metadata, error) {
+			read, err := client.Metadata(ctx, v.at(client, names...), aliases, most)
+			return renamed(read, v.in.SourceIndex), err
+		})
+	switch {
+	case errors.Is(err, elastic.ErrTooLarge) && len(names) > 1:
+		half := len(names) / 2
+		if err := v.metadataOf(ctx, names[:half], most, found); err != nil {
+			return err
+		}
+		return v.metadataOf(ctx, names[half:], most, found)
+	case errors.Is(err, elastic.ErrTooLarge):
+		return v.metadataOf(ctx, names, 0, found)
+	case err != nil:
+		return err
+	}
+	for _, name := range names {
+		from, to := source[name], target[name]
+		differences := v.differences(from, to)
+		if err := found(shape{name, layout(from.Settings), layout(to.Settings)}, differences); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// layout is what a checksum needs of an index's settings.
+func layout(settings map[string]string) map[string]string {
+	kept := map[string]string{}
+	for _, name := range []string{"index.number_of_shards", "index.max_result_window"} {
+		if value, set := settings[name]; set {
+			kept[name] = value
+		}
+	}
+	return kept
+}
+
+// The ranks of differences: lists are cut, and what may keep an index from working comes first.
+const (
+	rankArchived = iota
+	rankMissing
+	rankAlias
+	rankMapping
+	rankOther
+	rankSurplus
+)
+
+type difference struct {
+	rank int
+	text string
+}
+
+// differences says in words what differs beside the documents, what matters most first.
+func (v *verifying) differences(source, target elastic.Metadata) []string {
+	found := v.settings(source.Settings, target.Settings)
+	if !equalJSON(v.mapping(source.Mapping), v.mapping(target.Mapping)) {
+		found = append(found, difference{rankMapping, "the mappings differ"})
+	}
+	if v.in.Plan.RestoresAliases() {
+		found = append(found, aliasesDiffer(source.Aliases, target.Aliases)...)
+	}
+	slices.SortStableFunc(found, func(a, b difference) int { return cmp.Compare(a.rank, b.rank) })
+	texts := make([]string, len(found))
+	for i, d := range found {
+		texts[i] = d.text
+	}
+	return texts
+}
+
+// ownOfEachCluster are settings that differ between any two clusters, or that snapferry sets on the
+// target until the cutover.
+var ownOfEachCluster = []string{
+	"index.uuid", "index.provided_name", "index.creation_date", "index.version.*", "index.blocks.*", "index.routing.*",
+	"index.number_of_replicas", "index.auto_expand_replicas", "index.history.*", "index.history_uuid", "index.resize.*",
+	"index.shrink.*",
+	"index.verified_before_close",
+}
+
+// archived is what Elasticsearch puts before the name of a restored setting that it doesn't know.
+const archived = "archived."
+
+// settings compares the settings that a restore should take over.
+func (v *verifying) settings(source, target map[string]string) []difference {
+	ignored := slices.Concat(ownOfEachCluster, v.in.Plan.Restore.IgnoreSettings)
+	source, target = withWholeLists(source), withWholeLists(target)
+	var different []difference
+	add := func(rank int, format string, args ...any) {
+		different = append(different, difference{rank, fmt.Sprintf(format, args...)})
+	}
+	all := map[string]bool{}
+	for name := range source {
+		all[name] = true
+	}
+	for name := range target {
+		all[name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if slices.ContainsFunc(ignored, func(pattern string) bool { return matches(pattern, name) }) {
+			continue
+		}
+		from, onFrom := source[name]
+		to, onTo := target[name]
+		_, isArchived := target[archived+name]
+		switch {
+		case strings.HasPrefix(name, archived) && !onFrom:
+			add(rankArchived, "setting %s is %q on the target, which does not know it and archived it: "+
+				"restore.ignoreSettings leaves it out", strings.TrimPrefix(name, archived), to)
+		case onFrom && !onTo && isArchived:
+			// Said already.
+		case onFrom && !onTo:
+			add(rankMissing, "setting %s is %q on the source and not set on the target", name, from)
+		case onTo && !onFrom:
+			add(rankSurplus, "setting %s is %q on the target and not set on the source", name, to)
+		case from != to:
+			add(rankOther, "setting %s is %q on the source and %q on the target", name, from, to)
 		}
 	}
 	return different
 }
 
-// mapping gives a mapping in a form that can be compared. Where only one of the clusters shows
-// types (7.x shows none), it is the properties of the only type.
-func (v *verifying) mapping(m elastic.Mapping) json.RawMessage {
-	if v.oldStrings {
-		m.Raw = withoutStringDefaults(m.Raw)
+// withWholeLists brings lists into one form. Up to 5.x Elasticsearch shows each item of a list as a
+// setting of its own (a.0, a.1), later versions show the list (seen with 5.5.2 and 6.8.23).
+func withWholeLists(settings map[string]string) map[string]string {
+	lists := map[string]int{}
+	for name := range settings {
+		if list, ok := listItem(name); ok {
+			lists[list]++
+		}
 	}
-	if !v.ignoreTypes || len(m.Types) != 1 {
-		return m.Raw
+	whole := make(map[string]string, len(settings))
+	for name, value := range settings {
+		list, ok := listItem(name)
+		if !ok || !complete(settings, list, lists[list]) {
+			whole[name] = value
+		}
 	}
-	var types map[string]json.RawMessage
-	if json.Unmarshal(m.Raw, &types) != nil {
-		return m.Raw
+	for list, items := range lists {
+		if !complete(settings, list, items) {
+			continue
+		}
+		values := make([]string, items)
+		for i := range values {
+			values[i] = settings[list+"."+strconv.Itoa(i)]
+		}
+		whole[list] = strings.Join(values, ",") // as package elastic joins the others
 	}
-	if properties, ok := types[m.Types[0]]; ok && len(types) == 1 {
-		return properties
-	}
-	return m.Raw
+	return whole
 }
 
-// withoutStringDefaults brings fields of type string into one form. Elasticsearch 5.x keeps them in
-// indices from 2.x, but shows them differently (seen with 2.4.6 and 5.5.3): fielddata as false
-// where 2.x omits it, and norms as a boolean instead of an object.
-func withoutStringDefaults(raw json.RawMessage) json.RawMessage {
-	var mapping any
-	if json.Unmarshal(raw, &mapping) != nil {
-		return raw
+// listItem is the name of the list that a setting is an item of; false if it is none.
+func listItem(name string) (list string, ok bool) {
+	dot := strings.LastIndexByte(name, '.')
+	if dot < 0 {
+		return "", false
 	}
-	var visit func(value any)
-	visit = func(value any) {
-		fields, ok := value.(map[string]any)
-		if !ok {
-			return
-		}
-		if fields["type"] == "string" {
-			if fields["fielddata"] == false {
-				delete(fields, "fielddata")
-			}
-			if norms, ok := fields["norms"].(map[string]any); ok && len(norms) == 1 && norms["enabled"] != nil {
-				fields["norms"] = norms["enabled"]
-			}
-		}
-		for _, inner := range fields {
-			visit(inner)
-		}
-	}
-	visit(mapping)
-	out, err := json.Marshal(mapping)
-	if err != nil {
-		return raw
-	}
-	return out
+	number, err := strconv.Atoi(name[dot+1:])
+	return name[:dot], err == nil && number >= 0 && strconv.Itoa(number) == name[dot+1:]
 }
 
-// equalJSON compares two JSON values whatever the order of their fields.
-func equalJSON(a, b json.RawMessage) bool {
-	var left, right any
-	if json.Unmarshal(a, &left) != nil || json.Unmarshal(b, &right) != nil {
-		return string(a) == string(b)
+// complete tells whether a list of so many items has them from 0 on, and is nothing else as well.
+func complete(settings map[string]string, list string, items int) bool {
+	if _, set := settings[list]; set {
+		return false
 	}
-	return reflect.DeepEqual(left, right)
+	for i := range items {
+		if _, there := settings[list+"."+strconv.Itoa(i)]; !there {
+			return false
+		}
+	}
+	return true
+}
+
+// matches reports whether a name matches a pattern in which * stands for any characters.
+func matches(pattern, name string) bool { return elastic.Matches(pattern, name) }
+
+// aliasDefinitions are an index's aliases by name, each with its filter, routing and so on.
+type aliasDefinitions = map[string]json.RawMessage
+
+func aliasesDiffer(source, target aliasDefinitions) []difference {
+	var different []difference
+	for _, name := range slices.Sorted(maps.Keys(source)) {
+		definition, there := target[name]
+		switch {
+		case !there:
+			different = append(different, difference{rankAlias, "alias " + name + " is missing on the target"})
+		case !equalJSON(source[name], definition):
+			different = append(different, difference{rankAlias, "alias " + name + " is defined differently"})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(target)) {
+		if _, there := source[name]; !there {
+			different = append(different, difference{rankSurplus, "alias " + name + " is on the target only"})
+		}
+	}
+	return different
 }

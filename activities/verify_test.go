@@ -18,7 +18,7 @@ func (w *world) frozen() migration.VerifyRequest {
 	w.t.Helper()
 	w.prepared()
 	must[any](w, w.activities.BlockWrites, w.request())
-	docs := must[migration.Standstill](w, w.activities.AwaitStandstill, w.request()).Docs
+	docs := must[migration.Standstill](w, w.activities.AwaitStandstill, w.still()).Docs
 	opened := w.round("s")
 	return migration.VerifyRequest{Run: w.run, Indices: w.indices(), Frozen: docs, Counters: opened.Counters}
 }
@@ -130,15 +130,15 @@ func TestCutoverMayGoOnAfterItsFirstWrites(t *testing.T) {
 }
 
 func TestVerdictsFitIntoAPayload(t *testing.T) {
-	var result migration.VerifyResult
+	var verdicts []migration.IndexResult
 	for i := range 300 {
-		result.Indices = append(result.Indices, migration.IndexResult{
+		verdicts = append(verdicts, migration.IndexResult{
 			Name: "x", Equal: i%2 == 0,
 			Differences: []string{"first", "second"},
 		})
 	}
 	equal, unequal := 0, 0
-	for _, index := range boundedResult(result).Indices {
+	for _, index := range failedResult(verdicts, 0).Indices {
 		if index.Equal {
 			equal++
 			require.Empty(t, index.Differences)
@@ -171,9 +171,11 @@ func TestSettingsAndAliasesAreReportedOnly(t *testing.T) {
 	result := must[migration.VerifyResult](w, w.activities.VerifyTarget, request)
 	require.True(t, result.Indices[1].Equal)
 	require.Equal(t, []string{
-		`setting index.max_result_window is "5" on the target and not set on the source`,
+		"alias fewer is missing on the target",
+		"the mappings differ",
 		`setting index.refresh_interval is "30s" on the source and "1s" on the target`,
-		"the mappings differ", "alias fewer is missing on the target", "alias more is on the target only",
+		`setting index.max_result_window is "5" on the target and not set on the source`,
+		"alias more is on the target only",
 	}, result.Indices[1].Differences)
 	require.Empty(t, result.Indices[0].Differences)
 }

@@ -293,6 +293,10 @@ func (w *world) request() migration.IndicesRequest {
 	return migration.IndicesRequest{Run: w.run, Indices: both2}
 }
 
+func (w *world) still() migration.StandstillRequest {
+	return migration.StandstillRequest{IndicesRequest: w.request()}
+}
+
 func (w *world) restored(snapshot migration.Snapshot) migration.RestoreResult {
 	w.t.Helper()
 	return must[migration.RestoreResult](w, w.activities.RestoreSnapshot,

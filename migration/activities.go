@@ -406,30 +406,6 @@ type ShardDocs map[string][]int64
 // nothing was written.
 type ShardMarks map[string][]string
 
-// Standstill is the source once nobody writes to it any more.
-type Standstill struct {
-	Docs  ShardDocs  `json:"docs"`
-	Marks ShardMarks `json:"marks"`
-}
-
-// VerifyRequest asks for the target to be compared with the frozen source.
-type VerifyRequest struct {
-	Run
-	Indices []Index   `json:"indices"`
-	Frozen  ShardDocs `json:"frozen"`
-	// Counters are the target's after the last restore: other ones mean that somebody wrote there.
-	Counters WriteCounters `json:"counters,omitempty"`
-}
-
-// VerifyResult holds a verdict for each index. If one is unequal, the activity fails with
-// ErrorVerification and the result stands in the error's details.
-type VerifyResult struct {
-	Indices []IndexResult `json:"indices"`
-	// Metadata holds, by index, those of the differences that are in settings and mappings; in a
-	// rehearsal only.
-	Metadata map[string][]string `json:"metadata,omitempty"`
-}
-
 // HandoverRequest asks for the target's indices to become writable, with replicas and refresh
 // interval as the source had them.
 type HandoverRequest struct {

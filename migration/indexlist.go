@@ -117,6 +117,18 @@ func (l IndexList) Docs() int64 {
 	return docs
 }
 
+// Shards counts the primaries.
+func (l IndexList) Shards() int64 {
+	if l.Stored() {
+		return l.About.Shards
+	}
+	var shards int64
+	for _, index := range l.Inline {
+		shards += int64(index.Shards)
+	}
+	return shards
+}
+
 // First are the indices that a status shows, at most so many.
 func (l IndexList) First(most int) []Index {
 	first := l.Inline

@@ -42,6 +42,9 @@ type Measured struct {
 	// Docs counts the documents that are verified, Checksums whether one by one.
 	Docs      int64
 	Checksums bool
+	// Shards counts the primaries that are verified. 0 predicts as earlier versions did: runs that
+	// they began decide by it.
+	Shards int64
 }
 
 // What holds until it was measured, on small clusters.
@@ -49,6 +52,14 @@ const (
 	usualBlockMillis  = 350
 	usualVerifyMillis = 150
 	docsPerMilli      = 40 // read and compared on both clusters
+)
+
+// What holds of a verification with checksums until it was measured: 3 to 15 documents a
+// millisecond were seen on a busy computer, and a handful of requests for each small shard. To
+// predict too much is better than too little, since freeze.auto decides by it.
+const (
+	carefulDocsPerMilli = 10
+	millisPerShard      = 10
 )
 
 // Predict says what a window will take in which so many operations have to be copied. It knows as
@@ -62,7 +73,10 @@ func (m Measured) Predict(writes int64) Prediction {
 	p.CopyMillis = time(false, func(r Round) (int64, int64) { return r.BytesCopied, r.CopyMillis })
 	p.RestoreMillis = time(true, func(r Round) (int64, int64) { return r.BytesCopied, r.RestoreMillis })
 	p.BlockMillis, p.VerifyMillis = usualBlockMillis, usualVerifyMillis
-	if m.Checksums {
+	switch {
+	case m.Shards > 0 && m.Checksums:
+		p.VerifyMillis += m.Shards*millisPerShard + m.Docs/carefulDocsPerMilli
+	case m.Checksums:
 		p.VerifyMillis += m.Docs / docsPerMilli
 	}
 	if m.Window != nil {

@@ -102,3 +102,19 @@ func TestALargerRoundTellsWhatGrowsWithTheBytes(t *testing.T) {
 	m.Rounds = m.Rounds[1:] // a migration whose baseline is no longer kept
 	require.Greater(t, m.Predict(1613).SnapshotMillis, p.SnapshotMillis, "rather too much than too little")
 }
+
+// A verification took 20.6 s with 900 shards of few documents, and 36.7, 9.2 and 4.8 s where 23, 6.3
+// and 3.7 s were predicted in all.
+func TestThePredictedVerificationCountsShardsAndDocuments(t *testing.T) {
+	few := migration.Measured{Checksums: true, Docs: 9000, Shards: 900}.Predict(0)
+	require.Greater(t, few.VerifyMillis, int64(9000))
+	many := migration.Measured{Checksums: true, Docs: 1_000_000, Shards: 5}.Predict(0)
+	require.Greater(t, many.VerifyMillis, int64(1_000_000/15))
+	require.Less(t, migration.Measured{Docs: 1_000_000, Shards: 5}.Predict(0).VerifyMillis, int64(1000), "counts only")
+	old := migration.Measured{Checksums: true, Docs: 1_000_000}.Predict(0)
+	require.EqualValues(t, 150+1_000_000/40, old.VerifyMillis, "histories of earlier versions were decided by it")
+	measured := migration.Measured{
+		Checksums: true, Docs: 1_000_000, Shards: 5, Window: &migration.FrozenWindow{VerifyMillis: 17},
+	}.Predict(0)
+	require.EqualValues(t, 17, measured.VerifyMillis)
+}

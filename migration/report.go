@@ -23,6 +23,9 @@ type Report struct {
 	Rounds        []Round       `json:"rounds"`
 	RoundsOmitted int           `json:"roundsOmitted,omitempty"`
 	Indices       []IndexResult `json:"indices"`
+	// IndicesOmitted sums up the indices that Indices leaves out: of very many, those that are not
+	// equal or differ are listed first.
+	IndicesOmitted *Unlisted `json:"indicesOmitted,omitempty"`
 	// FrozenWindow is the last one; earlier ones, ended by the dead man's switch, stand in
 	// Warnings.
 	FrozenWindow *FrozenWindow `json:"frozenWindow,omitempty"`

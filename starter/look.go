@@ -157,7 +157,8 @@ func statusOf(r *migration.Report, t target) *migration.Status {
 	s := migration.Status{
 		WorkflowID: t.id, Plan: migration.Plan{Name: r.Plan}, Phase: migration.PhaseAborted,
 		StartedMillis: r.StartedMillis, PhaseSinceMillis: r.EndedMillis,
-		RoundsEnded: len(r.Rounds) + r.RoundsOmitted, Rounds: r.Rounds, IndicesTotal: len(r.Indices),
+		RoundsEnded: len(r.Rounds) + r.RoundsOmitted, Rounds: r.Rounds,
+		IndicesTotal: len(r.Indices) + r.IndicesOmitted.Indices(),
 		FrozenWindow: r.FrozenWindow, Warnings: r.Warnings, Notes: r.Decisions,
 	}
 	s.Rehearsal, s.Plan.Rehearsal = r.Rehearsal, r.Rehearsal != nil

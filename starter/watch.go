@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/snapferry/snapferry/internal/human"
+	"github.com/snapferry/snapferry/internal/report"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -173,6 +174,9 @@ func (a *app) farewell(v view, t target) {
 			for _, index := range v.report.Indices {
 				a.printf("  %s: %s documents at the source, %s on the target, equal: %s\n", index.Name,
 					human.Count(index.SourceDocs), human.Count(index.TargetDocs), verdict(index))
+			}
+			if text := report.Omitted(v.report.IndicesOmitted); text != "" {
+				a.printf("  %s\n", text)
 			}
 			if text := table(func(row func(...string)) { rehearsed(v.report.Rehearsal, row) }); text != "" {
 				a.printf("%s", text)

@@ -180,7 +180,7 @@ func (m *run) summary(ctx workflow.Context, result string) migration.Report {
 		LateOmitted:   m.guard.lateOmitted,
 	}
 	if m.frozen() {
-		report.Indices = m.window.verified
+		report.Indices, report.IndicesOmitted = m.window.verified, m.window.unlisted
 		if report.FrozenWindow = m.window.result(); report.FrozenWindow != nil {
 			report.Prediction = m.window.predicted
 		}
@@ -204,6 +204,10 @@ func (m *run) remains() []string {
 			"target: the indices are closed or partly restored, because a restore was interrupted. "+beforeANewOne)
 	} else if len(m.Rounds) > 0 {
 		left = append(left, "target: the indices as the last round restored them, blocked for writes. "+beforeANewOne)
+	}
+	if m.window != nil && m.window.unlisted != nil && !m.window.unlisted.AllOf.IsZero() {
+		left = append(left, fmt.Sprintf("OSS: what the verification found of each index, as JSON, in %s/%s/%s",
+			target.Bucket, run.ListsPath(), m.window.unlisted.AllOf.Digest))
 	}
 	if gone := m.leftBehind(m.Indices); gone != "" {
 		left = append(left,

@@ -71,6 +71,9 @@ func (m *run) predict(writes int64) {
 		Rounds: m.Rounds, Window: m.Window,
 		Docs: m.Indices.Docs(), Checksums: m.plan.Verify.Checksum != migration.ChecksumNone,
 	}
+	if m.shape.guarded() { // what a run decides by it is in its history
+		measured.Shards = m.Indices.Shards()
+	}
 	prediction := measured.Predict(writes)
 	prediction.AtMillis = workflow.Now(m.root).UnixMilli()
 	m.Prediction = &prediction

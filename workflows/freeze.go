@@ -45,7 +45,7 @@ func (m *run) freeze() (migration.Phase, error) {
 		}
 		// An index that was created while the block was set has escaped it.
 		resolved := m.resolveAhead()
-		frozen, err := m.awaitStandstill("wait until the source stands still")
+		frozen, err := m.awaitStandstill("wait until the source stands still", nil)
 		if errors.Is(err, errBlockAgain) {
 			continue
 		}
@@ -88,14 +88,16 @@ func (m *run) resolveFrozen(step string) (migration.IndexList, error) {
 	return found, err
 }
 
-func (m *run) awaitStandstill(step string) (migration.Standstill, error) {
+// awaitStandstill waits until the source stands still. before is what it held earlier, if something
+// is to be compared with that.
+func (m *run) awaitStandstill(step string, before *migration.Standstill) (migration.Standstill, error) {
 	var frozen migration.Standstill
 	indices := m.window.indices
 	err := m.attemptOr(step, blockAgain, func(ctx workflow.Context) error {
 		var err error
 		options := m.paced(pollUntilDone("standstill of " + indexCount(indices.Len())))
 		frozen, err = call[migration.Standstill](ctx, options, migration.ActivityAwaitStandstill,
-			m.indicesRequest(indices))
+			migration.StandstillRequest{IndicesRequest: m.indicesRequest(indices), Store: true, Before: before})
 		return err
 	})
 	return frozen, err
@@ -154,24 +156,17 @@ func (m *run) verify() (migration.Phase, error) {
 	err := m.attempt("compare the target with the frozen source", func(ctx workflow.Context) error {
 		options := m.paced(pollUntilDone("verify " + indexCount(w.indices.Len())))
 		verified, err := call[migration.VerifyResult](ctx, options, migration.ActivityVerifyTarget,
-			migration.VerifyRequest{
-				Run: m.forActivities(), Indices: w.indices.Inline, Frozen: w.frozen.Docs,
-				Counters: m.Counters,
-			})
+			m.verifyRequest(w.indices, w.frozen))
 		if err != nil {
 			verified = verdictOf(err)
 		}
-		w.verified = verified.Indices
+		w.verified, w.unlisted = verified.Indices, verified.Unlisted
 		return err
 	})
 	if err != nil {
 		return "", err
 	}
-	for _, index := range w.verified {
-		for _, difference := range index.Differences {
-			m.warn(index.Name + ": " + difference)
-		}
-	}
+	m.warnAll(differencesOf(w.verified, w.unlisted))
 	found, err := resolved(cameOrWent)
 	if err != nil {
 		return "", err
@@ -260,7 +255,7 @@ func (m *run) confirm() (bool, error) {
 	if err != nil || m.warnIfChanged(found) {
 		return false, err
 	}
-	now, err := m.awaitStandstill("check that nothing was written to the source")
+	now, err := m.awaitStandstill("check that nothing was written to the source", &m.window.frozen)
 	if errors.Is(err, errBlockAgain) {
 		return false, nil
 	}

@@ -25,6 +25,7 @@ type rehearsal struct {
 	// the comparison.
 	Predicted *migration.Prediction   `json:"predicted,omitempty"`
 	Verified  []migration.IndexResult `json:"verified,omitempty"`
+	Unlisted  *migration.Unlisted     `json:"unlisted,omitempty"`
 	// Remains is what could not be removed.
 	Remains []string `json:"remains,omitempty"`
 }
@@ -156,7 +157,8 @@ func (m *rehearsing) complete(report *migration.Report) {
 		report.Result = migration.ResultRehearsed
 	}
 	found := r.Rehearsal
-	report.Rehearsal, report.Prediction, report.Indices = &found, r.Predicted, r.Verified
+	report.Rehearsal, report.Prediction = &found, r.Predicted
+	report.Indices, report.IndicesOmitted = r.Verified, r.Unlisted
 	report.Remains = r.Remains
 	if r.EndedIn != "" {
 		report.Error = "the rehearsal could not get past phase " + string(r.EndedIn)
@@ -210,11 +212,11 @@ func (m *rehearsing) compare() error {
 	return m.attempt(compared, func(ctx workflow.Context) error {
 		options := pollUntilDone("verify " + indexCount(m.Indices.Len()))
 		found, err := call[migration.VerifyResult](ctx, options, migration.ActivityVerifyTarget,
-			migration.VerifyRequest{Run: m.forActivities(), Indices: m.Indices.Inline, Counters: m.Counters})
+			m.verifyRequest(m.Indices, migration.Standstill{}))
 		if err != nil {
 			return err
 		}
-		m.Rehearsal.Verified, m.metadata = found.Indices, found.Metadata
+		m.Rehearsal.Verified, m.Rehearsal.Unlisted, m.metadata = found.Indices, found.Unlisted, found.Metadata
 		return nil
 	})
 }
@@ -237,6 +239,13 @@ func (m *rehearsing) explainDifferences() error {
 		return err
 	}
 	now := workflow.Now(m.root)
+	if unlisted := m.Rehearsal.Unlisted; unlisted != nil && unlisted.Unequal > 0 {
+		m.Rehearsal.note(now, migration.Attention{
+			Step: compared, Type: string(migration.ErrorVerification),
+			Message: fmt.Sprintf("%d more indices are not equal. They are too many to look at each: find out which of "+
+				"them were written on the source since the snapshot", unlisted.Unequal),
+		})
+	}
 	for i := range m.Rehearsal.Verified {
 		index := &m.Rehearsal.Verified[i]
 		index.Moved = moved(index.Name)

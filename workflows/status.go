@@ -72,8 +72,8 @@ func (m *run) indexStatus(index migration.Index) migration.IndexStatus {
 	if counter, restored := m.of(index.Name); restored {
 		status.TargetDocs = counter.Docs
 	}
+	status.Equal = m.window.equal(index.Name)
 	if verdict, verified := m.window.verdict(index.Name); verified {
-		status.Equal = &verdict.Equal
 		status.SourceDocs, status.TargetDocs = verdict.SourceDocs, verdict.TargetDocs
 	}
 	return status

@@ -2,7 +2,6 @@ package workflows
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -43,7 +42,9 @@ type window struct {
 	measured    migration.FrozenWindow
 	// predicted is what was foreseen right before the block.
 	predicted *migration.Prediction
-	verified  []migration.IndexResult
+	// verified are the verdicts, and unlisted sums up those that are too many for a report.
+	verified []migration.IndexResult
+	unlisted *migration.Unlisted
 	// proven is set once the target was found equal; measured is complete then.
 	proven           bool
 	cutoverRequested bool
@@ -132,16 +133,8 @@ func (w *window) block(watch stopwatch) {
 // holds tells whether these are the very indices that are blocked.
 func (w *window) holds(found migration.IndexList) bool { return w.indices.SameIndices(found) }
 
-// written names an index that is no longer what it was when it stood still; empty if all are. An
-// update leaves the number of documents as it is, so the marks count too.
-func (w *window) written(now migration.Standstill) string {
-	for _, name := range workflow.DeterministicKeys(now.Docs) {
-		if !slices.Equal(now.Docs[name], w.frozen.Docs[name]) || !slices.Equal(now.Marks[name], w.frozen.Marks[name]) {
-			return name
-		}
-	}
-	return ""
-}
+// written names an index that is no longer what it was when it stood still; empty if all are.
+func (w *window) written(now migration.Standstill) string { return now.ChangedIndex(w.frozen) }
 
 // result is the window as it was measured; nil unless the target was proven to be equal.
 func (w *window) result() *migration.FrozenWindow {
@@ -152,7 +145,8 @@ func (w *window) result() *migration.FrozenWindow {
 	return &measured
 }
 
-// verdict is what the verification found of an index; false if it hasn't come so far.
+// verdict is what the verification found of an index; false if it hasn't come so far, or if the
+// index is not among those that are listed.
 func (w *window) verdict(name string) (migration.IndexResult, bool) {
 	if w != nil {
 		for _, verdict := range w.verified {
@@ -162,4 +156,17 @@ func (w *window) verdict(name string) (migration.IndexResult, bool) {
 		}
 	}
 	return migration.IndexResult{}, false
+}
+
+// equal tells whether the verification found an index equal; nil if it hasn't come so far, or if
+// nothing is known of the index.
+func (w *window) equal(name string) *bool {
+	if verdict, listed := w.verdict(name); listed {
+		return &verdict.Equal
+	}
+	if w != nil && w.unlisted != nil && w.unlisted.Unequal == 0 {
+		all := true // those that are not listed
+		return &all
+	}
+	return nil
 }

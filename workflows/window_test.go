@@ -97,7 +97,14 @@ func TestAnIndexThatComesBackKeepsNoBlockOfOurs(t *testing.T) {
 // Between the verification and the cutover, somebody removes the block, updates a document and sets
 // it again: every count is as it was.
 func TestAWriteAfterTheVerificationIsCarriedToo(t *testing.T) {
+	for name, stored := range map[string]bool{"lists": false, "stored lists": true} {
+		t.Run(name, func(t *testing.T) { writeAfterTheVerification(t, stored) })
+	}
+}
+
+func writeAfterTheVerification(t *testing.T, stored bool) {
 	w := newWorld(t)
+	w.storesStandstill = stored
 	w.at(20*time.Minute, migration.RequestFreeze)
 	w.env.RegisterDelayedCallback(func() {
 		w.change(func() { w.mark = "another" })
@@ -114,7 +121,7 @@ func TestAWriteAfterTheVerificationIsCarriedToo(t *testing.T) {
 		migration.RoundBaseline, migration.RoundIncremental, migration.RoundFinal,
 		migration.RoundFinal,
 	}, kinds(report))
-	require.Contains(t, report.Warnings[0], "changed on the source after it was verified")
+	require.Contains(t, report.Warnings[0], "index movies changed on the source after it was verified")
 	require.Less(t, report.FrozenWindow.Millis, time.Minute.Milliseconds(),
 		"the wait for a person is no part of the window")
 	require.Less(t, report.FrozenWindow.BlockMillis, time.Minute.Milliseconds())

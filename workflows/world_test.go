@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -95,6 +96,10 @@ type world struct {
 	written int64
 	// mark changes with every write to the frozen source.
 	mark string
+	// storesStandstill has the standstill's lists stored, and unlisted is what a verification leaves
+	// out of its list.
+	storesStandstill bool
+	unlisted         *migration.Unlisted
 }
 
 const planJSON = `{
@@ -228,8 +233,19 @@ func newWorld(t *testing.T) *world {
 		}
 		return nil, nil
 	})
-	register(w, migration.ActivityAwaitStandstill, func(migration.IndicesRequest) (migration.Standstill, error) {
+	register(w, migration.ActivityAwaitStandstill, func(r migration.StandstillRequest) (migration.Standstill, error) {
 		assert.True(t, w.blocked)
+		assert.True(t, r.Store)
+		if w.storesStandstill {
+			still := migration.Standstill{
+				DocsOf:  migration.Stored[migration.ShardDocs]{Digest: strings.Repeat("d", 64), Entries: 2},
+				MarksOf: migration.Stored[migration.ShardMarks]{Digest: fmt.Sprintf("%064x", w.mark), Entries: 2},
+			}
+			if r.Before != nil && r.Before.MarksOf != still.MarksOf {
+				still.Changed = "movies"
+			}
+			return still, nil
+		}
 		return migration.Standstill{
 			Docs:  migration.ShardDocs{"movies": {3}},
 			Marks: migration.ShardMarks{"movies": {w.mark}},
@@ -246,8 +262,10 @@ func newWorld(t *testing.T) *world {
 			return w.verified, nil
 		}
 		assert.True(t, w.blocked)
-		assert.NotEmpty(t, r.Frozen)
-		var result migration.VerifyResult
+		assert.Equal(t, w.storesStandstill, len(r.Frozen) == 0)
+		assert.Equal(t, w.storesStandstill, !r.FrozenOf.IsZero())
+		assert.Equal(t, verdictBytes, r.Most)
+		result := migration.VerifyResult{Unlisted: w.unlisted}
 		for _, index := range r.Indices {
 			result.Indices = append(result.Indices, migration.IndexResult{
 				Name: index.Name, SourceDocs: 7,

@@ -16,6 +16,7 @@ import (
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 	"github.com/elastic/go-elasticsearch/v7/estransport"
 
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/internal/version"
 )
 
@@ -53,6 +54,7 @@ type Client struct {
 	transport *estransport.Client
 	redactor  redactor
 	version   atomic.Pointer[Version]
+	scrolls   *scrolls
 	close     func()
 }
 
@@ -70,7 +72,7 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{host: endpoint.Host, timeout: config.Timeout, close: func() {}}
+	c := &Client{host: endpoint.Host, timeout: config.Timeout, scrolls: newScrolls(), close: func() {}}
 	if c.timeout <= 0 {
 		c.timeout = defaultTimeout
 	}
@@ -150,7 +152,11 @@ type call struct {
 	subject   string // "mig/run1-r0003"
 	once      bool   // must not be repeated blindly: a lost answer is OutcomeUnknown instead of Unavailable
 	slow      bool   // gets slowFactor times the timeout
+	most      int64  // of the answer, in bytes: ErrTooLarge above it; largestAnswer if 0
 }
+
+// ErrTooLarge is behind the error of a call whose answer is larger than its caller can hold.
+var ErrTooLarge = errors.New("the answer is too large")
 
 // do sends a request, classifies a refusal and decodes the answer into out; nil ignores the answer.
 // Every error is an *Error, or wraps context.Canceled if the caller's context ended; then it is
@@ -168,13 +174,22 @@ func (c *Client) do(ctx context.Context, what call, request esapi.Request, out a
 		return c.unanswered(ctx, what, err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(response.Body, largestAnswer))
+	most := int64(largestAnswer)
+	if what.most > 0 {
+		most = what.most
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, most+1))
 	if err != nil {
 		return c.unanswered(ctx, what, &transportError{err: err, sent: true})
 	}
 	if response.StatusCode < 200 || response.StatusCode > 299 {
 		failure := answered(response.StatusCode, body, what.once)
 		return c.describe(what, failure)
+	}
+	if int64(len(body)) > most {
+		return c.describe(what, &Error{
+			Kind: Invalid, Reason: fmt.Sprintf("the answer has more than %s", human.Size(most)), err: ErrTooLarge,
+		})
 	}
 	if out == nil {
 		return nil

@@ -188,16 +188,30 @@ func (c *Client) Count(ctx context.Context, index string) (int64, error) {
 	if err := c.named("count documents", []string{index}); err != nil {
 		return 0, err
 	}
-	var answer struct {
-		Count  int64        `json:"count"`
-		Shards shardsHeader `json:"_shards"`
-	}
-	what := call{operation: "count documents", subject: index, slow: true}
-	if err := c.do(ctx, what, esapi.CountRequest{Index: []string{segment(index)}}, &answer); err != nil {
+	types, err := c.searchedTypes(ctx, index)
+	if err != nil {
 		return 0, err
 	}
-	if answer.Shards.Successful < answer.Shards.Total {
-		return 0, c.fail(what, Unavailable, answer.Shards.failure())
+	return c.count(ctx, index, types)
+}
+
+// count adds up what counts of these groups of types find.
+func (c *Client) count(ctx context.Context, index string, types [][]string) (int64, error) {
+	var total int64
+	for _, named := range types {
+		var answer struct {
+			Count  int64        `json:"count"`
+			Shards shardsHeader `json:"_shards"`
+		}
+		what := call{operation: "count documents", subject: index, slow: true}
+		request := esapi.CountRequest{Index: []string{segment(index)}, DocumentType: segments(named)}
+		if err := c.do(ctx, what, request, &answer); err != nil {
+			return 0, err
+		}
+		if answer.Shards.Successful < answer.Shards.Total {
+			return 0, c.fail(what, Unavailable, answer.Shards.failure())
+		}
+		total += answer.Count
 	}
-	return answer.Count, nil
+	return total, nil
 }

@@ -226,6 +226,11 @@ type Mapping struct {
 
 // Mappings gives the mapping of each index.
 func (c *Client) Mappings(ctx context.Context, indices []string) (map[string]Mapping, error) {
+	return c.mappings(ctx, indices, 0)
+}
+
+// mappings is Mappings with a limit on each answer, in bytes; 0 stands for none.
+func (c *Client) mappings(ctx context.Context, indices []string, most int64) (map[string]Mapping, error) {
 	if err := c.named("read mappings", indices); err != nil {
 		return nil, err
 	}
@@ -238,7 +243,7 @@ func (c *Client) Mappings(ctx context.Context, indices []string) (map[string]Map
 		var answer map[string]struct {
 			Mappings json.RawMessage `json:"mappings"`
 		}
-		what := call{operation: "read mappings", subject: list(batch)}
+		what := call{operation: "read mappings", subject: list(batch), most: most}
 		if err := c.do(ctx, what, esapi.IndicesGetMappingRequest{Index: segments(batch)}, &answer); err != nil {
 			return nil, err
 		}
@@ -267,6 +272,12 @@ func (c *Client) Mappings(ctx context.Context, indices []string) (map[string]Map
 // Aliases gives each index's aliases with their definition (filter, routing, is_write_index). An
 // index without aliases has an empty map.
 func (c *Client) Aliases(ctx context.Context, indices []string) (map[string]map[string]json.RawMessage, error) {
+	return c.aliases(ctx, indices, 0)
+}
+
+// aliases is Aliases with a limit on each answer, in bytes; 0 stands for none.
+func (c *Client) aliases(ctx context.Context, indices []string, most int64,
+) (map[string]map[string]json.RawMessage, error) {
 	if err := c.named("read aliases", indices); err != nil {
 		return nil, err
 	}
@@ -278,7 +289,7 @@ func (c *Client) Aliases(ctx context.Context, indices []string) (map[string]map[
 		var answer map[string]struct {
 			Aliases map[string]json.RawMessage `json:"aliases"`
 		}
-		err := c.do(ctx, call{operation: "read aliases", subject: list(batch)},
+		err := c.do(ctx, call{operation: "read aliases", subject: list(batch), most: most},
 			esapi.IndicesGetAliasRequest{Index: segments(batch)}, &answer)
 		if err != nil {
 			return nil, err

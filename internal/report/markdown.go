@@ -64,6 +64,9 @@ func Markdown(r migration.Report, zone *time.Location) string {
 		for _, i := range v.Indices {
 			row(i.Name, i.Source, i.Target, i.Verdict, strings.Join(i.Differences, "; "))
 		}
+		if v.IndicesOmitted != "" {
+			row("...", "", "", v.IndicesOmitted, "")
+		}
 	}
 	if len(v.Decisions) > 0 {
 		head("Requests", "at", "request", "by", "in phase", "verdict", "reason")

@@ -33,9 +33,11 @@ type view struct {
 	// those in the middle that a short form doesn't list.
 	RoundsOmitted, RoundsLeftOut int
 	Indices                      []index
-	Decisions                    []decision
-	Warnings                     []string
-	Remains                      []string
+	// IndicesOmitted is what is to be said of indices that the report doesn't hold.
+	IndicesOmitted string
+	Decisions      []decision
+	Warnings       []string
+	Remains        []string
 }
 
 type fact struct{ Label, Value string }
@@ -134,6 +136,7 @@ func newView(r migration.Report, zone *time.Location) view {
 			Checksum: i.Checksum, Equal: i.Equal || i.Moved, Differences: i.Differences,
 		})
 	}
+	v.IndicesOmitted = Omitted(r.IndicesOmitted)
 	for _, d := range r.Decisions {
 		v.Decisions = append(v.Decisions, decision{
 			At: human.Clock(d.AtMillis, zone), Request: string(d.Request), By: d.By, Reason: d.Reason,
@@ -145,11 +148,14 @@ func newView(r migration.Report, zone *time.Location) view {
 
 // outcome says in a sentence how it ended.
 func outcome(r migration.Report) (sentence, tone string) {
-	unequal := 0
+	unequal, all := 0, len(r.Indices)+r.IndicesOmitted.Indices()
 	for _, index := range r.Indices {
 		if !index.Equal {
 			unequal++
 		}
+	}
+	if r.IndicesOmitted != nil {
+		unequal += r.IndicesOmitted.Unequal
 	}
 	switch {
 	case r.Rehearsal != nil:
@@ -159,11 +165,28 @@ func outcome(r migration.Report) (sentence, tone string) {
 	case r.Result != migration.ResultCompleted:
 		return "Ended: " + r.Result + ".", "bad"
 	case unequal > 0:
-		return fmt.Sprintf("Completed, but %d of %d indices are not equal.", unequal, len(r.Indices)), "bad"
+		return fmt.Sprintf("Completed, but %d of %d indices are not equal.", unequal, all), "bad"
 	case len(r.Warnings) > 0:
-		return "Completed: " + allEqual(len(r.Indices)) + ". Read the warnings.", "warn"
+		return "Completed: " + allEqual(all) + ". Read the warnings.", "warn"
 	}
-	return "Completed: " + allEqual(len(r.Indices)) + ".", "good"
+	return "Completed: " + allEqual(all) + ".", "good"
+}
+
+// Omitted says what a report's list of indices leaves out; nothing if it leaves none out.
+func Omitted(u *migration.Unlisted) string {
+	if u.Indices() == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("and %s more indices", human.Count(int64(u.Indices())))
+	if u.Unequal == 0 {
+		text += fmt.Sprintf(", all equal, with %s documents", human.Count(u.SourceDocs))
+	} else {
+		text += fmt.Sprintf(", of which %s are not equal", human.Count(int64(u.Unequal)))
+	}
+	if u.Differing > 0 {
+		text += fmt.Sprintf("; settings, mappings or aliases of %s differ", human.Count(int64(u.Differing)))
+	}
+	return text
 }
 
 func allEqual(indices int) string {

@@ -190,6 +190,23 @@ func TestAnUnequalIndexIsNotPassedOver(t *testing.T) {
 	require.Contains(t, text, "one document is missing in shard 3")
 }
 
+func TestIndicesThatTheReportOmitsAreCounted(t *testing.T) {
+	report := completed()
+	report.Warnings = nil
+	report.IndicesOmitted = &migration.Unlisted{Equal: 9998, Differing: 3, SourceDocs: 123456, TargetDocs: 123456}
+	page, err := HTML(report, time.UTC)
+	require.NoError(t, err)
+	for _, text := range []string{Text(report, time.UTC), Markdown(report, time.UTC), string(page)} {
+		require.Contains(t, text, "Completed: all 10000 indices are equal.")
+		require.Contains(t, text, "and 9,998 more indices, all equal, with 123,456 documents; settings, mappings or "+
+			"aliases of 3 differ")
+	}
+	report.IndicesOmitted.Equal, report.IndicesOmitted.Unequal = 9997, 1
+	text := Text(report, time.UTC)
+	require.Contains(t, text, "Completed, but 1 of 10000 indices are not equal.")
+	require.Contains(t, text, "of which 1 are not equal")
+}
+
 func TestThousandsOfRoundsStayReadable(t *testing.T) {
 	report := completed()
 	for number := range 2000 {

@@ -67,6 +67,9 @@ func Text(r migration.Report, zone *time.Location) string {
 				row(i.Name, i.Source, i.Target, i.Verdict)
 			}
 		})
+		if v.IndicesOmitted != "" {
+			fmt.Fprintf(&out, "  %s\n", v.IndicesOmitted)
+		}
 		for _, i := range v.Indices {
 			for _, difference := range i.Differences {
 				fmt.Fprintf(&out, "  %s: %s\n", human.Line(i.Name), human.Line(difference))

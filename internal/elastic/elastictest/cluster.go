@@ -22,6 +22,8 @@ type Cluster struct {
 	Looks int
 	// Done tells which shards of a running snapshot have reached the stage DONE; none if it is nil.
 	Done func(index string, shard int) bool
+	// MaxScrolls is how many scroll contexts may be open; any number if 0.
+	MaxScrolls int
 	// Free is the room on the only node, in bytes; of Total.
 	Free, Total int64
 

@@ -26,6 +26,7 @@ type index struct {
 	orphan     bool // a block without a setting
 	settings   map[string]string
 	types      []string
+	mapping    string // JSON, if it is another than the usual one
 	aliases    map[string]bool
 	shards     []*shard
 }
@@ -76,6 +77,13 @@ func (c *Cluster) AddAlias(name, alias string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.indices[name].aliases[alias] = true
+}
+
+// SetMapping gives an index a mapping as the cluster shows it, as JSON.
+func (c *Cluster) SetMapping(name, mapping string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.indices[name].mapping = mapping
 }
 
 // Index writes documents, one for each id, as an application would; an error means that a block
@@ -308,6 +316,9 @@ func (c *Cluster) answerIndex(r *http.Request, expression string, rest []string)
 		return c.putSettings(r, found)
 	case "GET _mapping":
 		return byIndex(found, func(x *index) any {
+			if x.mapping != "" {
+				return map[string]any{"mappings": json.RawMessage(x.mapping)}
+			}
 			types := map[string]any{}
 			for _, name := range x.types {
 				types[name] = map[string]any{"properties": map[string]any{"title": map[string]any{"type": "text"}}}

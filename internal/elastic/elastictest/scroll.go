@@ -3,36 +3,58 @@ package elastictest
 import (
 	"net/http"
 	"strconv"
+	"strings"
 )
 
 // scroll is a search that goes on.
-type scroll struct{ rest []Doc }
+type scroll struct {
+	rest         []Doc
+	shards, size int
+}
 
 func (c *Cluster) search(r *http.Request, x *index) any {
 	var body struct {
-		Size  int `json:"size"`
-		Slice struct {
-			ID  int `json:"id"`
-			Max int `json:"max"`
-		} `json:"slice"`
+		Size int `json:"size"`
 	}
 	decode(r, &body)
-	s := &scroll{}
+	only, restricted := strings.CutPrefix(r.URL.Query().Get("preference"), "_shards:")
+	s := &scroll{shards: len(x.shards), size: body.Size}
 	for number, shard := range x.shards {
-		if body.Slice.Max > 1 && number%body.Slice.Max != body.Slice.ID {
+		if restricted && strconv.Itoa(number) != only {
 			continue
 		}
 		for _, id := range sortedKeys(shard.docs) {
 			s.rest = append(s.rest, shard.docs[id])
 		}
 	}
-	id := "scroll" + strconv.Itoa(len(c.scrolls)) + "-" + c.id("scroll")
+	if restricted {
+		s.shards = 1
+	}
+	total := len(s.rest)
+	if r.URL.Query().Get("scroll") == "" {
+		return c.page("", s, total)
+	}
+	if open := len(c.scrolls) + s.shards; c.MaxScrolls > 0 && open > c.MaxScrolls {
+		return refuse(http.StatusInternalServerError, "exception",
+			"Trying to create too many scroll contexts. Must be "+
+				"less than or equal to: [%d]. This limit can be set by changing the [search.max_open_scroll_context] "+
+				"setting.",
+			c.MaxScrolls)
+	}
+	id := c.id("scroll")
 	c.scrolls[id] = s
-	return page(id, s, body.Size, len(s.rest))
+	return c.page(id, s, total)
 }
 
 func (c *Cluster) answerScroll(r *http.Request) any {
 	if r.Method == http.MethodDelete {
+		var body struct {
+			IDs []string `json:"scroll_id"`
+		}
+		decode(r, &body)
+		for _, id := range body.IDs {
+			delete(c.scrolls, id)
+		}
 		return map[string]any{"succeeded": true}
 	}
 	var body struct {
@@ -43,18 +65,33 @@ func (c *Cluster) answerScroll(r *http.Request) any {
 	if s == nil {
 		return refuse(http.StatusNotFound, "search_context_missing_exception", "No search context found for id [1]")
 	}
-	return page(body.ID, s, 1000, len(s.rest))
+	return c.page(body.ID, s, len(s.rest))
 }
 
-func page(id string, s *scroll, size, total int) any {
+func (c *Cluster) page(id string, s *scroll, total int) any {
 	hits := []any{}
-	for len(s.rest) > 0 && len(hits) < size {
+	for len(s.rest) > 0 && len(hits) < s.size {
 		doc := s.rest[0]
 		s.rest = s.rest[1:]
 		hits = append(hits, map[string]any{"_type": doc.Type, "_id": doc.ID, "_version": doc.Version})
 	}
-	return map[string]any{
-		"_scroll_id": id, "timed_out": false, "_shards": map[string]any{"total": 1, "successful": 1, "failed": 0},
-		"hits": map[string]any{"total": total, "hits": hits},
+	var found any = total
+	if c.Version >= "7" {
+		found = map[string]any{"value": total, "relation": "eq"}
 	}
+	answer := map[string]any{
+		"timed_out": false, "_shards": map[string]any{"total": s.shards, "successful": s.shards, "failed": 0},
+		"hits": map[string]any{"total": found, "hits": hits},
+	}
+	if id != "" {
+		answer["_scroll_id"] = id
+	}
+	return answer
+}
+
+// OpenScrolls counts the scrolls that were not cleared.
+func (c *Cluster) OpenScrolls() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.scrolls)
 }

@@ -11,10 +11,12 @@ func (c *Cluster) stats(found []*index) any {
 	indices, failed := map[string]any{}, 0
 	for _, x := range found {
 		shards := map[string]any{}
+		var indexed, deleted int64
 		for number, s := range x.shards {
 			if s.state != "STARTED" {
 				continue
 			}
+			indexed, deleted = indexed+s.indexTotal, deleted+s.deleteTotal
 			shards[strconv.Itoa(number)] = []any{map[string]any{
 				"routing": map[string]any{"state": "STARTED", "primary": true, "node": "n1"},
 				"docs":    map[string]any{"count": len(s.docs), "deleted": 0},
@@ -27,8 +29,9 @@ func (c *Cluster) stats(found []*index) any {
 		}
 		indices[x.name] = map[string]any{
 			"primaries": map[string]any{
-				"docs":  map[string]any{"count": x.docs()},
-				"store": map[string]any{"size_in_bytes": x.docs() * docBytes},
+				"docs":     map[string]any{"count": x.docs()},
+				"store":    map[string]any{"size_in_bytes": x.docs() * docBytes},
+				"indexing": map[string]any{"index_total": indexed, "delete_total": deleted},
 			},
 			"shards": shards,
 		}
