@@ -39,7 +39,7 @@ func NewCopier() *Copier {
 			Buffers: transfer.DefaultBuffers(), Limits: []*transfer.Limit{{}},
 			Stats: &transfer.Stats{},
 		},
-		ask: askForBandwidth,
+		ask: newSharedAsk().get,
 	}
 }
 
