@@ -320,8 +320,15 @@ func (v *verifying) metadata(ctx context.Context, names []string) (map[string][]
 		}); err != nil {
 		return nil, err
 	}
+	overAll, err := v.aliasesOverAll(ctx, names, sourceAliases)
+	if err != nil {
+		return nil, err
+	}
 	for _, name := range names {
-		differences[name] = append(differences[name], aliasesDiffer(sourceAliases[name], targetAliases[name])...)
+		// First, since lists are cut off: an alias that leads elsewhere is seen by everyone who
+		// searches.
+		differences[name] = slices.Concat(overAll[name], differences[name],
+			aliasesDiffer(sourceAliases[name], targetAliases[name]))
 	}
 	return differences, nil
 }

@@ -26,8 +26,10 @@ type index struct {
 	orphan     bool // a block without a setting
 	settings   map[string]string
 	types      []string
-	aliases    map[string]bool
+	aliases    map[string]definition
 	shards     []*shard
+	// definition and mapping are raw JSON; empty means the usual one.
+	definition, mapping string
 }
 
 type shard struct {
@@ -49,7 +51,7 @@ func (c *Cluster) Create(name string, shards int, settings map[string]string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	x := &index{
-		name: name, uuid: c.id("index"), open: true, types: []string{"doc"}, aliases: map[string]bool{},
+		name: name, uuid: c.id("index"), open: true, types: []string{"doc"}, aliases: map[string]definition{},
 		settings: map[string]string{
 			"index.number_of_shards": strconv.Itoa(shards), "index.number_of_replicas": "1",
 			"index.version.created": "5050299",
@@ -64,18 +66,11 @@ func (c *Cluster) Create(name string, shards int, settings map[string]string) {
 	c.indices[name] = x
 }
 
-// SetTypes gives an index other mapping types, AddAlias an alias.
+// SetTypes gives an index other mapping types.
 func (c *Cluster) SetTypes(name string, types ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.indices[name].types = types
-}
-
-// AddAlias gives an index an alias.
-func (c *Cluster) AddAlias(name, alias string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.indices[name].aliases[alias] = true
 }
 
 // Index writes documents, one for each id, as an application would; an error means that a block
@@ -200,11 +195,13 @@ func (c *Cluster) SetSetting(name, setting, value string) {
 	c.indices[name].settings[setting] = value
 }
 
-// Delete deletes an index by hand.
-func (c *Cluster) Delete(name string) {
+// Delete deletes indices by hand.
+func (c *Cluster) Delete(names ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.indices, name)
+	for _, name := range names {
+		delete(c.indices, name)
+	}
 }
 
 // BlockCluster has the cluster refuse every write, as Amazon does when disks or memory run short;
@@ -247,7 +244,7 @@ func (c *Cluster) resolve(expression string) ([]*index, *failure) {
 		for _, candidate := range sortedKeys(c.indices) {
 			x := c.indices[candidate]
 			matched, _ := path.Match(name, candidate)
-			if name == "_all" || matched || x.aliases[name] {
+			if _, isAlias := x.aliases[name]; name == "_all" || matched || isAlias {
 				add(x)
 			}
 		}
@@ -303,11 +300,17 @@ func (c *Cluster) answerIndex(r *http.Request, expression string, rest []string)
 	}
 	switch operation := r.Method + " " + rest[0]; operation {
 	case "GET _settings":
+		if r.URL.Query().Get("flat_settings") != "true" {
+			return byIndex(found, definitionOf)
+		}
 		return byIndex(found, func(x *index) any { return map[string]any{"settings": x.settings} })
 	case "PUT _settings":
 		return c.putSettings(r, found)
 	case "GET _mapping":
 		return byIndex(found, func(x *index) any {
+			if x.mapping != "" {
+				return map[string]any{"mappings": json.RawMessage(x.mapping)}
+			}
 			types := map[string]any{}
 			for _, name := range x.types {
 				types[name] = map[string]any{"properties": map[string]any{"title": map[string]any{"type": "text"}}}
@@ -315,13 +318,7 @@ func (c *Cluster) answerIndex(r *http.Request, expression string, rest []string)
 			return map[string]any{"mappings": types}
 		})
 	case "GET _alias":
-		return byIndex(found, func(x *index) any {
-			aliases := map[string]any{}
-			for name := range x.aliases {
-				aliases[name] = map[string]any{}
-			}
-			return map[string]any{"aliases": aliases}
-		})
+		return byIndex(found, aliasesOf)
 	case "POST _close":
 		return c.closeIndices(found)
 	case "POST _open":
