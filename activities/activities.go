@@ -101,6 +101,9 @@ func (a *Activities) Register(registry worker.ActivityRegistry) {
 		migration.ActivityDeleteSnapshots:        a.DeleteSnapshots,
 		migration.ActivityDeleteCopies:           a.DeleteCopies,
 		migration.ActivityLookAgain:              a.LookAgain,
+		migration.ActivityClearTarget:            a.ClearTarget,
+		migration.ActivityCheckDependencies:      a.CheckDependencies,
+		migration.ActivityTryDefinitions:         a.TryDefinitions,
 	} {
 		registry.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: name})
 	}

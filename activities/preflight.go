@@ -62,6 +62,8 @@ func (f *preflight) everything(ctx context.Context, p *pulse) (migration.Preflig
 		{"looking for what makes indices on the source", f.makers},
 		{"checking the target's indices", f.targetIndices},
 		{"comparing aliases", f.aliases},
+		{"comparing write indices", f.writeIndices},
+		{"looking for pipelines", f.dependencies},
 		{"checking the target's disks", f.disks},
 	} {
 		p.set(migration.Progress{Doing: step.doing})

@@ -24,6 +24,19 @@ const (
 // metadata compares settings, mappings and aliases. It calls found for each index, in their order,
 // with what is needed to read it and with the differences in words.
 func (v *verifying) metadata(ctx context.Context, names []string, found func(shape, []string) error) error {
+	var overAll map[string][]string
+	if v.in.Plan.RestoresAliases() {
+		var err error
+		if overAll, err = v.aliasesOverAll(ctx, names); err != nil {
+			return err
+		}
+	}
+	each := found
+	found = func(s shape, differences []string) error {
+		// First, since lists are cut off: an alias that leads elsewhere is seen by everyone who
+		// searches.
+		return each(s, slices.Concat(overAll[s.name], differences))
+	}
 	for chunk := range slices.Chunk(names, metadataIndices) {
 		if err := v.metadataOf(ctx, chunk, metadataBytes, found); err != nil {
 			return err

@@ -52,6 +52,7 @@ func ActivityNames() []string {
 		ActivityDeleteCopies,
 		ActivityReadSourceBlocks, ActivityBlockSource, ActivityUnblockSource,
 		ActivityAskGuard, ActivityWatchGuard, ActivityWatchMigration, ActivityReadGuard, ActivityLookAgain,
+		ActivityClearTarget, ActivityCheckDependencies, ActivityTryDefinitions,
 	}
 }
 

@@ -119,6 +119,8 @@ var descriptions = map[string]string{
 	"restore.excludeAliases": "Leave the source's aliases behind.",
 	"restore.ignoreSettings": "Index settings that are not restored. index.blocks.* and " +
 		"index.routing.allocation.* never are.",
+	"restore.deletedIndices": "What becomes of the target's copy of an index that was deleted on the source. keep " +
+		"leaves it there without aliases, delete deletes it. Default: keep.",
 
 	"verify": "How the target is proven equal to the frozen source.",
 	"verify.checksum": "versions: document counts, and a checksum over type, id, routing and version of every " +

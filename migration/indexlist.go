@@ -140,9 +140,10 @@ func (l IndexList) First(most int) []Index {
 
 // SameIndices tells whether two lists hold the very same indices, whatever is in them: an index
 // that was deleted and created again is another one.
-func (l IndexList) SameIndices(other IndexList) bool { return l.identity() == other.identity() }
+func (l IndexList) SameIndices(other IndexList) bool { return l.Identity() == other.Identity() }
 
-func (l IndexList) identity() string {
+// Identity is a digest of names and UUIDs.
+func (l IndexList) Identity() string {
 	if l.Stored() {
 		return l.About.Identity
 	}

@@ -189,6 +189,9 @@ type Restore struct {
 	// IgnoreSettings are index settings that are not restored. Blocks and allocation rules never
 	// are.
 	IgnoreSettings []string `json:"ignoreSettings,omitempty" example:"[\"index.opendistro.*\"]"`
+	// DeletedIndices says what becomes of the target's copy of an index that was deleted on the
+	// source: keep (the default) or delete. A copy that is kept has no aliases.
+	DeletedIndices string `json:"deletedIndices,omitempty" enum:"keep,delete" example:"delete"`
 }
 
 // When a hot round runs.
@@ -259,6 +262,7 @@ func (p Plan) withDefaults() Plan {
 	p.Freeze.HotRound = or(p.Freeze.HotRound, HotRoundAuto)
 	p.Freeze.HotRoundAbove = or(p.Freeze.HotRoundAbove, DefaultHotRoundAbove)
 	p.Freeze.StandstillTimeout = or(p.Freeze.StandstillTimeout, min(DefaultStandstillTimeout, p.Freeze.MaxDuration/2))
+	p.Restore.DeletedIndices = or(p.Restore.DeletedIndices, DeletedKept)
 	p.Verify.Checksum = or(p.Verify.Checksum, ChecksumVersions)
 	return p
 }

@@ -166,6 +166,22 @@ func TestDecodeRefuses(t *testing.T) {
 			"    region: ap-southeast-1\n    settings: {base_path: x}\n    roleArn",
 			"source.repository.settings.base_path is a setting of snapferry's own",
 		},
+		"a chunk that is too small": {
+			"    region: ap-southeast-1\n    roleArn",
+			"    region: ap-southeast-1\n    settings: {chunk_size: 64kb}\n    roleArn",
+			"source.repository.settings.chunk_size (64kb) must be from 5mb to 5tb: the repository refuses others; " +
+				"for example chunk_size: 100mb",
+		},
+		"a chunk without a unit": {
+			"    region: ap-southeast-1\n    roleArn",
+			"    region: ap-southeast-1\n    settings: {chunk_size: 1000000000}\n    roleArn",
+			"source.repository.settings.chunk_size (1000000000) is not a size with a unit",
+		},
+		"a chunk smaller than its buffer": {
+			"    region: ap-southeast-1\n    roleArn",
+			"    region: ap-southeast-1\n    settings: {chunk_size: 100MB, buffer_size: 0.5gb}\n    roleArn",
+			"source.repository.settings.chunk_size (100MB) must not be less than buffer_size (0.5gb)",
+		},
 		"duration without unit": {
 			"indices:", "rounds: {interval: 30}\nindices:",
 			"rounds.interval (30) must be a duration: a string with a unit; for example interval: 15m",

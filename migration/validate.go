@@ -236,6 +236,7 @@ func (c *checker) checkSource(s Source) {
 			"for example endpoint: s3.amazonaws.com")
 	}
 	c.checkSettings("source.repository.settings", r.Settings)
+	c.checkSizes("source.repository.settings", r.Settings, sourceSizes)
 	if r.Reader.Endpoint != "" {
 		c.checkURL("source.repository.reader.endpoint", r.Reader.Endpoint, false,
 			"https://s3.ap-southeast-1.amazonaws.com")
@@ -258,6 +259,7 @@ func (c *checker) checkTarget(t Target) {
 	c.checkCAFile("target.repository.writer.caFile", r.Writer.CAFile, r.Writer.Endpoint)
 	c.checkBasePath("target.repository.basePath", r.BasePath)
 	c.checkSettings("target.repository.settings", r.Settings)
+	c.checkSizes("target.repository.settings", r.Settings, targetSizes)
 	c.checkSecret("target.repository.accessKeyId", r.AccessKeyID, true)
 	c.checkSecret("target.repository.secretAccessKey", r.SecretAccessKey, true)
 	c.checkSecret("target.repository.writer.accessKeyId", r.Writer.AccessKeyID, true)

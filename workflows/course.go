@@ -107,8 +107,12 @@ func (m migrating) slotTaken(obstacles []string) string {
 func (m migrating) warnings() []string {
 	all := slices.Clone(m.Warnings)
 	if gone := m.leftBehind(m.Indices); gone != "" {
+		how := ""
+		if m.clearedFor(m.Indices) && m.plan.RestoresAliases() {
+			how = ", without aliases"
+		}
 		all = append(all, "these indices are no longer on the source, and stay on the target as they were last "+
-			"restored: "+gone)
+			"restored"+how+": "+gone)
 	}
 	return all
 }

@@ -414,7 +414,7 @@ func TestAnIndexThatLeavesTheSourceIsReported(t *testing.T) {
 	require.NoError(t, w.env.GetWorkflowResult(&report))
 	require.Len(t, report.Warnings, 1)
 	require.Contains(t, report.Warnings[0], "no longer on the source, and stay on the target as they were last "+
-		"restored: movies")
+		"restored, without aliases: movies")
 }
 
 func TestContinueAsNewCarriesEverything(t *testing.T) {

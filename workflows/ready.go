@@ -16,6 +16,9 @@ func (m *run) makeReady() (migration.Phase, error) {
 	if replaced, err := m.meet(); err != nil || replaced {
 		return migration.PhaseRounds, err
 	}
+	if err := m.checkDependencies(); err != nil {
+		return "", err
+	}
 	if err := m.foresee(); err != nil {
 		return "", err
 	}

@@ -209,7 +209,7 @@ func TestARehearsalDoesNotMindThatTheSourceMovesOn(t *testing.T) {
 func TestEachActivityOfARehearsalFails(t *testing.T) {
 	dispensable := []string{
 		migration.ActivityReadThrottles, migration.ActivitySetThrottles, migration.ActivityAwaitFreeSlot,
-		migration.ActivityMeasureFootprint,
+		migration.ActivityMeasureFootprint, migration.ActivityTryDefinitions,
 	}
 	cleaning := []string{
 		migration.ActivityRestoreThrottles, migration.ActivityDeleteRehearsedIndices, migration.ActivityDeleteSnapshots,

@@ -38,8 +38,12 @@ func (m *run) preflight() (migration.Phase, error) {
 	return migration.PhasePrepare, err
 }
 
-// prepare makes the bucket and registers the repository of this run on both clusters.
+// prepare has the target try what the indices are made of, makes the bucket, and registers the
+// repository of this run on both clusters.
 func (m *run) prepare() (migration.Phase, error) {
+	if err := m.tryDefinitions(); err != nil {
+		return "", err
+	}
 	err := m.attempt("make sure that the OSS bucket is there and private", func(ctx workflow.Context) error {
 		return do(ctx, quickCall("bucket "+m.plan.Target.Repository.Bucket), migration.ActivityEnsureTargetBucket,
 			m.forActivities())
@@ -301,9 +305,13 @@ func (m *run) copySnapshot(round *migration.Round, snapshot migration.Snapshot,
 	return err
 }
 
-// restore closes the target's indices, restores the snapshot over them and opens them again.
+// restore closes the target's indices, restores the snapshot over them and opens them again. Before
+// that, what has left the source is cleared out of the way.
 func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closing workflow.Future) error {
 	watch := m.startWatch()
+	if err := m.clearTarget(); err != nil {
+		return err
+	}
 	if closing == nil || closing.Get(m.context(), nil) != nil {
 		if err := m.closeTarget(); err != nil {
 			return err
@@ -357,9 +365,10 @@ func (m *run) indicesRequest(indices migration.IndexList) migration.IndicesReque
 }
 
 // closeAhead closes the target's indices while the final round is copied, when each moment counts.
-// If that fails, closeTarget does it, and shows why it can't.
+// If that fails, closeTarget does it, and shows why it can't. If the target is to be cleared first,
+// both wait for the copy.
 func (m *run) closeAhead(kind string) workflow.Future {
-	if kind != migration.RoundFinal {
+	if kind != migration.RoundFinal || m.mustClear() {
 		return nil
 	}
 	options := m.paced(quickCall("close " + indexCount(m.Indices.Len())))

@@ -28,6 +28,7 @@ type Carried struct {
 	roundLog
 	sourceState
 	targetState
+	leavers
 	throttling
 	forecast
 	wishes

@@ -94,6 +94,11 @@ type world struct {
 	problems   []string // that preflight finds and a rehearsal can do without
 	// written is how many operations each index counts between two looks at it.
 	written int64
+	// clears are the requests to clear the target, cleared is what they are answered, and tried are
+	// the warnings of the definitions that are tried.
+	clears  []migration.ClearRequest
+	cleared migration.ClearResult
+	tried   []string
 	// mark changes with every write to the frozen source.
 	mark string
 	// storesStandstill has the standstill's lists stored, and unlisted is what a verification leaves
@@ -281,6 +286,7 @@ func newWorld(t *testing.T) *world {
 	})
 	w.registerGuard()
 	w.registerRehearsal()
+	w.registerLeft()
 	register(w, migration.ActivityCallWebhook, func(r migration.WebhookRequest) (any, error) {
 		w.webhook = append(w.webhook, r.Report)
 		return nil, nil

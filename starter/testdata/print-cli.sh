@@ -60,6 +60,9 @@ cat > "$plan" <<'PLAN'
     "hotRound": "auto",
     "hotRoundAbove": "10s"
   },
+  "restore": {
+    "deletedIndices": "keep"
+  },
   "verify": {
     "checksum": "versions"
   }

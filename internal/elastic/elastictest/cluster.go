@@ -26,6 +26,8 @@ type Cluster struct {
 	MaxScrolls int
 	// Free is the room on the only node, in bytes; of Total.
 	Free, Total int64
+	// Unknown are types of analysis parts, stores, fields and queries that no node knows.
+	Unknown []string
 
 	mu           sync.Mutex
 	server       *httptest.Server
@@ -41,6 +43,7 @@ type Cluster struct {
 	block        string                       // of the cluster, against writes
 	automatic    int                          // looks for which the vendor's own snapshot holds the slot
 	settings     map[string]map[string]string // the cluster's own, persistent and transient
+	pipelines    []string
 }
 
 // New starts a cluster on a store of snapshots. Close it.
@@ -162,6 +165,10 @@ func refuse(status int, exception, format string, args ...any) *failure {
 
 func write(w http.ResponseWriter, answer any) {
 	w.Header().Set("Content-Type", "application/json")
+	if b, ok := answer.(bare); ok {
+		w.WriteHeader(b.status)
+		answer = b.body
+	}
 	if f, ok := answer.(*failure); ok {
 		cause := map[string]any{"type": f.exception, "reason": f.reason}
 		w.WriteHeader(f.status)
@@ -201,8 +208,16 @@ func (c *Cluster) answer(r *http.Request) any {
 				"available_in_bytes": c.Free,
 			}},
 		}}}
+	case parts[0] == "_aliases" && r.Method == http.MethodPost:
+		return c.updateAliases(r)
+	case parts[0] == "_alias" && len(parts) == 1:
+		return c.allAliases(r)
+	case r.URL.Path == "/_ingest/pipeline":
+		return c.answerPipelines()
 	case parts[0] == "_search":
 		return c.answerScroll(r)
+	case len(parts) == 1 && r.Method == http.MethodPut:
+		return c.createIndex(r, parts[0])
 	case len(parts) == 1 && r.Method == http.MethodDelete:
 		return c.deleteIndices(parts[0])
 	case len(parts) >= 2:

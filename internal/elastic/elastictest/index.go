@@ -26,9 +26,10 @@ type index struct {
 	orphan     bool // a block without a setting
 	settings   map[string]string
 	types      []string
-	mapping    string // JSON, if it is another than the usual one
-	aliases    map[string]bool
+	aliases    map[string]definition
 	shards     []*shard
+	// definition and mapping are raw JSON; empty means the usual one.
+	definition, mapping string
 }
 
 type shard struct {
@@ -50,7 +51,7 @@ func (c *Cluster) Create(name string, shards int, settings map[string]string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	x := &index{
-		name: name, uuid: c.id("index"), open: true, types: []string{"doc"}, aliases: map[string]bool{},
+		name: name, uuid: c.id("index"), open: true, types: []string{"doc"}, aliases: map[string]definition{},
 		settings: map[string]string{
 			"index.number_of_shards": strconv.Itoa(shards), "index.number_of_replicas": "1",
 			"index.version.created": "5050299",
@@ -65,18 +66,11 @@ func (c *Cluster) Create(name string, shards int, settings map[string]string) {
 	c.indices[name] = x
 }
 
-// SetTypes gives an index other mapping types, AddAlias an alias.
+// SetTypes gives an index other mapping types.
 func (c *Cluster) SetTypes(name string, types ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.indices[name].types = types
-}
-
-// AddAlias gives an index an alias.
-func (c *Cluster) AddAlias(name, alias string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.indices[name].aliases[alias] = true
 }
 
 // SetMapping gives an index a mapping as the cluster shows it, as JSON.
@@ -208,11 +202,13 @@ func (c *Cluster) SetSetting(name, setting, value string) {
 	c.indices[name].settings[setting] = value
 }
 
-// Delete deletes an index by hand.
-func (c *Cluster) Delete(name string) {
+// Delete deletes indices by hand.
+func (c *Cluster) Delete(names ...string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.indices, name)
+	for _, name := range names {
+		delete(c.indices, name)
+	}
 }
 
 // BlockCluster has the cluster refuse every write, as Amazon does when disks or memory run short;
@@ -255,7 +251,7 @@ func (c *Cluster) resolve(expression string) ([]*index, *failure) {
 		for _, candidate := range sortedKeys(c.indices) {
 			x := c.indices[candidate]
 			matched, _ := path.Match(name, candidate)
-			if name == "_all" || matched || x.aliases[name] {
+			if _, isAlias := x.aliases[name]; name == "_all" || matched || isAlias {
 				add(x)
 			}
 		}
@@ -311,6 +307,9 @@ func (c *Cluster) answerIndex(r *http.Request, expression string, rest []string)
 	}
 	switch operation := r.Method + " " + rest[0]; operation {
 	case "GET _settings":
+		if r.URL.Query().Get("flat_settings") != "true" {
+			return byIndex(found, definitionOf)
+		}
 		return byIndex(found, func(x *index) any { return map[string]any{"settings": x.settings} })
 	case "PUT _settings":
 		return c.putSettings(r, found)
@@ -326,13 +325,7 @@ func (c *Cluster) answerIndex(r *http.Request, expression string, rest []string)
 			return map[string]any{"mappings": types}
 		})
 	case "GET _alias":
-		return byIndex(found, func(x *index) any {
-			aliases := map[string]any{}
-			for name := range x.aliases {
-				aliases[name] = map[string]any{}
-			}
-			return map[string]any{"aliases": aliases}
-		})
+		return byIndex(found, aliasesOf)
 	case "POST _close":
 		return c.closeIndices(found)
 	case "POST _open":

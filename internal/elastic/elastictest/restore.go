@@ -46,6 +46,13 @@ func (c *Cluster) restore(r *http.Request, repoName string, repo *repository, na
 				"[%s:%s] cannot restore index [%s] because it's open", repoName, name, want)
 		}
 	}
+	restored := map[string]*index{}
+	for _, want := range wanted {
+		restored[renamed(want)] = snap.indices[want]
+	}
+	if clash := c.clashes(repoName, name, restored, body.IncludeAliases); clash != nil {
+		return clash
+	}
 	for _, want := range wanted {
 		c.restoreIndex(renamed(want), snap.indices[want], repoName, name, body.IncludeAliases, body.IndexSettings,
 			body.Ignore)
@@ -60,7 +67,7 @@ func (c *Cluster) restoreIndex(as string, saved *index, repo, snap string, alias
 ) {
 	x, exists := c.indices[as]
 	if !exists {
-		x = &index{name: as, uuid: c.id("index"), aliases: map[string]bool{}}
+		x = &index{name: as, uuid: c.id("index"), aliases: map[string]definition{}}
 		c.indices[as] = x
 	}
 	before := x.shards
