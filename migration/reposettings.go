@@ -36,6 +36,14 @@ func sizeOf(text string) (float64, bool) {
 	return number * math.Pow(1024, float64(power)), err == nil
 }
 
+// settingText is a value as the plan has it.
+func settingText(value any) string {
+	if number, ok := value.(float64); ok {
+		return strconv.FormatFloat(number, 'f', -1, 64)
+	}
+	return fmt.Sprint(value)
+}
+
 // checkSizes holds the sizes among a repository's settings to what the repository takes.
 func (c *checker) checkSizes(field string, settings map[string]any, sizes []sizeSetting) {
 	for _, size := range sizes {
@@ -43,7 +51,7 @@ func (c *checker) checkSizes(field string, settings map[string]any, sizes []size
 		if !given {
 			continue
 		}
-		text := fmt.Sprint(value)
+		text := settingText(value)
 		bytes, ok := sizeOf(text)
 		least, _ := sizeOf(size.least)
 		most, _ := sizeOf(size.most)
@@ -56,9 +64,10 @@ func (c *checker) checkSizes(field string, settings map[string]any, sizes []size
 				size.least, size.most), remedy)
 		}
 	}
-	chunk, chunked := sizeOf(fmt.Sprint(settings["chunk_size"]))
-	if buffer, buffered := sizeOf(fmt.Sprint(settings["buffer_size"])); chunked && buffered && chunk < buffer {
-		c.add(field+".chunk_size", fmt.Sprint(settings["chunk_size"]), "must not be less than buffer_size ("+
-			fmt.Sprint(settings["buffer_size"])+"): the repository refuses that", "leave buffer_size out")
+	chunkText, bufferText := settingText(settings["chunk_size"]), settingText(settings["buffer_size"])
+	chunk, chunked := sizeOf(chunkText)
+	if buffer, buffered := sizeOf(bufferText); chunked && buffered && chunk < buffer {
+		c.add(field+".chunk_size", chunkText, "must not be less than buffer_size ("+bufferText+
+			"): the repository refuses that", "leave buffer_size out")
 	}
 }
