@@ -86,11 +86,13 @@ func sourceBlocks(t *testing.T, r *labRig) {
 			map[string]any{"settings": map[string]any{"number_of_shards": 1, "number_of_replicas": 0}})
 		require.True(t, r.write(names[i], "1", ""))
 	}
-	owns := []string{"index.blocks.read_only"}
+	owns, off := []string{"index.blocks.read_only"}, any(nil)
 	version, err := r.client(onSource).Version(t.Context())
 	require.NoError(t, err)
 	if version.Major >= 6 {
 		owns = append(owns, "index.blocks.read_only_allow_delete")
+	} else if version.Major < 5 {
+		off = false
 	}
 	last := names[80]
 	for _, own := range owns {
@@ -104,12 +106,18 @@ func sourceBlocks(t *testing.T, r *labRig) {
 		for _, name := range names {
 			require.False(t, r.write(name, "2", ""), name)
 		}
-		still := labMust[migration.Standstill](r, r.activities.AwaitStandstill, r.names(names...))
-		require.Equal(t, []int64{1}, still.Docs[last])
+		still, err := labTry[migration.Standstill](r, r.activities.AwaitStandstill, r.names(names...))
+		if version.Major < 5 { // preflight says so
+			require.ErrorContains(t, err, "read-only")
+			require.True(t, permanent(err))
+		} else {
+			require.NoError(t, err)
+			require.Equal(t, []int64{1}, still.Docs[last])
+		}
 
 		// Its own block goes: the standstill is none until ours is set.
-		r.setting(last, map[string]any{own: false})
-		_, err := labTry[migration.Standstill](r, r.activities.AwaitStandstill, r.names(names...))
+		r.setting(last, map[string]any{own: off})
+		_, err = labTry[migration.Standstill](r, r.activities.AwaitStandstill, r.names(names...))
 		require.ErrorContains(t, err, last)
 		blocked = labMust[migration.BlockResult](r, r.activities.BlockSource,
 			migration.BlockRequest{Run: r.run, Indices: blocked.Blocked})
@@ -126,7 +134,7 @@ func sourceBlocks(t *testing.T, r *labRig) {
 		for _, name := range names {
 			require.Equal(t, name != names[3], r.write(name, "1", ""), name)
 		}
-		r.setting(names[3], map[string]any{own: false})
+		r.setting(names[3], map[string]any{own: off})
 		result = labMust[migration.UnblockResult](r, r.activities.UnblockSource,
 			migration.UnblockRequest{Run: r.run, Indices: blocked.Blocked})
 		require.Empty(t, result.Refused)

@@ -152,6 +152,13 @@ func (f *preflight) blocks() {
 		return fmt.Sprintf("index %s has index.blocks.read on the source, so it can't be searched and verified: set "+
 			"it to false (PUT /%s/_settings), or leave the index out", name, name)
 	})
+	if f.source.Version.Major < 5 {
+		f.problemOfEach(own["index.blocks.read_only"], func(name string) string {
+			return fmt.Sprintf("index %s has index.blocks.read_only on the source, and %s refuses to refresh such an "+
+				"index, so its documents can't be counted: set it to false and index.blocks.write to true "+
+				"(PUT /%s/_settings), or leave the index out", name, f.source.Version, name)
+		})
+	}
 	for _, setting := range writeBlocks {
 		advice := ""
 		if setting == writeBlock {

@@ -361,6 +361,11 @@ func TestPreflightNamesBlocks(t *testing.T) {
 	require.Len(t, warnings, 1)
 	require.Contains(t, warnings[0], "have index.blocks.write on the source and take no writes: movies")
 	require.Contains(t, warnings[0], "earlier migration")
+	w.from.SetSetting("catalog", "index.blocks.read_only", "true")
+	require.Len(t, must[migration.PreflightResult](w, w.activities.Preflight, w.run).Warnings, 2)
+	w.from.Version = "2.4.6"
+	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run,
+		"index catalog has index.blocks.read_only on the source, and 2.4.6 refuses to refresh")
 	w.from.SetSetting("movies", "index.blocks.read", "true")
 	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "index movies has index.blocks.read")
 }

@@ -254,6 +254,18 @@ type shardsHeader struct {
 	} `json:"failures"`
 }
 
+// kind is that of an answer to which not all shards contributed: a block goes away by itself as
+// little as elsewhere.
+func (s shardsHeader) kind() Kind {
+	for _, failure := range s.Failures {
+		if failure.Reason.Type == "cluster_block_exception" &&
+			!strings.Contains(failure.Reason.Reason, "SERVICE_UNAVAILABLE") {
+			return Blocked
+		}
+	}
+	return Unavailable
+}
+
 func (s shardsHeader) failure() string {
 	text := fmt.Sprintf("%d of %d shards failed", s.Failed, s.Total)
 	if len(s.Failures) > 0 {

@@ -35,7 +35,7 @@ func (c *Client) broadcast(ctx context.Context, operation string, indices []stri
 			return err
 		}
 		if answer.Shards.Failed > 0 {
-			return c.fail(what, Unavailable, answer.Shards.failure())
+			return c.fail(what, answer.Shards.kind(), answer.Shards.failure())
 		}
 	}
 	return nil

@@ -159,6 +159,20 @@ func TestRequestsAsTheyTravel(t *testing.T) {
 	}
 }
 
+// 2.4.6 refuses to refresh an index that is read-only.
+func TestAShardThatABlockRefusesIsBlocked(t *testing.T) {
+	for reason, kind := range map[string]elastic.Kind{
+		"blocked by: [FORBIDDEN/5/index read-only (api)];":   elastic.Blocked,
+		"blocked by: [SERVICE_UNAVAILABLE/2/no master];":     elastic.Unavailable,
+		"blocked by: [TOO_MANY_REQUESTS/12/disk usage ...];": elastic.Blocked,
+	} {
+		_, client := newFake(t, "2.4.6", map[string]answer{"POST /a/_refresh": ok(
+			`{"_shards":{"total":2,"successful":1,"failed":1,"failures":[{"index":"a","shard":1,"reason":` +
+				`{"type":"cluster_block_exception","reason":"` + reason + `"}}]}}`)})
+		assert.Equal(t, kind, elastic.KindOf(client.Refresh(t.Context(), []string{"a"})), reason)
+	}
+}
+
 func TestAnUnfinishedChangeIsAnError(t *testing.T) {
 	ctx := t.Context()
 	_, client := newFake(t, "7.10.2", map[string]answer{
