@@ -250,8 +250,12 @@ func (c *Cluster) resolve(expression string) ([]*index, *failure) {
 		before := len(found)
 		for _, candidate := range sortedKeys(c.indices) {
 			x := c.indices[candidate]
-			matched, _ := path.Match(name, candidate)
-			if _, isAlias := x.aliases[name]; name == "_all" || matched || isAlias {
+			matched := name == "_all"
+			for _, known := range append(sortedKeys(x.aliases), candidate) { // a pattern matches aliases too
+				fits, _ := path.Match(name, known)
+				matched = matched || fits
+			}
+			if matched {
 				add(x)
 			}
 		}
