@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -42,6 +43,72 @@ func askForBandwidth(ctx context.Context) (int64, error) {
 	value, err := activity.GetClient(ctx).QueryWorkflow(ctx, execution.ID, execution.RunID, migration.QueryBandwidth)
 	if err == nil {
 		err = value.Get(&share)
+	}
+	return share, err
+}
+
+// sharedAsk has the copies of a worker ask their migration once in an interval, instead of each by
+// itself: while a workflow has a task, a Temporal server holds one query by default and refuses
+// more, those of people too.
+type sharedAsk struct {
+	ask func(context.Context) (int64, error)
+	// of tells which migration an activity belongs to.
+	of  func(context.Context) string
+	now func() time.Time
+
+	mu    sync.Mutex
+	known map[string]*askedShare
+}
+
+type askedShare struct {
+	asking bool
+	at     time.Time
+	share  int64
+	err    error
+}
+
+// errBeingAsked leaves an activity at the share that it has.
+var errBeingAsked = errors.New("another copy is asking")
+
+// mostAsked bounds what is kept of migrations that have ended.
+const mostAsked = 100
+
+func newSharedAsk() *sharedAsk {
+	return &sharedAsk{ask: askForBandwidth, now: time.Now, of: func(ctx context.Context) string {
+		execution := activity.GetInfo(ctx).WorkflowExecution
+		return execution.ID + "/" + execution.RunID
+	}}
+}
+
+// get is what the migration has answered within the last interval.
+func (s *sharedAsk) get(ctx context.Context) (int64, error) {
+	key := s.of(ctx)
+	s.mu.Lock()
+	if s.known == nil || len(s.known) > mostAsked {
+		s.known = map[string]*askedShare{}
+	}
+	entry := s.known[key]
+	if entry == nil {
+		entry = &askedShare{}
+		s.known[key] = entry
+	}
+	fresh := !entry.at.IsZero() && s.now().Sub(entry.at) < bandwidthInterval*4/5 // each asks a little late
+	switch {
+	case fresh:
+		defer s.mu.Unlock()
+		return entry.share, entry.err
+	case entry.asking:
+		defer s.mu.Unlock()
+		return 0, errBeingAsked
+	}
+	entry.asking = true
+	s.mu.Unlock()
+	share, err := s.ask(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	entry.asking = false
+	if ctx.Err() == nil { // else the copy has ended, which tells nothing of the migration
+		entry.at, entry.share, entry.err = s.now(), share, err
 	}
 	return share, err
 }

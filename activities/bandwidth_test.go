@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/snapferry/snapferry/internal/transfer"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -58,4 +59,51 @@ func TestATinyLimitIsOne(t *testing.T) {
 	limit, stop := (&Copier{}).followBandwidth(t.Context(), migration.Copy{Pages: 1000, Bandwidth: 999})
 	defer stop()
 	require.EqualValues(t, 1, limit.BytesPerSecond())
+}
+
+// However many copies a worker runs, their migration is asked once in an interval.
+func TestTheCopiesOfAWorkerAskOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		asked := 0
+		shared := &sharedAsk{now: time.Now, of: func(context.Context) string { return "migration/movies" }}
+		shared.ask = func(context.Context) (int64, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			asked++
+			return int64(asked), nil
+		}
+		c := &Copier{ask: shared.get}
+		var stops []func()
+		var limits []*transfer.Limit
+		for range 50 {
+			limit, stop := c.followBandwidth(t.Context(), migration.Copy{Bandwidth: 160e6, Pages: 50})
+			limits, stops = append(limits, limit), append(stops, stop)
+			time.Sleep(bandwidthInterval / 100)
+		}
+		time.Sleep(10 * bandwidthInterval)
+		synctest.Wait()
+		mu.Lock()
+		require.LessOrEqual(t, asked, 15, "each copy asks by itself")
+		newest := int64(asked)
+		mu.Unlock()
+		for _, limit := range limits {
+			require.GreaterOrEqual(t, limit.BytesPerSecond(), newest-1, "a copy has fallen behind")
+		}
+		for _, stop := range stops {
+			stop()
+		}
+	})
+}
+
+// A copy that is being stopped waits for no other one's question.
+func TestACopyWaitsForNoOtherOnesQuestion(t *testing.T) {
+	held, asking := make(chan struct{}), make(chan struct{})
+	shared := &sharedAsk{now: time.Now, of: func(context.Context) string { return "migration/movies" }}
+	shared.ask = func(context.Context) (int64, error) { close(asking); <-held; return 7, nil }
+	go func() { _, _ = shared.get(t.Context()) }()
+	<-asking
+	_, err := shared.get(t.Context())
+	require.ErrorIs(t, err, errBeingAsked)
+	close(held)
 }

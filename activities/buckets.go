@@ -43,6 +43,10 @@ type targetBucket struct {
 	acl          string // private, public-read, public-read-write
 	storageClass string // Standard, IA, Archive, ColdArchive, DeepColdArchive
 	location     string // its region with oss- in front; empty if the service doesn't tell
+	versioning   string // Enabled, Suspended or empty
+	// retention is its policy in words; empty if it has none, or if retentionUnknown.
+	retention        string
+	retentionUnknown bool
 }
 
 // coldClasses are storage classes whose objects must be restored before a read (OSS:
@@ -67,8 +71,25 @@ func (b targetBucket) problem(run migration.Run) string {
 		return fmt.Sprintf("OSS bucket %s has storage class %s, whose objects Elasticsearch "+
 			"can't read before they are restored: "+
 			"use a bucket of class Standard", bucket, b.storageClass)
+	case b.retention != "":
+		return fmt.Sprintf("OSS bucket %s has a retention policy (%s): OSS refuses to replace and to delete its "+
+			"objects, and each round replaces index.latest: use a bucket without one", bucket, b.retention)
 	}
 	return ""
+}
+
+// warnings are about what doesn't stop a migration.
+func (b targetBucket) warnings(run migration.Run) (warnings []string) {
+	bucket := run.Plan.Target.Repository.Bucket
+	if b.versioning != "" {
+		warnings = append(warnings, fmt.Sprintf("OSS bucket %s has versioning (%s): what snapferry replaces or deletes "+
+			"stays as an earlier version, and takes room, until a lifecycle rule deletes it", bucket, b.versioning))
+	}
+	if b.retentionUnknown {
+		warnings = append(warnings, fmt.Sprintf("OSS doesn't tell whether bucket %s has a retention policy "+
+			"(oss:GetBucketWorm). With one, the second round fails: make sure that it has none", bucket))
+	}
+	return warnings
 }
 
 // withoutOSS is a region without the prefix that OSS puts in front of it.
@@ -100,7 +121,8 @@ func (b cloudBuckets) target(ctx context.Context, run migration.Run) (targetBuck
 	}
 	return targetBucket{
 		exists: err == nil, acl: info.ACL, storageClass: info.StorageClass,
-		location: info.Location,
+		location: info.Location, versioning: info.Versioning,
+		retention: info.Retention, retentionUnknown: info.RetentionUnknown,
 	}, err
 }
 

@@ -41,7 +41,7 @@ func NewCopier(fence secrets.Fence) *Copier {
 			Buffers: transfer.DefaultBuffers(), Limits: []*transfer.Limit{{}},
 			Stats: &transfer.Stats{},
 		},
-		ask: askForBandwidth,
+		ask: newSharedAsk().get,
 	}
 }
 

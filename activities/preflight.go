@@ -198,6 +198,7 @@ func (f *preflight) bothBuckets(ctx context.Context) error {
 	if problem := to.problem(f.run); err == nil && problem != "" && !willBeCreated {
 		f.problem("%s", problem)
 	}
+	f.warnings = append(f.warnings, to.warnings(f.run)...)
 	return nil
 }
 

@@ -177,6 +177,10 @@ func TestBuckets(t *testing.T) {
 			bucket: targetBucket{exists: true, acl: "private", storageClass: "ColdArchive"},
 			create: true, want: migration.ErrorRefused, says: "ColdArchive",
 		},
+		"a retention policy": {
+			bucket: targetBucket{exists: true, acl: "private", storageClass: "Standard", retention: "Locked, 30 days"},
+			create: true, want: migration.ErrorRefused, says: "retention policy (Locked, 30 days)",
+		},
 		"its region": {bucket: targetBucket{
 			exists: true, acl: "private", storageClass: "Standard",
 			location: "oss-ap-southeast-1",
@@ -210,6 +214,16 @@ func TestBuckets(t *testing.T) {
 			require.Zero(t, w.buckets.created)
 		})
 	}
+}
+
+// What a bucket keeps costs room, and what nobody may ask can't be checked: neither stops anybody.
+func TestPreflightWarnsOfABucketThatKeepsVersions(t *testing.T) {
+	w := newWorld(t)
+	w.buckets.to.versioning, w.buckets.to.retentionUnknown = "Enabled", true
+	found := must[migration.PreflightResult](w, w.activities.Preflight, w.run)
+	warnings := strings.Join(found.Warnings, "\n")
+	require.Contains(t, warnings, "OSS bucket to-bucket has versioning (Enabled)")
+	require.Contains(t, warnings, "oss:GetBucketWorm")
 }
 
 // As OSS itself tells it.

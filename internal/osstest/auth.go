@@ -24,7 +24,7 @@ const maxSkew = 15 * time.Minute
 // marker and encoding-type aren't among them.
 var signedV1 = func() map[string]bool {
 	m := map[string]bool{}
-	for _, k := range append(strings.Fields(`acl uploads location delete objectMeta uploadId partNumber
+	for _, k := range append(strings.Fields(`acl worm uploads location delete objectMeta uploadId partNumber
 		security-token bucketInfo startTime endTime callback-var continuation-token sequential withHashContext
 		udfName udfImage udfId udfImageDesc udfApplication udfApplicationLog response-content-type
 		response-content-language response-expires response-cache-control response-content-disposition

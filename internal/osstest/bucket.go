@@ -185,10 +185,33 @@ func (c *call) getBucketInfo() error {
 	d.element("IntranetEndpoint", c.location()+"-internal.aliyuncs.com")
 	d.element("StorageClass", info.StorageClass)
 	d.element("DataRedundancyType", "LRS")
+	if info.Versioning != "" {
+		d.element("Versioning", info.Versioning)
+	}
 	d.acl(info.ACL)
 	d.owner()
 	d.close("Bucket")
 	d.close("BucketInfo")
+	c.reply(http.StatusOK, &d)
+	return nil
+}
+
+func (c *call) getBucketWorm() error {
+	b, err := c.store.bucket(c.bucket)
+	if err != nil {
+		return err
+	}
+	info := b.info()
+	if info.Worm == "" {
+		return errNoWorm.with("BucketName", info.Name)
+	}
+	var d document
+	d.open("WormConfiguration")
+	d.element("WormId", "1666E2CFB2B3418")
+	d.element("State", info.Worm)
+	d.number("RetentionPeriodInDays", int64(info.WormDays))
+	d.element("CreationDate", stamp(info.Created))
+	d.close("WormConfiguration")
 	c.reply(http.StatusOK, &d)
 	return nil
 }

@@ -56,9 +56,9 @@ var ossDialect = dialect{
 	face: FaceOSS, header: "X-Oss-", server: "AliyunOSS",
 	createBucket: "PutBucket", deleteObjects: "DeleteMultipleObjects", createUpload: "InitiateMultipartUpload",
 	contentType: "application/octet-stream", minPartSize: minPartSize, validKey: validKey,
-	// "+" must become %2B and a space may become "+", since clients read the keys with a query
-	// unescape.
-	escape:       url.QueryEscape,
+	// "+" must become %2B, since some clients read the keys with a query unescape, and a space %20,
+	// since others don't.
+	escape:       func(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") },
 	etag:         func(etag string) string { return `"` + etag + `"` },
 	tag:          func(etag string) []byte { return []byte(etag) },
 	storageClass: func(class string) string { return class }, readClass: storageClass,

@@ -96,6 +96,18 @@ var (
 		status: 409, code: "FileAlreadyExists",
 		message: "The object you specified already exists and can not be overwritten.",
 	}
+	errImmutable = &apiError{
+		status: 409, code: "FileImmutable",
+		message: "The object you specified is immutable.",
+	}
+	errNoWorm = &apiError{
+		status: 404, code: "NoSuchWORMConfiguration",
+		message: "The WORM Configuration does not exist.",
+	}
+	errEncryption = &apiError{
+		status: 400, code: "InvalidEncryptionAlgorithmError",
+		message: "The Encryption request you specified is not valid.",
+	}
 	errObjectState = &apiError{
 		status: 403, code: "InvalidObjectState",
 		message: "The operation is not valid for the object's state",

@@ -48,6 +48,10 @@ func (s *Server) Observe(f func(Event)) {
 type BucketOptions struct {
 	ACL          string
 	StorageClass string
+	Versioning   string // Enabled or Suspended
+	// Worm is the state of a retention policy (InProgress or Locked) of WormDays.
+	Worm     string
+	WormDays int
 }
 
 // CreateBucket makes a bucket without a request. One that is there keeps its objects and storage
@@ -57,7 +61,8 @@ func (s *Server) CreateBucket(name string, o BucketOptions) error {
 		return errBucketName.with("BucketName", name)
 	}
 	return s.store.create(bucketInfo{
-		Name: name, ACL: o.ACL, StorageClass: o.StorageClass, Created: s.now().UTC(),
+		Name: name, ACL: o.ACL, StorageClass: o.StorageClass, Created: s.now().UTC(), Versioning: o.Versioning,
+		Worm: o.Worm, WormDays: o.WormDays,
 	})
 }
 

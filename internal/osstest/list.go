@@ -190,6 +190,8 @@ func (c *call) listParts() error {
 	d.number("PartNumberMarker", int64(marker))
 	if len(parts) > 0 {
 		d.number("NextPartNumberMarker", int64(parts[len(parts)-1].Number))
+	} else if c.d.face == FaceOSS { // Alibaba's SDK for Python looks for it always
+		d.number("NextPartNumberMarker", 0)
 	}
 	d.number("MaxParts", int64(limit))
 	d.element("IsTruncated", boolean(truncated))
@@ -258,7 +260,7 @@ func (c *call) listUploads() error {
 	d.element("Bucket", c.bucket)
 	d.element("KeyMarker", encode(keyMarker))
 	d.element("UploadIdMarker", idMarker)
-	if isTruncated {
+	if isTruncated || c.d.face == FaceOSS { // Alibaba's SDK for Python looks for them always
 		d.element("NextKeyMarker", encode(lastKey))
 		d.element("NextUploadIdMarker", lastID)
 	}

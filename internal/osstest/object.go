@@ -107,18 +107,47 @@ func (c *call) attributes() (header map[string]string, class string, err error) 
 			header[name] = v
 		}
 	}
+	metadata := 0
 	for name, values := range c.r.Header {
 		if meta, ok := strings.CutPrefix(name, c.d.header+"Meta-"); ok {
 			header["X-Oss-Meta-"+meta] = values[0]
+			metadata += len(name) + len(values[0])
 		}
 	}
-	if sse := c.own("Server-Side-Encryption"); sse == "AES256" {
+	if c.d.face == FaceOSS && metadata >= largestMetadata {
+		return nil, "", errInvalidArgument.because("The size of the user metadata exceeds 8 KB.").
+			with("ArgumentName", "x-oss-meta-*")
+	}
+	switch sse := c.own("Server-Side-Encryption"); sse {
+	case "":
+	case "AES256":
 		header["X-Oss-Server-Side-Encryption"] = sse // said, not done
-	} else if sse != "" {
+		c.w.Header().Set(c.d.header+"Server-Side-Encryption", sse)
+	case "KMS", "SM4", "aws:kms":
 		return nil, "", errNotImplemented.because("osstest knows no server-side encryption but AES256, not %s.", sse)
+	default:
+		return nil, "", errEncryption.with("ArgumentValue", sse)
 	}
 	class, err = c.d.readClass(c.own("Storage-Class"))
 	return intern(header), class, err
+}
+
+// largestMetadata is how much the names and values of an object's user metadata may have (OSS:
+// PutObject).
+const largestMetadata = 8 << 10
+
+// trafficLimit checks a request's limit on its own speed, in bits per second (OSS: single-connection
+// bandwidth throttling). It limits nothing.
+func (c *call) trafficLimit() error {
+	given := cmp.Or(c.own("Traffic-Limit"), c.query.Get("x-oss-traffic-limit"))
+	if given == "" || c.d.face != FaceOSS {
+		return nil
+	}
+	if n, err := strconv.Atoi(given); err != nil || n < 819200 || n > 838860800 {
+		return errInvalidArgument.because("The traffic limit must be from 819200 to 838860800.").
+			with("ArgumentName", "x-oss-traffic-limit").with("ArgumentValue", given)
+	}
+	return nil
 }
 
 // storageClass reads a class that a request names.

@@ -82,7 +82,7 @@ var unknown = strings.Fields(`accessmonitor append asyncFetch callback cloudboxe
 	img inventory inventoryId lifecycle live logging metaQuery policy policyStatus position publicAccessBlock
 	qos qosInfo referer regionList replication replicationLocation replicationProgress requestPayment
 	resourceGroup responseHeader restore rtc stat status style styleName symlink tagging transferAcceleration
-	udf versionId versioning versions vod website worm wormExtend wormId x-oss-async-process x-oss-process
+	udf versionId versioning versions vod website wormExtend wormId x-oss-async-process x-oss-process
 	x-oss-signature x-oss-signature-version Signature Expires OSSAccessKeyId`)
 
 // unknownRequest refuses the sub-resources that OSS's face doesn't serve. An object has no ACL
@@ -124,6 +124,9 @@ func (c *call) bucketOperation() operation {
 		return op
 	}
 	has, ofOSS := c.query.Has, c.d.face == FaceOSS
+	if has("worm") && c.r.Method != http.MethodGet { // no policy is made here
+		return operation{name: "Unknown", refusal: errNotImplemented.with("SubResource", "worm")}
+	}
 	switch c.r.Method {
 	case http.MethodHead:
 		if !ofOSS {
@@ -135,6 +138,8 @@ func (c *call) bucketOperation() operation {
 			return operation{name: "GetBucketAcl", serve: (*call).getBucketACL}
 		case ofOSS && has("bucketInfo"):
 			return operation{name: "GetBucketInfo", serve: (*call).getBucketInfo}
+		case ofOSS && has("worm"):
+			return operation{name: "GetBucketWorm", serve: (*call).getBucketWorm}
 		case has("location"):
 			return operation{name: "GetBucketLocation", serve: c.d.location}
 		case has("uploads"):

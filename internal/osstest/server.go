@@ -325,6 +325,9 @@ func (c *call) serve() error {
 		return err
 	}
 	c.access = key.ID
+	if err := c.trafficLimit(); err != nil {
+		return err
+	}
 	if key.ReadOnly && c.op.writes {
 		return errAccessDenied
 	}

@@ -53,6 +53,12 @@ type bucketInfo struct {
 	ACL          string
 	StorageClass string
 	Created      time.Time
+	// Versioning is empty, Enabled or Suspended. It is only told.
+	Versioning string `json:",omitempty"`
+	// Worm is the state of a retention policy, InProgress or Locked, for so many days; empty if
+	// there is none. While there is one, nothing is replaced or deleted.
+	Worm     string `json:",omitempty"`
+	WormDays int    `json:",omitempty"`
 }
 
 // object is what is known of one. It never changes once published; an overwrite publishes another
@@ -322,6 +328,9 @@ func (b *bucket) replace(o *object, body *staged, line []byte, forbidOverwrite b
 	if forbidOverwrite && b.index.get(o.Key) != nil {
 		return nil, errExists
 	}
+	if b.Worm != "" && b.index.get(o.Key) != nil {
+		return nil, errImmutable
+	}
 	if body != nil {
 		if err := body.place(b.dir); err != nil {
 			return nil, err
@@ -352,6 +361,10 @@ func (b *bucket) remove(key string) error {
 	if o == nil {
 		b.mu.Unlock()
 		return nil
+	}
+	if b.Worm != "" {
+		b.mu.Unlock()
+		return errImmutable
 	}
 	line, err := record{Delete: key}.line()
 	if err == nil {

@@ -2,6 +2,9 @@ package oss
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net/http"
 
 	"github.com/aliyun/aliyun-oss-go-sdk/oss"
 )
@@ -11,6 +14,11 @@ type BucketInfo struct {
 	ACL          string // private, public-read or public-read-write
 	StorageClass string // such as Standard; Elasticsearch can't read archived objects
 	Location     string // oss-<region>
+	Versioning   string // Enabled or Suspended; empty if it never was
+	// Retention describes the bucket's retention policy, such as "Locked, 30 days"; empty if it has
+	// none, or if RetentionUnknown: the key may not ask.
+	Retention        string
+	RetentionUnknown bool
 }
 
 // CheckBucket describes the bucket and proves that the base path can be listed. BucketMissing if
@@ -23,7 +31,10 @@ func (s *Sink) CheckBucket(ctx context.Context) (BucketInfo, error) {
 	}
 	info := BucketInfo{
 		ACL: out.BucketInfo.ACL, StorageClass: out.BucketInfo.StorageClass,
-		Location: out.BucketInfo.Location,
+		Location: out.BucketInfo.Location, Versioning: out.BucketInfo.Versioning,
+	}
+	if info.Retention, info.RetentionUnknown, err = s.retention(ctx); err != nil {
+		return info, err
 	}
 	full, err := s.base.Prefix("")
 	if err != nil {
@@ -34,6 +45,19 @@ func (s *Sink) CheckBucket(ctx context.Context) (BucketInfo, error) {
 		return info, r.wrap(err)
 	}
 	return info, nil
+}
+
+// retention asks for the bucket's retention policy (OSS: GetBucketWorm).
+func (s *Sink) retention(ctx context.Context) (policy string, unknown bool, err error) {
+	r := &request{sink: s, ctx: ctx, op: "GetBucketWorm"}
+	worm, err := s.client.GetBucketWorm(s.base.Bucket(), r.options()...)
+	if refused, ok := errors.AsType[oss.ServiceError](err); ok && refused.StatusCode < http.StatusInternalServerError {
+		return "", refused.Code != "NoSuchWORMConfiguration", nil
+	}
+	if err != nil {
+		return "", false, r.wrap(err)
+	}
+	return fmt.Sprintf("%s, %d days", worm.State, worm.RetentionPeriodInDays), false, nil
 }
 
 // CreateBucket creates the bucket, private and of class Standard. If it exists and is ours, that is

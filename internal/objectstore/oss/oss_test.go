@@ -175,6 +175,32 @@ func TestBucket(t *testing.T) {
 	require.Equal(t, oss.BucketInfo{ACL: "private", StorageClass: "Standard", Location: "oss-ap-southeast-1"}, info)
 }
 
+func TestARetentionPolicyAndVersioningAreSeen(t *testing.T) {
+	server := start(t)
+	require.NoError(t, server.CreateBucket("kept", osstest.BucketOptions{
+		Worm: "Locked", WormDays: 30, Versioning: "Enabled",
+	}))
+	kept := open(t, server, func(o *oss.Options) { o.Bucket = "kept" })
+	info, err := kept.CheckBucket(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "Locked, 30 days", info.Retention)
+	require.Equal(t, "Enabled", info.Versioning)
+
+	put := func() error {
+		_, err := kept.Put(t.Context(), "index.latest", strings.NewReader("x"), 1, nil)
+		return err
+	}
+	require.NoError(t, put())
+	require.Error(t, put(), "as preflight says, the second round's fails")
+	server.Inject(osstest.Rule{
+		Match: osstest.Op("GetBucketWorm"), Times: 1, Fault: osstest.Fail(403, "AccessDenied", "no"),
+	})
+	info, err = kept.CheckBucket(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, info.Retention)
+	require.True(t, info.RetentionUnknown)
+}
+
 func TestBadOptions(t *testing.T) {
 	for name, o := range map[string]oss.Options{
 		"bucket":    {Endpoint: "http://oss.example.com", Bucket: "Not_A_Bucket"},
