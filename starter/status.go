@@ -176,7 +176,7 @@ func (a *app) rounds(s migration.Status) string {
 		return ""
 	}
 	return table(func(row func(...string)) {
-		row("ROUND", "KIND", "SNAPSHOT AT", "COPIED", "THERE ALREADY", "SNAPSHOT", "COPY", "RESTORE", "DOCUMENTS")
+		row("ROUND", "KIND", "BEGAN", "COPIED", "THERE ALREADY", "SNAPSHOT", "COPY", "RESTORE", "DOCUMENTS")
 		shown := s.Rounds
 		if len(shown) > shownRounds {
 			shown = shown[len(shown)-shownRounds:]

@@ -49,6 +49,10 @@ func (l *lines) now(s migration.Status) {
 		paused = " (paused)"
 	}
 	l.add("**Phase: %s**%s since %s", s.Phase, paused, clock(s.PhaseSinceMillis))
+	if s.FrozenUntilMillis > 0 && s.FrozenSinceMillis > 0 {
+		l.add("\n**Writes to the source are blocked** since %s. If nobody sends cutover, snapferry removes the block at %s.",
+			clock(s.FrozenSinceMillis), clock(s.FrozenUntilMillis))
+	}
 	if s.Step != "" {
 		l.add("\nNow: %s", human.Line(s.Step))
 	}
@@ -103,13 +107,8 @@ func (l *lines) rehearsal(r *migration.Rehearsal) {
 	}
 }
 
-// window is about the frozen window: that writes are blocked, what it would take, what it took.
+// window is about the frozen window: what it would take, what it took.
 func (l *lines) window(s migration.Status) {
-	if s.FrozenUntilMillis > 0 && s.FrozenSinceMillis > 0 {
-		l.add(
-			"\nWrites to the source are blocked since %s. If nobody sends cutover, snapferry removes the block at %s.",
-			clock(s.FrozenSinceMillis), clock(s.FrozenUntilMillis))
-	}
 	if p := s.Prediction; p != nil && s.Phase.BeforeFreeze() {
 		l.add("\nA frozen window would take about %s. Predicted at %s.", parts(p.Window()), clock(p.AtMillis))
 	}
@@ -138,11 +137,11 @@ func (l *lines) rounds(rounds []migration.Round) {
 	if len(rounds) == 0 {
 		return
 	}
-	l.add("\n| round | kind | snapshot | copied | there already | snapshot took | copy | restore | documents |")
-	l.add("|---|---|---|---|---|---|---|---|---|")
+	// As narrow as the pane of the Temporal UI. A snapshot's name follows from the round's number.
+	l.add("\n| round | copied | snapshot | copy | restore | documents |")
+	l.add("|---|---|---|---|---|---|")
 	for _, r := range rounds {
-		l.add("| %d | %s | %s | %s blobs, %s | %s blobs | %s | %s | %s | %s |", r.Number, r.Kind, r.Snapshot,
-			human.Count(r.BlobsCopied), human.Size(r.BytesCopied), human.Count(r.BlobsSkipped),
+		l.add("| %d, %s | %s | %s | %s | %s | %s |", r.Number, r.Kind, human.Size(r.BytesCopied),
 			human.Span(r.SnapshotMillis), human.Span(r.CopyMillis), human.Span(r.RestoreMillis), human.Count(r.Docs))
 	}
 }
@@ -151,7 +150,7 @@ func (l *lines) indices(s migration.Status) {
 	if len(s.Indices) == 0 {
 		return
 	}
-	l.add("\n| index | shards | documents on the source | on the target | equal |\n|---|---|---|---|---|")
+	l.add("\n| index | shards | source documents | target documents | equal |\n|---|---|---|---|---|")
 	for _, index := range s.Indices {
 		docs, equal := "not yet", ""
 		if index.TargetDocs >= 0 {
