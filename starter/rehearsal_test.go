@@ -39,9 +39,10 @@ func foundSomething() *migration.Rehearsal {
 			OSSBytes: 6 << 30,
 		},
 		Attention: []migration.Attention{{
-			Step:    "check clusters, buckets, versions and indices",
-			Type:    "PreflightFailed",
-			Message: "index movies exists on the target already", Remedy: migration.ErrorPreflight.RemedyIn(migration.PhaseRounds),
+			Step:        "check clusters, buckets, versions and indices",
+			Type:        "PreflightFailed",
+			Message:     "index movies exists on the target already",
+			Remedy:      migration.ErrorPreflight.RemedyIn(migration.PhaseRounds),
 			SinceMillis: at(time.Hour), Failures: 1,
 		}},
 	}

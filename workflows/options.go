@@ -108,7 +108,9 @@ func (b bound) apply(options workflow.ActivityOptions) workflow.ActivityOptions 
 type boundKey struct{}
 
 // bounded hands the bound of a step to the activities that it calls.
-func bounded(ctx workflow.Context, b bound) workflow.Context { return workflow.WithValue(ctx, boundKey{}, b) }
+func bounded(ctx workflow.Context, b bound) workflow.Context {
+	return workflow.WithValue(ctx, boundKey{}, b)
+}
 
 // withOptions sets an activity's options, within the bound of the step.
 func withOptions(ctx workflow.Context, options workflow.ActivityOptions) workflow.Context {

@@ -24,12 +24,12 @@ func newEnvironment(t *testing.T) *testsuite.TestWorkflowEnvironment {
 	return env
 }
 
-// largestPayload is how large a payload may be, in bytes. A server warns above that, and terminates the
-// workflow above 2 MiB.
+// largestPayload is how large a payload may be, in bytes. A server warns above that, and terminates
+// the workflow above 2 MiB.
 const largestPayload = 256 << 10
 
-// limitedPayloads is the SDK's data converter. It reports each payload above the limit, made or read, with
-// the type of its value, and refuses it. report is called from any goroutine.
+// limitedPayloads is the SDK's data converter. It reports each payload above the limit, made or
+// read, with the type of its value, and refuses it. report is called from any goroutine.
 func limitedPayloads(report func(problem string)) converter.DataConverter {
 	return limited{converter.GetDefaultDataConverter(), report}
 }

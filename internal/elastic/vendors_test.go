@@ -19,8 +19,9 @@ func TestAVendorsExceptionAtTheTopIsClassifiedLikeACause(t *testing.T) {
 		want                      elastic.Kind
 	}{
 		"wrong key": {
-			"o_s_s_exception", "The request signature we calculated does not match the signature you provided. " +
-				"Check your key and signing method.\n[ErrorCode]: SignatureDoesNotMatch\n[RequestId]: 5C3D", "", forGood,
+			"o_s_s_exception", "The request signature we calculated does not match the signature you " +
+				"provided. Check your key and signing method.\n[ErrorCode]: SignatureDoesNotMatch\n[RequestId]: 5C3D", "",
+			forGood,
 		},
 		"wrong key, from another node": {
 			"o_s_s_exception", "o_s_s_exception: The OSS Access Key Id you provided does not exist in our records." +
@@ -77,7 +78,7 @@ func TestAVendorsExceptionAtTheTopIsClassifiedLikeACause(t *testing.T) {
 		"no such host": {
 			"client_exception", "b.oss.example.com\n[ErrorCode]: UnknownHost", "", bounded,
 		},
-		"an SDK says nothing": {"amazon_client_exception", "null", "", bounded},
+		"an SDK says nothing":       {"amazon_client_exception", "null", "", bounded},
 		"a blob store says nothing": {"blob_store_exception", "could not", "", bounded},
 		"Elasticsearch's own":       {"null_pointer_exception", "forbidden", "", bounded},
 	} {
