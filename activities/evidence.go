@@ -19,9 +19,9 @@ import (
 // fence, while a migration runs whose plan names what the fence refuses. Then writes must not stay
 // blocked until a person has found the right flag. So the steps that remove the block get the
 // source's password anyway, if the history of the workflow that asks shows that a step succeeded
-// with the same password at the same endpoint: nothing goes anywhere where it was not before. Nobody
-// can get such a history by starting a workflow, since the fence refuses those steps to them.
-// docs/adr/0022-secrets-fence.md says what else was considered.
+// with the same password at the same endpoint: nothing goes anywhere where it was not before.
+// Nobody can get such a history by starting a workflow, since the fence refuses those steps to
+// them. docs/adr/0022-secrets-fence.md says what else was considered.
 
 // removesBlock tells whether an activity only gives the source back.
 func removesBlock(activityType string) bool {
@@ -84,7 +84,8 @@ func (e *evidence) shows(event *historypb.HistoryEvent, source migration.Source)
 				Source migration.Source `json:"source"`
 			} `json:"plan"`
 		}
-		if asked.GetTaskQueue().GetName() == e.queue && slices.Contains(usesSource, asked.GetActivityType().GetName()) &&
+		if asked.GetTaskQueue().GetName() == e.queue &&
+			slices.Contains(usesSource, asked.GetActivityType().GetName()) &&
 			converter.GetDefaultDataConverter().FromPayloads(asked.GetInput(), &in) == nil &&
 			sameAccess(in.Plan.Source, source) {
 			e.scheduled[event.GetEventId()] = true

@@ -20,7 +20,6 @@ import (
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 
-	"github.com/snapferry/snapferry/internal/elastic/elastictest"
 	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -82,8 +81,8 @@ func thief(t *testing.T) (url string, stolen *[]string) {
 	return server.URL, stolen
 }
 
-// Whoever may start a workflow points an endpoint at a server of their own and names a secret of the
-// worker, in every field that takes a reference.
+// Whoever may start a workflow points an endpoint at a server of their own and names a secret of
+// the worker, in every field that takes a reference.
 func TestAPlanCannotStealTheWorkersSecrets(t *testing.T) {
 	for field, change := range map[string]func(p *migration.Plan, url string, ref migration.SecretRef){
 		"source.auth.password": func(p *migration.Plan, url string, ref migration.SecretRef) {
@@ -179,8 +178,8 @@ func TestEndpointsThatAreNotAllowedAreNotReached(t *testing.T) {
 	require.ErrorContains(t, err, "source.repository.reader.endpoint: s3.evil.example is refused")
 }
 
-// A worker gets another fence while a migration has the source blocked. The block is removed anyway,
-// if this workflow was there before, and by no other step.
+// A worker gets another fence while a migration has the source blocked. The block is removed
+// anyway, if this workflow was there before, and by no other step.
 func TestWhoCouldSetTheBlockMayRemoveIt(t *testing.T) {
 	w := newWorld(t)
 	request := w.request()
@@ -262,9 +261,12 @@ func TestWhatAHistoryShows(t *testing.T) {
 		"failed":      {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", run), failed(5)}, false},
 		"not yet":     {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", run)}, false},
 		"other event": {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", run), completed(6)}, false},
-		"elsewhere":   {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", elsewhere), completed(5)}, false},
-		"another":     {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", another), completed(5)}, false},
-		"own queue":   {[]*historypb.HistoryEvent{scheduled(5, "evil", "ResolveIndices", run), completed(5)}, false},
+		"elsewhere": {
+			[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", elsewhere), completed(5)},
+			false,
+		},
+		"another":   {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", another), completed(5)}, false},
+		"own queue": {[]*historypb.HistoryEvent{scheduled(5, "evil", "ResolveIndices", run), completed(5)}, false},
 		"needs no password": {
 			[]*historypb.HistoryEvent{scheduled(5, queue, "LiftBlock", migration.LiftRequest{Run: run}), completed(5)},
 			false,
@@ -324,10 +326,9 @@ func TestAPlanBringsItsCertificateAuthority(t *testing.T) {
 	w.run.Plan.Source.CAFile = ca
 	require.NoError(t, resolve())
 
-	// Another file, and then the same path with other content: each makes another client.
-	stranger := elastictest.New(w.s3)
-	t.Cleanup(stranger.Close)
-	require.NoError(t, os.WriteFile(ca, []byte("-----BEGIN PRIVATE KEY-----\nplanted-\n-----END PRIVATE KEY-----\n"), 0o600))
+	// The same path with other content: no client of before is used.
+	wrong := []byte("-----BEGIN PRIVATE KEY-----\nplanted-\n-----END PRIVATE KEY-----\n")
+	require.NoError(t, os.WriteFile(ca, wrong, 0o600))
 	err := resolve()
 	requireType(t, migration.ErrorSecret, err)
 	require.ErrorContains(t, err, "source.caFile: the file "+ca+" holds no certificate in PEM form")
@@ -358,7 +359,7 @@ func TestTheWebhooksSecretsStayOutOfMessages(t *testing.T) {
 	request := migration.WebhookRequest{Run: w.run}
 	failure := refusal(w, migration.ErrorWebhook, w.activities.CallWebhook, request, "env:TEST_URL", "it answered 403")
 	require.NotContains(t, failure.Message(), receiver.Listener.Addr().String())
-	require.NotContains(t, failure.Message(), base64.StdEncoding.EncodeToString([]byte("x:" + webhookSecret)))
+	require.NotContains(t, failure.Message(), base64.StdEncoding.EncodeToString([]byte("x:"+webhookSecret)))
 	receiver.Close()
 	_, err := do[any](w, w.activities.CallWebhook, request)
 	require.ErrorContains(t, err, "call the webhook at env:TEST_URL")
