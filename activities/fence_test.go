@@ -16,7 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 	commonpb "go.temporal.io/api/common/v1"
 	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/api/serviceerror"
 	taskqueuepb "go.temporal.io/api/taskqueue/v1"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 
@@ -273,13 +275,72 @@ func TestWhatAHistoryShows(t *testing.T) {
 		},
 		"no plan": {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", "x"), completed(5)}, false},
 	} {
-		e := evidence{queue: queue, scheduled: map[int64]bool{}}
-		got := false
-		for _, event := range tt.events {
-			got = got || e.shows(event, source)
-		}
+		got, err := sentIn(histories{{"migration/a", "r"}: tt.events}.read, execution{"migration/a", "r"}, queue, source)
+		require.NoError(t, err)
 		require.Equal(t, tt.want, got, name)
 	}
+
+	// What goes on from another execution.
+	began := func(input any, before string) []*historypb.HistoryEvent {
+		payloads, err := converter.GetDefaultDataConverter().ToPayloads(input)
+		require.NoError(t, err)
+		return []*historypb.HistoryEvent{{Attributes: &historypb.HistoryEvent_WorkflowExecutionStartedEventAttributes{
+			WorkflowExecutionStartedEventAttributes: &historypb.WorkflowExecutionStartedEventAttributes{
+				Input: payloads, ContinuedExecutionRunId: before,
+			},
+		}}}
+	}
+	shown := []*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", run), completed(5)}
+	first := execution{"guard/a", "r3"}
+	ofMigration := migration.GuardInput{Run: run, WorkflowID: "migration/a"}
+	afterGuard := migration.GuardInput{Run: run, WorkflowID: "migration/a", From: "r2"}
+	for name, all := range map[string]histories{
+		"its migration":          {first: began(ofMigration, ""), {"migration/a", ""}: shown},
+		"a guard before":         {first: began(afterGuard, ""), {"guard/a", "r2"}: shown},
+		"the guard's run before": {first: began(ofMigration, "r1"), {"guard/a", "r1"}: shown},
+	} {
+		got, err := sentIn(all.read, first, queue, source)
+		require.NoError(t, err)
+		require.True(t, got, name)
+		other := source
+		other.Endpoint = "https://evil.example.com"
+		got, err = sentIn(all.read, first, queue, other)
+		require.NoError(t, err)
+		require.False(t, got, name)
+	}
+	_, err := sentIn(histories{}.read, execution{}, queue, source)
+	require.ErrorContains(t, err, "the server is down")
+	require.False(t, permanent(err), "it is tried again")
+}
+
+// histories are those of a server that doesn't answer for any other.
+type histories map[execution][]*historypb.HistoryEvent
+
+func (h histories) read(at execution) client.HistoryEventIterator {
+	events, ok := h[at]
+	switch {
+	case ok:
+		return &iterator{events: events}
+	case at.id == "":
+		return &iterator{err: errors.New("the server is down")}
+	}
+	return &iterator{err: serviceerror.NewNotFound("no such workflow")}
+}
+
+type iterator struct {
+	events []*historypb.HistoryEvent
+	err    error
+}
+
+func (i *iterator) HasNext() bool { return i.err != nil || len(i.events) > 0 }
+
+func (i *iterator) Next() (*historypb.HistoryEvent, error) {
+	if i.err != nil {
+		return nil, i.err
+	}
+	next := i.events[0]
+	i.events = i.events[1:]
+	return next, nil
 }
 
 // What each of them names can only succeed with the source's password.
