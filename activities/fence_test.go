@@ -16,11 +16,12 @@ import (
 	"github.com/stretchr/testify/require"
 	commonpb "go.temporal.io/api/common/v1"
 	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/api/serviceerror"
 	taskqueuepb "go.temporal.io/api/taskqueue/v1"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 
-	"github.com/snapferry/snapferry/internal/elastic/elastictest"
 	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -82,8 +83,8 @@ func thief(t *testing.T) (url string, stolen *[]string) {
 	return server.URL, stolen
 }
 
-// Whoever may start a workflow points an endpoint at a server of their own and names a secret of the
-// worker, in every field that takes a reference.
+// Whoever may start a workflow points an endpoint at a server of their own and names a secret of
+// the worker, in every field that takes a reference.
 func TestAPlanCannotStealTheWorkersSecrets(t *testing.T) {
 	for field, change := range map[string]func(p *migration.Plan, url string, ref migration.SecretRef){
 		"source.auth.password": func(p *migration.Plan, url string, ref migration.SecretRef) {
@@ -179,8 +180,8 @@ func TestEndpointsThatAreNotAllowedAreNotReached(t *testing.T) {
 	require.ErrorContains(t, err, "source.repository.reader.endpoint: s3.evil.example is refused")
 }
 
-// A worker gets another fence while a migration has the source blocked. The block is removed anyway,
-// if this workflow was there before, and by no other step.
+// A worker gets another fence while a migration has the source blocked. The block is removed
+// anyway, if this workflow was there before, and by no other step.
 func TestWhoCouldSetTheBlockMayRemoveIt(t *testing.T) {
 	w := newWorld(t)
 	request := w.request()
@@ -262,22 +263,84 @@ func TestWhatAHistoryShows(t *testing.T) {
 		"failed":      {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", run), failed(5)}, false},
 		"not yet":     {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", run)}, false},
 		"other event": {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", run), completed(6)}, false},
-		"elsewhere":   {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", elsewhere), completed(5)}, false},
-		"another":     {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", another), completed(5)}, false},
-		"own queue":   {[]*historypb.HistoryEvent{scheduled(5, "evil", "ResolveIndices", run), completed(5)}, false},
+		"elsewhere": {
+			[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", elsewhere), completed(5)},
+			false,
+		},
+		"another":   {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", another), completed(5)}, false},
+		"own queue": {[]*historypb.HistoryEvent{scheduled(5, "evil", "ResolveIndices", run), completed(5)}, false},
 		"needs no password": {
 			[]*historypb.HistoryEvent{scheduled(5, queue, "LiftBlock", migration.LiftRequest{Run: run}), completed(5)},
 			false,
 		},
 		"no plan": {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", "x"), completed(5)}, false},
 	} {
-		e := evidence{queue: queue, scheduled: map[int64]bool{}}
-		got := false
-		for _, event := range tt.events {
-			got = got || e.shows(event, source)
-		}
+		got, err := sentIn(histories{{"migration/a", "r"}: tt.events}.read, execution{"migration/a", "r"}, queue, source)
+		require.NoError(t, err)
 		require.Equal(t, tt.want, got, name)
 	}
+
+	// What goes on from another execution.
+	began := func(input any, before string) []*historypb.HistoryEvent {
+		payloads, err := converter.GetDefaultDataConverter().ToPayloads(input)
+		require.NoError(t, err)
+		return []*historypb.HistoryEvent{{Attributes: &historypb.HistoryEvent_WorkflowExecutionStartedEventAttributes{
+			WorkflowExecutionStartedEventAttributes: &historypb.WorkflowExecutionStartedEventAttributes{
+				Input: payloads, ContinuedExecutionRunId: before,
+			},
+		}}}
+	}
+	shown := []*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", run), completed(5)}
+	first := execution{"guard/a", "r3"}
+	ofMigration := migration.GuardInput{Run: run, WorkflowID: "migration/a"}
+	afterGuard := migration.GuardInput{Run: run, WorkflowID: "migration/a", From: "r2"}
+	for name, all := range map[string]histories{
+		"its migration":          {first: began(ofMigration, ""), {"migration/a", ""}: shown},
+		"a guard before":         {first: began(afterGuard, ""), {"guard/a", "r2"}: shown},
+		"the guard's run before": {first: began(ofMigration, "r1"), {"guard/a", "r1"}: shown},
+	} {
+		got, err := sentIn(all.read, first, queue, source)
+		require.NoError(t, err)
+		require.True(t, got, name)
+		other := source
+		other.Endpoint = "https://evil.example.com"
+		got, err = sentIn(all.read, first, queue, other)
+		require.NoError(t, err)
+		require.False(t, got, name)
+	}
+	_, err := sentIn(histories{}.read, execution{}, queue, source)
+	require.ErrorContains(t, err, "the server is down")
+	require.False(t, permanent(err), "it is tried again")
+}
+
+// histories are those of a server that doesn't answer for any other.
+type histories map[execution][]*historypb.HistoryEvent
+
+func (h histories) read(at execution) client.HistoryEventIterator {
+	events, ok := h[at]
+	switch {
+	case ok:
+		return &iterator{events: events}
+	case at.id == "":
+		return &iterator{err: errors.New("the server is down")}
+	}
+	return &iterator{err: serviceerror.NewNotFound("no such workflow")}
+}
+
+type iterator struct {
+	events []*historypb.HistoryEvent
+	err    error
+}
+
+func (i *iterator) HasNext() bool { return i.err != nil || len(i.events) > 0 }
+
+func (i *iterator) Next() (*historypb.HistoryEvent, error) {
+	if i.err != nil {
+		return nil, i.err
+	}
+	next := i.events[0]
+	i.events = i.events[1:]
+	return next, nil
 }
 
 // What each of them names can only succeed with the source's password.
@@ -324,10 +387,9 @@ func TestAPlanBringsItsCertificateAuthority(t *testing.T) {
 	w.run.Plan.Source.CAFile = ca
 	require.NoError(t, resolve())
 
-	// Another file, and then the same path with other content: each makes another client.
-	stranger := elastictest.New(w.s3)
-	t.Cleanup(stranger.Close)
-	require.NoError(t, os.WriteFile(ca, []byte("-----BEGIN PRIVATE KEY-----\nplanted-\n-----END PRIVATE KEY-----\n"), 0o600))
+	// The same path with other content: no client of before is used.
+	wrong := []byte("-----BEGIN PRIVATE KEY-----\nplanted-\n-----END PRIVATE KEY-----\n")
+	require.NoError(t, os.WriteFile(ca, wrong, 0o600))
 	err := resolve()
 	requireType(t, migration.ErrorSecret, err)
 	require.ErrorContains(t, err, "source.caFile: the file "+ca+" holds no certificate in PEM form")
@@ -358,7 +420,7 @@ func TestTheWebhooksSecretsStayOutOfMessages(t *testing.T) {
 	request := migration.WebhookRequest{Run: w.run}
 	failure := refusal(w, migration.ErrorWebhook, w.activities.CallWebhook, request, "env:TEST_URL", "it answered 403")
 	require.NotContains(t, failure.Message(), receiver.Listener.Addr().String())
-	require.NotContains(t, failure.Message(), base64.StdEncoding.EncodeToString([]byte("x:" + webhookSecret)))
+	require.NotContains(t, failure.Message(), base64.StdEncoding.EncodeToString([]byte("x:"+webhookSecret)))
 	receiver.Close()
 	_, err := do[any](w, w.activities.CallWebhook, request)
 	require.ErrorContains(t, err, "call the webhook at env:TEST_URL")

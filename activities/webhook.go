@@ -93,7 +93,8 @@ func (a *Activities) callWebhook(ctx context.Context, in migration.WebhookReques
 			retryAfter(response.Header, a.now()))
 	}
 	// The message doesn't show the answer's body: some receivers repeat what they were sent.
-	return fail(migration.ErrorWebhook, "call the webhook at %s: it answered %s", receiver, hidden.Text(response.Status))
+	return fail(migration.ErrorWebhook, "call the webhook at %s: it answered %s", receiver,
+		hidden.Text(response.Status))
 }
 
 // retryAfter reads the header Retry-After, in seconds or as a date. It is 0 without one, and an

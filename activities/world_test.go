@@ -102,7 +102,8 @@ func newWorld(t *testing.T) *world {
 	require.NoError(t, w.from.Index("catalog", "a", "b", "c", "d", "e"))
 
 	w.activities = &Activities{
-		keys: testKeys, cluster: newClusters(testKeys).get, buckets: w.buckets, http: &http.Client{Timeout: 5 * time.Second},
+		keys: testKeys, cluster: newClusters(testKeys).get, buckets: w.buckets,
+		http:   &http.Client{Timeout: 5 * time.Second},
 		source: func(context.Context, migration.Run) (objectstore.Source, error) { return w.inS3, nil },
 		sink:   func(context.Context, migration.Run) (objectstore.Sink, error) { return w.inOSS, nil },
 		lists: lists{

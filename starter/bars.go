@@ -58,8 +58,9 @@ func (s *step) get() row {
 
 func newBars(a *app, options ...mpb.ContainerOption) *bars {
 	b := &bars{app: a, narrator: narrator{app: a}, steps: map[string]*step{}}
-	options = append([]mpb.ContainerOption{mpb.WithOutput(human.Raw(a.out)), mpb.WithRefreshRate(200 * time.Millisecond)},
-		options...)
+	options = append([]mpb.ContainerOption{
+		mpb.WithOutput(human.Raw(a.out)), mpb.WithRefreshRate(200 * time.Millisecond),
+	}, options...)
 	b.progress = mpb.New(options...)
 	headline := decor.Any(func(decor.Statistics) string { return human.Line(b.headlineText()) })
 	b.headline = b.progress.New(0, mpb.NopStyle(), mpb.PrependDecorators(headline))
@@ -107,9 +108,12 @@ func (b *bars) put(id string, r row) {
 			s.bar = b.progress.New(0, mpb.NopStyle(), mpb.PrependDecorators(line))
 		} else {
 			s.bar = b.progress.New(0, mpb.BarStyle(), mpb.BarWidth(24),
-				mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return "  " + human.Line(s.get().name) + " " },
-					decor.WCSyncSpaceR)),
-				mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + human.Line(s.get().text) })))
+				mpb.PrependDecorators(decor.Any(func(decor.Statistics) string {
+					return "  " + human.Line(s.get().name) + " "
+				}, decor.WCSyncSpaceR)),
+				mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
+					return " " + human.Line(s.get().text)
+				})))
 		}
 		b.steps[id] = s
 	}

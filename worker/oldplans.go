@@ -108,7 +108,7 @@ func planOf(ctx context.Context, temporal client.Client, execution *commonpb.Wor
 	// A migration's input is the plan itself; an audit's and a guard's holds it.
 	var input json.RawMessage
 	if converter.GetDefaultDataConverter().FromPayload(payloads[0], &input) != nil {
-		return migration.Plan{}, nil // whoever reads it says what is wrong
+		return migration.Plan{}, nil //nolint:nilerr // whoever reads it says what is wrong
 	}
 	var plan migration.Plan
 	var holder struct {

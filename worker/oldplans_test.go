@@ -118,7 +118,9 @@ func TestAFenceIsConfigured(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, secrets.Fence{EnvPrefix: secrets.DefaultEnvPrefix, Dir: secrets.DefaultDir}, c.fence)
 	for _, args := range [][]string{
-		{"--secrets-env-prefix", "AWS_"}, {"--secrets-dir", "/"}, {"--allow-references", "env:AWS_SECRET_ACCESS_KEY"},
+		{"--secrets-env-prefix", "AWS_"},
+		{"--secrets-dir", "/"},
+		{"--allow-references", "env:AWS_SECRET_ACCESS_KEY"},
 		{"--allow-endpoints", "https://x"},
 	} {
 		_, err := configured(t, nil, args...)

@@ -76,7 +76,8 @@ func TestEveryFormOfASecretIsRemoved(t *testing.T) {
 			}
 			require.Contains(t, got, "[redacted]", "%s of %q", name, secret)
 			require.NotContains(t, got, shown, "%s of %q", name, secret)
-			require.Truef(t, strings.HasPrefix(got, "before <") && strings.HasSuffix(got, "> after"), "%s: %s", name, got)
+			require.True(t, strings.HasPrefix(got, "before <"), "%s: %s", name, got)
+			require.True(t, strings.HasSuffix(got, "> after"), "%s: %s", name, got)
 		}
 	}
 }

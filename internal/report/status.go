@@ -163,7 +163,8 @@ func (l *lines) indices(s migration.Status) {
 		default:
 			equal = "**no**"
 		}
-		l.add("| %s | %d | %s | %s | %s |", human.Line(index.Name), index.Shards, human.Count(index.SourceDocs), docs, equal)
+		l.add("| %s | %d | %s | %s | %s |", human.Line(index.Name), index.Shards, human.Count(index.SourceDocs), docs,
+			equal)
 	}
 	if more := s.IndicesTotal - len(s.Indices); more > 0 {
 		l.add("\nand %d more", more)

@@ -104,7 +104,7 @@ func TestAttacks(t *testing.T) {
 		"env:SNAPFERRY_SECRET_SHORT":                           "fewer than 4 characters",
 		"env:SNAPFERRY_SECRET_EMPTY":                           "empty",
 		"env:SNAPFERRY_SECRET_ABSENT":                          "not set",
-		"env:PATH":                                             "plans may name only environment variables that begin with SNAPFERRY_SECRET_",
+		"env:PATH":                                             "that begin with SNAPFERRY_SECRET_",
 		"file:/proc/self/environ":                              "a file of the system",
 		"file:/proc/../proc/self/environ":                      "a file of the system",
 		"file:/proc/self/cwd/x":                                "a file of the system",
@@ -169,13 +169,20 @@ func TestAFenceThatIsNone(t *testing.T) {
 	link := filepath.Join(t.TempDir(), "link")
 	require.NoError(t, os.Symlink("/proc", link))
 	for flag, all := range map[string][]secrets.Fence{
-		secrets.FlagEnvPrefix: {{EnvPrefix: "AWS_"}, {EnvPrefix: "AWS_SECRET_"}, {EnvPrefix: "temporal_x"}, {EnvPrefix: "a b"}},
-		secrets.FlagDir:       {{Dir: "/"}, {Dir: "//"}, {Dir: "relative"}, {Dir: "/proc/self"}, {Dir: "/dev"}, {Dir: link}},
-		secrets.FlagAllowed: {
-			{Allowed: []string{"env:AWS_SECRET_ACCESS_KEY"}}, {Allowed: []string{"file:/proc/self/environ"}},
-			{Allowed: []string{"TARGET_PASSWORD"}}, {Allowed: []string{"env:*"}}, {Allowed: []string{"file:key"}},
+		secrets.FlagEnvPrefix: {
+			{EnvPrefix: "AWS_"}, {EnvPrefix: "AWS_SECRET_"}, {EnvPrefix: "temporal_x"}, {EnvPrefix: "a b"},
 		},
-		secrets.FlagEndpoints: {{Endpoints: []string{"*"}}, {Endpoints: []string{"https://a.b"}}, {Endpoints: []string{""}}},
+		secrets.FlagDir: {{Dir: "/"}, {Dir: "//"}, {Dir: "relative"}, {Dir: "/proc/self"}, {Dir: "/dev"}, {Dir: link}},
+		secrets.FlagAllowed: {
+			{Allowed: []string{"env:AWS_SECRET_ACCESS_KEY"}},
+			{Allowed: []string{"file:/proc/self/environ"}},
+			{Allowed: []string{"TARGET_PASSWORD"}},
+			{Allowed: []string{"env:*"}},
+			{Allowed: []string{"file:key"}},
+		},
+		secrets.FlagEndpoints: {
+			{Endpoints: []string{"*"}}, {Endpoints: []string{"https://a.b"}}, {Endpoints: []string{""}},
+		},
 	} {
 		for _, fence := range all {
 			got, problem := fence.Problem()
@@ -207,7 +214,8 @@ func TestEndpoints(t *testing.T) {
 	}
 	for _, endpoint := range []string{
 		"https://es.amazonaws.com", "https://evil.com", "https://es.amazonaws.com.evil.com",
-		"https://evil.com/.es.amazonaws.com", "https://evil.com#.es.amazonaws.com", "https://evil.com?x=.es.amazonaws.com",
+		"https://evil.com/.es.amazonaws.com", "https://evil.com#.es.amazonaws.com",
+		"https://evil.com?x=.es.amazonaws.com",
 		"https://xes.amazonaws.com", "http://es.example.com", "https://es.example.com:9201",
 		"https://10.0.0.7@evil.com", "https://hooks.example.com@evil.com/", "http:evil.com", "://", "10.0.0.77",
 		`https://evil.com\.es.amazonaws.com`,

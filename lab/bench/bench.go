@@ -250,8 +250,8 @@ func (b *bench) startWorker(ctx context.Context, st *stage, key string, copiesOn
 	}
 	env := environment(asChild, "AWS_ACCESS_KEY_ID="+key, "AWS_SECRET_ACCESS_KEY="+secretKey, "AWS_REGION="+region,
 		"AWS_EC2_METADATA_DISABLED=true",
-		"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "SNAPFERRY_SECRET_KEY_ID="+key, "SNAPFERRY_SECRET_KEY="+
-			secretKey)
+		"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
+		"SNAPFERRY_SECRET_KEY_ID="+key, "SNAPFERRY_SECRET_KEY="+secretKey)
 	if st.caFile != "" {
 		env = append(env, "AWS_CA_BUNDLE="+st.caFile)
 	}

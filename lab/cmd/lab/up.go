@@ -130,7 +130,8 @@ func describe(out io.Writer, l *lab.Lab, environment string) {
 	row("\nPART", "ADDRESS", "HOW TO GET IN")
 	row("source, Amazon's front end", l.Source.Endpoint, "signed for the service es, region "+l.Source.Region)
 	row("source, the node itself", l.Source.DirectURL, "open")
-	row("target, Alibaba's front end", l.Target.Endpoint, "user "+l.Target.User+", password $SNAPFERRY_SECRET_TARGET_PASSWORD")
+	row("target, Alibaba's front end", l.Target.Endpoint,
+		"user "+l.Target.User+", password $SNAPFERRY_SECRET_TARGET_PASSWORD")
 	row("target, the node itself", l.Target.DirectURL, "open")
 	row("S3", l.S3.Endpoint, "bucket "+l.S3.Bucket+", region "+l.S3.Region+", the source's keys")
 	row("OSS", l.OSS.Endpoint, "bucket "+l.OSS.Bucket+" (a migration creates it), region "+l.OSS.Region)
