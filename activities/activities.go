@@ -44,7 +44,12 @@ type Activities struct {
 	source  func(context.Context, migration.Run) (objectstore.Source, error)
 	sink    func(context.Context, migration.Run) (objectstore.Sink, error)
 	lists   lists
-	http    *http.Client
+	// inS3 and inOSS are the folders of a plan, with those of all its runs.
+	inS3  func(context.Context, migration.Plan) (bucket, error)
+	inOSS func(context.Context, migration.Plan) (objectstore.Sink, error)
+	// server is the Temporal server.
+	server func(context.Context) server
+	http   *http.Client
 
 	sleep func(context.Context, time.Duration) error
 	now   func() time.Time
@@ -62,6 +67,9 @@ func New(fence secrets.Fence) *Activities {
 		source:  k.openSource,
 		sink:    k.openSink,
 		lists:   newLists(k),
+		inS3:    k.openS3Folder,
+		inOSS:   k.openOSSFolder,
+		server:  workersServer,
 		http:    &http.Client{Timeout: webhookTimeout},
 		sleep:   pause.For,
 		now:     time.Now,
@@ -104,6 +112,8 @@ func (a *Activities) Register(registry worker.ActivityRegistry) {
 		migration.ActivityClearTarget:            a.ClearTarget,
 		migration.ActivityCheckDependencies:      a.CheckDependencies,
 		migration.ActivityTryDefinitions:         a.TryDefinitions,
+		migration.ActivityFindRemains:            a.FindRemains,
+		migration.ActivityRemoveRemains:          a.RemoveRemains,
 	} {
 		registry.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: name})
 	}

@@ -204,40 +204,52 @@ func (a *Activities) DeleteCopies(ctx context.Context, run migration.Run) (migra
 			if err != nil {
 				return migration.DeletedCopies{}, err
 			}
-			uploads, err := endUploads(ctx, sink)
+			uploads, err := endUploads(ctx, sink, "")
 			if err != nil {
 				return migration.DeletedCopies{}, err
 			}
-			var objects, bytes atomic.Int64
-			group, groupCtx := errgroup.WithContext(ctx)
-			group.SetLimit(max(run.Plan.Copy.Concurrency, 1))
-			for object, listErr := range sink.List(groupCtx, "") {
-				if err = listErr; err != nil {
-					break
-				}
-				group.Go(func() error {
-					if err := sink.Delete(groupCtx, object.Key); err != nil {
-						return err
-					}
-					p.set(migration.Progress{
-						Doing:     "deleting the rehearsal's objects in OSS",
-						BlobsDone: objects.Add(1),
-						BytesDone: bytes.Add(object.Size),
-					})
-					return nil
-				})
-			}
-			if failed := group.Wait(); failed != nil {
-				err = failed // it also ended the listing
-			}
-			return migration.DeletedCopies{Objects: objects.Load(), Bytes: bytes.Load(), Uploads: uploads}, err
+			deleted, err := deleteObjects(ctx, sink, "", run.Plan.Copy.Concurrency, p,
+				"deleting the rehearsal's objects in OSS")
+			return migration.DeletedCopies{Objects: deleted.objects, Bytes: deleted.bytes, Uploads: uploads}, err
 		})
 }
 
-// endUploads aborts the uploads in progress. A copy whose key may not list uploads aborts its own
-// when it fails, so then there is nothing to do here.
-func endUploads(ctx context.Context, sink objectstore.Sink) (int, error) {
-	uploads, err := sink.ListUploads(ctx, "")
+// deleteObjects deletes every object below a prefix, and says what it has deleted.
+func deleteObjects(ctx context.Context, store bucket, prefix string, concurrency int, p *pulse,
+	doing string,
+) (usage, error) {
+	var (
+		objects, bytes atomic.Int64
+		err            error
+	)
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(max(concurrency, 1))
+	for object, listErr := range store.List(groupCtx, prefix) {
+		if err = listErr; err != nil {
+			break
+		}
+		group.Go(func() error {
+			if err := store.Delete(groupCtx, object.Key); err != nil {
+				return err
+			}
+			p.set(migration.Progress{
+				Doing:     doing,
+				BlobsDone: objects.Add(1),
+				BytesDone: bytes.Add(object.Size),
+			})
+			return nil
+		})
+	}
+	if failed := group.Wait(); failed != nil {
+		err = failed // it also ended the listing
+	}
+	return usage{objects.Load(), bytes.Load()}, err
+}
+
+// endUploads aborts the uploads in progress below a prefix. A copy whose key may not list uploads
+// aborts its own when it fails, so then there is nothing to do here.
+func endUploads(ctx context.Context, sink objectstore.Sink, prefix string) (int, error) {
+	uploads, err := sink.ListUploads(ctx, prefix)
 	if objectstore.KindOf(err) == objectstore.Forbidden {
 		activity.GetLogger(ctx).Warn("listing the uploads that an interrupted copy left in OSS failed", "error", err)
 		return 0, nil
@@ -302,7 +314,11 @@ func (a *Activities) below(ctx context.Context, run migration.Run, at side) (sum
 	if err != nil {
 		return usage{}, err
 	}
-	for object, err := range reader.List(ctx, "") {
+	return usageBelow(ctx, reader, "")
+}
+
+func usageBelow(ctx context.Context, reader objectstore.Reader, prefix string) (sum usage, err error) {
+	for object, err := range reader.List(ctx, prefix) {
 		if err != nil {
 			return usage{}, err
 		}

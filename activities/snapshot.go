@@ -270,30 +270,36 @@ func (a *Activities) AbortSnapshot(ctx context.Context, in migration.SnapshotReq
 		if err != nil {
 			return none{}, err
 		}
-		pace := a.statusPace()
-		for {
-			info, err := client.Snapshot(ctx, in.RepositoryName(), in.Snapshot)
-			if elastic.KindOf(err) == elastic.Missing {
-				return none{}, nil
-			}
-			if err != nil || info.State != elastic.InProgress {
-				return none{}, err
-			}
-			// The answer comes when the snapshot's objects are deleted, or gets lost.
-			err = client.DeleteSnapshot(ctx, in.RepositoryName(), in.Snapshot)
-			switch elastic.KindOf(err) {
-			case elastic.OutcomeUnknown, elastic.SlotTaken:
-				p.update(func(progress *migration.Progress) { progress.Waiting = err.Error() })
-			case elastic.Missing:
-				return none{}, nil
-			case elastic.None:
-			default:
-				return none{}, err
-			}
-			if err := a.wait(ctx, &pace); err != nil {
-				return none{}, err
-			}
-		}
+		return none{}, a.stopSnapshot(ctx, client, in.RepositoryName(), in.Snapshot, p)
 	})
 	return err
+}
+
+func (a *Activities) stopSnapshot(ctx context.Context, client *elastic.Client, repository, name string,
+	p *pulse,
+) error {
+	pace := a.statusPace()
+	for {
+		info, err := client.Snapshot(ctx, repository, name)
+		if elastic.KindOf(err) == elastic.Missing {
+			return nil
+		}
+		if err != nil || info.State != elastic.InProgress {
+			return err
+		}
+		// The answer comes when the snapshot's objects are deleted, or gets lost.
+		err = client.DeleteSnapshot(ctx, repository, name)
+		switch elastic.KindOf(err) {
+		case elastic.OutcomeUnknown, elastic.SlotTaken:
+			p.update(func(progress *migration.Progress) { progress.Waiting = err.Error() })
+		case elastic.Missing:
+			return nil
+		case elastic.None:
+		default:
+			return err
+		}
+		if err := a.wait(ctx, &pace); err != nil {
+			return err
+		}
+	}
 }

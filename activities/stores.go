@@ -48,6 +48,32 @@ func (k keys) s3Options(ctx context.Context, run migration.Run) (s3.Options, err
 	return o, err
 }
 
+// bucket is a folder whose objects can be deleted.
+type bucket interface {
+	objectstore.Reader
+	Delete(ctx context.Context, key string) error
+}
+
+// openS3Folder opens the plan's folder in S3, with those of all its runs.
+func (k keys) openS3Folder(ctx context.Context, plan migration.Plan) (bucket, error) {
+	o, err := k.s3Options(ctx, migration.Run{Plan: plan})
+	if err != nil {
+		return nil, err
+	}
+	o.BasePath = plan.Source.Repository.BasePath
+	return s3.New(ctx, o)
+}
+
+// openOSSFolder opens the plan's folder in OSS, with those of all its runs.
+func (k keys) openOSSFolder(ctx context.Context, plan migration.Plan) (objectstore.Sink, error) {
+	o, err := k.ossOptions(ctx, migration.Run{Plan: plan})
+	if err != nil {
+		return nil, err
+	}
+	o.BasePath = plan.Target.Repository.BasePath
+	return oss.New(o)
+}
+
 // openOSS is openSink with what only OSS can be asked.
 func (k keys) openOSS(ctx context.Context, run migration.Run) (*oss.Sink, error) {
 	o, err := k.ossOptions(ctx, run)

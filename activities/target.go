@@ -272,6 +272,8 @@ type origin struct {
 	// snapshots of our repository, one for each primary; "" for a primary that came from elsewhere,
 	// or whose origin is unknown.
 	snapshots []string
+	// repositories are those of the snapshots, in the same order.
+	repositories []string
 	// restoring is set while one of the primaries is not started.
 	restoring bool
 }
@@ -286,6 +288,13 @@ func (o origin) isAll(snapshot string) bool {
 
 // originsOf finds out where the primaries of open indices came from.
 func originsOf(ctx context.Context, client *elastic.Client, repository string,
+	open []string,
+) (map[string]origin, error) {
+	return originsAmong(ctx, client, func(name string) bool { return name == repository }, open)
+}
+
+// originsAmong is originsOf for several repositories of ours.
+func originsAmong(ctx context.Context, client *elastic.Client, ours func(repository string) bool,
 	open []string,
 ) (map[string]origin, error) {
 	origins := map[string]origin{}
@@ -307,25 +316,23 @@ func originsOf(ctx context.Context, client *elastic.Client, repository string,
 		index  string
 		number int
 	}
-	recovered := map[shard]string{}
+	recovered := map[shard]elastic.RecoverySource{}
 	for _, r := range recoveries {
-		if r.Primary && r.Type == "SNAPSHOT" && r.Repository == repository {
-			recovered[shard{r.Index, r.Shard}] = r.Snapshot
+		if r.Primary && r.Type == "SNAPSHOT" && ours(r.Repository) {
+			recovered[shard{r.Index, r.Shard}] = elastic.RecoverySource{Repository: r.Repository, Snapshot: r.Snapshot}
 		}
 	}
 	for _, c := range copies {
 		if !c.Primary {
 			continue
 		}
-		o := origins[c.Index]
+		o, from := origins[c.Index], elastic.RecoverySource{}
 		if c.Started() {
-			o.snapshots = append(o.snapshots, recovered[shard{c.Index, c.Shard}])
-		} else if c.Source != nil && c.Source.Type == "SNAPSHOT" && c.Source.Repository == repository {
-			o.snapshots = append(o.snapshots, c.Source.Snapshot)
-			o.restoring = true
-		} else {
-			o.snapshots = append(o.snapshots, "")
+			from = recovered[shard{c.Index, c.Shard}]
+		} else if c.Source != nil && c.Source.Type == "SNAPSHOT" && ours(c.Source.Repository) {
+			from, o.restoring = *c.Source, true
 		}
+		o.snapshots, o.repositories = append(o.snapshots, from.Snapshot), append(o.repositories, from.Repository)
 		origins[c.Index] = o
 	}
 	return origins, nil

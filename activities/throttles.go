@@ -144,38 +144,49 @@ func (a *Activities) throttles(ctx context.Context, run migration.Run, found mig
 		}
 		return found
 	}
-	name := run.RepositoryName()
-	ofRepository := func(client *elastic.Client, setting, want string,
-		registration func(migration.Run) (elastic.Repository, error),
-	) *throttle {
-		return &throttle{
-			what: fmt.Sprintf("%s of repository %s on %s", setting, name, client.Host()),
-			want: want,
-			read: func(ctx context.Context) (string, error) { return repositorySetting(ctx, client, name, setting) },
-			set: func(ctx context.Context, value string) error {
-				return setInRepository(ctx, client, run, registration, setting, value)
-			},
-		}
-	}
-	fromPlan := func(run migration.Run) (elastic.Repository, error) { return sourceRepository(run), nil }
 	limits := []*throttle{
-		ofRepository(from, snapshotThrottle, want(wanted.Snapshot, found.Snapshot), fromPlan),
-		ofRepository(to, restoreThrottle, want(wanted.Restore, found.Restore), a.keys.targetRegistration(ctx)),
+		repositoryLimit(from, run, snapshotThrottle, want(wanted.Snapshot, found.Snapshot), sourceRegistration),
+		repositoryLimit(to, run, restoreThrottle, want(wanted.Restore, found.Restore), a.keys.targetRegistration(ctx)),
 	}
 	if found.Recovery == nil {
 		return limits, nil
 	}
-	return append(limits, &throttle{
-		what: recoveryThrottle + " on " + to.Host(),
-		want: want(wanted.Recovery, found.Recovery.Transient),
+	return append(limits, recoveryLimit(to, want(wanted.Recovery, found.Recovery.Transient))), nil
+}
+
+// sourceRegistration is sourceRepository, which needs no secret.
+func sourceRegistration(run migration.Run) (elastic.Repository, error) {
+	return sourceRepository(run), nil
+}
+
+// repositoryLimit is the limit that a setting of the run's repository is.
+func repositoryLimit(client *elastic.Client, run migration.Run, setting, want string,
+	registration func(migration.Run) (elastic.Repository, error),
+) *throttle {
+	name := run.RepositoryName()
+	return &throttle{
+		what: fmt.Sprintf("%s of repository %s on %s", setting, name, client.Host()),
+		want: want,
+		read: func(ctx context.Context) (string, error) { return repositorySetting(ctx, client, name, setting) },
+		set: func(ctx context.Context, value string) error {
+			return setInRepository(ctx, client, run, registration, setting, value)
+		},
+	}
+}
+
+// recoveryLimit is the target's own limit, as its transient setting.
+func recoveryLimit(client *elastic.Client, want string) *throttle {
+	return &throttle{
+		what: recoveryThrottle + " on " + client.Host(),
+		want: want,
 		read: func(ctx context.Context) (string, error) {
-			settings, err := to.ClusterSettings(ctx)
+			settings, err := client.ClusterSettings(ctx)
 			return settings.Transient[recoveryThrottle], err
 		},
 		set: func(ctx context.Context, value string) error {
-			return to.PutClusterSettings(ctx, nil, map[string]any{recoveryThrottle: orNull(value)})
+			return client.PutClusterSettings(ctx, nil, map[string]any{recoveryThrottle: orNull(value)})
 		},
-	}), nil
+	}
 }
 
 // orNull removes a setting if there is no value.

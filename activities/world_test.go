@@ -50,6 +50,8 @@ type world struct {
 	inS3, inOSS *memory.Store
 	// kept holds the lists that are too long for payloads.
 	kept *memory.Store
+	// temporal is the server that knows the plan's earlier runs.
+	temporal *fakeServer
 
 	mu         sync.Mutex
 	clock      time.Time
@@ -78,7 +80,7 @@ func newWorld(t *testing.T) *world {
 			from: sourceBucket{exists: true, region: "ap-southeast-1"},
 			to:   targetBucket{exists: true, acl: "private", storageClass: "Standard"},
 		},
-		inS3: memory.NewSource(), inOSS: memory.NewSink(), kept: memory.NewSink(),
+		inS3: memory.NewSource(), inOSS: memory.NewSink(), kept: memory.NewSink(), temporal: &fakeServer{},
 		stop: make(chan struct{}),
 	}
 	w.beaten = sync.NewCond(&w.mu)
@@ -110,6 +112,9 @@ func newWorld(t *testing.T) *world {
 			open:    func(context.Context, migration.Run) (objectstore.Sink, error) { return w.kept, nil },
 			longest: migration.LongestInline,
 		},
+		inS3:   func(context.Context, migration.Plan) (bucket, error) { return w.inS3, nil },
+		inOSS:  func(context.Context, migration.Plan) (objectstore.Sink, error) { return w.inOSS, nil },
+		server: func(context.Context) server { return w.temporal },
 		heart: heart{
 			beat: time.Millisecond,
 			heartbeat: func(ctx context.Context, details ...any) {

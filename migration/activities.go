@@ -35,6 +35,10 @@ const (
 	ActivityDeleteRehearsedIndices = "DeleteRehearsedIndices"
 	ActivityDeleteSnapshots        = "DeleteSnapshots"
 	ActivityDeleteCopies           = "DeleteCopies"
+	// ActivityFindRemains takes a FindRemainsRequest and returns Remains. It changes nothing.
+	ActivityFindRemains = "FindRemains"
+	// ActivityRemoveRemains takes a RemoveRemainsRequest and returns Removed.
+	ActivityRemoveRemains = "RemoveRemains"
 )
 
 // ActivityNames lists the names of all activities, for whoever has to know each of them: a worker
@@ -49,7 +53,7 @@ func ActivityNames() []string {
 		ActivityReadThrottles, ActivitySetThrottles, ActivityRestoreThrottles, ActivityAwaitFreeSlot,
 		ActivityLiftBlock, ActivityVerifyTarget, ActivityOpenTargetForWrites, ActivityCallWebhook,
 		ActivityAudit, ActivityMeasureFootprint, ActivityDeleteRehearsedIndices, ActivityDeleteSnapshots,
-		ActivityDeleteCopies,
+		ActivityDeleteCopies, ActivityFindRemains, ActivityRemoveRemains,
 		ActivityReadSourceBlocks, ActivityBlockSource, ActivityUnblockSource,
 		ActivityAskGuard, ActivityWatchGuard, ActivityWatchMigration, ActivityReadGuard, ActivityLookAgain,
 		ActivityClearTarget, ActivityCheckDependencies, ActivityTryDefinitions,

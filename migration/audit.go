@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
-	"reflect"
 	"regexp"
 	"slices"
-	"strings"
 )
 
 // AuditWorkflowType is the name under which the audit workflow is registered.
@@ -95,42 +93,19 @@ func decodeAudit(data []byte) AuditInput {
 }
 
 func readAudit(data []byte) (AuditRequest, error) {
-	invalid := func(problems ...Problem) (AuditRequest, error) {
-		return AuditRequest{}, &InvalidPlanError{Problems: problems}
-	}
-	tree, err := readTree(data)
-	if err != nil {
-		return invalid(Problem{Field: "(input)", Message: err.Error(), Remedy: "fix the syntax"})
-	}
-	if problems := checkShape("", tree, reflect.TypeFor[AuditRequest](), reflect.StructField{}); len(problems) > 0 {
-		for i, p := range problems {
-			if p.Message == "is not a field of a plan" && !strings.HasPrefix(p.Field, "plan.") {
-				problems[i].Message = "is not a field of an audit's request"
-			}
+	request, problems := decodeRequest[AuditRequest](data, "an audit's request")
+	if len(problems) == 0 {
+		request.Plan = request.Plan.withDefaults()
+		problems = inPlan(request.Plan.allProblems())
+		if !auditToken.MatchString(request.Token) {
+			problems = append(problems, Problem{
+				Field:   "token",
+				Message: "must be the last part of the migration's folder in S3", Remedy: "for example token: 0f3c9a71",
+			})
 		}
-		return invalid(problems...)
-	}
-	checked, err := json.Marshal(tree)
-	if err != nil {
-		return invalid(Problem{Field: "(input)", Message: err.Error(), Remedy: "fix the syntax"})
-	}
-	var request AuditRequest
-	if err := json.Unmarshal(checked, &request); err != nil {
-		return invalid(Problem{Field: "(input)", Message: err.Error(), Remedy: "fix the field"})
-	}
-	request.Plan = request.Plan.withDefaults()
-	problems := request.Plan.allProblems()
-	for i := range problems {
-		problems[i].Field = join("plan", problems[i].Field)
-	}
-	if !auditToken.MatchString(request.Token) {
-		problems = append(problems, Problem{
-			Field:   "token",
-			Message: "must be the last part of the migration's folder in S3", Remedy: "for example token: 0f3c9a71",
-		})
 	}
 	if len(problems) > 0 {
-		return invalid(problems...)
+		return AuditRequest{}, &InvalidPlanError{Problems: problems}
 	}
 	return request, nil
 }

@@ -15,6 +15,7 @@ const (
 	exitAttention  = 5
 	exitAborted    = 6
 	exitIncomplete = 7
+	exitRemains    = 8
 	// exitInterrupted is the code that shells use for a program that Ctrl-C has ended.
 	exitInterrupted = 130
 )
@@ -23,13 +24,15 @@ const exitCodesHelp = `Exit codes:
   0    done; for watch and report: the migration has completed
   1    an error; stderr explains it
   2    wrong usage, or a plan that is not valid
-  3    the migration refused the request in its present phase
+  3    the migration refused the request in its present phase; or it is running, so that
+       nothing is left behind yet (recover, cleanup)
   4    there is no such migration
   5    the migration needs attention: a step failed and waits for retry (status,
        watch --exit-on-attention), or no worker serves it (status); or a rehearsal
        found problems that would have needed attention (status, watch, report)
   6    the migration was aborted or has failed (status, watch, report)
   7    the repository in OSS is not complete (audit)
+  8    earlier runs left something behind that is still there (recover, cleanup)
   130  interrupted; the migration goes on`
 
 // exitError ends a command with a code. Without err there is nothing to print: the output has said

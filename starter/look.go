@@ -143,8 +143,8 @@ func result(ctx context.Context, c *connection, t target) (*migration.Report, st
 		return nil, "cancelled"
 	}
 	if _, ok := errors.AsType[*temporal.TerminatedError](err); ok {
-		return nil, "terminated: nothing was cleaned up. If writes to the source were blocked, they still are. " +
-			`Remove the block by hand: PUT /<indices>/_settings {"index.blocks.write": null}`
+		return nil, "terminated: it cleaned nothing up. If writes were blocked, its guard makes the source writable " +
+			"again, or hands over. starter recover -f PLAN shows what is left in force, and removes it"
 	}
 	return nil, err.Error()
 }
@@ -208,10 +208,12 @@ func (v view) next(t target) []string {
 	switch {
 	case v.Execution.State == "completed":
 		return []string{t.command("report")}
+	case !v.Execution.running() && v.report != nil && t.kind() == "migration":
+		return []string{t.command("report"), "starter cleanup -f PLAN", "starter start -f PLAN"}
 	case !v.Execution.running() && v.report != nil:
 		return []string{t.command("report"), "starter start -f PLAN"}
 	case !v.Execution.running():
-		return []string{"starter start -f PLAN"}
+		return []string{"starter recover -f PLAN", "starter start -f PLAN"}
 	case v.Status == nil:
 		return []string{t.command("status")}
 	}

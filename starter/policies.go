@@ -178,8 +178,10 @@ func notes(plan migration.Plan) []string {
 			"VPC.",
 		"You need neither the policy AliyunOSSFullAccess nor a public bucket, which some guides ask for.",
 		"The worker needs oss:DeleteObject for objects of its own copy whose checksum is wrong, and for what " +
-			"a rehearsal has copied. The folders of a migration stay after it: delete them when you no " +
-			"longer need them.",
+			"a rehearsal has copied. The folders of a migration stay after it: starter cleanup removes them.",
+		"For starter cleanup, the worker also needs s3:DeleteObject on the plan's folder in S3. Without it, the " +
+			"source deletes the snapshots, and a few small objects remain. No migration needs it: grant it only " +
+			"for the cleanup.",
 		"Delete the target cluster's key after the migration: everyone who may read _snapshot on " +
 			"Elasticsearch 5.x could see it.",
 	}

@@ -90,9 +90,10 @@ func (a *app) afterReport(r migration.Report, t target, page string) {
 		a.next("starter start -f PLAN")
 	case r.Result == migration.ResultCompleted:
 		a.printf("\nWrote %s.\n", page)
-		a.next("point the applications at the target; then rotate or delete the OSS key that the target used")
+		a.next("point the applications at the target; then starter cleanup -f PLAN, and rotate or delete the OSS key " +
+			"that the target used")
 	default:
 		a.printf("\nWrote %s.\n", page)
-		a.next("starter start -f PLAN")
+		a.next("starter cleanup -f PLAN", "starter start -f PLAN")
 	}
 }

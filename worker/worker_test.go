@@ -45,8 +45,10 @@ func TestEveryActivityIsServed(t *testing.T) {
 	var everything, copies recorder
 	register(&everything, migration.TaskQueue, secrets.Fence{}, activities.NewCopier(secrets.Fence{}), nil)
 	register(&copies, migration.CopyTaskQueue, secrets.Fence{}, activities.NewCopier(secrets.Fence{}), nil)
-	require.Equal(t, []string{migration.WorkflowType, migration.GuardWorkflowType, migration.AuditWorkflowType},
-		everything.workflows)
+	require.Equal(t, []string{
+		migration.WorkflowType, migration.GuardWorkflowType, migration.AuditWorkflowType, migration.RecoverWorkflowType,
+		migration.CleanupWorkflowType,
+	}, everything.workflows)
 	require.Empty(t, copies.workflows)
 	require.Equal(t, []string{
 		migration.ActivityCopySnapshot, migration.ActivityCopyShards, migration.ActivityCopyPage,

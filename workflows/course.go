@@ -123,6 +123,10 @@ func (m migrating) addTo(status *migration.Status) {
 	}
 }
 
-func (m migrating) complete(report *migration.Report) { report.Remains = m.remains() }
+func (m migrating) complete(report *migration.Report) {
+	if report.Remains = m.remains(); m.Registered {
+		report.Remains = append(report.Remains, howToCleanUp(m.plan.Name))
+	}
+}
 
 func (m migrating) undo() {}

@@ -34,6 +34,8 @@ func Register(registry Registry) {
 	registry.RegisterWorkflowWithOptions(Migration, workflow.RegisterOptions{Name: migration.WorkflowType})
 	registry.RegisterWorkflowWithOptions(Guard, workflow.RegisterOptions{Name: migration.GuardWorkflowType})
 	registry.RegisterWorkflowWithOptions(Audit, workflow.RegisterOptions{Name: migration.AuditWorkflowType})
+	registry.RegisterWorkflowWithOptions(Recover, workflow.RegisterOptions{Name: migration.RecoverWorkflowType})
+	registry.RegisterWorkflowWithOptions(Cleanup, workflow.RegisterOptions{Name: migration.CleanupWorkflowType})
 }
 
 // Migration moves the plan's indices from the source to the target. It ends with a report once a

@@ -51,3 +51,18 @@ func (s *Source) findRegion(ctx context.Context, bucket *string) string {
 		return region
 	}
 }
+
+// Delete deletes an object, as Sink.Delete does. Only a cleanup asks for that: the policy that a
+// copy needs does not permit it, and then it is Forbidden.
+func (s *Source) Delete(ctx context.Context, key string) error {
+	full, err := s.base.Key(key)
+	if err != nil {
+		return err
+	}
+	if _, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{
+		Bucket: aws.String(s.base.Bucket()), Key: &full,
+	}); err != nil {
+		return s.wrap(ctx, "DeleteObject", full, err)
+	}
+	return nil
+}

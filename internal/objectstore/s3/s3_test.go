@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -295,4 +296,20 @@ func TestAnAnswerWithoutItsLengthIsNoEmptyObject(t *testing.T) {
 	})
 	_, _, err := source.Get(t.Context(), "k", 100)
 	require.Equal(t, objectstore.Transient, objectstore.KindOf(err), "%v", err)
+}
+
+// Only a cleanup deletes, and the usual policy of a worker forbids it.
+func TestDelete(t *testing.T) {
+	deleted := ""
+	source := answering(t, func(w http.ResponseWriter, r *http.Request) {
+		deleted = r.Method + " " + r.URL.Path
+		w.WriteHeader(http.StatusNoContent)
+	})
+	require.NoError(t, source.Delete(t.Context(), "t0ken/index-0"))
+	require.True(t, strings.HasPrefix(deleted, "DELETE /"), deleted)
+	require.True(t, strings.HasSuffix(deleted, "/t0ken/index-0"), deleted)
+
+	err := open(t, serve(t, &answers{status: 403, code: "AccessDenied"})).Delete(t.Context(), "k")
+	require.Equal(t, objectstore.Forbidden, objectstore.KindOf(err), "%v", err)
+	require.Equal(t, objectstore.Invalid, objectstore.KindOf(source.Delete(t.Context(), "../k")))
 }

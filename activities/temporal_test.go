@@ -1,0 +1,134 @@
+package activities
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	commonpb "go.temporal.io/api/common/v1"
+	"go.temporal.io/api/enums/v1"
+	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/api/serviceerror"
+	workflowpb "go.temporal.io/api/workflow/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// fakeServer is a Temporal server that remembers workflows.
+type fakeServer struct {
+	executions []*execution // the oldest first
+	unlisted   error        // of the list
+}
+
+// execution is one run of a workflow, with its history.
+type execution struct {
+	id, runID, firstRunID string
+	status                enums.WorkflowExecutionStatus
+	events                []*historypb.HistoryEvent
+}
+
+// ran adds an execution that is the first of its chain.
+func (s *fakeServer) ran(id, runID string, status enums.WorkflowExecutionStatus) *execution {
+	e := &execution{id: id, runID: runID, firstRunID: runID, status: status}
+	s.executions = append(s.executions, e)
+	e.add(&historypb.HistoryEvent{})
+	return e
+}
+
+func (e *execution) add(event *historypb.HistoryEvent) {
+	event.EventId = int64(len(e.events) + 1)
+	e.events = append(e.events, event)
+}
+
+func payloads(values ...any) *commonpb.Payloads {
+	encoded, err := converter.GetDefaultDataConverter().ToPayloads(values...)
+	if err != nil {
+		panic(err)
+	}
+	return encoded
+}
+
+// continued has the execution begin with what continue-as-new carried along.
+func (e *execution) continued(carried any) {
+	e.events[0].Attributes = &historypb.HistoryEvent_WorkflowExecutionStartedEventAttributes{
+		WorkflowExecutionStartedEventAttributes: &historypb.WorkflowExecutionStartedEventAttributes{
+			Input: payloads("the plan", carried),
+		},
+	}
+}
+
+// asked adds an activity that was scheduled and has not ended.
+func (e *execution) asked(name string, input any) {
+	e.add(&historypb.HistoryEvent{Attributes: &historypb.HistoryEvent_ActivityTaskScheduledEventAttributes{
+		ActivityTaskScheduledEventAttributes: &historypb.ActivityTaskScheduledEventAttributes{
+			ActivityType: &commonpb.ActivityType{Name: name}, Input: payloads(input),
+		},
+	}})
+}
+
+// did adds an activity that has completed.
+func (e *execution) did(name string, input, result any) {
+	e.asked(name, input)
+	e.add(&historypb.HistoryEvent{Attributes: &historypb.HistoryEvent_ActivityTaskCompletedEventAttributes{
+		ActivityTaskCompletedEventAttributes: &historypb.ActivityTaskCompletedEventAttributes{
+			ScheduledEventId: int64(len(e.events)), Result: payloads(result),
+		},
+	}})
+}
+
+func (s *fakeServer) info(e *execution) *workflowpb.WorkflowExecutionInfo {
+	return &workflowpb.WorkflowExecutionInfo{
+		Execution: &commonpb.WorkflowExecution{WorkflowId: e.id, RunId: e.runID}, FirstRunId: e.firstRunID,
+		Status: e.status, HistoryLength: int64(len(e.events)),
+		StartTime: timestamppb.New(time.Unix(int64(slices.Index(s.executions, e)), 0)),
+	}
+}
+
+func (s *fakeServer) DescribeWorkflowExecution(_ context.Context, id,
+	runID string,
+) (*workflowservice.DescribeWorkflowExecutionResponse, error) {
+	for _, e := range slices.Backward(s.executions) {
+		if e.id == id && (runID == "" || e.runID == runID) {
+			return &workflowservice.DescribeWorkflowExecutionResponse{WorkflowExecutionInfo: s.info(e)}, nil
+		}
+	}
+	return nil, serviceerror.NewNotFound("no such workflow")
+}
+
+func (s *fakeServer) ListWorkflow(_ context.Context,
+	request *workflowservice.ListWorkflowExecutionsRequest,
+) (*workflowservice.ListWorkflowExecutionsResponse, error) {
+	if s.unlisted != nil {
+		return nil, s.unlisted
+	}
+	var found []*workflowpb.WorkflowExecutionInfo
+	for _, e := range slices.Backward(s.executions) {
+		if request.GetQuery() == "WorkflowId = '"+e.id+"'" {
+			found = append(found, s.info(e))
+		}
+	}
+	return &workflowservice.ListWorkflowExecutionsResponse{Executions: found}, nil
+}
+
+func (s *fakeServer) GetWorkflowHistory(_ context.Context, id, runID string, _ bool,
+	_ enums.HistoryEventFilterType,
+) client.HistoryEventIterator {
+	for _, e := range s.executions {
+		if e.id == id && e.runID == runID {
+			return &fakeEvents{e.events}
+		}
+	}
+	return &fakeEvents{}
+}
+
+type fakeEvents struct{ left []*historypb.HistoryEvent }
+
+func (e *fakeEvents) HasNext() bool { return len(e.left) > 0 }
+
+func (e *fakeEvents) Next() (*historypb.HistoryEvent, error) {
+	next := e.left[0]
+	e.left = e.left[1:]
+	return next, nil
+}
