@@ -101,6 +101,10 @@ func (a *Activities) Register(registry worker.ActivityRegistry) {
 		migration.ActivityDeleteSnapshots:        a.DeleteSnapshots,
 		migration.ActivityDeleteCopies:           a.DeleteCopies,
 		migration.ActivityLookAgain:              a.LookAgain,
+		migration.ActivityTryHandover:            a.TryHandover,
+		migration.ActivityCheckShardLimit:        a.CheckShardLimit,
+		migration.ActivityCheckHandover:          a.CheckHandover,
+		migration.ActivityHandOver:               a.HandOver,
 	} {
 		registry.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: name})
 	}

@@ -337,7 +337,7 @@ var ownOfEachCluster = []string{
 
 // settings compares the settings that a restore should take over.
 func (v *verifying) settings(source, target map[string]string) []string {
-	ignored := slices.Concat(ownOfEachCluster, v.in.Plan.Restore.IgnoreSettings)
+	ignored := slices.Concat(ownOfEachCluster, notRestored(v.in.Plan, nil)) // the report names these
 	var different []string
 	all := maps.Clone(source)
 	if all == nil {

@@ -44,6 +44,8 @@ type window struct {
 	// predicted is what was foreseen right before the block.
 	predicted *migration.Prediction
 	verified  []migration.IndexResult
+	// doubtful says that the last restore brought settings that the target doesn't know.
+	doubtful bool
 	// proven is set once the target was found equal; measured is complete then.
 	proven           bool
 	cutoverRequested bool
@@ -126,6 +128,13 @@ func (w *window) block(watch stopwatch) {
 	if !w.blocked() {
 		w.watch, w.pass = watch, watch
 		w.sinceMillis, w.measured.StartedMillis = watch.beganMillis, watch.beganMillis
+	}
+}
+
+// doubt notes whether the last restore brought settings that the target doesn't know.
+func (w *window) doubt(archived bool) {
+	if w != nil {
+		w.doubtful = archived
 	}
 }
 

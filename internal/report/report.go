@@ -134,6 +134,7 @@ func newView(r migration.Report, zone *time.Location) view {
 			Checksum: i.Checksum, Equal: i.Equal || i.Moved, Differences: i.Differences,
 		})
 	}
+	v.Warnings = append(notOnTarget(r), v.Warnings...)
 	for _, d := range r.Decisions {
 		v.Decisions = append(v.Decisions, decision{
 			At: human.Clock(d.AtMillis, zone), Request: string(d.Request), By: d.By, Reason: d.Reason,
@@ -141,6 +142,18 @@ func newView(r migration.Report, zone *time.Location) view {
 		})
 	}
 	return v
+}
+
+// notOnTarget says what the target lacks: indices that were left out of the handover, and settings.
+func notOnTarget(r migration.Report) []string {
+	var lacks []string
+	for _, refusal := range r.NotHandedOver {
+		lacks = append(lacks, fmt.Sprintf("index %s was left out of the handover: %s", refusal.Index, refusal.Message))
+	}
+	for _, setting := range r.SettingsLeftOut {
+		lacks = append(lacks, setting.Sentence())
+	}
+	return lacks
 }
 
 // outcome says in a sentence how it ended.
@@ -160,7 +173,10 @@ func outcome(r migration.Report) (sentence, tone string) {
 		return "Ended: " + r.Result + ".", "bad"
 	case unequal > 0:
 		return fmt.Sprintf("Completed, but %d of %d indices are not equal.", unequal, len(r.Indices)), "bad"
-	case len(r.Warnings) > 0:
+	case len(r.NotHandedOver) > 0:
+		return fmt.Sprintf("Completed, but %d of %d indices were left out of the handover.", len(r.NotHandedOver),
+			len(r.Indices)), "bad"
+	case len(r.Warnings)+len(r.SettingsLeftOut) > 0:
 		return "Completed: " + allEqual(len(r.Indices)) + ". Read the warnings.", "warn"
 	}
 	return "Completed: " + allEqual(len(r.Indices)) + ".", "good"

@@ -22,6 +22,9 @@ type Cluster struct {
 	Looks int
 	// Done tells which shards of a running snapshot have reached the stage DONE; none if it is nil.
 	Done func(index string, shard int) bool
+	// Unknown are index settings that this version doesn't know, as patterns: a restore keeps them
+	// as archived. Policies are its lifecycle policies.
+	Unknown, Policies []string
 	// Free is the room on the only node, in bytes; of Total.
 	Free, Total int64
 
@@ -199,6 +202,12 @@ func (c *Cluster) answer(r *http.Request) any {
 				"available_in_bytes": c.Free,
 			}},
 		}}}
+	case parts[0] == "_ilm" && len(parts) == 3 && slices.Contains(c.Policies, parts[2]):
+		return map[string]any{parts[2]: map[string]any{"policy": map[string]any{}}}
+	case parts[0] == "_ilm":
+		return refuse(http.StatusNotFound, "resource_not_found_exception", "lifecycle policy not found")
+	case parts[0] == "_all" && parts[1] == "_settings" && r.URL.Query().Get("expand_wildcards") == "closed":
+		return map[string]any{}
 	case parts[0] == "_search":
 		return c.answerScroll(r)
 	case len(parts) == 1 && r.Method == http.MethodDelete:
