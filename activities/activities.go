@@ -114,6 +114,10 @@ func (a *Activities) Register(registry worker.ActivityRegistry) {
 		migration.ActivityTryDefinitions:         a.TryDefinitions,
 		migration.ActivityFindRemains:            a.FindRemains,
 		migration.ActivityRemoveRemains:          a.RemoveRemains,
+		migration.ActivityTryHandover:            a.TryHandover,
+		migration.ActivityCheckShardLimit:        a.CheckShardLimit,
+		migration.ActivityCheckHandover:          a.CheckHandover,
+		migration.ActivityHandOver:               a.HandOver,
 	} {
 		registry.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: name})
 	}

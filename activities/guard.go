@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -113,7 +112,7 @@ func (g *Guards) ask(ctx context.Context, in migration.GuardRequest) (migration.
 		answer.Warnings = warnings
 	}
 	warnings := answer.Warnings
-	calls, err := g.callsOf(ctx, in, me)
+	calls, leftOut, err := g.callsOf(ctx, in, me)
 	if err != nil {
 		return answer, err
 	}
@@ -131,7 +130,7 @@ func (g *Guards) ask(ctx context.Context, in migration.GuardRequest) (migration.
 		if answer, err = g.update(ctx, in, fmt.Sprintf("%s/%d/%d", me, in.Sequence, number), call); err != nil {
 			return answer, err
 		}
-		answer.RunID, answer.Reset, answer.Warnings = me, reset, warnings
+		answer.RunID, answer.Reset, answer.Warnings, answer.LeftOut = me, reset, warnings, leftOut
 		answer.Own = append(own, answer.Own...)
 		answer.OwnOmitted += omitted
 		if len(answer.Own) > migration.GuardNamed {
@@ -164,26 +163,29 @@ func (g *Guards) occupied(in migration.GuardRequest, found foundGuard) error {
 		"last migration of the plan, for some minutes", 10*time.Second)
 }
 
-// callsOf are the updates that a request takes: lists go in batches.
-func (g *Guards) callsOf(ctx context.Context, in migration.GuardRequest, me string) ([]migration.GuardCall, error) {
+// callsOf are the updates that a request takes: lists go in batches. For a handover it also tells
+// which settings the indices won't have.
+func (g *Guards) callsOf(ctx context.Context, in migration.GuardRequest,
+	me string,
+) ([]migration.GuardCall, []migration.LeftOut, error) {
 	call := migration.GuardCall{
 		Token: in.Token, RunID: me, Window: in.Window, UntilMillis: in.UntilMillis, LeaveOut: in.LeaveOut,
 	}
 	indices, err := fetch(ctx, g.lists, in.Run, in.Indices, in.IndicesOf)
 	if err != nil || len(indices) == 0 {
-		return []migration.GuardCall{call}, err
+		return []migration.GuardCall{call}, nil, err
 	}
 	calls := []migration.GuardCall{}
 	if in.Ask == migration.AskList {
-		handover, err := g.handoverOf(ctx, in, indices)
+		prepared, err := g.prepareHandover(ctx, in, indices)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		for _, batch := range migration.Batches(handover, migration.LongestBatch) {
+		for _, batch := range migration.Batches(prepared.indices, migration.LongestBatch) {
 			call.Handover, call.First = batch, len(calls) == 0
 			calls = append(calls, call)
 		}
-		return calls, nil
+		return calls, prepared.leftOut, nil
 	}
 	announced := make([]migration.SourceIndex, len(indices))
 	for i, index := range indices {
@@ -193,28 +195,7 @@ func (g *Guards) callsOf(ctx context.Context, in migration.GuardRequest, me stri
 		call.Indices = batch
 		calls = append(calls, call)
 	}
-	return calls, nil
-}
-
-// handoverOf says what the target's indices get at the handover.
-func (g *Guards) handoverOf(ctx context.Context, in migration.GuardRequest,
-	indices []migration.Index,
-) ([]migration.HandoverIndex, error) {
-	counters, err := fetch(ctx, g.lists, in.Run, in.Counters, in.CountersOf)
-	if err != nil {
-		return nil, err
-	}
-	handover := make([]migration.HandoverIndex, len(indices))
-	for i, index := range indices {
-		handover[i] = migration.HandoverIndex{
-			Name: index.Name, UUID: counters[index.Name].UUID,
-			Settings: map[string]string{
-				"index.number_of_replicas": strconv.Itoa(index.Replicas),
-				"index.refresh_interval":   index.RefreshInterval,
-			},
-		}
-	}
-	return handover, nil
+	return calls, nil, nil
 }
 
 // update sends an update and waits for its end.

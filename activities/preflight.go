@@ -65,6 +65,8 @@ func (f *preflight) everything(ctx context.Context, p *pulse) (migration.Preflig
 		{"comparing write indices", f.writeIndices},
 		{"looking for pipelines", f.dependencies},
 		{"checking the target's disks", f.disks},
+		{"checking the target's shard limit", f.shards},
+		{"checking the indices' settings", f.indexSettings},
 	} {
 		p.set(migration.Progress{Doing: step.doing})
 		if err := f.collect(step.check(ctx)); err != nil {
@@ -129,7 +131,8 @@ func (f *preflight) collect(err error) error {
 }
 
 // secrets reads every secret of the plan once, so that a missing one is noticed now and not hours
-// later, within the frozen window. It also looks at the endpoints, and at secrets in the plan itself.
+// later, within the frozen window. It also looks at the endpoints, and at secrets in the plan
+// itself.
 func (f *preflight) secrets(ctx context.Context) error {
 	for _, problem := range f.run.Plan.Exposed() {
 		f.problem("%s", problem)

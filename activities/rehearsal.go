@@ -97,7 +97,7 @@ func (a *Activities) DeleteRehearsedIndices(ctx context.Context,
 				return result, err
 			}
 			for _, name := range slices.Sorted(maps.Keys(found)) {
-				if known(ours, found[name]) || origins[name].ours() {
+				if known(ours, found[name], origins[name]) || origins[name].ours() {
 					toDelete = append(toDelete, name)
 				} else {
 					result.Left = append(result.Left, name)

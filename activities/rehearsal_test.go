@@ -154,6 +154,7 @@ func TestARehearsalDeletesOnlyWhatItRestored(t *testing.T) {
 
 	// One whose first restore was begun and not seen to end is its own, closed or not.
 	request.Expected, request.Begun = nil, []string{"movies"}
+	require.NoError(t, client.BlockWrites(t.Context(), []string{name})) // as a restore does
 	w.to.SetOpen(name, false)
 	require.Equal(t, migration.DeletedIndices{Deleted: 1},
 		must[migration.DeletedIndices](w, w.activities.DeleteRehearsedIndices, request))

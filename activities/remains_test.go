@@ -47,12 +47,12 @@ func newRun(t *testing.T) (*world, migration.OpenResult) {
 	return w, opened
 }
 
-func (w *world) ended(status enums.WorkflowExecutionStatus) *execution {
+func (w *world) ended(status enums.WorkflowExecutionStatus) *fakeRun {
 	return w.temporal.ran(migration.WorkflowID("movies"), "run-1", status)
 }
 
 // blockedBy blocks the source as a run does, and has its history tell so.
-func (w *world) blockedBy(e *execution) {
+func (w *world) blockedBy(e *fakeRun) {
 	w.t.Helper()
 	found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
 	e.did(migration.ActivityReadBlocks, w.request(), found)

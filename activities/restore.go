@@ -239,13 +239,6 @@ func roundOf(plan, snapshot string) (round, attempt int, ok bool) {
 	return round, attempt, err == nil && migration.SnapshotName(plan, round, attempt) == snapshot
 }
 
-// fixedSettings can't be left out by a restore: Elasticsearch refuses the request if one is named
-// (RestoreService.UNREMOVABLE_SETTINGS).
-var fixedSettings = []string{
-	"index.number_of_shards", "index.number_of_replicas", "index.auto_expand_replicas", "index.version.created",
-	"index.version.upgraded", "index.version.minimum_compatible", "index.uuid", "index.creation_date",
-}
-
 // inSnapshot are the names that the target's indices have in the snapshot.
 func (r *restoring) inSnapshot(names []string) []string {
 	saved := make([]string, len(names))
@@ -259,26 +252,17 @@ func (r *restoring) inSnapshot(names []string) []string {
 // with each restore.
 func (r *restoring) options(indices []string) elastic.RestoreOptions {
 	plan := r.in.Plan.Restore
-	ignored := []string{
-		"index.blocks.*",             // the source's, including ours of the freeze
-		"index.routing.allocation.*", // names nodes that the target doesn't have
-	}
-	for _, setting := range plan.IgnoreSettings {
-		if !slices.Contains(ignored, setting) && !slices.Contains(fixedSettings, setting) {
-			ignored = append(ignored, setting)
-		}
-	}
 	pattern, replacement := r.in.RestoreRename()
 	return elastic.RestoreOptions{
 		Indices:       r.inSnapshot(indices),
 		RenamePattern: pattern, RenameReplacement: replacement,
 		IncludeAliases: r.in.Plan.RestoresAliases(),
 		IndexSettings: map[string]any{
-			writeBlock:                   true, // until cutover nobody writes to the target
-			"index.number_of_replicas":   plan.Replicas,
-			"index.auto_expand_replicas": false, // it would override the number
+			writeBlock:       true, // until cutover nobody writes to the target
+			numberOfReplicas: plan.Replicas,
+			autoExpand:       false, // it would override the number
 		},
-		IgnoreIndexSettings: ignored,
+		IgnoreIndexSettings: notRestored(r.in.Plan, r.in.IgnoreSettings),
 	}
 }
 

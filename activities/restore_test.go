@@ -27,8 +27,12 @@ func TestRestoreReplacesTheSourcesBlocksByOurs(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
 	must[any](w, w.activities.BlockWrites, w.request())
-	w.run.Plan.Restore.IgnoreSettings = []string{"index.opendistro.*", "index.number_of_shards", "index.blocks.*"}
-	w.round("s")
+	w.run.Plan.Restore.IgnoreSettings = []string{
+		"index.opendistro.*", "index.number_of_shards", "index.blocks.*", "index.ttl.*",
+	}
+	request := w.restoreRequest(w.snapshot("s"))
+	request.IgnoreSettings = []string{"index.own"} // the target has shown that it doesn't know it
+	must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
 	var body map[string]any
 	require.NoError(t, json.Unmarshal([]byte(w.to.Bodies("POST /_snapshot/*/s/_restore")[0]), &body))
 	require.Equal(t, map[string]any{
@@ -38,7 +42,11 @@ func TestRestoreReplacesTheSourcesBlocksByOurs(t *testing.T) {
 			"index.blocks.write": true, "index.number_of_replicas": 0.0,
 			"index.auto_expand_replicas": false,
 		},
-		"ignore_index_settings": []any{"index.blocks.*", "index.routing.allocation.*", "index.opendistro.*"},
+		"ignore_index_settings": []any{
+			"index.blocks.*", "index.routing.allocation.*", "index.opendistro.*", "index.opendistro_*",
+			"index.plugins.*", "index.knn*", "index.ultrawarm*", "index.lifecycle.*",
+			"index.write.wait_for_active_shards", "index.ttl.*", "index.own",
+		},
 	}, body)
 	require.Equal(t, "0", w.to.Setting("movies", "index.number_of_replicas"))
 }
@@ -259,14 +267,16 @@ func TestTargetThatSomebodyWroteTo(t *testing.T) {
 	require.NoError(t, w.to.Index("movies", "alien"))
 
 	request := migration.CloseRequest{Run: w.run, Indices: both2, Expected: opened.Counters}
-	refused(w, migration.ErrorTargetWritten, w.activities.CloseTarget, request, "movies (1 operations and 3 documents")
+	refused(w, migration.ErrorTargetWritten, w.activities.CloseTarget, request,
+		"movies (it lacks the write block; 1 operations and 3 documents")
 	require.True(t, w.to.IsOpen("movies"))
 	require.True(t, w.to.IsOpen("catalog"), "all or nothing")
 
-	// A look at the target sets the block again, but hides nothing.
-	again := must[migration.OpenResult](w, w.activities.OpenTarget, w.request())
-	require.Equal(t, "true", w.to.Setting("movies", "index.blocks.write"))
-	request.Expected = again.Counters
+	// A look at the target sets no block: the index might be handed over.
+	refused(w, migration.ErrorTargetOpened, w.activities.OpenTarget, w.request(), "open for writes: movies")
+	require.Empty(t, w.to.Setting("movies", "index.blocks.write"))
+	require.NoError(t, clientOf(w, onTarget).BlockWrites(t.Context(), []string{"movies"}))
+	request.Expected = must[migration.OpenResult](w, w.activities.OpenTarget, w.request()).Counters
 	refused(w, migration.ErrorTargetWritten, w.activities.CloseTarget, request, "movies")
 
 	request.AcceptWrites = true

@@ -47,7 +47,7 @@ func (a *Activities) CloseTarget(ctx context.Context, in migration.CloseRequest)
 			return none{}, err
 		}
 		for _, name := range in.Indices {
-			if index, there := found[name]; there && !known(in, index) && !origins[name].ours() {
+			if index, there := found[name]; there && !known(in, index, origins[name]) && !origins[name].ours() {
 				return none{}, foreign(client, name)
 			}
 		}
@@ -56,13 +56,18 @@ func (a *Activities) CloseTarget(ctx context.Context, in migration.CloseRequest)
 		}
 		var toClose, toDelete []string
 		for _, index := range open {
-			if known(in, index) {
+			if known(in, index, origins[index.Name]) {
 				toClose = append(toClose, index.Name)
 			} else {
 				// Only its shards tell that it is ours: a restore failed, the index was deleted and
 				// restored again, and nobody saw the end of that. Once closed, its shards tell
 				// nothing any more, and the next attempt would take it for somebody else's index.
 				toDelete = append(toDelete, index.Name)
+			}
+		}
+		for _, name := range toDelete {
+			if !hasOurBlock(found[name]) {
+				return none{}, writtenTo(client, []string{name + " (it lacks the write block)"})
 			}
 		}
 		if len(toDelete) > 0 {
@@ -78,10 +83,13 @@ func (a *Activities) CloseTarget(ctx context.Context, in migration.CloseRequest)
 }
 
 // known reports whether the workflow's own state names the index as ours. Its name alone proves
-// nothing, and neither does a write block.
-func known(in migration.CloseRequest, index elastic.Index) bool {
+// nothing, and neither does a write block. Of an index whose first restore was begun the workflow
+// knows no more than the name: so it must have our block, or come from our repository, too.
+// Somebody else may have made an index of that name after a restore that failed.
+func known(in migration.CloseRequest, index elastic.Index, from origin) bool {
 	expected := in.Expected[index.Name].UUID
-	return expected != "" && expected == index.UUID || slices.Contains(in.Begun, index.Name)
+	return expected != "" && expected == index.UUID ||
+		slices.Contains(in.Begun, index.Name) && (hasOurBlock(index) || from.ours())
 }
 
 // shut closes indices, and waits while a snapshot or restore uses them. It deletes an index that a
@@ -136,14 +144,31 @@ func foreign(client *elastic.Client, name string) error {
 
 func hasOurBlock(index elastic.Index) bool { return index.Blocks[writeBlock] == "true" }
 
+// asRestored reports whether an index has the settings of a restore apart from the block. A
+// handover changes them. So an index without them may be handed over, and nothing of ours may close
+// it or delete it: this may be a late attempt of an activity that nobody waits for any more.
+func asRestored(index elastic.Index) bool {
+	return hasOurBlock(index) || index.Settings[autoExpand] == "false"
+}
+
 // untouched makes sure that nobody wrote to the open indices since the last restore.
 func untouched(ctx context.Context, client *elastic.Client, in migration.CloseRequest, open []elastic.Index,
 	origins map[string]origin,
 ) error {
+	var written, other []string
+	for _, index := range open {
+		if !asRestored(index) {
+			other = append(other, index.Name)
+		}
+	}
+	if len(other) > 0 {
+		return fail(migration.ErrorTargetOpened, "close the target's indices on %s: %s", client.Host(),
+			named("these lack the write block and the other settings of a restore, so that they are handed over, or "+
+				"somebody changed them: ", other))
+	}
 	if in.AcceptWrites {
 		return nil
 	}
-	var written []string
 	var restored []elastic.Index
 	for _, index := range open {
 		switch {
@@ -163,11 +188,15 @@ func untouched(ctx context.Context, client *elastic.Client, in migration.CloseRe
 		for _, index := range restored {
 			now, expected := counted[index.Name], in.Expected[index.Name]
 			switch {
-			case now == expected:
 			case now.Writes == 0 && origins[index.Name].ours():
 				// The shards are as a restore of ours left them, perhaps a later one than the
 				// workflow knows of.
-			case now.Writes == 0 && in.InDoubt && known(in, index) && hasOurBlock(index):
+			case !hasOurBlock(index):
+				written = append(written, fmt.Sprintf("%s (it lacks the write block; %d operations and %d documents "+
+					"now)",
+					index.Name, now.Writes, now.Docs))
+			case now == expected:
+			case now.Writes == 0 && in.InDoubt && known(in, index, origins[index.Name]):
 				// Nobody saw the end of the restore, and then the target was restarted, so that it
 				// doesn't tell any more where the shards came from.
 			default:
@@ -176,11 +205,15 @@ func untouched(ctx context.Context, client *elastic.Client, in migration.CloseRe
 			}
 		}
 	}
-	if len(written) > 0 {
-		return fail(migration.ErrorTargetWritten, "close the target's indices on %s: somebody wrote to %s",
-			client.Host(), named("", written))
+	return writtenTo(client, written)
+}
+
+func writtenTo(client *elastic.Client, indices []string) error {
+	if len(indices) == 0 {
+		return nil
 	}
-	return nil
+	return fail(migration.ErrorTargetWritten, "close the target's indices on %s: somebody wrote to %s",
+		client.Host(), named("", indices))
 }
 
 // counters adds up the write counters of each index's primaries.
@@ -339,7 +372,9 @@ func originsAmong(ctx context.Context, client *elastic.Client, ours func(reposit
 }
 
 // OpenTarget makes sure that the restored indices are open, have their primaries and refuse writes.
-// It returns their counters.
+// It returns their counters, and the settings that the target doesn't know. It sets no block: every
+// restore brings one, so an index without it was written by somebody, or is handed over and this is
+// a late attempt.
 func (a *Activities) OpenTarget(ctx context.Context, in migration.OpenRequest) (migration.OpenResult, error) {
 	return perform(ctx, a, "opening the target's indices",
 		func(ctx context.Context, p *pulse) (migration.OpenResult, error) {
@@ -372,13 +407,9 @@ func (a *Activities) OpenTarget(ctx context.Context, in migration.OpenRequest) (
 				}
 			}
 			if len(unblocked) > 0 {
-				// Every restore sets it, so somebody has removed it. What matters is whether
-				// anybody wrote, and that nobody does from now on.
-				activity.GetLogger(ctx).Warn("the target's indices lacked the write block; it is set again", "indices",
-					unblocked)
-				if err := client.BlockWrites(ctx, unblocked); err != nil {
-					return migration.OpenResult{}, err
-				}
+				return migration.OpenResult{}, fail(migration.ErrorTargetOpened, "open the target's indices on %s: %s",
+					client.Host(), named("every restore sets the block index.blocks.write, and these are open for "+
+						"writes: ", unblocked))
 			}
 			counted, err := counters(ctx, client, indices)
 			if err != nil {
@@ -390,7 +421,9 @@ func (a *Activities) OpenTarget(ctx context.Context, in migration.OpenRequest) (
 				counter.Writes = 0
 				counted[name] = counter
 			}
-			return a.lists.opened(ctx, in, renamed(counted, in.SourceIndex))
+			opened, err := a.lists.opened(ctx, in, renamed(counted, in.SourceIndex))
+			opened.Archived = archivedOf(indices, in.SourceIndex)
+			return opened, err
 		})
 }
 

@@ -77,7 +77,8 @@ func TestWritesCountWhileARestoreIsInDoubt(t *testing.T) {
 	w.restored(w.snapshot("t"))
 	removeBlock(w, onTarget, "movies")
 	require.NoError(t, w.to.Index("movies", "written"))
-	refused(w, migration.ErrorTargetWritten, w.activities.CloseTarget, request, "movies (1 operations")
+	refused(w, migration.ErrorTargetWritten, w.activities.CloseTarget, request,
+		"movies (it lacks the write block; 1 operations")
 	require.True(t, w.to.IsOpen("catalog"), "all or nothing")
 	request.AcceptWrites = true
 	must[any](w, w.activities.CloseTarget, request)

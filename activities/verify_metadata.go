@@ -134,7 +134,7 @@ const archived = "archived."
 
 // settings compares the settings that a restore should take over.
 func (v *verifying) settings(source, target map[string]string) []difference {
-	ignored := slices.Concat(ownOfEachCluster, v.in.Plan.Restore.IgnoreSettings)
+	ignored := slices.Concat(ownOfEachCluster, notRestored(v.in.Plan, nil)) // the report names these
 	source, target = withWholeLists(source), withWholeLists(target)
 	var different []difference
 	add := func(rank int, format string, args ...any) {

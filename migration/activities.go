@@ -57,6 +57,7 @@ func ActivityNames() []string {
 		ActivityReadSourceBlocks, ActivityBlockSource, ActivityUnblockSource,
 		ActivityAskGuard, ActivityWatchGuard, ActivityWatchMigration, ActivityReadGuard, ActivityLookAgain,
 		ActivityClearTarget, ActivityCheckDependencies, ActivityTryDefinitions,
+		ActivityTryHandover, ActivityCheckShardLimit, ActivityCheckHandover, ActivityHandOver,
 	}
 }
 
@@ -82,8 +83,8 @@ func (r Run) SourceBasePath() string { return r.Plan.Source.Repository.BasePath 
 // TargetBasePath is the folder of this run in the OSS bucket.
 func (r Run) TargetBasePath() string { return r.Plan.Target.Repository.BasePath + "/" + r.Token }
 
-// ListsPath is the folder in the OSS bucket that holds the lists which are too long for payloads. It
-// lies beside the run's repository, not inside.
+// ListsPath is the folder in the OSS bucket that holds the lists which are too long for payloads.
+// It lies beside the run's repository, not inside.
 func (r Run) ListsPath() string { return r.TargetBasePath() + "-lists" }
 
 // PreflightResult is what preflight found.
@@ -346,6 +347,9 @@ type RestoreRequest struct {
 	Snapshot  Snapshot        `json:"snapshot"`
 	Indices   []Index         `json:"indices"`
 	IndicesOf Stored[[]Index] `json:"indicesOf,omitzero"`
+	// IgnoreSettings are further settings that are not restored: the target has shown that it
+	// doesn't know them.
+	IgnoreSettings []string `json:"ignoreSettings,omitempty"`
 }
 
 // RestoreResult sums up the restored primaries.
@@ -358,8 +362,8 @@ type RestoreResult struct {
 // OpenRequest asks for restored indices to be opened and counted.
 type OpenRequest struct {
 	IndicesRequest
-	// Known are the counters of earlier restores, if some are stored, so that the workflow can't add
-	// the new ones itself.
+	// Known are the counters of earlier restores, if some are stored, so that the workflow can't
+	// add the new ones itself.
 	Known   WriteCounters         `json:"known,omitempty"`
 	KnownOf Stored[WriteCounters] `json:"knownOf,omitzero"`
 }
@@ -368,9 +372,11 @@ type OpenRequest struct {
 type OpenResult struct {
 	Counters   WriteCounters         `json:"counters"`
 	CountersOf Stored[WriteCounters] `json:"countersOf,omitzero"`
-	// Opened says that the counters hold those that were known before as well, and sums them up; nil
-	// if none were given.
+	// Opened says that the counters hold those that were known before as well, and sums them up;
+	// nil if none were given.
 	Opened *Opened `json:"opened,omitempty"`
+	// Archived are settings that the target doesn't know, of the indices that have any.
+	Archived []LeftOut `json:"archived,omitempty"`
 }
 
 // Opened sums up counters that the workflow doesn't see.

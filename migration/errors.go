@@ -42,6 +42,13 @@ const (
 	ErrorNoStandstill ErrorType = "NoStandstill"
 	// ErrorVerification: the target is not equal to the frozen source.
 	ErrorVerification ErrorType = "VerificationFailed"
+	// ErrorHandoverTrial: the target would refuse what a handover asks of it. Nothing is handed
+	// over, and the source takes writes or can again.
+	ErrorHandoverTrial ErrorType = "HandoverTrialFailed"
+	// ErrorHandover: the target refused the handover of some indices. All others take writes.
+	ErrorHandover ErrorType = "HandoverRefused"
+	// ErrorShardLimit: the target allows fewer shards than the indices need.
+	ErrorShardLimit ErrorType = "ShardLimit"
 	// ErrorWebhook: the webhook refused the call for good.
 	ErrorWebhook ErrorType = "WebhookRefused"
 )
@@ -102,6 +109,19 @@ var remedies = map[ErrorType]remedy{
 	ErrorVerification: {"Compare the indices that are named.", "Then send retry, which verifies again.", ""},
 	ErrorWebhook: {
 		"Fix the receiver. Then call it by hand: `starter report NAME -o json` prints what it should have got.", "", "",
+	},
+	ErrorHandoverTrial: {
+		"Do what is named for each index.",
+		"Then send retry, which runs a round and tries the handover again.",
+		"To change restore.ignoreSettings, abort and start again.",
+	},
+	ErrorHandover: {
+		"Do what is named for each index.",
+		"Then send retry, which hands over what is missing. To end the cutover without an index, " +
+			"send retry and leave it out (`starter retry --leave-out INDEX`).", "",
+	},
+	ErrorShardLimit: {
+		"Raise cluster.max_shards_per_node on the target to the number that is named, or add data nodes.", thenRetry, "",
 	},
 }
 

@@ -204,13 +204,15 @@ type GuardRequest struct {
 	Window      int   `json:"window,omitempty"`
 	Sequence    int   `json:"sequence"`
 	UntilMillis int64 `json:"untilMillis,omitempty"`
-	// Indices are those to announce, or those to hand over; Counters are the target's after the last
-	// restore. LeaveOut names those not to hand over.
+	// Indices are those to announce, or those to hand over; Counters are the target's after the
+	// last restore. LeaveOut names those not to hand over.
 	Indices    []Index               `json:"indices,omitempty"`
 	IndicesOf  Stored[[]Index]       `json:"indicesOf,omitzero"`
 	Counters   WriteCounters         `json:"counters,omitempty"`
 	CountersOf Stored[WriteCounters] `json:"countersOf,omitzero"`
 	LeaveOut   []string              `json:"leaveOut,omitempty"`
+	// UnknownSettings are index settings that the target has shown not to know.
+	UnknownSettings []string `json:"unknownSettings,omitempty"`
 }
 
 // GuardCall is the argument of a guard's update.
@@ -249,7 +251,9 @@ type GuardAnswer struct {
 	// Own are announced indices that have blocks of their own.
 	Own        []SourceIndex `json:"own,omitempty"`
 	OwnOmitted int           `json:"ownOmitted,omitempty"`
-	Warnings   []string      `json:"warnings,omitempty"`
+	// LeftOut are settings of the source that the listed indices don't get on the target.
+	LeftOut  []LeftOut `json:"leftOut,omitempty"`
+	Warnings []string  `json:"warnings,omitempty"`
 }
 
 // WatchRequest names a run of a migration.

@@ -113,7 +113,8 @@ func (r Request) Description() string {
 	case RequestResume:
 		return "Go on after pause."
 	case RequestRetry:
-		return "Run the step that needs attention again."
+		return "Run the step that needs attention again. In phase cutover it may leave out indices: " +
+			`{"leaveOut": ["INDEX"]}.`
 	case RequestRound:
 		return "Start the next incremental round now instead of at the plan's interval."
 	}
@@ -125,6 +126,9 @@ func (r Request) Description() string {
 type RequestInput struct {
 	By     string `json:"by,omitempty"`
 	Reason string `json:"reason,omitempty"`
+	// LeaveOut names indices that a retry in phase cutover hands over no more. The cutover ends
+	// without them, and the report names them.
+	LeaveOut []string `json:"leaveOut,omitempty"`
 }
 
 // UnmarshalJSON takes whatever a person typed into the payload: the documented object, or anything
@@ -148,7 +152,9 @@ func (in *RequestInput) UnmarshalJSON(data []byte) error {
 // Shortened cuts what people wrote to what a status can hold.
 func (in RequestInput) Shortened() RequestInput {
 	const longestBy, longestReason = 100, 500
-	return RequestInput{By: shorten(in.By, longestBy), Reason: shorten(in.Reason, longestReason)}
+	return RequestInput{
+		By: shorten(in.By, longestBy), Reason: shorten(in.Reason, longestReason), LeaveOut: in.LeaveOut,
+	}
 }
 
 // Byline says who asked and why, to be put behind what was asked for; nothing if neither is known.

@@ -5,8 +5,8 @@ const (
 	ResultCompleted = "completed"
 	ResultAborted   = "aborted"
 	ResultRehearsed = "rehearsed"
-	// ResultBlockRemoved is that of a call of the webhook which says that the guard removed the write
-	// block by itself. No report of a migration has it.
+	// ResultBlockRemoved is that of a call of the webhook which says that the guard removed the
+	// write block by itself. No report of a migration has it.
 	ResultBlockRemoved = "blockRemoved"
 )
 
@@ -35,12 +35,17 @@ type Report struct {
 	Rehearsal *Rehearsal `json:"rehearsal,omitempty"`
 	// Decisions are the requests that people sent, in order.
 	Decisions []Decision `json:"decisions,omitempty"`
+	// SettingsLeftOut are settings that indices have on the source and not on the target.
+	SettingsLeftOut []LeftOut `json:"settingsLeftOut,omitempty"`
+	// NotHandedOver are indices without which a person ended the cutover, and what the target
+	// refused.
+	NotHandedOver []Refusal `json:"notHandedOver,omitempty"`
 	// Warnings were found on the way and stopped nothing.
 	Warnings []string `json:"warnings,omitempty"`
 	// Remains says what is left where, and what to do with it.
 	Remains []string `json:"remains,omitempty"`
-	// Late took writes on the source after the last look before the cutover. Their documents are not on
-	// the target. LateOmitted counts those that are not named.
+	// Late took writes on the source after the last look before the cutover. Their documents are
+	// not on the target. LateOmitted counts those that are not named.
 	Late        []LateIndex `json:"late,omitempty"`
 	LateOmitted int         `json:"lateOmitted,omitempty"`
 	// Guard is set if the guard tells this, and not the migration.

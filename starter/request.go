@@ -38,6 +38,7 @@ type message struct {
 
 type requestOptions struct {
 	by, reason  string
+	leaveOut    []string
 	signal, yes bool
 	timeout     time.Duration
 }
@@ -85,7 +86,7 @@ The exit code is 3 if the migration refuses the request in its present phase.
 			defer connection.Close()
 			m := message{
 				string(request),
-				migration.RequestInput{By: options.by, Reason: options.reason},
+				migration.RequestInput{By: options.by, Reason: options.reason, LeaveOut: options.leaveOut},
 				after(request),
 			}
 			return a.request(c.Context(), connection, t, m, options)
@@ -93,6 +94,10 @@ The exit code is 3 if the migration refuses the request in its present phase.
 	}
 	flags.add(command)
 	options.add(command, "reason, for the status and the report")
+	if request == migration.RequestRetry {
+		command.Flags().StringSliceVar(&options.leaveOut, "leave-out", nil,
+			"in phase cutover: end it without these indices, which the target refused")
+	}
 	if irrevocable(request) {
 		command.Flags().BoolVarP(&options.yes, "yes", "y", false,
 			"don't ask for confirmation; needed for cutover without a terminal")

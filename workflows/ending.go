@@ -17,16 +17,7 @@ func (m *run) cutover(ctx workflow.Context) (migration.Phase, error) {
 		return m.cutoverByGuard(ctx)
 	}
 	m.work, m.stopWork = workflow.NewDisconnectedContext(ctx)
-	request := migration.HandoverRequest{Run: m.forActivities(), Indices: m.window.indices.Inline, Counters: m.Counters}
-	err := m.attempt("make the target writable", func(ctx workflow.Context) error {
-		options := urgent(quickCall("hand over " + indexCount(len(request.Indices))))
-		err := do(ctx, options, migration.ActivityOpenTargetForWrites, request)
-		if errorType(err) == migration.ErrorTargetWritten {
-			request.Counters = nil // only retry begins another attempt: a person accepts what was written
-		}
-		return err
-	})
-	if err != nil {
+	if err := m.openTargetForWrites(); err != nil {
 		return "", err
 	}
 	m.window.measured.BlockedMillis = workflow.Now(m.work).UnixMilli() - m.window.sinceMillis
@@ -47,6 +38,19 @@ func (m *run) unregister() {
 	if !m.plan.Cutover.KeepRepositories {
 		m.try("unregister the repositories", migration.ActivityUnregisterRepositories, m.forActivities())
 	}
+}
+
+// openTargetForWrites is the handover of runs that have no other.
+func (m *run) openTargetForWrites() error {
+	request := migration.HandoverRequest{Run: m.forActivities(), Indices: m.window.indices.Inline, Counters: m.Counters}
+	return m.attempt("make the target writable", func(ctx workflow.Context) error {
+		options := urgent(quickCall("hand over " + indexCount(len(request.Indices))))
+		err := do(ctx, options, migration.ActivityOpenTargetForWrites, request)
+		if errorType(err) == migration.ErrorTargetWritten {
+			request.Counters = nil // only retry begins another attempt: a person accepts what was written
+		}
+		return err
+	})
 }
 
 // try does what should be done but must not keep what comes after it from being done: a failure
@@ -181,6 +185,7 @@ func (m *run) summary(ctx workflow.Context, result string) migration.Report {
 	}
 	if m.frozen() {
 		report.Indices, report.IndicesOmitted = m.window.verified, m.window.unlisted
+		report.SettingsLeftOut, report.NotHandedOver = m.handover.settings, m.handover.leftOut
 		if report.FrozenWindow = m.window.result(); report.FrozenWindow != nil {
 			report.Prediction = m.window.predicted
 		}
@@ -208,6 +213,9 @@ func (m *run) remains() []string {
 	if m.window != nil && m.window.unlisted != nil && !m.window.unlisted.AllOf.IsZero() {
 		left = append(left, fmt.Sprintf("OSS: what the verification found of each index, as JSON, in %s/%s/%s",
 			target.Bucket, run.ListsPath(), m.window.unlisted.AllOf.Digest))
+	}
+	for _, refusal := range m.handover.leftOut {
+		left = append(left, "target: index "+refusal.Index+" was left out of the handover: "+refusal.Message)
 	}
 	if gone := m.leftBehind(m.Indices); gone != "" {
 		left = append(left,

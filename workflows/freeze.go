@@ -152,6 +152,9 @@ func (m *run) finalRound() (migration.Phase, error) {
 // verify proves that the target equals the frozen source.
 func (m *run) verify() (migration.Phase, error) {
 	w, watch := m.window, m.startWatch()
+	if err := m.tryFrozen(); err != nil {
+		return "", err
+	}
 	resolved := m.resolveAhead()
 	err := m.attempt("compare the target with the frozen source", func(ctx workflow.Context) error {
 		options := m.paced(pollUntilDone("verify " + indexCount(w.indices.Len())))

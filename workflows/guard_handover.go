@@ -86,7 +86,7 @@ func (g *guard) handOver(ctx workflow.Context) {
 	var refused []migration.Refusal
 	g.trouble = nil
 	for _, batch := range migration.Batches(slices.Clone(g.handover), migration.LongestBatch) {
-		result, err := call[migration.HandOverResult](ctx, urgent(quickCall("hand over "+indexCount(len(batch)))),
+		result, err := call[migration.HandOverResult](ctx, urgent(pollUntilDone("hand over "+indexCount(len(batch)))),
 			migration.ActivityHandOver, migration.HandOverRequest{Run: g.forSource(), Indices: batch})
 		if err != nil {
 			g.trouble = err // of all: the next try goes on here

@@ -312,13 +312,16 @@ func (m *run) beginCutover() error {
 // checkTarget is the last look at the target before there is no way back, and tells the guard what
 // to hand over.
 func (m *run) checkTarget() error {
+	if err := m.attempt("check the target's shard limit", m.checkShardLimit); err != nil {
+		return err
+	}
 	indices := m.window.indices
 	check := migration.CheckHandoverRequest{
 		Run: m.forActivities(), Indices: indices.Names(), IndicesOf: indices.Of(),
 		Counters: m.Counters, CountersOf: m.CountersOf,
 	}
 	err := m.attempt("check that the target is as it was verified", func(ctx workflow.Context) error {
-		options := m.paced(quickCall("check " + indexCount(indices.Len())))
+		options := m.paced(pollUntilDone("check " + indexCount(indices.Len())))
 		err := do(ctx, options, migration.ActivityCheckHandover, check)
 		if errorType(err) == migration.ErrorTargetWritten { // only retry begins another attempt: a person accepts it
 			check.Counters, check.CountersOf = nil, migration.Stored[migration.WriteCounters]{}
@@ -332,10 +335,12 @@ func (m *run) checkTarget() error {
 		request := m.guardRequest(migration.AskList)
 		request.Indices, request.IndicesOf = indices.Inline, indices.Of()
 		request.Counters, request.CountersOf = m.Counters, m.CountersOf
+		request.UnknownSettings = m.UnknownSettings
 		answer, err := m.ask(ctx, pollUntilDone("list "+indexCount(indices.Len())), request)
 		if err != nil {
 			return err
 		}
+		m.handover.settings = answer.LeftOut
 		return m.served(answer)
 	})
 }
@@ -348,17 +353,15 @@ func (m *run) cutoverByGuard(ctx workflow.Context) (migration.Phase, error) {
 	told := false
 	err := m.attempt("make the target writable", func(ctx workflow.Context) error {
 		options := urgent(pollUntilDone("hand over " + indexCount(m.Indices.Len())))
-		answer, err := call[migration.GuardAnswer](ctx, options, migration.ActivityAskGuard,
-			m.guardRequest(migration.AskHandOver))
+		request := m.guardRequest(migration.AskHandOver)
+		request.LeaveOut = m.handover.leaving
+		answer, err := call[migration.GuardAnswer](ctx, options, migration.ActivityAskGuard, request)
 		if err != nil {
 			return err
 		}
 		m.guard.runID, told = answer.RunID, answer.Told
 		m.guard.late, m.guard.lateOmitted = answer.Late, answer.LateOmitted
-		if len(answer.Refused) > 0 {
-			return refusedBy("make the target writable", answer.Refused, answer.RefusedOmitted)
-		}
-		return nil
+		return m.handover.heard(answer)
 	})
 	if err != nil {
 		return "", err

@@ -252,7 +252,7 @@ func TestAnIndexThatTheTargetRefuses(t *testing.T) {
 	w.usualRequests()
 	w.env.RegisterDelayedCallback(func() {
 		require.Equal(t, migration.PhaseCutover, w.status().Phase)
-		require.Contains(t, w.status().Attention.Message, "movies (unknown setting [index.x])")
+		require.Contains(t, w.status().Attention.Message, "movies: unknown setting [index.x]")
 		w.env.SignalWorkflow(string(migration.RequestRetry), nil)
 	}, 40*time.Minute)
 	w.run()
@@ -272,7 +272,8 @@ func TestTheGuardKnowsWhatToHandOver(t *testing.T) {
 		w.handovers[0])
 }
 
-// An abort that comes while the guard is asked to begin is too late if it has begun, and wins if not.
+// An abort that comes while the guard is asked to begin is too late if it has begun, and wins if
+// not.
 func TestAnAbortWhileTheCutoverBegins(t *testing.T) {
 	for name, begun := range map[string]bool{"begun": true, "not begun": false} {
 		t.Run(name, func(t *testing.T) {

@@ -15,9 +15,10 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// fakeGuard stands in for the guard of a world's migration. It answers as Guard does, and checks what
-// must hold: nothing is blocked that was not announced, and nothing is removed once the cutover has
-// begun. What it does to the clusters has the hooks of the activities that do it in truth.
+// fakeGuard stands in for the guard of a world's migration. It answers as Guard does, and checks
+// what must hold: nothing is blocked that was not announced, and nothing is removed once the
+// cutover has begun. What it does to the clusters has the hooks of the activities that do it in
+// truth.
 type fakeGuard struct {
 	phase     migration.GuardPhase
 	runID     string
@@ -33,7 +34,9 @@ type fakeGuard struct {
 	late      []migration.LateIndex
 	told      bool
 	released  bool
-	// reset has the run be another one than before, as after a reset, from the ask on that it counts to.
+	leftOut   []string
+	// reset has the run be another one than before, as after a reset, from the ask on that it
+	// counts to.
 	reset bool
 	asks  []migration.GuardAsk
 }
@@ -103,6 +106,7 @@ func (w *world) ask(in migration.GuardRequest) (migration.GuardAnswer, error) {
 	case migration.AskRemove:
 		return w.removedByGuard(fill)
 	case migration.AskHandOver:
+		g.leftOut = append(g.leftOut, in.LeaveOut...)
 		return w.handedOverByGuard(fill)
 	case migration.AskRelease:
 		g.released = true
@@ -149,6 +153,9 @@ func (w *world) ask(in migration.GuardRequest) (migration.GuardAnswer, error) {
 		g.list = nil
 		for _, index := range in.Indices {
 			g.list = append(g.list, migration.HandoverIndex{Name: index.Name, UUID: in.Counters[index.Name].UUID})
+		}
+		for _, setting := range in.UnknownSettings {
+			answer.LeftOut = append(answer.LeftOut, migration.LeftOut{Setting: setting, Indices: 1})
 		}
 		return fill(), nil
 	case migration.AskBegin:

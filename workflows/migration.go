@@ -83,6 +83,7 @@ type run struct {
 	// window is nil outside the frozen window.
 	window    *window
 	abortedIn migration.Phase
+	handover  handover
 }
 
 func newRun(ctx workflow.Context, carried *Carried) *run {

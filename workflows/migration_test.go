@@ -216,7 +216,8 @@ func TestEveryActivityThatFailsForGoodParksAndRetries(t *testing.T) {
 		migration.ActivityResolveIndices, migration.ActivityTakeSnapshot, migration.ActivityCopySnapshot,
 		migration.ActivityCloseTarget, migration.ActivityRestoreSnapshot, migration.ActivityOpenTarget,
 		migration.ActivityReadSourceBlocks, migration.ActivityBlockSource, migration.ActivityAwaitStandstill,
-		migration.ActivityVerifyTarget, migration.ActivityHandOver,
+		migration.ActivityVerifyTarget, migration.ActivityCheckShardLimit, migration.ActivityCheckHandover,
+		migration.ActivityHandOver,
 	}
 	for _, name := range activities {
 		t.Run(name, func(t *testing.T) {

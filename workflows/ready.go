@@ -30,6 +30,9 @@ func (m *run) makeReady() (migration.Phase, error) {
 			return "", err
 		}
 	}
+	if err := m.tryBeforeFreeze(); err != nil {
+		return "", err
+	}
 	if err := m.throttle(raisedWindow); err != nil {
 		return "", err
 	}
@@ -50,6 +53,9 @@ func (m *run) makeReady() (migration.Phase, error) {
 		if err := m.foresee(); err != nil {
 			return "", err
 		}
+	}
+	if err := m.tryBeforeFreeze(); err != nil { // what that round has restored
+		return "", err
 	}
 	if m.AutoFreeze && !m.atAim(m.plan.Rounds.Until) {
 		return m.notYet()

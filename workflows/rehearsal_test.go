@@ -19,7 +19,7 @@ import (
 var neverRehearsed = []string{
 	migration.ActivityReadSourceBlocks, migration.ActivityBlockSource, migration.ActivityAwaitStandstill,
 	migration.ActivityUnblockSource,
-	migration.ActivityHandOver, migration.ActivityCallWebhook,
+	migration.ActivityCheckHandover, migration.ActivityHandOver, migration.ActivityCallWebhook,
 }
 
 func (w *world) rehearses() bool { return strings.Contains(w.plan, `"rehearsal": true`) }
@@ -209,7 +209,8 @@ func TestARehearsalDoesNotMindThatTheSourceMovesOn(t *testing.T) {
 func TestEachActivityOfARehearsalFails(t *testing.T) {
 	dispensable := []string{
 		migration.ActivityReadThrottles, migration.ActivitySetThrottles, migration.ActivityAwaitFreeSlot,
-		migration.ActivityMeasureFootprint, migration.ActivityTryDefinitions,
+		migration.ActivityMeasureFootprint, migration.ActivityTryDefinitions, migration.ActivityTryHandover,
+		migration.ActivityCheckShardLimit,
 	}
 	cleaning := []string{
 		migration.ActivityRestoreThrottles, migration.ActivityDeleteRehearsedIndices, migration.ActivityDeleteSnapshots,

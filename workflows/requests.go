@@ -3,9 +3,11 @@ package workflows
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/internal/version"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -59,8 +61,8 @@ func (m *run) listenFor(ctx workflow.Context, request migration.Request) error {
 		},
 		workflow.UpdateHandlerOptions{
 			Description: request.Description(),
-			Validator: func(migration.RequestInput) error {
-				if verdict, why := m.course.judge(request); verdict == migration.Ignored {
+			Validator: func(input migration.RequestInput) error {
+				if verdict, why := m.meaning(request, input); verdict == migration.Ignored {
 					return errors.New(string(request) + " is not possible now: " + why)
 				}
 				return nil
@@ -76,10 +78,25 @@ var listeningOrder = []migration.Request{
 	migration.RequestFreeze, migration.RequestRound, migration.RequestCutover,
 }
 
+// meaning says what a request means now, with all that it asks for.
+func (m *run) meaning(request migration.Request, input migration.RequestInput) (migration.Verdict, string) {
+	verdict, why := m.course.judge(request)
+	if verdict == migration.Ignored {
+		return verdict, why
+	}
+	if problem := m.cantLeaveOut(request, input.LeaveOut); problem != "" {
+		return migration.Ignored, problem
+	}
+	if len(input.LeaveOut) > 0 {
+		why += ", without " + human.Shorten(strings.Join(input.LeaveOut, ", "), longestWarning)
+	}
+	return verdict, why
+}
+
 // take records a request. Unless it makes no sense in this phase, it does what is asked or
 // remembers it.
 func (m *run) take(ctx workflow.Context, request migration.Request, input migration.RequestInput) string {
-	verdict, why := m.course.judge(request)
+	verdict, why := m.meaning(request, input)
 	if request == migration.RequestFreeze {
 		m.AutoFreeze = false // a person wants it, whatever is predicted
 	}
@@ -106,6 +123,7 @@ func (m *run) take(ctx workflow.Context, request migration.Request, input migrat
 		m.Paused = false
 	case migration.RequestRetry:
 		m.attention = nil
+		m.handover.leaving = input.LeaveOut
 	case migration.RequestAbort:
 		m.abortRequested = &input
 		m.stopWork()

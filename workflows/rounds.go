@@ -68,7 +68,10 @@ func (m *run) baseline() (migration.Phase, error) {
 	if _, err := m.meet(); err != nil {
 		return "", err
 	}
-	return migration.PhaseRounds, m.round(migration.RoundBaseline)
+	if err := m.round(migration.RoundBaseline); err != nil {
+		return "", err
+	}
+	return migration.PhaseRounds, m.tryEarly()
 }
 
 // rounds waits for the next round and runs it, or goes on to the freeze.
@@ -324,6 +327,7 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 			migration.RestoreRequest{
 				Run: m.forActivities(), Snapshot: snapshot,
 				Indices: m.Indices.Inline, IndicesOf: m.Indices.Of(),
+				IgnoreSettings: m.UnknownSettings,
 			})
 		round.BytesRestored, round.BytesReused = restored.BytesRestored, restored.BytesReused
 		return err
@@ -339,6 +343,8 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 			return err
 		}
 		m.keep(opened)
+		m.learn(opened.Archived)
+		m.window.doubt(len(opened.Archived) > 0)
 		return nil
 	})
 	if err != nil {

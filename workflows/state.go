@@ -38,8 +38,8 @@ type Carried struct {
 	Rehearsal *rehearsal `json:"rehearsal,omitempty"`
 }
 
-// A payload may have 256 KB. The state stays below that even after many weeks, with lists as long as
-// they may be inline: a round takes up to 700 bytes, a decision and a warning up to 1 KiB.
+// A payload may have 256 KB. The state stays below that even after many weeks, with lists as long
+// as they may be inline: a round takes up to 700 bytes, a decision and a warning up to 1 KiB.
 const (
 	maxRounds    = 80
 	maxDecisions = 40
@@ -158,10 +158,15 @@ type targetState struct {
 	// nothing.
 	counters
 	RestoreInDoubt bool `json:"restoreInDoubt,omitempty"`
-	// Begun are indices whose first restore was begun and not seen to end. BegunOf are lists of which
-	// the indices without counters are such.
+	// Begun are indices whose first restore was begun and not seen to end. BegunOf are lists of
+	// which the indices without counters are such.
 	Begun   []string                              `json:"begun,omitempty"`
 	BegunOf []migration.Stored[[]migration.Index] `json:"begunOf,omitempty"`
+	// UnknownSettings are index settings that the target doesn't know. Restores leave them out.
+	UnknownSettings []string `json:"unknownSettings,omitempty"`
+	// TriedRounds is how many rounds had ended when the handover was last tried on all indices that
+	// these had restored.
+	TriedRounds int `json:"triedRounds,omitempty"`
 }
 
 // counters are the target's write counters after the last restore.

@@ -45,6 +45,8 @@ type window struct {
 	// verified are the verdicts, and unlisted sums up those that are too many for a report.
 	verified []migration.IndexResult
 	unlisted *migration.Unlisted
+	// doubtful says that the last restore brought settings that the target doesn't know.
+	doubtful bool
 	// proven is set once the target was found equal; measured is complete then.
 	proven           bool
 	cutoverRequested bool
@@ -127,6 +129,13 @@ func (w *window) block(watch stopwatch) {
 	if !w.blocked() {
 		w.watch, w.pass = watch, watch
 		w.sinceMillis, w.measured.StartedMillis = watch.beganMillis, watch.beganMillis
+	}
+}
+
+// doubt notes whether the last restore brought settings that the target doesn't know.
+func (w *window) doubt(archived bool) {
+	if w != nil {
+		w.doubtful = archived
 	}
 }
 

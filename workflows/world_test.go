@@ -65,7 +65,15 @@ type world struct {
 	closes                              []migration.CloseRequest
 	handovers                           [][]migration.HandoverIndex // each time that it was tried
 	checks                              []migration.CheckHandoverRequest
-	indices                             []migration.Index
+	// tries says why the target would refuse to hand an index over; it would not if it is nil, or
+	// returns nil.
+	tries func(index string) *migration.Refusal
+	// archived are settings that every restore brings and the target doesn't know.
+	archived []migration.LeftOut
+	restores []migration.RestoreRequest
+	// opened are the handovers of a run that began before there were others.
+	opened  []migration.HandoverRequest
+	indices []migration.Index
 
 	guard    fakeGuard
 	onAsk    map[migration.GuardAsk]func() error
@@ -127,8 +135,8 @@ func inputOf(t *testing.T, text string) migration.Input {
 	return input
 }
 
-// slowest is how long a workflow may take on a slow and busy computer. The SDK's test environment ends
-// one after 3 s.
+// slowest is how long a workflow may take on a slow and busy computer. The SDK's test environment
+// ends one after 3 s.
 const slowest = 10 * time.Minute
 
 func newWorld(t *testing.T) *world {
@@ -221,7 +229,7 @@ func newWorld(t *testing.T) *world {
 		for _, name := range r.Indices {
 			counters[name] = migration.Counter{UUID: "u-" + name, Docs: 7}
 		}
-		return migration.OpenResult{Counters: counters}, nil
+		return migration.OpenResult{Counters: counters, Archived: w.archived}, nil
 	})
 	register(w, migration.ActivityReadBlocks, func(r migration.IndicesRequest) (migration.Blocks, error) {
 		found := migration.Blocks{}
@@ -279,11 +287,7 @@ func newWorld(t *testing.T) *world {
 		}
 		return result, nil
 	})
-	register(w, migration.ActivityOpenTargetForWrites, func(migration.HandoverRequest) (any, error) {
-		assert.True(t, w.blocked, "the target is opened although the source takes writes")
-		w.targetWritable = true
-		return nil, nil
-	})
+	w.registerHandover()
 	w.registerGuard()
 	w.registerRehearsal()
 	w.registerLeft()
@@ -389,6 +393,7 @@ func (w *world) restoreSnapshot(r migration.RestoreRequest) (migration.RestoreRe
 	assert.Equal(w.t, w.published, r.Snapshot.UUID, "only what is published is restored")
 	assert.False(w.t, w.targetWritable, "a restore over a writable target")
 	w.restored = append(w.restored, r.Snapshot.Name)
+	w.restores = append(w.restores, r)
 	if r.Plan.Rehearsal {
 		for _, index := range r.Indices {
 			w.thrownAway[index.Name] = true

@@ -137,6 +137,7 @@ func newView(r migration.Report, zone *time.Location) view {
 		})
 	}
 	v.IndicesOmitted = Omitted(r.IndicesOmitted)
+	v.Warnings = append(notOnTarget(r), v.Warnings...)
 	for _, d := range r.Decisions {
 		v.Decisions = append(v.Decisions, decision{
 			At: human.Clock(d.AtMillis, zone), Request: string(d.Request), By: d.By, Reason: d.Reason,
@@ -144,6 +145,18 @@ func newView(r migration.Report, zone *time.Location) view {
 		})
 	}
 	return v
+}
+
+// notOnTarget says what the target lacks: indices that were left out of the handover, and settings.
+func notOnTarget(r migration.Report) []string {
+	var lacks []string
+	for _, refusal := range r.NotHandedOver {
+		lacks = append(lacks, fmt.Sprintf("index %s was left out of the handover: %s", refusal.Index, refusal.Message))
+	}
+	for _, setting := range r.SettingsLeftOut {
+		lacks = append(lacks, setting.Sentence())
+	}
+	return lacks
 }
 
 // outcome says in a sentence how it ended.
@@ -166,7 +179,9 @@ func outcome(r migration.Report) (sentence, tone string) {
 		return "Ended: " + r.Result + ".", "bad"
 	case unequal > 0:
 		return fmt.Sprintf("Completed, but %d of %d indices are not equal.", unequal, all), "bad"
-	case len(r.Warnings) > 0:
+	case len(r.NotHandedOver) > 0:
+		return fmt.Sprintf("Completed, but %d of %d indices were left out of the handover.", len(r.NotHandedOver), all), "bad"
+	case len(r.Warnings)+len(r.SettingsLeftOut) > 0:
 		return "Completed: " + allEqual(all) + ". Read the warnings.", "warn"
 	}
 	return "Completed: " + allEqual(all) + ".", "good"

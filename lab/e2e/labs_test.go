@@ -128,7 +128,9 @@ func (p *pool) start(ctx context.Context, v versions) (*rig.Rig, error) {
 	p.serial++
 	dir := filepath.Join(p.dir, fmt.Sprintf("%d-from-%s-to-%s", p.serial, v.source, v.target))
 	p.mu.Unlock()
-	l, err := lab.Start(ctx, lab.Options{Dir: dir, Out: os.Stderr, SourceVersion: v.source, TargetVersion: v.target})
+	l, err := lab.Start(ctx, lab.Options{
+		Dir: dir, Out: os.Stderr, SourceVersion: v.source, TargetVersion: v.target, SourceSettings: pluginSettings,
+	})
 	if err != nil {
 		return nil, err
 	}

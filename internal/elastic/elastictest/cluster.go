@@ -24,6 +24,9 @@ type Cluster struct {
 	Done func(index string, shard int) bool
 	// MaxScrolls is how many scroll contexts may be open; any number if 0.
 	MaxScrolls int
+	// UnknownSettings are index settings that this version doesn't know, as patterns: a restore keeps
+	// them as archived. Policies are its lifecycle policies.
+	UnknownSettings, Policies []string
 	// Free is the room on the only node, in bytes; of Total.
 	Free, Total int64
 	// Unknown are types of analysis parts, stores, fields and queries that no node knows.
@@ -214,6 +217,12 @@ func (c *Cluster) answer(r *http.Request) any {
 		return c.allAliases(r)
 	case r.URL.Path == "/_ingest/pipeline":
 		return c.answerPipelines()
+	case parts[0] == "_ilm" && len(parts) == 3 && slices.Contains(c.Policies, parts[2]):
+		return map[string]any{parts[2]: map[string]any{"policy": map[string]any{}}}
+	case parts[0] == "_ilm":
+		return refuse(http.StatusNotFound, "resource_not_found_exception", "lifecycle policy not found")
+	case parts[0] == "_all" && parts[1] == "_settings" && r.URL.Query().Get("expand_wildcards") == "closed":
+		return map[string]any{}
 	case parts[0] == "_search":
 		return c.answerScroll(r)
 	case len(parts) == 1 && r.Method == http.MethodPut:

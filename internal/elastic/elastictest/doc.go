@@ -5,9 +5,17 @@
 // It is faithful where a migration could go wrong:
 //
 //   - a restore refuses an open index, replaces the settings, and keeps the UUID
+//
 //   - one name that does not exist refuses the complete request
+//
 //   - a write block answers 403 before anything else is checked
+//
 //   - there is one slot for snapshots and one for restores
+//
+//   - from 6.0 on, an index with settings that the cluster doesn't know ([Cluster].UnknownSettings) refuses
+//     most changes, until archived.* is removed
+//
+//   - from 7.0 on, cluster.max_shards_per_node limits what a restore or more replicas may add
 //
 // Nothing in it takes time: a snapshot or a restore ends after a number of requests that look at it
 // ([Cluster].Looks).

@@ -3,7 +3,6 @@ package elastictest
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"hash/fnv"
 	"io"
 	"maps"
@@ -382,17 +381,16 @@ func (c *Cluster) putSettings(r *http.Request, found []*index) any {
 				}[x.readOnly()]) // 5.5.2 doesn't say which index
 		}
 	}
-	for _, x := range found {
-		for name, value := range settings {
-			if name == "index.blocks.write" {
-				x.orphan = false
-			}
-			if value == nil {
-				delete(x.settings, name)
-			} else {
-				x.settings[name] = fmt.Sprint(value)
-			}
+	for _, x := range found { // all or none
+		if refused := c.refuses(x, settings); refused != nil {
+			return refused
 		}
+	}
+	if refused := c.limited(found, settings); refused != nil {
+		return refused
+	}
+	for _, x := range found {
+		x.change(settings)
 	}
 	return acknowledged
 }

@@ -54,6 +54,11 @@ func (c *Cluster) restore(r *http.Request, repoName string, repo *repository, na
 		return clash
 	}
 	for _, want := range wanted {
+		if refused := snap.indices[want].invalid(body.IndexSettings, body.Ignore); refused != nil {
+			return refused
+		}
+	}
+	for _, want := range wanted {
 		c.restoreIndex(renamed(want), snap.indices[want], repoName, name, body.IncludeAliases, body.IndexSettings,
 			body.Ignore)
 	}
@@ -75,7 +80,7 @@ func (c *Cluster) restoreIndex(as string, saved *index, repo, snap string, alias
 	x.settings = map[string]string{}
 	for name, value := range saved.settings {
 		if !slices.ContainsFunc(ignore, func(pattern string) bool { ok, _ := path.Match(pattern, name); return ok }) {
-			x.settings[name] = value
+			x.settings[c.known(name)] = value
 		}
 	}
 	for name, value := range settings {

@@ -1,5 +1,6 @@
 package io.snapferry.lab;
 
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 
@@ -13,10 +14,21 @@ import org.elasticsearch.plugins.Plugin;
 import org.elasticsearch.plugins.RepositoryPlugin;
 import org.elasticsearch.repositories.Repository;
 
-/** Registers the repository types and the node settings {@code lab.*}. Elasticsearch creates it by reflection. */
+/**
+ * Registers the repository types, the node settings {@code lab.*}, and the index settings that {@code lab.index_settings} names.
+ * Elasticsearch creates it by reflection.
+ */
 public final class LabPlugin extends Plugin implements RepositoryPlugin {
 
     private static final Setting<Settings> LAB = Setting.groupSetting("lab.", Setting.Property.NodeScope);
+
+    private final List<Setting<?>> settings = new ArrayList<>(List.of(LAB));
+
+    public LabPlugin(Settings node) {
+        for (String name : IndexSettingNames.of(node.get(IndexSettingNames.KEY))) {
+            settings.add(Setting.simpleString(name, Setting.Property.IndexScope, Setting.Property.Dynamic));
+        }
+    }
 
     @Override
     public Map<String, Repository.Factory> getRepositories(Environment env, NamedXContentRegistry registry,
@@ -31,7 +43,7 @@ public final class LabPlugin extends Plugin implements RepositoryPlugin {
 
     @Override
     public List<Setting<?>> getSettings() {
-        return List.of(LAB);
+        return settings;
     }
 
     /**
