@@ -15,6 +15,7 @@ const (
 	exitAttention  = 5
 	exitAborted    = 6
 	exitIncomplete = 7
+	exitLate       = 8
 	// exitInterrupted is the code that shells use for a program that Ctrl-C has ended.
 	exitInterrupted = 130
 )
@@ -30,6 +31,8 @@ const exitCodesHelp = `Exit codes:
        found problems that would have needed attention (status, watch, report)
   6    the migration was aborted or has failed (status, watch, report)
   7    the repository in OSS is not complete (audit)
+  8    the migration has completed, but indices took writes on the source after the
+       cutover (status, watch, report)
   130  interrupted; the migration goes on`
 
 // exitError ends a command with a code. Without err there is nothing to print: the output has said

@@ -125,8 +125,8 @@ func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, env: newEnvironment(t), on: map[string]func(int) error{}, after: map[string]func(int){},
 		onAsk: map[migration.GuardAsk]func() error{},
-		n:    map[string]int{},
-		plan: planJSON, slot: migration.FreeSlot{Free: true}, moves: func(string, int) bool { return false },
+		n:     map[string]int{},
+		plan:  planJSON, slot: migration.FreeSlot{Free: true}, moves: func(string, int) bool { return false },
 		indices: []migration.Index{
 			{Name: "catalog", Shards: 5, Docs: 50, Replicas: 1},
 			{Name: "movies", Shards: 1, Docs: 3},

@@ -36,6 +36,8 @@ type view struct {
 	Decisions                    []decision
 	Warnings                     []string
 	Remains                      []string
+	// Late is what took writes on the source after the cutover.
+	Late []string
 }
 
 type fact struct{ Label, Value string }
@@ -76,6 +78,7 @@ type decision struct {
 func newView(r migration.Report, zone *time.Location) view {
 	v := view{
 		Title: "Migration " + r.Plan, Warnings: r.Warnings, Remains: r.Remains,
+		Late:   migration.LateSentences(r.Late, r.LateOmitted),
 		Window: newWindow(r.FrozenWindow, zone), WindowTitle: "Frozen window",
 	}
 	if r.FrozenWindow != nil {
@@ -160,6 +163,9 @@ func outcome(r migration.Report) (sentence, tone string) {
 		return "Ended: " + r.Result + ".", "bad"
 	case unequal > 0:
 		return fmt.Sprintf("Completed, but %d of %d indices are not equal.", unequal, len(r.Indices)), "bad"
+	case len(r.Late) > 0:
+		return fmt.Sprintf("Completed, but %d indices took writes on the source after the cutover.",
+			len(r.Late)+r.LateOmitted), "bad"
 	case len(r.Warnings) > 0:
 		return "Completed: " + allEqual(len(r.Indices)) + ". Read the warnings.", "warn"
 	}
