@@ -123,7 +123,9 @@ func TestTheSourceEndsWritableOrHandedOver(t *testing.T) {
 				}
 				// The run that the reset has begun leaves it so.
 				s.await(func(status migration.Status) bool {
-					return status.Phase == migration.PhaseRounds && status.Step == "" || status.Phase == migration.PhaseCompleted
+					return status.Phase == migration.PhaseRounds && status.Step == "" ||
+						status.Phase == migration.PhasePreflight && status.Attention != nil ||
+						status.Phase == migration.PhaseCompleted
 				})
 				if m.begun {
 					s.handedOverSoon(time.Now())
