@@ -185,8 +185,8 @@ type LateIndex struct {
 
 // Sentence says what became of the index, for people.
 func (l LateIndex) Sentence() string {
-	text := fmt.Sprintf("index %s took writes after the cutover had begun: its block was gone, and it holds %d documents. "+
-		"What was written since is missing on the target", l.Name, l.Docs)
+	text := fmt.Sprintf("index %s took writes after the cutover had begun: its block was gone, and it holds %d "+
+		"documents. What was written since is missing on the target", l.Name, l.Docs)
 	if l.New {
 		text = fmt.Sprintf("index %s appeared after the cutover had begun: its %d documents are missing on the target",
 			l.Name, l.Docs)
@@ -254,8 +254,8 @@ type GuardRequest struct {
 	Window      int   `json:"window,omitempty"`
 	Sequence    int   `json:"sequence"`
 	UntilMillis int64 `json:"untilMillis,omitempty"`
-	// Indices are those to announce, or those to hand over; Counters are the target's after the last
-	// restore. LeaveOut names those not to hand over.
+	// Indices are those to announce, or those to hand over; Counters are the target's after the
+	// last restore. LeaveOut names those not to hand over.
 	Indices    []Index               `json:"indices,omitempty"`
 	IndicesOf  Stored[[]Index]       `json:"indicesOf,omitzero"`
 	Counters   WriteCounters         `json:"counters,omitempty"`

@@ -111,8 +111,8 @@ func (v *view) consistent(ctx context.Context, c *connection, t target) error {
 	return nil
 }
 
-// guardOf is where the guard of a migration's plan stands; nil if it can't be asked, has had nothing
-// to do, or is another migration's.
+// guardOf is where the guard of a migration's plan stands; nil if it can't be asked, has had
+// nothing to do, or is another migration's.
 func guardOf(ctx context.Context, c *connection, t target) *migration.GuardStatus {
 	if t.name == "" {
 		return nil

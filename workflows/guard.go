@@ -294,11 +294,12 @@ func (g *guard) open(ctx workflow.Context, c migration.GuardCall) (migration.Gua
 
 func (g *guard) show(ctx workflow.Context) {
 	text := map[migration.GuardPhase]string{
-		migration.GuardIdle:        "No frozen window is open.",
-		migration.GuardRemoving:    "**The write block is being removed** from the source: " + g.Cause + ".",
-		migration.GuardRemoved:     "The write block is removed from the source: " + g.Cause + ".",
-		migration.GuardHandingOver: "**The cutover has begun.** The source stays blocked, and the target is made writable.",
-		migration.GuardHandedOver:  "The target takes writes. The source stays blocked.",
+		migration.GuardIdle:     "No frozen window is open.",
+		migration.GuardRemoving: "**The write block is being removed** from the source: " + g.Cause + ".",
+		migration.GuardRemoved:  "The write block is removed from the source: " + g.Cause + ".",
+		migration.GuardHandingOver: "**The cutover has begun.** The source stays blocked, and the target is made " +
+			"writable.",
+		migration.GuardHandedOver: "The target takes writes. The source stays blocked.",
 	}[g.Phase]
 	if g.Phase == migration.GuardWatching {
 		text = fmt.Sprintf("A frozen window is open for %s. If the cutover has not begun at %s, or if that run ends, "+
@@ -377,13 +378,6 @@ func (s *indexSet) add(indices ...migration.SourceIndex) {
 func (s *indexSet) get(name string) (migration.SourceIndex, bool) {
 	index, known := s.byName[name]
 	return index, known
-}
-
-func (s *indexSet) remove(names ...string) {
-	for _, name := range names {
-		delete(s.byName, name)
-	}
-	s.names = slices.DeleteFunc(s.names, func(name string) bool { _, known := s.byName[name]; return !known })
 }
 
 func (s *indexSet) list() []migration.SourceIndex {

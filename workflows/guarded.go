@@ -187,8 +187,10 @@ func (m *run) blockByGuard(indices migration.IndexList) error {
 		if err != nil || len(answer.Refused) == 0 {
 			return err
 		}
-		return refusedBy(fmt.Sprintf("block writes on the source: %s, so snapferry has removed the block from the others",
-			human.Things(len(answer.Refused)+answer.RefusedOmitted, "index can't be blocked", "indices can't be blocked")),
+		return refusedBy(fmt.Sprintf("block writes on the source: %s, so snapferry has removed the block from the "+
+			"others",
+			human.Things(len(answer.Refused)+answer.RefusedOmitted, "index can't be blocked",
+				"indices can't be blocked")),
 			answer.Refused, answer.RefusedOmitted)
 	})
 }
@@ -198,7 +200,8 @@ func (m *run) warnOfBlocks(answer migration.GuardAnswer) {
 	for _, index := range answer.Own {
 		for _, block := range workflow.DeterministicKeys(index.Blocks) {
 			if index.Blocks[block] == "true" {
-				m.warn(fmt.Sprintf("index %s had %s before the freeze: snapferry leaves it as it was", index.Name, block))
+				m.warn(fmt.Sprintf("index %s had %s before the freeze: snapferry leaves it as it was", index.Name,
+					block))
 			}
 		}
 	}
@@ -252,7 +255,8 @@ func (m *run) boundWindow() error {
 	switch {
 	case w.passes > maxPasses:
 		w.lost = fmt.Sprintf("the freeze began %d times in one window, because indices came, went or were written to. "+
-			"Find out what does that (rollover, index management, a job), and stop it before the next freeze", maxPasses)
+			"Find out what does that (rollover, index management, a job), and stop it before the next freeze",
+			maxPasses)
 	case info.GetCurrentHistoryLength() > maxWindowHistory, info.GetCurrentHistorySize() > maxWindowBytes:
 		w.lost = "the workflow's history has become too long to go on in the window"
 	default:

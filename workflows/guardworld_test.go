@@ -15,9 +15,10 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// fakeGuard stands in for the guard of a world's migration. It answers as Guard does, and checks what
-// must hold: nothing is blocked that was not announced, and nothing is removed once the cutover has
-// begun. What it does to the clusters has the hooks of the activities that do it in truth.
+// fakeGuard stands in for the guard of a world's migration. It answers as Guard does, and checks
+// what must hold: nothing is blocked that was not announced, and nothing is removed once the
+// cutover has begun. What it does to the clusters has the hooks of the activities that do it in
+// truth.
 type fakeGuard struct {
 	phase     migration.GuardPhase
 	runID     string
@@ -33,7 +34,8 @@ type fakeGuard struct {
 	late      []migration.LateIndex
 	told      bool
 	released  bool
-	// reset has the run be another one than before, as after a reset, from the ask on that it counts to.
+	// reset has the run be another one than before, as after a reset, from the ask on that it
+	// counts to.
 	reset bool
 	asks  []migration.GuardAsk
 }
@@ -42,16 +44,19 @@ const thisRun = "run-1"
 
 // firstShape has the world's run be one that began before there was a guard.
 func (w *world) firstShape() {
-	w.env.OnGetVersion("shape", workflow.Version(shapeFirst), workflow.Version(shapeGuarded)).Return(workflow.DefaultVersion)
+	w.env.OnGetVersion("shape", workflow.Version(shapeFirst),
+		workflow.Version(shapeGuarded)).Return(workflow.DefaultVersion)
 }
 
 func (w *world) registerGuard() {
 	w.guard.announced, w.guard.checked = map[string]string{}, map[string]bool{}
-	w.env.RegisterActivityWithOptions(func(_ context.Context, in migration.GuardRequest) (migration.GuardAnswer, error) {
+	w.env.RegisterActivityWithOptions(func(_ context.Context, in migration.GuardRequest) (migration.GuardAnswer,
+		error) {
 		assert.False(w.t, w.rehearses(), "a rehearsal has no guard")
 		return w.ask(in)
 	}, activity.RegisterOptions{Name: migration.ActivityAskGuard})
-	w.env.RegisterActivityWithOptions(func(ctx context.Context, in migration.GuardRequest) (migration.GuardAnswer, error) {
+	w.env.RegisterActivityWithOptions(func(ctx context.Context, in migration.GuardRequest) (migration.GuardAnswer,
+		error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.watching = activity.GetInfo(ctx).TaskToken
@@ -75,9 +80,11 @@ func (w *world) ask(in migration.GuardRequest) (migration.GuardAnswer, error) {
 	if g.reset {
 		me = "run-2"
 	}
-	answer := migration.GuardAnswer{RunID: me, Reset: in.KnownRun != "" && in.KnownRun != me || in.KnownRun == "" && g.reset}
+	answer := migration.GuardAnswer{RunID: me, Reset: in.KnownRun != "" && in.KnownRun != me || in.KnownRun == "" &&
+		g.reset}
 	fill := func() migration.GuardAnswer {
-		answer.Phase, answer.Cause, answer.Remains, answer.Late, answer.Told = g.phase, g.cause, g.remains, g.late, g.told
+		answer.Phase, answer.Cause, answer.Remains, answer.Late, answer.Told = g.phase, g.cause, g.remains, g.late,
+			g.told
 		return answer
 	}
 	serves := g.phase == migration.GuardWatching && g.runID == me && g.window == in.Window
