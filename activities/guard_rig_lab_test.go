@@ -102,8 +102,10 @@ func newStricken(t *testing.T, name string) *stricken {
 
 // start starts a worker that serves both queues as one.
 func (e *stricken) start() {
+	// Two places: as few as a worker may have.
 	e.worker = worker.New(e.temporal, migration.TaskQueue, worker.Options{
-		Identity: e.name, WorkerStopTimeout: time.Second, MaxHeartbeatThrottleInterval: 500 * time.Millisecond,
+		MaxConcurrentActivityExecutionSize: 2,
+		Identity:                           e.name, WorkerStopTimeout: time.Second, MaxHeartbeatThrottleInterval: 500 * time.Millisecond,
 		DefaultHeartbeatThrottleInterval: 500 * time.Millisecond,
 	})
 	workflows.Register(e.worker)
@@ -119,7 +121,13 @@ func (e *stricken) start() {
 		migration.ActivityHandOver:      e.handOver,
 	}
 	e.activities.Register(without{e.worker, replaced})
-	NewGuards(e.activities, e.temporal).Register(e.worker)
+	waiting := worker.New(e.temporal, migration.GuardTaskQueue, worker.Options{
+		Identity: e.name, MaxHeartbeatThrottleInterval: 500 * time.Millisecond,
+		DefaultHeartbeatThrottleInterval: 500 * time.Millisecond,
+	})
+	NewGuards(e.activities, e.temporal).Register(waiting)
+	require.NoError(e.t, waiting.Start())
+	e.t.Cleanup(waiting.Stop)
 	for name, fake := range replaced {
 		e.worker.RegisterActivityWithOptions(fake, activity.RegisterOptions{Name: name})
 	}

@@ -125,7 +125,7 @@ func (g *guard) takeOver(ctx workflow.Context, input migration.GuardInput) error
 // readAll reads a list of a guard that has ended.
 func (g *guard) readAll(ctx workflow.Context, run string, list migration.GuardList) error {
 	for from := 0; ; {
-		page, err := call[migration.GuardPage](ctx, urgent(quickCall("read "+string(list)+" of the last guard")),
+		page, err := call[migration.GuardPage](ctx, waiting(urgent(quickCall("read "+string(list)+" of the last guard"))),
 			migration.ActivityReadGuard, migration.ReadGuardRequest{
 				WorkflowID: migration.GuardID(g.plan.Plan.Name), RunID: run,
 				GuardPageRequest: migration.GuardPageRequest{List: list, From: from},
@@ -205,7 +205,7 @@ func (g *guard) watch(ctx workflow.Context) {
 	request := migration.WatchRequest{WorkflowID: g.WorkflowID, RunID: g.RunID}
 	ctx, g.stopWatching = workflow.WithCancel(bounded(ctx, bound{}))
 	workflow.GoNamed(ctx, "watch the migration", func(ctx workflow.Context) {
-		options := urgent(watchSnapshot("notice when the migration ends"))
+		options := waiting(urgent(watchSnapshot("notice when the migration ends")))
 		for ctx.Err() == nil {
 			end, err := call[migration.MigrationEnd](ctx, options, migration.ActivityWatchMigration, request)
 			if err == nil && request.RunID == g.RunID && ctx.Err() == nil {

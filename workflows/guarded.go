@@ -52,7 +52,7 @@ func (m *run) guardRequest(ask migration.GuardAsk) migration.GuardRequest {
 func (m *run) ask(ctx workflow.Context, options workflow.ActivityOptions,
 	request migration.GuardRequest,
 ) (migration.GuardAnswer, error) {
-	answer, err := call[migration.GuardAnswer](ctx, m.paced(options), migration.ActivityAskGuard, request)
+	answer, err := call[migration.GuardAnswer](ctx, waiting(m.paced(options)), migration.ActivityAskGuard, request)
 	if err != nil {
 		return answer, err
 	}
@@ -131,7 +131,7 @@ func (m *run) openGuard() error {
 	}
 	request := m.guardRequest("")
 	workflow.GoNamed(w.ctx, "watch the guard", func(ctx workflow.Context) {
-		answer, err := call[migration.GuardAnswer](ctx, urgent(watchSnapshot("notice when the guard ends")),
+		answer, err := call[migration.GuardAnswer](ctx, waiting(urgent(watchSnapshot("notice when the guard ends"))),
 			migration.ActivityWatchGuard, request)
 		if err == nil && w.armed() {
 			if m.hear(answer) == nil {
@@ -292,7 +292,7 @@ func (m *run) removeByGuard() error {
 func (m *run) beginCutover() error {
 	ours := false
 	err := m.attempt("begin the cutover", func(ctx workflow.Context) error {
-		answer, err := call[migration.GuardAnswer](ctx, urgent(pollUntilDone("begin the cutover")),
+		answer, err := call[migration.GuardAnswer](ctx, waiting(urgent(pollUntilDone("begin the cutover"))),
 			migration.ActivityAskGuard, m.guardRequest(migration.AskBegin))
 		if err != nil {
 			return err
@@ -351,7 +351,7 @@ func (m *run) cutoverByGuard(ctx workflow.Context) (migration.Phase, error) {
 	m.window.disarm()
 	told := false
 	err := m.attempt("make the target writable", func(ctx workflow.Context) error {
-		options := urgent(pollUntilDone("hand over " + indexCount(m.Indices.Len())))
+		options := waiting(urgent(pollUntilDone("hand over " + indexCount(m.Indices.Len()))))
 		answer, err := call[migration.GuardAnswer](ctx, options, migration.ActivityAskGuard,
 			m.guardRequest(migration.AskHandOver))
 		if err != nil {
@@ -384,7 +384,7 @@ func (m *run) cutoverByGuard(ctx workflow.Context) (migration.Phase, error) {
 // release tells the guard that the migration reports the end, and learns what took writes on the
 // source since the cutover.
 func (m *run) release() {
-	answer, err := call[migration.GuardAnswer](m.work, bestEffort("look at the source a last time"),
+	answer, err := call[migration.GuardAnswer](m.work, waiting(bestEffort("look at the source a last time")),
 		migration.ActivityAskGuard, m.guardRequest(migration.AskRelease))
 	if err != nil {
 		m.warn("the source was not looked at a last time: " + describe(m.work, "", err, 1).Message)
