@@ -125,7 +125,8 @@ func (g *guard) takeOver(ctx workflow.Context, input migration.GuardInput) error
 // readAll reads a list of a guard that has ended.
 func (g *guard) readAll(ctx workflow.Context, run string, list migration.GuardList) error {
 	for from := 0; ; {
-		page, err := call[migration.GuardPage](ctx, waiting(urgent(quickCall("read "+string(list)+" of the last guard"))),
+		options := waiting(urgent(quickCall("read " + string(list) + " of the last guard")))
+		page, err := call[migration.GuardPage](ctx, options,
 			migration.ActivityReadGuard, migration.ReadGuardRequest{
 				WorkflowID: migration.GuardID(g.plan.Plan.Name), RunID: run,
 				GuardPageRequest: migration.GuardPageRequest{List: list, From: from},

@@ -166,7 +166,8 @@ func newGuarded(t *testing.T) *guarded {
 		return g.pages[r.List], nil
 	})
 	g.env.RegisterActivityWithOptions(func(ctx context.Context, r migration.WatchRequest) (migration.MigrationEnd,
-		error) {
+		error,
+	) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		assert.Equal(t, g.runID, r.RunID)

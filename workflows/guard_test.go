@@ -460,8 +460,10 @@ func TestAGuardWithoutAWindowEnds(t *testing.T) {
 func TestTheGuardsPagesAreBounded(t *testing.T) {
 	g := &guard{}
 	for i := range 10_000 {
-		g.window.add(migration.SourceIndex{Name: fmt.Sprintf("%s-%05d", strings.Repeat("n", 94), i),
-			UUID: strings.Repeat("u", 22)})
+		g.window.add(migration.SourceIndex{
+			Name: fmt.Sprintf("%s-%05d", strings.Repeat("n", 94), i),
+			UUID: strings.Repeat("u", 22),
+		})
 	}
 	seen := 0
 	for from := 0; ; {
