@@ -47,12 +47,12 @@ func newRun(t *testing.T) (*world, migration.OpenResult) {
 	return w, opened
 }
 
-func (w *world) ended(status enums.WorkflowExecutionStatus) *fakeRun {
+func (w *world) ended(status enums.WorkflowExecutionStatus) *recordedRun {
 	return w.temporal.ran(migration.WorkflowID("movies"), "run-1", status)
 }
 
 // blockedBy blocks the source as a run does, and has its history tell so.
-func (w *world) blockedBy(e *fakeRun) {
+func (w *world) blockedBy(e *recordedRun) {
 	w.t.Helper()
 	found := must[migration.Blocks](w, w.activities.ReadBlocks, w.request())
 	e.did(migration.ActivityReadBlocks, w.request(), found)

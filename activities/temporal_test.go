@@ -18,26 +18,26 @@ import (
 
 // fakeServer is a Temporal server that remembers workflows.
 type fakeServer struct {
-	executions []*fakeRun // the oldest first
+	executions []*recordedRun // the oldest first
 	unlisted   error        // of the list
 }
 
-// fakeRun is one run of a workflow, with its history.
-type fakeRun struct {
+// recordedRun is one run of a workflow, with its history.
+type recordedRun struct {
 	id, runID, firstRunID string
 	status                enums.WorkflowExecutionStatus
 	events                []*historypb.HistoryEvent
 }
 
-// ran adds an fakeRun that is the first of its chain.
-func (s *fakeServer) ran(id, runID string, status enums.WorkflowExecutionStatus) *fakeRun {
-	e := &fakeRun{id: id, runID: runID, firstRunID: runID, status: status}
+// ran adds an recordedRun that is the first of its chain.
+func (s *fakeServer) ran(id, runID string, status enums.WorkflowExecutionStatus) *recordedRun {
+	e := &recordedRun{id: id, runID: runID, firstRunID: runID, status: status}
 	s.executions = append(s.executions, e)
 	e.add(&historypb.HistoryEvent{})
 	return e
 }
 
-func (e *fakeRun) add(event *historypb.HistoryEvent) {
+func (e *recordedRun) add(event *historypb.HistoryEvent) {
 	event.EventId = int64(len(e.events) + 1)
 	e.events = append(e.events, event)
 }
@@ -50,8 +50,8 @@ func payloads(values ...any) *commonpb.Payloads {
 	return encoded
 }
 
-// continued has the fakeRun begin with what continue-as-new carried along.
-func (e *fakeRun) continued(carried any) {
+// continued has the recordedRun begin with what continue-as-new carried along.
+func (e *recordedRun) continued(carried any) {
 	e.events[0].Attributes = &historypb.HistoryEvent_WorkflowExecutionStartedEventAttributes{
 		WorkflowExecutionStartedEventAttributes: &historypb.WorkflowExecutionStartedEventAttributes{
 			Input: payloads("the plan", carried),
@@ -60,7 +60,7 @@ func (e *fakeRun) continued(carried any) {
 }
 
 // asked adds an activity that was scheduled and has not ended.
-func (e *fakeRun) asked(name string, input any) {
+func (e *recordedRun) asked(name string, input any) {
 	e.add(&historypb.HistoryEvent{Attributes: &historypb.HistoryEvent_ActivityTaskScheduledEventAttributes{
 		ActivityTaskScheduledEventAttributes: &historypb.ActivityTaskScheduledEventAttributes{
 			ActivityType: &commonpb.ActivityType{Name: name}, Input: payloads(input),
@@ -69,7 +69,7 @@ func (e *fakeRun) asked(name string, input any) {
 }
 
 // did adds an activity that has completed.
-func (e *fakeRun) did(name string, input, result any) {
+func (e *recordedRun) did(name string, input, result any) {
 	e.asked(name, input)
 	e.add(&historypb.HistoryEvent{Attributes: &historypb.HistoryEvent_ActivityTaskCompletedEventAttributes{
 		ActivityTaskCompletedEventAttributes: &historypb.ActivityTaskCompletedEventAttributes{
@@ -78,7 +78,7 @@ func (e *fakeRun) did(name string, input, result any) {
 	}})
 }
 
-func (s *fakeServer) info(e *fakeRun) *workflowpb.WorkflowExecutionInfo {
+func (s *fakeServer) info(e *recordedRun) *workflowpb.WorkflowExecutionInfo {
 	return &workflowpb.WorkflowExecutionInfo{
 		Execution: &commonpb.WorkflowExecution{WorkflowId: e.id, RunId: e.runID}, FirstRunId: e.firstRunID,
 		Status: e.status, HistoryLength: int64(len(e.events)),

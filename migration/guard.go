@@ -1,6 +1,9 @@
 package migration
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"fmt"
+)
 
 // GuardWorkflowType is the name under which the guard's workflow is registered.
 const GuardWorkflowType = "Guard"
@@ -178,6 +181,53 @@ type LateIndex struct {
 	Docs int64 `json:"docs"`
 	// Problem says why it could not be blocked; empty if it is.
 	Problem string `json:"problem,omitempty"`
+}
+
+// Sentence says what became of the index, for people.
+func (l LateIndex) Sentence() string {
+	text := fmt.Sprintf("index %s took writes after the cutover had begun: its block was gone, and it holds %d "+
+		"documents. What was written since is missing on the target", l.Name, l.Docs)
+	if l.New {
+		text = fmt.Sprintf("index %s appeared after the cutover had begun: its %d documents are missing on the target",
+			l.Name, l.Docs)
+	}
+	if l.Problem != "" {
+		return text + ". It still takes writes: " + l.Problem
+	}
+	return text + ". It is blocked now"
+}
+
+// LateSentences are those of all of them.
+func LateSentences(late []LateIndex, omitted int) []string {
+	var sentences []string
+	for _, index := range late {
+		sentences = append(sentences, index.Sentence())
+	}
+	if omitted > 0 {
+		sentences = append(sentences, fmt.Sprintf("%d more", omitted))
+	}
+	return sentences
+}
+
+// Sentence says in words where the guard stands.
+func (s GuardStatus) Sentence() string {
+	ended := ""
+	if s.Ended != "" {
+		ended = " The migration's run has ended (" + s.Ended + ")."
+	}
+	switch s.Phase {
+	case GuardWatching:
+		return "A frozen window is open." + ended
+	case GuardRemoving:
+		return "It is removing the write block from the source: " + s.Cause + "." + ended
+	case GuardRemoved:
+		return "It has removed the write block from the source: " + s.Cause + "." + ended
+	case GuardHandingOver:
+		return "The cutover has begun, and it makes the target writable. The source stays blocked." + ended
+	case GuardHandedOver:
+		return "The target takes writes. The source stays blocked." + ended
+	}
+	return "No frozen window was opened." + ended
 }
 
 // GuardInput starts a guard.

@@ -16,6 +16,10 @@ const (
 	// CopyTaskQueue has the copy activities. So copy workers can be many and stand where the
 	// bandwidth is, and a copy never keeps the removal of a block waiting for a slot.
 	CopyTaskQueue = "snapferry-copy"
+	// GuardTaskQueue has the activities with which migrations and guards talk and wait for each other.
+	// Whoever serves TaskQueue serves it as well. They have places of their own: those that wait for a
+	// removal must never take the places of those that do it.
+	GuardTaskQueue = "snapferry-guard"
 )
 
 // WorkflowID is the one id of a plan's migration: a second start of the same plan meets the first

@@ -49,6 +49,10 @@ type Status struct {
 	Bandwidth   *ByteRate `json:"bandwidth,omitempty"`
 	// Rehearsal is what a rehearsal has found so far; nil in a migration.
 	Rehearsal *Rehearsal `json:"rehearsal,omitempty"`
+	// Late took writes on the source after the last look before the cutover; LateOmitted counts those
+	// that are not named.
+	Late        []LateIndex `json:"late,omitempty"`
+	LateOmitted int         `json:"lateOmitted,omitempty"`
 	// WaitsFor says what it waits for, Next lists the commands that move it on.
 	WaitsFor string     `json:"waitsFor,omitempty"`
 	Next     []string   `json:"next,omitempty"`

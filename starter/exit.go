@@ -15,7 +15,8 @@ const (
 	exitAttention  = 5
 	exitAborted    = 6
 	exitIncomplete = 7
-	exitRemains    = 8
+	exitLate       = 8
+	exitRemains    = 9
 	// exitInterrupted is the code that shells use for a program that Ctrl-C has ended.
 	exitInterrupted = 130
 )
@@ -32,7 +33,9 @@ const exitCodesHelp = `Exit codes:
        found problems that would have needed attention (status, watch, report)
   6    the migration was aborted or has failed (status, watch, report)
   7    the repository in OSS is not complete (audit)
-  8    earlier runs left something behind that is still there (recover, cleanup)
+  8    the migration has completed, but indices took writes on the source after the
+       cutover (status, watch, report)
+  9    earlier runs left something behind that is still there (recover, cleanup)
   130  interrupted; the migration goes on`
 
 // exitError ends a command with a code. Without err there is nothing to print: the output has said

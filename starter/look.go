@@ -25,6 +25,8 @@ type view struct {
 	Execution execution `json:"execution"`
 	// Problems say why it does not move, where Temporal knows.
 	Problems []string `json:"problems,omitempty"`
+	// Guard is where the plan's guard stands, if it has one and a window was opened.
+	Guard *migration.GuardStatus `json:"guard,omitempty"`
 	// Failure is why a closed workflow ended, or why it has no report.
 	Failure string `json:"failure,omitempty"`
 
@@ -42,6 +44,9 @@ func (a *app) look(ctx context.Context, c *connection, t target, thorough bool) 
 		return view{}, err
 	}
 	v := view{Execution: e}
+	if thorough {
+		v.Guard = guardOf(ctx, c, t)
+	}
 	if !e.running() {
 		v.report, v.Failure = result(ctx, c, t)
 		v.Status = statusOf(v.report, t)
@@ -106,6 +111,22 @@ func (v *view) consistent(ctx context.Context, c *connection, t target) error {
 	return nil
 }
 
+// guardOf is where the guard of a migration's plan stands; nil if it can't be asked, has had
+// nothing to do, or is another migration's.
+func guardOf(ctx context.Context, c *connection, t target) *migration.GuardStatus {
+	if t.name == "" {
+		return nil
+	}
+	value, err := within(ctx, queryTimeout, func(ctx context.Context) (converter.EncodedValue, error) {
+		return c.QueryWorkflow(ctx, migration.GuardID(t.name), "", migration.QueryStatus)
+	})
+	var status migration.GuardStatus
+	if err != nil || value.Get(&status) != nil || status.Phase == migration.GuardIdle || status.WorkflowID != t.id {
+		return nil
+	}
+	return &status
+}
+
 func query(ctx context.Context, c *connection, t target) (migration.Status, error) {
 	value, err := within(ctx, queryTimeout, func(ctx context.Context) (converter.EncodedValue, error) {
 		return c.QueryWorkflow(ctx, t.id, "", migration.QueryStatus)
@@ -159,7 +180,8 @@ func statusOf(r *migration.Report, t target) *migration.Status {
 		StartedMillis: r.StartedMillis, PhaseSinceMillis: r.EndedMillis,
 		RoundsEnded: len(r.Rounds) + r.RoundsOmitted, Rounds: r.Rounds,
 		IndicesTotal: len(r.Indices) + r.IndicesOmitted.Indices(),
-		FrozenWindow: r.FrozenWindow, Warnings: r.Warnings, Notes: r.Decisions,
+		FrozenWindow: r.FrozenWindow, Warnings: r.Warnings, Notes: r.Decisions, Late: r.Late,
+		LateOmitted: r.LateOmitted,
 	}
 	s.Rehearsal, s.Plan.Rehearsal = r.Rehearsal, r.Rehearsal != nil
 	if r.Result == migration.ResultCompleted || r.Result == migration.ResultRehearsed {
@@ -192,6 +214,8 @@ func (v view) code() int {
 	switch {
 	case v.Execution.State == "completed" && v.report != nil && found(v.report.Rehearsal):
 		return exitAttention
+	case v.Execution.State == "completed" && v.report != nil && len(v.report.Late) > 0:
+		return exitLate
 	case v.Execution.State == "completed":
 		return exitOK
 	case !v.Execution.running():

@@ -64,7 +64,7 @@ of an index that was handed over is removed only if you name the index in full: 
 writable clusters would lose data.
 
 It refuses while a migration, a rehearsal or the guard of the plan is running. The exit
-code is 8 if something is left behind.`,
+code is 9 if something is left behind.`,
 		Example: `  starter recover -f movies.yaml                     # only shows
   starter recover -f movies.yaml --yes
   starter recover -f movies.yaml --blocks --index movies`,
@@ -126,7 +126,7 @@ What nothing proves to be the plan's is removed only if you name it: an index wi
 --index, the objects of a run with --token.
 
 It refuses while a migration, a rehearsal or the guard of the plan is running. It never
-removes a write block from the source: see starter recover. The exit code is 8 if
+removes a write block from the source: see starter recover. The exit code is 9 if
 something is left behind.`,
 		Example: `  starter cleanup -f movies.yaml --dry-run
   starter cleanup -f movies.yaml --yes`,

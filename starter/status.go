@@ -66,6 +66,7 @@ func (a *app) statusPage(v view, t target) string {
 		section(title, a.attention(v.Attention))
 	}
 	section("Not moving", bullets(v.Problems))
+	section("Guard", bullets(guardLines(v.Guard)))
 	section("Running", a.underWay(v))
 	if v.Status == nil {
 		return page.String()
@@ -73,9 +74,28 @@ func (a *app) statusPage(v view, t target) string {
 	section("Would have needed attention", wouldNeed(v.Rehearsal))
 	section("Rounds", a.rounds(*v.Status))
 	section("Indices", indices(*v.Status))
+	section("On the source after the cutover", bullets(migration.LateSentences(v.Late, v.LateOmitted)))
 	section("Warnings", bullets(v.Warnings))
 	section("Requests", a.notes(v.Notes))
 	return page.String()
+}
+
+// guardLines say where the guard stands, and what it could not do.
+func guardLines(s *migration.GuardStatus) []string {
+	if s == nil {
+		return nil
+	}
+	lines := []string{s.Sentence()}
+	for _, refusal := range s.Remains {
+		lines = append(lines, "our write block may still be on "+refusal.Index+": "+refusal.Message+" "+refusal.Remedy)
+	}
+	for _, refusal := range s.Refused {
+		lines = append(lines, "not handed over: "+refusal.Index+": "+refusal.Message+" "+refusal.Remedy)
+	}
+	if more := s.RemainsOmitted + s.RefusedOmitted; more > 0 {
+		lines = append(lines, human.Count(int64(more))+" more")
+	}
+	return lines
 }
 
 func (a *app) headline(v view) string {

@@ -14,12 +14,13 @@ import (
 func register(registry worker.Registry, queue string, fence secrets.Fence, copier *activities.Copier,
 	temporal activities.Temporal,
 ) {
-	if queue == migration.CopyTaskQueue {
+	switch queue {
+	case migration.CopyTaskQueue:
 		copier.Register(registry)
-		return
+	case migration.GuardTaskQueue:
+		activities.NewGuards(activities.New(fence), temporal).Register(registry)
+	default:
+		workflows.Register(registry)
+		activities.New(fence).Register(registry)
 	}
-	workflows.Register(registry)
-	all := activities.New(fence)
-	all.Register(registry)
-	activities.NewGuards(all, temporal).Register(registry)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/snapferry/snapferry/activities"
 	"github.com/snapferry/snapferry/internal/pause"
 	"github.com/snapferry/snapferry/internal/version"
+	"github.com/snapferry/snapferry/migration"
 	"github.com/snapferry/snapferry/worker/serving"
 )
 
@@ -67,7 +69,7 @@ func serve(ctx context.Context, c config) error {
 		defer done()
 	}
 
-	fatal := make(chan error, len(c.queues))
+	fatal := make(chan error, len(served(c.queues)))
 	workers, err := start(temporal, c, copier, func(err error) { fatal <- err })
 	if err != nil {
 		return err
@@ -94,7 +96,7 @@ func serve(ctx context.Context, c config) error {
 // start starts a worker for each queue. If one fails to start, it stops the others.
 func start(temporal client.Client, c config, copier *activities.Copier, fatal func(error)) ([]worker.Worker, error) {
 	var workers []worker.Worker
-	for _, queue := range c.queues {
+	for _, queue := range served(c.queues) {
 		w := worker.New(temporal, queue, options(c, queue, fatal))
 		register(w, queue, c.fence, copier, temporal)
 		if err := w.Start(); err != nil {
@@ -104,6 +106,15 @@ func start(temporal client.Client, c config, copier *activities.Copier, fatal fu
 		workers = append(workers, w)
 	}
 	return workers, nil
+}
+
+// served are the queues that are served when a person wants these: with the workflows come the
+// activities by which they wait for each other.
+func served(queues []string) []string {
+	if slices.Contains(queues, migration.TaskQueue) {
+		return append(slices.Clone(queues), migration.GuardTaskQueue)
+	}
+	return queues
 }
 
 // stop stops all workers at the same time, since each may take the stop timeout.

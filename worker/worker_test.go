@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,9 +43,10 @@ func (r *recorder) RegisterActivityWithOptions(_ any, options activity.RegisterO
 
 // Every activity that the workflow can call is served, on the queue that the workflow calls it on.
 func TestEveryActivityIsServed(t *testing.T) {
-	var everything, copies recorder
+	var everything, copies, guards recorder
 	register(&everything, migration.TaskQueue, secrets.Fence{}, activities.NewCopier(secrets.Fence{}), nil)
 	register(&copies, migration.CopyTaskQueue, secrets.Fence{}, activities.NewCopier(secrets.Fence{}), nil)
+	register(&guards, migration.GuardTaskQueue, secrets.Fence{}, activities.NewCopier(secrets.Fence{}), nil)
 	require.Equal(t, []string{
 		migration.WorkflowType, migration.GuardWorkflowType, migration.AuditWorkflowType, migration.RecoverWorkflowType,
 		migration.CleanupWorkflowType,
@@ -54,7 +56,14 @@ func TestEveryActivityIsServed(t *testing.T) {
 		migration.ActivityCopySnapshot, migration.ActivityCopyShards, migration.ActivityCopyPage,
 		migration.ActivityPublishSnapshot, migration.ActivityAudit,
 	}, copies.activities)
-	require.ElementsMatch(t, migration.ActivityNames(), append(everything.activities, copies.activities...))
+	require.Empty(t, guards.workflows)
+	require.ElementsMatch(t, migration.ActivityNames(),
+		slices.Concat(everything.activities, copies.activities, guards.activities))
+	// Who serves the workflows serves what waits for them, too: in places of its own.
+	require.Equal(t, []string{migration.TaskQueue, migration.GuardTaskQueue}, served([]string{migration.TaskQueue}))
+	require.Equal(t, []string{migration.CopyTaskQueue}, served([]string{migration.CopyTaskQueue}))
+	require.Greater(t, options(config{maxActivities: 2}, migration.GuardTaskQueue, nil).
+		MaxConcurrentActivityExecutionSize, 1000)
 }
 
 type variables map[string]string

@@ -223,7 +223,7 @@ func (m *run) remains() []string {
 	}
 	if m.Phase == migration.PhaseAborted && m.window.mayBlock() && len(m.window.remains) > 0 {
 		left = append(left, "source: our write block (index.blocks.write) may still be on "+
-			refusals(m.window.remains, m.window.remainsOmitted)+". The guard tries to remove it for some minutes more. "+
+			refusals(m.window.remains, m.window.remainsOmitted)+". The guard tries to remove it for some minutes. "+
 			"Then remove it yourself")
 	} else if m.Phase == migration.PhaseAborted && m.window.mayBlock() {
 		left = append(left, "source: our write block is removed, which was checked. Blocks that were there before "+

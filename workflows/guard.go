@@ -125,7 +125,8 @@ func (g *guard) takeOver(ctx workflow.Context, input migration.GuardInput) error
 // readAll reads a list of a guard that has ended.
 func (g *guard) readAll(ctx workflow.Context, run string, list migration.GuardList) error {
 	for from := 0; ; {
-		page, err := call[migration.GuardPage](ctx, urgent(quickCall("read "+string(list)+" of the last guard")),
+		options := waiting(urgent(quickCall("read " + string(list) + " of the last guard")))
+		page, err := call[migration.GuardPage](ctx, options,
 			migration.ActivityReadGuard, migration.ReadGuardRequest{
 				WorkflowID: migration.GuardID(g.plan.Plan.Name), RunID: run,
 				GuardPageRequest: migration.GuardPageRequest{List: list, From: from},
@@ -205,7 +206,7 @@ func (g *guard) watch(ctx workflow.Context) {
 	request := migration.WatchRequest{WorkflowID: g.WorkflowID, RunID: g.RunID}
 	ctx, g.stopWatching = workflow.WithCancel(bounded(ctx, bound{}))
 	workflow.GoNamed(ctx, "watch the migration", func(ctx workflow.Context) {
-		options := urgent(watchSnapshot("notice when the migration ends"))
+		options := waiting(urgent(watchSnapshot("notice when the migration ends")))
 		for ctx.Err() == nil {
 			end, err := call[migration.MigrationEnd](ctx, options, migration.ActivityWatchMigration, request)
 			if err == nil && request.RunID == g.RunID && ctx.Err() == nil {
@@ -294,11 +295,12 @@ func (g *guard) open(ctx workflow.Context, c migration.GuardCall) (migration.Gua
 
 func (g *guard) show(ctx workflow.Context) {
 	text := map[migration.GuardPhase]string{
-		migration.GuardIdle:        "No frozen window is open.",
-		migration.GuardRemoving:    "**The write block is being removed** from the source: " + g.Cause + ".",
-		migration.GuardRemoved:     "The write block is removed from the source: " + g.Cause + ".",
-		migration.GuardHandingOver: "**The cutover has begun.** The source stays blocked, and the target is made writable.",
-		migration.GuardHandedOver:  "The target takes writes. The source stays blocked.",
+		migration.GuardIdle:     "No frozen window is open.",
+		migration.GuardRemoving: "**The write block is being removed** from the source: " + g.Cause + ".",
+		migration.GuardRemoved:  "The write block is removed from the source: " + g.Cause + ".",
+		migration.GuardHandingOver: "**The cutover has begun.** The source stays blocked, and the target is made " +
+			"writable.",
+		migration.GuardHandedOver: "The target takes writes. The source stays blocked.",
 	}[g.Phase]
 	if g.Phase == migration.GuardWatching {
 		text = fmt.Sprintf("A frozen window is open for %s. If the cutover has not begun at %s, or if that run ends, "+
@@ -377,13 +379,6 @@ func (s *indexSet) add(indices ...migration.SourceIndex) {
 func (s *indexSet) get(name string) (migration.SourceIndex, bool) {
 	index, known := s.byName[name]
 	return index, known
-}
-
-func (s *indexSet) remove(names ...string) {
-	for _, name := range names {
-		delete(s.byName, name)
-	}
-	s.names = slices.DeleteFunc(s.names, func(name string) bool { _, known := s.byName[name]; return !known })
 }
 
 func (s *indexSet) list() []migration.SourceIndex {

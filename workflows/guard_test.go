@@ -1,296 +1,16 @@
 package workflows
 
 import (
-	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/testsuite"
 
 	"github.com/snapferry/snapferry/migration"
 )
-
-// How a test of the guard is written:
-//
-//   - g := newGuarded(t) makes a source with two indices, and a target. Change g.source, g.on and so on
-//     before the run.
-//   - Say what the migration asks, and when: g.at(time.Minute, migration.AskBlock). g.window() opens a
-//     window of an hour and blocks. Answers are in g.answers, by ask, the newest last.
-//   - Say when the migration ends: g.ends(5*time.Minute, "Terminated").
-//   - g.run() runs the guard to its end. Then look at g.source, g.handed, g.told and the result.
-type guarded struct {
-	t   *testing.T
-	env *testsuite.TestWorkflowEnvironment
-
-	mu sync.Mutex
-	// source holds the indices and the blocks of each; handed are those that the target was handed
-	// over with.
-	source map[string]*sourceIndex
-	handed map[string]bool
-	calls  []string
-	n      map[string]int
-	// on runs before the nth call of an activity, after when it has had its effect.
-	on    map[string]func(n int) error
-	after map[string]func(n int)
-	// refuse has indices refuse an activity.
-	refuse map[string]map[string]bool
-	told   []migration.Report
-	watch  []byte
-	pages  map[migration.GuardList]migration.GuardPage
-
-	input    migration.GuardInput
-	runID    string
-	number   int
-	until    int64
-	indices  []migration.SourceIndex
-	handover []migration.HandoverIndex
-	answers  map[migration.GuardAsk][]migration.GuardAnswer
-	failures map[migration.GuardAsk][]error
-	serial   int
-	begun    bool
-}
-
-// sourceIndex is an index of the source, and what is on it.
-type sourceIndex struct {
-	uuid    string
-	ours    bool
-	own     map[string]string
-	docs    int64
-	sinceBy string
-}
-
-func newGuarded(t *testing.T) *guarded {
-	g := &guarded{
-		t: t, env: newEnvironment(t), handed: map[string]bool{}, n: map[string]int{},
-		on: map[string]func(int) error{}, after: map[string]func(int){}, refuse: map[string]map[string]bool{},
-		source:  map[string]*sourceIndex{"catalog": {uuid: "u1"}, "movies": {uuid: "u2"}},
-		runID:   thisRun,
-		number:  1,
-		answers: map[migration.GuardAsk][]migration.GuardAnswer{}, failures: map[migration.GuardAsk][]error{},
-		handover: []migration.HandoverIndex{{Name: "catalog"}, {Name: "movies"}},
-		pages:    map[migration.GuardList]migration.GuardPage{},
-	}
-	g.env.RegisterWorkflow(Guard)
-	plan, err := inputOf(t, strings.Replace(planJSON, `"rounds"`,
-		`"cutover": {"webhook": {"url": "https://hooks.example.com/x"}}, "rounds"`, 1)).Plan()
-	require.NoError(t, err)
-	g.input = migration.GuardInput{
-		Run:        migration.Run{Plan: plan, Token: "token"},
-		WorkflowID: migration.WorkflowID("movies"), Cluster: "c",
-	}
-	g.indices = g.names("catalog", "movies")
-	g.until = g.env.Now().Add(time.Hour).UnixMilli()
-	serveGuard(g, migration.ActivityReadSourceBlocks, func(r migration.IndicesRequest) ([]migration.SourceIndex, error) {
-		var found []migration.SourceIndex
-		for _, name := range r.Indices {
-			blocks := map[string]string{}
-			if index, there := g.source[name]; there {
-				maps.Copy(blocks, index.own)
-				if index.ours {
-					blocks[sourceWriteBlock] = "true"
-				}
-				found = append(found, migration.SourceIndex{Name: name, UUID: index.uuid, Blocks: blocks})
-			}
-		}
-		return found, nil
-	})
-	serveGuard(g, migration.ActivityBlockSource, func(r migration.BlockRequest) (migration.BlockResult, error) {
-		var result migration.BlockResult
-		for _, index := range r.Indices {
-			at, there := g.source[index.Name]
-			switch {
-			case !there:
-				result.Gone = append(result.Gone, index.Name)
-			case g.refuse[migration.ActivityBlockSource][index.Name]:
-				result.Refused = append(result.Refused, migration.Refusal{Index: index.Name, Message: "read_only"})
-			default:
-				at.ours = true
-				result.Blocked = append(result.Blocked, migration.SourceIndex{Name: index.Name, UUID: at.uuid})
-			}
-		}
-		return result, nil
-	})
-	serveGuard(g, migration.ActivityUnblockSource, func(r migration.UnblockRequest) (migration.UnblockResult, error) {
-		assert.False(t, g.begun, "a block is removed after the cutover has begun")
-		var result migration.UnblockResult
-		for _, index := range r.Indices {
-			if at, there := g.source[index.Name]; !there {
-				continue
-			} else if g.refuse[migration.ActivityUnblockSource][index.Name] {
-				result.Refused = append(result.Refused, migration.Refusal{Index: index.Name, Message: "read_only"})
-			} else {
-				at.ours = index.Blocks[sourceWriteBlock] == "true" // puts back what it was told that it had
-			}
-		}
-		return result, nil
-	})
-	serveGuard(g, migration.ActivityHandOver, func(r migration.HandOverRequest) (migration.HandOverResult, error) {
-		g.begun = true
-		var result migration.HandOverResult
-		for _, index := range r.Indices {
-			if at, there := g.source[index.Name]; there {
-				assert.True(t, at.ours, "%s is handed over although the source takes writes", index.Name)
-			}
-			if g.refuse[migration.ActivityHandOver][index.Name] {
-				result.Refused = append(result.Refused, migration.Refusal{Index: index.Name, Message: "unknown setting"})
-				continue
-			}
-			g.handed[index.Name] = true
-		}
-		return result, nil
-	})
-	serveGuard(g, migration.ActivityLookAgain, func(r migration.LookAgainRequest) ([]migration.LateIndex, error) {
-		var late []migration.LateIndex
-		for _, name := range slices.Sorted(maps.Keys(g.source)) {
-			if index := g.source[name]; slices.Contains(r.Indices, name) || len(r.Indices) == 0 && !index.ours {
-				late = append(late, migration.LateIndex{Name: name, UUID: index.uuid, Docs: index.docs})
-			}
-		}
-		return late, nil
-	})
-	serveGuard(g, migration.ActivityCallWebhook, func(r migration.WebhookRequest) (any, error) {
-		g.told = append(g.told, r.Report)
-		return nil, nil
-	})
-	serveGuard(g, migration.ActivityReadGuard, func(r migration.ReadGuardRequest) (migration.GuardPage, error) {
-		assert.Equal(t, "guard-1", r.RunID)
-		return g.pages[r.List], nil
-	})
-	g.env.RegisterActivityWithOptions(func(ctx context.Context, r migration.WatchRequest) (migration.MigrationEnd, error) {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		assert.Equal(t, g.runID, r.RunID)
-		g.watch = activity.GetInfo(ctx).TaskToken
-		return migration.MigrationEnd{}, activity.ErrResultPending
-	}, activity.RegisterOptions{Name: migration.ActivityWatchMigration})
-	return g
-}
-
-// serveGuard makes a fake known under an activity's name.
-func serveGuard[I, O any](g *guarded, name string, fake func(I) (O, error)) {
-	g.env.RegisterActivityWithOptions(func(_ context.Context, in I) (O, error) {
-		g.mu.Lock()
-		g.calls = append(g.calls, name)
-		g.n[name]++
-		n, hook, after := g.n[name], g.on[name], g.after[name]
-		g.mu.Unlock()
-		if hook != nil {
-			if err := hook(n); err != nil {
-				var none O
-				return none, err
-			}
-		}
-		g.mu.Lock()
-		out, err := fake(in)
-		g.mu.Unlock()
-		if after != nil {
-			after(n)
-		}
-		return out, err
-	}, activity.RegisterOptions{Name: name})
-}
-
-func (g *guarded) names(names ...string) []migration.SourceIndex {
-	var indices []migration.SourceIndex
-	for _, name := range names {
-		indices = append(indices, migration.SourceIndex{Name: name, UUID: g.source[name].uuid})
-	}
-	return indices
-}
-
-// send asks now, in the workflow's own loop.
-func (g *guarded) send(ask migration.GuardAsk) {
-	call := migration.GuardCall{Token: "token", RunID: g.runID, Window: g.number, UntilMillis: g.until}
-	switch ask {
-	case migration.AskAnnounce:
-		call.Indices = g.indices
-	case migration.AskList:
-		call.Handover, call.First = g.handover, true
-	}
-	g.serial++
-	g.env.UpdateWorkflow(string(ask), fmt.Sprint(g.serial), &testsuite.TestUpdateCallback{
-		OnAccept: func() {},
-		OnReject: func(err error) { g.t.Errorf("%s is rejected: %v", ask, err) },
-		OnComplete: func(value any, err error) {
-			answer, _ := value.(migration.GuardAnswer)
-			g.answers[ask] = append(g.answers[ask], answer)
-			g.failures[ask] = append(g.failures[ask], err)
-		},
-	}, call)
-}
-
-// at asks after a while, one after the other.
-func (g *guarded) at(after time.Duration, asks ...migration.GuardAsk) {
-	for i, ask := range asks {
-		g.env.RegisterDelayedCallback(func() { g.send(ask) }, after+time.Duration(i)*time.Second)
-	}
-}
-
-// window opens the window and blocks, in the first minute.
-func (g *guarded) window() {
-	g.at(time.Second, migration.AskOpen, migration.AskAnnounce, migration.AskBlock, migration.AskList)
-}
-
-// ends ends the run that the guard serves.
-func (g *guarded) ends(after time.Duration, status string) {
-	g.env.RegisterDelayedCallback(func() {
-		g.mu.Lock()
-		token := g.watch
-		g.mu.Unlock()
-		assert.NoError(g.t, g.env.CompleteActivity(token, migration.MigrationEnd{Status: status}, nil))
-	}, after)
-}
-
-func (g *guarded) run() migration.GuardStatus {
-	g.t.Helper()
-	g.env.ExecuteWorkflow(Guard, g.input)
-	require.True(g.t, g.env.IsWorkflowCompleted(), "the guard hangs")
-	require.NoError(g.t, g.env.GetWorkflowError())
-	var result migration.GuardStatus
-	require.NoError(g.t, g.env.GetWorkflowResult(&result))
-	return result
-}
-
-// last is the newest answer to an ask.
-func (g *guarded) last(ask migration.GuardAsk) migration.GuardAnswer {
-	g.t.Helper()
-	require.NotEmpty(g.t, g.answers[ask], "%s was not answered", ask)
-	return g.answers[ask][len(g.answers[ask])-1]
-}
-
-// free asserts that the source takes writes, and that nothing was handed over.
-func (g *guarded) free() {
-	g.t.Helper()
-	for name, index := range g.source {
-		require.False(g.t, index.ours, "%s is still blocked", name)
-	}
-	require.Empty(g.t, g.handed)
-}
-
-// gone asserts that the target takes writes and the source doesn't.
-func (g *guarded) gone() {
-	g.t.Helper()
-	for name, index := range g.source {
-		require.True(g.t, index.ours, "%s takes writes on the source", name)
-	}
-	require.True(g.t, g.handed["catalog"] && g.handed["movies"], "handed over: %v", g.handed)
-}
-
-func (g *guarded) events() []string {
-	var events []string
-	for _, report := range g.told {
-		events = append(events, report.Guard.Event)
-	}
-	return events
-}
 
 func TestTheGuardHandsOver(t *testing.T) {
 	g := newGuarded(t)
@@ -367,13 +87,23 @@ func TestTheMigrationEnds(t *testing.T) {
 func TestOneDecision(t *testing.T) {
 	for name, test := range map[string]func(*guarded){
 		"begin and deadline": func(g *guarded) { g.at(time.Hour, migration.AskBegin) },
-		"begin and death":    func(g *guarded) { g.ends(5*time.Minute, "Terminated"); g.at(5*time.Minute, migration.AskBegin) },
-		"death and begin":    func(g *guarded) { g.at(5*time.Minute, migration.AskBegin); g.ends(5*time.Minute, "Terminated") },
+		"begin and death": func(g *guarded) {
+			g.ends(5*time.Minute, "Terminated")
+			g.at(5*time.Minute,
+				migration.AskBegin)
+		},
+		"death and begin": func(g *guarded) {
+			g.at(5*time.Minute, migration.AskBegin)
+			g.ends(5*time.Minute,
+				"Terminated")
+		},
 		"remove and begin": func(g *guarded) {
-			g.env.RegisterDelayedCallback(func() { g.send(migration.AskRemove); g.send(migration.AskBegin) }, 5*time.Minute)
+			g.env.RegisterDelayedCallback(func() { g.send(migration.AskRemove); g.send(migration.AskBegin) },
+				5*time.Minute)
 		},
 		"begin and remove": func(g *guarded) {
-			g.env.RegisterDelayedCallback(func() { g.send(migration.AskBegin); g.send(migration.AskRemove) }, 5*time.Minute)
+			g.env.RegisterDelayedCallback(func() { g.send(migration.AskBegin); g.send(migration.AskRemove) },
+				5*time.Minute)
 			g.ends(8*time.Minute, "Terminated")
 		},
 	} {
@@ -458,7 +188,8 @@ func TestAnAskOfAnEarlierWindow(t *testing.T) {
 	g.at(5*time.Minute, migration.AskRemove)
 	g.env.RegisterDelayedCallback(func() { g.number = 2 }, 6*time.Minute)
 	g.at(6*time.Minute+time.Second, migration.AskOpen, migration.AskAnnounce, migration.AskBlock, migration.AskList)
-	g.env.RegisterDelayedCallback(func() { g.number = 1; g.send(migration.AskRemove); g.send(migration.AskBegin); g.number = 2 },
+	g.env.RegisterDelayedCallback(
+		func() { g.number = 1; g.send(migration.AskRemove); g.send(migration.AskBegin); g.number = 2 },
 		20*time.Minute)
 	g.env.RegisterDelayedCallback(func() { require.True(t, g.source["movies"].ours) }, 21*time.Minute)
 	g.at(30*time.Minute, migration.AskBegin, migration.AskHandOver, migration.AskRelease)
@@ -468,8 +199,8 @@ func TestAnAskOfAnEarlierWindow(t *testing.T) {
 	require.False(t, g.answers[migration.AskBegin][0].Served)
 }
 
-// An index that is deleted and created again in the window, and then blocked, has our block and none
-// of its own: nothing puts that back.
+// An index that is deleted and created again in the window, and then blocked, has our block and
+// none of its own: nothing puts that back.
 func TestOurBlockIsNeverTakenForOneThatWasThere(t *testing.T) {
 	for name, own := range map[string]map[string]string{"no block": nil, "a block": {sourceWriteBlock: "true"}} {
 		t.Run(name, func(t *testing.T) {
@@ -729,7 +460,10 @@ func TestAGuardWithoutAWindowEnds(t *testing.T) {
 func TestTheGuardsPagesAreBounded(t *testing.T) {
 	g := &guard{}
 	for i := range 10_000 {
-		g.window.add(migration.SourceIndex{Name: fmt.Sprintf("%s-%05d", strings.Repeat("n", 94), i), UUID: strings.Repeat("u", 22)})
+		g.window.add(migration.SourceIndex{
+			Name: fmt.Sprintf("%s-%05d", strings.Repeat("n", 94), i),
+			UUID: strings.Repeat("u", 22),
+		})
 	}
 	seen := 0
 	for from := 0; ; {

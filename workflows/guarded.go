@@ -52,7 +52,7 @@ func (m *run) guardRequest(ask migration.GuardAsk) migration.GuardRequest {
 func (m *run) ask(ctx workflow.Context, options workflow.ActivityOptions,
 	request migration.GuardRequest,
 ) (migration.GuardAnswer, error) {
-	answer, err := call[migration.GuardAnswer](ctx, m.paced(options), migration.ActivityAskGuard, request)
+	answer, err := call[migration.GuardAnswer](ctx, waiting(m.paced(options)), migration.ActivityAskGuard, request)
 	if err != nil {
 		return answer, err
 	}
@@ -131,7 +131,7 @@ func (m *run) openGuard() error {
 	}
 	request := m.guardRequest("")
 	workflow.GoNamed(w.ctx, "watch the guard", func(ctx workflow.Context) {
-		answer, err := call[migration.GuardAnswer](ctx, urgent(watchSnapshot("notice when the guard ends")),
+		answer, err := call[migration.GuardAnswer](ctx, waiting(urgent(watchSnapshot("notice when the guard ends"))),
 			migration.ActivityWatchGuard, request)
 		if err == nil && w.armed() {
 			if m.hear(answer) == nil {
@@ -187,8 +187,10 @@ func (m *run) blockByGuard(indices migration.IndexList) error {
 		if err != nil || len(answer.Refused) == 0 {
 			return err
 		}
-		return refusedBy(fmt.Sprintf("block writes on the source: %s, so snapferry has removed the block from the others",
-			human.Things(len(answer.Refused)+answer.RefusedOmitted, "index can't be blocked", "indices can't be blocked")),
+		return refusedBy(fmt.Sprintf("block writes on the source: %s, so snapferry has removed the block from the "+
+			"others",
+			human.Things(len(answer.Refused)+answer.RefusedOmitted, "index can't be blocked",
+				"indices can't be blocked")),
 			answer.Refused, answer.RefusedOmitted)
 	})
 }
@@ -198,7 +200,8 @@ func (m *run) warnOfBlocks(answer migration.GuardAnswer) {
 	for _, index := range answer.Own {
 		for _, block := range workflow.DeterministicKeys(index.Blocks) {
 			if index.Blocks[block] == "true" {
-				m.warn(fmt.Sprintf("index %s had %s before the freeze: snapferry leaves it as it was", index.Name, block))
+				m.warn(fmt.Sprintf("index %s had %s before the freeze: snapferry leaves it as it was", index.Name,
+					block))
 			}
 		}
 	}
@@ -252,7 +255,8 @@ func (m *run) boundWindow() error {
 	switch {
 	case w.passes > maxPasses:
 		w.lost = fmt.Sprintf("the freeze began %d times in one window, because indices came, went or were written to. "+
-			"Find out what does that (rollover, index management, a job), and stop it before the next freeze", maxPasses)
+			"Find out what does that (rollover, index management, a job), and stop it before the next freeze",
+			maxPasses)
 	case info.GetCurrentHistoryLength() > maxWindowHistory, info.GetCurrentHistorySize() > maxWindowBytes:
 		w.lost = "the workflow's history has become too long to go on in the window"
 	default:
@@ -288,7 +292,7 @@ func (m *run) removeByGuard() error {
 func (m *run) beginCutover() error {
 	ours := false
 	err := m.attempt("begin the cutover", func(ctx workflow.Context) error {
-		answer, err := call[migration.GuardAnswer](ctx, urgent(pollUntilDone("begin the cutover")),
+		answer, err := call[migration.GuardAnswer](ctx, waiting(urgent(pollUntilDone("begin the cutover"))),
 			migration.ActivityAskGuard, m.guardRequest(migration.AskBegin))
 		if err != nil {
 			return err
@@ -352,7 +356,7 @@ func (m *run) cutoverByGuard(ctx workflow.Context) (migration.Phase, error) {
 	m.window.disarm()
 	told := false
 	err := m.attempt("make the target writable", func(ctx workflow.Context) error {
-		options := urgent(pollUntilDone("hand over " + indexCount(m.Indices.Len())))
+		options := waiting(urgent(pollUntilDone("hand over " + indexCount(m.Indices.Len()))))
 		request := m.guardRequest(migration.AskHandOver)
 		request.LeaveOut = m.handover.leaving
 		answer, err := call[migration.GuardAnswer](ctx, options, migration.ActivityAskGuard, request)
@@ -383,7 +387,7 @@ func (m *run) cutoverByGuard(ctx workflow.Context) (migration.Phase, error) {
 // release tells the guard that the migration reports the end, and learns what took writes on the
 // source since the cutover.
 func (m *run) release() {
-	answer, err := call[migration.GuardAnswer](m.work, bestEffort("look at the source a last time"),
+	answer, err := call[migration.GuardAnswer](m.work, waiting(bestEffort("look at the source a last time")),
 		migration.ActivityAskGuard, m.guardRequest(migration.AskRelease))
 	if err != nil {
 		m.warn("the source was not looked at a last time: " + describe(m.work, "", err, 1).Message)

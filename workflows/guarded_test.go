@@ -60,16 +60,19 @@ func TestARunThatWasResetInTheWindow(t *testing.T) {
 				if n == call {
 					w.change(func() {
 						w.guard.reset = true
-						w.guard.phase, w.guard.cause = migration.GuardRemoved, "the migration is no longer running (Terminated)"
+						w.guard.phase, w.guard.cause = migration.GuardRemoved, "the migration is no longer running "+
+							"(Terminated)"
 						w.blocked, w.blockedNames = false, nil
 					})
 				}
 			}
-			if activity == migration.ActivityBlockSource || activity == migration.ActivityAwaitStandstill || activity == migration.ActivityTakeSnapshot {
+			if activity == migration.ActivityBlockSource || activity == migration.ActivityAwaitStandstill ||
+				activity == migration.ActivityTakeSnapshot {
 				w.during(activity, call, func() {
 					w.change(func() {
 						w.guard.reset = true
-						w.guard.phase, w.guard.cause = migration.GuardRemoved, "the migration is no longer running (Terminated)"
+						w.guard.phase, w.guard.cause = migration.GuardRemoved, "the migration is no longer running "+
+							"(Terminated)"
 						w.blocked, w.blockedNames = false, nil
 					})
 					w.guardSays(migration.GuardAnswer{RunID: "run-2", Phase: migration.GuardRemoved})
@@ -97,7 +100,10 @@ func TestARunThatOnlyReports(t *testing.T) {
 	for name, test := range map[string]struct {
 		at    time.Duration
 		abort bool
-	}{"from the rounds": {10 * time.Minute, false}, "from the first task": {0, false}, "from an abort": {10 * time.Minute, true}} {
+	}{
+		"from the rounds": {10 * time.Minute, false}, "from the first task": {0, false},
+		"from an abort": {10 * time.Minute, true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			closed := 0
@@ -191,7 +197,10 @@ func TestAFreezeThatBeginsAgainAndAgain(t *testing.T) {
 			if !w.blocked {
 				return
 			}
-			w.indices = append(w.indices, migration.Index{Name: "catalog-" + strings.Repeat("x", len(w.indices)), Shards: 1})
+			w.indices = append(w.indices, migration.Index{
+				Name:   "catalog-" + strings.Repeat("x", len(w.indices)),
+				Shards: 1,
+			})
 		})
 	}
 	w.at(20*time.Minute, migration.RequestFreeze)
@@ -211,12 +220,18 @@ func TestAFreezeThatNeverHoldsEverything(t *testing.T) {
 	w := newWorld(t)
 	w.after[migration.ActivityAwaitStandstill] = func(int) {
 		w.change(func() {
-			w.indices = append(w.indices, migration.Index{Name: "catalog-" + strings.Repeat("x", len(w.indices)), Shards: 1})
+			w.indices = append(w.indices, migration.Index{
+				Name:   "catalog-" + strings.Repeat("x", len(w.indices)),
+				Shards: 1,
+			})
 		})
 	}
 	w.after[migration.ActivityBlockSource] = func(int) {
 		w.change(func() {
-			w.indices = append(w.indices, migration.Index{Name: "catalog-" + strings.Repeat("x", len(w.indices)), Shards: 1})
+			w.indices = append(w.indices, migration.Index{
+				Name:   "catalog-" + strings.Repeat("x", len(w.indices)),
+				Shards: 1,
+			})
 		})
 	}
 	w.at(20*time.Minute, migration.RequestFreeze)
@@ -268,7 +283,10 @@ func TestTheGuardKnowsWhatToHandOver(t *testing.T) {
 	w.usualRequests()
 	w.run()
 	w.completed()
-	require.Equal(t, []migration.HandoverIndex{{Name: "catalog", UUID: "u-catalog"}, {Name: "movies", UUID: "u-movies"}},
+	require.Equal(t, []migration.HandoverIndex{
+		{Name: "catalog", UUID: "u-catalog"},
+		{Name: "movies", UUID: "u-movies"},
+	},
 		w.handovers[0])
 }
 

@@ -45,16 +45,19 @@ const thisRun = "run-1"
 
 // firstShape has the world's run be one that began before there was a guard.
 func (w *world) firstShape() {
-	w.env.OnGetVersion("shape", workflow.Version(shapeFirst), workflow.Version(shapeGuarded)).Return(workflow.DefaultVersion)
+	w.env.OnGetVersion("shape", workflow.Version(shapeFirst),
+		workflow.Version(shapeGuarded)).Return(workflow.DefaultVersion)
 }
 
 func (w *world) registerGuard() {
 	w.guard.announced, w.guard.checked = map[string]string{}, map[string]bool{}
-	w.env.RegisterActivityWithOptions(func(_ context.Context, in migration.GuardRequest) (migration.GuardAnswer, error) {
+	w.env.RegisterActivityWithOptions(func(_ context.Context, in migration.GuardRequest) (migration.GuardAnswer,
+		error) {
 		assert.False(w.t, w.rehearses(), "a rehearsal has no guard")
 		return w.ask(in)
 	}, activity.RegisterOptions{Name: migration.ActivityAskGuard})
-	w.env.RegisterActivityWithOptions(func(ctx context.Context, in migration.GuardRequest) (migration.GuardAnswer, error) {
+	w.env.RegisterActivityWithOptions(func(ctx context.Context, in migration.GuardRequest) (migration.GuardAnswer,
+		error) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.watching = activity.GetInfo(ctx).TaskToken
@@ -78,9 +81,11 @@ func (w *world) ask(in migration.GuardRequest) (migration.GuardAnswer, error) {
 	if g.reset {
 		me = "run-2"
 	}
-	answer := migration.GuardAnswer{RunID: me, Reset: in.KnownRun != "" && in.KnownRun != me || in.KnownRun == "" && g.reset}
+	answer := migration.GuardAnswer{RunID: me, Reset: in.KnownRun != "" && in.KnownRun != me || in.KnownRun == "" &&
+		g.reset}
 	fill := func() migration.GuardAnswer {
-		answer.Phase, answer.Cause, answer.Remains, answer.Late, answer.Told = g.phase, g.cause, g.remains, g.late, g.told
+		answer.Phase, answer.Cause, answer.Remains, answer.Late, answer.Told = g.phase, g.cause, g.remains, g.late,
+			g.told
 		return answer
 	}
 	serves := g.phase == migration.GuardWatching && g.runID == me && g.window == in.Window

@@ -58,6 +58,13 @@ func bestEffort(summary string) workflow.ActivityOptions {
 	return options
 }
 
+// waiting is for the activities of migrations and guards that wait for each other, on their own
+// queue.
+func waiting(options workflow.ActivityOptions) workflow.ActivityOptions {
+	options.TaskQueue = migration.GuardTaskQueue
+	return options
+}
+
 // urgent shortens the pauses between attempts, and the time until a killed worker is noticed, while
 // writes are blocked.
 func urgent(options workflow.ActivityOptions) workflow.ActivityOptions {

@@ -387,7 +387,7 @@ func TestARetryAfterNoStandstillBlocksAgain(t *testing.T) {
 	w.run()
 	w.completed()
 	require.Equal(t, 2, w.called(migration.ActivityBlockSource))
-	require.Equal(t, 1, w.called(migration.ActivityReadSourceBlocks), "our own block is not taken for one that was found")
+	require.Equal(t, 1, w.called(migration.ActivityReadSourceBlocks), "ours is not taken for one that was found")
 }
 
 func TestAMisspeltSignalIsShown(t *testing.T) {

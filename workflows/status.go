@@ -31,6 +31,8 @@ func (m *run) status() migration.Status {
 		AutoSpent:        m.AutoSpent,
 		Warnings:         last(append(m.course.warnings(), m.unknownSignals()...), migration.StatusNotes),
 		Notes:            last(m.Decisions, migration.StatusNotes),
+		Late:             m.guard.late,
+		LateOmitted:      m.guard.lateOmitted,
 	}
 	if m.copying.progress != nil {
 		progress := *m.copying.progress

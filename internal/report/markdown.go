@@ -77,7 +77,7 @@ func Markdown(r migration.Report, zone *time.Location) string {
 	for _, section := range []struct {
 		title string
 		items []string
-	}{{"Warnings", v.Warnings}, {"What remains", v.Remains}} {
+	}{{"On the source after the cutover", v.Late}, {"Warnings", v.Warnings}, {"What remains", v.Remains}} {
 		if len(section.items) == 0 {
 			continue
 		}

@@ -38,6 +38,8 @@ type view struct {
 	Decisions      []decision
 	Warnings       []string
 	Remains        []string
+	// Late is what took writes on the source after the cutover.
+	Late []string
 }
 
 type fact struct{ Label, Value string }
@@ -78,6 +80,7 @@ type decision struct {
 func newView(r migration.Report, zone *time.Location) view {
 	v := view{
 		Title: "Migration " + r.Plan, Warnings: r.Warnings, Remains: r.Remains,
+		Late:   migration.LateSentences(r.Late, r.LateOmitted),
 		Window: newWindow(r.FrozenWindow, zone), WindowTitle: "Frozen window",
 	}
 	if r.FrozenWindow != nil {
@@ -179,8 +182,12 @@ func outcome(r migration.Report) (sentence, tone string) {
 		return "Ended: " + r.Result + ".", "bad"
 	case unequal > 0:
 		return fmt.Sprintf("Completed, but %d of %d indices are not equal.", unequal, all), "bad"
+	case len(r.Late) > 0:
+		return fmt.Sprintf("Completed, but %d indices took writes on the source after the cutover.",
+			len(r.Late)+r.LateOmitted), "bad"
 	case len(r.NotHandedOver) > 0:
-		return fmt.Sprintf("Completed, but %d of %d indices were left out of the handover.", len(r.NotHandedOver), all), "bad"
+		return fmt.Sprintf("Completed, but %d of %d indices were left out of the handover.", len(r.NotHandedOver),
+			all), "bad"
 	case len(r.Warnings)+len(r.SettingsLeftOut) > 0:
 		return "Completed: " + allEqual(all) + ". Read the warnings.", "warn"
 	}

@@ -32,6 +32,9 @@ func StatusPage(s migration.Status, thrownAway string) string {
 	page.next(s)
 	page.rounds(s.Rounds)
 	page.indices(s)
+	for _, late := range migration.LateSentences(s.Late, s.LateOmitted) {
+		page.add("\n- **After the cutover**: %s", late)
+	}
 	for _, warning := range s.Warnings {
 		page.add("\n- Warning: %s", human.Line(warning))
 	}

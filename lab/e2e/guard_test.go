@@ -24,8 +24,8 @@ import (
 // soon is how long the guard may take on the lab's clusters, with nobody acting.
 const soon = 30 * time.Second
 
-// moment is where a migration stands when something ends it. reach brings it there, and returns what
-// lets go of the request that it holds there.
+// moment is where a migration stands when something ends it. reach brings it there, and returns
+// what lets go of the request that it holds there.
 type moment struct {
 	name  string
 	reach func(*scenario) (release func())
@@ -123,7 +123,9 @@ func TestTheSourceEndsWritableOrHandedOver(t *testing.T) {
 				}
 				// The run that the reset has begun leaves it so.
 				s.await(func(status migration.Status) bool {
-					return status.Phase == migration.PhaseRounds && status.Step == "" || status.Phase == migration.PhaseCompleted
+					return status.Phase == migration.PhaseRounds && status.Step == "" ||
+						status.Phase == migration.PhasePreflight && status.Attention != nil ||
+						status.Phase == migration.PhaseCompleted
 				})
 				if m.begun {
 					s.handedOverSoon(time.Now())
@@ -183,9 +185,15 @@ func TestAHangingMigrationEndsAtTheDeadline(t *testing.T) {
 	require.NoError(t, err)
 	s.await(func(status migration.Status) bool { return status.RoundsEnded >= 1 })
 	s.signal(migration.RequestFreeze)
-	status := s.await(func(status migration.Status) bool { return status.FrozenSinceMillis > 0 })
+	status := s.await(func(status migration.Status) bool {
+		return status.Phase == migration.PhaseFinalRound ||
+			status.Phase == migration.PhaseVerify || status.Phase == migration.PhaseAwaitCutover
+	})
 	own.Stop()
 	stop = false
+	if time.Until(time.UnixMilli(status.FrozenUntilMillis)) > soon/2 {
+		require.ErrorContains(t, s.put(s.lab.Source.Direct()), "cluster_block_exception", "the window is open still")
+	}
 	s.writableSoon(time.UnixMilli(status.FrozenUntilMillis))
 }
 

@@ -24,6 +24,10 @@ const (
 // partitions in turn.
 const taskPollers = 8
 
+// waiting is how many activities of migrations and guards may wait for each other. Each takes next
+// to nothing, a window has three, and one without a place would keep a block.
+const waiting = 2000
+
 // heartbeatThrottle is how often a heartbeat goes to Temporal at most. An activity learns of an
 // abort by its heartbeats only, and what one says is what people look at.
 const heartbeatThrottle = 3 * time.Second
@@ -49,8 +53,12 @@ func Options(queue string, l Limits) worker.Options {
 		MaxHeartbeatThrottleInterval:       heartbeatThrottle,
 		DefaultHeartbeatThrottleInterval:   heartbeatThrottle,
 	}
-	if queue == migration.CopyTaskQueue {
+	switch queue {
+	case migration.CopyTaskQueue:
 		o.MaxConcurrentActivityExecutionSize = l.Copies
+		o.DisableWorkflowWorker = true
+	case migration.GuardTaskQueue:
+		o.MaxConcurrentActivityExecutionSize = waiting
 		o.DisableWorkflowWorker = true
 	}
 	return o
