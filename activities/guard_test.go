@@ -304,7 +304,7 @@ func TestAsksHaveOneEffect(t *testing.T) {
 	require.Greater(t, len(first), 5)
 	require.Equal(t, testRun+"/7/0", first[0])
 	require.Equal(t, first, ids())
-	request.Ask = migration.AskList
+	request.Ask, request.Indices = migration.AskList, request.Indices[:800]
 	for _, index := range request.Indices { // what they get at the handover is read from the source
 		w.from.Create(index.Name, 1, nil)
 	}
