@@ -85,7 +85,7 @@ func (l lists) still(ctx context.Context, in migration.StandstillRequest,
 		if err != nil {
 			return still, err
 		}
-		still.Changed = still.ChangedIndex(migration.Standstill{Docs: docs, Marks: marks})
+		still.Changed = still.ChangedIndex(migration.Standstill{Docs: docs, Marks: marks}, in.Indices)
 	}
 	if !in.Store {
 		return still, nil

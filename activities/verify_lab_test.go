@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/snapferry/snapferry/internal/osstest"
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/lab/cluster"
 	"github.com/snapferry/snapferry/migration"
@@ -42,7 +43,7 @@ func newVerifyLab(t *testing.T, from, to string, indices ...string) *verifyLab {
 	plan, err := input.Plan()
 	require.NoError(t, err)
 	run := migration.Run{Plan: plan, Token: "t0ken"}
-	r := &labRig{t: t, lab: l, run: run, activities: New()}
+	r := &labRig{t: t, lab: l, run: run, activities: New(secrets.Fence{})}
 	labMust[any](r, r.activities.RegisterRepositories, run)
 	return &verifyLab{labRig: r, source: l.Source.Direct(), target: l.Target.Direct()}
 }
@@ -68,7 +69,7 @@ func (v *verifyLab) carried() {
 		migration.StandstillRequest{IndicesRequest: request, Store: true})
 	taken := labMust[migration.Snapshot](v.labRig, a.TakeSnapshot,
 		migration.SnapshotRequest{Run: v.run, Snapshot: "verified", Indices: request.Indices})
-	labMust[migration.CopyResult](v.labRig, NewCopier().CopySnapshot,
+	labMust[migration.CopyResult](v.labRig, NewCopier(secrets.Fence{}).CopySnapshot,
 		migration.CopyRequest{Run: v.run, Snapshot: taken, BaseGeneration: -1})
 	labMust[migration.RestoreResult](v.labRig, a.RestoreSnapshot,
 		migration.RestoreRequest{Run: v.run, Snapshot: taken, Indices: indices})

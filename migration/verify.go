@@ -24,8 +24,9 @@ type Standstill struct {
 }
 
 // ChangedIndex names an index that is not what it was in an earlier standstill; empty if all are.
-// An update leaves the number of documents as it is, so the marks count too.
-func (s Standstill) ChangedIndex(before Standstill) string {
+// names are those to compare of what is not stored. An update leaves the number of documents as it
+// is, so the marks count too.
+func (s Standstill) ChangedIndex(before Standstill, names []string) string {
 	switch {
 	case s.DocsOf == before.DocsOf && s.MarksOf == before.MarksOf:
 		// What is stored is equal, if anything is.
@@ -34,34 +35,12 @@ func (s Standstill) ChangedIndex(before Standstill) string {
 	default:
 		return "(which one is not known)"
 	}
-	if name := differing(s.Docs, before.Docs); name != "" {
-		return name
-	}
-	return differing(s.Marks, before.Marks)
-}
-
-// differing is the first index, by name, that has other values in one map than in the other.
-func differing[T comparable](now, before map[string][]T) string {
-	for _, name := range sortedNames(now) {
-		if !slices.Equal(now[name], before[name]) {
-			return name
-		}
-	}
-	for _, name := range sortedNames(before) {
-		if _, there := now[name]; !there {
+	for _, name := range names {
+		if !slices.Equal(s.Docs[name], before.Docs[name]) || !slices.Equal(s.Marks[name], before.Marks[name]) {
 			return name
 		}
 	}
 	return ""
-}
-
-func sortedNames[M ~map[string]V, V any](byName M) []string {
-	var names []string
-	for name := range byName {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // VerifyRequest asks for the target to be compared with the frozen source.

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -143,7 +144,11 @@ func (w *window) doubt(archived bool) {
 func (w *window) holds(found migration.IndexList) bool { return w.indices.SameIndices(found) }
 
 // written names an index that is no longer what it was when it stood still; empty if all are.
-func (w *window) written(now migration.Standstill) string { return now.ChangedIndex(w.frozen) }
+func (w *window) written(now migration.Standstill) string {
+	return now.ChangedIndex(w.frozen, slices.Concat(
+		workflow.DeterministicKeys(now.Docs), workflow.DeterministicKeys(w.frozen.Docs),
+		workflow.DeterministicKeys(now.Marks), workflow.DeterministicKeys(w.frozen.Marks)))
+}
 
 // result is the window as it was measured; nil unless the target was proven to be equal.
 func (w *window) result() *migration.FrozenWindow {
