@@ -69,7 +69,7 @@ func (a *Activities) remember(ctx context.Context, plan migration.Plan) (*past, 
 	p := &past{runs: map[string]*pastRun{}, blocks: map[string]pastBlock{}}
 	var all []*workflowpb.WorkflowExecutionInfo
 	for _, id := range workflowsOf(plan) {
-		executions, err := a.executions(ctx, id, p)
+		executions, err := a.executions(ctx, plan, id, p)
 		if err != nil {
 			return nil, err
 		}
@@ -95,7 +95,9 @@ func (a *Activities) remember(ctx context.Context, plan migration.Plan) (*past, 
 }
 
 // executions lists the ended executions of a workflow, as the server describes each.
-func (a *Activities) executions(ctx context.Context, id string, p *past) ([]*workflowpb.WorkflowExecutionInfo, error) {
+func (a *Activities) executions(ctx context.Context, plan migration.Plan, id string,
+	p *past,
+) ([]*workflowpb.WorkflowExecutionInfo, error) {
 	runIDs := []string{""} // the newest one first: the list may be a moment behind
 	listed, err := a.server(ctx).ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
 		PageSize: longestPast, Query: fmt.Sprintf("WorkflowId = '%s'", id),
@@ -125,7 +127,8 @@ func (a *Activities) executions(ctx context.Context, id string, p *past) ([]*wor
 		known := slices.ContainsFunc(found, func(other *workflowpb.WorkflowExecutionInfo) bool {
 			return other.GetExecution().GetRunId() == e.GetExecution().GetRunId()
 		})
-		if !known && closed(e.GetStatus()) {
+		// What a guard that still runs has removed or handed over counts as well.
+		if !known && (closed(e.GetStatus()) || id == migration.GuardID(plan.Name)) {
 			found = append(found, e)
 		}
 	}

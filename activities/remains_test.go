@@ -304,6 +304,23 @@ func TestNothingIsLeftBehindWhileARunIsUnderWay(t *testing.T) {
 	}
 }
 
+// A guard looks at the source for some minutes after its work is done. That keeps nobody from
+// cleaning up.
+func TestAGuardThatOnlyLooksAgain(t *testing.T) {
+	for phase, ends := range map[migration.GuardPhase]bool{
+		migration.GuardIdle: false, migration.GuardWatching: false, migration.GuardRemoving: false,
+		migration.GuardHandingOver: false, migration.GuardRemoved: true, migration.GuardHandedOver: true,
+	} {
+		w, _ := newRun(t)
+		w.ended(wfFailed)
+		w.temporal.ran("guard/movies", "guard-1", wfRunning).answer = migration.GuardStatus{Phase: phase}
+		_, err := do[migration.Remains](w, w.activities.FindRemains, migration.FindRemainsRequest{
+			RemainsRequest: migration.RemainsRequest{Plan: w.run.Plan}, Kinds: migration.CleanupKinds,
+		})
+		require.Equal(t, ends, err == nil, "%s: %v", phase, err)
+	}
+}
+
 // A run that begins between look and removal is noticed before each batch.
 func TestARunThatBeginsDuringTheRemoval(t *testing.T) {
 	w, _ := newRun(t)

@@ -26,6 +26,7 @@ type fakeServer struct {
 type recordedRun struct {
 	id, runID, firstRunID string
 	status                enums.WorkflowExecutionStatus
+	answer                any // to the status query
 	events                []*historypb.HistoryEvent
 }
 
@@ -110,6 +111,15 @@ func (s *fakeServer) ListWorkflow(_ context.Context,
 		}
 	}
 	return &workflowservice.ListWorkflowExecutionsResponse{Executions: found}, nil
+}
+
+func (s *fakeServer) QueryWorkflow(_ context.Context, id, _, query string, _ ...any) (converter.EncodedValue, error) {
+	for _, e := range slices.Backward(s.executions) {
+		if e.id == id && e.answer != nil && query == "status" {
+			return client.NewValue(payloads(e.answer)), nil
+		}
+	}
+	return nil, serviceerror.NewFailedPrecondition("no worker answers")
 }
 
 func (s *fakeServer) GetWorkflowHistory(_ context.Context, id, runID string, _ bool,

@@ -24,7 +24,7 @@ func RemainsPage(r migration.RemainsReport) string {
 		page.add("**Left behind by earlier runs of plan %s**\n", r.Plan)
 		page.remains(now)
 	}
-	return page.String()
+	return human.Visible(page.String())
 }
 
 // shownGroups is how many groups fit on a page.
