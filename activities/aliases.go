@@ -16,8 +16,8 @@ import (
 //
 //   - An index that was deleted on the source loses its aliases on the target: otherwise they would
 //     lead to its copy as well, and a second write index of an alias makes Elasticsearch refuse the
-//     restore. Our copy itself stays, unless the plan says otherwise, or its name is an alias of one
-//     of the indices now.
+//     restore. Our copy itself stays, unless the plan says otherwise, or its name is an alias of
+//     one of the indices now.
 //   - Our copy of an index that was created again is deleted if it has another number of shards:
 //     Elasticsearch refuses a restore over it. Over any other copy the restore simply goes.
 //   - A new index whose name is an alias of another index of ours: the alias is taken away.
