@@ -288,7 +288,10 @@ func (c *clearing) freeNames(ctx context.Context) error {
 			return nil, err
 		}
 		maps.DeleteFunc(all, func(_ string, aliases aliasDefinitions) bool {
-			maps.DeleteFunc(aliases, func(alias string, _ json.RawMessage) bool { return !slices.Contains(taken, alias) })
+			maps.DeleteFunc(aliases, func(alias string, _ json.RawMessage) bool {
+				return !slices.Contains(taken,
+					alias)
+			})
 			return len(aliases) == 0
 		})
 		found, _, err := existing(ctx, c.to, slices.Sorted(maps.Keys(all)))

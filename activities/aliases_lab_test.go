@@ -50,10 +50,15 @@ func TestLabWhatLeftTheSource(t *testing.T) {
 func clearOnNodes(t *testing.T, r *labRig, source, target *cluster.Client) {
 	r.ask(source, http.MethodPut, "/catalog", `{"settings":{"number_of_shards":5,"number_of_replicas":0}}`)
 	expected := migration.WriteCounters{}
-	for name, aliases := range map[string]string{"catalog": `"C":{}`, "movies": `"A+b%c&d":{},"films":{"routing":"r"}`} {
+	for name, aliases := range map[string]string{
+		"catalog": `"C":{}`,
+		"movies":  `"A+b%c&d":{},"films":{"routing":"r"}`,
+	} {
 		r.ask(target, http.MethodPut, "/"+name, `{"settings":{"number_of_shards":2,"number_of_replicas":0,`+
 			`"index.blocks.write":true},"aliases":{`+aliases+`}}`)
-		var settings map[string]struct{ Settings struct{ Index struct{ UUID string } } }
+		var settings map[string]struct {
+			Settings struct{ Index struct{ UUID string } }
+		}
 		require.NoError(t, target.Do(t.Context(), http.MethodGet, "/"+name+"/_settings", nil, &settings))
 		expected[name] = migration.Counter{UUID: settings[name].Settings.Index.UUID}
 	}
@@ -75,27 +80,27 @@ func clearOnNodes(t *testing.T, r *labRig, source, target *cluster.Client) {
 func tryOnNodes(t *testing.T, r *labRig, source, target *cluster.Client, version string) {
 	before := r.ask(target, http.MethodGet, "/_cat/indices?h=index&format=json", nil)
 	// What the target goes on reading, although it would refuse a new index: it stops nothing.
-	fine := `{"settings":{"number_of_replicas":0,"analysis":{"analyzer":{"a":{"type":"custom","tokenizer":"standard"}}}},
-		"mappings":{"properties":{"name":{"type":"text","analyzer":"a"}}},"aliases":{"good":{"filter":{"term":{"name":"x"}}}}}`
-	broken := `{"settings":{"number_of_replicas":0},"aliases":{"fine":{"filter":{"term":{"name":"x"}}}}}`
+	const settings = `"settings":{"number_of_replicas":0,
+		"analysis":{"analyzer":{"a":{"type":"custom","tokenizer":"standard"}}}}`
+	const good = `"aliases":{"good":{"filter":{"term":{"name":"x"}}}}`
+	field := `{"properties":{"name":{"type":"text","analyzer":"a"}}}`
+	mappings := field
+	broken := `{"settings":{"number_of_replicas":0}}`
 	says := ""
 	switch version {
 	case "2.4.6":
-		fine = `{"settings":{"number_of_replicas":0,"analysis":{"analyzer":{"a":{"type":"custom","tokenizer":"standard"}}}},
-			"mappings":{"one":{"_all":{"enabled":true},"properties":{"name":{"type":"string","analyzer":"a"}}},"two":{}},
-			"aliases":{"good":{"filter":{"term":{"name":"x"}}}}}`
+		mappings = `{"one":{"_all":{"enabled":true},"properties":{"name":{"type":"string","analyzer":"a"}}},"two":{}}`
 		broken = `{"settings":{"number_of_replicas":0},"aliases":{"Old+one":{"filter":{"missing":{"field":"name"}}}}}`
 		says = "alias Old+one of index broken has a filter that can't be parsed there"
 	case "5.5.2":
-		fine = `{"settings":{"number_of_replicas":0,"analysis":{"analyzer":{"a":{"type":"custom","tokenizer":"standard"}}}},
-			"mappings":{"one":{"_all":{"enabled":true},"properties":{"name":{"type":"text","analyzer":"a"}}},
-			"two":{"properties":{"name":{"type":"text","analyzer":"a"}}}},"aliases":{"good":{"filter":{"term":{"name":"x"}}}}}`
+		mappings = `{"one":{"_all":{"enabled":true},"properties":{"name":{"type":"text","analyzer":"a"}}},` +
+			`"two":` + field + `}`
 		broken = `{"settings":{"number_of_replicas":0,"index.store.type":"default"}}`
 		says = "setting index.store.type of index broken can't be used there"
 	case "6.8.23":
-		fine = `{"settings":{"number_of_replicas":0},"mappings":{"doc":{"properties":{"name":{"type":"text"}}}},
-			"aliases":{"good":{"filter":{"term":{"name":"x"}}}}}`
+		mappings = `{"doc":` + field + `}`
 	}
+	fine := `{` + settings + `,"mappings":` + mappings + `,` + good + `}`
 	r.ask(source, http.MethodPut, "/fine", fine)
 	r.ask(source, http.MethodPut, "/fine-too", fine)
 	tried := labMust[migration.TryResult](r, r.activities.TryDefinitions, r.run)

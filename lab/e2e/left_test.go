@@ -61,7 +61,8 @@ func TestWhatLeavesTheSourceDoesNotSpoilTheTarget(t *testing.T) {
 	s.await(func(status migration.Status) bool { return status.RoundsEnded == 1 })
 	require.Equal(t, []string{"shop-v1"}, s.aliasesAt(target)[shop])
 
-	ask(source, http.MethodPost, "/_aliases", `{"actions":[{"add":{"index":"roll-1","alias":"roll","is_write_index":false}}]}`)
+	ask(source, http.MethodPost, "/_aliases",
+		`{"actions":[{"add":{"index":"roll-1","alias":"roll","is_write_index":false}}]}`)
 	create("roll-2", "1", `"roll":{"is_write_index":true}`)
 	create("shop-v2", "1", `"`+shop+`":{"filter":{"exists":{"field":"name"}},"routing":"r"}`)
 	create("old-2", "1", ``)
@@ -90,8 +91,9 @@ func TestWhatLeavesTheSourceDoesNotSpoilTheTarget(t *testing.T) {
 	}
 	told := strings.Join(report.Warnings, "\n")
 	for _, says := range []string{
-		shop + " of shop-v1", "roll of roll-1", "number of shards. Their old copies on the target were deleted, and the " +
-			"next restore restores them completely: made", "these names are aliases on the source now, and were indices",
+		shop + " of shop-v1", "roll of roll-1", "number of shards. Their old copies on the target were deleted, and " +
+			"the next restore restores them completely: made",
+		"these names are aliases on the source now, and were indices",
 		"without aliases: roll-1, shop-v1",
 	} {
 		require.Contains(t, told, says)
