@@ -16,8 +16,8 @@ import (
 //
 //   - An index that was deleted on the source loses its aliases on the target: otherwise they would
 //     lead to its copy as well, and a second write index of an alias makes Elasticsearch refuse the
-//     restore. Our copy itself stays, unless the plan says otherwise, or its name is an alias of one
-//     of the indices now.
+//     restore. Our copy itself stays, unless the plan says otherwise, or its name is an alias of
+//     one of the indices now.
 //   - Our copy of an index that was created again is deleted if it has another number of shards:
 //     Elasticsearch refuses a restore over it. Over any other copy the restore simply goes.
 //   - A new index whose name is an alias of another index of ours: the alias is taken away.
@@ -288,7 +288,10 @@ func (c *clearing) freeNames(ctx context.Context) error {
 			return nil, err
 		}
 		maps.DeleteFunc(all, func(_ string, aliases aliasDefinitions) bool {
-			maps.DeleteFunc(aliases, func(alias string, _ json.RawMessage) bool { return !slices.Contains(taken, alias) })
+			maps.DeleteFunc(aliases, func(alias string, _ json.RawMessage) bool {
+				return !slices.Contains(taken,
+					alias)
+			})
 			return len(aliases) == 0
 		})
 		found, _, err := existing(ctx, c.to, slices.Sorted(maps.Keys(all)))

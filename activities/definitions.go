@@ -323,7 +323,8 @@ var (
 	unknownField = regexp.MustCompile(`No handler for type \[([^\]]*)\] declared on field \[([^\]]*)\]`)
 	// These say what a node lacks: whoever created the index, and when, it can't be opened there.
 	unknownType = regexp.MustCompile(
-		`(?i)Unknown (token ?filter|filter|tokenizer|char_?filter|analyzer|normalizer|similarity) type \[[^\]]*\] for \[([^\]]*)\]`)
+		`(?i)Unknown (token ?filter|filter|tokenizer|char_?filter|analyzer|normalizer|similarity) type ` +
+			`\[[^\]]*\] for \[([^\]]*)\]`)
 	unknownPart = regexp.MustCompile(
 		`(?i)(analyzer|normalizer) \[([^\]]*)\] failed to find (tokenizer|char_filter|filter) under name`)
 	unreadable   = regexp.MustCompile(`(?i)exception while reading (\w+?)(?:_path)?: (\S+)`)
@@ -386,8 +387,9 @@ func (t *trying) refusedSettings(d definition, err error) {
 			"anyway: rehearse it", err)
 		return
 	}
-	t.problem("setting %s of %s can't be used there: install the plugin or the file that it needs on every node of the "+
-		"target; if the index doesn't need the setting, leave it out with restore.ignoreSettings (%s)", setting,
+	t.problem(
+		"setting %s of %s can't be used there: install the plugin or the file that it needs on every node of the "+
+			"target; if the index doesn't need the setting, leave it out with restore.ignoreSettings (%s)", setting,
 		d.named(), messageOf(err))
 }
 

@@ -32,8 +32,10 @@ func TestWhatTheTargetLacksIsNamedByIndexAndSetting(t *testing.T) {
 	w.run.Plan.Indices = []string{"*"}
 	w.to.Unknown = []string{"icu_folding", "default", "murmur3", "fquery"}
 	for name, defined := range map[string][2]string{
-		"a-1": {`{"analysis":{"filter":{"fold":{"type":"icu_folding"}}}}`}, "a-2": {`{"analysis":{"filter":{"fold":{"type":"icu_folding"}}}}`},
-		"b": {`{"store":{"type":"default"}}`}, "c": {"", `{"doc":{"properties":{"hash":{"type":"murmur3"}}}}`}, "d": {},
+		"a-1": {`{"analysis":{"filter":{"fold":{"type":"icu_folding"}}}}`},
+		"a-2": {`{"analysis":{"filter":{"fold":{"type":"icu_folding"}}}}`},
+		"b":   {`{"store":{"type":"default"}}`}, "c": {"", `{"doc":{"properties":{"hash":{"type":"murmur3"}}}}`},
+		"d": {},
 	} {
 		w.from.Create(name, 1, nil)
 		w.from.Define(name, defined[0], defined[1])
@@ -107,19 +109,53 @@ func TestTheDefinitionsThatAreTriedAreBounded(t *testing.T) {
 
 // What real nodes answered, and the setting that each is about.
 func TestSettingsOfRefusals(t *testing.T) {
-	d := definition{sameMajor: true, settings: []byte(`{"analysis":{"filter":{"syn":{"type":"synonym","synonyms_path":"analysis/nope.txt"}}}}`)}
-	for refusal, want := range map[string]string{
-		"Unknown filter type [icu_folding] for [f1]":                                            "index.analysis.filter.f1.type",
-		"Unknown TokenFilter type [icu_folding] for [f1]":                                       "index.analysis.filter.f1.type",
-		"Unknown analyzer type [smartcn] for [an]":                                              "index.analysis.analyzer.an.type",
-		"Custom Analyzer [an] failed to find tokenizer under name [icu_tokenizer]":              "index.analysis.analyzer.an.tokenizer",
-		"Custom Analyzer [an] failed to find char_filter under name [nocf]":                     "index.analysis.analyzer.an.char_filter",
-		"IOException while reading synonyms_path_path: /home/config/analysis/nope.txt":          "index.analysis.filter.syn.synonyms_path",
-		"Unknown store type [default]":                                                          "index.store.type",
-		"unknown value for [index.codec] must be one of [default, best_compression] but was: x": "",
-		"Unknown Similarity type [nosim] for [s]":                                               "index.similarity.s.type",
-		"The [nGram] token filter name was deprecated in 6.4":                                   "",
+	d := definition{
+		sameMajor: true,
+		settings:  []byte(`{"analysis":{"filter":{"syn":{"type":"synonym","synonyms_path":"analysis/nope.txt"}}}}`),
+	}
+	for _, row := range [][2]string{
+		{
+			"Unknown filter type [icu_folding] for [f1]",
+			"index.analysis.filter.f1.type",
+		},
+		{
+			"Unknown TokenFilter type [icu_folding] for [f1]",
+			"index.analysis.filter.f1.type",
+		},
+		{
+			"Unknown analyzer type [smartcn] for [an]",
+			"index.analysis.analyzer.an.type",
+		},
+		{
+			"Custom Analyzer [an] failed to find tokenizer under name [icu_tokenizer]",
+			"index.analysis.analyzer.an.tokenizer",
+		},
+		{
+			"Custom Analyzer [an] failed to find char_filter under name [nocf]",
+			"index.analysis.analyzer.an.char_filter",
+		},
+		{
+			"IOException while reading synonyms_path_path: /home/config/analysis/nope.txt",
+			"index.analysis.filter.syn.synonyms_path",
+		},
+		{
+			"Unknown store type [default]",
+			"index.store.type",
+		},
+		{
+			"unknown value for [index.codec] must be one of [default, best_compression] but was: x",
+			"",
+		},
+		{
+			"Unknown Similarity type [nosim] for [s]",
+			"index.similarity.s.type",
+		},
+		{
+			"The [nGram] token filter name was deprecated in 6.4",
+			"",
+		},
 	} {
+		refusal, want := row[0], row[1]
 		setting, certain := d.setting(refusal)
 		require.Equal(t, want, setting, refusal)
 		require.Equal(t, want != "", certain, refusal)

@@ -21,8 +21,8 @@ const (
 	DeletedRemoved = "delete"
 )
 
-// ClearRequest asks for the target to be cleared of what a round may trip over. The other fields are
-// those of a CloseRequest.
+// ClearRequest asks for the target to be cleared of what a round may trip over. The other fields
+// are those of a CloseRequest.
 type ClearRequest struct {
 	Run
 	// Indices are those of this round.
@@ -44,7 +44,8 @@ type ClearResult struct {
 	Counters   WriteCounters         `json:"counters,omitempty"`
 	CountersOf Stored[WriteCounters] `json:"countersOf,omitzero"`
 	// Back counts indices that are not among those of the round and that the source still has. They
-	// are closed, for example. Nothing was done to their copies, and they should be asked for again.
+	// are closed, for example. Nothing was done to their copies, and they should be asked for
+	// again.
 	Back int `json:"back,omitempty"`
 	// Warnings say what was done, for people.
 	Warnings []string `json:"warnings,omitempty"`

@@ -112,7 +112,8 @@ func (c *Cluster) clashes(repo, snap string, restored map[string]*index, withAli
 		for _, alias := range sortedKeys(after[name]) {
 			if _, is := after[alias]; is {
 				return refuse(http.StatusInternalServerError, "illegal_state_exception",
-					"index and alias names need to be unique, but alias [%s] and index [%s] have the same name", alias, alias)
+					"index and alias names need to be unique, but alias [%s] and index [%s] have the same name", alias,
+					alias)
 			}
 			if after[name][alias]["is_write_index"] == true {
 				writers[alias] = append(writers[alias], name)

@@ -50,7 +50,8 @@ func (c *Cluster) createIndex(r *http.Request, name string) any {
 	for kind, parts := range body.Settings.Index.Analysis {
 		for part, defined := range parts {
 			if unknown(defined.Type) {
-				return refuse(http.StatusBadRequest, "illegal_argument_exception", "Unknown %s type [%s] for [%s]", kind,
+				return refuse(http.StatusBadRequest, "illegal_argument_exception", "Unknown %s type [%s] for [%s]",
+					kind,
 					defined.Type, part)
 			}
 		}
@@ -59,7 +60,8 @@ func (c *Cluster) createIndex(r *http.Request, name string) any {
 		for field, defined := range mapping.Properties {
 			if unknown(defined.Type) {
 				return refuse(http.StatusBadRequest, "mapper_parsing_exception",
-					"Failed to parse mapping [%s]: No handler for type [%s] declared on field [%s]", mapped, defined.Type,
+					"Failed to parse mapping [%s]: No handler for type [%s] declared on field [%s]", mapped,
+					defined.Type,
 					field)
 			}
 		}
