@@ -86,7 +86,8 @@ func TestAClosedIndexDoesNotStopTheOthers(t *testing.T) {
 
 	w.run.Plan.Indices = append(w.run.Plan.Indices, "catalog-old")
 	w.from.SetOpen("catalog-old", false)
-	refused(w, migration.ErrorMissing, w.activities.ResolveIndices, w.resolveRequest(), "index catalog-old is closed: open it, or leave it out")
+	refused(w, migration.ErrorMissing, w.activities.ResolveIndices, w.resolveRequest(),
+		"index catalog-old is closed: open it, or leave it out")
 	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "index catalog-old is closed")
 }
 

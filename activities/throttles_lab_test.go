@@ -42,7 +42,10 @@ func newLabRig(t *testing.T, l *lab.Lab, front *s3Front) *labRig {
 	require.NoError(t, err)
 	plan, err := input.Plan()
 	require.NoError(t, err)
-	r := &labRig{t: t, lab: l, front: front, run: migration.Run{Plan: plan, Token: "t0ken"}, activities: New(secrets.Fence{})}
+	r := &labRig{
+		t: t, lab: l, front: front, run: migration.Run{Plan: plan, Token: "t0ken"},
+		activities: New(secrets.Fence{}),
+	}
 	labMust[any](r, r.activities.EnsureTargetBucket, r.run)
 	labMust[any](r, r.activities.RegisterRepositories, r.run)
 	return r
