@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/snapferry/snapferry/internal/osstest"
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -43,7 +44,7 @@ func TestLabOSSRefusesTheTarget(t *testing.T) {
 				resolved, err := input.Plan()
 				require.NoError(t, err)
 				r := &labRig{
-					t: t, lab: l, run: migration.Run{Plan: resolved, Token: token}, activities: New(),
+					t: t, lab: l, run: migration.Run{Plan: resolved, Token: token}, activities: New(secrets.Fence{}),
 				}
 				t.Cleanup(r.tidy)
 				return r
@@ -82,8 +83,8 @@ func TestLabOSSRefusesTheTarget(t *testing.T) {
 				server.SetKeys(copier, newer)
 				labRefused(r, migration.ErrorUnauthorized, "InvalidAccessKeyId", r.activities.RestoreSnapshot, restore(r))
 				labRefused(r, migration.ErrorUnauthorized, "InvalidAccessKeyId", r.activities.RegisterRepositories, r.run)
-				t.Setenv("LAB_OSS_CLUSTER_ACCESS_KEY_ID", newer.ID)
-				t.Setenv("LAB_OSS_CLUSTER_ACCESS_KEY_SECRET", newer.Secret)
+				t.Setenv("SNAPFERRY_SECRET_OSS_CLUSTER_ACCESS_KEY_ID", newer.ID)
+				t.Setenv("SNAPFERRY_SECRET_OSS_CLUSTER_ACCESS_KEY_SECRET", newer.Secret)
 				// The key is in the registration again: only the snapshot, which nobody took, is missing.
 				labRefused(r, migration.ErrorRepository, "doesn't see it", r.activities.RestoreSnapshot, restore(r))
 			})

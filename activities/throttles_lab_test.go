@@ -211,7 +211,7 @@ func TestLabThrottlesAndSlots(t *testing.T) {
 
 	// A second attempt, by another worker, takes nothing of ours for what was found; and then all
 	// is as before.
-	r.activities = New()
+	r.activities = New(secrets.Fence{})
 	r.set(found, r.run.Plan.Throttles.Window)
 	for range 2 {
 		labMust[any](r, r.activities.RestoreThrottles, migration.RestoreThrottlesRequest{Run: r.run, Found: found})
