@@ -64,7 +64,8 @@ func TestLabOSSRefusesTheTarget(t *testing.T) {
 			t.Run("a wrong key at registration", func(t *testing.T) {
 				r := rig("w0", l.OSS.Bucket)
 				server.SetKeys(copier)
-				labRefused(r, migration.ErrorUnauthorized, "InvalidAccessKeyId", r.activities.RegisterRepositories, r.run)
+				labRefused(r, migration.ErrorUnauthorized, "InvalidAccessKeyId", r.activities.RegisterRepositories,
+					r.run)
 				server.SetKeys(copier, cluster)
 				labMust[any](r, r.activities.RegisterRepositories, r.run)
 			})
@@ -73,7 +74,8 @@ func TestLabOSSRefusesTheTarget(t *testing.T) {
 				other := cluster
 				other.Secret = "another-secret"
 				server.SetKeys(copier, other)
-				labRefused(r, migration.ErrorUnauthorized, "SignatureDoesNotMatch", r.activities.RegisterRepositories, r.run)
+				labRefused(r, migration.ErrorUnauthorized, "SignatureDoesNotMatch", r.activities.RegisterRepositories,
+					r.run)
 			})
 			t.Run("revoked, and replaced later", func(t *testing.T) {
 				server.SetKeys(copier, cluster)
@@ -81,8 +83,10 @@ func TestLabOSSRefusesTheTarget(t *testing.T) {
 				labMust[any](r, r.activities.RegisterRepositories, r.run)
 				newer := osstest.Key{ID: "LTAInewerkey0000", Secret: "newer-secret", ReadOnly: true}
 				server.SetKeys(copier, newer)
-				labRefused(r, migration.ErrorUnauthorized, "InvalidAccessKeyId", r.activities.RestoreSnapshot, restore(r))
-				labRefused(r, migration.ErrorUnauthorized, "InvalidAccessKeyId", r.activities.RegisterRepositories, r.run)
+				labRefused(r, migration.ErrorUnauthorized, "InvalidAccessKeyId", r.activities.RestoreSnapshot,
+					restore(r))
+				labRefused(r, migration.ErrorUnauthorized, "InvalidAccessKeyId", r.activities.RegisterRepositories,
+					r.run)
 				t.Setenv("SNAPFERRY_SECRET_OSS_CLUSTER_ACCESS_KEY_ID", newer.ID)
 				t.Setenv("SNAPFERRY_SECRET_OSS_CLUSTER_ACCESS_KEY_SECRET", newer.Secret)
 				// The key is in the registration again: only the snapshot, which nobody took, is missing.
