@@ -82,8 +82,9 @@ func (b targetBucket) problem(run migration.Run) string {
 func (b targetBucket) warnings(run migration.Run) (warnings []string) {
 	bucket := run.Plan.Target.Repository.Bucket
 	if b.versioning != "" {
-		warnings = append(warnings, fmt.Sprintf("OSS bucket %s has versioning (%s): what snapferry replaces or deletes "+
-			"stays as an earlier version, and takes room, until a lifecycle rule deletes it", bucket, b.versioning))
+		warnings = append(warnings, fmt.Sprintf("OSS bucket %s has versioning (%s): what snapferry replaces or "+
+			"deletes stays as an earlier version, and takes room, until a lifecycle rule deletes it", bucket,
+			b.versioning))
 	}
 	if b.retentionUnknown {
 		warnings = append(warnings, fmt.Sprintf("OSS doesn't tell whether bucket %s has a retention policy "+

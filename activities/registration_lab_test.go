@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/snapferry/snapferry/internal/osstest"
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -43,7 +44,7 @@ func TestLabOSSRefusesTheTarget(t *testing.T) {
 				resolved, err := input.Plan()
 				require.NoError(t, err)
 				r := &labRig{
-					t: t, lab: l, run: migration.Run{Plan: resolved, Token: token}, activities: New(),
+					t: t, lab: l, run: migration.Run{Plan: resolved, Token: token}, activities: New(secrets.Fence{}),
 				}
 				t.Cleanup(r.tidy)
 				return r
@@ -63,7 +64,8 @@ func TestLabOSSRefusesTheTarget(t *testing.T) {
 			t.Run("a wrong key at registration", func(t *testing.T) {
 				r := rig("w0", l.OSS.Bucket)
 				server.SetKeys(copier)
-				labRefused(r, migration.ErrorUnauthorized, "InvalidAccessKeyId", r.activities.RegisterRepositories, r.run)
+				labRefused(r, migration.ErrorUnauthorized, "InvalidAccessKeyId", r.activities.RegisterRepositories,
+					r.run)
 				server.SetKeys(copier, cluster)
 				labMust[any](r, r.activities.RegisterRepositories, r.run)
 			})
@@ -72,7 +74,8 @@ func TestLabOSSRefusesTheTarget(t *testing.T) {
 				other := cluster
 				other.Secret = "another-secret"
 				server.SetKeys(copier, other)
-				labRefused(r, migration.ErrorUnauthorized, "SignatureDoesNotMatch", r.activities.RegisterRepositories, r.run)
+				labRefused(r, migration.ErrorUnauthorized, "SignatureDoesNotMatch", r.activities.RegisterRepositories,
+					r.run)
 			})
 			t.Run("revoked, and replaced later", func(t *testing.T) {
 				server.SetKeys(copier, cluster)
@@ -80,10 +83,12 @@ func TestLabOSSRefusesTheTarget(t *testing.T) {
 				labMust[any](r, r.activities.RegisterRepositories, r.run)
 				newer := osstest.Key{ID: "LTAInewerkey0000", Secret: "newer-secret", ReadOnly: true}
 				server.SetKeys(copier, newer)
-				labRefused(r, migration.ErrorUnauthorized, "InvalidAccessKeyId", r.activities.RestoreSnapshot, restore(r))
-				labRefused(r, migration.ErrorUnauthorized, "InvalidAccessKeyId", r.activities.RegisterRepositories, r.run)
-				t.Setenv("LAB_OSS_CLUSTER_ACCESS_KEY_ID", newer.ID)
-				t.Setenv("LAB_OSS_CLUSTER_ACCESS_KEY_SECRET", newer.Secret)
+				labRefused(r, migration.ErrorUnauthorized, "InvalidAccessKeyId", r.activities.RestoreSnapshot,
+					restore(r))
+				labRefused(r, migration.ErrorUnauthorized, "InvalidAccessKeyId", r.activities.RegisterRepositories,
+					r.run)
+				t.Setenv("SNAPFERRY_SECRET_OSS_CLUSTER_ACCESS_KEY_ID", newer.ID)
+				t.Setenv("SNAPFERRY_SECRET_OSS_CLUSTER_ACCESS_KEY_SECRET", newer.Secret)
 				// The key is in the registration again: only the snapshot, which nobody took, is missing.
 				labRefused(r, migration.ErrorRepository, "doesn't see it", r.activities.RestoreSnapshot, restore(r))
 			})

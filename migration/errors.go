@@ -169,7 +169,8 @@ func (r remedy) in(phase Phase) string {
 	case !phase.CanAbort():
 		r.abort = ""
 	case phase.Frozen():
-		r.abort = strings.TrimSpace(strings.TrimSuffix(r.abort, endsIt) + " An abort removes the write block from the " +
+		r.abort = strings.TrimSpace(strings.TrimSuffix(r.abort, endsIt) +
+			" An abort removes the write block from the " +
 			"source.")
 	}
 	return strings.TrimSpace(r.fix + " " + r.retry + " " + r.abort)

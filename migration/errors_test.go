@@ -26,7 +26,8 @@ func errorTypes(t *testing.T) []ErrorType {
 
 var allPhases = []Phase{
 	PhasePreflight, PhasePrepare, PhaseBaseline, PhaseRounds, PhaseReady, PhaseFreeze, PhaseFinalRound, PhaseVerify,
-	PhaseAwaitCutover, PhaseCutover, PhaseThaw, PhaseAborting, PhaseRehearse, PhaseCleanUp, PhaseCompleted, PhaseAborted,
+	PhaseAwaitCutover, PhaseCutover, PhaseThaw, PhaseAborting, PhaseRehearse, PhaseCleanUp, PhaseCompleted,
+	PhaseAborted,
 }
 
 // A remedy that the phase refuses would send a person the wrong way in the worst moment.

@@ -62,7 +62,9 @@ func (d *document) owner() {
 const ownerID = "1305433695150000"
 
 // stamp is how OSS writes times in XML; it knows whole seconds only.
-func stamp(t time.Time) string { return t.UTC().Truncate(time.Second).Format("2006-01-02T15:04:05.000Z") }
+func stamp(t time.Time) string {
+	return t.UTC().Truncate(time.Second).Format("2006-01-02T15:04:05.000Z")
+}
 
 // encoder returns how keys travel in an answer: as they are, or escaped when the request asks with
 // encoding-type=url.
