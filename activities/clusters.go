@@ -26,13 +26,15 @@ type clusters struct {
 	// same source before.
 	activity func(context.Context) string
 	sent     func(context.Context, migration.Source) (bool, error)
+	// chain gives AWS credentials for a region.
+	chain func(region string) *awschain.Credentials
 }
 
 func newClusters(k keys) *clusters {
 	return &clusters{
 		keys: k, clients: map[string]*elastic.Client{},
 		activity: func(ctx context.Context) string { return activity.GetInfo(ctx).ActivityType.Name },
-		sent:     sentBefore,
+		sent:     sentBefore, chain: awschain.New,
 	}
 }
 
@@ -63,7 +65,7 @@ func (c *clusters) get(ctx context.Context, at side, run migration.Run) (*elasti
 	if client, ok := c.clients[key]; ok {
 		return client, nil
 	}
-	client, err := connect(to)
+	client, err := c.connect(to)
 	if err != nil {
 		return nil, err
 	}
@@ -130,13 +132,13 @@ func (k keys) repositoryKey(ctx context.Context, r migration.TargetRepository) (
 	return parts
 }
 
-func connect(to access) (*elastic.Client, error) {
+func (c *clusters) connect(to access) (*elastic.Client, error) {
 	settings := elastic.Config{Endpoint: to.endpoint, Redact: to.hidden, CACert: to.ca}
 	switch to.auth.Type {
 	case migration.AuthBasic:
 		settings.Auth = elastic.Basic{User: to.auth.User, Password: to.password, Again: to.again}
 	case migration.AuthSigV4:
-		settings.Auth = elastic.SigV4{Region: to.auth.Region, Credentials: awschain.New(to.auth.Region)}
+		settings.Auth = elastic.SigV4{Region: to.auth.Region, Credentials: c.chain(to.auth.Region)}
 	}
 	client, err := elastic.New(settings)
 	if err != nil {
