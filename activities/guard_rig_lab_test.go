@@ -120,7 +120,7 @@ func (e *stricken) start() {
 		migration.ActivityCheckHandover: func(context.Context, migration.CheckHandoverRequest) error { return nil },
 		migration.ActivityHandOver:      e.handOver,
 	}
-	e.activities.Register(without{e.worker, replaced})
+	e.activities.Register(allBut{e.worker, replaced})
 	waiting := worker.New(e.temporal, migration.GuardTaskQueue, worker.Options{
 		Identity: e.name, MaxHeartbeatThrottleInterval: 500 * time.Millisecond,
 		DefaultHeartbeatThrottleInterval: 500 * time.Millisecond,
@@ -139,13 +139,13 @@ func (e *stricken) start() {
 	e.t.Cleanup(copies.Stop)
 }
 
-// without registers all but those that are replaced.
-type without struct {
+// allBut registers all but those that are replaced.
+type allBut struct {
 	worker.ActivityRegistry
 	replaced map[string]any
 }
 
-func (w without) RegisterActivityWithOptions(a any, options activity.RegisterOptions) {
+func (w allBut) RegisterActivityWithOptions(a any, options activity.RegisterOptions) {
 	if _, replaced := w.replaced[options.Name]; !replaced {
 		w.ActivityRegistry.RegisterActivityWithOptions(a, options)
 	}
