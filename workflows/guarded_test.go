@@ -298,10 +298,10 @@ func TestAnAbortWhileTheCutoverBegins(t *testing.T) {
 			w := newWorld(t)
 			w.usualRequests()
 			w.onAsk[migration.AskBegin] = func() error {
-				w.inLoop(func() { w.env.SignalWorkflow(string(migration.RequestAbort), nil) })
-				if begun {
+				if begun { // before the abort, whose request to remove the block comes at once
 					w.change(func() { w.guard.phase = migration.GuardHandingOver })
 				}
+				w.inLoop(func() { w.env.SignalWorkflow(string(migration.RequestAbort), nil) })
 				return refusal(migration.ErrorRefused, "the answer is lost")
 			}
 			w.run()

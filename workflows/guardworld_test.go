@@ -76,6 +76,7 @@ func (w *world) registerGuard() {
 func (w *world) ask(in migration.GuardRequest) (migration.GuardAnswer, error) {
 	g := &w.guard
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	g.asks = append(g.asks, in.Ask)
 	me := thisRun
 	if g.reset {
@@ -89,13 +90,14 @@ func (w *world) ask(in migration.GuardRequest) (migration.GuardAnswer, error) {
 		return answer
 	}
 	serves := g.phase == migration.GuardWatching && g.runID == me && g.window == in.Window
-	w.mu.Unlock()
-	w.count(migration.ActivityAskGuard)
+	w.unlocked(func() { w.count(migration.ActivityAskGuard) })
 	if answer.Reset && in.Ask != migration.AskRemove && in.Ask != migration.AskHandOver || in.Ask == migration.AskMeet {
 		return fill(), nil
 	}
 	if hook := w.onAsk[in.Ask]; hook != nil {
-		if err := hook(); err != nil {
+		var err error
+		w.unlocked(func() { err = hook() })
+		if err != nil {
 			return answer, err
 		}
 	}
@@ -133,7 +135,7 @@ func (w *world) ask(in migration.GuardRequest) (migration.GuardAnswer, error) {
 		if len(fresh) == 0 {
 			return fill(), nil
 		}
-		err := w.step(migration.ActivityReadSourceBlocks, func() {
+		err := w.unlockedStep(migration.ActivityReadSourceBlocks, func() {
 			for _, name := range fresh {
 				assert.False(w.t, w.blockedNames[name], "blocks are read before ours is set")
 			}
@@ -143,7 +145,7 @@ func (w *world) ask(in migration.GuardRequest) (migration.GuardAnswer, error) {
 		}
 		return fill(), err
 	case migration.AskBlock:
-		err := w.step(migration.ActivityBlockSource, func() {
+		err := w.unlockedStep(migration.ActivityBlockSource, func() {
 			answer.Refused, g.refused = g.refused, nil
 			if len(answer.Refused) > 0 {
 				return
@@ -164,7 +166,7 @@ func (w *world) ask(in migration.GuardRequest) (migration.GuardAnswer, error) {
 		}
 		return fill(), nil
 	case migration.AskBegin:
-		assert.True(w.t, w.isBlocked(), "the cutover begins although the source takes writes")
+		assert.True(w.t, w.blocked, "the cutover begins although the source takes writes")
 		for _, index := range g.list {
 			assert.True(w.t, g.checked[index.Name], "%s was not checked", index.Name)
 		}
@@ -185,7 +187,7 @@ func (w *world) removedByGuard(fill func() migration.GuardAnswer) (migration.Gua
 		return fill(), nil
 	}
 	g.phase = migration.GuardRemoving
-	err := w.step(migration.ActivityUnblockSource, func() {
+	err := w.unlockedStep(migration.ActivityUnblockSource, func() {
 		assert.False(w.t, w.targetWritable, "the source is writable again although the target takes writes")
 		w.blocked, w.blockedNames = false, nil
 		g.phase = migration.GuardRemoved
@@ -200,7 +202,7 @@ func (w *world) handedOverByGuard(fill func() migration.GuardAnswer) (migration.
 		return fill(), nil
 	}
 	var refused []migration.Refusal
-	err := w.step(migration.ActivityHandOver, func() {
+	err := w.unlockedStep(migration.ActivityHandOver, func() {
 		assert.True(w.t, w.blocked, "the target is opened although the source takes writes")
 		w.handovers = append(w.handovers, g.list)
 		w.targetWritable = true
@@ -228,6 +230,18 @@ func (w *world) step(name string, do func()) error {
 		after(n)
 	}
 	return nil
+}
+
+// unlocked does something that takes the lock, which is held.
+func (w *world) unlocked(do func()) {
+	w.mu.Unlock()
+	defer w.mu.Lock()
+	do()
+}
+
+func (w *world) unlockedStep(name string, do func()) (err error) {
+	w.unlocked(func() { err = w.step(name, do) })
+	return err
 }
 
 // count notes a call, and gives its number and hooks.
