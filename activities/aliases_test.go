@@ -197,8 +197,10 @@ func TestARemadeIndexReplacesOurCopy(t *testing.T) {
 			w.from.Create("movies", test.shards, nil)
 			require.NoError(t, w.from.Index("movies", "dune"))
 			require.Equal(t, test.deleted, w.clear(counters).Deleted)
-			must[any](w, w.activities.CloseTarget, migration.CloseRequest{Run: w.run, Indices: both2,
-				Expected: counters})
+			must[any](w, w.activities.CloseTarget, migration.CloseRequest{
+				Run: w.run, Indices: both2,
+				Expected: counters,
+			})
 			now := w.roundOfAll("movies-r0001-a1")
 			require.EqualValues(t, 1, now["movies"].Docs)
 			require.Equal(t, test.deleted == 0, now["movies"].UUID == counters["movies"].UUID)

@@ -105,8 +105,10 @@ func (e *stricken) start() {
 	// Two places: as few as a worker may have.
 	e.worker = worker.New(e.temporal, migration.TaskQueue, worker.Options{
 		MaxConcurrentActivityExecutionSize: 2,
-		Identity:                           e.name, WorkerStopTimeout: time.Second, MaxHeartbeatThrottleInterval: 500 * time.Millisecond,
-		DefaultHeartbeatThrottleInterval: 500 * time.Millisecond,
+		Identity:                           e.name,
+		WorkerStopTimeout:                  time.Second,
+		MaxHeartbeatThrottleInterval:       500 * time.Millisecond,
+		DefaultHeartbeatThrottleInterval:   500 * time.Millisecond,
 	})
 	workflows.Register(e.worker)
 	replaced := map[string]any{
@@ -285,7 +287,6 @@ func (e *stricken) reset(pick func([]*history.HistoryEvent) int) {
 				WorkflowId: e.id, RunId: described.GetWorkflowExecutionInfo().GetExecution().GetRunId(),
 			},
 			Reason: "a test", WorkflowTaskFinishEventId: from, RequestId: e.name,
-			ResetReapplyType: enums.RESET_REAPPLY_TYPE_ALL_ELIGIBLE,
 		})
 	require.NoError(e.t, err)
 }

@@ -110,8 +110,10 @@ func (a *Activities) LookAgain(ctx context.Context, in migration.LookAgainReques
 			var late []migration.LateIndex
 			for _, index := range found.indices {
 				if len(in.Indices) > 0 || !forbidden(index.Blocks) {
-					late = append(late, migration.LateIndex{Name: index.Name, UUID: index.UUID,
-						Docs: index.PrimaryDocs})
+					late = append(late, migration.LateIndex{
+						Name: index.Name, UUID: index.UUID,
+						Docs: index.PrimaryDocs,
+					})
 				}
 			}
 			return late, nil

@@ -116,7 +116,8 @@ func TestAnIndexWhoseMetadataIsBlockedIsNamed(t *testing.T) {
 		"PUT /"+names[17]+"/_settings")
 	w.run.Plan.Indices = []string{"*", "-" + names[17]}
 	require.Len(t, w.resolve().Names(), 41)
-	w.from.Refuse("GET /_cluster/state/metadata/*", 1, http.StatusTooManyRequests, "es_rejected_execution_exception", "")
+	w.from.Refuse("GET /_cluster/state/metadata/*", 1, http.StatusTooManyRequests, "es_rejected_execution_exception",
+		"")
 	passes(w, retryUnavailable, w.activities.ResolveIndices, w.resolveRequest())
 }
 

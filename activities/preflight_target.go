@@ -38,8 +38,9 @@ func (f *preflight) writeIndices(ctx context.Context) error {
 		}
 		for _, alias := range slices.Sorted(maps.Keys(there[index])) {
 			if ours[alias] && isWriteIndex(there[index][alias]) {
-				f.problemOfMigration("alias %s has the write index %s on the target, and another one on the source, so "+
-					"a restore with that alias fails: remove the alias there, or set restore.excludeAliases", alias, index)
+				f.problemOfMigration("alias %s has the write index %s on the target, and another one on the source, "+
+					"so a restore with that alias fails: remove the alias there, or set restore.excludeAliases",
+					alias, index)
 			}
 		}
 	}
@@ -143,7 +144,8 @@ func missingPipelines(ctx context.Context, to *elastic.Client, plan migration.Pl
 		default:
 			missing = append(missing, fmt.Sprintf("ingest pipeline %s does not exist on %s, and %s of %s names it, so "+
 				"every write to it would be refused there: create the pipeline on the target "+
-				"(PUT _ingest/pipeline/%s), or leave the setting out with restore.ignoreSettings", use.pipeline, to.Host(),
+				"(PUT _ingest/pipeline/%s), or leave the setting out with restore.ignoreSettings", use.pipeline,
+				to.Host(),
 				use.setting, named("index ", users[use]), use.pipeline))
 		}
 	}

@@ -205,7 +205,8 @@ func (r *restoring) wanted(ctx context.Context) ([]string, error) {
 		}
 		if !hasOurBlock(found[name]) {
 			return nil, fail(migration.ErrorTargetOpened,
-				"restore index %s on %s: it is open for writes there, without index.blocks.write, so somebody created or "+
+				"restore index %s on %s: it is open for writes there, without index.blocks.write, so somebody created "+
+					"or "+
 					"opened it since the last round", name, r.client.Host())
 		}
 		toClose = append(toClose, name)

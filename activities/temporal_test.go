@@ -19,7 +19,7 @@ import (
 // fakeServer is a Temporal server that remembers workflows.
 type fakeServer struct {
 	executions []*recordedRun // the oldest first
-	unlisted   error        // of the list
+	unlisted   error          // of the list
 }
 
 // recordedRun is one run of a workflow, with its history.

@@ -121,7 +121,8 @@ var remedies = map[ErrorType]remedy{
 			"send retry and leave it out (`starter retry --leave-out INDEX`).", "",
 	},
 	ErrorShardLimit: {
-		"Raise cluster.max_shards_per_node on the target to the number that is named, or add data nodes.", thenRetry, "",
+		"Raise cluster.max_shards_per_node on the target to the number that is named, or add data nodes.",
+		thenRetry, "",
 	},
 }
 

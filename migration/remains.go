@@ -81,12 +81,21 @@ type RemainsRequest struct {
 
 // RemainsInput is a RemainsRequest as it arrived. Like Input, it decodes from any JSON, and Request
 // says what was wrong.
-type RemainsInput struct{ raw json.RawMessage }
+type RemainsInput struct {
+	raw     json.RawMessage
+	request RemainsRequest
+	// problems are those of its form, and those of its plan.
+	problems []Problem
+}
 
 // NewRemainsInput wraps a request for a start.
 func NewRemainsInput(request RemainsRequest) (RemainsInput, error) {
 	raw, err := json.Marshal(request)
-	return RemainsInput{raw}, err
+	if err != nil {
+		return RemainsInput{}, err
+	}
+	var in RemainsInput
+	return in, in.UnmarshalJSON(raw)
 }
 
 // MarshalJSON gives back the JSON that the input was decoded from.
@@ -99,9 +108,15 @@ func (in RemainsInput) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON never fails; Request tells what was wrong.
 func (in *RemainsInput) UnmarshalJSON(data []byte) error {
-	in.raw = nil
+	*in = RemainsInput{}
 	if !bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
 		in.raw = slices.Clone(data)
+		in.request, in.problems = decodeRequest[RemainsRequest](in.raw, "a request to recover or clean up")
+		if len(in.problems) == 0 {
+			in.request.Plan = in.request.Plan.withDefaults()
+			// Not the rules that came later: the run that left something behind may be older.
+			in.problems = inPlan(in.request.Plan.problems())
+		}
 	}
 	return nil
 }
@@ -114,16 +129,10 @@ func (in RemainsInput) Request(kinds []RemainsKind) (RemainsRequest, error) {
 			Remedy: `pass {"plan": {...}} as the workflow's one input; {"plan": {...}, "remove": ["all"]} also removes`,
 		}}}
 	}
-	request, problems := decodeRequest[RemainsRequest](in.raw, "a request to recover or clean up")
-	if len(problems) == 0 {
-		request.Plan = request.Plan.withDefaults()
-		// Not the rules that came later: the run that left something behind may be older.
-		problems = append(inPlan(request.Plan.problems()), request.problems(kinds)...)
-	}
-	if len(problems) > 0 {
+	if problems := slices.Concat(in.problems, in.request.problems(kinds)); len(problems) > 0 {
 		return RemainsRequest{}, &InvalidPlanError{Problems: problems}
 	}
-	return request, nil
+	return in.request, nil
 }
 
 // TokenPattern matches the tokens of runs, see TokenOf.

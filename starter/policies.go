@@ -121,8 +121,10 @@ func workerPolicy(d domain, r migration.SourceRepository) policy {
 // and completing it, oss:GetObject for looking at an object. The copy deletes only objects of its
 // own whose checksum is wrong.
 func ossWriterPolicy(r migration.TargetRepository) policy {
-	onBucket := []string{"oss:ListObjects", "oss:ListMultipartUploads", "oss:GetBucketInfo", "oss:GetBucketAcl",
-		"oss:GetBucketWorm"}
+	onBucket := []string{
+		"oss:ListObjects", "oss:ListMultipartUploads", "oss:GetBucketInfo", "oss:GetBucketAcl",
+		"oss:GetBucketWorm",
+	}
 	if r.CreateBucket {
 		onBucket = append(onBucket, "oss:PutBucket")
 	}

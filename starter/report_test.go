@@ -52,7 +52,8 @@ func TestReportOfOneThatDidNotComplete(t *testing.T) {
 	fake.result = &temporal.TerminatedError{}
 	out, errs := newConsole(t, fake).run(exitAborted, "report", "movies")
 	require.Empty(t, out)
-	require.Contains(t, errs, "left no report: terminated: it cleaned nothing up. If writes were blocked, its guard makes")
+	require.Contains(t, errs, "left no report: terminated: it cleaned nothing up. "+
+		"If writes were blocked, its guard makes")
 
 	fake = newFake(t, moment{status: inRounds(t)})
 	out, errs = newConsole(t, fake).run(exitFailed, "report", "movies")

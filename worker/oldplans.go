@@ -94,7 +94,9 @@ func oldPlans(ctx context.Context, temporal client.Client, namespace string, fen
 }
 
 // planOf is the plan with which a workflow was started; empty if its input holds none.
-func planOf(ctx context.Context, temporal client.Client, execution *commonpb.WorkflowExecution) (migration.Plan, error) {
+func planOf(ctx context.Context, temporal client.Client,
+	execution *commonpb.WorkflowExecution,
+) (migration.Plan, error) {
 	events := temporal.GetWorkflowHistory(ctx, execution.GetWorkflowId(), execution.GetRunId(), false,
 		enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	event, err := events.Next()

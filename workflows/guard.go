@@ -347,7 +347,7 @@ func (g *guard) page(r migration.GuardPageRequest) (page migration.GuardPage, er
 }
 
 // pageOf is what fits into a page from an entry on, and where the next one begins, 0 if nowhere.
-func pageOf[T any](list []T, from int) (page []T, next int) {
+func pageOf[T migration.Sized](list []T, from int) (page []T, next int) {
 	if from < 0 || from >= len(list) {
 		return nil, 0
 	}

@@ -52,12 +52,14 @@ func (w *world) firstShape() {
 func (w *world) registerGuard() {
 	w.guard.announced, w.guard.checked = map[string]string{}, map[string]bool{}
 	w.env.RegisterActivityWithOptions(func(_ context.Context, in migration.GuardRequest) (migration.GuardAnswer,
-		error) {
+		error,
+	) {
 		assert.False(w.t, w.rehearses(), "a rehearsal has no guard")
 		return w.ask(in)
 	}, activity.RegisterOptions{Name: migration.ActivityAskGuard})
 	w.env.RegisterActivityWithOptions(func(ctx context.Context, in migration.GuardRequest) (migration.GuardAnswer,
-		error) {
+		error,
+	) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.watching = activity.GetInfo(ctx).TaskToken

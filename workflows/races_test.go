@@ -306,8 +306,9 @@ func TestTheStateStaysSmall(t *testing.T) {
 		m.endRound(migration.Round{
 			Number: i, Kind: migration.RoundIncremental, Snapshot: migration.SnapshotName(plan, i, 1),
 			UUID: strings.Repeat("u", 22), StartTimeMillis: at, EndTimeMillis: at, BlobsCopied: at, BytesCopied: at,
-			BlobsStreamed: at, BytesStreamed: at, BlobsSkipped: at, BytesSkipped: at, Generation: at, SnapshotMillis: at,
-			CopyMillis: at, RestoreMillis: at, BytesRestored: at, BytesReused: at, Docs: at, Indices: i, Writes: at,
+			BlobsStreamed: at, BytesStreamed: at, BlobsSkipped: at, BytesSkipped: at, Generation: at,
+			SnapshotMillis: at, CopyMillis: at, RestoreMillis: at, BytesRestored: at, BytesReused: at, Docs: at,
+			Indices: i, Writes: at,
 			Lifted: true,
 		}, m.mostRounds())
 		m.warn(human.Clock(int64(i)*1000, time.UTC) + strings.Repeat("x", 36<<10))

@@ -20,7 +20,8 @@ func TestAVendorsExceptionAtTheTopIsClassifiedLikeACause(t *testing.T) {
 	}{
 		"wrong key": {
 			"o_s_s_exception", "The request signature we calculated does not match the signature you " +
-				"provided. Check your key and signing method.\n[ErrorCode]: SignatureDoesNotMatch\n[RequestId]: 5C3D", "",
+				"provided. Check your key and signing method.\n[ErrorCode]: SignatureDoesNotMatch\n[RequestId]: 5C3D",
+			"",
 			forGood,
 		},
 		"wrong key, from another node": {

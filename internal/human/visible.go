@@ -23,10 +23,10 @@ func Visible(text string) string {
 		r, size := utf8.DecodeRuneInString(text[i:])
 		switch {
 		case r == utf8.RuneError && size == 1:
-			fmt.Fprintf(&out, `\u%04x`, text[i]) // not UTF-8: some terminals read it as C1
+			out.WriteString(fmt.Sprintf(`\u%04x`, text[i])) // not UTF-8: some terminals read it as C1
 		case hostile(r):
 			for _, unit := range utf16.Encode([]rune{r}) {
-				fmt.Fprintf(&out, `\u%04x`, unit)
+				out.WriteString(fmt.Sprintf(`\u%04x`, unit))
 			}
 		default:
 			out.WriteString(text[i : i+size])

@@ -68,11 +68,11 @@ var kindWords = map[migration.RemainsKind][2]string{
 // RemainsLine is a group as one line of text.
 func RemainsLine(g migration.RemainsGroup) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s, %s", originWords[g.Origin], things(g.Kind, g.Count, g.Bytes), g.Where)
+	b.WriteString(fmt.Sprintf("%s: %s, %s", originWords[g.Origin], things(g.Kind, g.Count, g.Bytes), g.Where))
 	if len(g.Names) > 0 {
 		b.WriteString(": " + strings.Join(g.Names[:min(len(g.Names), shownNames)], ", "))
 		if more := g.Count - int64(min(len(g.Names), shownNames)); more > 0 {
-			fmt.Fprintf(&b, " and %s more", human.Count(more))
+			b.WriteString(fmt.Sprintf(" and %s more", human.Count(more)))
 		}
 	}
 	b.WriteString(" (" + g.Why)

@@ -53,7 +53,8 @@ func (l *lines) now(s migration.Status) {
 	}
 	l.add("**Phase: %s**%s since %s", s.Phase, paused, clock(s.PhaseSinceMillis))
 	if s.FrozenUntilMillis > 0 && s.FrozenSinceMillis > 0 {
-		l.add("\n**Writes to the source are blocked** since %s. If nobody sends cutover, snapferry removes the block at %s.",
+		l.add("\n**Writes to the source are blocked** since %s. If nobody sends cutover, "+
+			"snapferry removes the block at %s.",
 			clock(s.FrozenSinceMillis), clock(s.FrozenUntilMillis))
 	}
 	if s.Step != "" {

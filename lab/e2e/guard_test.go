@@ -280,7 +280,6 @@ func (s *scenario) reset(pick func([]*history.HistoryEvent) int) {
 			WorkflowId: s.id, RunId: described.GetWorkflowExecutionInfo().GetExecution().GetRunId(),
 		},
 		Reason: "a test", WorkflowTaskFinishEventId: from, RequestId: s.name,
-		ResetReapplyType: enums.RESET_REAPPLY_TYPE_ALL_ELIGIBLE,
 	})
 	require.NoError(s.t, err)
 }

@@ -62,7 +62,10 @@ func TestHistoriesStaySmall(t *testing.T) {
 	generation := int64(0)
 	taken, ended := 0, make(chan struct{}) // snapshots; those of the baseline and of all rounds are restored
 	serve(all, migration.ActivityPreflight, func(context.Context, migration.Run) (migration.PreflightResult, error) {
-		return migration.PreflightResult{SourceVersion: "5.5.2", TargetVersion: "5.5.3", Indices: migration.ListIndices(found)}, nil
+		return migration.PreflightResult{
+			SourceVersion: "5.5.2", TargetVersion: "5.5.3",
+			Indices: migration.ListIndices(found),
+		}, nil
 	})
 	serve(all, migration.ActivityAwaitShards,
 		func(context.Context, migration.ShardsRequest) (migration.DoneShards, error) {

@@ -102,7 +102,7 @@ func TestRecoverAfterATermination(t *testing.T) {
 				map[string]any{"index.blocks.write": true}, nil))
 
 			killed := s.world()
-			shown := s.starter(8, "recover", "-f", path).Stdout
+			shown := s.starter(9, "recover", "-f", path).Stdout
 			require.Contains(t, shown, "1 write block, source")
 			require.Contains(t, shown, "1 registered repository, target")
 			t.Log(shown)
@@ -135,7 +135,7 @@ func TestCleanupAfterAnAbort(t *testing.T) {
 	require.Contains(t, report.Remains[len(report.Remains)-1], "starter cleanup -f cleanedabort.yaml")
 
 	path, aborted := s.planFile(), s.world()
-	shown := s.starter(8, "cleanup", "-f", path, "--dry-run").Stdout
+	shown := s.starter(9, "cleanup", "-f", path, "--dry-run").Stdout
 	require.Contains(t, shown, "left behind: 1 index")
 	require.Equal(t, aborted, s.world(), "a dry run changes nothing")
 	require.NotEmpty(t, s.below())

@@ -155,8 +155,12 @@ func TestABadKey(t *testing.T) {
 		"badwriter": func(p *migration.Plan) {
 			p.Target.Repository.Writer.AccessKeySecret = "env:SNAPFERRY_SECRET_TARGET_PASSWORD"
 		},
-		"badreader":  func(p *migration.Plan) { p.Target.Repository.SecretAccessKey = "env:SNAPFERRY_SECRET_TARGET_PASSWORD" },
-		"nosecret":   func(p *migration.Plan) { p.Target.Repository.Writer.AccessKeySecret = "env:SNAPFERRY_SECRET_NOT_SET" },
+		"badreader": func(p *migration.Plan) {
+			p.Target.Repository.SecretAccessKey = "env:SNAPFERRY_SECRET_TARGET_PASSWORD"
+		},
+		"nosecret": func(p *migration.Plan) {
+			p.Target.Repository.Writer.AccessKeySecret = "env:SNAPFERRY_SECRET_NOT_SET"
+		},
 		"badcluster": func(p *migration.Plan) { p.Target.Auth.Password = "env:SNAPFERRY_SECRET_OSS_ACCESS_KEY_SECRET" },
 	} {
 		t.Run(name, func(t *testing.T) {
