@@ -60,7 +60,10 @@ func (c Case) check() error {
 		what       string
 		value, max int64
 	}{
-		{"the largest payload, of " + c.LargestPayloadOf + ", in bytes", int64(c.LargestPayloadBytes), mostPayloadBytes},
+		{
+			"the largest payload, of " + c.LargestPayloadOf + ", in bytes", int64(c.LargestPayloadBytes),
+			mostPayloadBytes,
+		},
 		{"the largest history in events", c.LargestHistoryEvents, mostHistoryEvents},
 		{"the largest history in bytes", c.LargestHistoryBytes, mostHistoryBytes},
 	} {
@@ -112,7 +115,8 @@ func newStage(ctx context.Context, dir string, out io.Writer) (s *stage, err err
 	s = &stage{out: out, inS3: elastictest.NewStore(), inOSS: elastictest.NewStore()}
 	s.s3, err = osstest.Start(osstest.Options{
 		Dir: filepath.Join(dir, "s3"), Region: lab.Region,
-		Keys: []osstest.Key{{ID: lab.AWSAccessKey, Secret: lab.AWSSecretKey}}, S3: &osstest.S3Options{Region: lab.Region},
+		Keys: []osstest.Key{{ID: lab.AWSAccessKey, Secret: lab.AWSSecretKey}},
+		S3:   &osstest.S3Options{Region: lab.Region},
 	})
 	if err != nil {
 		return s, err
@@ -178,7 +182,8 @@ func (s *stage) serve() error {
 	main := worker.New(s.client, migration.TaskQueue, serving.Options(migration.TaskQueue, serving.Defaults()))
 	workflows.Register(main)
 	activities.New().Register(main)
-	copies := worker.New(s.client, migration.CopyTaskQueue, serving.Options(migration.CopyTaskQueue, serving.Defaults()))
+	copies := worker.New(s.client, migration.CopyTaskQueue,
+		serving.Options(migration.CopyTaskQueue, serving.Defaults()))
 	generation := int64(-1)
 	copies.RegisterActivityWithOptions(func(migration.CopyRequest) (migration.CopyResult, error) {
 		s.inS3.Copy(s.inOSS)
@@ -194,23 +199,20 @@ func (s *stage) serve() error {
 	return nil
 }
 
-func (s *stage) plan() (migration.Plan, error) {
+func (s *stage) plan() migration.Plan {
 	plan := s.lab.Plan("scale", "*")
 	plan.Source.Endpoint, plan.Source.Auth = s.from.URL, migration.Auth{Type: migration.AuthNone}
 	plan.Target.Endpoint, plan.Target.Auth = s.to.URL, migration.Auth{Type: migration.AuthNone}
 	plan.Rounds.Interval = migration.Duration(time.Second)
 	plan.Freeze.HotRound = migration.HotRoundNever
-	return plan, nil
+	return plan
 }
 
 // migrate takes a migration to its end, and reads its histories.
 func (s *stage) migrate(ctx context.Context, result *Case) error {
-	plan, err := s.plan()
-	if err != nil {
-		return err
-	}
+	plan := s.plan()
 	id := migration.WorkflowID(plan.Name)
-	_, err = s.client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: id, TaskQueue: migration.TaskQueue},
+	_, err := s.client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{ID: id, TaskQueue: migration.TaskQueue},
 		migration.WorkflowType, plan)
 	if err != nil {
 		return err
@@ -275,4 +277,3 @@ func (s *stage) await(ctx context.Context, id string, sizes *sizes, done func(mi
 		}
 	}
 }
-
