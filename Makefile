@@ -111,6 +111,14 @@ bench-window: tools bench-tools ## compare the frozen window with a shell script
 	go build -o $(BIN)/benchwindow ./lab/benchwindow
 	$(BIN)/benchwindow $(BENCH_WINDOW)
 
+# More flags for the benchmark of many indices, such as BENCH_SCALE='--indices 2000'.
+BENCH_SCALE ?=
+
+.PHONY: bench-scale
+bench-scale: tools ## measure payloads and histories with 10,000 indices: a table, and .lab/bench-scale.json
+	go build -o $(BIN)/benchscale ./lab/benchscale
+	$(BIN)/benchscale $(BENCH_SCALE)
+
 .PHONY: bench-tools
 bench-tools: $(BIN)/rclone.stamp
 	go build -o $(BIN)/bench ./lab/bench
