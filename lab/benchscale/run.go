@@ -17,6 +17,7 @@ import (
 	"github.com/snapferry/snapferry/activities"
 	"github.com/snapferry/snapferry/internal/elastic/elastictest"
 	"github.com/snapferry/snapferry/internal/osstest"
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
 	"github.com/snapferry/snapferry/worker/serving"
@@ -181,7 +182,10 @@ func (s *stage) close() {
 func (s *stage) serve() error {
 	main := worker.New(s.client, migration.TaskQueue, serving.Options(migration.TaskQueue, serving.Defaults()))
 	workflows.Register(main)
-	activities.New().Register(main)
+	activities.New(secrets.Fence{}).Register(main)
+	guards := worker.New(s.client, migration.GuardTaskQueue,
+		serving.Options(migration.GuardTaskQueue, serving.Defaults()))
+	activities.NewGuards(activities.New(secrets.Fence{}), s.client).Register(guards)
 	copies := worker.New(s.client, migration.CopyTaskQueue,
 		serving.Options(migration.CopyTaskQueue, serving.Defaults()))
 	generation := int64(-1)
@@ -190,7 +194,7 @@ func (s *stage) serve() error {
 		generation++
 		return migration.CopyResult{Generation: generation}, nil
 	}, activity.RegisterOptions{Name: migration.ActivityCopySnapshot})
-	for _, w := range []worker.Worker{main, copies} {
+	for _, w := range []worker.Worker{main, guards, copies} {
 		if err := w.Start(); err != nil {
 			return err
 		}
