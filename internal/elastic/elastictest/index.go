@@ -246,6 +246,10 @@ func (c *Cluster) resolve(expression string) ([]*index, *failure) {
 		}
 	}
 	for _, name := range strings.Split(expression, ",") {
+		if x := c.indices[name]; x != nil { // no alias has the name of an index
+			add(x)
+			continue
+		}
 		before := len(found)
 		for _, candidate := range sortedKeys(c.indices) {
 			x := c.indices[candidate]
