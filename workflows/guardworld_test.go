@@ -63,6 +63,7 @@ func (w *world) registerGuard() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.watching = activity.GetInfo(ctx).TaskToken
+		w.watched.Broadcast()
 		return migration.GuardAnswer{}, activity.ErrResultPending
 	}, activity.RegisterOptions{Name: migration.ActivityWatchGuard})
 	register(w, migration.ActivityCheckHandover, func(r migration.CheckHandoverRequest) (any, error) {
@@ -258,6 +259,9 @@ func (w *world) count(name string) (n int, hook func(int) error, after func(int)
 // guardSays ends the activity that watches the guard, in the workflow's own loop.
 func (w *world) guardSays(answer migration.GuardAnswer) {
 	w.mu.Lock()
+	for w.watching == nil { // the workflow has asked for it, and it runs beside its successors
+		w.watched.Wait()
+	}
 	token := w.watching
 	w.mu.Unlock()
 	assert.NoError(w.t, w.env.CompleteActivity(token, answer, nil))

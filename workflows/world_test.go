@@ -78,6 +78,7 @@ type world struct {
 	guard    fakeGuard
 	onAsk    map[migration.GuardAsk]func() error
 	watching []byte // the token of the activity that watches the guard
+	watched  *sync.Cond
 
 	plan string
 	// pages are those of every delta; empty means that one activity copies it.
@@ -150,6 +151,7 @@ func newWorld(t *testing.T) *world {
 			{Name: "movies", Shards: 1, Docs: 3},
 		},
 	}
+	w.watched = sync.NewCond(&w.mu)
 	w.env.SetStartWorkflowOptions(client.StartWorkflowOptions{
 		ID:        migration.WorkflowID("movies"),
 		TaskQueue: migration.TaskQueue,
