@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/snapferry/snapferry/migration"
@@ -87,7 +90,20 @@ func TestACopyBeginsAgainWhenTheRepositoryMoves(t *testing.T) {
 func TestAPageThatFailsEndsTheOthersAndParks(t *testing.T) {
 	w := newWorld(t)
 	w.inPages(30)
-	w.fails(migration.ActivityCopyPage, 1, migration.ErrorUnauthorized)
+	known := make(chan struct{}) // closed once the workflow learns of the failure, so that no page ends before
+	var once sync.Once
+	w.env.SetOnActivityCompletedListener(func(info *activity.Info, _ converter.EncodedValue, err error) {
+		if info.ActivityType.Name == migration.ActivityCopyPage && err != nil {
+			once.Do(func() { close(known) })
+		}
+	})
+	w.on[migration.ActivityCopyPage] = func(n int) error {
+		if n == 1 {
+			return refusal(migration.ErrorUnauthorized, "403")
+		}
+		<-known
+		return nil
+	}
 	w.at(5*time.Minute, migration.RequestRetry)
 	w.env.RegisterDelayedCallback(func() {
 		require.Equal(t, string(migration.ErrorUnauthorized), w.status().Attention.Type)
