@@ -429,3 +429,16 @@ func TestIndicesOfAPlan(t *testing.T) {
 		Excluded: []string{"logs-debug-*", "-dash", "+plus", ".kibana*"},
 	}, Plan{Indices: indices}.Selection())
 }
+
+// What no worker reads is told before anything is started. A migration that runs keeps its plan.
+func TestReferencesToWhatIsTheWorkersOwnAreRefused(t *testing.T) {
+	for _, ref := range []string{
+		"env:AWS_SECRET_ACCESS_KEY", "env:TEMPORAL_API_KEY", "file:/proc/self/environ", "file:/run/../dev/stdin",
+	} {
+		text := strings.Replace(wholePlan, "env:TARGET_PASSWORD", ref, 1)
+		require.NotEqual(t, wholePlan, text)
+		_, err := Decode([]byte(text))
+		require.ErrorContains(t, err, "target.auth.password")
+		require.ErrorContains(t, err, "no worker reads it for a plan")
+	}
+}

@@ -27,3 +27,16 @@ func (r SecretRef) Validate() error {
 	return errors.New("must be a reference to a secret, not the secret itself: " +
 		"env:NAME (an environment variable of the worker) or file:/PATH (an absolute path that the worker can read)")
 }
+
+// ownOfWorker tells whether the reference is to what no worker reads for a plan: its own credentials,
+// environment, memory and devices. The worker's fence knows more of them (package secrets).
+func (r SecretRef) ownOfWorker() bool {
+	kind, place, _ := strings.Cut(string(r), ":")
+	if kind == "env" {
+		place = strings.ToUpper(place)
+		return strings.HasPrefix(place, "AWS_") || strings.HasPrefix(place, "TEMPORAL_")
+	}
+	place = filepath.Clean(place) + "/"
+	return kind == "file" && (strings.HasPrefix(place, "/proc/") || strings.HasPrefix(place, "/sys/") ||
+		strings.HasPrefix(place, "/dev/"))
+}

@@ -102,7 +102,23 @@ func (p Plan) newerProblems() []Problem {
 		c.add("indices", "", fmt.Sprintf("makes the plan too large: it has %d bytes as JSON, and at most %d are "+
 			"possible", size, MaxPlan), "use patterns such as \"logs-*\" instead of names")
 	}
+	c.checkReferences("", reflect.ValueOf(p))
 	return c.problems
+}
+
+// checkReferences finds references that no worker reads, whatever its flags are.
+func (c *checker) checkReferences(path string, value reflect.Value) {
+	for i := range value.NumField() {
+		field := value.Type().Field(i)
+		name := join(path, fieldName(field))
+		if field.Type.Kind() == reflect.Struct {
+			c.checkReferences(name, value.Field(i))
+		}
+		if ref, ok := value.Field(i).Interface().(SecretRef); ok && ref.ownOfWorker() {
+			c.add(name, string(ref), "belongs to the worker itself, and no worker reads it for a plan",
+				"use a variable of its own, for example env:SNAPFERRY_SECRET_TARGET_PASSWORD")
+		}
+	}
 }
 
 func (p Plan) size() int {
