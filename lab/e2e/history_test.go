@@ -58,7 +58,13 @@ func TestHistoriesStaySmall(t *testing.T) {
 	options := worker.Options{Identity: name, MaxConcurrentActivityExecutionSize: 20}
 	all := worker.New(on.Client, migration.TaskQueue, options)
 	copies := worker.New(on.Client, migration.CopyTaskQueue, options)
+	guards := worker.New(on.Client, migration.GuardTaskQueue, options)
 	workflows.Register(all)
+	meet := func(ctx context.Context, _ migration.GuardRequest) (migration.GuardAnswer, error) {
+		return migration.GuardAnswer{RunID: activity.GetInfo(ctx).WorkflowExecution.RunID}, nil
+	}
+	serve(all, migration.ActivityAskGuard, meet)
+	serve(guards, migration.ActivityAskGuard, meet)
 	generation := int64(0)
 	taken, ended := 0, make(chan struct{}) // snapshots; those of the baseline and of all rounds are restored
 	serve(all, migration.ActivityPreflight, func(context.Context, migration.Run) (migration.PreflightResult, error) {
@@ -81,6 +87,8 @@ func TestHistoriesStaySmall(t *testing.T) {
 	for _, quick := range []string{
 		migration.ActivityEnsureTargetBucket, migration.ActivityRegisterRepositories,
 		migration.ActivityUnregisterRepositories, migration.ActivityAbortSnapshot, migration.ActivityCloseTarget,
+		migration.ActivityTryDefinitions, migration.ActivityTryHandover, migration.ActivityCheckShardLimit,
+		migration.ActivityClearTarget, migration.ActivityCheckDependencies,
 	} {
 		serve(all, quick, func(context.Context, any) (any, error) { return nil, nil })
 	}
@@ -129,6 +137,8 @@ func TestHistoriesStaySmall(t *testing.T) {
 	defer all.Stop()
 	require.NoError(t, copies.Start())
 	defer copies.Stop()
+	require.NoError(t, guards.Start())
+	defer guards.Stop()
 
 	started, err := on.Client.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID:        migration.WorkflowID(name),
