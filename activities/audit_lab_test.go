@@ -71,7 +71,7 @@ func TestLabAudit(t *testing.T) {
 			largest, size = key, n
 		}
 	}
-	sink, err := testKeys.openOSS(t.Context(), run)
+	sink, err := keys{}.openOSS(t.Context(), run) // the lab's names are those of the default fence
 	require.NoError(t, err)
 	require.NoError(t, replaceBlob(t, sink, largest, sidestest.Flip(cluster.Objects()[largest])))
 	for _, deep := range []bool{false, true} {
