@@ -68,7 +68,7 @@ func TestLabWindow(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"BlockWrites", "AwaitStandstill", "TakeSnapshot", "CopySnapshot", "RestoreSnapshot",
+		migration.ActivityAskGuard, "AwaitStandstill", "TakeSnapshot", "CopySnapshot", "RestoreSnapshot",
 		"VerifyTarget",
 	} {
 		require.True(t, activities[name], "the window's timeline lacks %s", name)
