@@ -221,7 +221,7 @@ func (b *blocking) pass(ctx context.Context) (map[string]error, error) {
 // `now`, perhaps with our block.
 func ownBlocks(read migration.SourceIndex, now elastic.Index) map[string]string {
 	own := blocksOf(now.Settings)
-	made := read.UUID != "" && read.UUID != now.UUID // anew, under the name that we block
+	made := read.UUID != "" && read.UUID != now.UUID // another index has the name that we block
 	switch before := read.Blocks[writeBlock]; {
 	case made || before == "":
 		delete(own, writeBlock) // it is ours

@@ -81,9 +81,7 @@ func (g *Guards) ask(ctx context.Context, in migration.GuardRequest) (migration.
 	known := func() migration.GuardAnswer {
 		if found.Token == in.Token {
 			answer.Phase, answer.Cause = found.Phase, found.Cause
-			answer.Remains, answer.RemainsOmitted = found.Remains, found.RemainsOmitted
-			answer.Refused, answer.RefusedOmitted = found.Refused, found.RefusedOmitted
-			answer.Late, answer.LateOmitted = found.Late, found.LateOmitted
+			answer.GuardOutcome = found.GuardOutcome
 			answer.Told = found.Ended != "" || found.Released
 		}
 		return answer

@@ -214,7 +214,7 @@ func TestAGuardThatHasHandedOverIsAskedNoMore(t *testing.T) {
 	g, f := newGuards(w)
 	f.guards[w.guardID()] = &fakeGuard{status: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED, knows: migration.GuardStatus{
 		Token: w.run.Token, Phase: migration.GuardHandedOver, Released: true,
-		Late: []migration.LateIndex{{Name: "x"}},
+		GuardOutcome: migration.GuardOutcome{Late: []migration.LateIndex{{Name: "x"}}},
 	}}
 	for _, ask := range append(migration.GuardUpdates(), migration.AskMeet) {
 		answer := must[migration.GuardAnswer](w, g.AskGuard, w.guardRequest(ask))
@@ -224,7 +224,7 @@ func TestAGuardThatHasHandedOverIsAskedNoMore(t *testing.T) {
 	}
 	require.Empty(t, f.started)
 	require.Empty(t, f.options)
-	// Another migration of the plan begins anew.
+	// Another migration of the plan begins.
 	f.guards[w.guardID()].knows.Token = "another"
 	must[migration.GuardAnswer](w, g.AskGuard, w.guardRequest(migration.AskOpen))
 	require.Len(t, f.started, 1)

@@ -159,10 +159,16 @@ type GuardStatus struct {
 	Listed int `json:"listed,omitempty"`
 	// LeftOut counts the indices that are not handed over because a person has decided so.
 	LeftOut int `json:"leftOut,omitempty"`
-	// Remains are indices on which our block may still be, Refused those that were not handed over.
-	// At most GuardNamed of them are named.
+	GuardOutcome
+}
+
+// GuardOutcome names the indices with which something is the matter, at most GuardNamed of each
+// kind, and counts the others.
+type GuardOutcome struct {
+	// Remains are those on which our block may still be.
 	Remains        []Refusal `json:"remains,omitempty"`
 	RemainsOmitted int       `json:"remainsOmitted,omitempty"`
+	// Refused are those that could not be blocked or handed over.
 	Refused        []Refusal `json:"refused,omitempty"`
 	RefusedOmitted int       `json:"refusedOmitted,omitempty"`
 	// Late took writes on the source after the last look before the cutover.
@@ -289,14 +295,7 @@ type GuardAnswer struct {
 	Cause  string     `json:"cause,omitempty"`
 	// Told says that the guard, or a run before this one, tells of the handover.
 	Told bool `json:"told,omitempty"`
-	// Refused are indices that could not be blocked or handed over, Remains those on which our
-	// block may still be, Late those that took writes after the cutover had begun.
-	Refused        []Refusal   `json:"refused,omitempty"`
-	RefusedOmitted int         `json:"refusedOmitted,omitempty"`
-	Remains        []Refusal   `json:"remains,omitempty"`
-	RemainsOmitted int         `json:"remainsOmitted,omitempty"`
-	Late           []LateIndex `json:"late,omitempty"`
-	LateOmitted    int         `json:"lateOmitted,omitempty"`
+	GuardOutcome
 	// Own are announced indices that have blocks of their own.
 	Own        []SourceIndex `json:"own,omitempty"`
 	OwnOmitted int           `json:"ownOmitted,omitempty"`

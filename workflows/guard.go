@@ -228,8 +228,7 @@ func (g *guard) serves(c migration.GuardCall) bool {
 func (g *guard) answer(served bool) migration.GuardAnswer {
 	return migration.GuardAnswer{
 		Served: served, Phase: g.Phase, Cause: g.Cause, Told: g.Ended != "" || g.Released,
-		Refused: g.Refused, RefusedOmitted: g.RefusedOmitted, Remains: g.Remains, RemainsOmitted: g.RemainsOmitted,
-		Late: g.Late, LateOmitted: g.LateOmitted,
+		GuardOutcome: g.GuardOutcome,
 	}
 }
 

@@ -21,13 +21,17 @@ func (g *guard) list(_ workflow.Context, c migration.GuardCall) (migration.Guard
 	if c.First {
 		g.handover = nil
 	}
+	at := map[string]int{}
+	for i, index := range g.handover {
+		at[index.Name] = i
+	}
 	for _, index := range c.Handover {
-		at := slices.IndexFunc(g.handover, func(h migration.HandoverIndex) bool { return h.Name == index.Name })
-		if at >= 0 {
-			g.handover[at] = index
-		} else {
-			g.handover = append(g.handover, index)
+		if i, listed := at[index.Name]; listed {
+			g.handover[i] = index
+			continue
 		}
+		at[index.Name] = len(g.handover)
+		g.handover = append(g.handover, index)
 	}
 	g.Listed = len(g.handover)
 	return g.answer(true), nil
