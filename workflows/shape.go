@@ -16,12 +16,18 @@ const (
 	shapeFirst = shape(workflow.DefaultVersion)
 	// shapeGuarded has a guard do all three, and tries each index before there is no way back.
 	shapeGuarded shape = 1
+	// shapeDelta lets only the indices that changed take part in a round, and has proofs made while
+	// rounds go on.
+	shapeDelta shape = 2
 )
 
 // shapeOf fixes the run's shape, or finds in its history which one it has.
 func shapeOf(ctx workflow.Context) shape {
-	return shape(workflow.GetVersion(ctx, "shape", workflow.Version(shapeFirst), workflow.Version(shapeGuarded)))
+	return shape(workflow.GetVersion(ctx, "shape", workflow.Version(shapeFirst), workflow.Version(shapeDelta)))
 }
 
 // guarded tells whether the run has the commands that came with the guard.
 func (s shape) guarded() bool { return s >= shapeGuarded }
+
+// delta tells whether the run has the commands with which only what changed takes part.
+func (s shape) delta() bool { return s >= shapeDelta }
