@@ -46,7 +46,7 @@ const thisRun = "run-1"
 // firstShape has the world's run be one that began before there was a guard.
 func (w *world) firstShape() {
 	w.env.OnGetVersion("shape", workflow.Version(shapeFirst),
-		workflow.Version(shapeGuarded)).Return(workflow.DefaultVersion)
+		workflow.Version(shapeDelta)).Return(workflow.DefaultVersion)
 }
 
 func (w *world) registerGuard() {
