@@ -2,6 +2,7 @@ package migration
 
 import (
 	"fmt"
+	"strings"
 )
 
 // GuardWorkflowType is the name under which the guard's workflow is registered.
@@ -217,7 +218,7 @@ func LateSentences(late []LateIndex, omitted int) []string {
 // Sentence says in words where the guard stands.
 func (s GuardStatus) Sentence() string {
 	ended := ""
-	if s.Ended != "" {
+	if s.Ended != "" && !strings.Contains(s.Cause, "("+s.Ended+")") {
 		ended = " The migration's run has ended (" + s.Ended + ")."
 	}
 	switch s.Phase {

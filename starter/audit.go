@@ -148,12 +148,7 @@ func lastToken(ctx context.Context, c *connection, t target) (string, error) {
 	if err != nil {
 		return "", c.explain(err, t)
 	}
-	info := described.GetWorkflowExecutionInfo()
-	first := info.GetFirstRunId()
-	if first == "" { // an older server
-		first = info.GetExecution().GetRunId()
-	}
-	return migration.TokenOf(first), nil
+	return tokenOf(described.GetWorkflowExecutionInfo()), nil
 }
 
 // auditFailed explains an audit that has no result.

@@ -29,6 +29,9 @@ type execution struct {
 	// WorkflowTaskAttempt is above 1 while the workflow's own code fails or no worker answers.
 	WorkflowTaskAttempt int32      `json:"workflowTaskAttempt,omitempty"`
 	Activities          []activity `json:"pendingActivities,omitempty"`
+
+	// token is that of the migration: each of its runs has it.
+	token string
 }
 
 // activity is a step that runs, or that waits for a worker or for its next attempt.
@@ -84,11 +87,21 @@ func describe(ctx context.Context, c *connection, t target) (execution, error) {
 		StartedMillis:       millis(info.GetStartTime()),
 		ClosedMillis:        millis(info.GetCloseTime()),
 		WorkflowTaskAttempt: response.GetPendingWorkflowTask().GetAttempt(),
+		token:               tokenOf(info),
 	}
 	for _, pending := range response.GetPendingActivities() {
 		e.Activities = append(e.Activities, newActivity(pending))
 	}
 	return e, nil
+}
+
+// tokenOf is the token of a migration, which its first run gives.
+func tokenOf(info *workflow.WorkflowExecutionInfo) string {
+	first := info.GetFirstRunId()
+	if first == "" { // an older server
+		first = info.GetExecution().GetRunId()
+	}
+	return migration.TokenOf(first)
 }
 
 func newActivity(pending *workflow.PendingActivityInfo) activity {

@@ -44,6 +44,8 @@ type fakeTemporal struct {
 	t       *testing.T
 	id      string
 	moments []moment
+	// guard is what the plan's guard answers, if there is one.
+	guard *migration.GuardStatus
 	// pollers are the queues that a worker polls.
 	pollers map[string]bool
 	// result is how the closed workflow's result is got.
@@ -127,6 +129,11 @@ func (f *fakeTemporal) DescribeTaskQueue(_ context.Context, queue string,
 
 func (f *fakeTemporal) QueryWorkflow(_ context.Context, id, _, query string, _ ...any) (converter.EncodedValue, error) {
 	require.Equal(f.t, migration.QueryStatus, query)
+	if f.guard != nil && id == migration.GuardID("movies") {
+		payloads, err := converter.GetDefaultDataConverter().ToPayloads(f.guard)
+		require.NoError(f.t, err)
+		return client.NewValue(payloads), nil
+	}
 	if err := f.find(id); err != nil {
 		return nil, err
 	}

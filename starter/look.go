@@ -27,6 +27,8 @@ type view struct {
 	Problems []string `json:"problems,omitempty"`
 	// Guard is where the plan's guard stands, if it has one and a window was opened.
 	Guard *migration.GuardStatus `json:"guard,omitempty"`
+	// GuardOfEarlier says that the guard serves an earlier migration of the plan.
+	GuardOfEarlier bool `json:"guardOfEarlier,omitempty"`
 	// Failure is why a closed workflow ended, or why it has no report.
 	Failure string `json:"failure,omitempty"`
 
@@ -46,6 +48,9 @@ func (a *app) look(ctx context.Context, c *connection, t target, thorough bool) 
 	v := view{Execution: e}
 	if thorough {
 		v.Guard = guardOf(ctx, c, t)
+		if v.GuardOfEarlier = v.Guard != nil && v.Guard.Token != e.token; v.GuardOfEarlier && !v.Guard.Phase.Holds() {
+			v.Guard, v.GuardOfEarlier = nil, false // it has ended, as that migration has
+		}
 	}
 	if !e.running() {
 		v.report, v.Failure = result(ctx, c, t)

@@ -66,7 +66,7 @@ func (a *app) statusPage(v view, t target) string {
 		section(title, a.attention(v.Attention))
 	}
 	section("Not moving", bullets(v.Problems))
-	section("Guard", bullets(guardLines(v.Guard)))
+	section("Guard", bullets(v.guardLines()))
 	section("Running", a.underWay(v))
 	if v.Status == nil {
 		return page.String()
@@ -81,11 +81,15 @@ func (a *app) statusPage(v view, t target) string {
 }
 
 // guardLines say where the guard stands, and what it could not do.
-func guardLines(s *migration.GuardStatus) []string {
+func (v view) guardLines() []string {
+	s := v.Guard
 	if s == nil {
 		return nil
 	}
 	lines := []string{s.Sentence()}
+	if v.GuardOfEarlier {
+		lines[0] = "It serves an earlier run of this plan. " + lines[0]
+	}
 	for _, refusal := range s.Remains {
 		lines = append(lines, "our write block may still be on "+refusal.Index+": "+refusal.Message+" "+refusal.Remedy)
 	}

@@ -98,3 +98,26 @@ func TestCommandsReachAnotherWorkflowID(t *testing.T) {
 	require.Contains(t, out, "Next: starter freeze -w 'my first migration'\n  or: starter round -w 'my first "+
 		"migration'\n")
 }
+
+func TestAGuardOfAnEarlierMigrationIsNotTakenForThisOnes(t *testing.T) {
+	ours, earlier := migration.TokenOf("run-1"), migration.TokenOf("run-0")
+	removed := migration.GuardStatus{
+		WorkflowID: "migration/movies", Token: ours, Phase: migration.GuardRemoved,
+		Cause: "the migration is no longer running (Terminated)", Ended: "Terminated",
+	}
+	fake := newFake(t, moment{status: inRounds(t)})
+	fake.guard = &removed
+	out, _ := newConsole(t, fake).run(exitOK, "status", "movies")
+	require.Contains(t, out, "It has removed the write block from the source: the migration is no longer running "+
+		"(Terminated).\n")
+
+	removed.Token = earlier
+	out, _ = newConsole(t, fake).run(exitOK, "status", "movies")
+	require.NotContains(t, out, "write block", "that was an earlier migration's")
+
+	holding := removed
+	holding.Phase, holding.Cause = migration.GuardWatching, ""
+	fake.guard = &holding
+	out, _ = newConsole(t, fake).run(exitOK, "status", "movies")
+	require.Contains(t, out, "It serves an earlier run of this plan. A frozen window is open.")
+}
