@@ -18,6 +18,7 @@ import (
 
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/lab/benchmain"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -385,7 +386,7 @@ func (b *bench) fanout(ctx context.Context, st *stage, workers int, bytesPerSeco
 		if err != nil {
 			return fmt.Errorf("%d workers with limited keys: %w", with.workers, err)
 		}
-		*with.seconds = round3(wall.Seconds())
+		*with.seconds = benchmain.Round3(wall.Seconds())
 		if err := st.reset(ctx, conditions{}); err != nil {
 			return err
 		}

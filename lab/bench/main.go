@@ -13,33 +13,21 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/lab/benchmain"
 )
 
 // asChild marks the processes that the program starts of itself.
 const asChild = "SNAPFERRY_BENCH_CHILD=1"
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := command().ExecuteContext(ctx)
-	stop()
-	if errors.Is(err, context.Canceled) {
-		os.Exit(130) // as a shell reports a Ctrl-C
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
-}
+func main() { benchmain.Run(command()) }
 
 // options are the flags of a run.
 type options struct {
@@ -57,8 +45,8 @@ func command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "bench",
 		Short: "Compare the copy with rclone on the same servers",
-		Args:  cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
-		RunE: func(cmd *cobra.Command, _ []string) error { return compareAll(cmd.Context(), cmd.OutOrStdout(), o) },
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return compareAll(cmd.Context(), cmd.OutOrStdout(), o) },
 	}
 	flags := root.Flags()
 	flags.BoolVar(&o.quick, "quick", false, "two cases on a tenth of the data")
@@ -111,14 +99,9 @@ func compareAll(ctx context.Context, out io.Writer, o options) (err error) {
 	if o.json == "" {
 		o.json = filepath.Join(root, ".lab", "bench.json")
 	}
-	switch o.rclone {
-	case "":
-		o.rclone = filepath.Join(root, ".lab", "bin", "rclone")
-		if _, err := os.Stat(o.rclone); err != nil {
-			return errors.New("rclone isn't built: run make bench, or make bench-tools before this")
-		}
-	case "none":
-		o.rclone = ""
+	o.rclone, err = benchmain.Rclone(root, o.rclone, "bench")
+	if err != nil {
+		return err
 	}
 	b, end, err := newBench(ctx, filepath.Join(root, ".lab", "bench"), out, o)
 	if err != nil {
@@ -131,7 +114,7 @@ func compareAll(ctx context.Context, out io.Writer, o options) (err error) {
 	if failure != nil { // what was measured until then is worth a look, but no report
 		return errors.Join(failure, b.report.print(out))
 	}
-	return errors.Join(b.report.print(out), b.report.write(o.json))
+	return errors.Join(b.report.print(out), benchmain.Write(o.json, b.report))
 }
 
 // newBench starts Temporal. end ends it and removes everything temporary.

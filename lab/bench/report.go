@@ -2,18 +2,16 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/snapferry/snapferry/internal/human"
+	"github.com/snapferry/snapferry/lab/benchmain"
 )
 
 // The tools that are compared.
@@ -154,10 +152,10 @@ func summarize(tool string, work Work, runs []run) Tool {
 	}
 	sorted := slices.SortedFunc(slices.Values(runs), func(a, b run) int { return cmp.Compare(a.wall, b.wall) })
 	middle := sorted[len(sorted)/2]
-	t.WallSeconds = round3(median(runs, func(r run) float64 { return r.wall }))
-	t.CPUSeconds = round3(median(runs, func(r run) float64 { return r.cpu }))
+	t.WallSeconds = benchmain.Round3(benchmain.Median(runs, func(r run) float64 { return r.wall }))
+	t.CPUSeconds = benchmain.Round3(benchmain.Median(runs, func(r run) float64 { return r.cpu }))
 	if work.Bytes >= leastForRate {
-		t.CPUSecondsPerGiB = round3(t.CPUSeconds / (float64(work.Bytes) / (1 << 30)))
+		t.CPUSecondsPerGiB = benchmain.Round3(t.CPUSeconds / (float64(work.Bytes) / (1 << 30)))
 	}
 	if t.WallSeconds > 0 {
 		t.ObjectsPerSecond = math.Round(float64(work.Objects) / t.WallSeconds)
@@ -166,7 +164,7 @@ func summarize(tool string, work Work, runs []run) Tool {
 	worst := slices.MaxFunc(runs, func(a, b run) int { return cmp.Compare(a.twice-a.inFlight, b.twice-b.inFlight) })
 	t.BytesReadTwice, t.BytesInFlight = worst.twice, worst.inFlight
 	for _, r := range runs {
-		t.Walls = append(t.Walls, round3(r.wall))
+		t.Walls = append(t.Walls, benchmain.Round3(r.wall))
 		t.PeakRSSMiB = max(t.PeakRSSMiB, math.Round(float64(r.peakRSS)/(1<<20)))
 		t.Verified = t.Verified && r.verified && r.problem == ""
 		if t.Problem == "" {
@@ -175,21 +173,6 @@ func summarize(tool string, work Work, runs []run) Tool {
 	}
 	return t
 }
-
-func median(runs []run, of func(run) float64) float64 {
-	values := make([]float64, len(runs))
-	for i, r := range runs {
-		values[i] = of(r)
-	}
-	slices.Sort(values)
-	n := len(values)
-	if n%2 == 0 {
-		return (values[n/2-1] + values[n/2]) / 2
-	}
-	return values[n/2]
-}
-
-func round3(x float64) float64 { return math.Round(x*1000) / 1000 }
 
 // find gives the two tools of a case; ok is false if the case wasn't run with both.
 func (r *Report) find(set, scenario string, latency int, tls bool) (ours, rclone Tool, ok bool) {
@@ -434,18 +417,3 @@ func counts(n map[string]int64) string {
 }
 
 func size(n int64) string { return human.Size(n) }
-
-// write puts the report into a file, beside and renamed: a reader never sees half of one.
-func (r *Report) write(path string) error {
-	data, err := json.MarshalIndent(r, "", " ")
-	if err != nil {
-		return fmt.Errorf("the report can't be written as JSON: %w", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("no folder for the report: %w", err)
-	}
-	if err := os.WriteFile(path+".new", append(data, '\n'), 0o644); err != nil {
-		return fmt.Errorf("the report can't be written: %w", err)
-	}
-	return os.Rename(path+".new", path)
-}

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/snapferry/snapferry/internal/golden"
+	"github.com/snapferry/snapferry/lab/benchmain"
 )
 
 // tool makes a measured tool of the figures that the targets look at.
@@ -205,7 +206,7 @@ func TestTheReportPrintsAndWrites(t *testing.T) {
 	golden.Equal(t, "testdata/table.txt", out.Bytes())
 
 	path := filepath.Join(t.TempDir(), "new", "bench.json")
-	require.NoError(t, r.write(path))
+	require.NoError(t, benchmain.Write(path, r))
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
 	golden.Equal(t, "testdata/bench.json", data)

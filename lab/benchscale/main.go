@@ -9,34 +9,19 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/lab/benchmain"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := command().ExecuteContext(ctx)
-	interrupted := ctx.Err() != nil
-	stop()
-	if interrupted {
-		os.Exit(130) // as a shell reports a Ctrl-C
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "benchscale:", err)
-		os.Exit(1)
-	}
-}
+func main() { benchmain.Run(command()) }
 
 // options are the flags of a run.
 type options struct {
@@ -50,8 +35,8 @@ func command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "benchscale",
 		Short: "Measure payloads and histories of migrations of very many indices",
-		Args:  cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
-		RunE: func(cmd *cobra.Command, _ []string) error { return measureAll(cmd.Context(), cmd.OutOrStdout(), o) },
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return measureAll(cmd.Context(), cmd.OutOrStdout(), o) },
 	}
 	flags := root.Flags()
 	flags.IntSliceVar(&o.indices, "indices", []int{1_000, 10_000}, "how many indices, a migration for each")
@@ -96,11 +81,7 @@ func measureAll(ctx context.Context, out io.Writer, o options) error {
 		}
 	})
 	fmt.Fprint(out, table.String())
-	text, err := json.MarshalIndent(all, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(o.json, append(text, '\n'), 0o644); err != nil {
+	if err := benchmain.Write(o.json, all); err != nil {
 		return err
 	}
 	fmt.Fprintln(out, "written to "+o.json)

@@ -11,31 +11,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/lab/benchmain"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := command().ExecuteContext(ctx)
-	interrupted := ctx.Err() != nil
-	stop()
-	if interrupted {
-		os.Exit(130) // as a shell reports a Ctrl-C
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "benchwindow:", err)
-		os.Exit(1)
-	}
-}
+func main() { benchmain.Run(command()) }
 
 // options are the flags of a run.
 type options struct {
@@ -54,8 +40,8 @@ func command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "benchwindow",
 		Short: "Compare the frozen window with that of a careful user's shell script",
-		Args:  cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
-		RunE: func(cmd *cobra.Command, _ []string) error { return compare(cmd.Context(), cmd.OutOrStdout(), o) },
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return compare(cmd.Context(), cmd.OutOrStdout(), o) },
 	}
 	flags := root.Flags()
 	flags.BoolVar(&o.quick, "quick", false, "the small delta, once, without added latency, unless the other flags "+
@@ -101,16 +87,9 @@ func (o *options) check(root string) error {
 	if o.json == "" {
 		o.json = filepath.Join(root, ".lab", "bench-window.json")
 	}
-	switch o.rclone {
-	case "":
-		o.rclone = filepath.Join(root, ".lab", "bin", "rclone")
-		if _, err := os.Stat(o.rclone); err != nil {
-			return errors.New("rclone isn't built: run make bench-window, or make bench-tools before this")
-		}
-	case "none":
-		o.rclone = ""
-	}
-	return nil
+	var err error
+	o.rclone, err = benchmain.Rclone(root, o.rclone, "bench-window")
+	return err
 }
 
 // compare runs all cases, prints the table and writes the report.
@@ -132,7 +111,7 @@ func compare(ctx context.Context, out io.Writer, o options) (err error) {
 		return err
 	}
 	b.report.judge()
-	b.report.Seconds = round3(time.Since(began).Seconds())
+	b.report.Seconds = benchmain.Round3(time.Since(began).Seconds())
 	fmt.Fprintln(out)
-	return errors.Join(b.report.print(out), b.report.write(o.json))
+	return errors.Join(b.report.print(out), benchmain.Write(o.json, b.report))
 }

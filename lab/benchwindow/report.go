@@ -2,17 +2,15 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/snapferry/snapferry/internal/human"
+	"github.com/snapferry/snapferry/lab/benchmain"
 )
 
 // The ways that are compared.
@@ -71,7 +69,7 @@ type Target struct {
 
 func newCase(delta string, latencyMS int, runs map[string][]run) Case {
 	return Case{
-		Delta: delta, LatencyMS: latencyMS, DeltaBytes: int64(median(runs[wayOurs],
+		Delta: delta, LatencyMS: latencyMS, DeltaBytes: int64(benchmain.Median(runs[wayOurs],
 			func(r run) float64 { return float64(r.delta) })),
 		Ours: newWay(runs[wayOurs]), Script: newWay(runs[wayScript]), ScriptUnthrottled: newWay(runs[wayUnthrottled]),
 	}
@@ -82,7 +80,7 @@ func newWay(runs []run) Way {
 	if len(runs) == 0 {
 		return w
 	}
-	figure := func(of func(run) float64) float64 { return round3(median(runs, of)) }
+	figure := func(of func(run) float64) float64 { return benchmain.Round3(benchmain.Median(runs, of)) }
 	w.WindowSeconds = figure(func(r run) float64 { return r.window })
 	w.ElasticsearchSnapshotSeconds = figure(func(r run) float64 { return r.own.snapshot.seconds() })
 	w.ElasticsearchRestoreSeconds = figure(func(r run) float64 { return r.own.restore.seconds() })
@@ -92,9 +90,9 @@ func newWay(runs []run) Way {
 	}
 	told := true
 	for _, r := range runs {
-		w.Windows = append(w.Windows, round3(r.window))
+		w.Windows = append(w.Windows, benchmain.Round3(r.window))
 		if told = told && len(r.timeline) > 0 && r.predicted >= 0; told {
-			w.Predictions = append(w.Predictions, round3(r.predicted))
+			w.Predictions = append(w.Predictions, benchmain.Round3(r.predicted))
 		}
 	}
 	if told {
@@ -107,24 +105,6 @@ func newWay(runs []run) Way {
 	w.Timeline = sorted[(len(sorted)-1)/2].timeline
 	return w
 }
-
-func median(runs []run, of func(run) float64) float64 {
-	if len(runs) == 0 {
-		return 0
-	}
-	values := make([]float64, len(runs))
-	for i, r := range runs {
-		values[i] = of(r)
-	}
-	slices.Sort(values)
-	n := len(values)
-	if n%2 == 0 {
-		return (values[n/2-1] + values[n/2]) / 2
-	}
-	return values[n/2]
-}
-
-func round3(x float64) float64 { return math.Round(x*1000) / 1000 }
 
 func (c Case) name() string { return fmt.Sprintf("%s delta at %d ms", c.Delta, c.LatencyMS) }
 
@@ -295,19 +275,4 @@ func yesNo(b bool) string {
 		return "yes"
 	}
 	return "NO"
-}
-
-// write puts the report into a file, beside and renamed: a reader never sees half of one.
-func (r *Report) write(path string) error {
-	data, err := json.MarshalIndent(r, "", " ")
-	if err != nil {
-		return fmt.Errorf("the report can't be written as JSON: %w", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("no folder for the report: %w", err)
-	}
-	if err := os.WriteFile(path+".new", append(data, '\n'), 0o644); err != nil {
-		return fmt.Errorf("the report can't be written: %w", err)
-	}
-	return os.Rename(path+".new", path)
 }

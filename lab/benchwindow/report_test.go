@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/snapferry/snapferry/internal/golden"
+	"github.com/snapferry/snapferry/lab/benchmain"
 )
 
 // wayOf is a way whose runs took so long.
@@ -144,7 +145,7 @@ func TestReportAsPrinted(t *testing.T) {
 	golden.Equal(t, "testdata/table.txt", table.Bytes())
 
 	path := filepath.Join(t.TempDir(), "folder", "bench-window.json")
-	require.NoError(t, r.write(path))
+	require.NoError(t, benchmain.Write(path, r))
 	written, err := os.ReadFile(path)
 	require.NoError(t, err)
 	golden.Equal(t, "testdata/bench-window.json", written)
