@@ -15,20 +15,10 @@ import (
 	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/lab/byhand"
 	"github.com/snapferry/snapferry/lab/cluster"
 	"github.com/snapferry/snapferry/lab/rig"
 )
-
-// The steps of a final round.
-const (
-	stepBlock    = "block" // until the source stands still
-	stepSnapshot = "snapshot"
-	stepCopy     = "copy"
-	stepRestore  = "restore" // close, restore, open
-	stepVerify   = "verify"
-)
-
-var stepNames = []string{stepBlock, stepSnapshot, stepCopy, stepRestore, stepVerify}
 
 // run is what one final round took, in seconds.
 type run struct {
@@ -55,19 +45,18 @@ type namedWay struct {
 
 // bench runs the cases.
 type bench struct {
-	o          options
-	dir        string // everything temporary; removed at the end
-	out        io.Writer
-	began      time.Time
-	rclone     string // path; "" to run without the scripts
-	scriptPath string
-	s3         *osstest.Server
-	lab        *lab.Lab
-	rig        *rig.Rig
-	ossAsS3    string // OSS's face for S3 clients
-	closers    []func() error
-	report     *Report
-	serial     int // makes names
+	o       options
+	dir     string // everything temporary; removed at the end
+	out     io.Writer
+	began   time.Time
+	rclone  string // path; "" to run without the scripts
+	s3      *osstest.Server
+	lab     *lab.Lab
+	rig     *rig.Rig
+	ossAsS3 string // OSS's face for S3 clients
+	closers []func() error
+	report  *Report
+	serial  int // makes names
 }
 
 // snapshotThreads is how many shards the source's node snapshots at once: what a node of ten cores
@@ -90,9 +79,6 @@ func newBench(ctx context.Context, dir string, out io.Writer, o options) (_ *ben
 		}
 	}()
 	if err := os.MkdirAll(filepath.Join(dir, "s3"), 0o755); err != nil {
-		return nil, err
-	}
-	if b.scriptPath, err = writeScript(dir); err != nil {
 		return nil, err
 	}
 	b.s3, err = osstest.Start(osstest.Options{
@@ -215,8 +201,8 @@ func (b *bench) turn(ctx context.Context, turn int, delta string, latencyMS int,
 	}
 	ways := []namedWay{{wayOurs, &ours{b: b, name: name, stock: data}}}
 	if b.rclone != "" {
-		ways = append(ways, namedWay{wayScript, &script{b: b, name: "throttled", stock: data}},
-			namedWay{wayUnthrottled, &script{b: b, name: "unthrottled", stock: data, raised: true}})
+		ways = append(ways, namedWay{wayScript, b.script("throttled", data, false)},
+			namedWay{wayUnthrottled, b.script("unthrottled", data, true)})
 	}
 	size, began := sizes[delta], time.Now()
 	var writing time.Duration
@@ -251,7 +237,7 @@ func (b *bench) turn(ctx context.Context, turn int, delta string, latencyMS int,
 		if err := w.ready(ctx); err != nil {
 			return fmt.Errorf("%s, before the window: %w", w.name, err)
 		}
-		settle()
+		byhand.Settle()
 		one, err := w.final(ctx)
 		if err != nil {
 			return fmt.Errorf("%s, final round: %w", w.name, err)
@@ -259,7 +245,7 @@ func (b *bench) turn(ctx context.Context, turn int, delta string, latencyMS int,
 		runs[w.name] = append(runs[w.name], one)
 		b.say("%s, %2d ms: %-18s window %6.2f s  %s  Elasticsearch's own %.2f + %.2f s%s", delta, latencyMS, w.name,
 			one.window, stepsText(one.steps),
-			one.own.snapshot.seconds(), one.own.restore.seconds(), aside(one))
+			one.own.snapshot.Seconds(), one.own.restore.Seconds(), aside(one))
 		if err := data.unblock(ctx); err != nil {
 			return err
 		}

@@ -7,15 +7,11 @@ import (
 	"time"
 
 	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/lab/byhand"
 )
 
 // own is when Elasticsearch itself was at work, as it says.
-type own struct{ snapshot, restore timed }
-
-// timed is from when to when something ran.
-type timed struct{ began, ended time.Time }
-
-func (t timed) seconds() float64 { return t.ended.Sub(t.began).Seconds() }
+type own struct{ snapshot, restore byhand.Timed }
 
 // ownTime asks the clusters: the source from the snapshot's start to its end, the target from the
 // first shard's start to the last one's end.
@@ -69,7 +65,9 @@ func ownTime(ctx context.Context, l *lab.Lab, repository, snapshot, restored str
 			indexCount*shardCount)
 	}
 	return own{
-		snapshot: timed{time.UnixMilli(taken.Snapshots[0].Start), time.UnixMilli(taken.Snapshots[0].End)},
-		restore:  timed{time.UnixMilli(first), time.UnixMilli(last)},
+		snapshot: byhand.Timed{
+			Began: time.UnixMilli(taken.Snapshots[0].Start), Ended: time.UnixMilli(taken.Snapshots[0].End),
+		},
+		restore: byhand.Timed{Began: time.UnixMilli(first), Ended: time.UnixMilli(last)},
 	}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/snapferry/snapferry/internal/pause"
+	"github.com/snapferry/snapferry/lab/byhand"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -102,14 +103,17 @@ func (o *ours) final(ctx context.Context) (run, error) {
 	}
 	one.window = float64(w.Millis) / 1000
 	for name, millis := range map[string]int64{
-		stepBlock: w.BlockMillis, stepSnapshot: w.SnapshotMillis, stepCopy: w.CopyMillis, stepRestore: w.RestoreMillis,
-		stepVerify: w.VerifyMillis,
+		byhand.StepBlock: w.BlockMillis, byhand.StepSnapshot: w.SnapshotMillis, byhand.StepCopy: w.CopyMillis,
+		byhand.StepRestore: w.RestoreMillis,
+		byhand.StepVerify:  w.VerifyMillis,
 	} {
 		one.steps[name] = float64(millis) / 1000
 	}
 	one.delta = last.BytesCopied
 	one.timeline, err = timelineOf(ctx, o.b.rig.Client, o.workflowID,
-		timed{time.UnixMilli(w.StartedMillis), time.UnixMilli(w.StartedMillis + w.Millis)}, one.own)
+		byhand.Timed{
+			Began: time.UnixMilli(w.StartedMillis), Ended: time.UnixMilli(w.StartedMillis + w.Millis),
+		}, one.own)
 	return one, err
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/lab/benchmain"
+	"github.com/snapferry/snapferry/lab/byhand"
 )
 
 // The ways that are compared.
@@ -82,10 +83,10 @@ func newWay(runs []run) Way {
 	}
 	figure := func(of func(run) float64) float64 { return benchmain.Round3(benchmain.Median(runs, of)) }
 	w.WindowSeconds = figure(func(r run) float64 { return r.window })
-	w.ElasticsearchSnapshotSeconds = figure(func(r run) float64 { return r.own.snapshot.seconds() })
-	w.ElasticsearchRestoreSeconds = figure(func(r run) float64 { return r.own.restore.seconds() })
-	w.ElasticsearchSeconds = figure(func(r run) float64 { return r.own.snapshot.seconds() + r.own.restore.seconds() })
-	for _, name := range stepNames {
+	w.ElasticsearchSnapshotSeconds = figure(func(r run) float64 { return r.own.snapshot.Seconds() })
+	w.ElasticsearchRestoreSeconds = figure(func(r run) float64 { return r.own.restore.Seconds() })
+	w.ElasticsearchSeconds = figure(func(r run) float64 { return r.own.snapshot.Seconds() + r.own.restore.Seconds() })
+	for _, name := range byhand.Steps() {
 		w.Steps[name] = figure(func(r run) float64 { return r.steps[name] })
 	}
 	told := true
@@ -200,7 +201,7 @@ func (r *Report) print(out io.Writer) error {
 		}{{wayOurs, c.Ours}, {wayScript, c.Script}, {wayUnthrottled, c.ScriptUnthrottled}} {
 			fmt.Fprintf(t, "%s\t%s\t%s\t%.2f\t%s\t", c.name(), human.Size(c.DeltaBytes), row.name,
 				row.WindowSeconds, spread(row.Windows))
-			for _, name := range stepNames {
+			for _, name := range byhand.Steps() {
 				fmt.Fprintf(t, "%.2f\t", row.Steps[name])
 			}
 			predicted := "-"
@@ -257,7 +258,7 @@ func (r *Report) printTimelines(out io.Writer) error {
 
 func stepsText(steps map[string]float64) string {
 	var parts []string
-	for _, name := range stepNames {
+	for _, name := range byhand.Steps() {
 		parts = append(parts, fmt.Sprintf("%s %.2f", name, steps[name]))
 	}
 	return "(" + strings.Join(parts, ", ") + ")"

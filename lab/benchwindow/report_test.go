@@ -14,12 +14,13 @@ import (
 
 	"github.com/snapferry/snapferry/internal/golden"
 	"github.com/snapferry/snapferry/lab/benchmain"
+	"github.com/snapferry/snapferry/lab/byhand"
 )
 
 // wayOf is a way whose runs took so long.
 func wayOf(windows ...float64) Way {
 	w := Way{WindowSeconds: windows[len(windows)/2], Windows: windows, Steps: map[string]float64{}}
-	for i, name := range stepNames {
+	for i, name := range byhand.Steps() {
 		w.Steps[name] = float64(i) / 10
 	}
 	w.ElasticsearchSnapshotSeconds, w.ElasticsearchRestoreSeconds, w.ElasticsearchSeconds = 0.5, 0.25, 0.75
@@ -89,15 +90,15 @@ func TestPredictionTargetHoldsInEachRun(t *testing.T) {
 	}
 }
 
-func lasting(seconds float64) timed {
+func lasting(seconds float64) byhand.Timed {
 	began := time.UnixMilli(1_700_000_000_000)
-	return timed{began, began.Add(time.Duration(seconds * float64(time.Second)))}
+	return byhand.Timed{Began: began, Ended: began.Add(time.Duration(seconds * float64(time.Second)))}
 }
 
 func TestWayIsTheMediansOfItsRuns(t *testing.T) {
 	of := func(window, predicted float64, activity string) run {
 		return run{
-			window: window, steps: map[string]float64{stepCopy: window / 10},
+			window: window, steps: map[string]float64{byhand.StepCopy: window / 10},
 			own: own{snapshot: lasting(window / 2), restore: lasting(1)}, predicted: predicted,
 			timeline: []Span{{Activity: activity}},
 		}
@@ -105,7 +106,7 @@ func TestWayIsTheMediansOfItsRuns(t *testing.T) {
 	w := newWay([]run{of(9, 1, "slow"), of(1, 3, "fast"), of(2, 2, "median")})
 	require.Equal(t, 2.0, w.WindowSeconds)
 	require.Equal(t, []float64{9, 1, 2}, w.Windows)
-	require.Equal(t, 0.2, w.Steps[stepCopy])
+	require.Equal(t, 0.2, w.Steps[byhand.StepCopy])
 	require.Equal(t, 1.0, w.ElasticsearchSnapshotSeconds)
 	require.Equal(t, 2.0, w.ElasticsearchSeconds)
 	require.Equal(t, 2.0, *w.PredictedSeconds)

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/lab/byhand"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -47,7 +48,7 @@ func TestLabWindow(t *testing.T) {
 	}
 	for _, w := range ways {
 		var sum float64
-		for _, name := range stepNames {
+		for _, name := range byhand.Steps() {
 			require.Positive(t, w.Steps[name], name)
 			sum += w.Steps[name]
 		}

@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 
+	"github.com/snapferry/snapferry/lab/byhand"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -32,7 +33,7 @@ type Own struct {
 }
 
 // timelineOf reads what a migration did within a time.
-func timelineOf(ctx context.Context, c client.Client, workflowID string, window timed, own own) ([]Span, error) {
+func timelineOf(ctx context.Context, c client.Client, workflowID string, window byhand.Timed, own own) ([]Span, error) {
 	type activity struct {
 		name                        string
 		scheduled, started, stopped time.Time
@@ -57,7 +58,7 @@ func timelineOf(ctx context.Context, c client.Client, workflowID string, window 
 		}
 	}
 	// An event's time is finer than the window's own.
-	from, to := window.began.Add(-time.Millisecond), window.ended
+	from, to := window.Began.Add(-time.Millisecond), window.Ended
 	var all []*activity
 	for _, a := range scheduled {
 		if !a.stopped.IsZero() && !a.scheduled.Before(from) && !a.scheduled.After(to) {
@@ -69,7 +70,7 @@ func timelineOf(ctx context.Context, c client.Client, workflowID string, window 
 	})
 	var spans []Span
 	busy := from
-	atWork := map[string]timed{
+	atWork := map[string]byhand.Timed{
 		migration.ActivityTakeSnapshot:    own.snapshot,
 		migration.ActivityRestoreSnapshot: own.restore,
 	}
@@ -82,8 +83,8 @@ func timelineOf(ctx context.Context, c client.Client, workflowID string, window 
 		}
 		if own, known := atWork[a.name]; known {
 			span.Own = &Own{
-				BeforeMS: own.began.Sub(a.started).Milliseconds(),
-				AfterMS:  a.stopped.Sub(own.ended).Milliseconds(),
+				BeforeMS: own.Began.Sub(a.started).Milliseconds(),
+				AfterMS:  a.stopped.Sub(own.Ended).Milliseconds(),
 			}
 		}
 		spans = append(spans, span)

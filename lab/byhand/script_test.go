@@ -1,4 +1,4 @@
-package main
+package byhand
 
 import (
 	"os/exec"
@@ -9,7 +9,7 @@ import (
 )
 
 func TestScriptIsValidBash(t *testing.T) {
-	path, err := writeScript(t.TempDir())
+	path, err := write(t.TempDir())
 	require.NoError(t, err)
 	out, err := exec.CommandContext(t.Context(), "bash", "-n", path).CombinedOutput()
 	require.NoError(t, err, string(out))
@@ -24,25 +24,10 @@ func TestStepsOfTheScript(t *testing.T) {
 		"1700000001600001\n")
 	require.NoError(t, err)
 	require.Len(t, steps, 2)
-	require.Equal(t, 1500*time.Millisecond, steps["block"].ended.Sub(steps["block"].began))
-	require.Equal(t, 100*time.Millisecond, steps["copy"].ended.Sub(steps["copy"].began))
+	require.Equal(t, 1500*time.Millisecond, steps["block"].Ended.Sub(steps["block"].Began))
+	require.Equal(t, 100*time.Millisecond, steps["copy"].Ended.Sub(steps["copy"].Began))
 	for _, wrong := range []string{"curl: (22)\n", "step block 2 1\n", "step block 1\n"} {
 		_, err := parseSteps(wrong)
 		require.ErrorContains(t, err, "is no step", wrong)
 	}
-}
-
-func TestDocumentsDependOnTheSeedAlone(t *testing.T) {
-	require.Equal(t, newItem(1, 7), newItem(1, 7))
-	require.NotEqual(t, newItem(1, 7).Preview, newItem(2, 7).Preview)
-	require.NotEqual(t, newItem(1, 7).Preview, newItem(1, 8).Preview)
-	var sum int
-	const many = 1000
-	for n := range many {
-		preview := len(newItem(1, n).Preview)
-		require.GreaterOrEqual(t, preview, leastPreview)
-		require.Less(t, preview, mostPreview)
-		sum += preview
-	}
-	require.InEpsilon(t, itemBytes, sum*4/3/many+500, 0.03)
 }

@@ -1,10 +1,11 @@
 //go:build !linux
 
-package main
+package byhand
 
 import "syscall"
 
-func settle() {}
+// Settle does nothing here.
+func Settle() {}
 
 // ownGroup puts a child and its children into a process group of their own.
 func ownGroup() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
