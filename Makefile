@@ -111,11 +111,11 @@ bench-window: tools bench-tools ## compare the frozen window with a shell script
 	go build -o $(BIN)/benchwindow ./lab/benchwindow
 	$(BIN)/benchwindow $(BENCH_WINDOW)
 
-# More flags for the benchmark of many indices, such as BENCH_SCALE='--indices 2000'.
+# More flags for this benchmark, such as BENCH_SCALE='--what payloads --indices 2000'.
 BENCH_SCALE ?=
 
 .PHONY: bench-scale
-bench-scale: tools ## measure payloads and histories with 10,000 indices: a table, and .lab/bench-scale.json
+bench-scale: tools bench-tools ## measure what grows with indices and documents: tables, and .lab/bench-scale.json (an hour)
 	go build -o $(BIN)/benchscale ./lab/benchscale
 	$(BIN)/benchscale $(BENCH_SCALE)
 

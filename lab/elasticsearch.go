@@ -1,12 +1,14 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 
 	"github.com/snapferry/snapferry/lab/cluster"
 )
@@ -23,19 +25,22 @@ type node struct {
 // nodeSettings become key=value arguments of the launcher.
 type nodeSettings map[string]string
 
+const defaultHeapMB = 512
+
 // quickStart halves the CPU time that a node takes to start. Its code is never compiled to be as
 // fast as it can be.
 var quickStart = []string{"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}
 
-func newNode(name, version, dir string, t *toolbox, measured bool, more nodeSettings) *node {
+func newNode(name, version, dir string, t *toolbox, o Options, more nodeSettings) *node {
 	n := &node{}
 	port := 0 // the node chooses, and keeps its choice over a restart
 	n.server = server{
 		name: name,
 		spec: func() processSpec {
 			java, _ := javaPath() // EnsureTools has seen that it is there
-			args := []string{"-Xms512m", "-Xmx512m", "-Djava.io.tmpdir=" + filepath.Join(dir, "tmp")}
-			if !measured {
+			heap := strconv.Itoa(cmp.Or(o.HeapMB, defaultHeapMB)) + "m"
+			args := []string{"-Xms" + heap, "-Xmx" + heap, "-Djava.io.tmpdir=" + filepath.Join(dir, "tmp")}
+			if !o.Measured {
 				args = append(args, quickStart...)
 			}
 			for _, pkg := range []string{"java.lang", "java.nio", "sun.nio.ch"} {

@@ -68,6 +68,7 @@ type Options struct {
 	TargetVersion string    // default 5.5.3
 	MaxBody       int64     // Amazon's limit on requests; default 10 MiB
 	Measured      bool      // the nodes run as fast as they can, and start more slowly
+	HeapMB        int       // of each node; default 512
 	// S3Endpoint is a server that the caller runs in place of PartS3, in path style; it must have
 	// Bucket and take AWSAccessKey.
 	S3Endpoint string

@@ -159,7 +159,7 @@ func (l *Lab) startSource(ctx context.Context, dir string, t *toolbox, o Options
 		}
 	}
 	maps.Copy(settings, o.SourceSettings)
-	n := newNode("source", o.SourceVersion, dir, t, o.Measured, settings)
+	n := newNode("source", o.SourceVersion, dir, t, o, settings)
 	l.own(PartSource, &n.server)
 	if err := n.start(ctx, dir); err != nil {
 		return "", err
@@ -178,7 +178,7 @@ func (l *Lab) startSource(ctx context.Context, dir string, t *toolbox, o Options
 }
 
 func (l *Lab) startTarget(ctx context.Context, dir string, t *toolbox, o Options) (string, error) {
-	n := newNode("target", o.TargetVersion, dir, t, o.Measured, nil)
+	n := newNode("target", o.TargetVersion, dir, t, o, nil)
 	l.own(PartTarget, &n.server)
 	if err := n.start(ctx, dir); err != nil {
 		return "", err

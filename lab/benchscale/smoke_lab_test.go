@@ -9,7 +9,20 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/lab/byhand"
 )
+
+// A migration of a few indices on real nodes, without the script.
+func TestLabManyIndices(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
+	defer cancel()
+	one, err := manyIndices(ctx, t.TempDir(), "", 3, t.Output())
+	require.NoError(t, err)
+	require.Equal(t, 3, one.Count)
+	require.Positive(t, one.WindowSeconds)
+	require.Positive(t, one.RoundSeconds)
+	require.Len(t, one.Steps, len(byhand.Steps()))
+}
 
 // So many indices that their list fits no payload, through a whole migration on a real server.
 func TestLabScale(t *testing.T) {

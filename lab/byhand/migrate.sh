@@ -7,7 +7,7 @@
 #   migrate.sh final SNAPSHOT    block writes, the same, and compare both sides
 #
 # Each step prints "step NAME BEGAN ENDED", in microseconds since 1970. The environment says where everything is: SOURCE, TARGET, INDICES
-# (comma-separated), DOCTYPE, PREFIX (before the target's names), REPOSITORY, BASE_PATH, S3_BUCKET, ROLE_ARN, AWS_REGION, TARGET_USER,
+# (comma-separated, or one pattern), DOCTYPE, PREFIX (before the target's names), REPOSITORY, BASE_PATH, S3_BUCKET, ROLE_ARN, AWS_REGION, TARGET_USER,
 # TARGET_PASSWORD, OSS_BUCKET, OSS_ENDPOINT, OSS_ACCESS_KEY_ID, OSS_ACCESS_KEY_SECRET, RCLONE, and rclone's remotes s3: and oss: as
 # RCLONE_CONFIG_.... The domain lets this computer in by its address: no request to it is signed.
 set -euo pipefail
@@ -33,7 +33,11 @@ step() { # NAME FUNCTION
 }
 
 targets=$PREFIX${INDICES//,/,$PREFIX}
+# The names behind a pattern.
 IFS=, read -ra index_names <<<"$INDICES"
+if [[ $INDICES == *"*"* ]]; then
+  mapfile -t index_names < <(source_api GET "_cat/indices/$INDICES?h=index")
+fi
 
 register() {
   source_api PUT "_snapshot/$REPOSITORY" "{\"type\": \"s3\", \"settings\": {\"bucket\": \"$S3_BUCKET\", \"region\": \"$AWS_REGION\",
@@ -122,7 +126,8 @@ verify() {
     target_api GET "$PREFIX$index/_count?filter_path=count" >"$work/target.count"
     cmp "$work/source.count" "$work/target.count" || fail "$index differs"
   done
-  source_api GET "$INDICES" >"$work/source.meta"
+  # 7.x leaves mapping types out; 6.8 does so if it is asked.
+  source_api GET "$INDICES${SOURCE_META:-}" >"$work/source.meta"
   target_api GET "$targets" >"$work/target.meta"
   python3 - "$work/source.meta" "$work/target.meta" "$PREFIX" <<'PYTHON'
 import json, sys

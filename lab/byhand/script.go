@@ -54,6 +54,8 @@ type Script struct {
 	Name string
 	// Indices are names, separated by commas, or one pattern. DocType is their mapping type.
 	Indices, DocType string
+	// Typeless has a source of 6.8 show its mappings as 7.x does.
+	Typeless bool
 
 	number int // of the next snapshot
 }
@@ -170,6 +172,9 @@ func (s *Script) environment(rate string) []string {
 		} {
 			env["RCLONE_CONFIG_"+remote+"_"+name] = value
 		}
+	}
+	if s.Typeless {
+		env["SOURCE_META"] = "?include_type_name=false"
 	}
 	for _, name := range []string{"PATH", "HOME", "TMPDIR"} {
 		if value, ok := os.LookupEnv(name); ok {
