@@ -75,7 +75,9 @@ func (l *ledger) makeAll(ctx context.Context, source *cluster.Client) error {
 			"number_of_shards": documentsShards, "number_of_replicas": 0, "refresh_interval": "-1",
 			"translog.durability": "async",
 		},
-		"mappings": map[string]any{"_doc": map[string]any{"properties": map[string]any{"n": map[string]any{"type": "long"}}}},
+		"mappings": map[string]any{
+			"_doc": map[string]any{"properties": map[string]any{"n": map[string]any{"type": "long"}}},
+		},
 	}, nil)
 	if err != nil {
 		return err

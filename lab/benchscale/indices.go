@@ -96,8 +96,10 @@ func (m *many) change(ctx context.Context, source *cluster.Client) error {
 func (m *many) write(ctx context.Context, source *cluster.Client, index, from int) error {
 	documents := make([]cluster.Document, docsPerIndex)
 	for i := range documents {
-		documents[i] = cluster.Document{ID: fmt.Sprintf("e-%d", from+i),
-			Source: map[string]any{"n": from + i, "in": index}}
+		documents[i] = cluster.Document{
+			ID:     fmt.Sprintf("e-%d", from+i),
+			Source: map[string]any{"n": from + i, "in": index},
+		}
 	}
 	return source.Bulk(ctx, indexName(index), manyDocType, documents)
 }

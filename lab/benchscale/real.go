@@ -57,8 +57,10 @@ func newField(ctx context.Context, dir, rclone, from, to string, heapMB int, out
 	}
 	f.say("starting Elasticsearch %s and %s, S3, OSS, Temporal and a worker", from, to)
 	f.lab, err = lab.Start(ctx, lab.Options{
-		Dir: filepath.Join(dir, "lab"), Parts: []lab.Part{lab.PartOSS, lab.PartTemporal, lab.PartTarget,
-			lab.PartSource},
+		Dir: filepath.Join(dir, "lab"), Parts: []lab.Part{
+			lab.PartOSS, lab.PartTemporal, lab.PartTarget,
+			lab.PartSource,
+		},
 		S3Endpoint: s3.S3URL(), SourceVersion: from, TargetVersion: to, Measured: true, HeapMB: heapMB,
 	})
 	if err != nil {
