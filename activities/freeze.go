@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/snapferry/snapferry/internal/elastic"
@@ -52,17 +51,21 @@ func (a *Activities) AwaitStandstill(ctx context.Context, in migration.Standstil
 // refuseWrites probes each index. It doesn't matter which block refuses the write: ours, or one
 // that the index had of itself and that may be gone by now.
 func refuseWrites(ctx context.Context, client *elastic.Client, indices []string) error {
-	var mu sync.Mutex
+	probes, err := client.ProbeWrites(ctx, indices, elastic.ExpectBlocked)
+	if err != nil {
+		return err
+	}
 	var writable []string
-	err := retryableFirst(eachIndex(indices, func(name string) error {
-		blocked, err := client.ProbeWrite(ctx, name, "")
-		if err == nil && !blocked {
-			mu.Lock()
-			defer mu.Unlock()
+	var failures []error
+	for _, name := range indices {
+		switch probe := probes[name]; {
+		case probe.Err != nil:
+			failures = append(failures, probe.Err)
+		case !probe.Blocked:
 			writable = append(writable, name)
 		}
-		return err
-	}))
+	}
+	err = retryableFirst(failures)
 	if err == nil && len(writable) > 0 {
 		slices.Sort(writable)
 		err = fail(migration.ErrorNoStandstill, "probe the indices on %s after the block: these take writes, since "+

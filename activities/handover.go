@@ -347,27 +347,52 @@ func grouped(groups []settingsGroup, name string, settings map[string]any) []set
 
 // probe makes sure that each index takes writes.
 func (h *handover) probe(ctx context.Context) {
-	h.failures = append(h.failures, eachIndex(h.ready, func(name string) error {
-		blocked, err := h.client.ProbeWrite(ctx, name, "")
+	if len(h.ready) == 0 {
+		return
+	}
+	probes, err := h.client.ProbeWrites(ctx, h.ready, elastic.ExpectOpen)
+	if err != nil {
+		h.failures = append(h.failures, err)
+		return
+	}
+	red := h.red(ctx, probes)
+	for _, name := range h.ready {
+		err := probes[name].Err
 		switch {
-		case err == nil && blocked:
+		case err == nil && probes[name].Blocked:
 			h.refuse(name, "our write block is removed, but another block refuses writes (a read_only block of "+
 				"the index, or a block of the cluster)", "Remove the block from the target, then send retry.")
-		case elastic.KindOf(err) == elastic.Unavailable && h.red(ctx, name):
+		case elastic.KindOf(err) == elastic.Unavailable && red[name]:
 			h.refuse(name, "a primary is missing, so that it takes no writes", "Bring back the node that holds the "+
 				"primary (GET /_cluster/allocation/explain says where it is missed), then send retry.")
 		case err != nil && !concernsAll(err) && (h.last || permanent(err)):
 			h.refuse(name, messageOf(err), "Fix on the target what the message names, then send retry.")
-		default:
-			return err
+		case err != nil:
+			h.failures = append(h.failures, err)
 		}
-		return nil
-	})...)
+	}
 }
 
-func (h *handover) red(ctx context.Context, name string) bool {
-	health, err := h.client.Health(ctx, []string{name})
-	return err == nil && health.Indices[name] == "red"
+// red finds which of the indices that didn't answer have no primary.
+func (h *handover) red(ctx context.Context, probes map[string]elastic.Probe) map[string]bool {
+	var names []string
+	for _, name := range h.ready {
+		if elastic.KindOf(probes[name].Err) == elastic.Unavailable {
+			names = append(names, name)
+		}
+	}
+	red := map[string]bool{}
+	if len(names) == 0 {
+		return red
+	}
+	health, err := h.client.Health(ctx, names)
+	if err != nil {
+		return red
+	}
+	for _, name := range names {
+		red[name] = health.Indices[name] == "red"
+	}
+	return red
 }
 
 // gathered are all refusals.

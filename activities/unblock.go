@@ -214,9 +214,13 @@ func (u *unblocking) check(ctx context.Context, names []string) []error {
 		}
 		maps.Copy(present, again)
 	}
-	return eachIndex(slices.Sorted(maps.Keys(present)), func(name string) error {
-		return u.checkOne(ctx, present[name])
-	})
+	var open []string
+	for _, name := range slices.Sorted(maps.Keys(present)) {
+		if u.checkSettings(present[name]) {
+			open = append(open, name)
+		}
+	}
+	return u.probe(ctx, open)
 }
 
 // isOurs reports whether the index has a write block that it didn't have of itself.
@@ -224,8 +228,9 @@ func (u *unblocking) isOurs(index elastic.Index) bool {
 	return index.Settings[writeBlock] == "true" && u.own[index.Name][writeBlock] != "true"
 }
 
-// checkOne checks one index: our block is gone, and a write would get through.
-func (u *unblocking) checkOne(ctx context.Context, index elastic.Index) error {
+// checkSettings looks whether our block is gone from an index. It reports whether a write should
+// get through now.
+func (u *unblocking) checkSettings(index elastic.Index) bool {
 	name, now := index.Name, blocksOf(index.Settings)
 	refused := u.refused[name]
 	if u.isOurs(index) {
@@ -237,28 +242,41 @@ func (u *unblocking) checkOne(ctx context.Context, index elastic.Index) error {
 		default:
 			u.end(name, refused)
 		}
-		return nil
+		return false
 	}
 	if u.standing(name, now) || !index.Open {
-		return nil // it took no writes before either
+		return false // it took no writes before either
 	}
 	if since := refusing(now); len(since) > 0 {
 		u.end(name, fmt.Errorf("our write block is removed from index %s on %s, but %s, which somebody else has set "+
 			"since, refuses writes", name, u.client.Host(), since[0]))
+		return false
+	}
+	return true
+}
+
+// probe makes sure that writes get through.
+func (u *unblocking) probe(ctx context.Context, names []string) (trouble []error) {
+	if len(names) == 0 {
 		return nil
 	}
-	blocked, err := u.client.ProbeWrite(ctx, name, "")
-	switch {
-	case elastic.KindOf(err) == elastic.Missing:
-	case err != nil && (concernsAll(err) || elastic.KindOf(err) == elastic.Internal):
-		return err
-	case err != nil:
-		u.end(name, err)
-	case blocked:
-		u.wait(name, "our write block is removed, but writes are still refused by a block that is in none of the "+
-			"index's settings")
+	probes, err := u.client.ProbeWrites(ctx, names, elastic.ExpectOpen)
+	if err != nil {
+		return []error{err}
 	}
-	return nil
+	for _, name := range names {
+		switch err := probes[name].Err; {
+		case elastic.KindOf(err) == elastic.Missing:
+		case err != nil && (concernsAll(err) || elastic.KindOf(err) == elastic.Internal):
+			trouble = append(trouble, err)
+		case err != nil:
+			u.end(name, err)
+		case probes[name].Blocked:
+			u.wait(name, "our write block is removed, but writes are still refused by a block that is in none of the "+
+				"index's settings")
+		}
+	}
+	return trouble
 }
 
 // standing reports whether a block that the index had of itself still refuses writes.

@@ -3,6 +3,8 @@ package activities
 import (
 	"context"
 	"fmt"
+	"maps"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -84,7 +86,10 @@ type verifying struct {
 	names    []string
 	restored migration.ShardDocs
 	// written says by index, in words, what is not as the last restore left it.
-	written     map[string]string
+	written map[string]string
+	// counted are the documents that searches find, by index; of those that could be counted
+	// together with others.
+	counted     map[*elastic.Client]map[string]int64
 	ignoreTypes bool         // only one of the clusters shows types
 	oldStrings  bool         // the source is 2.x
 	read        atomic.Int64 // documents, on both clusters
@@ -203,15 +208,37 @@ func (v *verifying) count(ctx context.Context) error {
 		return err
 	}
 	v.restored, v.written = renamed(restored, v.in.SourceIndex), renamed(written, v.in.SourceIndex)
-	if !v.in.Plan.Rehearsal {
-		return nil
+	if v.in.Plan.Rehearsal {
+		// As AwaitStandstill does: a snapshot holds documents that a search may not find yet.
+		if err := v.from.Refresh(ctx, v.names); err != nil {
+			return err
+		}
+		if v.in.Frozen, err = shardDocs(ctx, v.from, v.names); err != nil {
+			return err
+		}
 	}
-	// As AwaitStandstill does: a snapshot holds documents that a search may not find yet.
-	if err := v.from.Refresh(ctx, v.names); err != nil {
-		return err
-	}
-	v.in.Frozen, err = shardDocs(ctx, v.from, v.names)
+	var source, target map[string]int64
+	err = both(ctx, v.from, v.to, &source, &target,
+		func(ctx context.Context, client *elastic.Client) (map[string]int64, error) {
+			return countTogether(ctx, client, v.at(client, v.names...)), nil
+		})
+	v.counted = map[*elastic.Client]map[string]int64{v.from: source, v.to: target}
 	return err
+}
+
+// countTogether counts what searches find, many indices in a request. It leaves out those that a
+// cluster doesn't count: who asks for one of them alone learns why.
+func countTogether(ctx context.Context, client *elastic.Client, names []string) map[string]int64 {
+	var mu sync.Mutex
+	all := map[string]int64{}
+	_, _ = atOnce(names, func(batch []string) error {
+		counts, err := client.Counts(ctx, batch)
+		mu.Lock()
+		defer mu.Unlock()
+		maps.Copy(all, counts)
+		return err
+	})
+	return all
 }
 
 // indexTries is how often an index is read that the cluster couldn't give: a scroll that expired or
@@ -273,7 +300,11 @@ func (v *verifying) documents(ctx context.Context, s shape, result *migration.In
 ) error {
 	err := both(ctx, v.from, v.to, &result.SourceDocs, &result.TargetDocs,
 		func(ctx context.Context, client *elastic.Client) (int64, error) {
-			return client.Count(ctx, v.at(client, s.name)[0])
+			name := v.at(client, s.name)[0]
+			if count, known := v.counted[client][name]; known {
+				return count, nil
+			}
+			return client.Count(ctx, name)
 		})
 	if err != nil {
 		return err

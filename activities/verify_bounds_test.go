@@ -89,8 +89,10 @@ func TestVerificationBeginsAgainWithAnIndexThatWasNotThere(t *testing.T) {
 func TestAnIndexThatCannotBeReadIsNotCompared(t *testing.T) {
 	w := newWorld(t)
 	request := w.frozen()
-	w.from.Refuse("POST /movies/_count", 1, http.StatusForbidden, "cluster_block_exception",
-		"blocked by: [FORBIDDEN/7/index read (api)];")
+	for _, request := range []string{"POST /catalog,movies/_search", "POST /movies/_search", "POST /movies/_count"} {
+		w.from.Refuse(request, 1, http.StatusForbidden, "cluster_block_exception",
+			"blocked by: [FORBIDDEN/7/index read (api)];")
+	}
 	refused(w, migration.ErrorRefused, w.activities.VerifyTarget, request, "compare index movies: it can't be read",
 		"Remove the block index.blocks.read")
 }
@@ -103,8 +105,10 @@ func TestSearchesThatFindNothingProveNothing(t *testing.T) {
 		_, _ = rw.Write([]byte(`{"count":0,"_shards":{"total":2,"successful":2,"failed":0}}`))
 		return true
 	}
-	w.from.On("POST /movies/_count", 2, nothing)
-	w.to.On("POST /movies/_count", 2, nothing)
+	for _, cluster := range []*elastictest.Cluster{w.from, w.to} {
+		cluster.On("POST /catalog,movies/_search", 1, nothing)
+		cluster.On("POST /movies/_count", 1, nothing)
+	}
 	refused(w, migration.ErrorVerification, w.activities.VerifyTarget, request, "index movies is not equal",
 		"a search finds none of its 3 documents")
 }

@@ -59,8 +59,11 @@ func (c *Client) RemoveAliases(ctx context.Context, aliases []IndexAlias) error 
 			actions[i] = action{target(alias)}
 			texts[i] = alias.Alias + " of " + alias.Index
 		}
-		err := c.acknowledge(ctx, call{operation: "remove aliases", subject: list(texts), slow: true},
-			esapi.IndicesUpdateAliasesRequest{Body: body(map[string]any{"actions": actions})})
+		what := call{operation: "remove aliases", subject: list(texts), slow: true}
+		wait := c.patience(ctx, what)
+		err := c.acknowledge(ctx, what, esapi.IndicesUpdateAliasesRequest{
+			Body: body(map[string]any{"actions": actions}), MasterTimeout: wait.master, Timeout: wait.nodes,
+		})
 		if err != nil {
 			return err
 		}

@@ -28,8 +28,8 @@ type Config struct {
 	Endpoint string
 	// Auth is nil for no credentials.
 	Auth Auth
-	// Timeout bounds each call: 60 seconds if 0. Calls that change snapshots or wait for shards get
-	// five times as much.
+	// Timeout bounds each call: 60 seconds if 0. Calls that change settings or aliases get twice as
+	// much, those that change snapshots or wait for shards five times.
 	Timeout time.Duration
 	// CACert is a PEM bundle to trust instead of the system's, for a cluster with a private
 	// certificate authority.
@@ -152,6 +152,7 @@ type call struct {
 	subject   string // "mig/run1-r0003"
 	once      bool   // must not be repeated blindly: a lost answer is OutcomeUnknown instead of Unavailable
 	slow      bool   // gets slowFactor times the timeout
+	changes   bool   // the cluster's state: gets changeFactor times the timeout
 	most      int64  // of the answer, in bytes: ErrTooLarge above it; largestAnswer if 0
 }
 
@@ -162,11 +163,7 @@ var ErrTooLarge = errors.New("the answer is too large")
 // Every error is an *Error, or wraps context.Canceled if the caller's context ended; then it is
 // unknown whether a change was made.
 func (c *Client) do(ctx context.Context, what call, request esapi.Request, out any) error {
-	limit := c.timeout
-	if what.slow {
-		limit *= slowFactor
-	}
-	limited, cancel := context.WithTimeout(ctx, limit)
+	limited, cancel := context.WithTimeout(ctx, c.limit(what))
 	defer cancel()
 
 	response, err := request.Do(limited, c.transport)
@@ -241,7 +238,7 @@ func (c *Client) acknowledge(ctx context.Context, what call, request esapi.Reque
 		return err
 	}
 	if answer.Acknowledged != nil && !*answer.Acknowledged {
-		return c.fail(what, Unavailable, "not every node acknowledged the change in time")
+		return c.unacknowledged(what)
 	}
 	return nil
 }

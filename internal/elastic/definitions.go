@@ -58,9 +58,14 @@ func (c *Client) CreateIndex(ctx context.Context, name string, index NewIndex) e
 	if err := c.named("create index", []string{name}); err != nil {
 		return err
 	}
-	request := esapi.IndicesCreateRequest{Index: segment(name), Body: body(index), WaitForActiveShards: "0"}
+	what := call{operation: "create index", subject: name, slow: true}
+	wait := c.patience(ctx, what)
+	request := esapi.IndicesCreateRequest{
+		Index: segment(name), Body: body(index), WaitForActiveShards: "0",
+		MasterTimeout: wait.master, Timeout: wait.nodes,
+	}
 	if index.Typed {
 		request.IncludeTypeName = ptr(true)
 	}
-	return c.acknowledge(ctx, call{operation: "create index", subject: name, slow: true}, request)
+	return c.acknowledge(ctx, what, request)
 }

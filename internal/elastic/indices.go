@@ -318,7 +318,10 @@ func (c *Client) CloseIndices(ctx context.Context, names []string) error {
 			} `json:"indices"`
 		}
 		what := call{operation: "close indices", subject: list(batch), slow: true}
-		if err := c.do(ctx, what, esapi.IndicesCloseRequest{Index: segments(batch)}, &answer); err != nil {
+		wait := c.patience(ctx, what)
+		if err := c.do(ctx, what, esapi.IndicesCloseRequest{
+			Index: segments(batch), MasterTimeout: wait.master, Timeout: wait.nodes,
+		}, &answer); err != nil {
 			return err
 		}
 		for name, index := range answer.Indices {
@@ -327,7 +330,7 @@ func (c *Client) CloseIndices(ctx context.Context, names []string) error {
 			}
 		}
 		if answer.Acknowledged != nil && !*answer.Acknowledged {
-			return c.fail(what, Unavailable, "not every node acknowledged the change in time")
+			return c.unacknowledged(what)
 		}
 	}
 	return nil
@@ -339,8 +342,11 @@ func (c *Client) OpenIndices(ctx context.Context, names []string) error {
 		return err
 	}
 	for _, batch := range batches(names) {
-		err := c.acknowledge(ctx, call{operation: "open indices", subject: list(batch), slow: true},
-			esapi.IndicesOpenRequest{Index: segments(batch)})
+		what := call{operation: "open indices", subject: list(batch), slow: true}
+		wait := c.patience(ctx, what)
+		err := c.acknowledge(ctx, what, esapi.IndicesOpenRequest{
+			Index: segments(batch), MasterTimeout: wait.master, Timeout: wait.nodes,
+		})
 		if err != nil {
 			return err
 		}
@@ -355,8 +361,11 @@ func (c *Client) DeleteIndices(ctx context.Context, names []string) error {
 		return err
 	}
 	for _, batch := range batches(names) {
-		err := c.acknowledge(ctx, call{operation: "delete indices", subject: list(batch), slow: true},
-			esapi.IndicesDeleteRequest{Index: segments(batch), IgnoreUnavailable: ptr(true)})
+		what := call{operation: "delete indices", subject: list(batch), slow: true}
+		wait := c.patience(ctx, what)
+		err := c.acknowledge(ctx, what, esapi.IndicesDeleteRequest{
+			Index: segments(batch), IgnoreUnavailable: ptr(true), MasterTimeout: wait.master, Timeout: wait.nodes,
+		})
 		if err != nil {
 			return err
 		}

@@ -50,9 +50,10 @@ func (c *Client) putRepository(ctx context.Context, what call, name string, repo
 		Type     string         `json:"type"`
 		Settings map[string]any `json:"settings"`
 	}{repository.Type, settings}
+	wait := c.patience(ctx, what)
 	return c.acknowledge(ctx, what, esapi.SnapshotCreateRepositoryRequest{
-		Repository: segment(name),
-		Body:       body(request), Verify: verify,
+		Repository: segment(name), Body: body(request), Verify: verify,
+		MasterTimeout: wait.master, Timeout: wait.nodes,
 	})
 }
 
@@ -138,11 +139,14 @@ func hides(value any) bool {
 // DeleteRepository removes a registration, never its objects. A repository that doesn't exist
 // counts as removed. [SlotTaken] while a snapshot or restore uses it.
 func (c *Client) DeleteRepository(ctx context.Context, name string) error {
-	what := call{operation: "unregister repository", subject: name}
+	what := call{operation: "unregister repository", subject: name, changes: true}
 	if err := oneName("repository", name); err != nil {
 		return c.fail(what, Invalid, err.Error())
 	}
-	err := c.acknowledge(ctx, what, esapi.SnapshotDeleteRepositoryRequest{Repository: []string{segment(name)}})
+	wait := c.patience(ctx, what)
+	err := c.acknowledge(ctx, what, esapi.SnapshotDeleteRepositoryRequest{
+		Repository: []string{segment(name)}, MasterTimeout: wait.master, Timeout: wait.nodes,
+	})
 	if KindOf(err) == Missing {
 		return nil
 	}

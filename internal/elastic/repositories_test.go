@@ -14,7 +14,7 @@ func TestChangeRepositoryVerifiesNothing(t *testing.T) {
 	fake, client := newFake(t, "5.5.2", map[string]answer{"PUT /_snapshot/mig": ok(`{"acknowledged":true}`)})
 	require.NoError(t, client.ChangeRepository(t.Context(), "mig",
 		elastic.Repository{Type: "s3", Settings: map[string]any{"bucket": "b", "max_snapshot_bytes_per_sec": "4gb"}}))
-	require.Equal(t, "PUT /_snapshot/mig?verify=false", fake.last().line)
+	require.Equal(t, "PUT /_snapshot/mig?master_timeout=200000ms&timeout=75000ms&verify=false", fake.last().line)
 	require.Equal(t, `{"type":"s3","settings":{"bucket":"b","max_snapshot_bytes_per_sec":"4gb"}}`, fake.last().body)
 	require.Equal(t, elastic.Invalid, elastic.KindOf(client.ChangeRepository(t.Context(), "_all",
 		elastic.Repository{})))

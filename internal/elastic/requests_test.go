@@ -27,7 +27,7 @@ func TestRequestsAsTheyTravel(t *testing.T) {
 			"5.5.2", func(c *elastic.Client) error {
 				return c.CreateSnapshot(ctx, "mig", "run1-r0003-a1", []string{"a", "b"})
 			}, `{"accepted":true}`,
-			"PUT /_snapshot/mig/run1-r0003-a1?wait_for_completion=false",
+			"PUT /_snapshot/mig/run1-r0003-a1?master_timeout=200000ms&wait_for_completion=false",
 			`{"indices":"a,b","ignore_unavailable":false,"include_global_state":false,"partial":false}`,
 		},
 		"restore": {
@@ -39,7 +39,7 @@ func TestRequestsAsTheyTravel(t *testing.T) {
 					IgnoreIndexSettings: []string{"index.blocks.*", "index.routing.allocation.*"},
 				})
 			}, `{"accepted":true}`,
-			"POST /_snapshot/oss_ro/s1/_restore?wait_for_completion=false",
+			"POST /_snapshot/oss_ro/s1/_restore?master_timeout=200000ms&wait_for_completion=false",
 			`{"indices":"a,b","ignore_unavailable":false,"include_global_state":false,"include_aliases":true,"partial":false,` +
 				`"index_settings":{"index.blocks.write":true,"index.number_of_replicas":0},"ignore_index_settings":["index.blocks.*","index.routing.allocation.*"]}`,
 		},
@@ -50,14 +50,14 @@ func TestRequestsAsTheyTravel(t *testing.T) {
 					RenameReplacement: "new-$1",
 				})
 			}, `{"accepted":true}`,
-			"POST /_snapshot/r/s/_restore?wait_for_completion=false",
+			"POST /_snapshot/r/s/_restore?master_timeout=200000ms&wait_for_completion=false",
 			`{"indices":"a","ignore_unavailable":false,"include_global_state":false,"include_aliases":false,"partial":false,"rename_pattern":"(.+)","rename_replacement":"new-$1"}`,
 		},
 		"restore with nothing to do": {
 			"5.5.3", func(c *elastic.Client) error {
 				return c.Restore(ctx, "r", "s", elastic.RestoreOptions{Indices: []string{"a"}})
 			}, `{"snapshot":{"snapshot":"s","indices":[],"shards":{"total":0,"failed":0,"successful":0}}}`,
-			"POST /_snapshot/r/s/_restore?wait_for_completion=false",
+			"POST /_snapshot/r/s/_restore?master_timeout=200000ms&wait_for_completion=false",
 			`{"indices":"a","ignore_unavailable":false,"include_global_state":false,"include_aliases":false,"partial":false}`,
 		},
 		"register": {
@@ -66,43 +66,43 @@ func TestRequestsAsTheyTravel(t *testing.T) {
 					Type:     "s3",
 					Settings: map[string]any{"bucket": "b", "base_path": "mig/run1", "compress": true},
 				})
-			}, `{"acknowledged":true}`, "PUT /_snapshot/mig",
+			}, `{"acknowledged":true}`, "PUT /_snapshot/mig?master_timeout=200000ms&timeout=75000ms",
 			`{"type":"s3","settings":{"base_path":"mig/run1","bucket":"b","compress":true}}`,
 		},
 		"unregister": {
 			"5.5.2", func(c *elastic.Client) error { return c.DeleteRepository(ctx, "mig") },
-			`{"acknowledged":true}`, "DELETE /_snapshot/mig", "",
+			`{"acknowledged":true}`, "DELETE /_snapshot/mig?master_timeout=80000ms&timeout=30000ms", "",
 		},
 		"delete snapshot": {
 			"5.5.2", func(c *elastic.Client) error { return c.DeleteSnapshot(ctx, "mig", "s1") },
-			`{"acknowledged":true}`, "DELETE /_snapshot/mig/s1", "",
+			`{"acknowledged":true}`, "DELETE /_snapshot/mig/s1?master_timeout=200000ms", "",
 		},
 		"close": {
 			"7.10.2", func(c *elastic.Client) error { return c.CloseIndices(ctx, []string{"a", "b"}) },
-			`{"acknowledged":true,"shards_acknowledged":true,"indices":{"a":{"closed":true}}}`, "POST /a,b/_close", "",
+			`{"acknowledged":true,"shards_acknowledged":true,"indices":{"a":{"closed":true}}}`, "POST /a,b/_close?master_timeout=200000ms&timeout=75000ms", "",
 		},
 		"open": {
 			"5.5.3", func(c *elastic.Client) error { return c.OpenIndices(ctx, []string{"a"}) },
-			`{"acknowledged":true}`, "POST /a/_open", "",
+			`{"acknowledged":true}`, "POST /a/_open?master_timeout=200000ms&timeout=75000ms", "",
 		},
 		"delete indices": {
 			"5.5.3", func(c *elastic.Client) error { return c.DeleteIndices(ctx, []string{"a", "b"}) },
-			`{"acknowledged":true}`, "DELETE /a,b?ignore_unavailable=true", "",
+			`{"acknowledged":true}`, "DELETE /a,b?ignore_unavailable=true&master_timeout=200000ms&timeout=75000ms", "",
 		},
 		"block, 5.x": {
 			"5.5.2", func(c *elastic.Client) error { return c.BlockWrites(ctx, []string{"a"}) },
-			`{"acknowledged":true}`, "PUT /a/_settings", `{"index.blocks.write":true}`,
+			`{"acknowledged":true}`, "PUT /a/_settings?master_timeout=80000ms&timeout=30000ms", `{"index.blocks.write":true}`,
 		},
 		"block, 7.10": {
 			"7.10.2", func(c *elastic.Client) error { return c.BlockWrites(ctx, []string{"a"}) },
-			`{"acknowledged":true}`, "PUT /a/_settings", `{"index.blocks.write":true}`,
+			`{"acknowledged":true}`, "PUT /a/_settings?master_timeout=80000ms&timeout=30000ms", `{"index.blocks.write":true}`,
 		},
 		"unblock": {"5.5.2", func(c *elastic.Client) error {
 			return c.PutIndexSettings(ctx, []string{"a"}, map[string]any{"index.blocks.write": nil})
-		}, `{"acknowledged":true}`, "PUT /a/_settings", `{"index.blocks.write":null}`},
+		}, `{"acknowledged":true}`, "PUT /a/_settings?master_timeout=80000ms&timeout=30000ms", `{"index.blocks.write":null}`},
 		"unblock, 2.x": {"2.4.6", func(c *elastic.Client) error {
 			return c.PutIndexSettings(ctx, []string{"a"}, map[string]any{"index.blocks.write": false})
-		}, `{"acknowledged":true}`, "PUT /a/_settings", `{"index.blocks.write":false}`},
+		}, `{"acknowledged":true}`, "PUT /a/_settings?master_timeout=80000ms&timeout=30000ms", `{"index.blocks.write":false}`},
 		"cluster settings": {
 			"5.5.2", func(c *elastic.Client) error { _, err := c.ClusterSettings(ctx); return err },
 			`{}`, "GET /_cluster/settings?flat_settings=true", "",
@@ -110,7 +110,7 @@ func TestRequestsAsTheyTravel(t *testing.T) {
 		"put cluster setting": {"5.5.2", func(c *elastic.Client) error {
 			return c.PutClusterSettings(ctx, nil,
 				map[string]any{"a.b": nil})
-		}, `{"acknowledged":true}`, "PUT /_cluster/settings", `{"transient":{"a.b":null}}`},
+		}, `{"acknowledged":true}`, "PUT /_cluster/settings?master_timeout=80000ms&timeout=30000ms", `{"transient":{"a.b":null}}`},
 		"refresh": {
 			"5.5.2", func(c *elastic.Client) error { return c.Refresh(ctx, []string{"a"}) },
 			`{"_shards":{"total":2,"successful":1,"failed":0}}`, "POST /a/_refresh", "",
@@ -214,7 +214,8 @@ func TestLongListsFitIntoRequestLines(t *testing.T) {
 		_ = client.CloseIndices(t.Context(), rest)
 		line := fake.last().line
 		require.Less(t, len(line), 3100)
-		batch := strings.Split(strings.TrimSuffix(strings.TrimPrefix(line, "POST /"), "/_close"), ",")
+		path, _, _ := strings.Cut(line, "?")
+		batch := strings.Split(strings.TrimSuffix(strings.TrimPrefix(path, "POST /"), "/_close"), ",")
 		seen = append(seen, batch...)
 		rest = rest[len(batch):]
 	}

@@ -57,6 +57,6 @@ func (c *Client) Restore(ctx context.Context, repository, snapshot string, optio
 	return c.accept(ctx, what, esapi.SnapshotRestoreRequest{
 		Repository:        segment(repository),
 		Snapshot:          segment(snapshot),
-		WaitForCompletion: ptr(false), Body: body(request),
+		WaitForCompletion: ptr(false), Body: body(request), MasterTimeout: c.patience(ctx, what).master,
 	})
 }

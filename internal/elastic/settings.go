@@ -84,8 +84,11 @@ func (c *Client) putSettings(ctx context.Context, operation string, indices []st
 		return err
 	}
 	for _, batch := range batches(indices) {
-		err := c.acknowledge(ctx, call{operation: operation, subject: list(batch)},
-			esapi.IndicesPutSettingsRequest{Index: segments(batch), Body: body(settings)})
+		what := call{operation: operation, subject: list(batch), changes: true}
+		wait := c.patience(ctx, what)
+		err := c.acknowledge(ctx, what, esapi.IndicesPutSettingsRequest{
+			Index: segments(batch), Body: body(settings), MasterTimeout: wait.master, Timeout: wait.nodes,
+		})
 		if err != nil {
 			return err
 		}
@@ -121,6 +124,8 @@ func (c *Client) PutClusterSettings(ctx context.Context, persistent, transient m
 	if len(transient) > 0 {
 		settings["transient"] = transient
 	}
-	return c.acknowledge(ctx, call{operation: "change cluster settings"},
-		esapi.ClusterPutSettingsRequest{Body: body(settings)})
+	what := call{operation: "change cluster settings", changes: true}
+	wait := c.patience(ctx, what)
+	return c.acknowledge(ctx, what,
+		esapi.ClusterPutSettingsRequest{Body: body(settings), MasterTimeout: wait.master, Timeout: wait.nodes})
 }

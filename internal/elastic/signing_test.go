@@ -135,10 +135,10 @@ func TestEveryRequestIsSigned(t *testing.T) {
 	assert.NoError(t, err)
 
 	assert.Empty(t, problems)
-	assert.Contains(t, lines, "POST /a,b%2Bc,d%25e/_close")
+	assert.Contains(t, lines, "POST /a,b%2Bc,d%25e/_close?master_timeout=200000ms&timeout=75000ms")
 	assert.Contains(t, lines,
 		"GET /a,b*,%3Clogs-%7Bnow%2Fd%7D%3E,50%25/_settings?expand_wildcards=open%2Cclosed&flat_settings=true")
-	assert.Equal(t, "PUT /_snapshot/mig/s1?wait_for_completion=false", lines[0])
+	assert.Equal(t, "PUT /_snapshot/mig/s1?master_timeout=200000ms&wait_for_completion=false", lines[0])
 	assert.Equal(t, lines[0], lines[1])
 }
 

@@ -67,7 +67,7 @@ func (c *Client) CreateSnapshot(ctx context.Context, repository, name string, in
 	}{Indices: strings.Join(indices, ",")}
 	return c.accept(ctx, what, esapi.SnapshotCreateRequest{
 		Repository: segment(repository), Snapshot: segment(name),
-		WaitForCompletion: ptr(false), Body: body(request),
+		WaitForCompletion: ptr(false), Body: body(request), MasterTimeout: c.patience(ctx, what).master,
 	})
 }
 
@@ -221,8 +221,7 @@ func (c *Client) DeleteSnapshot(ctx context.Context, repository, name string) er
 		return c.fail(what, Invalid, err.Error())
 	}
 	return c.acknowledge(ctx, what, esapi.SnapshotDeleteRequest{
-		Repository: segment(repository),
-		Snapshot:   segment(name),
+		Repository: segment(repository), Snapshot: segment(name), MasterTimeout: c.patience(ctx, what).master,
 	})
 }
 

@@ -29,6 +29,9 @@ type Cluster struct {
 	UnknownSettings, Policies []string
 	// Free is the room on the only node, in bytes; of Total.
 	Free, Total int64
+	// NoExplicitIndices has the cluster refuse bulk requests whose body names indices, as
+	// rest.action.multi.allow_explicit_index: false does.
+	NoExplicitIndices bool
 	// Unknown are types of analysis parts, stores, fields and queries that no node knows.
 	Unknown []string
 
@@ -47,6 +50,7 @@ type Cluster struct {
 	automatic    int                          // looks for which the vendor's own snapshot holds the slot
 	settings     map[string]map[string]string // the cluster's own, persistent and transient
 	pipelines    []string
+	refused      map[string]*failure // the next write to an index
 }
 
 // New starts a cluster on a store of snapshots. Close it.
@@ -54,7 +58,7 @@ func New(store *Store) *Cluster {
 	c := &Cluster{
 		Version: "5.5.2", Free: 900 << 30, Total: 1000 << 30,
 		indices: map[string]*index{}, repositories: map[string]*repository{}, store: store,
-		scrolls:  map[string]*scroll{},
+		scrolls: map[string]*scroll{}, refused: map[string]*failure{},
 		settings: map[string]map[string]string{"persistent": {}, "transient": {}},
 	}
 	c.server = httptest.NewServer(c)
@@ -223,6 +227,8 @@ func (c *Cluster) answer(r *http.Request) any {
 		return refuse(http.StatusNotFound, "resource_not_found_exception", "lifecycle policy not found")
 	case parts[0] == "_all" && parts[1] == "_settings" && r.URL.Query().Get("expand_wildcards") == "closed":
 		return map[string]any{}
+	case r.URL.Path == "/_bulk":
+		return c.bulk(r)
 	case parts[0] == "_search":
 		return c.answerScroll(r)
 	case len(parts) == 1 && r.Method == http.MethodPut:

@@ -12,11 +12,16 @@ type scroll struct {
 	shards, size int
 }
 
-func (c *Cluster) search(r *http.Request, x *index) any {
+func (c *Cluster) search(r *http.Request, found []*index) any {
 	var body struct {
-		Size int `json:"size"`
+		Size int            `json:"size"`
+		Aggs map[string]any `json:"aggs"`
 	}
 	decode(r, &body)
+	if len(body.Aggs) > 0 {
+		return countedByIndex(found)
+	}
+	x := found[0]
 	only, restricted := strings.CutPrefix(r.URL.Query().Get("preference"), "_shards:")
 	s := &scroll{shards: len(x.shards), size: body.Size}
 	for number, shard := range x.shards {
@@ -44,6 +49,22 @@ func (c *Cluster) search(r *http.Request, x *index) any {
 	id := c.id("scroll")
 	c.scrolls[id] = s
 	return c.page(id, s, total)
+}
+
+// countedByIndex is the answer to a search that only counts the documents of each index.
+func countedByIndex(found []*index) any {
+	var buckets []any
+	shards := 0
+	for _, x := range found {
+		shards += len(x.shards)
+		if docs := x.docs(); docs > 0 {
+			buckets = append(buckets, map[string]any{"key": x.name, "doc_count": docs})
+		}
+	}
+	return map[string]any{
+		"_shards":      map[string]any{"total": shards, "successful": shards, "failed": 0},
+		"aggregations": map[string]any{"indices": map[string]any{"sum_other_doc_count": 0, "buckets": buckets}},
+	}
 }
 
 func (c *Cluster) answerScroll(r *http.Request) any {

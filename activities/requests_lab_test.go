@@ -1,0 +1,221 @@
+//go:build lab
+
+package activities
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/internal/elastic"
+)
+
+var labVersions = []string{"2.4.6", "5.5.2", "6.8.23", "7.10.2", "7.17.28"}
+
+// From 5.0 on a node refuses a parameter that it doesn't know. So every request that changes a
+// cluster's state goes to each version once.
+func TestLabVersionsTakeOurRequests(t *testing.T) {
+	for _, version := range labVersions {
+		t.Run(version, func(t *testing.T) {
+			r := sourceRig(t, version)
+			t.Run("changes of the cluster's state", func(t *testing.T) { takesChanges(t, r) })
+			t.Run("probes", func(t *testing.T) { answersProbes(t, r) })
+			t.Run("counts", func(t *testing.T) { answersCounts(t, r) })
+		})
+	}
+}
+
+// direct is a client of the node behind Amazon's front end, which refuses some requests.
+func (r *labRig) direct(t *testing.T) *elastic.Client {
+	t.Helper()
+	client, err := elastic.New(elastic.Config{Endpoint: r.lab.Source.DirectURL})
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	return client
+}
+
+func takesChanges(t *testing.T, r *labRig) {
+	ctx, c := t.Context(), r.direct(t)
+	version, err := c.Version(ctx)
+	require.NoError(t, err)
+	repository := elastic.Repository{Type: "s3", Settings: map[string]any{
+		"bucket": r.lab.S3.Bucket, "base_path": "requests/" + version.Number,
+	}}
+	require.NoError(t, c.PutRepository(ctx, "requests", repository))
+	repository.Settings["max_snapshot_bytes_per_sec"] = "20mb"
+	require.NoError(t, c.ChangeRepository(ctx, "requests", repository))
+
+	require.NoError(t, c.CreateIndex(ctx, "changed", elastic.NewIndex{
+		Settings: map[string]json.RawMessage{"number_of_replicas": json.RawMessage("0")},
+		Aliases:  map[string]json.RawMessage{"also": json.RawMessage("{}")},
+	}))
+	require.NoError(t, c.BlockWrites(ctx, []string{"changed"}))
+	require.NoError(t, c.PutIndexSettings(ctx, []string{"changed"}, map[string]any{writeBlock: false}))
+	require.NoError(t, c.RemoveAliases(ctx, []elastic.IndexAlias{{Index: "changed", Alias: "also"}}))
+	require.NoError(t, c.PutClusterSettings(ctx, nil, map[string]any{"indices.recovery.max_bytes_per_sec": "41mb"}))
+	r.until(func() bool { // its primary may start a moment later
+		health, err := c.Health(ctx, []string{"changed"})
+		return err == nil && health.Indices["changed"] != "red"
+	})
+
+	require.NoError(t, c.CreateSnapshot(ctx, "requests", "one", []string{"changed"}))
+	r.until(func() bool {
+		info, err := c.Snapshot(ctx, "requests", "one")
+		return err == nil && info.Complete()
+	})
+	require.NoError(t, c.CloseIndices(ctx, []string{"changed"}))
+	require.NoError(t, c.OpenIndices(ctx, []string{"changed"}))
+	require.NoError(t, c.Restore(ctx, "requests", "one", elastic.RestoreOptions{
+		Indices: []string{"changed"}, RenamePattern: "(.+)", RenameReplacement: "restored-$1",
+	}))
+	r.until(func() bool {
+		health, err := c.Health(ctx, []string{"restored-changed"})
+		return err == nil && health.Indices["restored-changed"] == "green"
+	})
+	r.until(func() bool { // a restore ends a moment after its shards
+		return c.DeleteSnapshot(ctx, "requests", "one") == nil
+	})
+	require.NoError(t, c.DeleteIndices(ctx, []string{"changed", "restored-changed", "never-there"}))
+	require.NoError(t, c.DeleteRepository(ctx, "requests"))
+}
+
+// Each kind of index answers a probe as it would answer a write, and none is changed by it.
+func answersProbes(t *testing.T, r *labRig) {
+	ctx, c := t.Context(), r.direct(t)
+	version, err := c.Version(ctx)
+	require.NoError(t, err)
+	// An own type, as old applications have, and an index that demands a routing.
+	mapping := func(inner string) string {
+		if version.Major >= 7 {
+			return inner
+		}
+		return `{"film":` + inner + `}`
+	}
+	expected := map[string]string{}
+	create := func(name, kind, mappings string, settings map[string]any) {
+		body := map[string]any{"settings": map[string]any{"number_of_shards": 2, "number_of_replicas": 0}}
+		if mappings != "" {
+			body["mappings"] = json.RawMessage(mappings)
+		}
+		r.ask(r.node(), http.MethodPut, "/"+name, body)
+		for setting, value := range settings {
+			r.setting(name, map[string]any{setting: value})
+		}
+		expected[name] = kind
+	}
+	create("unmapped", "open", "", nil)
+	create("typed", "open", mapping(`{"properties":{"title":{"type":"integer"}}}`), nil)
+	create("routed", "open", mapping(`{"_routing":{"required":true}}`), nil)
+	create("strict", "open", mapping(`{"dynamic":"strict"}`), nil)
+	create("percent%25", "open", "", nil)
+	delete(expected, "percent%25")
+	expected["percent%"] = "open"
+	create("blocked", "blocked", mapping(`{}`), map[string]any{writeBlock: true})
+	create("blocked-routed", "blocked", mapping(`{"_routing":{"required":true}}`), map[string]any{writeBlock: true})
+	create("read-only", "blocked", "", map[string]any{"index.blocks.read_only": true})
+	if version.Major >= 6 {
+		create("allows-delete", "blocked", "", map[string]any{"index.blocks.read_only_allow_delete": true})
+	}
+	if version.Major < 6 {
+		create("child", "open", `{"film":{"_parent":{"type":"studio"}},"studio":{}}`, nil)
+	}
+	// No node may hold its shards, so that it has no primary.
+	r.ask(r.node(), http.MethodPut, "/red"+map[bool]string{true: "?wait_for_active_shards=0"}[version.Major >= 5],
+		map[string]any{"settings": map[string]any{
+			"number_of_shards": 1, "number_of_replicas": 0, "index.routing.allocation.require._name": "nobody",
+		}})
+	expected["red"] = "unavailable"
+	create("closed", "closed", "", nil)
+	r.ask(r.node(), http.MethodPost, "/closed/_close", nil)
+	expected["never-there"] = "missing"
+	names := slices.Sorted(maps.Keys(expected))
+
+	counted := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return expected[name] == "closed" || expected[name] == "missing" || expected[name] == "unavailable"
+	})
+	mappings := func() string { return r.ask(r.node(), http.MethodGet, "/_all/_mapping", nil) }
+	before, err := c.WriteCounters(ctx, counted)
+	require.NoError(t, err)
+	mappingsBefore := mappings()
+
+	for _, expectation := range []elastic.Expected{elastic.ExpectBlocked, elastic.ExpectOpen} {
+		probes, err := c.ProbeWrites(ctx, names, expectation)
+		require.NoError(t, err)
+		got := map[string]string{}
+		for name, probe := range probes {
+			switch kind := elastic.KindOf(probe.Err); {
+			case probe.Blocked:
+				got[name] = "blocked"
+			case kind == elastic.None:
+				got[name] = "open"
+			case kind == elastic.Missing:
+				got[name] = "missing"
+			case kind == elastic.Invalid && name == "closed":
+				got[name] = "closed"
+			case kind == elastic.Unavailable:
+				got[name] = "unavailable"
+			default:
+				got[name] = probe.Err.Error()
+			}
+		}
+		if got["closed"] == "blocked" { // as some versions say
+			got["closed"] = "closed"
+		}
+		require.Equal(t, expected, got)
+	}
+	after, err := c.WriteCounters(ctx, counted)
+	require.NoError(t, err)
+	require.Equal(t, before, after, "no counter and no sequence number moved")
+	require.Equal(t, mappingsBefore, mappings(), "no mapping changed, and no index was made")
+
+	// A block of the cluster refuses all.
+	setting := "cluster.blocks.read_only"
+	r.ask(r.node(), http.MethodPut, "/_cluster/settings", map[string]any{"transient": map[string]any{setting: true}})
+	probes, err := c.ProbeWrites(ctx, counted, elastic.ExpectOpen)
+	r.ask(r.node(), http.MethodPut, "/_cluster/settings", map[string]any{"transient": map[string]any{setting: false}})
+	require.NoError(t, err)
+	for _, name := range counted {
+		require.True(t, probes[name].Blocked, "%s: %v", name, probes[name].Err)
+	}
+	for name, setting := range map[string]string{
+		"read-only": "index.blocks.read_only", "allows-delete": "index.blocks.read_only_allow_delete",
+	} {
+		if expected[name] != "" {
+			r.setting(name, map[string]any{setting: false})
+		}
+	}
+	require.NoError(t, c.DeleteIndices(ctx, slices.DeleteFunc(names, func(name string) bool {
+		return name == "never-there"
+	})))
+}
+
+// One request gives the counts that one request for each index would give.
+func answersCounts(t *testing.T, r *labRig) {
+	ctx, c := t.Context(), r.direct(t)
+	var names []string
+	docType := r.docType()
+	for i := range 12 {
+		name := fmt.Sprintf("counted-%02d", i)
+		names = append(names, name)
+		r.ask(r.node(), http.MethodPut, "/"+name, map[string]any{
+			"settings": map[string]any{"number_of_shards": 1 + i%3, "number_of_replicas": 0},
+		})
+		for id := range i {
+			r.ask(r.node(), http.MethodPut, fmt.Sprintf("/%s/%s/%d", name, docType, id), map[string]any{"a": id})
+		}
+	}
+	require.NoError(t, c.Refresh(ctx, names))
+	counts, err := c.Counts(ctx, names)
+	require.NoError(t, err)
+	for _, name := range names {
+		one, err := c.Count(ctx, name)
+		require.NoError(t, err)
+		require.Equal(t, one, counts[name], name)
+	}
+	require.NoError(t, c.DeleteIndices(ctx, names))
+}
