@@ -324,7 +324,7 @@ func (c *clearing) removeAliases(ctx context.Context, done string, find func() (
 		if elastic.KindOf(err) == elastic.Missing && look < looksAtAliases {
 			continue
 		}
-		if err != nil {
+		if err != nil && !elastic.Unacknowledged(err) { // then they are removed
 			return err
 		}
 		texts := make([]string, len(found))

@@ -189,7 +189,7 @@ func (b *blocking) pass(ctx context.Context) (map[string]error, error) {
 		case !there:
 			b.result.Gone = append(b.result.Gone, name)
 			delete(b.left, name)
-		case forbidden(own.Blocks):
+		case forbidden(own.Blocks), now.Settings[writeBlock] == "true": // by itself, or by an earlier attempt
 			b.result.Blocked = append(b.result.Blocked, own)
 			delete(b.left, name)
 		default:
@@ -197,7 +197,7 @@ func (b *blocking) pass(ctx context.Context) (map[string]error, error) {
 		}
 	}
 	names := slices.Sorted(maps.Keys(b.left))
-	refused, trouble := atOnce(names, func(batch []string) error { return b.client.BlockWrites(ctx, batch) })
+	refused, trouble := inTurn(names, func(batch []string) error { return b.block(ctx, batch) })
 	if len(trouble) > 0 {
 		return nil, retryableFirst(trouble)
 	}
@@ -215,6 +215,17 @@ func (b *blocking) pass(ctx context.Context) (map[string]error, error) {
 		}
 	}
 	return refused, nil
+}
+
+// block sets the block. A node that doesn't confirm it in time may still let writes through, so
+// the second request, which up to 7.x is a new state of the cluster, has to be confirmed as well.
+// What no node has confirmed by then is left to AwaitStandstill.
+func (b *blocking) block(ctx context.Context, names []string) error {
+	err := b.client.BlockWrites(ctx, names)
+	if elastic.Unacknowledged(err) {
+		err = b.client.BlockWrites(ctx, names)
+	}
+	return err
 }
 
 // ownBlocks are the blocks that an index has of itself. It was read before as `read`, and is now as

@@ -85,6 +85,9 @@ func TestAnIndexThatIsMadeAnewWhileItIsBlocked(t *testing.T) {
 	require.NotEqual(t, read[1].UUID, blocked.Blocked[1].UUID)
 	require.Empty(t, w.writes(both2...))
 
+	for _, name := range both2 { // it lost its block, and then it is deleted
+		w.from.SetSetting(name, writeBlock, "")
+	}
 	w.from.During("PUT /*/_settings", func() { w.from.Delete("movies") })
 	blocked = must[migration.BlockResult](w, w.activities.BlockSource,
 		migration.BlockRequest{Run: w.run, Indices: read})

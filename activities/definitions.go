@@ -432,7 +432,7 @@ func (t *trying) create(ctx context.Context, index elastic.NewIndex) error {
 	index.Settings = settings
 	err := t.to.CreateIndex(ctx, t.name(), index)
 	if elastic.KindOf(err) == elastic.AlreadyExists { // an earlier attempt died
-		if err := t.to.DeleteIndices(ctx, []string{t.name()}); err != nil {
+		if err := t.discard(ctx); err != nil {
 			return err
 		}
 		err = t.to.CreateIndex(ctx, t.name(), index)
@@ -440,10 +440,26 @@ func (t *trying) create(ctx context.Context, index elastic.NewIndex) error {
 	if permanent(err) && !canceled(err) {
 		return err // it was not created
 	}
-	cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), untilDeleted)
-	defer cancel()
-	if deleted := t.to.DeleteIndices(cleaning, []string{t.name()}); deleted != nil && err == nil {
+	deleted := t.discard(ctx)
+	if ctx.Err() != nil { // the activity was cancelled
+		cleaning, cancel := context.WithTimeout(context.WithoutCancel(ctx), untilDeleted)
+		defer cancel()
+		deleted = t.discard(cleaning)
+	}
+	if deleted != nil && (err == nil || elastic.Unacknowledged(err)) {
 		return passing(retryUnavailable, "the throw-away index could not be deleted: "+messageOf(deleted), 0)
+	}
+	if elastic.Unacknowledged(err) { // it was created
+		return nil
+	}
+	return err
+}
+
+// discard deletes the throw-away index.
+func (t *trying) discard(ctx context.Context) error {
+	err := t.to.DeleteIndices(ctx, []string{t.name()})
+	if elastic.Unacknowledged(err) { // it is deleted
+		return nil
 	}
 	return err
 }

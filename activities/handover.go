@@ -101,12 +101,11 @@ func (a *Activities) policies(ctx context.Context, run migration.Run,
 	if err != nil {
 		return nil, err
 	}
+	known, err := target.LifecyclePolicies(ctx)
 	for policy := range policies {
-		if policies[policy], err = target.HasLifecyclePolicy(ctx, policy); err != nil {
-			return nil, err
-		}
+		policies[policy] = known[policy]
 	}
-	return policies, nil
+	return policies, err
 }
 
 // CheckHandover makes sure that the target's indices are as the last restore left them, and behind

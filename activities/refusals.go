@@ -20,6 +20,24 @@ import (
 // other from it. Trouble is what concerns all of them, such as a cluster that doesn't answer: it is
 // not halved.
 func atOnce(names []string, do func(batch []string) error) (refused map[string]error, trouble []error) {
+	return batched(names, sideBySide, do)
+}
+
+// inTurn is atOnce for changes of the cluster's state. The elected master makes one after another,
+// so several requests at the same time would only wait for each other, each within its own time.
+// A change that was made, and that a node didn't confirm in time, is no trouble: whoever calls this
+// looks at the indices afterwards.
+func inTurn(names []string, do func(batch []string) error) (refused map[string]error, trouble []error) {
+	return batched(names, 1, func(batch []string) error {
+		err := do(batch)
+		if elastic.Unacknowledged(err) {
+			return nil
+		}
+		return err
+	})
+}
+
+func batched(names []string, limit int, do func(batch []string) error) (refused map[string]error, trouble []error) {
 	var mu sync.Mutex
 	refused = map[string]error{}
 	var halve func(batch []string)
@@ -43,7 +61,7 @@ func atOnce(names []string, do func(batch []string) error) (refused map[string]e
 		}
 	}
 	var group errgroup.Group
-	group.SetLimit(sideBySide)
+	group.SetLimit(limit)
 	for _, batch := range elastic.Batches(names) {
 		group.Go(func() error { halve(batch); return nil })
 	}

@@ -45,7 +45,7 @@ func (s *settler) accepted(names []string) []string {
 
 // put changes settings of indices. Of several refusals of an index, the first one is kept.
 func (s *settler) put(ctx context.Context, names []string, settings map[string]any) {
-	refused, trouble := atOnce(names, func(batch []string) error {
+	refused, trouble := inTurn(names, func(batch []string) error {
 		err := s.client.PutIndexSettings(ctx, batch, settings)
 		if _, named := settings[allArchived]; named && err != nil && settingIn(err) == "index."+allArchived {
 			// It takes the name for that of an ordinary setting.

@@ -19,7 +19,8 @@ import (
 // it.
 //
 //   - It removes the block before it reads anything: a cluster that is too busy to answer a
-//     question must not stay blocked for that.
+//     question must not stay blocked for that. Only later attempts look first: where each change
+//     takes very long, they must not begin again with what is done.
 //   - It goes on after a failure, so that one index keeps no other blocked.
 //   - It ends, whatever a single index answers. Only a cluster that can't be asked is retried for
 //     ever.
@@ -103,8 +104,12 @@ func (a *Activities) unblock(ctx context.Context, client *elastic.Client, indice
 	u.off = unset(ctx, client)
 	names := slices.Sorted(maps.Keys(u.own))
 	began := a.now()
+	blocked := names
+	if attempt > 1 {
+		blocked = u.stillBlocked(ctx, names)
+	}
 	for {
-		trouble := u.remove(ctx, names)
+		trouble := u.remove(ctx, blocked)
 		trouble = append(trouble, u.check(ctx, names)...)
 		if len(trouble) > 0 {
 			return nil, retryableFirst(trouble)
@@ -116,6 +121,7 @@ func (a *Activities) unblock(ctx context.Context, client *elastic.Client, indice
 			return refusals(u.final), nil
 		}
 		names = slices.Sorted(maps.Keys(u.pending))
+		blocked = names
 		waiting := names[0] + ": " + u.pending[names[0]]
 		p.update(func(progress *migration.Progress) { progress.Waiting = waiting })
 		switch {
@@ -134,6 +140,32 @@ func (a *Activities) unblock(ctx context.Context, client *elastic.Client, indice
 			return nil, err
 		}
 	}
+}
+
+// lookFirst bounds the look of a later attempt. A cluster that doesn't answer in that time gets the
+// request to remove the blocks without one.
+const lookFirst = 20 * time.Second
+
+// stillBlocked leaves out indices that an earlier attempt has made writable.
+func (u *unblocking) stillBlocked(ctx context.Context, names []string) []string {
+	ctx, cancel := context.WithTimeout(ctx, lookFirst)
+	defer cancel()
+	present, unreadable, err := look(ctx, u.client, names)
+	if err != nil {
+		return names
+	}
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		index, there := present[name]
+		return unreadable[name] == nil && (!there || u.asItWas(index))
+	})
+}
+
+// asItWas reports whether an index is left as if it had never had our block.
+func (u *unblocking) asItWas(index elastic.Index) bool {
+	if own := u.own[index.Name][writeBlock]; own == "false" {
+		return index.Settings[writeBlock] == own
+	}
+	return !u.isOurs(index)
 }
 
 // remove takes our block away, without a look. An index that the cluster calls missing is not
@@ -159,7 +191,7 @@ func (u *unblocking) remove(ctx context.Context, names []string) (trouble []erro
 }
 
 func (u *unblocking) put(ctx context.Context, names []string, value any) []error {
-	refused, trouble := atOnce(names, func(batch []string) error {
+	refused, trouble := inTurn(names, func(batch []string) error {
 		return u.client.PutIndexSettings(ctx, batch, map[string]any{writeBlock: value})
 	})
 	for name, err := range refused {

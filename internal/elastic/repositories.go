@@ -147,7 +147,7 @@ func (c *Client) DeleteRepository(ctx context.Context, name string) error {
 	err := c.acknowledge(ctx, what, esapi.SnapshotDeleteRepositoryRequest{
 		Repository: []string{segment(name)}, MasterTimeout: wait.master, Timeout: wait.nodes,
 	})
-	if KindOf(err) == Missing {
+	if KindOf(err) == Missing || Unacknowledged(err) {
 		return nil
 	}
 	return err

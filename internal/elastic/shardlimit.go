@@ -2,6 +2,7 @@ package elastic
 
 import (
 	"context"
+	"encoding/json"
 	"strconv"
 
 	"github.com/elastic/go-elasticsearch/v7/esapi"
@@ -89,16 +90,20 @@ func (c *Client) closedShards(ctx context.Context, version Version) (int, error)
 	return count, nil
 }
 
-// HasLifecyclePolicy reports whether the cluster knows an index lifecycle policy. A cluster without
+// LifecyclePolicies names the index lifecycle policies that the cluster knows. A cluster without
 // such policies (before 6.6, or without X-Pack) knows none.
-func (c *Client) HasLifecyclePolicy(ctx context.Context, name string) (bool, error) {
-	err := c.do(ctx, call{operation: "look for lifecycle policy", subject: name},
-		esapi.ILMGetLifecycleRequest{Policy: segment(name)}, nil)
+func (c *Client) LifecyclePolicies(ctx context.Context) (map[string]bool, error) {
+	var answer map[string]json.RawMessage
+	err := c.do(ctx, call{operation: "list lifecycle policies"},
+		esapi.ILMGetLifecycleRequest{FilterPath: []string{"*.version"}}, &answer)
+	known := make(map[string]bool, len(answer))
 	switch KindOf(err) {
 	case None:
-		return true, nil
+		for name := range answer {
+			known[name] = true
+		}
 	case Missing, NotSupported, Invalid:
-		return false, nil
+		return known, nil
 	}
-	return false, err
+	return known, err
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Cluster is one cluster. Its exported fields are set before the first request.
@@ -29,6 +30,10 @@ type Cluster struct {
 	UnknownSettings, Policies []string
 	// Free is the room on the only node, in bytes; of Total.
 	Free, Total int64
+	// Queue is how long a change of the cluster's state waits for the elected master, and Apply how
+	// long the nodes take to apply it. No time passes: a request that doesn't give the cluster so
+	// much gets the answer that it would get.
+	Queue, Apply time.Duration
 	// NoExplicitIndices has the cluster refuse bulk requests whose body names indices, as
 	// rest.action.multi.allow_explicit_index: false does.
 	NoExplicitIndices bool
@@ -197,6 +202,48 @@ func (c *Cluster) answer(r *http.Request) any {
 		return refuse(http.StatusUnauthorized, "security_exception", "failed to authenticate user [%s]", user)
 	}
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	if changesState(r, parts) {
+		return c.change(r, parts)
+	}
+	return c.route(r, parts)
+}
+
+// changesState tells whether the elected master has to make a change.
+func changesState(r *http.Request, parts []string) bool {
+	switch last := parts[len(parts)-1]; {
+	case r.Method == http.MethodGet, r.Method == http.MethodHead:
+		return false
+	case parts[0] == "_snapshot", r.Method == http.MethodPut, parts[0] == "_aliases":
+		return true
+	case r.Method == http.MethodDelete:
+		return parts[0] != "_search"
+	default:
+		return last == "_close" || last == "_open"
+	}
+}
+
+// change is a change of the cluster's state by a master that may be slow.
+func (c *Cluster) change(r *http.Request, parts []string) any {
+	if within(r, "master_timeout") < c.Queue {
+		return refuse(http.StatusServiceUnavailable, "process_cluster_event_timeout_exception",
+			"failed to process cluster event (%s) within %s", parts[len(parts)-1], within(r, "master_timeout"))
+	}
+	answer := c.route(r, parts)
+	if fmt.Sprint(answer) == fmt.Sprint(acknowledged) && within(r, "timeout") < c.Apply {
+		return map[string]any{"acknowledged": false}
+	}
+	return answer
+}
+
+// within is how long a request gives the cluster: 30 seconds if it doesn't say.
+func within(r *http.Request, parameter string) time.Duration {
+	if given, err := time.ParseDuration(r.URL.Query().Get(parameter)); err == nil {
+		return given
+	}
+	return 30 * time.Second
+}
+
+func (c *Cluster) route(r *http.Request, parts []string) any {
 	switch {
 	case r.URL.Path == "/":
 		return map[string]any{
@@ -221,10 +268,12 @@ func (c *Cluster) answer(r *http.Request) any {
 		return c.allAliases(r)
 	case r.URL.Path == "/_ingest/pipeline":
 		return c.answerPipelines()
-	case parts[0] == "_ilm" && len(parts) == 3 && slices.Contains(c.Policies, parts[2]):
-		return map[string]any{parts[2]: map[string]any{"policy": map[string]any{}}}
-	case parts[0] == "_ilm":
-		return refuse(http.StatusNotFound, "resource_not_found_exception", "lifecycle policy not found")
+	case r.URL.Path == "/_ilm/policy":
+		policies := map[string]any{}
+		for _, name := range c.Policies {
+			policies[name] = map[string]any{"version": 1}
+		}
+		return policies
 	case parts[0] == "_all" && parts[1] == "_settings" && r.URL.Query().Get("expand_wildcards") == "closed":
 		return map[string]any{}
 	case r.URL.Path == "/_bulk":
