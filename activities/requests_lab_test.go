@@ -7,12 +7,18 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/migration"
 )
 
 var labVersions = []string{"2.4.6", "5.5.2", "6.8.23", "7.10.2", "7.17.28"}
@@ -218,4 +224,86 @@ func answersCounts(t *testing.T, r *labRig) {
 		require.Equal(t, one, counts[name], name)
 	}
 	require.NoError(t, c.DeleteIndices(ctx, names))
+}
+
+// 300 indices on real nodes: the block, the standstill with its probe, the verification and the
+// handover take a few requests each.
+func TestLabRequestsAreFew(t *testing.T) {
+	v := newVerifyLab(t, "5.5.2", "6.8.23", "few-*")
+	v.run.Plan.Verify.Checksum = migration.ChecksumNone
+	var names, lines []string
+	for i := range 300 {
+		names = append(names, fmt.Sprintf("few-%03d", i))
+		lines = append(lines, fmt.Sprintf(`{"index":{"_index":%q,"_type":"doc","_id":"1"}}`, names[i]), `{"a":1}`)
+	}
+	v.ask(v.source, http.MethodPut, "/_template/few", map[string]any{
+		"template": "few-*", "settings": map[string]any{"number_of_shards": 1, "number_of_replicas": 0},
+	})
+	for batch := range slices.Chunk(lines, 100) { // more would not fit into the node's queue
+		v.bulk(batch...)
+	}
+	var sent atomic.Int64
+	for front, url := range map[interface{ SetUpstream(string) error }]string{
+		v.lab.Source.Front: v.lab.Source.DirectURL, v.lab.Target.Front: v.lab.Target.DirectURL,
+	} {
+		require.NoError(t, front.SetUpstream(countingProxy(t, url, &sent)))
+	}
+	batches := len(elastic.Batches(names))
+	few := func(name string, most int, do func()) {
+		before := sent.Load()
+		began := time.Now()
+		do()
+		took := int(sent.Load() - before)
+		t.Logf("%s: %d requests, %s", name, took, time.Since(began).Round(time.Millisecond))
+		require.LessOrEqual(t, took, most, name)
+	}
+
+	v.carried()
+	found := labMust[[]migration.SourceIndex](v.labRig, v.activities.ReadSourceBlocks, v.names(names...))
+	for i := range found {
+		found[i].Blocks = nil // ours
+	}
+	few("BlockSource", 6*batches+3, func() {
+		blocked := labMust[migration.BlockResult](v.labRig, v.activities.BlockSource,
+			migration.BlockRequest{Run: v.run, Indices: found})
+		require.Len(t, blocked.Blocked, len(names))
+	})
+	few("AwaitStandstill", 16*batches+5, func() {
+		labMust[migration.Standstill](v.labRig, v.activities.AwaitStandstill,
+			migration.StandstillRequest{IndicesRequest: v.names(names...)})
+	})
+	few("VerifyTarget", 16*batches+10+6*len(names)/metadataIndices, func() {
+		for _, index := range v.verify().Indices {
+			require.True(t, index.Equal, "%+v", index)
+		}
+	})
+	handover := make([]migration.HandoverIndex, len(names))
+	for i, name := range names {
+		handover[i] = migration.HandoverIndex{Name: name, Settings: map[string]string{numberOfReplicas: "0"}}
+	}
+	few("HandOver", 8*batches+5+len(names)/int(elastic.ExpectOpen), func() {
+		handed := labMust[migration.HandOverResult](v.labRig, v.activities.HandOver,
+			migration.HandOverRequest{Run: v.run, Indices: handover})
+		require.Empty(t, handed.Refused)
+	})
+	few("UnblockSource", 6*batches+5+len(names)/int(elastic.ExpectOpen), func() {
+		unblocked := labMust[migration.UnblockResult](v.labRig, v.activities.UnblockSource,
+			migration.UnblockRequest{Run: v.run, Indices: found})
+		require.Empty(t, unblocked.Refused)
+	})
+}
+
+// countingProxy stands before a node and counts what it is asked.
+func countingProxy(t *testing.T, to string, count *atomic.Int64) string {
+	t.Helper()
+	upstream, err := url.Parse(to)
+	require.NoError(t, err)
+	forward := &httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
+		count.Add(1)
+		p.SetURL(upstream)
+		p.Out.URL.RawQuery = p.In.URL.RawQuery
+	}}
+	server := httptest.NewServer(forward)
+	t.Cleanup(server.Close)
+	return server.URL
 }

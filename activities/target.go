@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"go.temporal.io/sdk/activity"
 
@@ -427,10 +428,17 @@ func (a *Activities) OpenTarget(ctx context.Context, in migration.OpenRequest) (
 		})
 }
 
+// longPoll is for how long a cluster is asked to wait until something is so. A person sees what it
+// waits for after that time.
+const longPoll = 5 * time.Second
+
 // notRed waits until every index has its primaries.
 func (a *Activities) notRed(ctx context.Context, client *elastic.Client, indices []string, p *pulse) error {
 	pace := a.statusPace()
 	for {
+		if active, err := client.AwaitPrimaries(ctx, indices, longPoll); err != nil || active {
+			return err
+		}
 		health, err := client.Health(ctx, indices)
 		if err != nil {
 			return err

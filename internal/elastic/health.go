@@ -2,6 +2,9 @@ package elastic
 
 import (
 	"context"
+	"errors"
+	"net/http"
+	"time"
 
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 )
@@ -61,6 +64,33 @@ func (c *Client) Health(ctx context.Context, indices []string) (Health, error) {
 		}
 	}
 	return total, nil
+}
+
+// AwaitPrimaries waits until every primary of the indices is active, for as long as it is told to.
+// It reports whether they are. The cluster answers as soon as that is so, which is sooner than a
+// poll, and costs one request for each batch of names. An index that doesn't exist is waited for.
+func (c *Client) AwaitPrimaries(ctx context.Context, indices []string, wait time.Duration) (bool, error) {
+	if err := c.named("wait for primaries", indices); err != nil {
+		return false, err
+	}
+	until := time.Now().Add(wait)
+	for _, batch := range batches(indices) {
+		var answer struct {
+			TimedOut bool `json:"timed_out"`
+		}
+		what := call{operation: "wait for primaries", subject: list(batch)}
+		err := c.do(ctx, what, esapi.ClusterHealthRequest{
+			Index: segments(batch), WaitForStatus: "yellow",
+			Timeout: min(max(time.Until(until), time.Millisecond), c.limit(what)/2).Truncate(time.Millisecond),
+		}, &answer)
+		if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusRequestTimeout || answer.TimedOut {
+			return false, nil // with the usual answer as its body
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 func worse(a, b string) string {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -337,4 +338,42 @@ func TestCountsWithPercolators(t *testing.T) {
 	counts, err := client.Counts(t.Context(), []string{"a", "b"})
 	require.NoError(t, err)
 	assert.Equal(t, map[string]int64{"a": 4, "b": 3}, counts)
+}
+
+// A node allows 500 scroll contexts from 7.0 on. Whatever runs on a worker at the same time keeps
+// few of them open, each on one shard, and closes them: 31 workers stay within the limit.
+func TestScrollContextsAreBoundedPerWorker(t *testing.T) {
+	const workers, perWorker, shards = 2, 16, 40
+	cluster := elastictest.New(elastictest.NewStore())
+	t.Cleanup(cluster.Close)
+	cluster.MaxScrolls = workers * perWorker // one more is refused, and would be asked for again
+	var ids []string
+	for i := range 400 {
+		ids = append(ids, strconv.Itoa(i))
+	}
+	var running sync.WaitGroup
+	for worker := range workers {
+		client, err := elastic.New(elastic.Config{Endpoint: cluster.URL})
+		require.NoError(t, err)
+		t.Cleanup(client.Close)
+		for activity := range 3 {
+			name := fmt.Sprintf("index-%d-%d", worker, activity)
+			cluster.Create(name, shards, nil)
+			require.NoError(t, cluster.Index(name, ids...))
+			running.Go(func() {
+				sum, err := client.Checksum(t.Context(), name, elastic.ChecksumOptions{PageSize: 1, AtOnce: shards})
+				assert.NoError(t, err)
+				assert.EqualValues(t, len(ids), sum.Docs)
+			})
+		}
+	}
+	running.Wait()
+	began := 0
+	for _, request := range cluster.Requests("POST /*/_search") {
+		if request != "POST /_search/scroll" {
+			began++
+		}
+	}
+	assert.Equal(t, workers*3*shards, began, "none was refused")
+	assert.Len(t, cluster.Requests("DELETE /_search/scroll"), began, "each was closed")
 }

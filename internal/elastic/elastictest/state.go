@@ -51,7 +51,12 @@ func (c *Cluster) answerCluster(r *http.Request, rest []string) any {
 		names = rest[len(rest)-1]
 	}
 	if rest[0] == "health" {
-		return c.health(names)
+		health := c.health(names)
+		if r.URL.Query().Get("wait_for_status") != "" && !c.primariesOf(names) {
+			health["timed_out"] = true // no time passes, so what is not so at once will not be
+			return bare{http.StatusRequestTimeout, health}
+		}
+		return health
 	}
 	found := map[string]any{}
 	for _, x := range c.present(names) { // the cluster state is lenient
@@ -69,7 +74,18 @@ func (c *Cluster) answerCluster(r *http.Request, rest []string) any {
 	return map[string]any{rest[1]: map[string]any{"indices": found}}
 }
 
-func (c *Cluster) health(names string) any {
+// primariesOf tells whether all of the indices are there with their primaries.
+func (c *Cluster) primariesOf(names string) bool {
+	for _, name := range strings.Split(names, ",") {
+		x := c.indices[name]
+		if x == nil || !x.open || slices.ContainsFunc(x.shards, func(s *shard) bool { return s.state != "STARTED" }) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Cluster) health(names string) map[string]any {
 	if names == "_all" {
 		return map[string]any{"status": "green", "number_of_data_nodes": 1, "active_shards": c.shardsOpen()}
 	}
