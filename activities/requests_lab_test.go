@@ -137,6 +137,13 @@ func answersProbes(t *testing.T, r *labRig) {
 		}})
 	expected["red"] = "unavailable"
 	create("closed", "closed", "", nil)
+	there := slices.DeleteFunc(slices.Sorted(maps.Keys(expected)), func(name string) bool { return name == "red" })
+	active, err := c.AwaitPrimaries(ctx, there, time.Minute)
+	require.NoError(t, err)
+	require.True(t, active)
+	active, err = c.AwaitPrimaries(ctx, []string{"red"}, time.Millisecond)
+	require.NoError(t, err, "no answer in time is no failure")
+	require.False(t, active)
 	r.ask(r.node(), http.MethodPost, "/closed/_close", nil)
 	expected["never-there"] = "missing"
 	names := slices.Sorted(maps.Keys(expected))

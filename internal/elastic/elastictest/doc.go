@@ -17,6 +17,8 @@
 //
 //   - from 7.0 on, cluster.max_shards_per_node limits what a restore or more replicas may add
 //
+// A slow elected master is one that refuses what doesn't give it time ([Cluster].Queue and Apply).
+//
 // Nothing in it takes time: a snapshot or a restore ends after a number of requests that look at it
 // ([Cluster].Looks).
 //
