@@ -8,8 +8,6 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -193,28 +191,5 @@ func indexNames(indices []elastic.Index) []string {
 	return names
 }
 
-// sideBySide bounds how many indices one activity asks about at the same time.
+// sideBySide bounds how many batches of indices one activity asks about at the same time.
 const sideBySide = 8
-
-// eachIndex does something for every index, several at the same time. It goes on after a failure
-// and returns all failures.
-func eachIndex(names []string, do func(name string) error) []error {
-	var (
-		group    errgroup.Group
-		mu       sync.Mutex
-		failures []error
-	)
-	group.SetLimit(sideBySide)
-	for _, name := range names {
-		group.Go(func() error {
-			if err := do(name); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				failures = append(failures, err)
-			}
-			return nil
-		})
-	}
-	_ = group.Wait() // none of them returns an error
-	return failures
-}

@@ -115,7 +115,8 @@ func TestRequestsGrowWithBatchesNotWithIndices(t *testing.T) {
 	var prepared preparedHandover
 	bounded("AskGuard", 3, 5, func() { // lists what the handover needs
 		var err error
-		prepared, err = a.prepareHandover(t.Context(), migration.GuardRequest{Run: w.run, Counters: opened.Counters}, list)
+		request := migration.GuardRequest{Run: w.run, Counters: opened.Counters}
+		prepared, err = a.prepareHandover(t.Context(), request, list)
 		require.NoError(t, err)
 	})
 	bounded("HandOver", 8, 5+probes, func() {
@@ -125,7 +126,8 @@ func TestRequestsGrowWithBatchesNotWithIndices(t *testing.T) {
 		must[[]migration.LateIndex](w, a.LookAgain, migration.LookAgainRequest{Run: w.run})
 	})
 	bounded("UnblockSource", 6, 5+probes, func() {
-		result := must[migration.UnblockResult](w, a.UnblockSource, migration.UnblockRequest{Run: w.run, Indices: found})
+		result := must[migration.UnblockResult](w, a.UnblockSource,
+			migration.UnblockRequest{Run: w.run, Indices: found})
 		require.Empty(t, result.Refused)
 	})
 	bounded("CheckShardLimit", 0, 5, func() {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -91,7 +92,7 @@ func (c *Client) ProbeWrites(ctx context.Context, indices []string, expected Exp
 func rejected(names []string, probes map[string]Probe) []string {
 	var again []string
 	for _, name := range names {
-		if e, ok := probes[name].Err.(*Error); ok && e.Status == http.StatusTooManyRequests {
+		if e, ok := errors.AsType[*Error](probes[name].Err); ok && e.Status == http.StatusTooManyRequests {
 			again = append(again, name)
 		}
 	}

@@ -60,30 +60,27 @@ func TestEveryRequestLineIsShortEnough(t *testing.T) {
 		"CreateIndex": func(ctx context.Context, c *elastic.Client) error {
 			return c.CreateIndex(ctx, names[0], elastic.NewIndex{Typed: true})
 		},
-		"IndexSettings": func(ctx context.Context, c *elastic.Client) error {
-			_, err := c.IndexSettings(ctx, names)
+		"IndexSettings": read(names, (*elastic.Client).IndexSettings),
+		"Definitions":   read(names, (*elastic.Client).Definitions),
+		"Mappings":      read(names, (*elastic.Client).Mappings),
+		"Aliases":       read(names, (*elastic.Client).Aliases),
+		"Present": func(ctx context.Context, c *elastic.Client) error {
+			_, _, err := c.Present(ctx, names)
 			return err
 		},
-		"Definitions": func(ctx context.Context, c *elastic.Client) error {
-			_, err := c.Definitions(ctx, names)
+		"Health":    read(names, (*elastic.Client).Health),
+		"Shards":    read(names, (*elastic.Client).Shards),
+		"Recovery":  read(names, (*elastic.Client).Recovery),
+		"Counts":    read(names, (*elastic.Client).Counts),
+		"Count":     func(ctx context.Context, c *elastic.Client) error { _, err := c.Count(ctx, names[0]); return err },
+		"DocCounts": read(names, (*elastic.Client).DocCounts),
+		"Indices": func(ctx context.Context, c *elastic.Client) error {
+			_, err := c.Indices(ctx, names...)
 			return err
 		},
-		"Mappings":    func(ctx context.Context, c *elastic.Client) error { _, err := c.Mappings(ctx, names); return err },
-		"Aliases":     func(ctx context.Context, c *elastic.Client) error { _, err := c.Aliases(ctx, names); return err },
-		"Present":     func(ctx context.Context, c *elastic.Client) error { _, _, err := c.Present(ctx, names); return err },
-		"Health":      func(ctx context.Context, c *elastic.Client) error { _, err := c.Health(ctx, names); return err },
-		"Shards":      func(ctx context.Context, c *elastic.Client) error { _, err := c.Shards(ctx, names); return err },
-		"Recovery":    func(ctx context.Context, c *elastic.Client) error { _, err := c.Recovery(ctx, names); return err },
-		"Counts":      func(ctx context.Context, c *elastic.Client) error { _, err := c.Counts(ctx, names); return err },
-		"Count":       func(ctx context.Context, c *elastic.Client) error { _, err := c.Count(ctx, names[0]); return err },
-		"DocCounts":   func(ctx context.Context, c *elastic.Client) error { _, err := c.DocCounts(ctx, names); return err },
-		"Indices":     func(ctx context.Context, c *elastic.Client) error { _, err := c.Indices(ctx, names...); return err },
-		"Matching":    func(ctx context.Context, c *elastic.Client) error { _, err := c.Matching(ctx, names); return err },
-		"ProbeWrites": func(ctx context.Context, c *elastic.Client) error { return probed(ctx, c, names) },
-		"WriteCounters": func(ctx context.Context, c *elastic.Client) error {
-			_, err := c.WriteCounters(ctx, names)
-			return err
-		},
+		"Matching":      read(names, (*elastic.Client).Matching),
+		"ProbeWrites":   func(ctx context.Context, c *elastic.Client) error { return probed(ctx, c, names) },
+		"WriteCounters": read(names, (*elastic.Client).WriteCounters),
 		"CreateSnapshot": func(ctx context.Context, c *elastic.Client) error {
 			return c.CreateSnapshot(ctx, "repository", "snapshot", names)
 		},
@@ -102,6 +99,16 @@ func TestEveryRequestLineIsShortEnough(t *testing.T) {
 			assert.Less(t, len(cluster.longest), requestLine)
 			assert.Greater(t, len(cluster.longest), 20)
 		})
+	}
+}
+
+// read is a call that reads something of indices.
+func read[T any](names []string,
+	call func(*elastic.Client, context.Context, []string) (T, error),
+) func(context.Context, *elastic.Client) error {
+	return func(ctx context.Context, c *elastic.Client) error {
+		_, err := call(c, ctx, names)
+		return err
 	}
 }
 
