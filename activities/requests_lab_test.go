@@ -270,6 +270,7 @@ func TestLabRequestsAreFew(t *testing.T) {
 	for i := range found {
 		found[i].Blocks = nil // ours
 	}
+	v.ask(v.source, http.MethodPut, "/few-*/_settings", map[string]any{writeBlock: nil})
 	few("BlockSource", 6*batches+3, func() {
 		blocked := labMust[migration.BlockResult](v.labRig, v.activities.BlockSource,
 			migration.BlockRequest{Run: v.run, Indices: found})

@@ -68,11 +68,14 @@ func TestEveryRequestLineIsShortEnough(t *testing.T) {
 			_, _, err := c.Present(ctx, names)
 			return err
 		},
-		"Health":    read(names, (*elastic.Client).Health),
-		"Shards":    read(names, (*elastic.Client).Shards),
-		"Recovery":  read(names, (*elastic.Client).Recovery),
-		"Counts":    read(names, (*elastic.Client).Counts),
-		"Count":     func(ctx context.Context, c *elastic.Client) error { _, err := c.Count(ctx, names[0]); return err },
+		"Health":   read(names, (*elastic.Client).Health),
+		"Shards":   read(names, (*elastic.Client).Shards),
+		"Recovery": read(names, (*elastic.Client).Recovery),
+		"Counts":   read(names, (*elastic.Client).Counts),
+		"Count": func(ctx context.Context, c *elastic.Client) error {
+			_, err := c.Count(ctx, names[0])
+			return err
+		},
 		"DocCounts": read(names, (*elastic.Client).DocCounts),
 		"Indices": func(ctx context.Context, c *elastic.Client) error {
 			_, err := c.Indices(ctx, names...)
