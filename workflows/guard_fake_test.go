@@ -40,6 +40,8 @@ type guarded struct {
 	// on runs before the nth call of an activity, after when it has had its effect.
 	on    map[string]func(n int) error
 	after map[string]func(n int)
+	// unblocked is with what each index's block was removed last.
+	unblocked map[string]migration.SourceIndex
 	// refuse has indices refuse an activity.
 	refuse map[string]map[string]bool
 	told   []migration.Report
@@ -75,7 +77,7 @@ func newGuarded(t *testing.T) *guarded {
 		number:  1,
 		answers: map[migration.GuardAsk][]migration.GuardAnswer{}, failures: map[migration.GuardAsk][]error{},
 		handover: []migration.HandoverIndex{{Name: "catalog"}, {Name: "movies"}},
-		pages:    map[migration.GuardList]migration.GuardPage{},
+		pages:    map[migration.GuardList]migration.GuardPage{}, unblocked: map[string]migration.SourceIndex{},
 	}
 	g.env.RegisterWorkflow(Guard)
 	plan, err := inputOf(t, strings.Replace(planJSON, `"rounds"`,
@@ -113,7 +115,8 @@ func newGuarded(t *testing.T) *guarded {
 				result.Refused = append(result.Refused, migration.Refusal{Index: index.Name, Message: "read_only"})
 			default:
 				at.ours = true
-				result.Blocked = append(result.Blocked, migration.SourceIndex{Name: index.Name, UUID: at.uuid})
+				result.Blocked = append(result.Blocked,
+					migration.SourceIndex{Name: index.Name, UUID: at.uuid, Blocks: at.own})
 			}
 		}
 		return result, nil
@@ -127,6 +130,7 @@ func newGuarded(t *testing.T) *guarded {
 			} else if g.refuse[migration.ActivityUnblockSource][index.Name] {
 				result.Refused = append(result.Refused, migration.Refusal{Index: index.Name, Message: "read_only"})
 			} else {
+				g.unblocked[index.Name] = index
 				at.ours = index.Blocks[sourceWriteBlock] == "true" // puts back what it was told that it had
 			}
 		}

@@ -65,15 +65,16 @@ func (g *guard) announce(ctx workflow.Context, c migration.GuardCall) (migration
 }
 
 // notOurs are the blocks that an index has of itself. A write block on a name for which ours was
-// asked is ours, unless the first reading had one: also if the index was deleted and created again
-// since, and if the block of an earlier window could not be removed.
+// asked is ours, also if the block of an earlier window could not be removed. It is not if the
+// first reading of that same index had one: an index that was created again since never had it.
 func (g *guard) notOurs(found migration.SourceIndex) map[string]string {
 	first, before := g.window.get(found.Name)
 	ours := before && g.asked[found.Name]
 	if !ours {
 		first, ours = g.left.get(found.Name)
 	}
-	if !ours || first.Blocks[sourceWriteBlock] == "true" {
+	same := first.UUID == "" || first.UUID == found.UUID
+	if !ours || same && first.Blocks[sourceWriteBlock] == "true" {
 		return found.Blocks
 	}
 	blocks := map[string]string{}
@@ -81,7 +82,7 @@ func (g *guard) notOurs(found migration.SourceIndex) map[string]string {
 		blocks[name] = found.Blocks[name]
 	}
 	delete(blocks, sourceWriteBlock)
-	if value, had := first.Blocks[sourceWriteBlock]; had {
+	if value, had := first.Blocks[sourceWriteBlock]; had && same {
 		blocks[sourceWriteBlock] = value
 	}
 	return blocks
@@ -115,9 +116,10 @@ func (g *guard) block(ctx workflow.Context, c migration.GuardCall) (migration.Gu
 			return migration.GuardAnswer{}, inner(err)
 		}
 		for _, index := range result.Blocked {
-			if known, announced := g.window.get(index.Name); announced {
-				known.UUID = index.UUID
-				g.window.add(known)
+			// Another index under the name brings its own blocks: nobody may give it back those of
+			// the one before.
+			if known, announced := g.window.get(index.Name); announced && known.UUID != index.UUID {
+				g.window.add(index)
 			}
 		}
 		if refused = append(refused, result.Refused...); len(refused) > 0 {
