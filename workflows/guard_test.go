@@ -199,51 +199,6 @@ func TestAnAskOfAnEarlierWindow(t *testing.T) {
 	require.False(t, g.answers[migration.AskBegin][0].Served)
 }
 
-// An index that is deleted and created again in the window, and then blocked, has our block and
-// none of its own: nothing puts that back.
-func TestOurBlockIsNeverTakenForOneThatWasThere(t *testing.T) {
-	for name, own := range map[string]map[string]string{"no block": nil, "a block": {sourceWriteBlock: "true"}} {
-		for asked, asks := range map[string][]migration.GuardAsk{
-			"announced":     {migration.AskAnnounce, migration.AskBlock, migration.AskRemove},
-			"not announced": {migration.AskBlock, migration.AskRemove}, // what blocks it meets another index
-		} {
-			t.Run(name+", "+asked, func(t *testing.T) {
-				g := newGuarded(t)
-				g.source["catalog"].own = own
-				g.window()
-				g.env.RegisterDelayedCallback(func() {
-					g.mu.Lock()
-					g.source["catalog"] = &sourceIndex{uuid: "u9", ours: true} // blocked by name, between look and block
-					g.mu.Unlock()
-					g.indices = g.names("catalog", "movies")
-				}, 4*time.Minute)
-				g.at(5*time.Minute, asks...)
-				g.run()
-				g.free() // the new index never had a block of its own
-			})
-		}
-	}
-}
-
-// An index that is created again with a block of its own gets that one back, and not that of the
-// index before it.
-func TestAnIndexThatIsCreatedAgainHasItsOwnBlocks(t *testing.T) {
-	const readOnly = "index.blocks.read_only_allow_delete"
-	g := newGuarded(t)
-	g.source["catalog"].own = map[string]string{sourceWriteBlock: "true"}
-	g.window()
-	g.env.RegisterDelayedCallback(func() {
-		g.mu.Lock()
-		g.source["catalog"] = &sourceIndex{uuid: "u9", own: map[string]string{readOnly: "true"}}
-		g.mu.Unlock()
-	}, 4*time.Minute)
-	g.at(5*time.Minute, migration.AskBlock, migration.AskRemove)
-	g.run()
-	g.free()
-	require.Equal(t, migration.SourceIndex{Name: "catalog", UUID: "u9", Blocks: map[string]string{readOnly: "true"}},
-		g.unblocked["catalog"])
-}
-
 // One index that can't be blocked leaves no other one blocked while a person is waited for.
 func TestAnIndexThatRefusesTheBlock(t *testing.T) {
 	g := newGuarded(t)
