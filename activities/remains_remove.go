@@ -135,7 +135,7 @@ func (r *removal) throttles(ctx context.Context) error {
 			limits = append(limits, recoveryLimit(client, found.want))
 		case found.at == onSource:
 			limits = append(limits, repositoryLimit(client, found.run, snapshotThrottle, found.want,
-				sourceRegistration))
+				r.keys.sourceRegistration))
 		default:
 			limits = append(limits, repositoryLimit(client, found.run, restoreThrottle, found.want,
 				r.keys.targetRegistration(ctx)))
