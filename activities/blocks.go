@@ -59,11 +59,11 @@ func (a *Activities) ReadSourceBlocks(ctx context.Context, in migration.IndicesR
 			if err != nil {
 				return nil, err
 			}
-			return sourceBlocks(ctx, client, in.Indices)
+			return ownBlocksOf(ctx, client, in.Indices)
 		})
 }
 
-func sourceBlocks(ctx context.Context, client *elastic.Client, names []string) ([]migration.SourceIndex, error) {
+func ownBlocksOf(ctx context.Context, client *elastic.Client, names []string) ([]migration.SourceIndex, error) {
 	present, unreadable, err := look(ctx, client, names)
 	if err != nil {
 		return nil, err

@@ -210,7 +210,8 @@ func TestEndpointsInTheSettingsOfARepository(t *testing.T) {
 	}
 	run := w.run
 	run.Plan.Source.Repository.Endpoint = "s3.evil.example"
-	refused(w, migration.ErrorSecret, w.activities.RegisterRepositories, run, "source.repository.endpoint: s3.evil.example")
+	refused(w, migration.ErrorSecret, w.activities.RegisterRepositories, run,
+		"source.repository.endpoint: s3.evil.example")
 	run = w.run
 	run.Plan.Target.Repository.Settings = map[string]any{
 		"proxy_host": "proxy.shop", "proxy_port": "3128", "max_restore_bytes_per_sec": "80mb",

@@ -221,7 +221,7 @@ func (g *Guards) readBlocks(ctx context.Context, run migration.Run, indices []mi
 	for i, index := range indices {
 		names[i] = index.Name
 	}
-	return sourceBlocks(ctx, client, names)
+	return ownBlocksOf(ctx, client, names)
 }
 
 // update sends an update and waits for its end.
