@@ -48,7 +48,8 @@ func refusing(blocks map[string]string) []string {
 func forbidden(blocks map[string]string) bool { return len(refusing(blocks)) > 0 }
 
 // ReadSourceBlocks reads uuid and blocks of the source's indices before ours is set. An index that
-// is gone is left out.
+// is gone is left out. It is for guards of the first shape, and for those that a worker asks which
+// doesn't read them itself.
 func (a *Activities) ReadSourceBlocks(ctx context.Context, in migration.IndicesRequest) ([]migration.SourceIndex,
 	error,
 ) {
@@ -58,24 +59,28 @@ func (a *Activities) ReadSourceBlocks(ctx context.Context, in migration.IndicesR
 			if err != nil {
 				return nil, err
 			}
-			present, unreadable, err := look(ctx, client, in.Indices)
-			if err != nil {
-				return nil, err
-			}
-			if len(unreadable) > 0 {
-				return nil, fail(migration.ErrorRefused, "read the blocks of the source's indices on %s: %s",
-					client.Host(), describeRefusals(refusals(unreadable)))
-			}
-			var found []migration.SourceIndex
-			for _, name := range in.Indices {
-				if index, there := present[name]; there {
-					found = append(found, migration.SourceIndex{
-						Name: name, UUID: index.UUID, Blocks: blocksOf(index.Settings),
-					})
-				}
-			}
-			return found, nil
+			return ownBlocksOf(ctx, client, in.Indices)
 		})
+}
+
+func ownBlocksOf(ctx context.Context, client *elastic.Client, names []string) ([]migration.SourceIndex, error) {
+	present, unreadable, err := look(ctx, client, names)
+	if err != nil {
+		return nil, err
+	}
+	if len(unreadable) > 0 {
+		return nil, fail(migration.ErrorRefused, "read the blocks of the source's indices on %s: %s",
+			client.Host(), describeRefusals(refusals(unreadable)))
+	}
+	var found []migration.SourceIndex
+	for _, name := range names {
+		if index, there := present[name]; there {
+			found = append(found, migration.SourceIndex{
+				Name: name, UUID: index.UUID, Blocks: blocksOf(index.Settings),
+			})
+		}
+	}
+	return found, nil
 }
 
 // ReadBlocks is ReadSourceBlocks for runs that began before there was a guard.

@@ -416,7 +416,8 @@ func (t *trying) warn(text string, err error) {
 }
 
 // name is that of the throw-away index. No other run has it, so whatever bears it is ours.
-func (t *trying) name() string { return "snapferry-try-" + t.run.Plan.Name + "-" + t.run.Token }
+// remains_tried.go finds one that a dead worker has left.
+func (t *trying) name() string { return t.run.TriedIndex() }
 
 // untilDeleted is the time that the throw-away index may take to be deleted when the activity was
 // cancelled.

@@ -33,6 +33,7 @@ func removesBlock(activityType string) bool {
 var usesSource = []string{
 	migration.ActivityResolveIndices, migration.ActivityTakeSnapshot, migration.ActivityReadBlocks,
 	migration.ActivityBlockWrites, migration.ActivityAwaitStandstill, migration.ActivityReadSourceBlocks,
+	migration.ActivityBlockSource,
 }
 
 // mostHistories bounds how many histories are read: that of the workflow that asks, and those that it
@@ -139,6 +140,9 @@ func (e *evidence) goesOnFrom(started *historypb.WorkflowExecutionStartedEventAt
 	}
 	if guard.From != "" {
 		e.before = append(e.before, execution{e.at.id, guard.From})
+	}
+	if guard.WorkflowID != "" && guard.RunID != "" {
+		e.before = append(e.before, execution{guard.WorkflowID, guard.RunID})
 	}
 	if guard.WorkflowID != "" {
 		e.before = append(e.before, execution{guard.WorkflowID, ""})

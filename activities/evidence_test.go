@@ -97,6 +97,7 @@ func TestWhatAHistoryShows(t *testing.T) {
 		"resolved":    {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", run), completed(5)}, true},
 		"blocked":     {[]*historypb.HistoryEvent{scheduled(5, queue, "BlockWrites", blocks), completed(5)}, true},
 		"guard":       {[]*historypb.HistoryEvent{scheduled(5, queue, "ReadSourceBlocks", blocks), completed(5)}, true},
+		"its block":   {[]*historypb.HistoryEvent{scheduled(5, queue, "BlockSource", blocks), completed(5)}, true},
 		"failed":      {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", run), failed(5)}, false},
 		"not yet":     {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", run)}, false},
 		"other event": {[]*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", run), completed(6)}, false},
@@ -131,11 +132,13 @@ func TestWhatAHistoryShows(t *testing.T) {
 	shown := []*historypb.HistoryEvent{scheduled(5, queue, "ResolveIndices", run), completed(5)}
 	first := execution{"guard/a", "r3"}
 	ofMigration := migration.GuardInput{Run: run, WorkflowID: "migration/a"}
+	ofRun := migration.GuardInput{Run: run, WorkflowID: "migration/a", RunID: "r7"}
 	afterGuard := migration.GuardInput{Run: run, WorkflowID: "migration/a", From: "r2"}
 	for name, all := range map[string]histories{
-		"its migration":          {first: began(ofMigration, ""), {"migration/a", ""}: shown},
-		"a guard before":         {first: began(afterGuard, ""), {"guard/a", "r2"}: shown},
-		"the guard's run before": {first: began(ofMigration, "r1"), {"guard/a", "r1"}: shown},
+		"its migration":           {first: began(ofMigration, ""), {"migration/a", ""}: shown},
+		"the run that started it": {first: began(ofRun, ""), {"migration/a", "r7"}: shown, {"migration/a", ""}: nil},
+		"a guard before":          {first: began(afterGuard, ""), {"guard/a", "r2"}: shown},
+		"the guard's run before":  {first: began(ofMigration, "r1"), {"guard/a", "r1"}: shown},
 	} {
 		got, err := sentIn(all.read, first, queue, source)
 		require.NoError(t, err)
@@ -194,6 +197,8 @@ func TestTheEvidenceNeedsThePassword(t *testing.T) {
 		{w.activities.ReadBlocks, migration.IndicesRequest{Run: w.run}},
 		{w.activities.BlockWrites, migration.IndicesRequest{Run: w.run}},
 		{w.activities.AwaitStandstill, migration.IndicesRequest{Run: w.run}},
+		{w.activities.ReadSourceBlocks, migration.IndicesRequest{Run: w.run}},
+		{w.activities.BlockSource, migration.BlockRequest{Run: w.run}},
 	} {
 		refused(w, migration.ErrorSecret, tt.method, tt.in, "source.auth.password")
 	}

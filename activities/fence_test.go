@@ -178,6 +178,54 @@ func TestEndpointsThatAreNotAllowedAreNotReached(t *testing.T) {
 	require.ErrorContains(t, err, "source.repository.reader.endpoint: s3.evil.example is refused")
 }
 
+// A repository's settings are passed on to a cluster unchanged: a proxy in them would get the
+// snapshots, so it is held against the endpoints, too.
+func TestEndpointsInTheSettingsOfARepository(t *testing.T) {
+	w := newWorld(t)
+	k := keys{secrets.Fence{EnvPrefix: "TEST_", Endpoints: []string{"127.0.0.1", "*.aliyuncs.com", "proxy.shop:3128"}}}
+	w.activities.keys, w.activities.cluster = k, newClusters(k).get
+	for field, settings := range map[string]map[string]any{
+		"proxy_host":                 {"proxy_host": "evil.example", "proxy_port": 3128},
+		"proxy.host":                 {"proxy": map[string]any{"host": "evil.example"}},
+		"proxyHost":                  {"proxyHost": "evil.example"},
+		"proxy":                      {"proxy": "http://evil.example:3128"},
+		"hosts":                      {"hosts": []any{"a.aliyuncs.com", "evil.example"}},
+		"s3.client.default.endpoint": {"s3.client.default.endpoint": "evil.example"},
+		// The right host, and a port that is not allowed.
+		"a.proxy_host": {"a": map[string]any{"proxy_host": "proxy.shop", "proxy_port": 22}},
+	} {
+		for _, at := range []side{onSource, onTarget} {
+			run := w.run
+			if at == onSource {
+				run.Plan.Source.Repository.Settings = settings
+			} else {
+				run.Plan.Target.Repository.Settings = settings
+			}
+			before := len(w.from.Requests("*")) + len(w.to.Requests("*"))
+			text := string(at) + ".repository.settings." + field + ": "
+			refused(w, migration.ErrorSecret, w.activities.RegisterRepositories, run, text, "--allow-endpoints")
+			require.Len(t, append(w.from.Requests("*"), w.to.Requests("*")...), before, "nothing is registered")
+			refused(w, migration.ErrorSecret, w.activities.Preflight, run, text)
+		}
+	}
+	run := w.run
+	run.Plan.Source.Repository.Endpoint = "s3.evil.example"
+	refused(w, migration.ErrorSecret, w.activities.RegisterRepositories, run,
+		"source.repository.endpoint: s3.evil.example")
+	run = w.run
+	run.Plan.Target.Repository.Settings = map[string]any{
+		"proxy_host": "proxy.shop", "proxy_port": "3128", "max_restore_bytes_per_sec": "80mb",
+	}
+	must[any](w, w.activities.RegisterRepositories, run)
+
+	// The removal of the block asks for none of it.
+	run.Plan.Target.Repository.Settings = map[string]any{"proxy_host": "evil.example"}
+	run.Plan.Source.Repository.Settings = map[string]any{"proxy_host": "evil.example"}
+	must[migration.UnblockResult](w, w.activities.UnblockSource, migration.UnblockRequest{
+		Run: run, Indices: []migration.SourceIndex{{Name: "movies"}},
+	})
+}
+
 // A certificate authority of the plan's is trusted instead of the system's.
 func TestAPlanBringsItsCertificateAuthority(t *testing.T) {
 	w := newWorld(t)

@@ -123,6 +123,10 @@ func (g *Guards) ask(ctx context.Context, in migration.GuardRequest) (migration.
 			if len(call.Indices) == 0 && number > 0 {
 				continue
 			}
+			if call.Indices, err = g.readBlocks(ctx, in.Run, call.Indices); err != nil {
+				return answer, err
+			}
+			call.Read = true
 		}
 		own, omitted := answer.Own, answer.OwnOmitted
 		if answer, err = g.update(ctx, in, fmt.Sprintf("%s/%d/%d", me, in.Sequence, number), call); err != nil {
@@ -162,6 +166,10 @@ func (g *Guards) occupied(in migration.GuardRequest, found foundGuard) error {
 		"last migration of the plan, for some minutes", 10*time.Second)
 }
 
+// longestAnnouncement bounds the indices of an announcement, in bytes of JSON: their blocks, which
+// are read later, take up to four times as much again.
+const longestAnnouncement = migration.LongestBatch / 2
+
 // callsOf are the updates that a request takes: lists go in batches. For a handover it also tells
 // which settings the indices won't have.
 func (g *Guards) callsOf(ctx context.Context, in migration.GuardRequest,
@@ -190,11 +198,30 @@ func (g *Guards) callsOf(ctx context.Context, in migration.GuardRequest,
 	for i, index := range indices {
 		announced[i] = migration.SourceIndex{Name: index.Name, UUID: index.UUID}
 	}
-	for _, batch := range migration.Batches(announced, migration.LongestBatch) {
+	for _, batch := range migration.Batches(announced, longestAnnouncement) {
 		call.Indices = batch
 		calls = append(calls, call)
 	}
 	return calls, nil, nil
+}
+
+// readBlocks reads the blocks of indices that will be blocked. The guard would need a request and a
+// result in its history for that.
+func (g *Guards) readBlocks(ctx context.Context, run migration.Run, indices []migration.SourceIndex) (
+	[]migration.SourceIndex, error,
+) {
+	if len(indices) == 0 {
+		return nil, nil
+	}
+	client, err := g.cluster(ctx, onSource, run)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(indices))
+	for i, index := range indices {
+		names[i] = index.Name
+	}
+	return ownBlocksOf(ctx, client, names)
 }
 
 // update sends an update and waits for its end.
@@ -277,7 +304,8 @@ func (g *Guards) look(ctx context.Context, plan string) (foundGuard, error) {
 
 // start starts a guard. If an earlier one has left something to do, the new one goes on with it.
 func (g *Guards) start(ctx context.Context, in migration.GuardRequest, before foundGuard) (foundGuard, error) {
-	input := migration.GuardInput{Run: in.Run, WorkflowID: in.WorkflowID, Cluster: before.Cluster}
+	me := activity.GetInfo(ctx).WorkflowExecution.RunID
+	input := migration.GuardInput{Run: in.Run, WorkflowID: in.WorkflowID, RunID: me, Cluster: before.Cluster}
 	if input.Cluster == "" || before.Token != in.Token {
 		source, err := g.cluster(ctx, onSource, in.Run)
 		if err != nil {

@@ -280,6 +280,7 @@ func TestAsksHaveOneEffect(t *testing.T) {
 		request.Indices = append(request.Indices, migration.Index{
 			Name: fmt.Sprintf("%s-%04d", strings.Repeat("n", 95), i), UUID: strings.Repeat("u", 22),
 		})
+		w.from.Create(request.Indices[i].Name, 1, nil)
 	}
 	f.guards[w.guardID()] = &fakeGuard{
 		status: enums.WORKFLOW_EXECUTION_STATUS_RUNNING,
@@ -305,9 +306,6 @@ func TestAsksHaveOneEffect(t *testing.T) {
 	require.Equal(t, testRun+"/7/0", first[0])
 	require.Equal(t, first, ids())
 	request.Ask, request.Indices = migration.AskList, request.Indices[:800]
-	for _, index := range request.Indices { // what they get at the handover is read from the source
-		w.from.Create(index.Name, 1, nil)
-	}
 	f.options = nil
 	must[migration.GuardAnswer](w, g.AskGuard, request)
 	require.True(t, f.options[0].Args[0].(migration.GuardCall).First)
@@ -335,6 +333,56 @@ func TestWhatAGuardAnswersWithIsClassifiedAlready(t *testing.T) {
 		require.Error(t, err)
 		require.False(t, permanent(err), "the next attempt looks for the guard again")
 	}
+}
+
+// What will be blocked is announced with the blocks that it has: the guard would read them into its
+// history. An index that is gone is not announced.
+func TestAnAnnouncementHasTheBlocks(t *testing.T) {
+	w := newWorld(t)
+	g, f := newGuards(w)
+	f.guards[w.guardID()] = &fakeGuard{
+		status: enums.WORKFLOW_EXECUTION_STATUS_RUNNING,
+		knows:  migration.GuardStatus{Token: w.run.Token, Phase: migration.GuardWatching},
+	}
+	request := w.guardRequest(migration.AskAnnounce)
+	request.Indices = []migration.Index{{Name: "movies", UUID: "an older one"}, {Name: "catalog"}, {Name: "gone"}}
+	w.from.SetSetting("movies", "index.blocks.read_only_allow_delete", "true")
+	must[migration.GuardAnswer](w, g.AskGuard, request)
+	require.Len(t, f.options, 1)
+	call := f.options[0].Args[0].(migration.GuardCall)
+	require.True(t, call.Read)
+	require.Len(t, call.Indices, 2)
+	require.Equal(t, "movies", call.Indices[0].Name)
+	require.Equal(t, map[string]string{"index.blocks.read_only_allow_delete": "true"}, call.Indices[0].Blocks)
+	require.Len(t, call.Indices[0].UUID, len(call.Indices[1].UUID))
+	require.NotEqual(t, "an older one", call.Indices[0].UUID)
+	require.Equal(t, testRun, call.RunID)
+}
+
+// Blocks make an announcement larger than its names, and it still fits a payload.
+func TestAnAnnouncementOfBlockedIndicesFitsAPayload(t *testing.T) {
+	w := newWorld(t)
+	g, f := newGuards(w)
+	f.guards[w.guardID()] = &fakeGuard{
+		status: enums.WORKFLOW_EXECUTION_STATUS_RUNNING,
+		knows:  migration.GuardStatus{Token: w.run.Token, Phase: migration.GuardWatching},
+	}
+	request := w.guardRequest(migration.AskAnnounce)
+	for i := range 2000 {
+		name := fmt.Sprintf("%04d", i)
+		request.Indices = append(request.Indices, migration.Index{Name: name, UUID: strings.Repeat("u", 22)})
+		w.from.Create(name, 1, nil)
+		for _, block := range append(writeBlocks, "index.blocks.read", "index.blocks.metadata") {
+			w.from.SetSetting(name, block, "false")
+		}
+	}
+	must[migration.GuardAnswer](w, g.AskGuard, request)
+	for _, o := range f.options {
+		text, err := json.Marshal(o.Args[0])
+		require.NoError(t, err)
+		require.Less(t, len(text), 256<<10)
+	}
+	require.Greater(t, len(f.options), 1)
 }
 
 // Two plans that share an index of the same cluster: before anything is blocked, the second is

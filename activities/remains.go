@@ -43,6 +43,7 @@ type remnant struct {
 	blocks map[string]string // that the index had of itself
 	want   string            // the value of a throttle
 	stays  bool              // whatever a person names
+	tried  bool              // a throw-away index on which definitions were tried
 }
 
 // search is a look for what a plan's runs left behind.

@@ -73,7 +73,7 @@ func (l *search) lookForIndices(ctx context.Context) error {
 		l.judgeIndex(&found, hasOurBlock(present[found.name]), begun[found.token])
 		l.found = append(l.found, found)
 	}
-	return nil
+	return l.lookForTried(ctx, client)
 }
 
 // measure adds the sizes of open indices.

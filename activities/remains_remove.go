@@ -135,7 +135,7 @@ func (r *removal) throttles(ctx context.Context) error {
 			limits = append(limits, recoveryLimit(client, found.want))
 		case found.at == onSource:
 			limits = append(limits, repositoryLimit(client, found.run, snapshotThrottle, found.want,
-				sourceRegistration))
+				r.keys.sourceRegistration))
 		default:
 			limits = append(limits, repositoryLimit(client, found.run, restoreThrottle, found.want,
 				r.keys.targetRegistration(ctx)))
@@ -163,9 +163,17 @@ func (r *removal) indices(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for name, index := range present {
-			rehearsed := batch[name].run.Plan.Rehearsal
-			if index.UUID != batch[name].uuid || !rehearsed && !hasOurBlock(index) {
+		measured := slices.Collect(maps.Values(present))
+		if err := client.Measure(ctx, measured); err != nil {
+			return err
+		}
+		for _, index := range measured {
+			name := index.Name
+			ours := batch[name].run.Plan.Rehearsal || hasOurBlock(index)
+			if batch[name].tried {
+				ours = isThrowAway(index)
+			}
+			if index.UUID != batch[name].uuid || !ours {
 				r.result.Leave(1, "index "+name+" is another one now, or somebody has opened it for writes: it stays")
 				delete(present, name)
 			}

@@ -15,7 +15,10 @@ import (
 // the folder in OSS as one of the target. Both have the same name. To repeat it changes nothing.
 func (a *Activities) RegisterRepositories(ctx context.Context, run migration.Run) error {
 	_, err := perform(ctx, a, "registering the repositories", func(ctx context.Context, p *pulse) (none, error) {
-		// The target's secrets come first: if one is missing, nothing is registered at all.
+		// What the fence refuses, and the target's secrets, come first: nothing is registered then.
+		if _, err := a.keys.sourceRegistration(run); err != nil {
+			return none{}, err
+		}
 		if _, err := a.keys.targetRepository(ctx, run); err != nil {
 			return none{}, err
 		}
@@ -41,12 +44,12 @@ type none struct{}
 
 // register registers the run's repository on one cluster.
 func (a *Activities) register(ctx context.Context, p *pulse, at side, run migration.Run) error {
-	repository := sourceRepository(run)
+	repository, err := a.keys.sourceRegistration(run)
 	if at == onTarget {
-		var err error
-		if repository, err = a.keys.targetRepository(ctx, run); err != nil {
-			return err
-		}
+		repository, err = a.keys.targetRepository(ctx, run)
+	}
+	if err != nil {
+		return err
 	}
 	client, err := a.cluster(ctx, at, run)
 	if err != nil {
@@ -108,11 +111,27 @@ func sourceRepository(run migration.Run) elastic.Repository {
 	return elastic.Repository{Type: "s3", Settings: settings}
 }
 
+// registeredEndpoints refuses a registration with which a cluster would connect to where this worker
+// may not.
+func (k keys) registeredEndpoints(at side, run migration.Run) error {
+	for _, e := range run.Plan.RegisteredEndpoints(string(at)) {
+		if err := k.endpoint(e.Field, e.URL); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sourceRegistration is sourceRepository, within the fence.
+func (k keys) sourceRegistration(run migration.Run) (elastic.Repository, error) {
+	return sourceRepository(run), k.registeredEndpoints(onSource, run)
+}
+
 // targetRepository is the registration on Alibaba's side. It holds the cluster's key in clear text:
 // the plugin of 5.5.3 offers no other way.
 func (k keys) targetRepository(ctx context.Context, run migration.Run) (elastic.Repository, error) {
 	plan := run.Plan.Target.Repository
-	if err := k.endpoint("target.repository.endpoint", plan.Endpoint); err != nil {
+	if err := k.registeredEndpoints(onTarget, run); err != nil {
 		return elastic.Repository{}, err
 	}
 	id, err := k.secret(ctx, "target.repository.accessKeyId", plan.AccessKeyID)

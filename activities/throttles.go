@@ -145,18 +145,13 @@ func (a *Activities) throttles(ctx context.Context, run migration.Run, found mig
 		return found
 	}
 	limits := []*throttle{
-		repositoryLimit(from, run, snapshotThrottle, want(wanted.Snapshot, found.Snapshot), sourceRegistration),
+		repositoryLimit(from, run, snapshotThrottle, want(wanted.Snapshot, found.Snapshot), a.keys.sourceRegistration),
 		repositoryLimit(to, run, restoreThrottle, want(wanted.Restore, found.Restore), a.keys.targetRegistration(ctx)),
 	}
 	if found.Recovery == nil {
 		return limits, nil
 	}
 	return append(limits, recoveryLimit(to, want(wanted.Recovery, found.Recovery.Transient))), nil
-}
-
-// sourceRegistration is sourceRepository, which needs no secret.
-func sourceRegistration(run migration.Run) (elastic.Repository, error) {
-	return sourceRepository(run), nil
 }
 
 // repositoryLimit is the limit that a setting of the run's repository is.

@@ -68,6 +68,10 @@ type Run struct {
 	Token string `json:"token"`
 }
 
+// TriedIndex is the throw-away index on the target on which this run tries definitions. No other run
+// has it.
+func (r Run) TriedIndex() string { return "snapferry-try-" + r.Plan.Name + "-" + r.Token }
+
 // RepositoryName is the name under which both clusters know the repository of this run. It never
 // begins with cs-, which Amazon keeps for itself.
 func (r Run) RepositoryName() string {

@@ -38,7 +38,8 @@ const (
 	AskMeet GuardAsk = "meet"
 	// AskOpen opens a frozen window: from now on the guard serves this run. It starts the guard.
 	AskOpen GuardAsk = "open"
-	// AskAnnounce names indices that will be blocked. The guard reads the blocks that they have.
+	// AskAnnounce names indices that will be blocked, with the blocks that they have. A guard that
+	// isn't told those reads them.
 	AskAnnounce GuardAsk = "announce"
 	// AskBlock has all announced indices blocked, or none of them if one refuses.
 	AskBlock GuardAsk = "block"
@@ -240,7 +241,9 @@ func (s GuardStatus) Sentence() string {
 type GuardInput struct {
 	Run
 	WorkflowID string `json:"workflowId"`
-	Cluster    string `json:"cluster,omitempty"`
+	// RunID is the run of the migration that started the guard.
+	RunID   string `json:"runId,omitempty"`
+	Cluster string `json:"cluster,omitempty"`
 	// Before is what an earlier guard of the plan knew that ended before it was done, From is the
 	// run id of that guard, which knows the names.
 	Before *GuardStatus `json:"before,omitempty"`
@@ -273,13 +276,16 @@ type GuardRequest struct {
 
 // GuardCall is the argument of a guard's update.
 type GuardCall struct {
-	Token       string          `json:"token"`
-	RunID       string          `json:"runId"`
-	Window      int             `json:"window,omitempty"`
-	UntilMillis int64           `json:"untilMillis,omitempty"`
-	Indices     []SourceIndex   `json:"indices,omitempty"`
-	Handover    []HandoverIndex `json:"handover,omitempty"`
-	LeaveOut    []string        `json:"leaveOut,omitempty"`
+	Token       string        `json:"token"`
+	RunID       string        `json:"runId"`
+	Window      int           `json:"window,omitempty"`
+	UntilMillis int64         `json:"untilMillis,omitempty"`
+	Indices     []SourceIndex `json:"indices,omitempty"`
+	// Read says that the indices to announce have the uuid and the blocks with which the activity that
+	// asks has just found them.
+	Read     bool            `json:"read,omitempty"`
+	Handover []HandoverIndex `json:"handover,omitempty"`
+	LeaveOut []string        `json:"leaveOut,omitempty"`
 	// First says that this is the first batch of a list, which replaces the last one.
 	First bool `json:"first,omitempty"`
 }

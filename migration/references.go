@@ -1,5 +1,10 @@
 package migration
 
+import (
+	"slices"
+	"strings"
+)
+
 // Reference is a reference to a secret or a file of the worker, with the plan's field that holds it.
 type Reference struct {
 	Field string
@@ -51,8 +56,8 @@ func (w Webhook) reference() SecretRef {
 // Endpoint is a URL or host that a plan names, with its field.
 type Endpoint struct{ Field, URL string }
 
-// Endpoints lists the endpoints that a plan names. Fields that are empty are left out, and so is a
-// webhook's URL that is a reference.
+// Endpoints lists the endpoints that a plan names, also those in the settings of repositories. Fields
+// that are empty are left out, and so is a webhook's URL that is a reference.
 func (p Plan) Endpoints() []Endpoint {
 	source, target := p.Source.Repository, p.Target.Repository
 	var found []Endpoint
@@ -69,5 +74,16 @@ func (p Plan) Endpoints() []Endpoint {
 			found = append(found, e)
 		}
 	}
-	return found
+	found = append(found, settingEndpoints("source.repository.settings", source.Settings)...)
+	return append(found, settingEndpoints("target.repository.settings", target.Settings)...)
+}
+
+// RegisteredEndpoints are those of Endpoints to which a cluster connects by its registration of the
+// repository: that of the source, or that of the target.
+func (p Plan) RegisteredEndpoints(side string) []Endpoint {
+	field := side + ".repository."
+	return slices.DeleteFunc(p.Endpoints(), func(e Endpoint) bool {
+		name, own := strings.CutPrefix(e.Field, field)
+		return !own || name != "endpoint" && !strings.HasPrefix(name, "settings.")
+	})
 }

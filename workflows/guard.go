@@ -41,7 +41,8 @@ func Guard(ctx workflow.Context, input migration.GuardInput) (migration.GuardSta
 // guard is one guard. What is decided stands in the status.
 type guard struct {
 	migration.GuardStatus
-	plan migration.Run
+	plan  migration.Run
+	shape guardShape
 	// ready is set once the guard knows what an earlier one knew.
 	ready bool
 	// source lets one coroutine at a time change the source.
@@ -76,7 +77,7 @@ func newGuard(ctx workflow.Context, input migration.GuardInput) *guard {
 		GuardStatus: migration.GuardStatus{
 			Plan: input.Run.Plan.Name, Token: input.Token, WorkflowID: input.WorkflowID, Cluster: input.Cluster,
 		},
-		plan: input.Run, source: workflow.NewMutex(ctx), stopWatching: func() {},
+		plan: input.Run, shape: guardShapeOf(ctx), source: workflow.NewMutex(ctx), stopWatching: func() {},
 		asked: map[string]bool{},
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
 
 	"github.com/snapferry/snapferry/migration"
 )
@@ -40,12 +41,16 @@ type guarded struct {
 	// on runs before the nth call of an activity, after when it has had its effect.
 	on    map[string]func(n int) error
 	after map[string]func(n int)
+	// unblocked is with what each index's block was removed last.
+	unblocked map[string]migration.SourceIndex
 	// refuse has indices refuse an activity.
 	refuse map[string]map[string]bool
 	told   []migration.Report
 	watch  []byte
 	pages  map[migration.GuardList]migration.GuardPage
 
+	// unread has the worker that asks not read the blocks of what it announces.
+	unread   bool
 	input    migration.GuardInput
 	runID    string
 	number   int
@@ -75,7 +80,7 @@ func newGuarded(t *testing.T) *guarded {
 		number:  1,
 		answers: map[migration.GuardAsk][]migration.GuardAnswer{}, failures: map[migration.GuardAsk][]error{},
 		handover: []migration.HandoverIndex{{Name: "catalog"}, {Name: "movies"}},
-		pages:    map[migration.GuardList]migration.GuardPage{},
+		pages:    map[migration.GuardList]migration.GuardPage{}, unblocked: map[string]migration.SourceIndex{},
 	}
 	g.env.RegisterWorkflow(Guard)
 	plan, err := inputOf(t, strings.Replace(planJSON, `"rounds"`,
@@ -89,18 +94,7 @@ func newGuarded(t *testing.T) *guarded {
 	g.until = g.env.Now().Add(time.Hour).UnixMilli()
 	serveGuard(g, migration.ActivityReadSourceBlocks,
 		func(r migration.IndicesRequest) ([]migration.SourceIndex, error) {
-			var found []migration.SourceIndex
-			for _, name := range r.Indices {
-				blocks := map[string]string{}
-				if index, there := g.source[name]; there {
-					maps.Copy(blocks, index.own)
-					if index.ours {
-						blocks[sourceWriteBlock] = "true"
-					}
-					found = append(found, migration.SourceIndex{Name: name, UUID: index.uuid, Blocks: blocks})
-				}
-			}
-			return found, nil
+			return g.read(r.Indices), nil
 		})
 	serveGuard(g, migration.ActivityBlockSource, func(r migration.BlockRequest) (migration.BlockResult, error) {
 		var result migration.BlockResult
@@ -113,7 +107,8 @@ func newGuarded(t *testing.T) *guarded {
 				result.Refused = append(result.Refused, migration.Refusal{Index: index.Name, Message: "read_only"})
 			default:
 				at.ours = true
-				result.Blocked = append(result.Blocked, migration.SourceIndex{Name: index.Name, UUID: at.uuid})
+				result.Blocked = append(result.Blocked,
+					migration.SourceIndex{Name: index.Name, UUID: at.uuid, Blocks: at.own})
 			}
 		}
 		return result, nil
@@ -127,6 +122,7 @@ func newGuarded(t *testing.T) *guarded {
 			} else if g.refuse[migration.ActivityUnblockSource][index.Name] {
 				result.Refused = append(result.Refused, migration.Refusal{Index: index.Name, Message: "read_only"})
 			} else {
+				g.unblocked[index.Name] = index
 				at.ours = index.Blocks[sourceWriteBlock] == "true" // puts back what it was told that it had
 			}
 		}
@@ -201,6 +197,12 @@ func serveGuard[I, O any](g *guarded, name string, fake func(I) (O, error)) {
 	}, activity.RegisterOptions{Name: name})
 }
 
+// firstShape has the guard be one that began before it was told the blocks.
+func (g *guarded) firstShape() {
+	g.env.OnGetVersion("guard", workflow.Version(guardFirst), workflow.Version(guardLean)).
+		Return(workflow.DefaultVersion)
+}
+
 func (g *guarded) names(names ...string) []migration.SourceIndex {
 	var indices []migration.SourceIndex
 	for _, name := range names {
@@ -209,15 +211,49 @@ func (g *guarded) names(names ...string) []migration.SourceIndex {
 	return indices
 }
 
+// read is what indices have on the source.
+func (g *guarded) read(names []string) []migration.SourceIndex {
+	var found []migration.SourceIndex
+	for _, name := range names {
+		blocks := map[string]string{}
+		if index, there := g.source[name]; there {
+			maps.Copy(blocks, index.own)
+			if index.ours {
+				blocks[sourceWriteBlock] = "true"
+			}
+			found = append(found, migration.SourceIndex{Name: name, UUID: index.uuid, Blocks: blocks})
+		}
+	}
+	return found
+}
+
 // send asks now, in the workflow's own loop.
 func (g *guarded) send(ask migration.GuardAsk) {
 	call := migration.GuardCall{Token: "token", RunID: g.runID, Window: g.number, UntilMillis: g.until}
 	switch ask {
 	case migration.AskAnnounce:
-		call.Indices = g.indices
+		call.Indices, call.Read = g.indices, !g.unread
+		if call.Read {
+			names := make([]string, len(g.indices))
+			for i, index := range g.indices {
+				names[i] = index.Name
+			}
+			g.mu.Lock()
+			call.Indices = g.read(names)
+			g.mu.Unlock()
+		}
+		for _, batch := range migration.Batches(call.Indices, migration.LongestBatch) {
+			call.Indices = batch
+			g.update(ask, call)
+		}
+		return
 	case migration.AskList:
 		call.Handover, call.First = g.handover, true
 	}
+	g.update(ask, call)
+}
+
+func (g *guarded) update(ask migration.GuardAsk, call migration.GuardCall) {
 	g.serial++
 	g.env.UpdateWorkflow(string(ask), fmt.Sprint(g.serial), &testsuite.TestUpdateCallback{
 		OnAccept: func() {},

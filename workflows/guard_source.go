@@ -3,6 +3,7 @@ package workflows
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -36,19 +37,16 @@ func (g *guard) announce(ctx workflow.Context, c migration.GuardCall) (migration
 	if len(fresh) == 0 {
 		return g.answer(true), nil
 	}
-	request := migration.IndicesRequest{Run: g.forSource()}
-	for _, index := range fresh {
-		request.Indices = append(request.Indices, index.Name)
-	}
-	ctx, cancel := workflow.WithCancel(ctx)
-	g.stopBlocking = append(g.stopBlocking, cancel)
-	found, err := call[[]migration.SourceIndex](ctx, urgent(quickCall("blocks of "+indexCount(len(fresh)))),
-		migration.ActivityReadSourceBlocks, request)
-	if !g.serves(c) {
-		return g.answer(false), nil
-	}
-	if err != nil {
-		return migration.GuardAnswer{}, inner(err)
+	found := fresh
+	if !c.Read || !g.shape.lean() {
+		var err error
+		found, err = g.readBlocks(ctx, fresh)
+		if !g.serves(c) {
+			return g.answer(false), nil
+		}
+		if err != nil {
+			return migration.GuardAnswer{}, inner(err)
+		}
 	}
 	for i := range found {
 		found[i].Blocks = g.notOurs(found[i])
@@ -64,16 +62,29 @@ func (g *guard) announce(ctx workflow.Context, c migration.GuardCall) (migration
 	return answer, nil
 }
 
+// readBlocks reads uuid and blocks of indices whose names are known.
+func (g *guard) readBlocks(ctx workflow.Context, indices []migration.SourceIndex) ([]migration.SourceIndex, error) {
+	request := migration.IndicesRequest{Run: g.forSource()}
+	for _, index := range indices {
+		request.Indices = append(request.Indices, index.Name)
+	}
+	ctx, cancel := workflow.WithCancel(ctx)
+	g.stopBlocking = append(g.stopBlocking, cancel)
+	return call[[]migration.SourceIndex](ctx, urgent(quickCall("blocks of "+indexCount(len(indices)))),
+		migration.ActivityReadSourceBlocks, request)
+}
+
 // notOurs are the blocks that an index has of itself. A write block on a name for which ours was
-// asked is ours, unless the first reading had one: also if the index was deleted and created again
-// since, and if the block of an earlier window could not be removed.
+// asked is ours, also if the block of an earlier window could not be removed. It is not if the
+// first reading of that same index had one: an index that was created again since never had it.
 func (g *guard) notOurs(found migration.SourceIndex) map[string]string {
 	first, before := g.window.get(found.Name)
 	ours := before && g.asked[found.Name]
 	if !ours {
 		first, ours = g.left.get(found.Name)
 	}
-	if !ours || first.Blocks[sourceWriteBlock] == "true" {
+	same := first.UUID == "" || first.UUID == found.UUID
+	if !ours || same && first.Blocks[sourceWriteBlock] == "true" {
 		return found.Blocks
 	}
 	blocks := map[string]string{}
@@ -81,7 +92,7 @@ func (g *guard) notOurs(found migration.SourceIndex) map[string]string {
 		blocks[name] = found.Blocks[name]
 	}
 	delete(blocks, sourceWriteBlock)
-	if value, had := first.Blocks[sourceWriteBlock]; had {
+	if value, had := first.Blocks[sourceWriteBlock]; had && same {
 		blocks[sourceWriteBlock] = value
 	}
 	return blocks
@@ -115,9 +126,10 @@ func (g *guard) block(ctx workflow.Context, c migration.GuardCall) (migration.Gu
 			return migration.GuardAnswer{}, inner(err)
 		}
 		for _, index := range result.Blocked {
-			if known, announced := g.window.get(index.Name); announced {
-				known.UUID = index.UUID
-				g.window.add(known)
+			// Another index under the name brings its own blocks: nobody may give it back those of
+			// the one before.
+			if known, announced := g.window.get(index.Name); announced && known.UUID != index.UUID {
+				g.window.add(index)
 			}
 		}
 		if refused = append(refused, result.Refused...); len(refused) > 0 {
@@ -140,11 +152,11 @@ func (g *guard) block(ctx workflow.Context, c migration.GuardCall) (migration.Gu
 // doesn't reach is removed at the window's end.
 func (g *guard) unblockAtOnce(ctx workflow.Context) {
 	g.Blocked = false
-	for _, batch := range migration.Batches(g.askedFor(), migration.LongestBatch) {
-		_, err := call[migration.UnblockResult](ctx, urgent(bestEffort("remove the block of "+indexCount(len(batch)))),
-			migration.ActivityUnblockSource, migration.UnblockRequest{Run: g.forSource(), Indices: batch})
-		if err != nil {
-			workflow.GetLogger(ctx).Warn("the block of some indices stays until the window ends", "error", err)
+	for _, removed := range g.unblockBatches(ctx, g.askedFor(), func(count string) workflow.ActivityOptions {
+		return urgent(bestEffort("remove the block of " + count))
+	}, false) {
+		if removed.err != nil {
+			workflow.GetLogger(ctx).Warn("the block of some indices stays until the window ends", "error", removed.err)
 		}
 	}
 }
@@ -226,16 +238,61 @@ func (g *guard) remove(ctx workflow.Context) {
 // failure is one of all, and the next try begins again.
 func (g *guard) unblock(ctx workflow.Context, indices []migration.SourceIndex) ([]migration.Refusal, error) {
 	var refused []migration.Refusal
-	for _, batch := range migration.Batches(indices, migration.LongestBatch) {
-		result, err := call[migration.UnblockResult](ctx,
-			urgent(quickCall("remove the block of "+indexCount(len(batch)))), migration.ActivityUnblockSource,
-			migration.UnblockRequest{Run: g.forSource(), Indices: batch})
-		if err != nil {
-			return nil, err
+	for _, removed := range g.unblockBatches(ctx, indices, func(count string) workflow.ActivityOptions {
+		return urgent(quickCall("remove the block of " + count))
+	}, true) {
+		if removed.err != nil {
+			return nil, removed.err
 		}
-		refused = append(refused, result.Refused...)
+		refused = append(refused, removed.Refused...)
 	}
 	return refused, nil
+}
+
+// unblockedBatch is what became of a batch.
+type unblockedBatch struct {
+	migration.UnblockResult
+	err error
+}
+
+// unblocksAtOnce bounds the batches that lose their block at the same time. Each is at most some
+// hundred indices, and a busy cluster manager takes one change after the other anyway.
+const unblocksAtOnce = 4
+
+// unblockBatches removes our block from several batches side by side: writes to the last one should
+// not wait for the looks at the others. stops tells a guard of the first shape, which takes one
+// batch after the other, to end with the first failure.
+func (g *guard) unblockBatches(ctx workflow.Context, indices []migration.SourceIndex,
+	options func(count string) workflow.ActivityOptions, stops bool,
+) []unblockedBatch {
+	batches := migration.Batches(indices, migration.LongestBatch)
+	results := make([]unblockedBatch, len(batches))
+	remove := func(ctx workflow.Context, i int) {
+		results[i].UnblockResult, results[i].err = call[migration.UnblockResult](ctx,
+			options(indexCount(len(batches[i]))), migration.ActivityUnblockSource,
+			migration.UnblockRequest{Run: g.forSource(), Indices: batches[i]})
+	}
+	if !g.shape.lean() {
+		for i := range batches {
+			if remove(ctx, i); results[i].err != nil && stops {
+				return results[:i+1]
+			}
+		}
+		return results
+	}
+	places, ended := workflow.NewSemaphore(ctx, unblocksAtOnce), workflow.NewWaitGroup(ctx)
+	for i := range batches {
+		if results[i].err = places.Acquire(ctx, 1); results[i].err != nil {
+			continue // the window is over, and whoever ended it removes all blocks
+		}
+		ended.Add(1)
+		workflow.GoNamed(ctx, "remove the block of batch "+strconv.Itoa(i+1), func(ctx workflow.Context) {
+			defer func() { places.Release(1); ended.Done() }()
+			remove(ctx, i)
+		})
+	}
+	ended.Wait(ctx)
+	return results
 }
 
 func (g *guard) refusedOf(refused []migration.Refusal) []migration.SourceIndex {
@@ -311,14 +368,14 @@ func (g *guard) removeLate(ctx workflow.Context) {
 		return
 	}
 	var refused []migration.Refusal
-	for _, batch := range migration.Batches(indices, migration.LongestBatch) {
-		result, err := call[migration.UnblockResult](ctx, urgent(bestEffort("look again at "+indexCount(len(batch)))),
-			migration.ActivityUnblockSource, migration.UnblockRequest{Run: g.forSource(), Indices: batch})
-		if err != nil {
-			workflow.GetLogger(ctx).Warn("could not look at the source again", "error", err)
+	for _, removed := range g.unblockBatches(ctx, indices, func(count string) workflow.ActivityOptions {
+		return urgent(bestEffort("look again at " + count))
+	}, true) {
+		if removed.err != nil {
+			workflow.GetLogger(ctx).Warn("could not look at the source again", "error", removed.err)
 			return
 		}
-		refused = append(refused, result.Refused...)
+		refused = append(refused, removed.Refused...)
 	}
 	g.Remains, g.RemainsOmitted = migration.FirstOf(refused)
 }

@@ -199,28 +199,6 @@ func TestAnAskOfAnEarlierWindow(t *testing.T) {
 	require.False(t, g.answers[migration.AskBegin][0].Served)
 }
 
-// An index that is deleted and created again in the window, and then blocked, has our block and
-// none of its own: nothing puts that back.
-func TestOurBlockIsNeverTakenForOneThatWasThere(t *testing.T) {
-	for name, own := range map[string]map[string]string{"no block": nil, "a block": {sourceWriteBlock: "true"}} {
-		t.Run(name, func(t *testing.T) {
-			g := newGuarded(t)
-			g.source["catalog"].own = own
-			g.window()
-			g.env.RegisterDelayedCallback(func() {
-				g.mu.Lock()
-				g.source["catalog"] = &sourceIndex{uuid: "u9", ours: true} // blocked by name, between look and block
-				g.mu.Unlock()
-				g.indices = g.names("catalog", "movies")
-			}, 4*time.Minute)
-			g.at(5*time.Minute, migration.AskAnnounce, migration.AskBlock, migration.AskRemove)
-			g.run()
-			require.Equal(t, own != nil, g.source["catalog"].ours)
-			require.False(t, g.source["movies"].ours)
-		})
-	}
-}
-
 // One index that can't be blocked leaves no other one blocked while a person is waited for.
 func TestAnIndexThatRefusesTheBlock(t *testing.T) {
 	g := newGuarded(t)

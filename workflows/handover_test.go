@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/workflow"
 
 	"github.com/snapferry/snapferry/migration"
 )
@@ -37,7 +38,7 @@ func TestTheTrialAfterTheBaselineHoldsNoRounds(t *testing.T) {
 	w.run()
 	report := w.completed()
 	require.Contains(t, all(report), "the handover would be refused now")
-	require.Equal(t, 2, w.called(migration.ActivityTryHandover), "after the baseline, and before the freeze")
+	require.Equal(t, 2, w.called(migration.ActivityTryHandover), "after the baseline, and after the round")
 	require.Empty(t, w.restores[0].IgnoreSettings)
 	require.Equal(t, []string{"index.own"}, w.restores[1].IgnoreSettings, "the next restore leaves it out")
 	require.Equal(t, "index.own", report.SettingsLeftOut[0].Setting)
@@ -47,7 +48,7 @@ func TestTheTrialAfterTheBaselineHoldsNoRounds(t *testing.T) {
 // source has to reach the target.
 func TestTheTrialBeforeTheFreezeParks(t *testing.T) {
 	w := newWorld(t)
-	w.tries = once(w, "movies", 2)
+	w.tries = once(w, "movies", 3)
 	w.usualRequests()
 	w.env.RegisterDelayedCallback(func() {
 		status := w.status()
@@ -61,8 +62,55 @@ func TestTheTrialBeforeTheFreezeParks(t *testing.T) {
 	}, 25*time.Minute)
 	w.run()
 	report := w.completed()
-	require.Equal(t, 3, w.called(migration.ActivityTryHandover))
+	require.Equal(t, 4, w.called(migration.ActivityTryHandover))
 	require.Len(t, report.Rounds, 4, "baseline, a round, the one before the second trial, the final one")
+}
+
+// What somebody sets on the source while rounds go on is seen after the next round, and not only when
+// a person wants to freeze.
+func TestTheTrialAfterEachRound(t *testing.T) {
+	for name, test := range map[string]struct {
+		shape  shape
+		trials int // until the freeze, of which there are three rounds before
+	}{
+		"now":                   {shapeDelta, 4},
+		"a run of an old shape": {shapeGuarded, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			if test.shape != shapeDelta {
+				w.env.OnGetVersion("shape", workflow.Version(shapeFirst), workflow.Version(shapeDelta)).
+					Return(workflow.Version(test.shape))
+			}
+			w.at(50*time.Minute, migration.RequestFreeze)
+			w.at(60*time.Minute, migration.RequestCutover)
+			trials, checks := 0, 0
+			w.on[migration.ActivityBlockSource] = func(int) error {
+				trials, checks = w.called(migration.ActivityTryHandover), w.called(migration.ActivityCheckShardLimit)
+				return nil
+			}
+			w.run()
+			w.completed()
+			require.Equal(t, test.trials, trials)
+			require.Positive(t, checks, "the shard limit is checked before the freeze")
+		})
+	}
+}
+
+// A trial that can't be made holds no rounds.
+func TestATrialThatFailsHoldsNoRounds(t *testing.T) {
+	w := newWorld(t)
+	w.usualRequests()
+	w.on[migration.ActivityTryHandover] = func(n int) error {
+		if n <= 2 {
+			return refusal(migration.ErrorUnauthorized, "403")
+		}
+		return nil
+	}
+	w.run()
+	report := w.completed()
+	require.Contains(t, all(report), "403")
+	require.Equal(t, 3, w.called(migration.ActivityTryHandover))
 }
 
 // An abort in the trial leaves the source as it was.
@@ -105,7 +153,8 @@ func TestTheShardLimitIsCheckedBeforeTheFreeze(t *testing.T) {
 	}, 25*time.Minute)
 	w.run()
 	w.completed()
-	require.Equal(t, 3, w.called(migration.ActivityCheckShardLimit), "twice before the freeze, once before the cutover")
+	require.Equal(t, 4, w.called(migration.ActivityCheckShardLimit),
+		"twice before the slot, once after it, once before the cutover")
 }
 
 // A person can end the cutover without an index, by name.

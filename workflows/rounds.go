@@ -96,6 +96,9 @@ func (m *run) rounds() (migration.Phase, error) {
 	if err := m.round(migration.RoundIncremental); err != nil {
 		return "", err
 	}
+	if err := m.tryAfterRound(); err != nil {
+		return "", err
+	}
 	if err := m.throttle(raisedRounds); err != nil {
 		return "", err
 	}

@@ -26,6 +26,26 @@ func shapeOf(ctx workflow.Context) shape {
 	return shape(workflow.GetVersion(ctx, "shape", workflow.Version(shapeFirst), workflow.Version(shapeDelta)))
 }
 
+// guardShape is the same for a run of Guard.
+type guardShape workflow.Version
+
+const (
+	// guardFirst is that of guards which read the blocks of the source themselves, and remove theirs
+	// batch by batch.
+	guardFirst = guardShape(workflow.DefaultVersion)
+	// guardLean is told the blocks by the activity that asks, which halves what announcing adds to the
+	// history, and removes the block from several batches side by side.
+	guardLean guardShape = 1
+)
+
+// guardShapeOf fixes the guard's shape, or finds in its history which one it has.
+func guardShapeOf(ctx workflow.Context) guardShape {
+	return guardShape(workflow.GetVersion(ctx, "guard", workflow.Version(guardFirst), workflow.Version(guardLean)))
+}
+
+// lean tells whether the guard has the commands of guardLean.
+func (s guardShape) lean() bool { return s >= guardLean }
+
 // guarded tells whether the run has the commands that came with the guard.
 func (s shape) guarded() bool { return s >= shapeGuarded }
 

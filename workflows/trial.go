@@ -17,13 +17,22 @@ var errRoundAgain = errors.New("the handover is tried again after another round"
 
 const triedHandover = "try the handover, with our block left on"
 
-// tryEarly tries the handover on all indices right after the baseline. It stops nothing: rounds go
-// on, and whoever watches has time until the freeze.
+// tryAfterRound tries the handover on what a round has restored. A setting that somebody has set on
+// the source since the last one shows now, and not when a person is about to freeze.
+func (m *run) tryAfterRound() error {
+	if !m.shape.delta() {
+		return nil
+	}
+	return m.tryEarly()
+}
+
+// tryEarly tries the handover on what was just restored: after the baseline on all indices. It
+// stops nothing: rounds go on, and whoever watches has time until the freeze.
 func (m *run) tryEarly() error {
 	if !m.shape.guarded() {
 		return nil
 	}
-	err := m.tryHandover(m.work, false)
+	err := m.tryHandover(bounded(m.work, usualBound), false)
 	if m.stopping() {
 		return m.work.Err()
 	}
@@ -35,8 +44,16 @@ func (m *run) tryEarly() error {
 }
 
 // tryBeforeFreeze tries the handover on the indices that were restored since the last trial, and
-// waits for a person before writes are blocked.
+// waits for a person before writes are blocked. Where the last round's trial was that already, only
+// the shard limit is left: others may have taken the room since.
 func (m *run) tryBeforeFreeze() error {
+	if m.shape.delta() && m.TriedRounds == m.RoundNumber {
+		err := m.attempt("check the target's shard limit", m.checkShardLimit)
+		if errors.Is(err, errRehearsalEnds) {
+			return nil
+		}
+		return err
+	}
 	for m.shape.guarded() && m.TriedRounds != m.RoundNumber {
 		err := m.attemptOr(triedHandover, func(t migration.ErrorType) error {
 			if t == migration.ErrorHandoverTrial {
