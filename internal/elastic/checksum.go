@@ -43,8 +43,13 @@ type ChecksumOptions struct {
 	// Progress, if set, is called after each page with the number of documents read so far. There
 	// is one call at a time.
 	Progress func(docs int64)
-	// Sleep pauses before a scan is tried again. The default is a real pause.
+	// Sleep pauses before a scan is tried again, and for Pace. The default is a real pause.
 	Sleep func(context.Context, time.Duration) error
+	// Pace bounds the documents a second, of all reads that share it.
+	Pace *Pace
+	// Page, if set, is called with the documents of each page. Calls for different shards come at the
+	// same time. Its error ends the checksum.
+	Page func(ctx context.Context, shard int, page []Document) error
 }
 
 const (
@@ -79,7 +84,8 @@ func (c *Client) Checksum(ctx context.Context, index string, options ChecksumOpt
 	if err != nil {
 		return Checksum{}, err
 	}
-	total, err := c.scanAll(ctx, scans, options)
+	var total Checksum
+	err = c.scanAll(ctx, scans, options, func(_ *scan, part Checksum) { total.Add(part) })
 	if err != nil {
 		return Checksum{}, err
 	}
@@ -90,10 +96,19 @@ func (c *Client) Checksum(ctx context.Context, index string, options ChecksumOpt
 	return total, nil
 }
 
-// scanAll runs scans, several at the same time, and adds up what they find.
-func (c *Client) scanAll(ctx context.Context, scans []*scan, options ChecksumOptions) (Checksum, error) {
+// Add adds the documents of another part of an index.
+func (s *Checksum) Add(part Checksum) {
+	s.Docs += part.Docs
+	s.Sum += part.Sum
+	s.Xor ^= part.Xor
+}
+
+// scanAll runs scans, several at the same time, and hands over what each finds, one after the
+// other.
+func (c *Client) scanAll(ctx context.Context, scans []*scan, options ChecksumOptions,
+	found func(*scan, Checksum),
+) error {
 	var (
-		total    Checksum
 		mu       sync.Mutex
 		progress = func(int) {}
 		read     atomic.Int64
@@ -120,14 +135,11 @@ func (c *Client) scanAll(ctx context.Context, scans []*scan, options ChecksumOpt
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			total.Docs += part.Docs
-			total.Sum += part.Sum
-			total.Xor ^= part.Xor
+			found(s, part)
 			return nil
 		})
 	}
-	err := group.Wait()
-	return total, err
+	return group.Wait()
 }
 
 // scans are those that together read an index: one for each shard and, on 2.x, for each group of
@@ -135,38 +147,17 @@ func (c *Client) scanAll(ctx context.Context, scans []*scan, options ChecksumOpt
 func (c *Client) scans(ctx context.Context, what call, index string, types [][]string,
 	options ChecksumOptions,
 ) ([]*scan, error) {
-	version, err := c.Version(ctx)
+	base, shards, err := c.scanOf(ctx, what, index, options)
 	if err != nil {
 		return nil, err
 	}
-	values := options.Settings
-	if values == nil {
-		settings, err := c.IndexSettings(ctx, []string{index})
-		if err != nil {
-			return nil, err
-		}
-		values = settings[index]
-	}
-	shards, _ := strconv.Atoi(values["index.number_of_shards"])
-	if shards < 1 {
-		return nil, c.fail(what, Internal, "its settings name no index.number_of_shards")
-	}
-	size := options.PageSize
-	if size <= 0 {
-		size = defaultPage
-	}
-	size = min(size, resultWindow(values))
 	known := len(options.ShardDocs) == shards
 	var docs int64
 	for _, n := range options.ShardDocs {
 		docs += n
 	}
-	sleep := options.Sleep
-	if sleep == nil {
-		sleep = pause.For
-	}
 	// Each shard gives as many documents as a page has, so a page of all of them is for few.
-	whole := shards == 1 || known && docs <= int64(size)
+	whole := shards == 1 || known && docs <= int64(base.size) && options.Page == nil
 	numbers := []int{allShards}
 	if !whole {
 		numbers = numbers[:0]
@@ -177,19 +168,50 @@ func (c *Client) scans(ctx context.Context, what call, index string, types [][]s
 	var scans []*scan
 	for _, named := range types {
 		for _, shard := range numbers {
-			s := &scan{
-				client: c, what: what, index: index, types: named, version: version, size: size,
-				ignoreTypes: options.IgnoreTypes, sleep: sleep, shard: shard, answering: 1,
-			}
+			s := base
+			s.types, s.shard, s.answering = named, shard, 1
 			if shard == allShards {
 				s.answering = shards
 			}
-			s.small = known && (whole && docs <= int64(size) ||
-				shard != allShards && options.ShardDocs[shard] <= int64(size))
-			scans = append(scans, s)
+			s.small = known && (whole && docs <= int64(s.size) ||
+				shard != allShards && options.ShardDocs[shard] <= int64(s.size))
+			scans = append(scans, &s)
 		}
 	}
 	return scans, nil
+}
+
+// scanOf is what all scans of an index have in common, and the number of its shards.
+func (c *Client) scanOf(ctx context.Context, what call, index string, options ChecksumOptions) (scan, int, error) {
+	version, err := c.Version(ctx)
+	if err != nil {
+		return scan{}, 0, err
+	}
+	values := options.Settings
+	if values == nil {
+		settings, err := c.IndexSettings(ctx, []string{index})
+		if err != nil {
+			return scan{}, 0, err
+		}
+		values = settings[index]
+	}
+	shards, _ := strconv.Atoi(values["index.number_of_shards"])
+	if shards < 1 {
+		return scan{}, 0, c.fail(what, Internal, "its settings name no index.number_of_shards")
+	}
+	size := options.PageSize
+	if size <= 0 {
+		size = defaultPage
+	}
+	sleep := options.Sleep
+	if sleep == nil {
+		sleep = pause.For
+	}
+	return scan{
+		client: c, what: what, index: index, version: version,
+		size: options.Pace.page(min(size, resultWindow(values))), ignoreTypes: options.IgnoreTypes, sleep: sleep,
+		pace: options.Pace, each: options.Page,
+	}, shards, nil
 }
 
 // resultWindow is the largest page that an index allows.
@@ -224,27 +246,13 @@ func (c *Client) searchedTypes(ctx context.Context, index string) ([][]string, e
 	return [][]string{nil}, nil
 }
 
-func (s *scan) add(sum *Checksum, h hit) error {
-	if h.ID == "" || h.Version == nil {
-		return s.client.fail(s.what, Internal, "a document came without id or version")
-	}
-	if s.ignoreTypes {
-		h.Type = ""
-	}
-	hash := h.hash()
-	sum.Docs++
-	sum.Sum += hash
-	sum.Xor ^= hash
-	return nil
-}
-
 // hash writes each field with its length, so that different documents never give the same bytes.
-func (h hit) hash() uint64 {
+func (d Document) hash() uint64 {
 	digest := sha256.New()
-	for _, field := range []string{h.Type, h.ID, h.Routing, h.Parent} {
+	for _, field := range []string{d.Type, d.ID, d.Routing, d.Parent} {
 		_ = binary.Write(digest, binary.BigEndian, uint32(len(field)))
 		_, _ = io.WriteString(digest, field)
 	}
-	_ = binary.Write(digest, binary.BigEndian, *h.Version)
+	_ = binary.Write(digest, binary.BigEndian, d.Version)
 	return binary.BigEndian.Uint64(digest.Sum(nil))
 }

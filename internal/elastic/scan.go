@@ -89,15 +89,20 @@ type scan struct {
 	types       []string
 	version     Version
 	shard       int
-	answering   int // how many shards have to answer
+	answering   int  // how many shards have to answer
+	where       any  // the query; nil finds all documents
+	counts      bool // counts first how many documents the query finds
 	small       bool
 	size        int
 	ignoreTypes bool
 	progress    func(int)
 	sleep       func(context.Context, time.Duration) error
+	pace        *Pace
+	each        func(ctx context.Context, shard int, page []Document) error
 
 	id   string
 	keep time.Duration // asked for
+	took time.Duration // of all requests
 }
 
 type page struct {
@@ -148,6 +153,24 @@ var pageFields = []string{
 // run reads the scan's documents. While the cluster has no scroll context to spare it waits, and
 // the client opens fewer at the same time.
 func (s *scan) run(ctx context.Context) (Checksum, error) {
+	if !s.counts {
+		return s.all(ctx)
+	}
+	n, err := s.client.countShards(ctx, s.what, s.index, s.types, []int{s.shard}, s.where)
+	if err != nil || n == 0 {
+		return Checksum{}, err
+	}
+	s.small = n <= int64(s.size)
+	sum, err := s.all(ctx)
+	if err == nil && sum.Docs != n {
+		err = s.client.fail(s.what, Unavailable, fmt.Sprintf("%s gave %d documents instead of %d: check whether somebody "+
+			"writes to the index", s.name(), sum.Docs, n))
+	}
+	return sum, err
+}
+
+// all reads what the scan's query finds.
+func (s *scan) all(ctx context.Context) (Checksum, error) {
 	if s.small {
 		sum, complete, err := s.onePage(ctx)
 		switch {
@@ -208,7 +231,7 @@ func (s *scan) onePage(ctx context.Context) (Checksum, bool, error) {
 	if err != nil || int64(p.Hits.Total) > int64(len(p.Hits.Hits)) {
 		return Checksum{}, false, err
 	}
-	sum, err := s.read(p)
+	sum, err := s.read(ctx, p)
 	if err == nil {
 		err = s.complete(sum, int64(p.Hits.Total))
 	}
@@ -226,13 +249,11 @@ func (s *scan) scroll(ctx context.Context) (Checksum, error) {
 	var sum Checksum
 	promised := int64(p.Hits.Total)
 	for {
-		part, err := s.read(p)
+		part, err := s.read(ctx, p)
 		if err != nil {
 			return Checksum{}, err
 		}
-		sum.Docs += part.Docs
-		sum.Sum += part.Sum
-		sum.Xor ^= part.Xor
+		sum.Add(part)
 		// The context stands still, so the last promised document is the last one.
 		if part.Docs == 0 || sum.Docs >= promised {
 			return sum, s.complete(sum, promised)
@@ -258,15 +279,28 @@ func (s *scan) name() string {
 	return fmt.Sprintf("shard %d", s.shard)
 }
 
-// read adds up the documents of a page.
-func (s *scan) read(p *page) (Checksum, error) {
+// read adds up the documents of a page, and waits as the pace demands.
+func (s *scan) read(ctx context.Context, p *page) (Checksum, error) {
 	var sum Checksum
+	documents := make([]Document, 0, len(p.Hits.Hits))
 	for _, h := range p.Hits.Hits {
-		if err := s.add(&sum, h); err != nil {
+		d, err := s.client.document(s.what, h, s.ignoreTypes)
+		if err != nil {
+			return Checksum{}, err
+		}
+		hash := d.hash()
+		sum.Add(Checksum{Docs: 1, Sum: hash, Xor: hash})
+		documents = append(documents, d)
+	}
+	if s.each != nil && len(documents) > 0 {
+		if err := s.each(ctx, s.shard, documents); err != nil {
 			return Checksum{}, err
 		}
 	}
-	s.progress(len(p.Hits.Hits))
+	s.progress(len(documents))
+	if err := s.pace.wait(ctx, len(documents), s.sleep); err != nil {
+		return Checksum{}, s.ended(err)
+	}
 	return sum, nil
 }
 
@@ -274,6 +308,9 @@ func (s *scan) query() map[string]any {
 	query := map[string]any{"sort": []string{"_doc"}, "size": s.size, "_source": false, "version": true}
 	if s.version.Major >= 7 {
 		query["track_total_hits"] = true // 5.x refuses it, 7.x counts only to 10,000 without it
+	}
+	if s.where != nil {
+		query["query"] = s.where
 	}
 	return query
 }
@@ -283,7 +320,16 @@ func (s *scan) preference() string {
 	if s.shard == allShards {
 		return ""
 	}
-	return "_shards:" + strconv.Itoa(s.shard)
+	return onShards([]int{s.shard})
+}
+
+// onShards is the preference that restricts a search to shards.
+func onShards(shards []int) string {
+	numbers := make([]string, len(shards))
+	for i, shard := range shards {
+		numbers[i] = strconv.Itoa(shard)
+	}
+	return "_shards:" + strings.Join(numbers, ",")
 }
 
 // begin opens the scroll. An answer that nobody reads would leave its context open, so a
@@ -314,7 +360,10 @@ func (s *scan) next(ctx context.Context) (*page, error) {
 
 func (s *scan) ask(ctx context.Context, request esapi.Request) (*page, error) {
 	var p page
-	if err := s.client.do(ctx, s.what, request, &p); err != nil {
+	began := time.Now()
+	err := s.client.do(ctx, s.what, request, &p)
+	s.took += time.Since(began)
+	if err != nil {
 		return nil, err
 	}
 	if p.ScrollID != "" {
