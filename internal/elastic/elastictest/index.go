@@ -3,6 +3,7 @@ package elastictest
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"hash/fnv"
 	"io"
 	"maps"
@@ -16,7 +17,11 @@ import (
 type Doc struct {
 	Type, ID, Routing string
 	Version           int64
+	seq               int64 // its sequence number, counted from 1 on; 0 is none
 }
+
+// String leaves the sequence number out, which is no part of what a cluster holds.
+func (d Doc) String() string { return fmt.Sprintf("{%s %s %s %d}", d.Type, d.ID, d.Routing, d.Version) }
 
 type index struct {
 	name, uuid string
@@ -34,6 +39,7 @@ type index struct {
 type shard struct {
 	docs                     map[string]Doc
 	indexTotal, deleteTotal  int64
+	operations               int64  // that got a sequence number
 	state                    string // STARTED, INITIALIZING, UNASSIGNED
 	looks                    int    // until a restore of it is done
 	why                      string // of a shard that failed
@@ -65,6 +71,16 @@ func (c *Cluster) Create(name string, shards int, settings map[string]string) {
 	c.indices[name] = x
 }
 
+// Route writes a document with a routing into a shard of an index.
+func (c *Cluster) Route(name string, shard int, id, routing string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	x := c.indices[name]
+	s := x.shards[shard]
+	s.docs[id] = Doc{Type: x.types[0], ID: id, Routing: routing, Version: s.docs[id].Version + 1, seq: c.operation(s)}
+	s.indexTotal++
+}
+
 // SetTypes gives an index other mapping types.
 func (c *Cluster) SetTypes(name string, types ...string) {
 	c.mu.Lock()
@@ -90,13 +106,14 @@ func (c *Cluster) Index(name string, ids ...string) error {
 	}
 	for _, id := range ids {
 		s := x.shardOf(id)
-		s.docs[id] = Doc{Type: x.types[0], ID: id, Version: s.docs[id].Version + 1}
+		s.docs[id] = Doc{Type: x.types[0], ID: id, Version: s.docs[id].Version + 1, seq: c.operation(s)}
 		s.indexTotal++
 	}
 	return nil
 }
 
-// Smuggle changes a document's version without any counter noticing.
+// Smuggle changes a document's version without any counter noticing; 0 deletes it. A document that
+// was there keeps its sequence number, as one in a segment that was lost or damaged.
 func (c *Cluster) Smuggle(name, id string, version int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -105,7 +122,7 @@ func (c *Cluster) Smuggle(name, id string, version int64) {
 		delete(s.docs, id)
 		return
 	}
-	s.docs[id] = Doc{Type: "doc", ID: id, Version: version}
+	s.docs[id] = Doc{Type: "doc", ID: id, Version: version, seq: s.docs[id].seq}
 }
 
 // Setting is an index's setting, "" if not set.
@@ -354,10 +371,7 @@ func (c *Cluster) answerIndex(r *http.Request, expression string, rest []string)
 	case "_refresh":
 		return map[string]any{"_shards": map[string]any{"total": 1, "successful": 1, "failed": 0}}
 	case "_count":
-		return map[string]any{
-			"count":   found[0].docs(),
-			"_shards": map[string]any{"total": len(found[0].shards), "successful": len(found[0].shards), "failed": 0},
-		}
+		return countDocs(r, found[0])
 	case "_search":
 		return c.search(r, found)
 	}

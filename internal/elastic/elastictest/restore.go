@@ -93,7 +93,7 @@ func (c *Cluster) restoreIndex(as string, saved *index, repo, snap string, alias
 	for number, s := range saved.shards {
 		restored := &shard{
 			docs: maps.Clone(s.docs), state: "INITIALIZING", looks: c.Looks, repository: repo,
-			snapshot: snap,
+			snapshot: snap, operations: s.operations,
 		}
 		for id := range s.docs {
 			if number < len(before) && before[number].docs[id] == s.docs[id] {

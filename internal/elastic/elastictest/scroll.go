@@ -1,10 +1,6 @@
 package elastictest
 
-import (
-	"net/http"
-	"strconv"
-	"strings"
-)
+import "net/http"
 
 // scroll is a search that goes on.
 type scroll struct {
@@ -13,27 +9,21 @@ type scroll struct {
 }
 
 func (c *Cluster) search(r *http.Request, found []*index) any {
-	var body struct {
-		Size int            `json:"size"`
-		Aggs map[string]any `json:"aggs"`
-	}
-	decode(r, &body)
-	if len(body.Aggs) > 0 {
+	body := searchBody(r)
+	switch {
+	case body.Aggs.Numbers != nil:
+		return seqNoBuckets(r, found[0], body)
+	case body.Aggs.Indices != nil:
 		return countedByIndex(found)
 	}
-	x := found[0]
-	only, restricted := strings.CutPrefix(r.URL.Query().Get("preference"), "_shards:")
-	s := &scroll{shards: len(x.shards), size: body.Size}
-	for number, shard := range x.shards {
-		if restricted && strconv.Itoa(number) != only {
-			continue
-		}
+	chosen := chosenShards(r, found[0])
+	s := &scroll{shards: len(chosen), size: body.Size}
+	for _, shard := range chosen {
 		for _, id := range sortedKeys(shard.docs) {
-			s.rest = append(s.rest, shard.docs[id])
+			if doc := shard.docs[id]; body.Query.finds(doc) {
+				s.rest = append(s.rest, doc)
+			}
 		}
-	}
-	if restricted {
-		s.shards = 1
 	}
 	total := len(s.rest)
 	if r.URL.Query().Get("scroll") == "" {
@@ -94,7 +84,11 @@ func (c *Cluster) page(id string, s *scroll, total int) any {
 	for len(s.rest) > 0 && len(hits) < s.size {
 		doc := s.rest[0]
 		s.rest = s.rest[1:]
-		hits = append(hits, map[string]any{"_type": doc.Type, "_id": doc.ID, "_version": doc.Version})
+		found := map[string]any{"_type": doc.Type, "_id": doc.ID, "_version": doc.Version}
+		if doc.Routing != "" {
+			found["_routing"] = doc.Routing
+		}
+		hits = append(hits, found)
 	}
 	var found any = total
 	if c.Version >= "7" {

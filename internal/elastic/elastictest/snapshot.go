@@ -209,7 +209,7 @@ func (c *Cluster) createSnapshot(r *http.Request, repoName string, repo *reposit
 	for _, x := range found {
 		saved := &index{name: x.name, settings: maps.Clone(x.settings), types: x.types, aliases: maps.Clone(x.aliases)}
 		for _, s := range x.shards {
-			saved.shards = append(saved.shards, &shard{docs: maps.Clone(s.docs)})
+			saved.shards = append(saved.shards, &shard{docs: maps.Clone(s.docs), operations: s.operations})
 		}
 		snap.indices[x.name] = saved
 		snap.shards += len(x.shards)

@@ -17,7 +17,7 @@ func (c *Cluster) stats(found []*index) any {
 				continue
 			}
 			indexed, deleted = indexed+s.indexTotal, deleted+s.deleteTotal
-			shards[strconv.Itoa(number)] = []any{map[string]any{
+			one := map[string]any{
 				"routing": map[string]any{"state": "STARTED", "primary": true, "node": "n1"},
 				"docs":    map[string]any{"count": len(s.docs), "deleted": 0},
 				"indexing": map[string]any{
@@ -25,7 +25,14 @@ func (c *Cluster) stats(found []*index) any {
 					"index_current": 0, "delete_current": 0,
 				},
 				"translog": map[string]any{"operations": 0},
-			}}
+			}
+			if c.hasSeqNos() {
+				last := s.operations - 1
+				one["seq_no"] = map[string]any{
+					"max_seq_no": last, "local_checkpoint": last, "global_checkpoint": last,
+				}
+			}
+			shards[strconv.Itoa(number)] = []any{one}
 		}
 		indices[x.name] = map[string]any{
 			"primaries": map[string]any{
