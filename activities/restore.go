@@ -42,12 +42,14 @@ func (a *Activities) RestoreSnapshot(ctx context.Context,
 			if err := r.visible(ctx); err != nil {
 				return migration.RestoreResult{}, err
 			}
+			files := r.listFiles(ctx)
+			defer files.end()
 			for {
 				if err := r.begin(ctx); err != nil {
 					return migration.RestoreResult{}, err
 				}
 				if result, err := r.finish(ctx); !errors.Is(err, errOnceMore) {
-					return result, err
+					return r.compared(ctx, files, result, err)
 				}
 			}
 		})

@@ -354,6 +354,8 @@ type RestoreRequest struct {
 	// IgnoreSettings are further settings that are not restored: the target has shown that it
 	// doesn't know them.
 	IgnoreSettings []string `json:"ignoreSettings,omitempty"`
+	// Files asks for the physical evidence.
+	Files bool `json:"files,omitempty"`
 }
 
 // RestoreResult sums up the restored primaries.
@@ -361,6 +363,8 @@ type RestoreResult struct {
 	BytesRestored int64 `json:"bytesRestored"`
 	BytesReused   int64 `json:"bytesReused"`
 	Shards        int   `json:"shards"`
+	// Files is the physical evidence, if it was asked for.
+	Files *RestoredFiles `json:"files,omitempty"`
 }
 
 // OpenRequest asks for restored indices to be opened and counted.

@@ -167,7 +167,8 @@ func (l looking) byIDs(ctx context.Context, ids []string) ([]hit, error) {
 	}
 	var p page
 	request := esapi.SearchRequest{
-		Index: []string{segment(l.index)}, Preference: onShards([]int{l.shard}), Body: body(query), FilterPath: pageFields,
+		Index: []string{segment(l.index)}, Preference: onShards([]int{l.shard}), Body: body(query),
+		FilterPath: pageFields,
 	}
 	if err := l.do(ctx, l.what, request, &p); err != nil {
 		return nil, err
@@ -182,7 +183,8 @@ func (l looking) byIDs(ctx context.Context, ids []string) ([]hit, error) {
 		return p.Hits.Hits, nil
 	}
 	if len(ids) == 1 {
-		return nil, l.fail(l.what, Unavailable, fmt.Sprintf("it gave %d documents of id %q instead of %d", len(p.Hits.Hits),
+		return nil, l.fail(l.what, Unavailable, fmt.Sprintf("it gave %d documents of id %q instead of %d",
+			len(p.Hits.Hits),
 			ids[0], int64(p.Hits.Total)))
 	}
 	// More types share the ids than fit: ask for fewer ids.

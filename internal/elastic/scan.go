@@ -163,8 +163,8 @@ func (s *scan) run(ctx context.Context) (Checksum, error) {
 	s.small = n <= int64(s.size)
 	sum, err := s.all(ctx)
 	if err == nil && sum.Docs != n {
-		err = s.client.fail(s.what, Unavailable, fmt.Sprintf("%s gave %d documents instead of %d: check whether somebody "+
-			"writes to the index", s.name(), sum.Docs, n))
+		err = s.client.fail(s.what, Unavailable, fmt.Sprintf("%s gave %d documents instead of %d: check whether "+
+			"somebody writes to the index", s.name(), sum.Docs, n))
 	}
 	return sum, err
 }

@@ -187,6 +187,8 @@ func (c *Client) seqNoBuckets(ctx context.Context, what call, index string, shar
 	request := esapi.SearchRequest{
 		Index: []string{segment(index)}, Preference: onShards([]int{shard}), Body: body(query),
 		FilterPath: []string{"timed_out", "_shards", "aggregations"},
+		// What is proven is what the segments hold now; and nobody asks the same again.
+		RequestCache: ptr(false),
 	}
 	if err := c.do(ctx, what, request, &answer); err != nil {
 		return nil, err

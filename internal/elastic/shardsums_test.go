@@ -265,7 +265,8 @@ func TestAPageThatFailsEndsTheChecksum(t *testing.T) {
 	// An index that fits into one page is read shard by shard then: a page is of one shard.
 	sizes := map[int]int{}
 	_, err = s.client.Checksum(t.Context(), "a", elastic.ChecksumOptions{
-		AtOnce: 1, ShardDocs: []int64{34, 33, 33}, Page: func(_ context.Context, shard int, page []elastic.Document) error {
+		AtOnce: 1, ShardDocs: []int64{34, 33, 33},
+		Page: func(_ context.Context, shard int, page []elastic.Document) error {
 			sizes[shard] += len(page)
 			return nil
 		},
@@ -298,7 +299,10 @@ func TestReadsKeepToThePace(t *testing.T) {
 	// Nobody slept, so what is owed adds up: 300 documents at 100 a second.
 	require.InDelta(t, 3, waited.Seconds(), 1)
 	unlike, err := s.client.Lookup(t.Context(), "a", 0, []elastic.Document{{ID: "d1"}},
-		elastic.LookupOptions{Pace: pace, Sleep: func(context.Context, time.Duration) error { return context.Canceled }})
+		elastic.LookupOptions{
+			Pace:  pace,
+			Sleep: func(context.Context, time.Duration) error { return context.Canceled },
+		})
 	require.ErrorIs(t, err, context.Canceled)
 	require.Empty(t, unlike)
 	require.EqualValues(t, 300, sums[0].Docs+sums[1].Docs+sums[2].Docs)

@@ -160,6 +160,9 @@ func (c *Cluster) recovery(found []*index) any {
 					"total_in_bytes": s.bytesReused + s.bytesCopied, "reused_in_bytes": s.bytesReused,
 					"recovered_in_bytes": s.bytesCopied,
 				}}
+				if c.Recovered != nil {
+					row["index"] = c.recovered(x.name, number)
+				}
 				if s.state == "INITIALIZING" {
 					row["stage"] = "INDEX"
 					s.advance() // so that the next look sees it done
@@ -173,4 +176,23 @@ func (c *Cluster) recovery(found []*index) any {
 	}
 	c.endRestore()
 	return all
+}
+
+// recovered shows the files of a shard. Their names are shown from 7.0 on only.
+func (c *Cluster) recovered(name string, shard int) any {
+	files := c.Recovered(name, shard)
+	var size int64
+	var details []any
+	for _, file := range sortedKeys(files) {
+		size += files[file]
+		details = append(details, map[string]any{"name": file, "length_in_bytes": files[file]})
+	}
+	shown := map[string]any{"total": len(files)}
+	if c.Version >= "7" {
+		shown["details"] = details
+	}
+	return map[string]any{
+		"size":  map[string]any{"total_in_bytes": size, "reused_in_bytes": 0, "recovered_in_bytes": size},
+		"files": shown,
+	}
 }

@@ -30,6 +30,19 @@ func (s *Store) Copy(to *Store) {
 	}
 }
 
+// SetUUID gives a snapshot the uuid that it has in a repository beside this store.
+func (s *Store) SetUUID(name, uuid string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, snapshots := range s.snapshots {
+		for _, snap := range snapshots {
+			if snap.name == name {
+				snap.uuid = uuid
+			}
+		}
+	}
+}
+
 func (s *Store) world() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
