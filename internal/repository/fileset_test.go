@@ -17,20 +17,19 @@ func TestFileSetsTellFilesApart(t *testing.T) {
 	slices.Reverse(backwards)
 	require.True(t, set.Same(NewFileSet(backwards)))
 	require.Empty(t, DifferentFiles(files, backwards))
-	for want, change := range map[string]func([]PhysicalFile) []PhysicalFile{
+	changes := map[string]func([]PhysicalFile) []PhysicalFile{
 		"segments_4 is missing": func(f []PhysicalFile) []PhysicalFile { return f[:2] },
 		"_1.si is not in the snapshot": func(f []PhysicalFile) []PhysicalFile {
-			return append(f,
-				PhysicalFile{"_1.si", 1})
+			return append(f, PhysicalFile{"_1.si", 1})
 		},
-		"_0.si has 394 bytes instead of 395": func(f []PhysicalFile) []PhysicalFile { f[1].Length--; return f },
-		"_0.cfs has 3328 bytes instead of 3327, _0.si has 394 bytes instead of 395": func(f []PhysicalFile) []PhysicalFile {
-			f[0].Length++
-			f[1].Length--
+		"_0.si has 394 bytes instead of 395":                                        func(f []PhysicalFile) []PhysicalFile { f[1].Length--; return f },
+		"_0.cfs has 3328 bytes instead of 3327, _0.si has 394 bytes instead of 395": shifted,
+		"_0.si is missing, _9.si is not in the snapshot": func(f []PhysicalFile) []PhysicalFile {
+			f[1].Name = "_9.si"
 			return f
 		},
-		"_0.si is missing, _9.si is not in the snapshot": func(f []PhysicalFile) []PhysicalFile { f[1].Name = "_9.si"; return f },
-	} {
+	}
+	for want, change := range changes {
 		found := change(slices.Clone(files))
 		require.False(t, set.Same(NewFileSet(found)), want)
 		require.Equal(t, want, DifferentFiles(files, found))
@@ -40,6 +39,13 @@ func TestFileSetsTellFilesApart(t *testing.T) {
 		many = append(many, PhysicalFile{strconv.Itoa(i), 1})
 	}
 	require.Equal(t, "0 is missing, 1 is missing, 2 is missing, and 6 more", DifferentFiles(many, nil))
+}
+
+// shifted leaves number and bytes of all files as they were.
+func shifted(f []PhysicalFile) []PhysicalFile {
+	f[0].Length++
+	f[1].Length--
+	return f
 }
 
 // Before 7.0 a cluster tells how many files and bytes it recovered, and no names.
