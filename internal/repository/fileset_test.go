@@ -17,13 +17,16 @@ func TestFileSetsTellFilesApart(t *testing.T) {
 	slices.Reverse(backwards)
 	require.True(t, set.Same(NewFileSet(backwards)))
 	require.Empty(t, DifferentFiles(files, backwards))
+	shorter := func(f []PhysicalFile) []PhysicalFile { f[1].Length--; return f }
 	changes := map[string]func([]PhysicalFile) []PhysicalFile{
-		"segments_4 is missing": func(f []PhysicalFile) []PhysicalFile { return f[:2] },
+		"_0.si has 394 bytes instead of 395": shorter,
+		"_0.cfs has 3328 bytes instead of 3327, _0.si has 394 bytes instead of 395": shifted,
+		"segments_4 is missing": func(f []PhysicalFile) []PhysicalFile {
+			return f[:2]
+		},
 		"_1.si is not in the snapshot": func(f []PhysicalFile) []PhysicalFile {
 			return append(f, PhysicalFile{"_1.si", 1})
 		},
-		"_0.si has 394 bytes instead of 395":                                        func(f []PhysicalFile) []PhysicalFile { f[1].Length--; return f },
-		"_0.cfs has 3328 bytes instead of 3327, _0.si has 394 bytes instead of 395": shifted,
 		"_0.si is missing, _9.si is not in the snapshot": func(f []PhysicalFile) []PhysicalFile {
 			f[1].Name = "_9.si"
 			return f
