@@ -79,7 +79,8 @@ func (c *Client) RecoveredFiles(ctx context.Context, indices []string) ([]Recove
 				shard := RecoveredShard{Index: index, Shard: s.ID}
 				if strings.EqualFold(s.Type, "SNAPSHOT") && strings.EqualFold(s.Stage, "DONE") {
 					shard.Repository, shard.Snapshot = s.Source.Repository, s.Source.Snapshot
-					shard.Count, shard.Bytes, shard.Files = s.Index.Files.Total, s.Index.Size.Total, s.Index.Files.Details
+					shard.Count, shard.Bytes = s.Index.Files.Total, s.Index.Size.Total
+					shard.Files = s.Index.Files.Details
 				}
 				shards = append(shards, shard)
 			}
