@@ -19,7 +19,7 @@ func TestFileSetsTellFilesApart(t *testing.T) {
 	require.Empty(t, DifferentFiles(files, backwards))
 	shorter := func(f []PhysicalFile) []PhysicalFile { f[1].Length--; return f }
 	changes := map[string]func([]PhysicalFile) []PhysicalFile{
-		"_0.si has 394 bytes instead of 395": shorter,
+		"_0.si has 394 bytes instead of 395":                                        shorter,
 		"_0.cfs has 3328 bytes instead of 3327, _0.si has 394 bytes instead of 395": shifted,
 		"segments_4 is missing": func(f []PhysicalFile) []PhysicalFile {
 			return f[:2]
