@@ -56,6 +56,7 @@ func TestTheMigrationEnds(t *testing.T) {
 			g := newGuarded(t)
 			g.window()
 			g.ends(5*time.Minute, how)
+			g.env.RegisterDelayedCallback(g.free, 5*time.Minute+10*time.Second) // long before the deadline
 			g.at(6*time.Minute, migration.AskBegin)
 			result := g.run()
 			g.free()
@@ -378,6 +379,35 @@ func TestAGuardThatIsStartedAgain(t *testing.T) {
 		g.ends(6*time.Minute, "Terminated")
 		g.run()
 		g.free()
+	})
+	t.Run("after it removed", func(t *testing.T) {
+		g := restarted(t, migration.GuardRemoved)
+		g.pages[migration.GuardLeft] = g.pages[migration.GuardAnnounced]
+		g.run()
+		g.free()
+		require.Equal(t, 2, g.n[migration.ActivityUnblockSource], "the looks are its own")
+	})
+	t.Run("after it handed over", func(t *testing.T) {
+		g := restarted(t, migration.GuardHandedOver)
+		g.ends(6*time.Minute, "Terminated")
+		g.run()
+		require.Equal(t, 2, g.n[migration.ActivityLookAgain], "the looks are its own")
+		require.Equal(t, []string{migration.GuardEventHandedOver}, g.events())
+	})
+	t.Run("after the migration had told of the handover", func(t *testing.T) {
+		g := restarted(t, migration.GuardHandedOver)
+		g.input.Before.Released = true
+		g.run()
+		require.Nil(t, g.watch, "nobody needs to know how the migration ends")
+		require.Empty(t, g.told)
+	})
+	t.Run("after the migration had ended", func(t *testing.T) {
+		g := restarted(t, migration.GuardHandingOver)
+		g.input.Before.Ended = "Terminated"
+		g.run()
+		g.gone()
+		require.Nil(t, g.watch, "it knows that the migration has ended")
+		require.Equal(t, []string{migration.GuardEventHandedOver}, g.events())
 	})
 	t.Run("while it removed", func(t *testing.T) {
 		g := restarted(t, migration.GuardRemoving)
