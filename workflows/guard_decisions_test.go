@@ -62,6 +62,7 @@ func TestWhomTheGuardServes(t *testing.T) {
 			g := newGuarded(t)
 			g.within(func(ctx workflow.Context, guard *guard) {
 				call := g.own()
+				call.Indices = g.indices
 				test(guard, &call)
 				want := name == "the run that opened it"
 				require.Equal(t, want, guard.serves(call))
@@ -74,6 +75,7 @@ func TestWhomTheGuardServes(t *testing.T) {
 				}
 				require.Equal(t, want, guard.Phase == migration.GuardHandingOver)
 				require.Equal(t, want, guard.Asked)
+				require.Equal(t, want, len(g.calls) > 0, "nothing is done for the others")
 			})
 		})
 	}
@@ -289,6 +291,34 @@ func TestTheListOfTheHandover(t *testing.T) {
 	})
 }
 
+// Who may ask for the removal: the run whose window it is, and any other run of the migration, which
+// follows on that one.
+func TestWhoMayAskForTheRemoval(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*migration.GuardCall)
+		may    bool
+	}{
+		"the run whose window it is": {func(*migration.GuardCall) {}, true},
+		"its earlier window":         {func(c *migration.GuardCall) { c.Window-- }, false},
+		"another run":                {func(c *migration.GuardCall) { c.RunID = "run-2" }, true},
+		"another run's window":       {func(c *migration.GuardCall) { c.RunID, c.Window = "run-2", 9 }, true},
+		"another migration": {
+			func(c *migration.GuardCall) { c.Token, c.RunID = "other", "run-2" }, false,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGuarded(t)
+			g.within(func(ctx workflow.Context, guard *guard) {
+				call := g.own()
+				test.change(&call)
+				workflow.Go(ctx, func(ctx workflow.Context) { _, _ = guard.askedToRemove(ctx, call) })
+				require.NoError(t, workflow.Sleep(ctx, time.Second))
+				require.Equal(t, test.may, guard.Phase == migration.GuardRemoving)
+			})
+		})
+	}
+}
+
 // A decision ends what still sets the block: the removal doesn't wait for it.
 func TestADecisionStopsTheBlocking(t *testing.T) {
 	g := newGuarded(t)
@@ -300,6 +330,7 @@ func TestADecisionStopsTheBlocking(t *testing.T) {
 	g.env.RegisterDelayedCallback(func() {
 		require.Equal(t, migration.GuardRemoved, g.last(migration.AskRemove).Phase)
 		require.False(t, g.last(migration.AskBlock).Served)
+		require.NoError(t, g.failures[migration.AskBlock][0], "nothing is the matter")
 	}, 30*time.Second)
 	g.run()
 	g.free()
