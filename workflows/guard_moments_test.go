@@ -87,7 +87,8 @@ func TestTheGuardKnowsWhatItHasBlocked(t *testing.T) {
 	}
 	g.window()
 	g.env.RegisterDelayedCallback(func() {
-		value, err := g.env.QueryWorkflow(migration.QueryGuardUnknown, []migration.SourceIndex{{Name: "movies", UUID: "u9"}})
+		value, err := g.env.QueryWorkflow(migration.QueryGuardUnknown,
+			[]migration.SourceIndex{{Name: "movies", UUID: "u9"}})
 		require.NoError(t, err)
 		var unknown []migration.SourceIndex
 		require.NoError(t, value.Get(&unknown))

@@ -289,9 +289,11 @@ func TestAnIndexThatIsNotHandedOver(t *testing.T) {
 	g := newGuarded(t)
 	g.refuse[migration.ActivityHandOver] = map[string]bool{"movies": true}
 	g.window()
+	g.env.RegisterDelayedCallback(func() { g.source["catalog-2"] = &sourceIndex{uuid: "u3"} }, 4*time.Minute)
 	g.at(5*time.Minute, migration.AskBegin, migration.AskHandOver)
 	g.env.RegisterDelayedCallback(func() {
 		require.Equal(t, "movies", g.last(migration.AskHandOver).Refused[0].Index)
+		require.Equal(t, "catalog-2", g.last(migration.AskHandOver).Late[0].Name, "the source is looked at meanwhile")
 		require.True(t, g.handed["catalog"], "it holds no other one")
 		g.refuse[migration.ActivityHandOver] = nil
 	}, 5*time.Minute+30*time.Second)
