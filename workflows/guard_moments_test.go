@@ -163,3 +163,95 @@ func TestARemovalEndsTheWatch(t *testing.T) {
 	}, 5*time.Minute+10*time.Second)
 	require.Empty(t, g.run().Ended)
 }
+
+// A guard that takes over from one that was terminated goes on with what was decided.
+func TestAGuardThatIsStartedAgain(t *testing.T) {
+	before := migration.GuardStatus{
+		Plan: "movies", Token: "token", WorkflowID: migration.WorkflowID("movies"), RunID: thisRun, Window: 1,
+		Blocked: true, Asked: true, Announced: 2, Listed: 2,
+	}
+	restarted := func(t *testing.T, phase migration.GuardPhase) *guarded {
+		g := newGuarded(t)
+		status := before
+		status.Phase, status.UntilMillis = phase, g.until
+		g.input.Before, g.input.From = &status, "guard-1"
+		g.pages[migration.GuardAnnounced] = migration.GuardPage{Indices: g.indices}
+		g.pages[migration.GuardHandover] = migration.GuardPage{Handover: g.handover}
+		for _, index := range g.source {
+			index.ours = true
+		}
+		return g
+	}
+	t.Run("in the window", func(t *testing.T) {
+		g := restarted(t, migration.GuardWatching)
+		g.at(5*time.Minute, migration.AskBegin, migration.AskHandOver, migration.AskRelease)
+		g.ends(6*time.Minute, "Completed")
+		g.run()
+		g.gone()
+	})
+	t.Run("in the window, and the migration ends", func(t *testing.T) {
+		g := restarted(t, migration.GuardWatching)
+		g.ends(6*time.Minute, "Terminated")
+		g.run()
+		g.free()
+	})
+	t.Run("after it removed", func(t *testing.T) {
+		g := restarted(t, migration.GuardRemoved)
+		g.pages[migration.GuardLeft] = g.pages[migration.GuardAnnounced]
+		g.run()
+		g.free()
+		require.Equal(t, 2, g.n[migration.ActivityUnblockSource], "the looks are its own")
+	})
+	t.Run("after it handed over", func(t *testing.T) {
+		g := restarted(t, migration.GuardHandedOver)
+		g.ends(6*time.Minute, "Terminated")
+		g.run()
+		require.Equal(t, 2, g.n[migration.ActivityLookAgain], "the looks are its own")
+		require.Equal(t, []string{migration.GuardEventHandedOver}, g.events())
+	})
+	t.Run("after the migration had told of the handover", func(t *testing.T) {
+		g := restarted(t, migration.GuardHandedOver)
+		g.input.Before.Released = true
+		g.run()
+		require.Nil(t, g.watch, "nobody needs to know how the migration ends")
+		require.Empty(t, g.told)
+	})
+	t.Run("after the migration had ended", func(t *testing.T) {
+		g := restarted(t, migration.GuardHandingOver)
+		g.input.Before.Ended = "Terminated"
+		g.run()
+		g.gone()
+		require.Nil(t, g.watch, "it knows that the migration has ended")
+		require.Equal(t, []string{migration.GuardEventHandedOver}, g.events())
+	})
+	t.Run("while it removed", func(t *testing.T) {
+		g := restarted(t, migration.GuardRemoving)
+		g.run()
+		g.free()
+	})
+	t.Run("while it handed over", func(t *testing.T) {
+		g := restarted(t, migration.GuardHandingOver)
+		g.at(5*time.Minute, migration.AskHandOver, migration.AskRelease)
+		g.ends(6*time.Minute, "Completed")
+		g.run()
+		g.gone()
+	})
+	t.Run("of an earlier migration", func(t *testing.T) {
+		g := restarted(t, migration.GuardWatching)
+		g.input.Before.Token = "another"
+		g.window()
+		g.at(5*time.Minute, migration.AskRemove)
+		g.run()
+		g.free()
+	})
+	t.Run("of an earlier migration that has handed over", func(t *testing.T) {
+		g := restarted(t, migration.GuardHandedOver)
+		g.input.Before.Token = "another"
+		g.source["catalog"].ours, g.source["movies"].ours = false, false
+		g.source["catalog"].own = map[string]string{sourceWriteBlock: "true"} // is what it is
+		g.window()
+		g.at(5*time.Minute, migration.AskRemove)
+		g.run()
+		require.True(t, g.source["catalog"].ours)
+	})
+}
