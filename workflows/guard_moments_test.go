@@ -26,6 +26,7 @@ func TestARemovalWhileTheBlocksAreRead(t *testing.T) {
 	result := g.run()
 	g.free()
 	require.False(t, g.last(migration.AskAnnounce).Served)
+	require.NoError(t, g.failures[migration.AskAnnounce][0], "nothing is the matter")
 	require.Zero(t, result.Announced)
 	require.Zero(t, g.n[migration.ActivityBlockSource])
 }
