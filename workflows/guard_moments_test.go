@@ -21,6 +21,7 @@ func (g *guarded) now(ask migration.GuardAsk) {
 
 func TestARemovalWhileTheBlocksAreRead(t *testing.T) {
 	g := newGuarded(t)
+	g.unread = true
 	g.after[migration.ActivityReadSourceBlocks] = func(int) { g.now(migration.AskRemove) }
 	g.window()
 	result := g.run()
@@ -81,10 +82,11 @@ func TestAWindowWithoutABlock(t *testing.T) {
 // An index is made anew between the look and the block, which names it as it is now.
 func TestTheGuardKnowsWhatItHasBlocked(t *testing.T) {
 	g := newGuarded(t)
-	g.after[migration.ActivityReadSourceBlocks] = func(int) {
+	g.on[migration.ActivityBlockSource] = func(int) error {
 		g.mu.Lock()
+		defer g.mu.Unlock()
 		g.source["movies"] = &sourceIndex{uuid: "u9"}
-		g.mu.Unlock()
+		return nil
 	}
 	g.window()
 	g.env.RegisterDelayedCallback(func() {
