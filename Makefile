@@ -56,9 +56,11 @@ golden: ## write all golden files and docs/plan.schema.json again; review the di
 HISTORIES ?= .lab/histories
 
 .PHONY: histories
-histories: tools ## record workflow histories for the replay tests into .lab/histories (20 minutes)
+histories: tools ## record workflow histories for the replay tests into .lab/histories (35 minutes)
 	@mkdir -p $(HISTORIES)
 	go test -tags lab -count=1 -timeout 40m ./lab/e2e -histories $(abspath $(HISTORIES))
+	go test -tags lab -count=1 -timeout 25m ./activities -run '^TestLabRecordGuards$$' \
+		-guard-histories $(abspath $(HISTORIES))
 
 .PHONY: tools
 tools: ## build the Temporal server, the S3 server and the Elasticsearch nodes (minutes, the first time)

@@ -49,6 +49,8 @@ type stricken struct {
 	handed   bool
 	hold     bool
 	released sync.Once
+	// refuseOnce is an index that the first try to hand over refuses.
+	refuseOnce string
 }
 
 var devServer struct {
@@ -60,25 +62,30 @@ var devServer struct {
 // temporalServer is shared by these tests and ends with the process.
 func temporalServer(t *testing.T) client.Client {
 	t.Helper()
-	devServer.once.Do(func() {
-		root, err := lab.Root()
-		if err != nil {
-			devServer.err = err
-			return
-		}
-		devServer.server, devServer.err = testsuite.StartDevServer(context.Background(), testsuite.DevServerOptions{
-			ExistingPath: filepath.Join(root, ".lab", "bin", "temporal"), LogLevel: "error",
-			Stdout: io.Discard, Stderr: io.Discard,
-			ClientOptions: &client.Options{Logger: sdklog.NewStructuredLogger(slog.New(slog.DiscardHandler))},
-		})
-	})
+	devServer.once.Do(func() { devServer.server, devServer.err = startTemporal() })
 	require.NoError(t, devServer.err)
 	return devServer.server.Client()
 }
 
+func startTemporal() (*testsuite.DevServer, error) {
+	root, err := lab.Root()
+	if err != nil {
+		return nil, err
+	}
+	return testsuite.StartDevServer(context.Background(), testsuite.DevServerOptions{
+		ExistingPath: filepath.Join(root, ".lab", "bin", "temporal"), LogLevel: "error",
+		Stdout: io.Discard, Stderr: io.Discard,
+		ClientOptions: &client.Options{Logger: sdklog.NewStructuredLogger(slog.New(slog.DiscardHandler))},
+	})
+}
+
 func newStricken(t *testing.T, name string) *stricken {
+	return newStrickenOn(t, temporalServer(t), name)
+}
+
+func newStrickenOn(t *testing.T, temporal client.Client, name string) *stricken {
 	e := &stricken{
-		world: newWorld(t), temporal: temporalServer(t), name: name, id: migration.WorkflowID(name),
+		world: newWorld(t), temporal: temporal, name: name, id: migration.WorkflowID(name),
 		handing: make(chan struct{}), goOn: make(chan struct{}),
 	}
 	e.activities.heartbeat = activity.RecordHeartbeat
@@ -171,7 +178,13 @@ func (e *stricken) handOver(ctx context.Context, r migration.HandOverRequest) (m
 			return migration.HandOverResult{}, ctx.Err()
 		}
 	}
+	var result migration.HandOverResult
 	for _, index := range r.Indices {
+		if index.Name == e.refuseOnce {
+			e.refuseOnce = ""
+			result.Refused = append(result.Refused, migration.Refusal{Index: index.Name, Message: "unknown setting"})
+			continue
+		}
 		if !forbidden(blocksOf(map[string]string{writeBlock: e.from.Setting(index.Name, writeBlock)})) {
 			e.t.Errorf("%s is handed over although the source takes writes", index.Name)
 		}
@@ -180,7 +193,7 @@ func (e *stricken) handOver(ctx context.Context, r migration.HandOverRequest) (m
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.handed = true
-	return migration.HandOverResult{}, nil
+	return result, nil
 }
 
 func (e *stricken) letGo() { e.released.Do(func() { close(e.goOn) }) }

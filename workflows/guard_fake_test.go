@@ -45,6 +45,7 @@ type guarded struct {
 	unblocked map[string]migration.SourceIndex
 	// refuse has indices refuse an activity.
 	refuse map[string]map[string]bool
+	blocks []migration.SourceIndex // that were to be blocked
 	told   []migration.Report
 	watch  []byte
 	pages  map[migration.GuardList]migration.GuardPage
@@ -69,6 +70,8 @@ type sourceIndex struct {
 	ours bool
 	own  map[string]string
 	docs int64
+	// outside tells that the plan doesn't mean the index any more.
+	outside bool
 }
 
 func newGuarded(t *testing.T) *guarded {
@@ -98,6 +101,7 @@ func newGuarded(t *testing.T) *guarded {
 		})
 	serveGuard(g, migration.ActivityBlockSource, func(r migration.BlockRequest) (migration.BlockResult, error) {
 		var result migration.BlockResult
+		g.blocks = append(g.blocks, r.Indices...)
 		for _, index := range r.Indices {
 			at, there := g.source[index.Name]
 			switch {
@@ -114,9 +118,11 @@ func newGuarded(t *testing.T) *guarded {
 		return result, nil
 	})
 	serveGuard(g, migration.ActivityUnblockSource, func(r migration.UnblockRequest) (migration.UnblockResult, error) {
-		assert.False(t, g.begun, "a block is removed after the cutover has begun")
 		var result migration.UnblockResult
 		for _, index := range r.Indices {
+			assert.False(t, g.begun && slices.ContainsFunc(g.handover,
+				func(listed migration.HandoverIndex) bool { return listed.Name == index.Name }),
+				"the block of %s is removed after the cutover has begun", index.Name)
 			if at, there := g.source[index.Name]; !there {
 				continue
 			} else if g.refuse[migration.ActivityUnblockSource][index.Name] {
@@ -147,7 +153,8 @@ func newGuarded(t *testing.T) *guarded {
 	serveGuard(g, migration.ActivityLookAgain, func(r migration.LookAgainRequest) ([]migration.LateIndex, error) {
 		var late []migration.LateIndex
 		for _, name := range slices.Sorted(maps.Keys(g.source)) {
-			if index := g.source[name]; slices.Contains(r.Indices, name) || len(r.Indices) == 0 && !index.ours {
+			index := g.source[name]
+			if slices.Contains(r.Indices, name) || len(r.Indices) == 0 && !index.ours && !index.outside {
 				late = append(late, migration.LateIndex{Name: name, UUID: index.uuid, Docs: index.docs})
 			}
 		}

@@ -56,6 +56,7 @@ func TestTheMigrationEnds(t *testing.T) {
 			g := newGuarded(t)
 			g.window()
 			g.ends(5*time.Minute, how)
+			g.env.RegisterDelayedCallback(g.free, 5*time.Minute+10*time.Second) // long before the deadline
 			g.at(6*time.Minute, migration.AskBegin)
 			result := g.run()
 			g.free()
@@ -288,9 +289,11 @@ func TestAnIndexThatIsNotHandedOver(t *testing.T) {
 	g := newGuarded(t)
 	g.refuse[migration.ActivityHandOver] = map[string]bool{"movies": true}
 	g.window()
+	g.env.RegisterDelayedCallback(func() { g.source["catalog-2"] = &sourceIndex{uuid: "u3"} }, 4*time.Minute)
 	g.at(5*time.Minute, migration.AskBegin, migration.AskHandOver)
 	g.env.RegisterDelayedCallback(func() {
 		require.Equal(t, "movies", g.last(migration.AskHandOver).Refused[0].Index)
+		require.Equal(t, "catalog-2", g.last(migration.AskHandOver).Late[0].Name, "the source is looked at meanwhile")
 		require.True(t, g.handed["catalog"], "it holds no other one")
 		g.refuse[migration.ActivityHandOver] = nil
 	}, 5*time.Minute+30*time.Second)
@@ -346,69 +349,6 @@ func TestWhatComesAfterTheLastLook(t *testing.T) {
 	require.Len(t, result.Late, 3)
 	require.False(t, result.Late[2].New)
 	require.Equal(t, []string{migration.GuardEventLate, migration.GuardEventLate}, g.events())
-}
-
-// A guard that takes over from one that was terminated goes on with what was decided.
-func TestAGuardThatIsStartedAgain(t *testing.T) {
-	before := migration.GuardStatus{
-		Plan: "movies", Token: "token", WorkflowID: migration.WorkflowID("movies"), RunID: thisRun, Window: 1,
-		Blocked: true, Asked: true, Announced: 2, Listed: 2,
-	}
-	restarted := func(t *testing.T, phase migration.GuardPhase) *guarded {
-		g := newGuarded(t)
-		status := before
-		status.Phase, status.UntilMillis = phase, g.until
-		g.input.Before, g.input.From = &status, "guard-1"
-		g.pages[migration.GuardAnnounced] = migration.GuardPage{Indices: g.indices}
-		g.pages[migration.GuardHandover] = migration.GuardPage{Handover: g.handover}
-		for _, index := range g.source {
-			index.ours = true
-		}
-		return g
-	}
-	t.Run("in the window", func(t *testing.T) {
-		g := restarted(t, migration.GuardWatching)
-		g.at(5*time.Minute, migration.AskBegin, migration.AskHandOver, migration.AskRelease)
-		g.ends(6*time.Minute, "Completed")
-		g.run()
-		g.gone()
-	})
-	t.Run("in the window, and the migration ends", func(t *testing.T) {
-		g := restarted(t, migration.GuardWatching)
-		g.ends(6*time.Minute, "Terminated")
-		g.run()
-		g.free()
-	})
-	t.Run("while it removed", func(t *testing.T) {
-		g := restarted(t, migration.GuardRemoving)
-		g.run()
-		g.free()
-	})
-	t.Run("while it handed over", func(t *testing.T) {
-		g := restarted(t, migration.GuardHandingOver)
-		g.at(5*time.Minute, migration.AskHandOver, migration.AskRelease)
-		g.ends(6*time.Minute, "Completed")
-		g.run()
-		g.gone()
-	})
-	t.Run("of an earlier migration", func(t *testing.T) {
-		g := restarted(t, migration.GuardWatching)
-		g.input.Before.Token = "another"
-		g.window()
-		g.at(5*time.Minute, migration.AskRemove)
-		g.run()
-		g.free()
-	})
-	t.Run("of an earlier migration that has handed over", func(t *testing.T) {
-		g := restarted(t, migration.GuardHandedOver)
-		g.input.Before.Token = "another"
-		g.source["catalog"].ours, g.source["movies"].ours = false, false
-		g.source["catalog"].own = map[string]string{sourceWriteBlock: "true"} // is what it is
-		g.window()
-		g.at(5*time.Minute, migration.AskRemove)
-		g.run()
-		require.True(t, g.source["catalog"].ours)
-	})
 }
 
 // A guard serves one migration. Another one of the same plan waits until it has ended.

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -92,3 +93,31 @@ func TestARestoreThatIsUnderWayLeavesTheTargetInDoubt(t *testing.T) {
 }
 
 func listed(indices ...migration.Index) migration.IndexList { return migration.ListIndices(indices) }
+
+// A status names a few of very many indices: those that are not equal first, then those that the
+// target lacks.
+func TestTheStatusNamesFirstWhatMatters(t *testing.T) {
+	m := &run{}
+	m.Counters = migration.WriteCounters{}
+	var indices []migration.Index
+	for i := range 3 * migration.StatusIndices {
+		name := fmt.Sprintf("logs-%03d", i)
+		indices = append(indices, migration.Index{Name: name})
+		m.Counters[name] = migration.Counter{}
+	}
+	shown := func() []string { return migration.IndexNames(m.shownIndices()) }
+	m.Indices = migration.ListIndices(indices)
+	require.Equal(t, migration.IndexNames(indices[:migration.StatusIndices]), shown())
+
+	delete(m.Counters, "logs-140")
+	m.window = &window{verified: []migration.IndexResult{
+		{Name: "logs-000", Equal: true}, {Name: "logs-120"}, {Name: "logs-149"},
+	}}
+	require.Equal(t, []string{"logs-120", "logs-149", "logs-140", "logs-000", "logs-001"}, shown()[:5])
+	require.Len(t, shown(), migration.StatusIndices)
+
+	// Of a list that lies in OSS only the first are known, and what was found unequal.
+	m.Indices.Inline = nil
+	m.Indices.About = &migration.AboutIndices{Count: len(indices), First: indices[:60]}
+	require.Equal(t, []string{"logs-120", "logs-149", "logs-000"}, shown()[:3])
+}

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 
 	"go.temporal.io/sdk/workflow"
 
@@ -38,7 +39,7 @@ func (m *run) status() migration.Status {
 		progress := *m.copying.progress
 		status.Copy = &progress
 	}
-	for _, index := range m.Indices.First(migration.StatusIndices) {
+	for _, index := range m.shownIndices() {
 		status.Indices = append(status.Indices, m.indexStatus(index))
 	}
 	if w := m.window; m.frozen() {
@@ -65,6 +66,39 @@ func (m *run) unknownSignals() []string {
 			"It knows freeze, cutover, abort, pause, resume, retry, round and bandwidth.", name))
 	}
 	return warnings
+}
+
+// shownIndices are those that a status names. A person looks for what is not equal, and then for
+// what the target lacks, so these come first.
+func (m *run) shownIndices() []migration.Index {
+	var unequal, absent, others []migration.Index
+	known := m.Indices.Inline
+	if m.Indices.Stored() {
+		known = m.Indices.First(migration.StatusIndices)
+	}
+	taken := map[string]bool{}
+	for _, index := range known {
+		verdict, verified := m.window.verdict(index.Name)
+		_, restored := m.of(index.Name)
+		taken[index.Name] = true
+		switch {
+		case verified && !verdict.Equal:
+			unequal = append(unequal, index)
+		case !restored:
+			absent = append(absent, index)
+		default:
+			others = append(others, index)
+		}
+	}
+	if m.window != nil {
+		for _, verdict := range m.window.verified { // of a list that lies in OSS
+			if !verdict.Equal && !taken[verdict.Name] {
+				unequal = append(unequal, migration.Index{Name: verdict.Name})
+			}
+		}
+	}
+	all := slices.Concat(unequal, absent, others)
+	return all[:min(len(all), migration.StatusIndices)]
 }
 
 func (m *run) indexStatus(index migration.Index) migration.IndexStatus {
