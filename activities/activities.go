@@ -118,6 +118,7 @@ func (a *Activities) Register(registry worker.ActivityRegistry) {
 		migration.ActivityCheckShardLimit:        a.CheckShardLimit,
 		migration.ActivityCheckHandover:          a.CheckHandover,
 		migration.ActivityHandOver:               a.HandOver,
+		migration.ActivityFindChanged:            a.FindChanged,
 	} {
 		registry.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: name})
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -32,8 +34,20 @@ func (a *Activities) AwaitStandstill(ctx context.Context, in migration.Standstil
 			if in.Indices, err = a.lists.names(ctx, in.Run, in.Indices, in.IndicesOf); err != nil {
 				return still, err
 			}
+			var changed *changeFinder
+			beside, besideCtx := errgroup.WithContext(ctx)
+			if in.Find != nil {
+				if changed, err = a.comparing(ctx, *in.Find); err != nil {
+					return still, err
+				}
+				beside.Go(func() error { return changed.lookAtTarget(besideCtx) })
+			}
+			defer func() { _ = beside.Wait() }()
 			if still.Marks, err = a.standstill(ctx, client, in.IndicesRequest, p); err != nil {
 				return still, err
+			}
+			if changed != nil { // only what is read now counts
+				beside.Go(func() error { return changed.mark(besideCtx) })
 			}
 			if err := refuseWrites(ctx, client, in.Indices); err != nil {
 				return still, err
@@ -43,6 +57,16 @@ func (a *Activities) AwaitStandstill(ctx context.Context, in migration.Standstil
 			}
 			if still.Docs, err = shardDocs(ctx, client, in.Indices); err != nil {
 				return still, err
+			}
+			if err := beside.Wait(); err != nil {
+				return still, err
+			}
+			if changed != nil {
+				found, err := changed.result(ctx)
+				if err != nil {
+					return still, err
+				}
+				still.Found = &found
 			}
 			return a.lists.still(ctx, in, still)
 		})

@@ -165,11 +165,16 @@ func (l lists) opened(ctx context.Context, in migration.OpenRequest,
 	}
 	maps.Copy(all, counted)
 	names := slices.Sorted(maps.Keys(counted))
+	if len(in.All) > 0 || !in.AllOf.IsZero() {
+		if names, err = l.names(ctx, in.Run, in.All, in.AllOf); err != nil {
+			return migration.OpenResult{}, err
+		}
+	}
 	opened := migration.Opened{First: migration.WriteCounters{}}
 	for i, name := range names {
-		opened.Docs += counted[name].Docs
+		opened.Docs += all[name].Docs
 		if i < migration.StatusIndices {
-			opened.First[name] = counted[name]
+			opened.First[name] = all[name]
 		}
 	}
 	left := migration.LeftBehind(all, names)

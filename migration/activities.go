@@ -58,6 +58,7 @@ func ActivityNames() []string {
 		ActivityAskGuard, ActivityWatchGuard, ActivityWatchMigration, ActivityReadGuard, ActivityLookAgain,
 		ActivityClearTarget, ActivityCheckDependencies, ActivityTryDefinitions,
 		ActivityTryHandover, ActivityCheckShardLimit, ActivityCheckHandover, ActivityHandOver,
+		ActivityFindChanged,
 	}
 }
 
@@ -374,6 +375,9 @@ type OpenRequest struct {
 	// add the new ones itself.
 	Known   WriteCounters         `json:"known,omitempty"`
 	KnownOf Stored[WriteCounters] `json:"knownOf,omitzero"`
+	// All are all indices of the round, if only some of them are opened. None means that all are.
+	All   []string        `json:"all,omitempty"`
+	AllOf Stored[[]Index] `json:"allOf,omitzero"`
 }
 
 // OpenResult is what the target holds after a restore.

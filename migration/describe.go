@@ -111,6 +111,8 @@ var descriptions = map[string]string{
 		"of what was written since the last round would take longer than hotRoundAbove.",
 	"freeze.hotRoundAbove": "auto runs a hot round if snapshot, copy and restore of what was written are predicted " +
 		"to take longer than this together. At least 1s.",
+	"rounds.fullEvery": "Every so many rounds, one takes all indices, and not only those that changed. 0: none but " +
+		"the baseline.",
 	"freeze.auto": "Freeze without a person once the predicted window is as short as rounds.until.window. " +
 		"It happens once. Only a person sends cutover.",
 

@@ -139,6 +139,9 @@ type Rounds struct {
 	Interval Duration `json:"interval,omitempty" min:"1s" example:"15m"`
 	// Until says when the rounds are close enough. Until then they run without the interval.
 	Until Until `json:"until,omitzero"`
+	// FullEvery has every nth round take all indices, and not only those that changed; 0 stands for
+	// none but the baseline.
+	FullEvery int `json:"fullEvery,omitempty" min:"0" example:"96"`
 }
 
 // Until is the frozen window that the rounds should reach.

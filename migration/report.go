@@ -98,6 +98,11 @@ type Round struct {
 	BytesReused   int64 `json:"bytesReused"`
 	Docs          int64 `json:"docs"`
 	Indices       int   `json:"indices"`
+	// Taken counts the indices that took part, by reason, and Skipped those that didn't: of each,
+	// the target holds what the source held before the snapshot. Both are empty of a round in which
+	// all take part without being asked.
+	Taken   map[Reason]int `json:"taken,omitempty"`
+	Skipped int            `json:"skipped,omitempty"`
 	// Writes counts the operations on the source between the last round's snapshot and this one.
 	Writes int64 `json:"writes"`
 	// Lifted says that the clusters' throttles were raised to those of the window.

@@ -150,6 +150,7 @@ func (p Plan) problems() []Problem {
 	c.upTo("copy.pages", p.Copy.Pages, 1, MaxPages, DefaultPages)
 	c.upTo("restore.replicas", p.Restore.Replicas, 0, mostReplicas, 0)
 	c.atMost("rounds.until.window", p.Rounds.Until.Window)
+	c.upTo("rounds.fullEvery", p.Rounds.FullEvery, 0, mostFullEvery, 0)
 	if p.Freeze.Auto && p.Rounds.Until.Window == 0 {
 		c.add("freeze.auto", "true", "needs rounds.until.window, which says when to freeze",
 			"add rounds: {until: {window: 60s}}, or leave freeze.auto out and send freeze yourself")
@@ -382,6 +383,9 @@ func (c *checker) checkURL(field, value string, path bool, example string) {
 		c.add(field, value, "has no valid host and port", remedy)
 	}
 }
+
+// mostFullEvery is as many rounds as a year has quarters of an hour.
+const mostFullEvery = 35040
 
 // mostReplicas is more than any cluster has nodes for.
 const mostReplicas = 100

@@ -10,6 +10,8 @@ type StandstillRequest struct {
 	Store bool `json:"store,omitempty"`
 	// Before is an earlier standstill of the same indices, for Standstill.Changed.
 	Before *Standstill `json:"before,omitempty"`
+	// Find asks as well which indices take part in the final round, for Standstill.Found.
+	Find *ChangedRequest `json:"find,omitempty"`
 }
 
 // Standstill is the source once nobody writes to it any more.
@@ -21,6 +23,8 @@ type Standstill struct {
 	// Changed names an index whose documents or marks are not those that it had before; empty if
 	// nothing has changed, or if there was nothing to compare with.
 	Changed string `json:"changed,omitempty"`
+	// Found are the indices that take part in the final round, if they were asked for.
+	Found *Changed `json:"found,omitempty"`
 }
 
 // ChangedIndex names an index that is not what it was in an earlier standstill; empty if all are.

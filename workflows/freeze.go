@@ -45,7 +45,7 @@ func (m *run) freeze() (migration.Phase, error) {
 		}
 		// An index that was created while the block was set has escaped it.
 		resolved := m.resolveAhead()
-		frozen, err := m.awaitStandstill("wait until the source stands still", nil)
+		frozen, err := m.awaitStandstill("wait until the source stands still", nil, m.findFrozen(w.indices))
 		if errors.Is(err, errBlockAgain) {
 			continue
 		}
@@ -58,7 +58,8 @@ func (m *run) freeze() (migration.Phase, error) {
 		if !w.holds(found) {
 			continue
 		}
-		w.indices, w.frozen = found, frozen
+		w.indices, w.changed, frozen.Found = found, frozen.Found, nil
+		w.frozen = frozen
 		w.measured.BlockMillis = m.elapsed(w.pass)
 		return migration.PhaseFinalRound, nil
 	}
@@ -89,15 +90,18 @@ func (m *run) resolveFrozen(step string) (migration.IndexList, error) {
 }
 
 // awaitStandstill waits until the source stands still. before is what it held earlier, if something
-// is to be compared with that.
-func (m *run) awaitStandstill(step string, before *migration.Standstill) (migration.Standstill, error) {
+// is to be compared with that. find asks what takes part in the final round.
+func (m *run) awaitStandstill(step string, before *migration.Standstill, find *migration.ChangedRequest,
+) (migration.Standstill, error) {
 	var frozen migration.Standstill
 	indices := m.window.indices
 	err := m.attemptOr(step, blockAgain, func(ctx workflow.Context) error {
 		var err error
 		options := m.paced(pollUntilDone("standstill of " + indexCount(indices.Len())))
 		frozen, err = call[migration.Standstill](ctx, options, migration.ActivityAwaitStandstill,
-			migration.StandstillRequest{IndicesRequest: m.indicesRequest(indices), Store: true, Before: before})
+			migration.StandstillRequest{
+				IndicesRequest: m.indicesRequest(indices), Store: true, Before: before, Find: find,
+			})
 		return err
 	})
 	return frozen, err
@@ -258,7 +262,7 @@ func (m *run) confirm() (bool, error) {
 	if err != nil || m.warnIfChanged(found) {
 		return false, err
 	}
-	now, err := m.awaitStandstill("check that nothing was written to the source", &m.window.frozen)
+	now, err := m.awaitStandstill("check that nothing was written to the source", &m.window.frozen, nil)
 	if errors.Is(err, errBlockAgain) {
 		return false, nil
 	}

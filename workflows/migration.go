@@ -79,6 +79,12 @@ type run struct {
 	waitedMillis int64
 	// snapshotting is the snapshot that may be running on the source.
 	snapshotting string
+	// changed is what the newest round found to have changed, and taking the indices that take part
+	// in it: all of them in runs of an older shape.
+	changed migration.Changed
+	taking  migration.IndexList
+	// takenIn is how many rounds had ended when that one had; 0 if none has in this run.
+	takenIn int
 	guard        guardLink
 	// window is nil outside the frozen window.
 	window    *window

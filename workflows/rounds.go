@@ -151,6 +151,7 @@ func (m *run) round(kind string) error {
 			return err
 		}
 		m.endRound(done, m.mostRounds())
+		m.takenIn = m.RoundNumber
 		if kind != migration.RoundFinal {
 			m.planNextRound()
 		}
@@ -178,6 +179,16 @@ func (m *run) attemptRound(round migration.Round) (migration.Round, error) {
 	}
 	round.Writes, round.Lifted = m.since(m.Indices), m.Raised == raisedWindow
 	counted := seen(m.Indices)
+	if err := m.findChanged(&round); err != nil {
+		return round, err
+	}
+	if m.taking.Len() == 0 && m.shape.delta() {
+		err := m.takeNothing(&round)
+		if err == nil {
+			m.seenWrites = counted
+		}
+		return round, err
+	}
 	snapshot, streamed, err := m.takeSnapshot(&round)
 	if err != nil {
 		return round, err
@@ -264,7 +275,7 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed
 		snapshot, err = call[migration.Snapshot](ctx, options, migration.ActivityTakeSnapshot,
 			migration.SnapshotRequest{
 				Run: m.forActivities(), Snapshot: round.Snapshot,
-				Indices: m.Indices.Names(), IndicesOf: m.Indices.Of(),
+				Indices: m.taking.Names(), IndicesOf: m.taking.Of(),
 			})
 		round.SnapshotMillis = m.elapsed(watch)
 		return err
@@ -323,13 +334,16 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 			return err
 		}
 	}
-	m.beginRestore(m.Indices)
+	m.beginRestore(m.taking)
+	if m.shape.delta() {
+		m.doubt(m.taking)
+	}
 	err := m.attempt("restore snapshot "+snapshot.Name+" into the target", func(ctx workflow.Context) error {
 		options := m.paced(pollUntilDone("restore " + snapshot.Name))
 		restored, err := call[migration.RestoreResult](ctx, options, migration.ActivityRestoreSnapshot,
 			migration.RestoreRequest{
 				Run: m.forActivities(), Snapshot: snapshot,
-				Indices: m.Indices.Inline, IndicesOf: m.Indices.Of(),
+				Indices: m.taking.Inline, IndicesOf: m.taking.Of(),
 				IgnoreSettings: m.UnknownSettings,
 			})
 		round.BytesRestored, round.BytesReused = restored.BytesRestored, restored.BytesReused
@@ -354,6 +368,9 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 		return err
 	}
 	m.endRestore()
+	if m.shape.delta() {
+		m.hold(m.changed)
+	}
 	round.RestoreMillis = m.elapsed(watch)
 	round.Indices = m.Indices.Len()
 	round.Docs = m.docs(m.Indices)
@@ -362,9 +379,12 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 
 // openRequest hands the known counters over if the workflow can't add the new ones to them itself.
 func (m *run) openRequest() migration.OpenRequest {
-	request := migration.OpenRequest{IndicesRequest: m.indicesRequest(m.Indices)}
+	request := migration.OpenRequest{IndicesRequest: m.indicesRequest(m.taking)}
 	if m.Indices.Stored() || !m.CountersOf.IsZero() {
 		request.Known, request.KnownOf = m.Counters, m.CountersOf
+		if m.taking.Len() < m.Indices.Len() {
+			request.All, request.AllOf = m.Indices.Names(), m.Indices.Of()
+		}
 	}
 	return request
 }
@@ -380,14 +400,14 @@ func (m *run) closeAhead(kind string) workflow.Future {
 	if kind != migration.RoundFinal || m.mustClear() {
 		return nil
 	}
-	options := m.paced(quickCall("close " + indexCount(m.Indices.Len())))
+	options := m.paced(quickCall("close " + indexCount(m.taking.Len())))
 	return workflow.ExecuteActivity(withOptions(m.bounded(m.context()), options), migration.ActivityCloseTarget,
 		m.closeRequest())
 }
 
 func (m *run) closeRequest() migration.CloseRequest {
 	return migration.CloseRequest{
-		Run: m.forActivities(), Indices: m.Indices.Names(), IndicesOf: m.Indices.Of(),
+		Run: m.forActivities(), Indices: m.taking.Names(), IndicesOf: m.taking.Of(),
 		Expected: m.Counters, ExpectedOf: m.CountersOf, Begun: m.Begun, BegunOf: m.BegunOf,
 		InDoubt: m.RestoreInDoubt,
 	}
@@ -398,7 +418,7 @@ func (m *run) closeRequest() migration.CloseRequest {
 func (m *run) closeTarget() error {
 	request := m.closeRequest()
 	return m.attempt("close the target's indices", func(ctx workflow.Context) error {
-		err := do(ctx, m.paced(quickCall("close "+indexCount(m.Indices.Len()))), migration.ActivityCloseTarget, request)
+		err := do(ctx, m.paced(quickCall("close "+indexCount(m.taking.Len()))), migration.ActivityCloseTarget, request)
 		if errorType(err) == migration.ErrorTargetWritten {
 			request.AcceptWrites = true // for the next attempt, which only retry begins
 		}

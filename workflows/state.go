@@ -28,6 +28,7 @@ type Carried struct {
 	roundLog
 	sourceState
 	targetState
+	marks
 	leavers
 	throttling
 	forecast

@@ -96,10 +96,17 @@ func (m *run) tryFrozen() error {
 // tryHandover tries the handover of the indices that the last round restored. The error is
 // ErrorHandoverTrial if the target would refuse some.
 func (m *run) tryHandover(ctx workflow.Context, doubtful bool) error {
-	round := m.RoundNumber
-	tried, err := call[migration.TryHandoverResult](ctx, m.paced(pollUntilDone("try "+indexCount(m.Indices.Len()))),
+	round, indices := m.RoundNumber, m.Indices
+	if !doubtful {
+		indices = m.untried()
+	}
+	if indices.Len() == 0 {
+		m.TriedRounds = round
+		return nil
+	}
+	tried, err := call[migration.TryHandoverResult](ctx, m.paced(pollUntilDone("try "+indexCount(indices.Len()))),
 		migration.ActivityTryHandover,
-		migration.TryHandoverRequest{IndicesRequest: m.indicesRequest(m.Indices), Doubtful: doubtful})
+		migration.TryHandoverRequest{IndicesRequest: m.indicesRequest(indices), Doubtful: doubtful})
 	if err != nil {
 		return err
 	}
@@ -113,6 +120,15 @@ func (m *run) tryHandover(ctx workflow.Context, doubtful bool) error {
 	}
 	m.TriedRounds = round
 	return nil
+}
+
+// untried are the indices on which the handover has not been tried since they were restored: those
+// of the last round, or all if there were several rounds since, or if another run has tried.
+func (m *run) untried() migration.IndexList {
+	if m.shape.delta() && m.TriedRounds > 0 && m.TriedRounds == m.RoundNumber-1 && m.takenIn == m.RoundNumber {
+		return m.taking
+	}
+	return m.Indices
 }
 
 // unknownIn is the setting that a refusal says the target doesn't know; empty if it says none.

@@ -34,6 +34,8 @@ type window struct {
 	// indices are those that are blocked, frozen is what they held once they stood still.
 	indices migration.IndexList
 	frozen  migration.Standstill
+	// changed says what takes part in the final round; nil if it has to be found out.
+	changed *migration.Changed
 	// sinceMillis is when the block was asked for; 0 before that. untilMillis is when the dead
 	// man's switch ends the window.
 	sinceMillis int64

@@ -114,6 +114,7 @@ type world struct {
 	// out of its list.
 	storesStandstill bool
 	unlisted         *migration.Unlisted
+	changing
 }
 
 const planJSON = `{
@@ -259,12 +260,12 @@ func newWorld(t *testing.T) *world {
 			if r.Before != nil && r.Before.MarksOf != still.MarksOf {
 				still.Changed = "movies"
 			}
-			return still, nil
+			return w.foundIn(r, still), nil
 		}
-		return migration.Standstill{
+		return w.foundIn(r, migration.Standstill{
 			Docs:  migration.ShardDocs{"movies": {3}},
 			Marks: migration.ShardMarks{"movies": {w.mark}},
-		}, nil
+		}), nil
 	})
 	register(w, migration.ActivityLiftBlock, func(migration.LiftRequest) (any, error) {
 		assert.False(t, w.targetWritable, "the source is writable again although the target takes writes")
@@ -293,6 +294,7 @@ func newWorld(t *testing.T) *world {
 	w.registerGuard()
 	w.registerRehearsal()
 	w.registerLeft()
+	w.registerChanged()
 	register(w, migration.ActivityCallWebhook, func(r migration.WebhookRequest) (any, error) {
 		w.webhook = append(w.webhook, r.Report)
 		return nil, nil

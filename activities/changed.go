@@ -1,0 +1,189 @@
+package activities
+
+import (
+	"context"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// FindChanged finds the indices that take part in a round: those that are not what they were when
+// the target got them, and those that the target no longer has as they were restored. A doubt means
+// that an index takes part. It changes nothing.
+func (a *Activities) FindChanged(ctx context.Context, in migration.ChangedRequest) (migration.Changed, error) {
+	return perform(ctx, a, "finding the indices that changed",
+		func(ctx context.Context, _ *pulse) (migration.Changed, error) {
+			c, err := a.comparing(ctx, in)
+			if err != nil {
+				return migration.Changed{}, err
+			}
+			group, groupCtx := errgroup.WithContext(ctx)
+			group.Go(func() error { return c.mark(groupCtx) })
+			group.Go(func() error { return c.lookAtTarget(groupCtx) })
+			if err := group.Wait(); err != nil {
+				return migration.Changed{}, err
+			}
+			return c.result(ctx)
+		})
+}
+
+// changeFinder finds out what changed since the last restores.
+type changeFinder struct {
+	*Activities
+	in migration.ChangedRequest // with all its lists
+	// doubted are the indices whose marks mean nothing.
+	doubted map[string]bool
+
+	marks map[string]elastic.Mark
+	// other are indices that the target doesn't have as they were restored.
+	other map[string]bool
+}
+
+func (a *Activities) comparing(ctx context.Context, in migration.ChangedRequest) (*changeFinder, error) {
+	c := &changeFinder{Activities: a, in: in, doubted: map[string]bool{}}
+	var err error
+	if c.in.Indices, err = fetch(ctx, a.lists, in.Run, in.Indices, in.IndicesOf); err != nil {
+		return nil, err
+	}
+	if c.in.Restored, err = fetch(ctx, a.lists, in.Run, in.Restored, in.RestoredOf); err != nil {
+		return nil, err
+	}
+	if c.in.Expected, err = fetch(ctx, a.lists, in.Run, in.Expected, in.ExpectedOf); err != nil {
+		return nil, err
+	}
+	doubted := in.Doubted
+	for _, list := range in.DoubtedOf {
+		names, err := a.lists.names(ctx, in.Run, nil, list)
+		if err != nil {
+			return nil, err
+		}
+		doubted = slices.Concat(doubted, names)
+	}
+	for _, name := range doubted {
+		c.doubted[name] = true
+	}
+	return c, nil
+}
+
+// mark takes the marks of the source's indices.
+func (c *changeFinder) mark(ctx context.Context) error {
+	client, err := c.cluster(ctx, onSource, c.in.Run)
+	if err != nil || len(c.in.Indices) == 0 {
+		return err
+	}
+	c.marks, err = client.Marks(ctx, migration.IndexNames(c.in.Indices))
+	return err
+}
+
+// lookAtTarget finds the indices that the target no longer has as they were restored: somebody may
+// have deleted, closed or written to one. Those that take part anyway are looked at when the target
+// is closed.
+func (c *changeFinder) lookAtTarget(ctx context.Context) error {
+	var names []string
+	for _, index := range c.in.Indices {
+		if _, known := c.in.Restored[index.Name]; known && !c.doubted[index.Name] {
+			names = append(names, index.Name)
+		}
+	}
+	c.other = map[string]bool{}
+	if len(names) == 0 || c.in.All {
+		return nil
+	}
+	client, err := c.cluster(ctx, onTarget, c.in.Run)
+	if err != nil {
+		return err
+	}
+	expected := targetCounters(c.in.Run, c.in.Expected)
+	if expected == nil {
+		expected = migration.WriteCounters{} // an index without counters is not known
+	}
+	changed, err := changedSince(ctx, client, targetNames(c.in.Run, names), expected, comparison{
+		docs: true, block: true, skip: func(index elastic.Index) bool {
+			for _, setting := range archivedIn(index.Settings) {
+				if slices.Contains(c.in.IgnoreSettings, setting) {
+					c.other[c.in.SourceIndex(index.Name)] = true // the next restore leaves it out
+				}
+			}
+			return false
+		},
+	})
+	for name := range changed {
+		c.other[c.in.SourceIndex(name)] = true
+	}
+	return err
+}
+
+// result sorts the indices out, and stores what is too long for a payload.
+func (c *changeFinder) result(ctx context.Context) (migration.Changed, error) {
+	var result migration.Changed
+	marks := make(migration.IndexMarks, len(c.in.Indices))
+	because := map[migration.Reason]*migration.TakenBecause{}
+	taking := []migration.Index{}
+	for _, index := range c.in.Indices {
+		mark := c.marks[index.Name]
+		now := migration.IndexMark{UUID: mark.UUID, Definition: mark.Definition, Shards: mark.Shards}
+		reason := c.reason(index.Name, now, mark.Written)
+		if reason == "" {
+			marks[index.Name] = c.in.Restored[index.Name]
+			result.Skipped++
+			continue
+		}
+		marks[index.Name] = now
+		taking = append(taking, index)
+		if because[reason] == nil {
+			because[reason] = &migration.TakenBecause{Reason: reason}
+		}
+		because[reason].Indices++
+		if first := &because[reason].First; len(*first) < migration.NamedReasons {
+			*first = append(*first, index.Name)
+		}
+	}
+	for _, reason := range migration.Reasons() {
+		if taken := because[reason]; taken != nil {
+			result.Because = append(result.Because, *taken)
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		result.Taking = c.lists.listed(taking)
+		if !result.Taking.Stored() {
+			return nil
+		}
+		if result.Skipped == 0 && !c.in.IndicesOf.IsZero() {
+			result.Taking.About.IndicesOf = c.in.IndicesOf
+			return nil
+		}
+		var err error
+		result.Taking.About.IndicesOf, err = store(ctx, c.lists, c.in.Run, taking)
+		return err
+	})
+	group.Go(func() (err error) {
+		result.Marks, result.MarksOf, err = storeIfLong(ctx, c.lists, c.in.Run, marks)
+		return err
+	})
+	return result, group.Wait()
+}
+
+// reason is why an index takes part; empty if it doesn't.
+func (c *changeFinder) reason(name string, now migration.IndexMark, written bool) migration.Reason {
+	before, known := c.in.Restored[name]
+	_, restored := c.in.Expected[name]
+	switch {
+	case c.in.All:
+		return migration.ReasonFull
+	case c.doubted[name]:
+		return migration.ReasonUnknown
+	case !known && restored:
+		return migration.ReasonUnknown
+	case !known:
+		return migration.ReasonNew
+	case c.other[name] && now.Unchanged(before):
+		return migration.ReasonTarget
+	case written && before.UUID == now.UUID:
+		return migration.ReasonWritten
+	}
+	return now.WhyChanged(before)
+}
