@@ -25,12 +25,15 @@ type Mark struct {
 	Definition string
 	// Shards has one mark for each primary, by number; empty if it is not known.
 	//
-	//   - From 6.0 on it is `<maximal sequence number>/<...>`, where the rest stands for the primary
-	//     term, the allocation and the run of the node. It is not known while a write is under way.
-	//   - Before, it is `<id of the last commit>/`. It is not known while operations are uncommitted.
-	//     Such a shard is Written.
+	//   - From 6.0 on it is `<maximal sequence number>/<life>`. It is not known while a write is under
+	//     way.
+	//   - Before, it is `<id of the last commit>/<life>`. It is not known while operations are
+	//     uncommitted. Such a shard is Written.
 	//
-	// A primary that is not started, or of which there are several, has no mark.
+	// The life stands for the allocation of the primary, and from 5.0 on for its term and for the run
+	// of its node. What a primary has lost with its node may have been in a snapshot already: then
+	// another life of it has what the mark says, and the target has more. A primary that is not
+	// started, or of which there are several, has no mark.
 	Shards []string
 	// Written says that a shard has no mark because it has uncommitted operations.
 	Written bool
@@ -87,14 +90,11 @@ func (c *Client) marksOf(ctx context.Context, version Version, names []string) (
 	if len(there) == 0 {
 		return marks, nil
 	}
-	var allocations map[shardKey]allocation
-	if version.Major >= 6 {
-		var err error
-		if allocations, err = c.allocations(ctx, there); err != nil {
-			return nil, err
-		}
+	allocations, err := c.allocations(ctx, version, there)
+	if err != nil {
+		return nil, err
 	}
-	err := c.markShards(ctx, there, allocations, marks)
+	err = c.markShards(ctx, there, version.Major < 6, allocations, marks)
 	if KindOf(err) == Missing { // one was deleted just now: which one is not worth another request
 		return marks, nil
 	}
@@ -184,8 +184,10 @@ type allocation struct {
 	term          int64
 }
 
+func (a allocation) life() string { return digest(fmt.Appendf(nil, "%d %s %s", a.term, a.id, a.run))[:12] }
+
 // allocations are those of the primaries that are started and stay where they are.
-func (c *Client) allocations(ctx context.Context, names []string) (map[shardKey]allocation, error) {
+func (c *Client) allocations(ctx context.Context, version Version, names []string) (map[shardKey]allocation, error) {
 	var answer struct {
 		Nodes map[string]struct {
 			EphemeralID string `json:"ephemeral_id"`
@@ -235,7 +237,7 @@ func (c *Client) allocations(ctx context.Context, names []string) (map[shardKey]
 				}
 				primaries++
 				term, known := terms[number]
-				if s.State == "STARTED" && known && s.AllocationID.ID != "" {
+				if s.State == "STARTED" && (known || version.Major < 5) && s.AllocationID.ID != "" {
 					found[shardKey{index, shard}] = allocation{
 						node: s.Node, id: s.AllocationID.ID, run: answer.Nodes[s.Node].EphemeralID, term: term,
 					}
@@ -249,8 +251,8 @@ func (c *Client) allocations(ctx context.Context, names []string) (map[shardKey]
 	return found, nil
 }
 
-// markShards adds the marks of the shards. allocations is nil before 6.0.
-func (c *Client) markShards(ctx context.Context, names []string, allocations map[shardKey]allocation,
+// markShards adds the marks of the shards: those of commits, or those of sequence numbers.
+func (c *Client) markShards(ctx context.Context, names []string, commits bool, allocations map[shardKey]allocation,
 	marks map[string]*Mark,
 ) error {
 	var answer struct {
@@ -272,16 +274,14 @@ func (c *Client) markShards(ctx context.Context, names []string, allocations map
 		mark := marks[name]
 		for shard := range mark.Shards {
 			primary, one := onePrimary(answer.Indices[name].Shards[strconv.Itoa(shard)])
+			at, known := allocations[shardKey{name, shard}]
 			switch {
-			case !one:
-			case allocations == nil:
-				mark.Shards[shard] = primary.commitMark()
+			case !one || !known || at.node != primary.Routing.Node:
+			case commits:
+				mark.Shards[shard] = primary.commitMark(at)
 				mark.Written = mark.Written || primary.Translog.Operations > 0
 			default:
-				at, known := allocations[shardKey{name, shard}]
-				if known && at.node == primary.Routing.Node {
-					mark.Shards[shard] = primary.seqNoMark(at)
-				}
+				mark.Shards[shard] = primary.seqNoMark(at)
 			}
 		}
 	}
@@ -318,11 +318,11 @@ func onePrimary(copies []markedShard) (primary markedShard, one bool) {
 }
 
 // commitMark is the mark of a shard before 6.0. Each commit has an id of its own.
-func (s markedShard) commitMark() string {
+func (s markedShard) commitMark(at allocation) string {
 	if s.Commit == nil || s.Commit.ID == "" || s.Translog.Operations != 0 {
 		return ""
 	}
-	return s.Commit.ID + "/"
+	return s.Commit.ID + "/" + at.life()
 }
 
 // seqNoMark is the mark of a shard from 6.0 on.
@@ -330,6 +330,5 @@ func (s markedShard) seqNoMark(at allocation) string {
 	if s.SeqNo == nil || s.SeqNo.Max != s.SeqNo.Local {
 		return ""
 	}
-	life := fmt.Appendf(nil, "%d %s %s", at.term, at.id, at.run)
-	return fmt.Sprintf("%d/%s", s.SeqNo.Max, digest(life)[:12])
+	return fmt.Sprintf("%d/%s", s.SeqNo.Max, at.life())
 }

@@ -282,6 +282,8 @@ func (c *Cluster) route(r *http.Request, parts []string) any {
 		return c.bulk(r)
 	case parts[0] == "_search":
 		return c.answerScroll(r)
+	case len(parts) == 1 && r.Method == http.MethodGet:
+		return byIndex(c.present(parts[0]), described)
 	case len(parts) == 1 && r.Method == http.MethodPut:
 		return c.createIndex(r, parts[0])
 	case len(parts) == 1 && r.Method == http.MethodDelete:

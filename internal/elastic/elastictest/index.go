@@ -45,6 +45,8 @@ type shard struct {
 	why                      string // of a shard that failed
 	attempts                 int    // that failed
 	repository, snapshot     string // that it was restored from
+	allocations              int    // how often it was allocated again
+	uncommitted              bool
 	bytesReused, bytesCopied int64
 }
 
@@ -123,6 +125,25 @@ func (c *Cluster) Smuggle(name, id string, version int64) {
 		return
 	}
 	s.docs[id] = Doc{Type: "doc", ID: id, Version: version, seq: s.docs[id].seq}
+}
+
+// Reallocate has the primaries of an index allocated again, as a restart of their node does.
+func (c *Cluster) Reallocate(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.indices[name].shards {
+		s.allocations++
+	}
+}
+
+// Uncommitted says whether the primaries of an index have operations that are not committed, as
+// they have after a write. Otherwise each write is committed at once.
+func (c *Cluster) Uncommitted(name string, operations bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.indices[name].shards {
+		s.uncommitted = operations
+	}
 }
 
 // Setting is an index's setting, "" if not set.
@@ -338,16 +359,7 @@ func (c *Cluster) answerIndex(r *http.Request, expression string, rest []string)
 	case "PUT _settings":
 		return c.putSettings(r, found)
 	case "GET _mapping":
-		return byIndex(found, func(x *index) any {
-			if x.mapping != "" {
-				return map[string]any{"mappings": json.RawMessage(x.mapping)}
-			}
-			types := map[string]any{}
-			for _, name := range x.types {
-				types[name] = map[string]any{"properties": map[string]any{"title": map[string]any{"type": "text"}}}
-			}
-			return map[string]any{"mappings": types}
-		})
+		return byIndex(found, func(x *index) any { return map[string]any{"mappings": x.mappings()} })
 	case "GET _alias":
 		return byIndex(found, aliasesOf)
 	case "POST _close":
@@ -377,6 +389,22 @@ func (c *Cluster) answerIndex(r *http.Request, expression string, rest []string)
 	}
 	return refuse(http.StatusBadRequest, "illegal_argument_exception", "no handler found for uri [%s] and method [%s]",
 		r.URL.Path, r.Method)
+}
+
+func (x *index) mappings() any {
+	if x.mapping != "" {
+		return json.RawMessage(x.mapping)
+	}
+	types := map[string]any{}
+	for _, name := range x.types {
+		types[name] = map[string]any{"properties": map[string]any{"title": map[string]any{"type": "text"}}}
+	}
+	return types
+}
+
+// described is all that a cluster tells of an index's definition.
+func described(x *index) any {
+	return map[string]any{"settings": x.settings, "mappings": x.mappings(), "aliases": x.aliases}
 }
 
 func byIndex(found []*index, describe func(*index) any) map[string]any {

@@ -1,6 +1,7 @@
 package elastictest
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -17,6 +18,10 @@ func (c *Cluster) stats(found []*index) any {
 				continue
 			}
 			indexed, deleted = indexed+s.indexTotal, deleted+s.deleteTotal
+			operations := 0
+			if s.uncommitted {
+				operations = 1
+			}
 			one := map[string]any{
 				"routing": map[string]any{"state": "STARTED", "primary": true, "node": "n1"},
 				"docs":    map[string]any{"count": len(s.docs), "deleted": 0},
@@ -24,7 +29,10 @@ func (c *Cluster) stats(found []*index) any {
 					"index_total": s.indexTotal, "delete_total": s.deleteTotal,
 					"index_current": 0, "delete_current": 0,
 				},
-				"translog": map[string]any{"operations": 0},
+				"translog": map[string]any{"operations": operations},
+				"commit": map[string]any{
+					"id": fmt.Sprintf("%s-%d-%d-%d", x.uuid, number, s.indexTotal+s.deleteTotal, s.allocations),
+				},
 			}
 			if c.hasSeqNos() {
 				last := s.operations - 1
@@ -65,6 +73,9 @@ func (c *Cluster) answerCluster(r *http.Request, rest []string) any {
 		}
 		return health
 	}
+	if strings.Contains(rest[1], ",") {
+		return c.allocations(names)
+	}
 	found := map[string]any{}
 	for _, x := range c.present(names) { // the cluster state is lenient
 		name := x.name
@@ -90,6 +101,29 @@ func (c *Cluster) primariesOf(names string) bool {
 		}
 	}
 	return true
+}
+
+// allocations is what the cluster state tells of primaries.
+func (c *Cluster) allocations(names string) any {
+	terms, tables := map[string]any{}, map[string]any{}
+	for _, x := range c.present(names) {
+		primaries, table := map[string]any{}, map[string]any{}
+		for number, s := range x.shards {
+			key := strconv.Itoa(number)
+			primaries[key] = 1 + s.allocations
+			table[key] = []any{map[string]any{
+				"state": s.state, "primary": true, "node": "n1",
+				"allocation_id": map[string]any{"id": fmt.Sprintf("%s-%d", x.uuid, number)},
+			}}
+		}
+		terms[x.name] = map[string]any{"primary_terms": primaries}
+		tables[x.name] = map[string]any{"shards": table}
+	}
+	return map[string]any{
+		"nodes":         map[string]any{"n1": map[string]any{"ephemeral_id": "run-1"}},
+		"metadata":      map[string]any{"indices": terms},
+		"routing_table": map[string]any{"indices": tables},
+	}
 }
 
 func (c *Cluster) health(names string) map[string]any {
