@@ -3,6 +3,7 @@ package workflows
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/stretchr/testify/assert"
 
@@ -19,6 +20,28 @@ type changing struct {
 	// asked are the requests, and answered their results.
 	asked    []migration.ChangedRequest
 	answered []migration.Changed
+	// taken, opens and trials are requests of the round.
+	taken  []migration.SnapshotRequest
+	opens  []migration.OpenRequest
+	trials []migration.TryHandoverRequest
+	// list is what the indices are resolved to if it is stored, and few are those of it that change.
+	list migration.IndexList
+	few  []migration.Index
+}
+
+// stores has the world's indices be a list that the workflow doesn't see, of which few change.
+func (w *world) stores(list migration.IndexList, few []migration.Index) {
+	w.list, w.few, w.storesStandstill = list, few, true
+}
+
+// openedStored is what the target holds of a stored list.
+func (w *world) openedStored() migration.OpenResult {
+	opened := migration.Opened{First: migration.WriteCounters{}}
+	opened.Docs = w.list.Docs()
+	return migration.OpenResult{
+		CountersOf: migration.Stored[migration.WriteCounters]{Digest: strings.Repeat("c", 64), Entries: w.list.Len()},
+		Opened:     &opened,
+	}
 }
 
 // still has these indices change no more.
@@ -42,12 +65,18 @@ func (w *world) registerChanged() {
 func (w *world) findChanged(r migration.ChangedRequest) migration.Changed {
 	w.marked++
 	w.asked = append(w.asked, r)
+	if w.list.Stored() {
+		return w.findStored(r)
+	}
 	changed := migration.Changed{Marks: migration.IndexMarks{}}
 	because := map[migration.Reason]*migration.TakenBecause{}
 	taking := []migration.Index{}
 	for _, index := range r.Indices {
 		n := w.marked
-		if w.idle[index.Name] || w.blocked {
+		if w.blocked {
+			n = 1000 // nobody writes any more
+		}
+		if w.idle[index.Name] {
 			n = 0
 		}
 		now := migration.IndexMark{UUID: "u" + index.UUID, Definition: "d", Shards: []string{fmt.Sprintf("%d/a", n)}}
@@ -81,6 +110,21 @@ func (w *world) findChanged(r migration.ChangedRequest) migration.Changed {
 		}
 	}
 	changed.Taking = migration.ListIndices(taking)
+	w.answered = append(w.answered, changed)
+	return changed
+}
+
+// findStored is findChanged of a stored list.
+func (w *world) findStored(r migration.ChangedRequest) migration.Changed {
+	changed := migration.Changed{
+		Taking: migration.ListIndices(w.few), Skipped: w.list.Len() - len(w.few),
+		Because: []migration.TakenBecause{{Reason: migration.ReasonWritten, Indices: len(w.few)}},
+		MarksOf: migration.Stored[migration.IndexMarks]{Digest: fmt.Sprintf("%064x", w.marked), Entries: w.list.Len()},
+	}
+	if r.All {
+		changed.Taking, changed.Skipped = w.list, 0
+		changed.Because = []migration.TakenBecause{{Reason: migration.ReasonFull, Indices: w.list.Len()}}
+	}
 	w.answered = append(w.answered, changed)
 	return changed
 }

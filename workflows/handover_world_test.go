@@ -11,6 +11,7 @@ func (w *world) registerHandover() {
 	register(w, migration.ActivityTryHandover,
 		func(r migration.TryHandoverRequest) (migration.TryHandoverResult, error) {
 			assert.False(w.t, w.targetWritable)
+			w.trials = append(w.trials, r)
 			result := migration.TryHandoverResult{Archived: w.archived}
 			for _, name := range r.Indices {
 				if w.tries != nil && w.tries(name) != nil {

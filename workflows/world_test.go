@@ -169,14 +169,17 @@ func newWorld(t *testing.T) *world {
 		func(migration.Run) (any, error) { w.registered = true; return nil, nil })
 	register(w, migration.ActivityUnregisterRepositories,
 		func(migration.Run) (any, error) { w.registered = false; return nil, nil })
-	register(w, migration.ActivityResolveIndices, func(migration.Run) ([]migration.Index, error) {
+	register(w, migration.ActivityResolveIndices, func(migration.Run) (migration.IndexList, error) {
+		if w.list.Stored() {
+			return w.list, nil
+		}
 		w.indices = slices.Clone(w.indices)
 		for i := range w.indices {
 			if !w.blocked {
 				w.indices[i].Writes += w.written
 			}
 		}
-		return slices.Clone(w.indices), nil // it is encoded when the lock is free again
+		return listed(slices.Clone(w.indices)...), nil // it is encoded when the lock is free again
 	})
 	register(w, migration.ActivityReadThrottles, func(migration.Run) (migration.ThrottlesFound, error) {
 		assert.Zero(t, w.throttles, "our own throttles are taken for what was found")
@@ -227,7 +230,11 @@ func newWorld(t *testing.T) *world {
 		return nil, nil
 	})
 	register(w, migration.ActivityRestoreSnapshot, w.restoreSnapshot)
-	register(w, migration.ActivityOpenTarget, func(r migration.IndicesRequest) (migration.OpenResult, error) {
+	register(w, migration.ActivityOpenTarget, func(r migration.OpenRequest) (migration.OpenResult, error) {
+		w.opens = append(w.opens, r)
+		if w.list.Stored() {
+			return w.openedStored(), nil
+		}
 		counters := migration.WriteCounters{}
 		for _, name := range r.Indices {
 			counters[name] = migration.Counter{UUID: "u-" + name, Docs: 7}
@@ -326,6 +333,8 @@ func register[I, O any](w *world, name string, fake func(I) (O, error)) {
 
 func (w *world) takeSnapshot(r migration.SnapshotRequest) (migration.Snapshot, error) {
 	assert.True(w.t, w.registered)
+	assert.True(w.t, len(r.Indices) > 0 || !r.IndicesOf.IsZero(), "a snapshot of no index would be one of all")
+	w.taken = append(w.taken, r)
 	assert.NotContains(w.t, w.snapshots, r.Snapshot, "a snapshot name is used twice")
 	w.snapshots = append(w.snapshots, r.Snapshot)
 	w.inS3 = append(w.inS3, r.Snapshot)
@@ -395,6 +404,7 @@ func (w *world) meet(pages int) {
 
 func (w *world) restoreSnapshot(r migration.RestoreRequest) (migration.RestoreResult, error) {
 	assert.Equal(w.t, w.published, r.Snapshot.UUID, "only what is published is restored")
+	assert.True(w.t, len(r.Indices) > 0 || !r.IndicesOf.IsZero(), "a restore of no index would be one of all")
 	assert.False(w.t, w.targetWritable, "a restore over a writable target")
 	w.restored = append(w.restored, r.Snapshot.Name)
 	w.restores = append(w.restores, r)
