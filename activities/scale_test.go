@@ -96,6 +96,11 @@ func TestRequestsGrowWithBatchesNotWithIndices(t *testing.T) {
 		require.Len(t, blocked.Blocked, indices)
 		found = blocked.Blocked
 	})
+	find := migration.ChangedRequest{Run: w.run, Indices: list, Expected: opened.Counters}
+	find.Restored = must[migration.Changed](w, a.FindChanged, find).Marks
+	bounded("FindChanged", 9, 5, func() {
+		require.Zero(t, must[migration.Changed](w, a.FindChanged, find).Taking.Len())
+	})
 	var still migration.Standstill
 	bounded("AwaitStandstill", 16, 5, func() {
 		still = must[migration.Standstill](w, a.AwaitStandstill, migration.StandstillRequest{IndicesRequest: request})

@@ -129,13 +129,23 @@ const throttleFree = 4 << 20
 func (m Measured) line(throttled bool, took func(Round) (bytes, millis int64)) line {
 	var raised, free, gentle, all []point
 	fastest := math.Inf(1)
+	usual := m.usuallyTaken()
 	for _, r := range m.Rounds {
 		bytes, millis := took(r)
 		p := point{float64(bytes), float64(millis)}
-		all = append(all, p)
+		indices, known := r.Took()
+		if known && indices == 0 {
+			continue // it had no such part
+		}
 		if bytes > throttleFree {
 			fastest = min(fastest, p.millis/p.bytes)
 		}
+		if known && indices > 2*usual {
+			// What each index takes whatever its size would count for bytes.
+			gentle = append(gentle, p)
+			continue
+		}
+		all = append(all, p)
 		switch {
 		case r.Lifted:
 			raised = append(raised, p)
@@ -152,6 +162,26 @@ func (m Measured) line(throttled bool, took func(Round) (bytes, millis int64)) l
 		fastest = min(fastest, steepestBeside(raised[0], gentle))
 	}
 	return fit(append(raised, free...), fastest)
+}
+
+// usuallyTaken is how many indices the final round will probably take: as many as the newest rounds
+// took at most. Without such a round it is as many as there may be.
+func (m Measured) usuallyTaken() int {
+	const enough = 3
+	usual, rounds := 0, 0
+	for _, r := range slices.Backward(m.Rounds) {
+		took, known := r.Took()
+		if r.Kind == RoundBaseline || !known || took == 0 || r.Taken[ReasonFull] > 0 {
+			continue
+		}
+		if usual, rounds = max(usual, took), rounds+1; rounds == enough {
+			break
+		}
+	}
+	if rounds == 0 {
+		return math.MaxInt / 2
+	}
+	return usual
 }
 
 // raisedGain is how many times as fast a throttled part is at least without its throttle. On 5.5.2

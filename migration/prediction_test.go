@@ -118,3 +118,44 @@ func TestThePredictedVerificationCountsShardsAndDocuments(t *testing.T) {
 	}.Predict(0)
 	require.EqualValues(t, 17, measured.VerifyMillis)
 }
+
+// 2,000 indices of which 20 take part in each round: what each index takes whatever its size must
+// neither count for the bytes nor for the next window.
+func TestThePredictionKnowsThatFewIndicesTakePart(t *testing.T) {
+	round := func(kind string, taken int, bytes, millis int64) migration.Round {
+		r := migration.Round{
+			Kind: kind, Indices: 2000, Skipped: 2000 - taken, Writes: bytes / 1000, BytesCopied: bytes, Docs: 1 << 20,
+			SnapshotMillis: millis, CopyMillis: millis, RestoreMillis: millis, Snapshot: "s",
+			Taken: map[migration.Reason]int{migration.ReasonWritten: taken},
+		}
+		if kind == migration.RoundBaseline {
+			r.Taken = map[migration.Reason]int{migration.ReasonFull: taken}
+		}
+		return r
+	}
+	baseline := round(migration.RoundBaseline, 2000, 1<<30, 80_000)
+	few := round(migration.RoundIncremental, 20, 1<<20, 900)
+	full := round(migration.RoundIncremental, 2000, 1<<20, 60_000)
+	full.Taken = map[migration.Reason]int{migration.ReasonFull: 2000}
+	nothing := migration.Round{Kind: migration.RoundIncremental, Indices: 2000, Skipped: 2000}
+	for what, rounds := range map[string][]migration.Round{
+		"rounds":                        {baseline, few, few, few},
+		"one that took nothing":         {baseline, few, nothing, few, nothing},
+		"one that took all":             {baseline, few, full, few},
+		"one with the window's throttles": {baseline, few, raised(few)},
+	} {
+		p := migration.Measured{Rounds: rounds}.Predict(few.Writes)
+		for part, millis := range map[string]int64{
+			"snapshot": p.SnapshotMillis, "copy": p.CopyMillis, "restore": p.RestoreMillis,
+		} {
+			require.InDelta(t, 900, millis, 200, "%s: %s", what, part)
+		}
+	}
+	p := migration.Measured{Rounds: []migration.Round{baseline}}.Predict(1000)
+	require.Greater(t, p.SnapshotMillis, int64(30_000), "without any other round there is nothing better")
+}
+
+func raised(r migration.Round) migration.Round {
+	r.Lifted = true
+	return r
+}

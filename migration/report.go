@@ -109,6 +109,17 @@ type Round struct {
 	Lifted bool `json:"lifted,omitempty"`
 }
 
+// Took counts the indices that took part. known is false of a round that doesn't tell.
+func (r Round) Took() (indices int, known bool) {
+	return r.Indices - r.Skipped, r.Skipped > 0 || len(r.Taken) > 0
+}
+
+// TookNothing tells whether no index took part, so that there was no snapshot.
+func (r Round) TookNothing() bool {
+	took, known := r.Took()
+	return known && took == 0
+}
+
 // IndexResult is the verdict on one index.
 type IndexResult struct {
 	Name       string `json:"name"`

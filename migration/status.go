@@ -26,6 +26,10 @@ type Status struct {
 	// all.
 	Indices      []IndexStatus `json:"indices,omitempty"`
 	IndicesTotal int           `json:"indicesTotal"`
+	// Because says why indices take part in the newest round, and Skipped counts those that don't.
+	// Both are empty until a round has asked.
+	Because []TakenBecause `json:"because,omitempty"`
+	Skipped int            `json:"skipped,omitempty"`
 	// FrozenSinceMillis is the epoch time of the write block, FrozenUntilMillis that at which the
 	// dead man's switch removes it.
 	FrozenSinceMillis int64         `json:"frozenSinceMillis,omitempty"`

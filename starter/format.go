@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/snapferry/snapferry/internal/human"
+	"github.com/snapferry/snapferry/internal/report"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -110,11 +111,24 @@ func (a *app) describeActivity(step activity) string {
 }
 
 func describeRound(r migration.Round) string {
+	if r.Snapshot == "" {
+		return fmt.Sprintf("round %d (%s) has ended: nothing has changed since the last one, so there was no snapshot; "+
+			"%s documents%s", r.Number, r.Kind, human.Count(r.Docs), tookPart(r))
+	}
 	return fmt.Sprintf("round %d (%s) has ended: %s: %s in %s blobs copied, %s blobs were there already; "+
-		"snapshot %s, copy %s, restore %s; %s documents",
+		"snapshot %s, copy %s, restore %s; %s documents%s",
 		r.Number, r.Kind, r.Snapshot, human.Size(r.BytesCopied), human.Count(r.BlobsCopied),
 		human.Count(r.BlobsSkipped),
-		human.Span(r.SnapshotMillis), human.Span(r.CopyMillis), human.Span(r.RestoreMillis), human.Count(r.Docs))
+		human.Span(r.SnapshotMillis), human.Span(r.CopyMillis), human.Span(r.RestoreMillis), human.Count(r.Docs),
+		tookPart(r))
+}
+
+// tookPart says how many indices took part in a round, as the end of a sentence.
+func tookPart(r migration.Round) string {
+	if text := report.TookPart(r); text != "" {
+		return "; took part: " + text
+	}
+	return ""
 }
 
 func describeWindow(w migration.FrozenWindow) string {

@@ -38,7 +38,8 @@ func firstRound() migration.Round {
 		Number: 1, Kind: migration.RoundIncremental, Attempt: 1, Snapshot: "movies-r0001-a1",
 		StartTimeMillis: at(20 * time.Minute), EndTimeMillis: at(19 * time.Minute),
 		BlobsCopied: 31, BytesCopied: 210 * mib, BlobsSkipped: 1190, BytesSkipped: 5100 * mib, SnapshotMillis: 21_000,
-		CopyMillis: 14_321, RestoreMillis: 18_000, Docs: 2_000_412,
+		CopyMillis: 14_321, RestoreMillis: 18_000, Docs: 2_000_412, Indices: 2,
+		Taken: map[migration.Reason]int{migration.ReasonWritten: 1}, Skipped: 1,
 	}
 }
 
@@ -56,6 +57,8 @@ func inRounds(t *testing.T) *migration.Status {
 			{Name: "logs-2026", Shards: 1, SourceDocs: 500_000, SourceBytes: 700 * mib, TargetDocs: -1},
 		},
 		IndicesTotal: 2, CloseEnough: true,
+		Because: []migration.TakenBecause{{Reason: migration.ReasonWritten, Indices: 1, First: []string{"movies"}}},
+		Skipped: 1,
 		Prediction: &migration.Prediction{
 			AtMillis: at(70 * time.Minute), Millis: 42_000, BlockMillis: 350,
 			SnapshotMillis: 9_000, CopyMillis: 4_000, RestoreMillis: 8_000, VerifyMillis: 20_650,

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/snapferry/snapferry/internal/human"
+	"github.com/snapferry/snapferry/internal/report"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -73,6 +74,7 @@ func (a *app) statusPage(v view, t target) string {
 	}
 	section("Would have needed attention", wouldNeed(v.Rehearsal))
 	section("Rounds", a.rounds(*v.Status))
+	section("Took part in the newest round", bullets(report.Taking(*v.Status)))
 	section("Indices", indices(*v.Status))
 	section("On the source after the cutover", bullets(migration.LateSentences(v.Late, v.LateOmitted)))
 	section("Warnings", bullets(v.Warnings))
@@ -200,7 +202,7 @@ func (a *app) rounds(s migration.Status) string {
 		return ""
 	}
 	return table(func(row func(...string)) {
-		row("ROUND", "KIND", "BEGAN", "COPIED", "THERE ALREADY", "SNAPSHOT", "COPY", "RESTORE", "DOCUMENTS")
+		row("ROUND", "KIND", "BEGAN", "COPIED", "THERE ALREADY", "SNAPSHOT", "COPY", "RESTORE", "DOCUMENTS", "TOOK PART")
 		shown := s.Rounds
 		if len(shown) > shownRounds {
 			shown = shown[len(shown)-shownRounds:]
@@ -212,7 +214,7 @@ func (a *app) rounds(s migration.Status) string {
 			row(fmt.Sprint(r.Number), r.Kind, a.clock(r.StartTimeMillis),
 				fmt.Sprintf("%s in %s blobs", human.Size(r.BytesCopied), human.Count(r.BlobsCopied)),
 				human.Size(r.BytesSkipped), human.Span(r.SnapshotMillis), human.Span(r.CopyMillis),
-				human.Span(r.RestoreMillis), human.Count(r.Docs))
+				human.Span(r.RestoreMillis), human.Count(r.Docs), report.TookPart(r))
 		}
 	})
 }

@@ -35,6 +35,7 @@ func (m *run) status() migration.Status {
 		Late:             m.guard.late,
 		LateOmitted:      m.guard.lateOmitted,
 	}
+	status.Because, status.Skipped = m.changed.Because, m.changed.Skipped
 	if m.copying.progress != nil {
 		progress := *m.copying.progress
 		status.Copy = &progress

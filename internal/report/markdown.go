@@ -48,15 +48,16 @@ func Markdown(r migration.Report, zone *time.Location) string {
 	}
 	if len(v.Rounds) > 0 {
 		head("Rounds", "round", "kind", "snapshot", "copied", "there already", "snapshot took", "copy", "restore",
-			"documents")
+			"documents", "took part")
 		for i, r := range v.Rounds {
 			if v.RoundsLeftOut > 0 && i == listedRounds/2 {
-				row("...", fmt.Sprintf("%d more", v.RoundsLeftOut), "", "", "", "", "", "", "")
+				row("...", fmt.Sprintf("%d more", v.RoundsLeftOut), "", "", "", "", "", "", "", "")
 			}
 			if v.RoundsOmitted > 0 && i == 1 {
-				row("...", fmt.Sprintf("%d omitted", v.RoundsOmitted), "", "", "", "", "", "", "")
+				row("...", fmt.Sprintf("%d omitted", v.RoundsOmitted), "", "", "", "", "", "", "", "")
 			}
-			row(fmt.Sprint(r.Number), r.Kind, r.Snapshot, r.Copied, r.Skipped, r.Snap, r.Copy, r.Restore, r.Docs)
+			row(fmt.Sprint(r.Number), r.Kind, r.Snapshot, r.Copied, r.Skipped, r.Snap, r.Copy, r.Restore, r.Docs,
+				r.Part)
 		}
 	}
 	if len(v.Indices) > 0 {

@@ -63,6 +63,8 @@ type round struct {
 	Copied, Skipped, Rate string
 	Snap, Copy, Restore   string
 	Docs                  string
+	// Part says how many indices took part, and why.
+	Part string
 	// Percentage is the bytes copied against the round that copied most.
 	Percentage float64
 }
@@ -108,6 +110,10 @@ func newView(r migration.Report, zone *time.Location) view {
 				human.Size(bytes), human.Count(blobs), r.RoundsOmitted)
 		}
 		v.Facts = append(v.Facts, fact{"Copied", copied})
+	}
+	if n := len(r.Rounds); n > 0 && r.Rounds[n-1].Skipped > 0 {
+		last := r.Rounds[n-1]
+		v.Facts = append(v.Facts, fact{"Took part in the last round", TookPart(last) + ". " + Skipped(last)})
 	}
 	if v.Window != nil {
 		v.Facts = append(v.Facts, fact{"Frozen window", v.Window.Took})
@@ -254,7 +260,7 @@ func newRounds(rounds []migration.Round, zone *time.Location) []round {
 			Skipped: fmt.Sprintf("%s in %s blobs", human.Size(r.BytesSkipped), human.Count(r.BlobsSkipped)),
 			Rate:    human.Rate(r.BytesCopied, r.CopyMillis),
 			Snap:    human.Span(r.SnapshotMillis), Copy: human.Span(r.CopyMillis), Restore: human.Span(r.RestoreMillis),
-			Docs: human.Count(r.Docs), Percentage: percent(r.BytesCopied, most),
+			Docs: human.Count(r.Docs), Part: TookPart(r), Percentage: percent(r.BytesCopied, most),
 		})
 	}
 	return result

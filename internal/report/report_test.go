@@ -30,19 +30,21 @@ func completed() migration.Report {
 				Number: 0, Kind: migration.RoundBaseline, Attempt: 1, Snapshot: "movies-r0000-a1", UUID: "u0",
 				StartTimeMillis: begin + second, BlobsCopied: 1204, BytesCopied: 5200 * mib,
 				SnapshotMillis: 4 * minute, CopyMillis: 9 * minute, RestoreMillis: 6 * minute, Docs: 2_000_000,
-				Indices: 2,
+				Indices: 2, Taken: map[migration.Reason]int{migration.ReasonFull: 2},
 			},
 			{
 				Number: 1, Kind: migration.RoundIncremental, Attempt: 1, Snapshot: "movies-r0001-a1", UUID: "u1",
 				StartTimeMillis: begin + 30*minute, BlobsCopied: 31, BytesCopied: 210 * mib,
 				BlobsSkipped: 1190, BytesSkipped: 5100 * mib, SnapshotMillis: 21 * second, CopyMillis: 14*second + 321,
 				RestoreMillis: 18 * second, Docs: 2_000_412, Indices: 2,
+				Taken: map[migration.Reason]int{migration.ReasonWritten: 1, migration.ReasonDefinition: 1},
 			},
 			{
 				Number: 2, Kind: migration.RoundFinal, Attempt: 2, Snapshot: "movies-r0002-a2", UUID: "u2",
 				StartTimeMillis: begin + 80*minute, BlobsCopied: 4, BytesCopied: 300_000,
 				BlobsSkipped: 1221, BytesSkipped: 5300 * mib, SnapshotMillis: 2100, CopyMillis: 850,
 				RestoreMillis: 3200, Docs: 2_000_500, Indices: 2,
+				Taken: map[migration.Reason]int{migration.ReasonWritten: 1}, Skipped: 1,
 			},
 		},
 		Indices: []migration.IndexResult{

@@ -31,6 +31,7 @@ func StatusPage(s migration.Status, thrownAway string) string {
 	page.window(s)
 	page.next(s)
 	page.rounds(s.Rounds)
+	page.took(s)
 	page.indices(s)
 	for _, late := range migration.LateSentences(s.Late, s.LateOmitted) {
 		page.add("\n- **After the cutover**: %s", late)
@@ -142,11 +143,24 @@ func (l *lines) rounds(rounds []migration.Round) {
 		return
 	}
 	// As narrow as the pane of the Temporal UI. A snapshot's name follows from the round's number.
-	l.add("\n| round | copied | snapshot | copy | restore | documents |")
-	l.add("|---|---|---|---|---|---|")
+	l.add("\n| round | indices | copied | snapshot | copy | restore | documents |")
+	l.add("|---|---|---|---|---|---|---|")
 	for _, r := range rounds {
-		l.add("| %d, %s | %s | %s | %s | %s | %s |", r.Number, r.Kind, human.Size(r.BytesCopied),
+		taken, _, _ := strings.Cut(TookPart(r), " (")
+		l.add("| %d, %s | %s | %s | %s | %s | %s | %s |", r.Number, r.Kind, taken, human.Size(r.BytesCopied),
 			human.Span(r.SnapshotMillis), human.Span(r.CopyMillis), human.Span(r.RestoreMillis), human.Count(r.Docs))
+	}
+}
+
+// took says what takes part in the newest round, and why the others don't.
+func (l *lines) took(s migration.Status) {
+	texts := Taking(s)
+	if len(texts) == 0 {
+		return
+	}
+	l.add("\nTook part in the newest round:\n")
+	for _, text := range texts {
+		l.add("- %s", text)
 	}
 }
 

@@ -21,6 +21,11 @@ func statuses() map[string]migration.Status {
 		WorkflowID: "migration/movies", Plan: plan, Phase: migration.PhaseRounds, PhaseSinceMillis: begin,
 		Step:   "copy snapshot movies-r0002-a1 to OSS",
 		Rounds: done.Rounds[:2], NextRoundMillis: begin + 15*minute, IndicesTotal: 60, CloseEnough: true,
+		Because: []migration.TakenBecause{
+			{Reason: migration.ReasonNew, Indices: 1, First: []string{"catalog"}},
+			{Reason: migration.ReasonWritten, Indices: 18, First: []string{"log-1", "log-2", "movies"}},
+		},
+		Skipped: 41,
 		Bandwidth: &rate,
 		Copy: &migration.CopyProgress{
 			PagesDone: 1, PagesTotal: 3, BlobsDone: 10, BlobsTotal: 31,

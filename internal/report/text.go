@@ -47,7 +47,7 @@ func Text(r migration.Report, zone *time.Location) string {
 	if len(v.Rounds) > 0 {
 		out.WriteString("\nRounds\n")
 		human.Table(&out, func(row func(...string)) {
-			row("ROUND", "KIND", "SNAPSHOT", "COPIED", "THERE ALREADY", "SNAPSHOT TOOK", "COPY", "RESTORE", "DOCUMENTS")
+			row("ROUND", "KIND", "SNAPSHOT", "COPIED", "THERE ALREADY", "SNAPSHOT TOOK", "COPY", "RESTORE", "DOCUMENTS", "TOOK PART")
 			for i, r := range v.Rounds {
 				if v.RoundsLeftOut > 0 && i == listedRounds/2 {
 					row("...", fmt.Sprintf("%d more", v.RoundsLeftOut))
@@ -55,7 +55,8 @@ func Text(r migration.Report, zone *time.Location) string {
 				if v.RoundsOmitted > 0 && i == 1 {
 					row("...", fmt.Sprintf("%d omitted", v.RoundsOmitted))
 				}
-				row(fmt.Sprint(r.Number), r.Kind, r.Snapshot, r.Copied, r.Skipped, r.Snap, r.Copy, r.Restore, r.Docs)
+				row(fmt.Sprint(r.Number), r.Kind, r.Snapshot, r.Copied, r.Skipped, r.Snap, r.Copy, r.Restore, r.Docs,
+					r.Part)
 			}
 		})
 	}
