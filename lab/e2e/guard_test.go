@@ -35,6 +35,7 @@ type moment struct {
 // held brings a migration into its window and holds the first request there that matches.
 func held(on func(*scenario) *lab.Faults, match func(*scenario) lab.Match) func(*scenario) func() {
 	return func(s *scenario) func() {
+		require.NoError(s.t, s.put(s.lab.Source.Direct()), "or the window takes nothing")
 		fault := on(s).HoldNext(match(s))
 		s.signal(migration.RequestFreeze)
 		s.signal(migration.RequestCutover) // counts once it is frozen, and for nothing after a reset
@@ -55,6 +56,7 @@ func at(method, path string) func(*scenario) lab.Match {
 
 var moments = []moment{
 	{"ready", func(s *scenario) func() {
+		require.NoError(s.t, s.put(s.lab.Source.Direct()), "or the hot round takes nothing")
 		fault := sourceFaults(s).HoldNext(lab.Requests(http.MethodPut, "/"+s.name+"-r"))
 		s.signal(migration.RequestFreeze)
 		s.awaitHeld(fault) // the hot round

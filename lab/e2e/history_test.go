@@ -94,6 +94,23 @@ func TestHistoriesStaySmall(t *testing.T) {
 	}
 	serve(all, migration.ActivityResolveIndices,
 		func(context.Context, migration.Run) ([]migration.Index, error) { return found, nil })
+	serve(all, migration.ActivityFindChanged,
+		func(context.Context, migration.ChangedRequest) (migration.Changed, error) {
+			marks := migration.IndexMarks{}
+			for i, index := range found {
+				mark := migration.IndexMark{UUID: fmt.Sprintf("%022d", i), Definition: strings.Repeat("d", 24)}
+				for range shards {
+					mark.Shards = append(mark.Shards, fmt.Sprintf("%d/%012d", 1_000_000*taken, i))
+				}
+				marks[index.Name] = mark
+			}
+			return migration.Changed{
+				Taking: migration.ListIndices(found), Marks: marks,
+				Because: []migration.TakenBecause{{
+					Reason: migration.ReasonWritten, Indices: indices, First: migration.IndexNames(found[:3]),
+				}},
+			}, nil
+		})
 	serve(all, migration.ActivityTakeSnapshot,
 		func(ctx context.Context, r migration.SnapshotRequest) (migration.Snapshot, error) {
 			request := migration.RequestRound // the next round follows at once

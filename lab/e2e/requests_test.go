@@ -210,6 +210,7 @@ func TestAnAbortedMigrationGivesTheSourceFree(t *testing.T) {
 			s.replaceWorker()
 		},
 		"abortwindow": func(s *scenario) { // the final round stands still until it has the abort
+			require.NoError(s.t, s.put(s.lab.Source.Client()), "or the final round takes nothing")
 			held := s.lab.Source.Front.HoldNext(lab.Requests(http.MethodPut, "/"+s.name+"-r"))
 			s.signal(migration.RequestFreeze)
 			s.awaitHeld(held)
