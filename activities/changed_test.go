@@ -257,3 +257,36 @@ func TestManyIndicesOfWhichFewChanged(t *testing.T) {
 	c.request.DoubtedOf = []migration.Stored[[]migration.Index]{list.Of()}
 	require.Equal(t, many, must[migration.Changed](w, w.activities.FindChanged, c.request).Taking.Len())
 }
+
+// A rehearsal restores under throw-away names.
+func TestARehearsalFindsWhatChanged(t *testing.T) {
+	w := newWorld(t)
+	w.run.Plan.Indices, w.run.Plan.Rehearsal = []string{"*"}, true
+	w.prepared()
+	c := &changedWorld{world: w}
+	first := c.find(migration.ChangedRequest{All: true})
+	c.request = migration.ChangedRequest{Restored: first.Marks, Expected: w.roundOfAll("movies-r0000-a1")}
+	require.Zero(t, c.find(c.request).Taking.Len())
+	w.to.Delete(w.run.TargetIndex("movies"))
+	require.Equal(t, []migration.TakenBecause{{
+		Reason: migration.ReasonTarget, Indices: 1, First: []string{"movies"},
+	}}, c.find(c.request).Because)
+}
+
+// Of stored counters the workflow sees sums, of all indices and not only of those that were opened.
+func TestSomeOfManyIndicesAreOpened(t *testing.T) {
+	w := newWorld(t)
+	w.run.Plan.Indices = []string{"*"}
+	w.prepared()
+	known := w.roundOfAll("movies-r0000-a1")
+	known["gone"] = migration.Counter{UUID: "u", Docs: 100}
+	some := migration.OpenRequest{
+		IndicesRequest: migration.IndicesRequest{Run: w.run, Indices: []string{"movies"}},
+		Known:          known, All: []string{"catalog", "movies"},
+	}
+	opened := must[migration.OpenResult](w, w.activities.OpenTarget, some)
+	require.Equal(t, int64(8), opened.Opened.Docs)
+	require.Len(t, opened.Opened.First, 2)
+	require.Equal(t, []string{"gone"}, opened.Opened.Left, "catalog has only taken no part")
+	require.Len(t, opened.Counters, 3)
+}

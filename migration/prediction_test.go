@@ -139,9 +139,9 @@ func TestThePredictionKnowsThatFewIndicesTakePart(t *testing.T) {
 	full.Taken = map[migration.Reason]int{migration.ReasonFull: 2000}
 	nothing := migration.Round{Kind: migration.RoundIncremental, Indices: 2000, Skipped: 2000}
 	for what, rounds := range map[string][]migration.Round{
-		"rounds":                        {baseline, few, few, few},
-		"one that took nothing":         {baseline, few, nothing, few, nothing},
-		"one that took all":             {baseline, few, full, few},
+		"rounds":                          {baseline, few, few, few},
+		"one that took nothing":           {baseline, few, nothing, few, nothing},
+		"one that took all":               {baseline, few, full, few},
 		"one with the window's throttles": {baseline, few, raised(few)},
 	} {
 		p := migration.Measured{Rounds: rounds}.Predict(few.Writes)

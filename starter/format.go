@@ -112,8 +112,8 @@ func (a *app) describeActivity(step activity) string {
 
 func describeRound(r migration.Round) string {
 	if r.Snapshot == "" {
-		return fmt.Sprintf("round %d (%s) has ended: nothing has changed since the last one, so there was no snapshot; "+
-			"%s documents%s", r.Number, r.Kind, human.Count(r.Docs), tookPart(r))
+		return fmt.Sprintf("round %d (%s) has ended: nothing has changed since the last one, so there was no "+
+			"snapshot; %s documents%s", r.Number, r.Kind, human.Count(r.Docs), tookPart(r))
 	}
 	return fmt.Sprintf("round %d (%s) has ended: %s: %s in %s blobs copied, %s blobs were there already; "+
 		"snapshot %s, copy %s, restore %s; %s documents%s",

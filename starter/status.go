@@ -202,7 +202,8 @@ func (a *app) rounds(s migration.Status) string {
 		return ""
 	}
 	return table(func(row func(...string)) {
-		row("ROUND", "KIND", "BEGAN", "COPIED", "THERE ALREADY", "SNAPSHOT", "COPY", "RESTORE", "DOCUMENTS", "TOOK PART")
+		row("ROUND", "KIND", "BEGAN", "COPIED", "THERE ALREADY", "SNAPSHOT", "COPY", "RESTORE", "DOCUMENTS",
+			"TOOK PART")
 		shown := s.Rounds
 		if len(shown) > shownRounds {
 			shown = shown[len(shown)-shownRounds:]

@@ -178,7 +178,9 @@ func TestWhatLeftIsClearedInARoundThatTakesNothing(t *testing.T) {
 func TestWhatTheTargetLostTakesPart(t *testing.T) {
 	w := newWorld(t)
 	w.still("catalog", "movies")
-	w.during(migration.ActivityTakeSnapshot, 1, func() { w.change(func() { w.spoilt = map[string]bool{"movies": true} }) })
+	w.during(migration.ActivityTakeSnapshot, 1, func() {
+		w.change(func() { w.spoilt = map[string]bool{"movies": true} })
+	})
 	w.during(migration.ActivityRestoreSnapshot, 2, func() { w.change(func() { w.spoilt = nil }) })
 	w.usualRequests()
 	w.run()

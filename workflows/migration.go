@@ -85,7 +85,7 @@ type run struct {
 	taking  migration.IndexList
 	// takenIn is how many rounds had ended when that one had; 0 if none has in this run.
 	takenIn int
-	guard        guardLink
+	guard   guardLink
 	// window is nil outside the frozen window.
 	window    *window
 	abortedIn migration.Phase

@@ -184,7 +184,9 @@ type allocation struct {
 	term          int64
 }
 
-func (a allocation) life() string { return digest(fmt.Appendf(nil, "%d %s %s", a.term, a.id, a.run))[:12] }
+func (a allocation) life() string {
+	return digest(fmt.Appendf(nil, "%d %s %s", a.term, a.id, a.run))[:12]
+}
 
 // allocations are those of the primaries that are started and stay where they are.
 func (c *Client) allocations(ctx context.Context, version Version, names []string) (map[shardKey]allocation, error) {

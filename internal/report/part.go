@@ -34,8 +34,8 @@ func TookPart(r migration.Round) string {
 }
 
 // whySkipped is why indices may be left out of a round.
-const whySkipped = "each has the uuid, the marks of its shards, the mappings, the settings and the aliases with which " +
-	"it was restored last, and the target has it as it was restored"
+const whySkipped = "each has the uuid, the marks of its shards, the mappings, the settings and the aliases " +
+	"with which it was restored last, and the target has it as it was restored"
 
 // Skipped says what a round left out, and why it was allowed to; nothing if it left nothing out.
 func Skipped(r migration.Round) string {

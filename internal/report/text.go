@@ -47,7 +47,8 @@ func Text(r migration.Report, zone *time.Location) string {
 	if len(v.Rounds) > 0 {
 		out.WriteString("\nRounds\n")
 		human.Table(&out, func(row func(...string)) {
-			row("ROUND", "KIND", "SNAPSHOT", "COPIED", "THERE ALREADY", "SNAPSHOT TOOK", "COPY", "RESTORE", "DOCUMENTS", "TOOK PART")
+			row("ROUND", "KIND", "SNAPSHOT", "COPIED", "THERE ALREADY", "SNAPSHOT TOOK", "COPY", "RESTORE", "DOCUMENTS",
+				"TOOK PART")
 			for i, r := range v.Rounds {
 				if v.RoundsLeftOut > 0 && i == listedRounds/2 {
 					row("...", fmt.Sprintf("%d more", v.RoundsLeftOut))

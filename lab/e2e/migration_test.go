@@ -25,8 +25,8 @@ import (
 )
 
 // A complete migration of an index that is written to and of one that stands still. What the first
-// round has copied of the latter is never copied again, and soon it takes part in no round. Afterwards no secret stands in its history,
-// in any log or in the report, and its history replays.
+// round has copied of the latter is never copied again, and soon it takes part in no round.
+// Afterwards no secret stands in its history, in any log or in the report, and its history replays.
 func TestAWholeMigration(t *testing.T) {
 	t.Parallel()
 	s := newScenario(t, labs.take(t, usual), "whole", 3000)
