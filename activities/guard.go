@@ -17,6 +17,7 @@ import (
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/worker"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/snapferry/snapferry/migration"
 )
@@ -73,6 +74,7 @@ func (g *Guards) ask(ctx context.Context, in migration.GuardRequest) (migration.
 	me := activity.GetInfo(ctx).WorkflowExecution.RunID
 	reset := in.KnownRun != "" && in.KnownRun != me || in.KnownRun == "" && in.OriginalRun != me
 	answer := migration.GuardAnswer{RunID: me, Reset: reset}
+	listed := g.listAhead(ctx, in.Ask)
 	found, err := g.look(ctx, in.Plan.Name)
 	if err != nil {
 		return answer, err
@@ -96,6 +98,8 @@ func (g *Guards) ask(ctx context.Context, in migration.GuardRequest) (migration.
 		if found, err = g.start(ctx, in, found); err != nil {
 			return answer, err
 		}
+		// Whoever looked while no guard of ours ran has not seen it.
+		listed = func() ([]string, error) { return g.runningGuards(ctx) }
 	case found.state != guardRuns:
 		return known(), nil
 	}
@@ -103,7 +107,7 @@ func (g *Guards) ask(ctx context.Context, in migration.GuardRequest) (migration.
 		return answer, g.occupied(in, found)
 	}
 	if in.Ask == migration.AskBlock || in.Ask == migration.AskBegin {
-		warnings, err := g.checkOthers(ctx, in, found)
+		warnings, err := g.checkOthers(ctx, in, found, listed)
 		if err != nil {
 			return answer, err
 		}
@@ -147,7 +151,40 @@ func (g *Guards) ask(ctx context.Context, in migration.GuardRequest) (migration.
 			break
 		}
 	}
+	if in.Ask == migration.AskBlock && in.Look != nil && answer.Served && len(answer.Refused) == 0 {
+		answer.Look = g.lookAtBlocked(ctx, in)
+	}
 	return answer, nil
+}
+
+// lookAtBlocked finds out how the blocked source stands, with what the migration asks next anyway.
+// nil leaves that to the migration, which shows why it fails.
+func (g *Guards) lookAtBlocked(ctx context.Context, in migration.GuardRequest) *migration.FrozenLook {
+	var look migration.FrozenLook
+	find := in.Look.Find
+	if find != nil {
+		find.Run = in.Run
+	}
+	both, working := errgroup.WithContext(ctx)
+	both.Go(func() (err error) {
+		look.Standstill, err = g.AwaitStandstill(working, migration.StandstillRequest{
+			IndicesRequest: migration.IndicesRequest{
+				Run: in.Run, Indices: in.Look.Indices, IndicesOf: in.Look.IndicesOf,
+			}, Store: true, Find: find,
+		})
+		return err
+	})
+	both.Go(func() (err error) {
+		look.Indices, err = g.ResolveIndices(working, migration.ResolveRequest{
+			Run: in.Run, Seen: in.Look.Seen, SeenOf: in.Look.SeenOf, LeaveOut: true,
+		})
+		return err
+	})
+	if err := both.Wait(); err != nil {
+		activity.GetLogger(ctx).Warn("the migration looks at the blocked source itself", "error", err)
+		return nil
+	}
+	return &look
 }
 
 const (
@@ -337,8 +374,10 @@ func (g *Guards) start(ctx context.Context, in migration.GuardRequest, before fo
 
 // checkOthers refuses if another running guard of the same cluster holds one of this guard's
 // indices. Both make theirs known before they look, so that at least one of them sees the other.
-func (g *Guards) checkOthers(ctx context.Context, in migration.GuardRequest, own foundGuard) ([]string, error) {
-	others, err := g.runningGuards(ctx)
+func (g *Guards) checkOthers(ctx context.Context, in migration.GuardRequest, own foundGuard,
+	listed func() ([]string, error),
+) ([]string, error) {
+	others, err := listed()
 	if err != nil {
 		return nil, err
 	}
@@ -369,6 +408,27 @@ func (g *Guards) checkOthers(ctx context.Context, in migration.GuardRequest, own
 		}
 	}
 	return warnings, nil
+}
+
+// listAhead lists the guards that run while the own one is looked at, if they will be checked. The
+// function returns them. The own indices are announced already, by an earlier request.
+func (g *Guards) listAhead(ctx context.Context, ask migration.GuardAsk) func() ([]string, error) {
+	if ask != migration.AskBlock && ask != migration.AskBegin {
+		return func() ([]string, error) { return g.runningGuards(ctx) }
+	}
+	type listing struct {
+		ids []string
+		err error
+	}
+	listed := make(chan listing, 1)
+	go func() {
+		ids, err := g.runningGuards(ctx)
+		listed <- listing{ids, err}
+	}()
+	return func() ([]string, error) {
+		l := <-listed
+		return l.ids, l.err
+	}
 }
 
 // runningGuards are the ids of all guards that run.

@@ -48,9 +48,15 @@ func (a *Activities) RestoreSnapshot(ctx context.Context,
 				if err := r.begin(ctx); err != nil {
 					return migration.RestoreResult{}, err
 				}
-				if result, err := r.finish(ctx); !errors.Is(err, errOnceMore) {
-					return r.compared(ctx, files, result, err)
+				result, err := r.finish(ctx)
+				if errors.Is(err, errOnceMore) {
+					continue
 				}
+				result, err = r.compared(ctx, files, result, err)
+				if err == nil && in.Open != nil {
+					result.Opened = a.openRestored(ctx, in, client, p)
+				}
+				return result, err
 			}
 		})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.temporal.io/sdk/activity"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/migration"
@@ -394,38 +395,66 @@ func (a *Activities) OpenTarget(ctx context.Context, in migration.OpenRequest) (
 			if err := a.notRed(ctx, client, in.Indices, p); err != nil {
 				return migration.OpenResult{}, err
 			}
-			if err := client.Refresh(ctx, in.Indices); err != nil {
-				return migration.OpenResult{}, err
-			}
-			indices, err := client.Indices(ctx, in.Indices...)
-			if err != nil {
-				return migration.OpenResult{}, err
-			}
-			var unblocked []string
-			for _, index := range indices {
-				if !hasOurBlock(index) {
-					unblocked = append(unblocked, index.Name)
-				}
-			}
-			if len(unblocked) > 0 {
-				return migration.OpenResult{}, fail(migration.ErrorTargetOpened, "open the target's indices on %s: %s",
-					client.Host(), named("every restore sets the block index.blocks.write, and these are open for "+
-						"writes: ", unblocked))
-			}
-			counted, err := counters(ctx, client, indices)
-			if err != nil {
-				return migration.OpenResult{}, err
-			}
-			for name, counter := range counted {
-				// A restored shard counts from 0. If somebody wrote since, CloseTarget and
-				// VerifyTarget must notice that, so those writes don't count as the restore's.
-				counter.Writes = 0
-				counted[name] = counter
-			}
-			opened, err := a.lists.opened(ctx, in, renamed(counted, in.SourceIndex))
-			opened.Archived = archivedOf(indices, in.SourceIndex)
-			return opened, err
+			return a.countOpened(ctx, in, client)
 		})
+}
+
+// openRestored is OpenTarget for indices whose primaries a restore has just started. So they are
+// open and not red. nil leaves it to OpenTarget, which also says why it fails.
+func (a *Activities) openRestored(ctx context.Context, in migration.RestoreRequest, client *elastic.Client,
+	p *pulse,
+) *migration.OpenResult {
+	p.set(migration.Progress{Doing: "counting what was restored"})
+	opened, err := a.countOpened(ctx, migration.OpenRequest{
+		IndicesRequest: migration.IndicesRequest{
+			Run: in.Run, Indices: migration.IndexNames(in.Indices), IndicesOf: in.IndicesOf,
+		},
+		Known:          in.Open.Known, KnownOf: in.Open.KnownOf,
+	}, client)
+	if err != nil {
+		activity.GetLogger(ctx).Warn("what was restored is left to be opened and counted", "error", err)
+		return nil
+	}
+	return &opened
+}
+
+// countOpened makes sure that open indices refuse writes, and counts what they hold.
+func (a *Activities) countOpened(ctx context.Context, in migration.OpenRequest, client *elastic.Client,
+) (migration.OpenResult, error) {
+	var indices []elastic.Index
+	both, working := errgroup.WithContext(ctx)
+	both.Go(func() error { return client.Refresh(working, in.Indices) })
+	both.Go(func() (err error) {
+		indices, err = client.Indices(working, in.Indices...)
+		return err
+	})
+	if err := both.Wait(); err != nil {
+		return migration.OpenResult{}, err
+	}
+	var unblocked []string
+	for _, index := range indices {
+		if !hasOurBlock(index) {
+			unblocked = append(unblocked, index.Name)
+		}
+	}
+	if len(unblocked) > 0 {
+		return migration.OpenResult{}, fail(migration.ErrorTargetOpened, "open the target's indices on %s: %s",
+			client.Host(), named("every restore sets the block index.blocks.write, and these are open for "+
+				"writes: ", unblocked))
+	}
+	counted, err := counters(ctx, client, indices)
+	if err != nil {
+		return migration.OpenResult{}, err
+	}
+	for name, counter := range counted {
+		// A restored shard counts from 0. If somebody wrote since, CloseTarget and VerifyTarget must
+		// notice that, so those writes don't count as the restore's.
+		counter.Writes = 0
+		counted[name] = counter
+	}
+	opened, err := a.lists.opened(ctx, in, renamed(counted, in.SourceIndex))
+	opened.Archived = archivedOf(indices, in.SourceIndex)
+	return opened, err
 }
 
 // longPoll is for how long a cluster is asked to wait until something is so. A person sees what it

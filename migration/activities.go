@@ -357,6 +357,9 @@ type RestoreRequest struct {
 	IgnoreSettings []string `json:"ignoreSettings,omitempty"`
 	// Files asks for the physical evidence.
 	Files bool `json:"files,omitempty"`
+	// Open has the restored indices opened and counted as well, as ActivityOpenTarget does. Their
+	// names and the run are those of this request.
+	Open *OpenAfterRestore `json:"open,omitempty"`
 }
 
 // RestoreResult sums up the restored primaries.
@@ -366,6 +369,8 @@ type RestoreResult struct {
 	Shards        int   `json:"shards"`
 	// Files is the physical evidence, if it was asked for.
 	Files *RestoredFiles `json:"files,omitempty"`
+	// Opened is what ActivityOpenTarget found; nil if it wasn't asked for, or failed.
+	Opened *OpenResult `json:"opened,omitempty"`
 }
 
 // OpenRequest asks for restored indices to be opened and counted.

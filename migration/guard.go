@@ -272,6 +272,8 @@ type GuardRequest struct {
 	LeaveOut   []string              `json:"leaveOut,omitempty"`
 	// UnknownSettings are index settings that the target has shown not to know.
 	UnknownSettings []string `json:"unknownSettings,omitempty"`
+	// Look has AskBlock look at the source once it is blocked.
+	Look *FrozenLookRequest `json:"look,omitempty"`
 }
 
 // GuardCall is the argument of a guard's update.
@@ -309,6 +311,8 @@ type GuardAnswer struct {
 	// LeftOut are settings of the source that the listed indices don't get on the target.
 	LeftOut  []LeftOut `json:"leftOut,omitempty"`
 	Warnings []string  `json:"warnings,omitempty"`
+	// Look is how the blocked source stands; nil if it wasn't asked for, or could not be found out.
+	Look *FrozenLook `json:"look,omitempty"`
 }
 
 // WatchRequest names a run of a migration.

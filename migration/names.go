@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"strings"
+	"time"
 )
 
 // WorkflowType is the name under which the migration workflow is registered and started, from the
@@ -21,6 +22,10 @@ const (
 	// removal must never take the places of those that do it.
 	GuardTaskQueue = "snapferry-guard"
 )
+
+// HeartbeatTimeout is how long Temporal hears nothing of an activity before it gives it to another
+// worker. With the pause before the second attempt, what a killed worker did is taken up within 8 s.
+const HeartbeatTimeout = 7 * time.Second
 
 // WorkflowID is the one id of a plan's migration: a second start of the same plan meets the first
 // instead of running beside it.

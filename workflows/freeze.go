@@ -44,8 +44,8 @@ func (m *run) freeze() (migration.Phase, error) {
 			return "", err
 		}
 		// An index that was created while the block was set has escaped it.
-		resolved := m.resolveAhead()
-		frozen, err := m.awaitStandstill("wait until the source stands still", nil, m.findFrozen(w.indices))
+		resolved, standstill := m.lookAhead()
+		frozen, err := standstill("wait until the source stands still")
 		if errors.Is(err, errBlockAgain) {
 			continue
 		}

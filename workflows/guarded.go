@@ -180,10 +180,13 @@ func (m *run) blockByGuard(indices migration.IndexList) error {
 	}
 	w.block(m.startWatch())
 	return m.attempt("block writes on the source", func(ctx workflow.Context) error {
-		answer, err := m.ask(ctx, pollUntilDone("block "+indexCount(indices.Len())), m.guardRequest(migration.AskBlock))
+		request := m.guardRequest(migration.AskBlock)
+		request.Look = m.lookRequest(indices)
+		answer, err := m.ask(ctx, pollUntilDone("block "+indexCount(indices.Len())), request)
 		if err == nil {
 			err = m.served(answer)
 		}
+		w.look = answer.Look
 		if err != nil || len(answer.Refused) == 0 {
 			return err
 		}

@@ -16,13 +16,13 @@ import (
 // that what keeps failing is shown.
 
 // quickCall is for a few requests to a cluster: two minutes per attempt are several times what a
-// busy master takes. Every activity heartbeats each second, so a killed worker is noticed within
-// the heartbeat timeout.
+// busy master takes. Every activity heartbeats, so a killed worker is noticed within the heartbeat
+// timeout.
 func quickCall(summary string) workflow.ActivityOptions {
 	return workflow.ActivityOptions{
 		TaskQueue:           migration.TaskQueue,
 		StartToCloseTimeout: 2 * time.Minute,
-		HeartbeatTimeout:    20 * time.Second,
+		HeartbeatTimeout:    migration.HeartbeatTimeout,
 		WaitForCancellation: true,
 		Summary:             summary,
 		RetryPolicy:         retries(30 * time.Second),
@@ -65,17 +65,18 @@ func waiting(options workflow.ActivityOptions) workflow.ActivityOptions {
 	return options
 }
 
-// urgent shortens the pauses between attempts, and the time until a killed worker is noticed, while
-// writes are blocked.
+// urgent shortens the pauses between attempts while writes are blocked.
 func urgent(options workflow.ActivityOptions) workflow.ActivityOptions {
 	options.RetryPolicy = retries(3 * time.Second)
-	options.HeartbeatTimeout = 10 * time.Second
 	return options
 }
 
+// firstRetry is the pause before the second attempt, also of an activity whose worker was killed.
+const firstRetry = 500 * time.Millisecond
+
 func retries(longest time.Duration) *temporal.RetryPolicy {
 	return &temporal.RetryPolicy{
-		InitialInterval:    500 * time.Millisecond,
+		InitialInterval:    firstRetry,
 		BackoffCoefficient: 2,
 		MaximumInterval:    longest,
 	}

@@ -189,15 +189,20 @@ func (m *run) attemptRound(round migration.Round) (migration.Round, error) {
 		}
 		return round, err
 	}
+	var closing workflow.Future
+	if m.shape.delta() {
+		closing = m.closeAhead(round.Kind)
+	}
 	snapshot, streamed, err := m.takeSnapshot(&round)
 	if err != nil {
+		m.awaitClosing(closing)
 		return round, err
 	}
-	closing := m.closeAhead(round.Kind)
+	if !m.shape.delta() {
+		closing = m.closeAhead(round.Kind)
+	}
 	if err := m.copySnapshot(&round, snapshot, streamed); err != nil {
-		if closing != nil {
-			_ = closing.Get(m.context(), nil) // or it might close what the next attempt has restored
-		}
+		m.awaitClosing(closing)
 		return round, err
 	}
 	if err := m.restore(&round, snapshot, closing); err != nil {
@@ -338,6 +343,7 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 	if m.shape.delta() {
 		m.doubt(m.taking)
 	}
+	var opening *migration.OpenResult
 	err := m.attempt("restore snapshot "+snapshot.Name+" into the target", func(ctx workflow.Context) error {
 		options := m.paced(pollUntilDone("restore " + snapshot.Name))
 		restored, err := call[migration.RestoreResult](ctx, options, migration.ActivityRestoreSnapshot,
@@ -345,17 +351,17 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 				Run: m.forActivities(), Snapshot: snapshot,
 				Indices: m.taking.Inline, IndicesOf: m.taking.Of(),
 				IgnoreSettings: m.UnknownSettings,
+				Open:           m.openAfterRestore(),
 			})
 		round.BytesRestored, round.BytesReused = restored.BytesRestored, restored.BytesReused
+		opening = restored.Opened
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	err = m.attempt("open the target's indices and count", func(ctx workflow.Context) error {
-		options := m.paced(quickCall("open after " + snapshot.Name))
-		opened, err := call[migration.OpenResult](ctx, options, migration.ActivityOpenTarget,
-			m.openRequest())
+		opened, err := m.opened(ctx, snapshot, opening)
 		if err != nil {
 			return err
 		}
@@ -393,9 +399,17 @@ func (m *run) indicesRequest(indices migration.IndexList) migration.IndicesReque
 	return migration.IndicesRequest{Run: m.forActivities(), Indices: indices.Names(), IndicesOf: indices.Of()}
 }
 
-// closeAhead closes the target's indices while the final round is copied, when each moment counts.
-// If that fails, closeTarget does it, and shows why it can't. If the target is to be cleared first,
-// both wait for the copy.
+// awaitClosing waits for what closes the target's indices ahead when its round has failed: it might
+// close what the next attempt has restored.
+func (m *run) awaitClosing(closing workflow.Future) {
+	if closing != nil {
+		_ = closing.Get(m.context(), nil)
+	}
+}
+
+// closeAhead closes the target's indices while the final round's snapshot is taken, when each
+// moment counts. If that fails, closeTarget does it, and shows why it can't. If the target is to be
+// cleared first, both wait for the copy.
 func (m *run) closeAhead(kind string) workflow.Future {
 	if kind != migration.RoundFinal || m.mustClear() {
 		return nil

@@ -36,6 +36,8 @@ type window struct {
 	frozen  migration.Standstill
 	// changed says what takes part in the final round; nil if it has to be found out.
 	changed *migration.Changed
+	// look is how the source stood right after the block, if the guard's answer told.
+	look *migration.FrozenLook
 	// sinceMillis is when the block was asked for; 0 before that. untilMillis is when the dead
 	// man's switch ends the window.
 	sinceMillis int64

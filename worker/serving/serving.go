@@ -29,7 +29,10 @@ const taskPollers = 8
 const waiting = 2000
 
 // heartbeatThrottle is how often a heartbeat goes to Temporal at most. An activity learns of an
-// abort by its heartbeats only, and what one says is what people look at.
+// abort by its heartbeats only, and what one says is what people look at. It is also how long the
+// client waits for the answer to one before it gives the activity up. So two of them have to fit
+// into migration.HeartbeatTimeout: then a worker ends its work before Temporal gives it to another
+// one. A shorter one would end work whenever Temporal is slow for a moment.
 const heartbeatThrottle = 3 * time.Second
 
 // Limits are what a person may choose.
