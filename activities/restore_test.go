@@ -380,3 +380,30 @@ func TestTheRepositorysKeyIsHiddenOnEveryWorker(t *testing.T) {
 	w.to.FailShard("movies", why, 5)
 	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request)
 }
+
+// A restore that is asked to open and count gives what OpenTarget would.
+func TestRestoreOpensAndCounts(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	request := w.restoreRequest(w.snapshot("s"))
+	request.Open = &migration.OpenAfterRestore{}
+	restored := must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
+	require.NotNil(t, restored.Opened)
+	require.Equal(t, must[migration.OpenResult](w, w.activities.OpenTarget,
+		migration.OpenRequest{IndicesRequest: w.request()}), *restored.Opened)
+}
+
+// What fails after the restore is left to OpenTarget, which says why: the restore has succeeded.
+func TestRestoreThatCannotCountHasRestored(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	request := w.restoreRequest(w.snapshot("s"))
+	request.Open = &migration.OpenAfterRestore{}
+	w.to.On("POST /*/_refresh", 1, func(rw http.ResponseWriter, _ *http.Request) bool {
+		rw.WriteHeader(http.StatusForbidden)
+		return true
+	})
+	restored := must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
+	require.Nil(t, restored.Opened)
+	require.Equal(t, 5, restored.Shards)
+}

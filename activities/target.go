@@ -409,7 +409,7 @@ func (a *Activities) openRestored(ctx context.Context, in migration.RestoreReque
 		IndicesRequest: migration.IndicesRequest{
 			Run: in.Run, Indices: migration.IndexNames(in.Indices), IndicesOf: in.IndicesOf,
 		},
-		Known:          in.Open.Known, KnownOf: in.Open.KnownOf,
+		Known: in.Open.Known, KnownOf: in.Open.KnownOf, All: in.Open.All, AllOf: in.Open.AllOf,
 	}, client)
 	if err != nil {
 		activity.GetLogger(ctx).Warn("what was restored is left to be opened and counted", "error", err)

@@ -26,4 +26,6 @@ type FrozenLook struct {
 type OpenAfterRestore struct {
 	Known   WriteCounters         `json:"known,omitempty"`
 	KnownOf Stored[WriteCounters] `json:"knownOf,omitzero"`
+	All     []string              `json:"all,omitempty"`
+	AllOf   Stored[[]Index]       `json:"allOf,omitzero"`
 }

@@ -158,6 +158,9 @@ func (w *world) ask(in migration.GuardRequest) (migration.GuardAnswer, error) {
 				w.blockedNames[name] = true
 			}
 		})
+		if len(answer.Refused) == 0 && err == nil {
+			answer.Look = w.looksFrozen(in)
+		}
 		return fill(), err
 	case migration.AskList:
 		g.list = nil

@@ -15,7 +15,9 @@ func (m *run) openAfterRestore() *migration.OpenAfterRestore {
 		return nil
 	}
 	request := m.openRequest()
-	return &migration.OpenAfterRestore{Known: request.Known, KnownOf: request.KnownOf}
+	return &migration.OpenAfterRestore{
+		Known: request.Known, KnownOf: request.KnownOf, All: request.All, AllOf: request.AllOf,
+	}
 }
 
 // opened is what the restore has opened and counted. If it has not, that is done now.

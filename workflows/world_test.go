@@ -40,6 +40,8 @@ import (
 // snapshot, only what is published is restored, and nothing is handed over while the source takes
 // writes.
 type world struct {
+	// joined has activities do what follows at once.
+	joined bool
 	t   *testing.T
 	env *testsuite.TestWorkflowEnvironment
 
@@ -413,7 +415,7 @@ func (w *world) restoreSnapshot(r migration.RestoreRequest) (migration.RestoreRe
 			w.thrownAway[index.Name] = true
 		}
 	}
-	return migration.RestoreResult{Shards: 6, BytesRestored: 10}, nil
+	return migration.RestoreResult{Shards: 6, BytesRestored: 10, Opened: w.joins(r)}, nil
 }
 
 // fails makes an activity fail for good the first so many times.
