@@ -65,7 +65,7 @@ func TestLabAKilledWorkersCopyIsTakenUp(t *testing.T) {
 	c := server.Client()
 	options := serving.Options(migration.TaskQueue, serving.Defaults())
 	decides := worker.New(c, migration.TaskQueue, options)
-	workflows.Register(decides)
+	decides.RegisterWorkflow(workflows.Copy)
 	require.NoError(t, decides.Start())
 	defer decides.Stop()
 
@@ -100,7 +100,7 @@ func TestLabAKilledWorkersCopyIsTakenUp(t *testing.T) {
 	defer another.Stop()
 	var result migration.CopyResult
 	require.NoError(t, run.Get(ctx, &result))
-	require.Equal(t, int64(7), int64(result.Generation))
+	require.EqualValues(t, 7, result.Generation)
 
 	events := c.GetWorkflowHistory(ctx, run.GetID(), run.GetRunID(), false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	var limit time.Duration

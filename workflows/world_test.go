@@ -42,8 +42,8 @@ import (
 type world struct {
 	// joined has activities do what follows at once.
 	joined bool
-	t   *testing.T
-	env *testsuite.TestWorkflowEnvironment
+	t      *testing.T
+	env    *testsuite.TestWorkflowEnvironment
 
 	mu    sync.Mutex
 	calls []string
