@@ -266,10 +266,14 @@ type CopyDelta struct {
 	// found.
 	RootGeneration int64  `json:"rootGeneration"`
 	RootETag       string `json:"rootEtag"`
-	// Snapshots are the uuids of those to complete in OSS. Base is the one that is complete there,
-	// empty if there is none.
+	// Snapshots are the uuids of those to complete in OSS. Base is the one that is complete there
+	// and from which the deltas of most indices are taken, empty if there is none. Where an index
+	// has another one, the ranges of its shards say so.
 	Snapshots []string `json:"snapshots"`
 	Base      string   `json:"base,omitempty"`
+	// Bases stands for the bases of all indices. It is 0 if there are none, and in what workers of
+	// older versions have planned: they take Base for all.
+	Bases Digest `json:"bases,omitempty"`
 }
 
 // CopyPage is a part of a delta that one activity copies.

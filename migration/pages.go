@@ -8,18 +8,25 @@ import (
 
 // ShardRange is a range of a shard's blobs in a delta, in the order of their keys: From inclusive,
 // To exclusive. As text, which keeps requests with thousands of shards small, it is `<index
-// id>/<shard>:<from>-<to>`.
+// id>/<shard>:<from>-<to>`, and `@<base>` behind it if there is one.
 type ShardRange struct {
 	IndexID  string
 	Shard    int
 	From, To int
+	// Base is the snapshot from which the index's delta is taken, if that is another than the base
+	// of most; "-" if there is none.
+	Base string
 }
 
-var shardRange = regexp.MustCompile(`^([^/]+)/([0-9]{1,9}):([0-9]{1,9})-([0-9]{1,9})$`)
+var shardRange = regexp.MustCompile(`^([^/]+)/([0-9]{1,9}):([0-9]{1,9})-([0-9]{1,9})(?:@([^/@]+))?$`)
 
 // MarshalText writes the form that UnmarshalText reads.
 func (r ShardRange) MarshalText() ([]byte, error) {
-	return fmt.Appendf(nil, "%s/%d:%d-%d", r.IndexID, r.Shard, r.From, r.To), nil
+	text := fmt.Appendf(nil, "%s/%d:%d-%d", r.IndexID, r.Shard, r.From, r.To)
+	if r.Base != "" {
+		text = append(append(text, '@'), r.Base...)
+	}
+	return text, nil
 }
 
 // UnmarshalText reads what MarshalText wrote.
@@ -28,7 +35,7 @@ func (r *ShardRange) UnmarshalText(text []byte) error {
 	if m == nil {
 		return fmt.Errorf("%.100q is not a range of a shard's blobs such as gCFnl0ZYR4KbKGLA22rnjw/3:0-500", text)
 	}
-	r.IndexID = string(m[1])
+	r.IndexID, r.Base = string(m[1]), string(m[5])
 	for i, n := range []*int{&r.Shard, &r.From, &r.To} {
 		*n, _ = strconv.Atoi(string(m[i+2])) // nine digits
 	}

@@ -21,7 +21,17 @@ func TestPagesAsText(t *testing.T) {
 	var back migration.CopyPage
 	require.NoError(t, json.Unmarshal(text, &back))
 	require.Equal(t, page, back)
-	for _, wrong := range []string{"", "a/1", "a/1:2", "/1:2-3", "a/-1:2-3", "a/1:2-9999999999", "a/b/1:2-3"} {
+	var based migration.ShardRange
+	for _, text := range []string{"gCFnl0ZYR4KbKGLA22rnjw/3:500-1000@-", "gCFnl0ZYR4KbKGLA22rnjw/3:0-1@qjA76Fi0iEQbqjwyW9gvnw"} {
+		require.NoError(t, based.UnmarshalText([]byte(text)))
+		again, err := based.MarshalText()
+		require.NoError(t, err)
+		require.Equal(t, text, string(again))
+	}
+	require.Equal(t, "qjA76Fi0iEQbqjwyW9gvnw", based.Base)
+	for _, wrong := range []string{
+		"", "a/1", "a/1:2", "/1:2-3", "a/-1:2-3", "a/1:2-9999999999", "a/b/1:2-3", "a/1:2-3@", "a/1:2-3@b@c",
+	} {
 		require.Error(t, new(migration.ShardRange).UnmarshalText([]byte(wrong)), wrong)
 	}
 

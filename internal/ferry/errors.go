@@ -89,7 +89,7 @@ func parsed(key string, err error) error {
 }
 
 // contradiction is a blob of which the snapshot needs other bytes than the base.
-type contradiction struct{ key string }
+type contradiction struct{ key, base string }
 
 func (e *contradiction) Error() string {
 	return fmt.Sprintf("the snapshot and the base need different bytes of the blob %s", e.key)
@@ -109,7 +109,7 @@ func (r *round) blame(ctx context.Context, p *plan, err error) error {
 		return r.damaged(r.from, p, bad.key, bad)
 	}
 	if both, ok := errors.AsType[*contradiction](err); ok {
-		s, _ := r.from.Snapshot(r.base.uuid)
+		s, _ := r.from.Snapshot(both.base)
 		return r.unusable("it needs other bytes of the blob %s than the snapshot %s [%s], which S3 lists as well: "+
 			"the blob was lost there and its name used again. %s can't be restored from S3 any more, "+
 			"and from OSS only until the blob is copied. Delete that one at the source (DELETE _snapshot/%s/%s), "+

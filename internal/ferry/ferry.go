@@ -158,7 +158,7 @@ func (r *round) copy(ctx context.Context) error {
 
 // copyDelta copies and publishes what the snapshot needs beyond the base, or cuts it into pages.
 func (r *round) copyDelta(ctx context.Context) error {
-	if err := r.chooseBase(ctx); err != nil {
+	if err := r.chooseBases(ctx); err != nil {
 		return err
 	}
 	p, err := r.makePlan(ctx)
@@ -170,8 +170,10 @@ func (r *round) copyDelta(ctx context.Context) error {
 		return err
 	}
 	if !p.inline() {
+		delta, pages := r.delta(p), r.paging.cut(p.sizes, r.run.Plan.Copy.Pages)
+		r.bases.mark(pages, delta.Base)
 		r.result.Pages = &migration.CopyPages{
-			Delta: r.delta(p), Pages: r.paging.cut(p.sizes, r.run.Plan.Copy.Pages),
+			Delta: delta, Pages: pages,
 			CarriedBlobs: p.streamedBlobs, CarriedDigest: p.streamedDigest,
 		}
 		return nil

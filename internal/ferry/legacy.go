@@ -49,7 +49,7 @@ func (r *round) completeTarget(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	data, err := r.published(ctx, key)
+	data, err := r.published(ctx, r.to, key)
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ func TestCopyNamesThatMeanTwoThings(t *testing.T) {
 	base := files(repository.File{Name: "__1", Length: 5, Checksum: "a"})
 	root, err := repository.ParseRoot(1, []byte(`{"snapshots":[{"name":"s1","uuid":"u1","state":1}],"indices":{}}`))
 	require.NoError(t, err)
-	shared := lists{job: &job{snapshot: migration.Snapshot{Name: "s2"}}, base: anyBase("u1")}
+	shared := lists{job: &job{snapshot: migration.Snapshot{Name: "s2"}}, bases: bases{"i": "u1"}}
 	r := &round{lists: shared, from: sides.Side{Root: root}}
 	for name, test := range map[string]struct {
 		file repository.File
@@ -38,7 +38,7 @@ func TestCopyNamesThatMeanTwoThings(t *testing.T) {
 			if name == "no base there" {
 				of = nil
 			}
-			err := sameAsBase(shard, files(test.file), of)
+			err := shared.sameAsBase(shard, files(test.file), of)
 			if test.fine {
 				require.NoError(t, err)
 				return

@@ -105,7 +105,7 @@ func joined(a, b migration.CopyPage) migration.CopyPage {
 func (r *round) delta(p *plan) migration.CopyDelta {
 	return migration.CopyDelta{
 		RootGeneration: r.from.Generation, RootETag: r.from.ETag, Snapshots: p.snapshots,
-		Base: r.base.uuid,
+		Base: r.bases.usual(), Bases: r.bases.digest(),
 	}
 }
 
@@ -120,7 +120,8 @@ type page struct {
 // are it finds itself, from the lists of files that both repositories hold. It publishes nothing.
 // Its errors are those of [Ferry.Copy].
 func (f *Ferry) Page(ctx context.Context, request migration.PageRequest) (migration.PageResult, error) {
-	g := &page{lists{f.job(request.Run, request.Snapshot, request.Again), anyBase(request.Delta.Base)}, request}
+	job := f.job(request.Run, request.Snapshot, request.Again)
+	g := &page{lists{job, basesIn(request.Page.Shards, request.Delta.Base)}, request}
 	result, err := g.copy(ctx)
 	if errors.Is(err, sides.ErrMoved) {
 		return migration.PageResult{Moved: true}, nil
@@ -239,7 +240,9 @@ func (r *round) publishPages(ctx context.Context, request migration.PublishReque
 		slices.Sorted(slices.Values(request.Delta.Snapshots))) {
 		return sides.ErrMoved
 	}
-	r.base = baseIn(r.to, request.Delta.Base)
+	if err := r.agreedBases(ctx, request.Delta); err != nil {
+		return err
+	}
 	p := newPlan(r.paging, request.Delta.Snapshots)
 	if err := r.findShards(ctx, p); err != nil {
 		return r.blame(ctx, p, err)

@@ -189,7 +189,7 @@ func (r *round) verifyPublished(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		data, err := r.published(ctx, key)
+		data, err := r.published(ctx, r.to, key)
 		if err != nil {
 			return err
 		}
@@ -220,10 +220,10 @@ func (r *round) verifyPublished(ctx context.Context) error {
 }
 
 // published reads an object that the published root needs.
-func (r *round) published(ctx context.Context, key string) ([]byte, error) {
-	data, _, err := r.oss.Read(ctx, key)
+func (j *job) published(ctx context.Context, to sides.Side, key string) ([]byte, error) {
+	data, _, err := j.oss.Read(ctx, key)
 	if objectstore.KindOf(err) == objectstore.NotFound {
-		return nil, r.conflict("%s is gone from OSS, and %s there needs it", key, r.to.Key())
+		return nil, j.conflict("%s is gone from OSS, and %s there needs it", key, to.Key())
 	}
 	return data, err
 }
@@ -233,7 +233,7 @@ func (r *round) verifyShard(ctx context.Context, shard repository.ShardID) error
 	if err != nil {
 		return err
 	}
-	data, err := r.published(ctx, key)
+	data, err := r.published(ctx, r.to, key)
 	if err != nil {
 		return err
 	}

@@ -48,14 +48,15 @@ func (r *round) usable(ctx context.Context) error {
 }
 
 // successful are the snapshots in state SUCCESS. Roots before 5.3 give no states: then the
-// snapshots themselves tell.
+// snapshots themselves tell. Those that OSS lists already need not be asked: nothing of them is
+// missing.
 func (r *round) successful(ctx context.Context, root *repository.Root) ([]repository.Snapshot, error) {
 	if root.Generation < 0 {
 		return r.completed(ctx, root)
 	}
 	success := root.Successful()
 	for _, s := range root.Snapshots {
-		if s.State != repository.StateUnknown {
+		if s.State != repository.StateUnknown || s.UUID != r.snapshot.UUID && r.listed(s) {
 			continue
 		}
 		key, err := repository.SnapshotKey(s.UUID)
@@ -139,63 +140,23 @@ func (r *round) compareRoots() (published bool, err error) {
 	return false, nil
 }
 
-// chooseBase finds the newest snapshot whose blobs are known to be complete in OSS, because the
-// root there lists it as a success. It must still be in S3: of one that is deleted, the blobs'
-// names may be in use again, and an attempt that died may have written those to OSS. Any such
-// snapshot is right, a newer one only leaves less to copy.
-func (r *round) chooseBase(ctx context.Context) error {
-	if r.to.Root == nil {
-		return nil
-	}
-	if known := r.request.BaseUUID; known != "" {
-		if _, ok := r.from.Snapshot(known); ok {
-			r.base = baseIn(r.to, known)
-			if r.to.Generation == r.request.BaseGeneration {
-				return nil // nothing was published after it
-			}
-		}
-	}
-	var proven []repository.Snapshot
-	for _, s := range r.to.Successful() {
-		if _, ok := r.from.Snapshot(s.UUID); ok {
-			proven = append(proven, s)
-		}
-	}
-	// The order within a root means nothing (5.5: a hash map's), so the snapshots tell their times.
-	newest := int64(-1)
-	return sides.InParallel(ctx, r.concurrency, proven, func(ctx context.Context, s repository.Snapshot) error {
-		key, err := repository.SnapshotKey(s.UUID)
-		if err != nil {
-			return err
-		}
-		data, err := r.published(ctx, key)
-		if err != nil {
-			return err
-		}
-		info, err := repository.ParseSnapshotInfo(data)
-		if err != nil {
-			return r.conflict("%s in OSS can't be understood: %v", key, err)
-		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if info.StartTime > newest {
-			newest, r.base = info.StartTime, baseIn(r.to, s.UUID)
-		}
-		return nil
-	})
-}
-
 // missing are the successful snapshots that OSS doesn't list: this one, and any earlier one whose
 // copy was never published.
 func (r *round) missing() []string {
 	var uuids []string
 	for _, s := range r.success {
-		if r.to.Root != nil {
-			if known, ok := r.to.Snapshot(s.UUID); ok && known.State == s.State {
-				continue
-			}
+		if !r.listed(s) {
+			uuids = append(uuids, s.UUID)
 		}
-		uuids = append(uuids, s.UUID)
 	}
 	return uuids
+}
+
+// listed tells whether OSS lists a snapshot of S3 as the same.
+func (r *round) listed(s repository.Snapshot) bool {
+	if r.to.Root == nil {
+		return false
+	}
+	known, ok := r.to.Snapshot(s.UUID)
+	return ok && known.State == s.State
 }

@@ -37,30 +37,8 @@ func (l lists) hold(ctx context.Context, p *plan, key string) ([]byte, error) {
 // page and a stream share.
 type lists struct {
 	*job
-	base base
+	bases bases
 }
-
-// base is a snapshot that is complete in OSS: a delta leaves out what it has. The zero value is
-// none.
-type base struct {
-	uuid string
-	// mayHave tells whether it is worth to look for the base's list of files in an index.
-	mayHave func(indexID string) bool
-}
-
-// baseIn is a base of which the root in OSS tells the indices. Without that root each index is
-// looked at: the absence of the list tells the same.
-func baseIn(to sides.Side, uuid string) base {
-	if to.Root == nil {
-		return anyBase(uuid)
-	}
-	return base{uuid, func(indexID string) bool {
-		return slices.ContainsFunc(to.IndicesOf(uuid), func(i repository.Index) bool { return i.ID == indexID })
-	}}
-}
-
-// anyBase is a base of which nothing else is known.
-func anyBase(uuid string) base { return base{uuid, func(string) bool { return true }} }
 
 // shardDelta is what the snapshots of a shard need beyond the base.
 type shardDelta struct {
@@ -85,7 +63,7 @@ func (l lists) deltaOf(ctx context.Context, p *plan, t shardTask) (*shardDelta, 
 		if err != nil {
 			return nil, parsed(key, err)
 		}
-		if err := sameAsBase(t.shard, files, base); err != nil {
+		if err := l.sameAsBase(t.shard, files, base); err != nil {
 			return nil, err
 		}
 		for _, b := range delta.Blobs {
@@ -140,7 +118,7 @@ func (l lists) listsOf(ctx context.Context, p *plan,
 // sameAsBase makes sure that a snapshot and the base mean the same by the names that both use: S3
 // lists both, so it has to be. Else something took the base's blob away, and the source gave its
 // name to another. To copy that would take it away in OSS as well.
-func sameAsBase(shard repository.ShardID, files, base *repository.ShardSnapshot) error {
+func (l lists) sameAsBase(shard repository.ShardID, files, base *repository.ShardSnapshot) error {
 	if base == nil {
 		return nil
 	}
@@ -158,7 +136,7 @@ func sameAsBase(shard repository.ShardID, files, base *repository.ShardSnapshot)
 		if err != nil {
 			return err
 		}
-		return &contradiction{key}
+		return &contradiction{key, l.bases[shard.IndexID]}
 	}
 	return nil
 }
@@ -166,10 +144,11 @@ func sameAsBase(shard repository.ShardID, files, base *repository.ShardSnapshot)
 // baseOf reads the base's list of files from OSS: what it names is complete there. Without one all
 // of the shard is copied.
 func (l lists) baseOf(ctx context.Context, shard repository.ShardID) (*repository.ShardSnapshot, error) {
-	if l.base.uuid == "" || !l.base.mayHave(shard.IndexID) {
+	uuid, ok := l.bases[shard.IndexID]
+	if !ok {
 		return nil, nil
 	}
-	key, err := repository.ShardSnapshotKey(shard, l.base.uuid)
+	key, err := repository.ShardSnapshotKey(shard, uuid)
 	if err != nil {
 		return nil, err
 	}

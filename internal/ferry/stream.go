@@ -62,7 +62,6 @@ func (s *stream) copy(ctx context.Context,
 	if s.to, err = s.readTarget(ctx); err != nil {
 		return result, err
 	}
-	s.base = baseIn(s.to, request.Base)
 	candidates, err := s.candidates(ctx, request.Shards)
 	if err != nil {
 		return result, err
@@ -76,6 +75,13 @@ func (s *stream) copy(ctx context.Context,
 			why := fmt.Sprintf("OSS lists the snapshot %s, which is deleted in S3", gone[0].Name)
 			return migration.CopyShardsResult{Why: why}, nil
 		}
+	}
+	ids := map[string]bool{}
+	for _, shard := range candidates {
+		ids[shard.IndexID] = true
+	}
+	if s.bases, err = s.basesOf(ctx, s.from, s.to, ids, request.Base); err != nil {
+		return result, err
 	}
 	// A large shard is better copied in pages.
 	p := newPlan(Paging{Blobs: math.MaxInt64, Bytes: pageBytes}, []string{request.UUID})
@@ -189,8 +195,7 @@ func (s *stream) candidates(ctx context.Context, shards []migration.SnapshotShar
 // delta is the one that was copied. A snapshot that was lost and taken again under its name may
 // need as many blobs of the same names.
 func (r *round) streamed(shard repository.ShardID, t shardTask, d *shardDelta) (migration.CarriedShard, bool) {
-	if len(t.snapshots) != 1 || t.snapshots[0] != r.snapshot.UUID || r.base.uuid != r.request.BaseUUID ||
-		len(d.blobs) == 0 {
+	if len(t.snapshots) != 1 || t.snapshots[0] != r.snapshot.UUID || len(d.blobs) == 0 {
 		return migration.CarriedShard{}, false
 	}
 	for _, c := range r.request.Carried {

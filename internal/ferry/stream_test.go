@@ -189,7 +189,6 @@ func TestCopyTrustsNoStreamOfALostSnapshot(t *testing.T) {
 		}
 		plan := &shardDelta{blobs: []repository.Blob{{Key: "k", Length: 1, Checksum: "other"}}}
 		r := newRound(&job{snapshot: request.Snapshot}, request)
-		r.base = anyBase(request.BaseUUID)
 		_, ok := r.streamed(repository.ShardID{IndexID: request.Carried[0].Range.IndexID},
 			shardTask{snapshots: []string{again}}, plan)
 		require.False(t, ok)

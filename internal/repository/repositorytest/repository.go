@@ -73,6 +73,7 @@ type snapshot struct {
 	start      int64
 	shards     map[string][][]repository.File // index name -> shard -> files
 	meta       map[string]string              // index name -> metadata blob id (7.10)
+	only       []string                       // the indices that it was asked for; all if there are none
 }
 
 // New makes an empty cluster and repository. The zero Options mean 5.5, plain, no chunks.
@@ -138,7 +139,13 @@ func Outcome(state repository.State) Change {
 	return func(_ *Repository, s *snapshot) { s.state = state }
 }
 
-// Snapshot changes the cluster and snapshots all its indices. It returns the snapshot's uuid.
+// Only leaves all other indices out of the snapshot.
+func Only(names ...string) Change {
+	return func(_ *Repository, s *snapshot) { s.only = append(s.only, names...) }
+}
+
+// Snapshot changes the cluster and snapshots all its indices, or those that [Only] names. It returns
+// the snapshot's uuid.
 func (r *Repository) Snapshot(name string, changes ...Change) string {
 	r.clock += 60_000
 	s := &snapshot{
@@ -149,6 +156,9 @@ func (r *Repository) Snapshot(name string, changes ...Change) string {
 		change(r, s)
 	}
 	for _, index := range slices.Sorted(maps.Keys(r.indices)) {
+		if len(s.only) > 0 && !slices.Contains(s.only, index) {
+			continue
+		}
 		if r.ids[index] == "" {
 			r.ids[index] = r.uuid()
 		}
