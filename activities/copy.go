@@ -73,7 +73,7 @@ func (c *Copier) CopySnapshot(ctx context.Context, request migration.CopyRequest
 			}
 			result, err := f.Copy(ctx, request)
 			logSwept(ctx, result.Swept)
-			if err == nil && c.lists.long(result.Pages) {
+			if err == nil && result.Pages != nil {
 				err = c.storePages(ctx, request.Run, result.Pages)
 			}
 			return result.CopyResult, err
@@ -119,14 +119,32 @@ func (c *Copier) PublishSnapshot(ctx context.Context, request migration.PublishR
 	request.Again = request.Again || repeated(ctx)
 	return withFerry(ctx, c, request.Run, readingSnapshot,
 		func(ctx context.Context, f *ferry.Ferry) (migration.CopyResult, error) {
+			var err error
+			if request.Root, err = fetch(ctx, c.lists, request.Run, request.Root, request.RootOf); err != nil {
+				return migration.CopyResult{}, err
+			}
 			result, err := f.Publish(ctx, request)
 			logSwept(ctx, result.Swept)
 			return result.CopyResult, err
 		})
 }
 
-// storePages stores the shards of each page, because all of them are too many for a payload.
+// longestRoot bounds, in bytes, a root that is kept for the publish of pages. Without it they are
+// published when S3 has not moved on.
+const longestRoot = longestStored / 2
+
+// storePages stores the root, and the shards of each page, where they are too long for a payload.
 func (c *Copier) storePages(ctx context.Context, run migration.Run, pages *migration.CopyPages) error {
+	if len(pages.Root) > longestRoot {
+		pages.Root = nil
+	}
+	var err error
+	if pages.Root, pages.RootOf, err = storeIfLong(ctx, c.lists, run, pages.Root); err != nil {
+		return err
+	}
+	if !c.lists.long(pages.Pages) {
+		return nil
+	}
 	for i := range pages.Pages {
 		page := &pages.Pages[i]
 		stored, err := store(ctx, c.lists, run, page.Shards)

@@ -174,6 +174,10 @@ type CopyRequest struct {
 	// Carried are the shards whose delta to BaseUUID was copied while the snapshot still ran.
 	Carried   []CarriedShard           `json:"carried,omitempty"`
 	CarriedOf []Stored[[]CarriedShard] `json:"carriedOf,omitempty"`
+	// Later names the snapshots of our own groups of indices that follow this one in the same
+	// round. They may be taken while this one is copied: that S3's root gets them, and nothing
+	// else, doesn't count as a change of the repository.
+	Later []string `json:"later,omitempty"`
 }
 
 // ShardsRequest asks for shards of a snapshot that are done while it still runs.
@@ -258,6 +262,10 @@ type CopyPages struct {
 	// that count: the pages don't hold them.
 	CarriedBlobs  int64  `json:"carriedBlobs,omitempty"`
 	CarriedDigest Digest `json:"carriedDigest"`
+	// Root is the root from which the delta was found, if S3 may have a newer one when the pages
+	// are copied: see CopyRequest.Later.
+	Root   []byte         `json:"root,omitempty"`
+	RootOf Stored[[]byte] `json:"rootOf,omitzero"`
 }
 
 // CopyDelta says what a delta lies between, which is all that its blobs follow from.
@@ -313,6 +321,9 @@ type PublishRequest struct {
 	// same.
 	Blobs  int64  `json:"blobs"`
 	Digest Digest `json:"digest"`
+	// Root and RootOf as in CopyPages.
+	Root   []byte         `json:"root,omitempty"`
+	RootOf Stored[[]byte] `json:"rootOf,omitzero"`
 }
 
 // WriteCounters are the write counters of an index on the target: what the last restore left. Other

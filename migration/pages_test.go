@@ -22,7 +22,9 @@ func TestPagesAsText(t *testing.T) {
 	require.NoError(t, json.Unmarshal(text, &back))
 	require.Equal(t, page, back)
 	var based migration.ShardRange
-	for _, text := range []string{"gCFnl0ZYR4KbKGLA22rnjw/3:500-1000@-", "gCFnl0ZYR4KbKGLA22rnjw/3:0-1@qjA76Fi0iEQbqjwyW9gvnw"} {
+	for _, text := range []string{
+		"gCFnl0ZYR4KbKGLA22rnjw/3:500-1000@-", "gCFnl0ZYR4KbKGLA22rnjw/3:0-1@qjA76Fi0iEQbqjwyW9gvnw",
+	} {
 		require.NoError(t, based.UnmarshalText([]byte(text)))
 		again, err := based.MarshalText()
 		require.NoError(t, err)

@@ -10,8 +10,12 @@ import (
 
 func TestTheNameOfASnapshotTellsItsTurn(t *testing.T) {
 	turns := []migration.SnapshotTurn{
-		{Round: 0, Attempt: 1}, {Round: 0, Attempt: 2}, {Round: 3, Group: 1, Attempt: 1},
-		{Round: 3, Group: 2, Attempt: 2}, {Round: 3, Group: 1, Attempt: 3}, {Round: 12_345, Attempt: 1},
+		{Round: 0, Attempt: 1},
+		{Round: 0, Attempt: 2},
+		{Round: 3, Group: 1, Attempt: 1},
+		{Round: 3, Group: 2, Attempt: 2},
+		{Round: 3, Group: 1, Attempt: 3},
+		{Round: 12_345, Attempt: 1},
 	}
 	for i, turn := range turns {
 		name := migration.SnapshotName("movies", turn.Round, turn.Attempt)

@@ -85,6 +85,7 @@ func (c *copying) publish(ctx workflow.Context, request migration.CopyRequest, p
 	return call[migration.CopyResult](ctx, options, migration.ActivityPublishSnapshot, migration.PublishRequest{
 		CopyRequest: request, Delta: pages.Delta,
 		Blobs: c.progress.BlobsTotal + pages.CarriedBlobs, Digest: digest + pages.CarriedDigest,
+		Root: pages.Root, RootOf: pages.RootOf,
 	})
 }
 

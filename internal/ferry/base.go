@@ -11,8 +11,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// bases are the snapshots from which the deltas of indices are taken: a snapshot's uuid by the id of
-// an index. Each is complete in OSS and holds the index: what it has, a delta leaves out. Of an
+// bases are the snapshots from which the deltas of indices are taken: a snapshot's uuid by the id
+// of an index. Each is complete in OSS and holds the index: what it has, a delta leaves out. Of an
 // index without one, all is copied.
 type bases map[string]string
 
@@ -58,9 +58,9 @@ func (r *round) idsOf(snapshots []string) map[string]bool {
 }
 
 // basesOf finds for each index, by its id, the newest snapshot that the root in OSS lists as a
-// success and that holds it. It must still be in S3: of one that is deleted, the blobs' names may be
-// in use again, and an attempt that died may have written those to OSS. Any such snapshot is right,
-// a newer one only leaves less to copy. known is one that succeeded, for certain.
+// success and that holds it. It must still be in S3: of one that is deleted, the blobs' names may
+// be in use again, and an attempt that died may have written those to OSS. Any such snapshot is
+// right, a newer one only leaves less to copy. known is one that succeeded, for certain.
 func (j *job) basesOf(ctx context.Context, from, to sides.Side, ids map[string]bool, known string) (bases, error) {
 	chosen := bases{}
 	if to.Root == nil {
@@ -114,10 +114,10 @@ type publishedInfos struct {
 	of    map[string]*repository.SnapshotInfo
 }
 
-// newest is the newest of the snapshots that succeeded, "" if none did; or ask names those whose own
-// objects must be read to tell. The names of ours give their order, since the order within a root
-// means nothing (5.5: a hash map's). Others' tell their times, and so does ours that is compared
-// with them.
+// newest is the newest of the snapshots that succeeded, "" if none did; or ask names those whose
+// own objects must be read to tell. The names of ours give their order, since the order within a
+// root means nothing (5.5: a hash map's). Others' tell their times, and so does ours that is
+// compared with them.
 func (i *publishedInfos) newest(snapshots []repository.Snapshot) (base string, ask []string) {
 	var ours *repository.Snapshot
 	var turn migration.SnapshotTurn

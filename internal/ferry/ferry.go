@@ -128,6 +128,9 @@ type round struct {
 	// from is the repository in S3, to the one in OSS. The root of to is nil as long as nothing was
 	// published.
 	from, to sides.Side
+	// kept is the root from which pages were planned, if that was kept, and keptOf says which.
+	kept   []byte
+	keptOf migration.CopyDelta
 	// success are the snapshots that must be complete before the root is published.
 	success []repository.Snapshot
 }
@@ -174,7 +177,7 @@ func (r *round) copyDelta(ctx context.Context) error {
 		r.bases.mark(pages, delta.Base)
 		r.result.Pages = &migration.CopyPages{
 			Delta: delta, Pages: pages,
-			CarriedBlobs: p.streamedBlobs, CarriedDigest: p.streamedDigest,
+			CarriedBlobs: p.streamedBlobs, CarriedDigest: p.streamedDigest, Root: r.keep(),
 		}
 		return nil
 	}
@@ -200,6 +203,9 @@ func (r *round) readRoots(ctx context.Context) (published bool, err error) {
 	}
 	if r.to.Legacy() && !r.from.Legacy() {
 		r.to.Root = nil // Elasticsearch 5 and later reads index-N if there is one
+	}
+	if err := r.ownRoot(ctx); err != nil {
+		return false, err
 	}
 	if err := r.usable(ctx); err != nil {
 		return false, err

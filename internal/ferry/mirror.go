@@ -7,7 +7,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/internal/sides"
@@ -292,22 +291,8 @@ func (m *mirror) publishRootFolder(ctx context.Context) error {
 // up must not come back and replace a newer one: it looks right before it writes. Should it do so
 // anyway, the next round finds a root that lists less than it should, and publishes again.
 func (m *mirror) publishLegacyRoot(ctx context.Context) error {
-	if err := m.from.Unchanged(ctx); err != nil {
+	if err := m.unmoved(ctx); err != nil {
 		return err
-	}
-	data, info, err := m.s3.Read(ctx, repository.LegacyRootKey)
-	if sides.Gone(err) {
-		return sides.ErrMoved
-	}
-	if err != nil {
-		return err
-	}
-	// Its bytes are the same again when a snapshot was deleted and another taken under its name. An
-	// object's header tells seconds, a listing may tell more.
-	before := m.from.Objects[repository.LegacyRootKey]
-	if !bytes.Equal(data, m.from.Data) ||
-		!info.LastModified.Truncate(time.Second).Equal(before.LastModified.Truncate(time.Second)) {
-		return sides.ErrMoved
 	}
 	if err := m.unlessPublished(ctx); err != nil {
 		return err
@@ -315,7 +300,8 @@ func (m *mirror) publishLegacyRoot(ctx context.Context) error {
 	if err := m.mover.Write(ctx, repository.LegacyRootKey, m.from.Data, m.from.ETag); err != nil {
 		return err
 	}
-	if data, _, err = m.oss.Read(ctx, repository.LegacyRootKey); err != nil {
+	data, _, err := m.oss.Read(ctx, repository.LegacyRootKey)
+	if err != nil {
 		return err
 	}
 	if !bytes.Equal(data, m.from.Data) {

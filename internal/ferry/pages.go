@@ -216,6 +216,7 @@ func sameRoot(from sides.Side, delta migration.CopyDelta) bool {
 // Moved is set if the pages have to be planned again. Its errors are those of [Ferry.Copy].
 func (f *Ferry) Publish(ctx context.Context, request migration.PublishRequest) (Result, error) {
 	r := newRound(f.job(request.Run, request.Snapshot, request.Again), request.CopyRequest)
+	r.kept, r.keptOf = request.Root, request.Delta
 	err := r.publishPages(ctx, request)
 	if errors.Is(err, sides.ErrMoved) {
 		return Result{CopyResult: migration.CopyResult{Moved: true}}, nil
@@ -259,7 +260,10 @@ func (r *round) publishPages(ctx context.Context, request migration.PublishReque
 }
 
 // sweep ends uploads in parts that killed attempts have left: nothing of this snapshot is under way
-// any more. It is tidiness only, and what it may not do (oss:ListMultipartUploads) it leaves.
-func (j *job) sweep(ctx context.Context) {
-	j.swept.Uploads, j.swept.Err = j.mover.Sweep(ctx, repository.IndicesPrefix)
+// any more. A later group of ours may be, so then it ends none. It is tidiness only, and what it
+// may not do (oss:ListMultipartUploads) it leaves.
+func (r *round) sweep(ctx context.Context) {
+	if len(r.request.Later) == 0 {
+		r.swept.Uploads, r.swept.Err = r.mover.Sweep(ctx, repository.IndicesPrefix)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/repository"
@@ -86,7 +87,7 @@ func (r *round) publishObject(ctx context.Context, p *plan, o repository.Object)
 		return r.mover.Write(ctx, o.Key, held.data, held.etag)
 	}
 	from, to := r.from.Objects[o.Key], r.to.Objects[o.Key]
-	if from.Size == to.Size && objectstore.SameMD5(from.ETag, to.ETag) {
+	if from.Size == to.Size && (objectstore.SameMD5(from.ETag, to.ETag) || r.publishedBefore(o.Key, from, to)) {
 		return nil
 	}
 	data, info, err := r.s3.Read(ctx, o.Key)
@@ -99,10 +100,22 @@ func (r *round) publishObject(ctx context.Context, p *plan, o repository.Object)
 	return r.mover.Write(ctx, o.Key, data, info.ETag)
 }
 
+// publishedBefore tells whether an earlier round has published an object of the root folder, where
+// S3's ETags say nothing of the bytes (KMS): OSS lists the snapshot, and S3 has written its object
+// no later than OSS has got it.
+func (r *round) publishedBefore(key string, from, to objectstore.Object) bool {
+	if r.from.Info.ETagIsMD5 || r.to.Root == nil || to.Key == "" ||
+		to.LastModified.Truncate(time.Second).Before(from.LastModified.Truncate(time.Second)) {
+		return false
+	}
+	_, listed := r.to.Snapshot(repository.Classify(key).UUID)
+	return listed
+}
+
 // publishRoot is the commit: before it nothing of the snapshot is seen. What was copied must still
 // be what the source has, and nobody else may have published in between.
 func (r *round) publishRoot(ctx context.Context) error {
-	err := sides.Together(ctx, r.from.Unchanged,
+	err := sides.Together(ctx, r.unmoved,
 		func(ctx context.Context) error { return r.unlessPublished(ctx, r.from.Generation) })
 	if err != nil {
 		return err
