@@ -17,6 +17,7 @@ import (
 	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
 	"github.com/snapferry/snapferry/internal/secrets"
+	"github.com/snapferry/snapferry/internal/sides/sidestest"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -59,6 +60,42 @@ func TestCopyActivities(t *testing.T) {
 			require.NoError(t, err)
 			w.RequirePublished(t, r1)
 			require.Equal(t, int64(len(w.Blobs(r1))), streamed.BlobsCopied+result.BlobsCopied+result.BlobsSkipped)
+		})
+	}
+}
+
+// The root from which pages were planned is handed to their publish, in the payload or in OSS: the
+// next group's snapshot is taken while they are copied, and Elasticsearch keeps no older root.
+func TestPagesOfAGroupKeepTheirRoot(t *testing.T) {
+	for name, longest := range map[string]int{"in the payload": migration.LongestInline, "in OSS": 0} {
+		t.Run(name, func(t *testing.T) {
+			w := newCopyWorld(repositorytest.Layout710)
+			w.pages, w.longest = ferry.Paging{Blobs: 3, Bytes: 2000, Most: 200}, longest
+			w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2), repositorytest.CreateIndex("logs", 1)))
+			r1 := w.snapshot("r1", repositorytest.AddSegments("movies", 2, 500), repositorytest.Only("movies"))
+			generation := w.Generation()
+			request := w.request(r1)
+			request.Later = []string{"r1-later"}
+			steps := w.steps(t)
+			w.Steps = func(*testing.T) sidestest.Steps {
+				counted := steps
+				counted.Page = func(r migration.PageRequest) (migration.PageResult, error) {
+					if w.Generation() == generation {
+						w.snapshot("r1-later", repositorytest.AddSegments("logs", 1, 500), repositorytest.Only("logs"))
+					}
+					return steps.Page(r)
+				}
+				counted.Publish = func(r migration.PublishRequest) (migration.CopyResult, error) {
+					require.Equal(t, longest > 0, len(r.Root) > 0)
+					require.Equal(t, longest == 0, !r.RootOf.IsZero())
+					return steps.Publish(r)
+				}
+				return counted
+			}
+			result, err := w.run(t, request)
+			require.NoError(t, err)
+			require.Equal(t, generation, result.Generation)
+			require.Equal(t, generation, sidestest.RequireReadable(t, w.sink.Objects()).Generation)
 		})
 	}
 }

@@ -88,7 +88,7 @@ func (w *World) Run(t *testing.T, request migration.CopyRequest) (migration.Copy
 		request.Again = true
 		publish := migration.PublishRequest{
 			CopyRequest: request, Delta: result.Pages.Delta, Blobs: result.Pages.CarriedBlobs,
-			Digest: result.Pages.CarriedDigest, Root: result.Pages.Root,
+			Digest: result.Pages.CarriedDigest, Root: result.Pages.Root, RootOf: result.Pages.RootOf,
 		}
 		moved := false
 		for _, page := range result.Pages.Pages {
