@@ -225,27 +225,16 @@ func (r *restoring) wanted(ctx context.Context) ([]string, error) {
 // laterThanAsked names a snapshot of a later round or attempt that a primary was restored from;
 // empty if there is none.
 func (r *restoring) laterThanAsked(o origin) string {
-	round, attempt, ok := roundOf(r.in.Plan.Name, r.in.Snapshot.Name)
+	asked, ok := migration.TurnOf(r.in.Plan.Name, r.in.Snapshot.Name)
 	if !ok {
 		return ""
 	}
 	for _, name := range o.snapshots {
-		theirs, theirAttempt, ok := roundOf(r.in.Plan.Name, name)
-		if ok && (theirs > round || theirs == round && theirAttempt > attempt) {
+		if theirs, ok := migration.TurnOf(r.in.Plan.Name, name); ok && theirs.Compare(asked) > 0 {
 			return name
 		}
 	}
 	return ""
-}
-
-// roundOf reads round and attempt from a snapshot's name.
-func roundOf(plan, snapshot string) (round, attempt int, ok bool) {
-	rest, ok := strings.CutPrefix(snapshot, plan+"-r")
-	if !ok {
-		return 0, 0, false
-	}
-	_, err := fmt.Sscanf(rest, "%d-a%d", &round, &attempt)
-	return round, attempt, err == nil && migration.SnapshotName(plan, round, attempt) == snapshot
 }
 
 // inSnapshot are the names that the target's indices have in the snapshot.

@@ -113,6 +113,12 @@ var descriptions = map[string]string{
 		"to take longer than this together. At least 1s.",
 	"rounds.fullEvery": "Every so many rounds, one takes all indices, and not only those that changed. 0: none but " +
 		"the baseline.",
+	"freeze.pipeline": "When the final round is cut into groups of indices whose snapshots, copies and restores " +
+		"overlap.",
+	"freeze.pipeline.from": "The predicted window from which on the final round is cut into groups, if that makes " +
+		"it shorter.",
+	"freeze.pipeline.groups": "How many groups: 0 is as many as are predicted to be best, 1 turns it off. More are " +
+		"cut even if nothing is gained.",
 	"freeze.auto": "Freeze without a person once the predicted window is as short as rounds.until.window. " +
 		"It happens once. Only a person sends cutover.",
 

@@ -181,6 +181,8 @@ type Freeze struct {
 	// Auto freezes without a person as soon as the predicted window is as short as rounds.until. It
 	// does so once. After a window without a cutover only a person freezes.
 	Auto bool `json:"auto,omitempty" example:"false"`
+	// Pipeline says when the final round is cut into groups whose steps overlap.
+	Pipeline Pipeline `json:"pipeline,omitzero"`
 }
 
 // Restore says how snapshots are restored into the target.
@@ -244,6 +246,7 @@ const (
 	MaxPages                 = 1000
 	DefaultFreezeMaxDuration = Duration(2 * time.Hour)
 	DefaultHotRoundAbove     = Duration(10 * time.Second)
+	DefaultPipelineFrom      = Duration(20 * time.Second)
 	DefaultStandstillTimeout = Duration(2 * time.Minute)
 )
 
@@ -264,6 +267,7 @@ func (p Plan) withDefaults() Plan {
 	p.Freeze.SlotWait = or(p.Freeze.SlotWait, DefaultSlotWait)
 	p.Freeze.HotRound = or(p.Freeze.HotRound, HotRoundAuto)
 	p.Freeze.HotRoundAbove = or(p.Freeze.HotRoundAbove, DefaultHotRoundAbove)
+	p.Freeze.Pipeline.From = or(p.Freeze.Pipeline.From, DefaultPipelineFrom)
 	p.Freeze.StandstillTimeout = or(p.Freeze.StandstillTimeout, min(DefaultStandstillTimeout, p.Freeze.MaxDuration/2))
 	p.Restore.DeletedIndices = or(p.Restore.DeletedIndices, DeletedKept)
 	p.Verify.Checksum = or(p.Verify.Checksum, ChecksumVersions)

@@ -20,16 +20,27 @@ type Prediction struct {
 	CopyMillis     int64 `json:"copyMillis"`
 	RestoreMillis  int64 `json:"restoreMillis"`
 	VerifyMillis   int64 `json:"verifyMillis"`
+	// Groups is how many groups of indices the final round will be cut into, and GroupedMillis what
+	// their snapshots, copies and restores take together, since they overlap. Both are 0 if there
+	// are none.
+	Groups        int   `json:"groups,omitempty"`
+	GroupedMillis int64 `json:"groupedMillis,omitempty"`
 }
 
 // CarryMillis is the part that a round before the block takes away.
-func (p Prediction) CarryMillis() int64 { return p.SnapshotMillis + p.CopyMillis + p.RestoreMillis }
+func (p Prediction) CarryMillis() int64 {
+	if p.Groups > 0 {
+		return p.GroupedMillis
+	}
+	return p.SnapshotMillis + p.CopyMillis + p.RestoreMillis
+}
 
 // Window is the prediction as the window that would come of it.
 func (p Prediction) Window() FrozenWindow {
 	return FrozenWindow{
 		Millis: p.Millis, BlockMillis: p.BlockMillis, SnapshotMillis: p.SnapshotMillis, CopyMillis: p.CopyMillis,
 		RestoreMillis: p.RestoreMillis, VerifyMillis: p.VerifyMillis,
+		Groups: p.Groups, GroupedMillis: p.GroupedMillis,
 	}
 }
 
@@ -45,6 +56,10 @@ type Measured struct {
 	// Shards counts the primaries that are verified. 0 predicts as earlier versions did: runs that
 	// they began decide by it.
 	Shards int64
+	// Pipeline says when groups are cut, and Weights how the writes are spread over the indices that
+	// take part. Without weights no groups are predicted.
+	Pipeline Pipeline
+	Weights  []int64
 }
 
 // What holds until it was measured, on small clusters.
@@ -66,12 +81,10 @@ const (
 // much as the rounds have shown: without any, nothing.
 func (m Measured) Predict(writes int64) Prediction {
 	p := Prediction{Writes: writes, DeltaBytes: m.deltaBytes(writes)}
-	time := func(throttled bool, took func(Round) (bytes, millis int64)) int64 {
-		return m.line(throttled, took).at(p.DeltaBytes)
-	}
-	p.SnapshotMillis = time(true, func(r Round) (int64, int64) { return r.BytesCopied, r.SnapshotMillis })
-	p.CopyMillis = time(false, func(r Round) (int64, int64) { return r.BytesCopied, r.CopyMillis })
-	p.RestoreMillis = time(true, func(r Round) (int64, int64) { return r.BytesCopied, r.RestoreMillis })
+	pace := m.pace()
+	p.SnapshotMillis = pace.snapshot.at(p.DeltaBytes)
+	p.CopyMillis = pace.copy.at(p.DeltaBytes)
+	p.RestoreMillis = pace.restore.at(p.DeltaBytes)
 	p.BlockMillis, p.VerifyMillis = usualBlockMillis, usualVerifyMillis
 	switch {
 	case m.Shards > 0 && m.Checksums:
@@ -83,7 +96,20 @@ func (m Measured) Predict(writes int64) Prediction {
 		p.BlockMillis, p.VerifyMillis = m.Window.BlockMillis, m.Window.VerifyMillis
 	}
 	p.Millis = p.BlockMillis + p.CarryMillis() + p.VerifyMillis
+	if groups, millis := m.Pipeline.groups(pace, m.Weights, p.DeltaBytes, p.Millis); groups > 1 {
+		p.Groups, p.GroupedMillis = groups, millis
+		p.Millis = p.BlockMillis + p.CarryMillis() + p.VerifyMillis
+	}
 	return p
+}
+
+// pace is what the rounds have shown.
+func (m Measured) pace() pace {
+	return pace{
+		snapshot: m.line(true, func(r Round) (int64, int64) { return r.BytesCopied, r.SnapshotMillis }),
+		copy:     m.line(false, func(r Round) (int64, int64) { return r.BytesCopied, r.CopyMillis }),
+		restore:  m.line(true, func(r Round) (int64, int64) { return r.BytesCopied, r.RestoreMillis }),
+	}
 }
 
 // deltaBytes is what so many operations come to, at the rate of the newest rounds in which enough
@@ -131,6 +157,9 @@ func (m Measured) line(throttled bool, took func(Round) (bytes, millis int64)) l
 	fastest := math.Inf(1)
 	usual := m.usuallyTaken()
 	for _, r := range m.Rounds {
+		if r.Groups > 0 {
+			continue // its steps overlapped, and each was there several times
+		}
 		bytes, millis := took(r)
 		p := point{float64(bytes), float64(millis)}
 		indices, known := r.Took()

@@ -103,6 +103,11 @@ type Round struct {
 	// all take part without being asked.
 	Taken   map[Reason]int `json:"taken,omitempty"`
 	Skipped int            `json:"skipped,omitempty"`
+	// Groups is how many groups of indices the round was cut into, 0 if it was not. Their steps
+	// overlapped: GroupedMillis is what all took together, and the times of the steps add up those
+	// of all groups.
+	Groups        int   `json:"groups,omitempty"`
+	GroupedMillis int64 `json:"groupedMillis,omitempty"`
 	// Writes counts the operations on the source between the last round's snapshot and this one.
 	Writes int64 `json:"writes"`
 	// Lifted says that the clusters' throttles were raised to those of the window.
@@ -151,6 +156,9 @@ type FrozenWindow struct {
 	CopyMillis     int64 `json:"copyMillis"`
 	RestoreMillis  int64 `json:"restoreMillis"`
 	VerifyMillis   int64 `json:"verifyMillis"`
+	// Groups and GroupedMillis as in Round.
+	Groups        int   `json:"groups,omitempty"`
+	GroupedMillis int64 `json:"groupedMillis,omitempty"`
 	// BlockedMillis is from the block until the target took writes, with everything that people
 	// were waited for; 0 without a cutover.
 	BlockedMillis int64 `json:"blockedMillis,omitempty"`

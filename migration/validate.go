@@ -145,6 +145,8 @@ func (p Plan) problems() []Problem {
 	c.atMost("freeze.standstillTimeout", p.Freeze.StandstillTimeout)
 	c.atMost("freeze.slotWait", p.Freeze.SlotWait)
 	c.atMost("freeze.hotRoundAbove", p.Freeze.HotRoundAbove)
+	c.atMost("freeze.pipeline.from", p.Freeze.Pipeline.From)
+	c.upTo("freeze.pipeline.groups", p.Freeze.Pipeline.Groups, 0, MaxGroups, 0)
 	c.checkThrottles(p)
 	c.upTo("copy.concurrency", p.Copy.Concurrency, 1, MaxConcurrency, DefaultConcurrency)
 	c.upTo("copy.pages", p.Copy.Pages, 1, MaxPages, DefaultPages)

@@ -49,6 +49,15 @@ type migrating struct{ *run }
 
 // failed parks until retry or abort, unless the step begins again without a person.
 func (m migrating) failed(ctx workflow.Context, attention migration.Attention) error {
+	m.needs(ctx, attention)
+	if attention.Retrying {
+		return ctx.Err()
+	}
+	return m.awaitRetry(ctx)
+}
+
+// needs shows a failure.
+func (m *run) needs(ctx workflow.Context, attention migration.Attention) {
 	attention.Remedy = attention.RemedyIn(m.Phase)
 	if before := m.attention; before != nil && before.Retrying && attention.Retrying {
 		attention.SinceMillis = before.SinceMillis
@@ -57,9 +66,10 @@ func (m migrating) failed(ctx workflow.Context, attention migration.Attention) e
 	workflow.GetLogger(ctx).Warn("needs attention", "step", attention.Step, "type", attention.Type, "error",
 		attention.Message)
 	m.show(ctx)
-	if attention.Retrying {
-		return ctx.Err()
-	}
+}
+
+// awaitRetry waits until a person has the failure that is shown tried again.
+func (m *run) awaitRetry(ctx workflow.Context) error {
 	err := m.awaitPerson(ctx, func() bool { return m.attention == nil })
 	m.attention = nil
 	return err

@@ -60,13 +60,14 @@ func (m *run) foresee() error {
 		if err != nil {
 			return err
 		}
-		m.predict(m.since(found))
+		m.predict(m.since(found), found)
 		return nil
 	})
 }
 
-// predict keeps what a window would take in which so many operations are copied.
-func (m *run) predict(writes int64) {
+// measured is what a prediction rests on. found are the source's indices, or those that took part in
+// the last round.
+func (m *run) measured(found migration.IndexList) migration.Measured {
 	measured := migration.Measured{
 		Rounds: m.Rounds, Window: m.Window,
 		Docs: m.Indices.Docs(), Checksums: m.plan.Verify.Checksum != migration.ChecksumNone,
@@ -74,7 +75,15 @@ func (m *run) predict(writes int64) {
 	if m.shape.guarded() { // what a run decides by it is in its history
 		measured.Shards = m.Indices.Shards()
 	}
-	prediction := measured.Predict(writes)
+	if m.shape.delta() {
+		measured.Pipeline, measured.Weights = m.plan.Freeze.Pipeline, m.weights(found)
+	}
+	return measured
+}
+
+// predict keeps what a window would take in which so many operations are copied.
+func (m *run) predict(writes int64, found migration.IndexList) {
+	prediction := m.measured(found).Predict(writes)
 	prediction.AtMillis = workflow.Now(m.root).UnixMilli()
 	m.Prediction = &prediction
 }

@@ -150,6 +150,7 @@ func (m *run) finalRound() (migration.Phase, error) {
 	measured.SnapshotMillis = last.SnapshotMillis
 	measured.CopyMillis = last.CopyMillis
 	measured.RestoreMillis = last.RestoreMillis
+	measured.Groups, measured.GroupedMillis = last.Groups, last.GroupedMillis
 	return migration.PhaseVerify, nil
 }
 

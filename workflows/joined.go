@@ -14,7 +14,7 @@ func (m *run) openAfterRestore() *migration.OpenAfterRestore {
 	if !m.shape.delta() {
 		return nil
 	}
-	request := m.openRequest()
+	request := m.openRequest(m.taking)
 	return &migration.OpenAfterRestore{
 		Known: request.Known, KnownOf: request.KnownOf, All: request.All, AllOf: request.AllOf,
 	}
@@ -27,7 +27,7 @@ func (m *run) opened(ctx workflow.Context, snapshot migration.Snapshot, already 
 		return *already, nil
 	}
 	options := m.paced(quickCall("open after " + snapshot.Name))
-	return call[migration.OpenResult](ctx, options, migration.ActivityOpenTarget, m.openRequest())
+	return call[migration.OpenResult](ctx, options, migration.ActivityOpenTarget, m.openRequest(m.taking))
 }
 
 // lookRequest has the guard's block followed by a look at the source; nil in older runs.

@@ -164,7 +164,7 @@ func (m *run) round(kind string) error {
 func (m *run) planNextRound() {
 	now, rounds := workflow.Now(m.work), m.plan.Rounds
 	before := m.Prediction
-	m.predict(m.expectedWrites(now.UnixMilli()))
+	m.predict(m.expectedWrites(now.UnixMilli()), m.taking)
 	m.CloseEnough = m.converged(rounds.Until, len(m.Rounds), before)
 	m.NextRoundMillis = now.Add(rounds.Interval.Std()).UnixMilli()
 	if rounds.Until.Window > 0 && !m.CloseEnough {
@@ -184,6 +184,13 @@ func (m *run) attemptRound(round migration.Round) (migration.Round, error) {
 	}
 	if m.taking.Len() == 0 && m.shape.delta() {
 		err := m.takeNothing(&round)
+		if err == nil {
+			m.seenWrites = counted
+		}
+		return round, err
+	}
+	if groups := m.cutGroups(round); len(groups) > 1 {
+		err := m.carryGroups(&round, groups)
 		if err == nil {
 			m.seenWrites = counted
 		}
@@ -384,11 +391,11 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 }
 
 // openRequest hands the known counters over if the workflow can't add the new ones to them itself.
-func (m *run) openRequest() migration.OpenRequest {
-	request := migration.OpenRequest{IndicesRequest: m.indicesRequest(m.taking)}
+func (m *run) openRequest(indices migration.IndexList) migration.OpenRequest {
+	request := migration.OpenRequest{IndicesRequest: m.indicesRequest(indices)}
 	if m.Indices.Stored() || !m.CountersOf.IsZero() {
 		request.Known, request.KnownOf = m.Counters, m.CountersOf
-		if m.taking.Len() < m.Indices.Len() {
+		if indices.Len() < m.Indices.Len() {
 			request.All, request.AllOf = m.Indices.Names(), m.Indices.Of()
 		}
 	}
