@@ -167,14 +167,6 @@ func TestRestoreNeverTakesTheTargetBack(t *testing.T) {
 			require.Equal(t, before, w.text())
 		})
 	}
-	for snapshot, want := range map[string][3]any{
-		"movies-r0003-a12": {3, 12, true}, "movies-r12345-a1": {12345, 1, true}, "movies-r3-a1": {3, 1, false},
-		"others-r0003-a1":  {0, 0, false},
-		"movies-r0003-a1x": {3, 1, false}, "": {0, 0, false},
-	} {
-		round, attempt, ok := roundOf("movies", snapshot)
-		require.Equal(t, want, [3]any{round, attempt, ok}, snapshot)
-	}
 }
 
 // And when it is handed over: whatever its indices were restored from, they take writes now.

@@ -26,11 +26,8 @@ const pipelineGain = 0.1
 // DeltaWeights tell how much each index has been written since its operations were counted.
 func DeltaWeights(indices []Index, seen map[string]int64) []int64 {
 	weights := make([]int64, len(indices))
-	for i, index := range indices {
+	for i := range indices {
 		weights[i] = WritesSince(indices[i:i+1], seen)
-		if _, known := seen[index.Name]; known {
-			weights[i] = min(weights[i], max(index.Docs, index.Writes))
-		}
 	}
 	return weights
 }

@@ -167,6 +167,9 @@ func (p *pipeline) mayBegin(g *group) bool {
 
 // repeat brings a group to its end that failed while the others went on.
 func (p *pipeline) repeat(ctx workflow.Context, g *group) error {
+	if g.next == groupEnded {
+		return nil
+	}
 	for g.next < groupEnded {
 		if ctx.Err() != nil {
 			return ctx.Err()

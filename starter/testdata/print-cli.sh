@@ -58,7 +58,10 @@ cat > "$plan" <<'PLAN'
     "standstillTimeout": "2m",
     "slotWait": "1h",
     "hotRound": "auto",
-    "hotRoundAbove": "10s"
+    "hotRoundAbove": "10s",
+    "pipeline": {
+      "from": "20s"
+    }
   },
   "restore": {
     "deletedIndices": "keep"
