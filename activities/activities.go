@@ -119,6 +119,7 @@ func (a *Activities) Register(registry worker.ActivityRegistry) {
 		migration.ActivityCheckHandover:          a.CheckHandover,
 		migration.ActivityHandOver:               a.HandOver,
 		migration.ActivityFindChanged:            a.FindChanged,
+		migration.ActivityCutGroups:              a.CutGroups,
 	} {
 		registry.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: name})
 	}

@@ -19,9 +19,28 @@ type Pipeline struct {
 // own.
 const MaxGroups = 8
 
-// pipelineGain is the part of the time that a pipeline must gain, at least: what is predicted is not
-// exact.
+// pipelineGain is the part of the time that a pipeline must gain, at least: what is predicted is
+// not exact.
 const pipelineGain = 0.1
+
+// ActivityCutGroups takes a [CutGroupsRequest] and returns a [CutGroupsResult]. It changes nothing.
+const ActivityCutGroups = "CutGroups"
+
+// CutGroupsRequest asks for indices to be cut into groups by what was written to each since its
+// operations were counted.
+type CutGroupsRequest struct {
+	Run
+	Indices   []Index                  `json:"indices,omitempty"`
+	IndicesOf Stored[[]Index]          `json:"indicesOf,omitzero"`
+	Seen      map[string]int64         `json:"seen,omitempty"`
+	SeenOf    Stored[map[string]int64] `json:"seenOf,omitzero"`
+	Groups    int                      `json:"groups"`
+}
+
+// CutGroupsResult has the groups in the order in which their snapshots are taken.
+type CutGroupsResult struct {
+	Groups []IndexList `json:"groups"`
+}
 
 // DeltaWeights tell how much each index has been written since its operations were counted.
 func DeltaWeights(indices []Index, seen map[string]int64) []int64 {

@@ -132,6 +132,12 @@ func tookPart(r migration.Round) string {
 }
 
 func describeWindow(w migration.FrozenWindow) string {
+	if w.Groups > 0 {
+		return fmt.Sprintf("%s (block and standstill %s, snapshot, copy and restore %s in %d groups that overlap, "+
+			"verification %s)",
+			human.Span(w.Millis), human.Span(w.BlockMillis), human.Span(w.GroupedMillis), w.Groups,
+			human.Span(w.VerifyMillis))
+	}
 	return fmt.Sprintf("%s (block and standstill %s, snapshot %s, copy %s, restore %s, verification %s)",
 		human.Span(w.Millis),
 		human.Span(w.BlockMillis), human.Span(w.SnapshotMillis), human.Span(w.CopyMillis), human.Span(w.RestoreMillis),

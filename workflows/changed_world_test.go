@@ -20,6 +20,8 @@ type changing struct {
 	// asked are the requests, and answered their results.
 	asked    []migration.ChangedRequest
 	answered []migration.Changed
+	// cuts are the requests to cut indices into groups.
+	cuts []migration.CutGroupsRequest
 	// taken, opens and trials are requests of the round.
 	taken  []migration.SnapshotRequest
 	opens  []migration.OpenRequest
@@ -59,6 +61,20 @@ func (w *world) registerChanged() {
 		assert.False(w.t, w.targetWritable)
 		return w.findChanged(r), nil
 	})
+	register(w, migration.ActivityCutGroups, w.cutGroups)
+}
+
+// cutGroups does what the activity does.
+func (w *world) cutGroups(r migration.CutGroupsRequest) (result migration.CutGroupsResult, err error) {
+	w.cuts = append(w.cuts, r)
+	for _, members := range migration.CutGroups(migration.DeltaWeights(r.Indices, r.Seen), r.Groups) {
+		var group []migration.Index
+		for _, i := range members {
+			group = append(group, r.Indices[i])
+		}
+		result.Groups = append(result.Groups, migration.ListIndices(group))
+	}
+	return result, nil
 }
 
 // findChanged does what the activity does, with the world's marks.

@@ -10,9 +10,9 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// pipeline is a final round whose indices are cut into groups. Snapshot, copy and restore load three
-// different machines: each of them works on one group at a time, and on the next one while the step
-// behind it works on this one. Each group is a coroutine.
+// pipeline is a final round whose indices are cut into groups. Snapshot, copy and restore load
+// three different machines: each of them works on one group at a time, and on the next one while
+// the step behind it works on this one. Each group is a coroutine.
 //
 // A group that fails is set aside, and the others go on. When they have ended, it is repeated from
 // the step that failed, as soon as that makes sense: at once if the failure may pass, else when a
@@ -61,15 +61,18 @@ type group struct {
 	shown bool
 }
 
-// cutGroups cuts what takes part in a final round into groups, if that makes the window shorter; else
-// there is one.
-func (m *run) cutGroups(round migration.Round) []migration.IndexList {
-	if !m.shape.delta() || round.Kind != migration.RoundFinal || !m.window.armed() || m.taking.Stored() || m.mustClear() {
-		return nil
+// cutGroups cuts what takes part in a final round into groups, if that makes the window shorter;
+// else there is none.
+func (m *run) cutGroups(round migration.Round) ([]migration.IndexList, error) {
+	if !m.shape.delta() || round.Kind != migration.RoundFinal || !m.window.armed() || m.mustClear() {
+		return nil, nil
 	}
 	prediction := m.measured(m.taking).Predict(round.Writes)
 	if prediction.Groups < 2 {
-		return nil
+		return nil, nil
+	}
+	if m.taking.Stored() || !m.SeenWritesOf.IsZero() {
+		return m.cutStored(prediction.Groups)
 	}
 	var groups []migration.IndexList
 	for _, members := range migration.CutGroups(m.weights(m.taking), prediction.Groups) {
@@ -79,7 +82,23 @@ func (m *run) cutGroups(round migration.Round) []migration.IndexList {
 		}
 		groups = append(groups, migration.ListIndices(of))
 	}
-	return groups
+	return groups, nil
+}
+
+// cutStored has a list cut that the workflow doesn't see.
+func (m *run) cutStored(groups int) ([]migration.IndexList, error) {
+	var cut migration.CutGroupsResult
+	err := m.attempt("cut the indices into groups", func(ctx workflow.Context) error {
+		var err error
+		options := m.paced(quickCall("cut " + indexCount(m.taking.Len()) + " into groups"))
+		cut, err = call[migration.CutGroupsResult](ctx, options, migration.ActivityCutGroups,
+			migration.CutGroupsRequest{
+				Run: m.forActivities(), Indices: m.taking.Inline, IndicesOf: m.taking.Of(),
+				Seen: m.SeenWrites, SeenOf: m.SeenWritesOf, Groups: groups,
+			})
+		return err
+	})
+	return cut.Groups, err
 }
 
 // weights tell how the writes are spread over indices. Of a list that the workflow doesn't see it

@@ -302,3 +302,30 @@ func TestNoGroups(t *testing.T) {
 		})
 	}
 }
+
+// With so many indices that the workflow doesn't see them, an activity cuts the groups.
+func TestGroupsOfAStoredList(t *testing.T) {
+	first := newWorld(t)
+	first.env.SetContinueAsNewSuggested(true)
+	first.during(migration.ActivityOpenTarget, 1, func() {
+		first.env.SignalWorkflow(string(migration.RequestFreeze), nil)
+	})
+	first.env.ExecuteWorkflow(Migration, inputOf(t, planJSON), nil)
+	var next *workflow.ContinueAsNewError
+	require.ErrorAs(t, first.env.GetWorkflowError(), &next)
+	carried := carriedIn(t, next)
+	carried.SeenWrites = nil
+	carried.SeenWritesOf = migration.Stored[map[string]int64]{Digest: strings.Repeat("a", 64), Entries: 2}
+
+	w := newWorld(t)
+	w.registered, w.published, w.generation = true, carried.Published.UUID, carried.Published.Generation
+	w.everPublished = append(w.everPublished, w.published)
+	inGroups(w, 2)
+	carried.PlanResolved = false
+	w.at(time.Hour, migration.RequestCutover)
+	w.continuedWith(carried)
+	require.NoError(t, w.env.GetWorkflowError())
+	require.Len(t, w.cuts, 1)
+	require.Equal(t, carried.SeenWritesOf, w.cuts[0].SeenOf)
+	require.Equal(t, []string{"movies-r0001-g1-a1", "movies-r0001-g2-a2"}, w.restored)
+}

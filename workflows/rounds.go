@@ -189,8 +189,10 @@ func (m *run) attemptRound(round migration.Round) (migration.Round, error) {
 		}
 		return round, err
 	}
-	if groups := m.cutGroups(round); len(groups) > 1 {
-		err := m.carryGroups(&round, groups)
+	if groups, err := m.cutGroups(round); err != nil || len(groups) > 1 {
+		if err == nil {
+			err = m.carryGroups(&round, groups)
+		}
 		if err == nil {
 			m.seenWrites = counted
 		}

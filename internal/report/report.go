@@ -9,6 +9,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/snapferry/snapferry/internal/human"
@@ -229,16 +230,16 @@ func newWindow(w *migration.FrozenWindow, zone *time.Location) *window {
 		return nil
 	}
 	result := &window{Started: human.Clock(w.StartedMillis, zone), Took: human.Span(w.Millis)}
-	for _, p := range []struct {
+	type step struct {
 		name   string
 		millis int64
-	}{
-		{"block and standstill", w.BlockMillis},
-		{"snapshot", w.SnapshotMillis},
-		{"copy", w.CopyMillis},
-		{"restore", w.RestoreMillis},
-		{"verification", w.VerifyMillis},
-	} {
+	}
+	steps := []step{{"snapshot", w.SnapshotMillis}, {"copy", w.CopyMillis}, {"restore", w.RestoreMillis}}
+	if w.Groups > 0 {
+		steps = []step{{fmt.Sprintf("snapshot, copy and restore, in %d groups", w.Groups), w.GroupedMillis}}
+	}
+	for _, p := range slices.Concat([]step{{"block and standstill", w.BlockMillis}}, steps,
+		[]step{{"verification", w.VerifyMillis}}) {
 		result.Parts = append(result.Parts, part{
 			Name: p.name, Took: human.Span(p.millis),
 			Percent: percent(p.millis, w.Millis),

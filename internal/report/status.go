@@ -191,6 +191,11 @@ func (l *lines) indices(s migration.Status) {
 
 // parts prints how long a frozen window takes, and what of it each part takes.
 func parts(w migration.FrozenWindow) string {
+	if w.Groups > 0 {
+		return fmt.Sprintf("%s (block %s, snapshot, copy and restore %s in %d groups that overlap, verification %s)",
+			human.Span(w.Millis), human.Span(w.BlockMillis), human.Span(w.GroupedMillis), w.Groups,
+			human.Span(w.VerifyMillis))
+	}
 	return fmt.Sprintf("%s (block %s, snapshot %s, copy %s, restore %s, verification %s)",
 		human.Span(w.Millis), human.Span(w.BlockMillis), human.Span(w.SnapshotMillis), human.Span(w.CopyMillis),
 		human.Span(w.RestoreMillis), human.Span(w.VerifyMillis))

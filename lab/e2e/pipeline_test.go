@@ -1,0 +1,57 @@
+//go:build lab
+
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// The final round is cut into groups, each with a snapshot of its own. Nothing is lost, all indices
+// are equal, and afterwards every byte in OSS is compared.
+func TestTheFinalRoundInGroups(t *testing.T) {
+	t.Parallel()
+	for name, between := range map[string]versions{"groups5": usual, "groups7": from6to7, "groups2": from2to5} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScenario(t, labs.take(t, between), name, 2000)
+			for n := range 2 {
+				other := fmt.Sprintf("%s-%d", name, n)
+				require.NoError(t, lab.LoadCatalog(s.ctx, s.lab.Source.Direct(),
+					lab.CatalogOptions{Index: other, Documents: 500, Shards: 2}))
+				s.plan.Indices = append(s.plan.Indices, other)
+			}
+			s.noRoundBesides()
+			s.plan.Freeze.Pipeline.Groups = 3
+			s.write()
+			s.worker()
+			s.start()
+			s.await(func(status migration.Status) bool { return status.RoundsEnded >= 1 })
+			for _, index := range s.plan.Indices[1:] {
+				for n := range 5 {
+					path := fmt.Sprintf("/%s/%s/later-%d", index, lab.CatalogType, n)
+					require.NoError(t, s.lab.Source.Client().Do(s.ctx, http.MethodPut, path,
+						map[string]any{"name": "written after the baseline"}, nil))
+				}
+			}
+			report := s.finish()
+			final := report.Rounds[len(report.Rounds)-1]
+			require.Equal(t, 3, final.Groups)
+			require.Equal(t, 3, report.FrozenWindow.Groups)
+			require.Positive(t, final.GroupedMillis)
+			t.Logf("snapshot %d ms, copy %d ms, restore %d ms, together %d ms", final.SnapshotMillis, final.CopyMillis,
+				final.RestoreMillis, final.GroupedMillis)
+			out, err := s.rig.Starter(s.ctx, "audit", "-f", filepath.Join(s.lab.Dir, name+".yaml"), "--deep")
+			require.NoError(t, err)
+			require.Zero(t, out.Code, out.Stdout+out.Stderr)
+			require.Contains(t, out.Stdout, "complete")
+		})
+	}
+}
