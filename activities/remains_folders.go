@@ -81,7 +81,10 @@ func (l *search) judgeFolder(ctx context.Context, store bucket, token string, pl
 		return
 	}
 	names, err := snapshotNames(ctx, store, token+"/")
-	foreign := slices.IndexFunc(names, func(name string) bool { _, own := migration.TurnOf(plan.Name, name); return !own })
+	foreign := slices.IndexFunc(names, func(name string) bool {
+		_, own := migration.TurnOf(plan.Name, name)
+		return !own
+	})
 	switch {
 	case err != nil || len(names) == 0:
 		run.origin, run.why = migration.OriginPerhaps, "nothing tells which plan's run wrote them"

@@ -60,14 +60,13 @@ func (m *run) foresee() error {
 		if err != nil {
 			return err
 		}
-		m.predict(m.since(found), found)
+		m.predict(m.since(found), m.weights(found))
 		return nil
 	})
 }
 
-// measured is what a prediction rests on. found are the source's indices, or those that took part in
-// the last round.
-func (m *run) measured(found migration.IndexList) migration.Measured {
+// measured is what a prediction rests on. weights tell how the writes are spread over indices.
+func (m *run) measured(weights []int64) migration.Measured {
 	measured := migration.Measured{
 		Rounds: m.Rounds, Window: m.Window,
 		Docs: m.Indices.Docs(), Checksums: m.plan.Verify.Checksum != migration.ChecksumNone,
@@ -76,14 +75,14 @@ func (m *run) measured(found migration.IndexList) migration.Measured {
 		measured.Shards = m.Indices.Shards()
 	}
 	if m.shape.delta() {
-		measured.Pipeline, measured.Weights = m.plan.Freeze.Pipeline, m.weights(found)
+		measured.Pipeline, measured.Weights = m.plan.Freeze.Pipeline, weights
 	}
 	return measured
 }
 
 // predict keeps what a window would take in which so many operations are copied.
-func (m *run) predict(writes int64, found migration.IndexList) {
-	prediction := m.measured(found).Predict(writes)
+func (m *run) predict(writes int64, weights []int64) {
+	prediction := m.measured(weights).Predict(writes)
 	prediction.AtMillis = workflow.Now(m.root).UnixMilli()
 	m.Prediction = &prediction
 }

@@ -83,6 +83,8 @@ type run struct {
 	// in it: all of them in runs of an older shape.
 	changed migration.Changed
 	taking  migration.IndexList
+	// spread tells how the writes of that round were spread over them.
+	spread []int64
 	// takenIn is how many rounds had ended when that one had; 0 if none has in this run.
 	takenIn int
 	guard   guardLink

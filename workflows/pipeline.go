@@ -67,7 +67,7 @@ func (m *run) cutGroups(round migration.Round) ([]migration.IndexList, error) {
 	if !m.shape.delta() || round.Kind != migration.RoundFinal || !m.window.armed() || m.mustClear() {
 		return nil, nil
 	}
-	prediction := m.measured(m.taking).Predict(round.Writes)
+	prediction := m.measured(m.weights(m.taking)).Predict(round.Writes)
 	if prediction.Groups < 2 {
 		return nil, nil
 	}

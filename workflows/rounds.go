@@ -164,7 +164,7 @@ func (m *run) round(kind string) error {
 func (m *run) planNextRound() {
 	now, rounds := workflow.Now(m.work), m.plan.Rounds
 	before := m.Prediction
-	m.predict(m.expectedWrites(now.UnixMilli()), m.taking)
+	m.predict(m.expectedWrites(now.UnixMilli()), m.spread)
 	m.CloseEnough = m.converged(rounds.Until, len(m.Rounds), before)
 	m.NextRoundMillis = now.Add(rounds.Interval.Std()).UnixMilli()
 	if rounds.Until.Window > 0 && !m.CloseEnough {
@@ -189,6 +189,7 @@ func (m *run) attemptRound(round migration.Round) (migration.Round, error) {
 		}
 		return round, err
 	}
+	m.spread = m.weights(m.taking)
 	if groups, err := m.cutGroups(round); err != nil || len(groups) > 1 {
 		if err == nil {
 			err = m.carryGroups(&round, groups)

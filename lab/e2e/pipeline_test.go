@@ -9,9 +9,11 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/worker"
 
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
+	"github.com/snapferry/snapferry/workflows"
 )
 
 // The final round is cut into groups, each with a snapshot of its own. Nothing is lost, all indices
@@ -48,6 +50,11 @@ func TestTheFinalRoundInGroups(t *testing.T) {
 			require.Positive(t, final.GroupedMillis)
 			t.Logf("snapshot %d ms, copy %d ms, restore %d ms, together %d ms", final.SnapshotMillis, final.CopyMillis,
 				final.RestoreMillis, final.GroupedMillis)
+			path := filepath.Join(t.TempDir(), "history.json")
+			require.NoError(t, s.rig.History(s.ctx, s.id, path))
+			replayer := worker.NewWorkflowReplayer()
+			workflows.Register(replayer)
+			require.NoError(t, replayer.ReplayWorkflowHistoryFromJSONFile(nil, path))
 			out, err := s.rig.Starter(s.ctx, "audit", "-f", filepath.Join(s.lab.Dir, name+".yaml"), "--deep")
 			require.NoError(t, err)
 			require.Zero(t, out.Code, out.Stdout+out.Stderr)
