@@ -19,9 +19,11 @@ type Pipeline struct {
 // own.
 const MaxGroups = 8
 
-// pipelineGain is the part of the time that a pipeline must gain, at least: what is predicted is
-// not exact.
-const pipelineGain = 0.1
+// A pipeline must gain at least this part of the time, and this time: what is predicted is not exact.
+const (
+	pipelineGain       = 0.1
+	pipelineGainMillis = 1_000
+)
 
 // ActivityCutGroups takes a [CutGroupsRequest] and returns a [CutGroupsResult]. It changes nothing.
 const ActivityCutGroups = "CutGroups"
@@ -121,7 +123,8 @@ func (p Pipeline) groups(pace pace, weights []int64, bytes, windowMillis int64) 
 			groups, millis = n, took
 		}
 	}
-	if serial := pace.overlapped([]int64{bytes}); p.Groups == 0 && float64(millis) > (1-pipelineGain)*float64(serial) {
+	gain := pace.overlapped([]int64{bytes}) - millis
+	if p.Groups == 0 && (gain < pipelineGainMillis || float64(gain) < pipelineGain*float64(gain+millis)) {
 		return 1, 0
 	}
 	return groups, millis

@@ -87,7 +87,8 @@ func TestAPipelineIsPredictedWhereItPays(t *testing.T) {
 
 	require.Zero(t, m.Predict(6_000).Groups, "a window of 4 s is below the bound")
 	m.Pipeline.From = 1_000_000_000
-	require.NotZero(t, m.Predict(6_000).Groups)
+	require.NotZero(t, m.Predict(18_000).Groups)
+	require.Zero(t, m.Predict(3_000).Groups, "less than a second is to be gained")
 	require.Zero(t, m.Predict(100).Groups, "each step takes what it takes for any delta: more of them gain nothing")
 
 	m = measuredSlowly(1)
