@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/worker"
 
+	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
 	"github.com/snapferry/snapferry/workflows"
@@ -20,10 +24,18 @@ import (
 // are equal, and afterwards every byte in OSS is compared.
 func TestTheFinalRoundInGroups(t *testing.T) {
 	t.Parallel()
-	for name, between := range map[string]versions{"groups5": usual, "groups7": from6to7, "groups2": from2to5} {
+	for name, test := range map[string]struct {
+		between versions
+		// killed is the first object of the final round whose PUT the worker doesn't survive.
+		killed string
+	}{
+		"groups2": {between: from2to5},
+		"groups5": {usual, `/__[^/]+$`},
+		"groups7": {from6to7, `^[^/]+/[^/]+/[^/]+/index-[0-9]+$`},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newScenario(t, labs.take(t, between), name, 2000)
+			s := newScenario(t, labs.take(t, test.between), name, 2000)
 			for n := range 2 {
 				other := fmt.Sprintf("%s-%d", name, n)
 				require.NoError(t, lab.LoadCatalog(s.ctx, s.lab.Source.Direct(),
@@ -43,7 +55,14 @@ func TestTheFinalRoundInGroups(t *testing.T) {
 						map[string]any{"name": "written after the baseline"}, nil))
 				}
 			}
-			report := s.finish()
+			if test.killed == "" {
+				s.signal(migration.RequestFreeze)
+			} else {
+				s.killAt(regexp.MustCompile(test.killed))
+			}
+			s.awaitPhase(migration.PhaseAwaitCutover)
+			s.signal(migration.RequestCutover)
+			report := s.completed()
 			final := report.Rounds[len(report.Rounds)-1]
 			require.Equal(t, 3, final.Groups)
 			require.Equal(t, 3, report.FrozenWindow.Groups)
@@ -61,4 +80,22 @@ func TestTheFinalRoundInGroups(t *testing.T) {
 			require.Contains(t, out.Stdout, "complete")
 		})
 	}
+}
+
+// killAt freezes, and kills the worker that writes the first object of such a key to OSS; another one
+// takes over.
+func (s *scenario) killAt(key *regexp.Regexp) {
+	reached, release := make(chan struct{}), make(chan struct{})
+	once := sync.OnceFunc(func() { close(reached) })
+	s.lab.OSS.Server.Inject(osstest.Rule{Match: func(c osstest.Call) bool {
+		return c.Op == "PutObject" && strings.Contains(c.Key, "/"+s.name+"/") && key.MatchString(c.Key)
+	}, Times: 1, Fault: osstest.Hook(func() { once(); <-release })})
+	s.signal(migration.RequestFreeze)
+	select {
+	case <-reached:
+	case <-s.ctx.Done():
+		s.t.Fatal("the final round wrote no such object")
+	}
+	s.replaceWorker()
+	close(release)
 }
