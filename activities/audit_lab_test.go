@@ -15,7 +15,6 @@ import (
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
 	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/internal/sides/sidestest"
-	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -35,10 +34,7 @@ func TestLabAudit(t *testing.T) {
 	}
 	copier := NewCopier(secrets.Fence{})
 	environment := func() *testsuite.TestActivityEnvironment {
-		var suite testsuite.WorkflowTestSuite
-		suite.SetLogger(quiet{})
-		env := suite.NewTestActivityEnvironment()
-		env.SetTestTimeout(lab.Patience)
+		env := newEnvironment(quiet{})
 		env.RegisterActivity(copier.CopySnapshot)
 		env.RegisterActivity(copier.AuditRepositories)
 		return env

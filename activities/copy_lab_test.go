@@ -13,7 +13,6 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/testsuite"
 
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
@@ -51,10 +50,7 @@ func TestLabCopy(t *testing.T) {
 		}
 		request.Snapshot = migration.Snapshot{Name: round.name, UUID: uuid}
 		copier := NewCopier(secrets.Fence{})
-		var suite testsuite.WorkflowTestSuite
-		suite.SetLogger(quiet{})
-		env := suite.NewTestActivityEnvironment()
-		env.SetTestTimeout(lab.Patience)
+		env := newEnvironment(quiet{})
 		env.RegisterActivity(copier.CopySnapshot)
 		oss.ResetCounts()
 		began := time.Now()

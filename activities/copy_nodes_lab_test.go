@@ -18,7 +18,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/temporal"
-	"go.temporal.io/sdk/testsuite"
 
 	"github.com/snapferry/snapferry/internal/ferry"
 	"github.com/snapferry/snapferry/internal/osstest"
@@ -289,10 +288,7 @@ func (w *nodesWorld) act(activity string, request, result any) error {
 func runCopier(pages ferry.Paging, stop chan struct{}, activity string, request, result any) error {
 	c := NewCopier(secrets.Fence{})
 	c.pages = pages
-	var suite testsuite.WorkflowTestSuite
-	suite.SetLogger(quiet{})
-	env := suite.NewTestActivityEnvironment()
-	env.SetTestTimeout(lab.Patience)
+	env := newEnvironment(quiet{})
 	env.SetWorkerStopChannel(stop)
 	c.Register(env)
 	value, err := env.ExecuteActivity(activity, request)

@@ -18,6 +18,7 @@ import (
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
 	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/internal/sides/sidestest"
+	"github.com/snapferry/snapferry/lab/payloads"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -174,6 +175,7 @@ func TestCopySecondAttemptLooks(t *testing.T) {
 	suite.SetLogger(quiet{})
 	env := suite.NewTestWorkflowEnvironment()
 	env.SetTestTimeout(slowest)
+	env.SetDataConverter(payloads.Converter(func(problem string) { t.Error(problem) }))
 	w.copier().Register(env)
 	env.ExecuteWorkflow(func(ctx workflow.Context) error {
 		ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{

@@ -84,10 +84,7 @@ func (w *copyWorld) copier() *Copier {
 }
 
 func (w *copyWorld) environment(c *Copier) *testsuite.TestActivityEnvironment {
-	var suite testsuite.WorkflowTestSuite
-	suite.SetLogger(quiet{})
-	env := suite.NewTestActivityEnvironment()
-	env.SetTestTimeout(slowest)
+	env := newEnvironment(quiet{})
 	c.Register(env)
 	return env
 }

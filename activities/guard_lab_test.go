@@ -14,7 +14,6 @@ import (
 	"go.temporal.io/api/history/v1"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/testsuite"
 
 	"github.com/snapferry/snapferry/migration"
 )
@@ -227,7 +226,7 @@ func TestLabTwoPlansThatShareAnIndex(t *testing.T) {
 	ctx := t.Context()
 	guards := NewGuards(first.activities, first.temporal)
 	ask := func(a migration.GuardAsk) (migration.GuardAnswer, error) {
-		env := (&testsuite.WorkflowTestSuite{}).NewTestActivityEnvironment()
+		env := newEnvironment(quiet{})
 		env.RegisterActivityWithOptions(guards.AskGuard, activity.RegisterOptions{Name: migration.ActivityAskGuard})
 		run := "default-test-run-id"
 		value, err := env.ExecuteActivity(migration.ActivityAskGuard, migration.GuardRequest{

@@ -24,6 +24,7 @@ import (
 	"go.temporal.io/sdk/worker"
 
 	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/lab/payloads"
 	"github.com/snapferry/snapferry/migration"
 	"github.com/snapferry/snapferry/workflows"
 )
@@ -54,17 +55,38 @@ type stricken struct {
 }
 
 var devServer struct {
-	once   sync.Once
-	server *testsuite.DevServer
-	err    error
+	once     sync.Once
+	payloads *payloads.Proxy
+	client   client.Client
+	err      error
 }
 
-// temporalServer is shared by these tests and ends with the process.
+// temporalServer is shared by these tests and ends with the process. A test fails if it sends a
+// payload that is too large.
 func temporalServer(t *testing.T) client.Client {
 	t.Helper()
-	devServer.once.Do(func() { devServer.server, devServer.err = startTemporal() })
+	devServer.once.Do(func() { devServer.err = startDevServer() })
 	require.NoError(t, devServer.err)
-	return devServer.server.Client()
+	t.Cleanup(func() {
+		for _, problem := range devServer.payloads.TakeTooLarge() {
+			t.Error(problem)
+		}
+	})
+	return devServer.client
+}
+
+func startDevServer() error {
+	server, err := startTemporal()
+	if err != nil {
+		return err
+	}
+	if devServer.payloads, err = payloads.NewProxy(server.FrontendHostPort()); err != nil {
+		return err
+	}
+	options := quiet()
+	options.HostPort = devServer.payloads.Address()
+	devServer.client, err = client.DialContext(context.Background(), options)
+	return err
 }
 
 func startTemporal() (*testsuite.DevServer, error) {
@@ -72,11 +94,15 @@ func startTemporal() (*testsuite.DevServer, error) {
 	if err != nil {
 		return nil, err
 	}
+	options := quiet()
 	return testsuite.StartDevServer(context.Background(), testsuite.DevServerOptions{
 		ExistingPath: filepath.Join(root, ".lab", "bin", "temporal"), LogLevel: "error",
-		Stdout: io.Discard, Stderr: io.Discard,
-		ClientOptions: &client.Options{Logger: sdklog.NewStructuredLogger(slog.New(slog.DiscardHandler))},
+		Stdout: io.Discard, Stderr: io.Discard, ClientOptions: &options,
 	})
+}
+
+func quiet() client.Options {
+	return client.Options{Logger: sdklog.NewStructuredLogger(slog.New(slog.DiscardHandler))}
 }
 
 func newStricken(t *testing.T, name string) *stricken {

@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/snapferry/snapferry/lab/payloads"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -136,6 +137,7 @@ func TestSuspendedWorkerEndsItsWork(t *testing.T) {
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestWorkflowEnvironment()
 	env.SetTestTimeout(slowest)
+	env.SetDataConverter(payloads.Converter(func(problem string) { t.Error(problem) }))
 	env.RegisterActivityWithOptions(w.activities.TakeSnapshot, activity.RegisterOptions{Name: "under test"})
 	env.ExecuteWorkflow(func(ctx workflow.Context) error {
 		ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{

@@ -43,19 +43,19 @@ func (e *recordedRun) add(event *historypb.HistoryEvent) {
 	e.events = append(e.events, event)
 }
 
-func payloads(values ...any) *commonpb.Payloads {
-	encoded, err := converter.GetDefaultDataConverter().ToPayloads(values...)
+func encoded(values ...any) *commonpb.Payloads {
+	payloads, err := converter.GetDefaultDataConverter().ToPayloads(values...)
 	if err != nil {
 		panic(err)
 	}
-	return encoded
+	return payloads
 }
 
 // continued has the recordedRun begin with what continue-as-new carried along.
 func (e *recordedRun) continued(carried any) {
 	e.events[0].Attributes = &historypb.HistoryEvent_WorkflowExecutionStartedEventAttributes{
 		WorkflowExecutionStartedEventAttributes: &historypb.WorkflowExecutionStartedEventAttributes{
-			Input: payloads("the plan", carried),
+			Input: encoded("the plan", carried),
 		},
 	}
 }
@@ -64,7 +64,7 @@ func (e *recordedRun) continued(carried any) {
 func (e *recordedRun) asked(name string, input any) {
 	e.add(&historypb.HistoryEvent{Attributes: &historypb.HistoryEvent_ActivityTaskScheduledEventAttributes{
 		ActivityTaskScheduledEventAttributes: &historypb.ActivityTaskScheduledEventAttributes{
-			ActivityType: &commonpb.ActivityType{Name: name}, Input: payloads(input),
+			ActivityType: &commonpb.ActivityType{Name: name}, Input: encoded(input),
 		},
 	}})
 }
@@ -74,7 +74,7 @@ func (e *recordedRun) did(name string, input, result any) {
 	e.asked(name, input)
 	e.add(&historypb.HistoryEvent{Attributes: &historypb.HistoryEvent_ActivityTaskCompletedEventAttributes{
 		ActivityTaskCompletedEventAttributes: &historypb.ActivityTaskCompletedEventAttributes{
-			ScheduledEventId: int64(len(e.events)), Result: payloads(result),
+			ScheduledEventId: int64(len(e.events)), Result: encoded(result),
 		},
 	}})
 }
@@ -116,7 +116,7 @@ func (s *fakeServer) ListWorkflow(_ context.Context,
 func (s *fakeServer) QueryWorkflow(_ context.Context, id, _, query string, _ ...any) (converter.EncodedValue, error) {
 	for _, e := range slices.Backward(s.executions) {
 		if e.id == id && e.answer != nil && query == "status" {
-			return client.NewValue(payloads(e.answer)), nil
+			return client.NewValue(encoded(e.answer)), nil
 		}
 	}
 	return nil, serviceerror.NewFailedPrecondition("no worker answers")

@@ -16,7 +16,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/testsuite"
 
 	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/internal/secrets"
@@ -76,10 +75,7 @@ func labMust[T any](r *labRig, method, in any) T {
 // labTry runs an activity once.
 func labTry[T any](r *labRig, method, in any) (T, error) {
 	r.t.Helper()
-	var suite testsuite.WorkflowTestSuite
-	suite.SetLogger(quiet{})
-	env := suite.NewTestActivityEnvironment()
-	env.SetTestTimeout(lab.Patience)
+	env := newEnvironment(quiet{})
 	env.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: "under test"})
 	value, err := env.ExecuteActivity("under test", in)
 	return result[T](r.t, value, err)

@@ -23,6 +23,7 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/objectstore/memory"
 	"github.com/snapferry/snapferry/internal/secrets"
+	"github.com/snapferry/snapferry/lab/payloads"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -194,13 +195,20 @@ func result[T any](t *testing.T, value converter.EncodedValue, err error) (T, er
 // environments end one after 3 s.
 const slowest = 10 * time.Minute
 
+// newEnvironment is Temporal's test environment, in which no payload may be too large.
+func newEnvironment(logger sdklog.Logger) *testsuite.TestActivityEnvironment {
+	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(logger)
+	env := suite.NewTestActivityEnvironment()
+	env.SetTestTimeout(slowest)
+	env.SetDataConverter(payloads.Converter(func(string) {})) // the activity fails by it
+	return env
+}
+
 // do runs an activity as a worker would.
 func do[T any](w *world, method, in any) (T, error) {
 	w.t.Helper()
-	var suite testsuite.WorkflowTestSuite
-	suite.SetLogger(sdklog.NewStructuredLogger(slog.New(slog.NewTextHandler(&w.log, nil))))
-	env := suite.NewTestActivityEnvironment()
-	env.SetTestTimeout(slowest)
+	env := newEnvironment(sdklog.NewStructuredLogger(slog.New(slog.NewTextHandler(&w.log, nil))))
 	env.SetWorkerStopChannel(w.stop)
 	env.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: "under test"})
 	value, err := env.ExecuteActivity("under test", in)

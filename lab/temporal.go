@@ -12,6 +12,8 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
+
+	"github.com/snapferry/snapferry/lab/payloads"
 )
 
 // Temporal is the dev server. Its database is a file, so what runs survives Kill and Restart.
@@ -27,6 +29,17 @@ func (t Temporal) Dial(ctx context.Context) (client.Client, error) {
 	return client.DialContext(ctx, client.Options{
 		HostPort: t.Address, Namespace: t.Namespace, Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler)),
 	})
+}
+
+// LimitPayloads starts a proxy before the lab's Temporal that ends with the lab. Who is to be held
+// to the limit takes the proxy's address in place of Temporal's.
+func (l *Lab) LimitPayloads() (*payloads.Proxy, error) {
+	p, err := payloads.NewProxy(l.Temporal.Address)
+	if err != nil {
+		return nil, err
+	}
+	l.closing(p.Close)
+	return p, nil
 }
 
 func newTemporal(dir string, t *toolbox, ui bool, at *Temporal) *server {

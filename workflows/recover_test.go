@@ -4,15 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
-	"go.temporal.io/sdk/testsuite"
 
 	"github.com/snapferry/snapferry/internal/report"
 	"github.com/snapferry/snapferry/migration"
@@ -56,10 +53,7 @@ func (l *leftovers) remove(in migration.RemoveRemainsRequest) (migration.Removed
 
 func (l *leftovers) run(workflow any, input string) (result migration.RemainsReport, err error) {
 	l.t.Helper()
-	var suite testsuite.WorkflowTestSuite
-	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
-	env := suite.NewTestWorkflowEnvironment()
-	env.SetTestTimeout(slowest)
+	env := newEnvironment(l.t)
 	env.RegisterActivityWithOptions(l.find, activity.RegisterOptions{Name: migration.ActivityFindRemains})
 	env.RegisterActivityWithOptions(l.remove, activity.RegisterOptions{Name: migration.ActivityRemoveRemains})
 	var in migration.RemainsInput

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -14,9 +15,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 
+	"github.com/snapferry/snapferry/lab/payloads"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -143,6 +146,17 @@ func inputOf(t *testing.T, text string) migration.Input {
 // slowest is how long a workflow may take on a slow and busy computer. The SDK's test environment
 // ends one after 3 s.
 const slowest = 10 * time.Minute
+
+// newEnvironment is Temporal's test environment, in which no payload may be too large.
+func newEnvironment(t *testing.T) *testsuite.TestWorkflowEnvironment {
+	t.Helper()
+	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
+	env := suite.NewTestWorkflowEnvironment()
+	env.SetTestTimeout(slowest)
+	env.SetDataConverter(payloads.Converter(func(problem string) { t.Error(problem) }))
+	return env
+}
 
 func newWorld(t *testing.T) *world {
 	w := &world{

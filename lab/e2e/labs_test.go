@@ -63,6 +63,11 @@ func (p *pool) take(t *testing.T, v versions) *rig.Rig {
 	got := time.Now()
 	t.Cleanup(func() {
 		t.Logf("%.0f s on its lab, after %.0f s of waiting for it", time.Since(got).Seconds(), got.Sub(came).Seconds())
+		if l.rig != nil {
+			for _, problem := range l.rig.Payloads.TakeTooLarge() {
+				t.Error(problem)
+			}
+		}
 		p.giveBack(l)
 	})
 	if old != nil {

@@ -18,13 +18,17 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/lab/payloads"
 	"github.com/snapferry/snapferry/migration"
 )
 
 // Rig is a lab with the programs that a migration needs beside it.
 type Rig struct {
 	Lab *lab.Lab
-	// Client speaks to the lab's Temporal.
+	// Temporal is the lab's, behind Payloads: none of what the programs here send may be too large.
+	Temporal lab.Temporal
+	Payloads *payloads.Proxy
+	// Client speaks to Temporal.
 	Client client.Client
 	// WorkerPath and StarterPath are the programs, built from this checkout.
 	WorkerPath, StarterPath string
@@ -61,14 +65,19 @@ func Build(ctx context.Context, bin string) error {
 
 // Connect connects to the lab's Temporal, for programs that Build has built into bin.
 func Connect(ctx context.Context, l *lab.Lab, bin string) (*Rig, error) {
-	c, err := l.Temporal.Dial(ctx)
+	proxy, err := l.LimitPayloads()
 	if err != nil {
+		return nil, err
+	}
+	r := &Rig{
+		Lab: l, Temporal: l.Temporal, Payloads: proxy, WorkerPath: filepath.Join(bin, "worker"),
+		StarterPath: filepath.Join(bin, "starter"),
+	}
+	r.Temporal.Address = proxy.Address()
+	if r.Client, err = r.Temporal.Dial(ctx); err != nil {
 		return nil, fmt.Errorf("the lab's Temporal at %s does not answer: %w", l.Temporal.Address, err)
 	}
-	return &Rig{
-		Lab: l, Client: c, WorkerPath: filepath.Join(bin, "worker"),
-		StarterPath: filepath.Join(bin, "starter"),
-	}, nil
+	return r, nil
 }
 
 // Close drops the connection; the lab stays.
@@ -76,7 +85,7 @@ func (r *Rig) Close() { r.Client.Close() }
 
 // Worker starts a worker process that ends with the lab.
 func (r *Rig) Worker(name string, arguments ...string) (*lab.Process, error) {
-	return r.Lab.Run(name, append([]string{r.WorkerPath}, arguments...))
+	return r.Lab.Run(name, append([]string{r.WorkerPath}, arguments...), "TEMPORAL_ADDRESS="+r.Temporal.Address)
 }
 
 // Output is what a command printed, and how it ended.
@@ -92,14 +101,14 @@ func (r *Rig) Starter(ctx context.Context, arguments ...string) (Output, error) 
 
 // TemporalCLI runs the temporal command line against the lab.
 func (r *Rig) TemporalCLI(ctx context.Context, arguments ...string) (Output, error) {
-	return r.Command(ctx, r.Lab.Temporal.CLI, arguments...)
+	return r.Command(ctx, r.Temporal.CLI, arguments...)
 }
 
 // Command runs a program with the lab's Temporal address and nothing else of the lab: no secret
 // reaches it.
 func (r *Rig) Command(ctx context.Context, path string, arguments ...string) (Output, error) {
 	command := exec.CommandContext(ctx, path, arguments...)
-	command.Env = append(os.Environ(), "TEMPORAL_ADDRESS="+r.Lab.Temporal.Address)
+	command.Env = append(os.Environ(), "TEMPORAL_ADDRESS="+r.Temporal.Address)
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	err := command.Run()
@@ -146,11 +155,13 @@ func (r *Rig) Status(ctx context.Context, workflowID string) (migration.Status, 
 const looks = 200 * time.Millisecond
 
 // Await waits until a migration's status is as asked. It gives up when ctx ends, when the migration
-// has ended otherwise, or when it needs attention and the condition does not ask for that; the
-// error says where it stood.
+// has ended otherwise, when it needs attention and the condition does not ask for that, or when
+// anybody sends a payload that is too large; the error says where it stood.
 func (r *Rig) Await(ctx context.Context, workflowID string,
 	condition func(migration.Status) bool,
 ) (migration.Status, error) {
+	ctx, stop := r.Payloads.Limited(ctx)
+	defer stop()
 	ticker := time.NewTicker(looks)
 	defer ticker.Stop()
 	var last migration.Status
@@ -176,11 +187,16 @@ func (r *Rig) Await(ctx context.Context, workflowID string,
 	}
 }
 
-// Report waits for a migration's end. An aborted or cancelled one gives its report as well as the
-// error.
+// Report waits for a migration's end, or until anybody sends a payload that is too large. An
+// aborted or cancelled migration gives its report as well as the error.
 func (r *Rig) Report(ctx context.Context, workflowID string) (migration.Report, error) {
+	ctx, stop := r.Payloads.Limited(ctx)
+	defer stop()
 	var report migration.Report
 	err := r.Client.GetWorkflow(ctx, workflowID, "").Get(ctx, &report)
+	if cause := context.Cause(ctx); cause != nil {
+		return report, errors.Join(cause, err)
+	}
 	var failure *temporal.ApplicationError
 	var cancelled *temporal.CanceledError
 	switch {
