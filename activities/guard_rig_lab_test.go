@@ -13,10 +13,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/api/common/v1"
-	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/history/v1"
-	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
@@ -25,6 +22,7 @@ import (
 
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/lab/payloads"
+	"github.com/snapferry/snapferry/lab/rig"
 	"github.com/snapferry/snapferry/migration"
 	"github.com/snapferry/snapferry/workflows"
 )
@@ -300,32 +298,8 @@ func (e *stricken) terminate(id string) {
 	require.NoError(e.t, e.temporal.TerminateWorkflow(e.t.Context(), id, "", "a test"))
 }
 
-// reset begins the migration again with the workflow task that gave the command which pick chooses
-// among the events, or with the first one.
+// reset begins the migration again, as [rig.Reset] says.
 func (e *stricken) reset(pick func([]*history.HistoryEvent) int) {
 	e.t.Helper()
-	var events []*history.HistoryEvent
-	iterator := e.temporal.GetWorkflowHistory(e.t.Context(), e.id, "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
-	for iterator.HasNext() {
-		event, err := iterator.Next()
-		require.NoError(e.t, err)
-		events = append(events, event)
-	}
-	from := int64(0)
-	for i, event := range events {
-		if event.GetEventType() == enums.EVENT_TYPE_WORKFLOW_TASK_COMPLETED && (from == 0 || i <= pick(events)) {
-			from = event.GetEventId()
-		}
-	}
-	described, err := e.temporal.DescribeWorkflowExecution(e.t.Context(), e.id, "")
-	require.NoError(e.t, err)
-	_, err = e.temporal.WorkflowService().ResetWorkflowExecution(e.t.Context(),
-		&workflowservice.ResetWorkflowExecutionRequest{
-			Namespace: client.DefaultNamespace,
-			WorkflowExecution: &common.WorkflowExecution{
-				WorkflowId: e.id, RunId: described.GetWorkflowExecutionInfo().GetExecution().GetRunId(),
-			},
-			Reason: "a test", WorkflowTaskFinishEventId: from, RequestId: e.name,
-		})
-	require.NoError(e.t, err)
+	require.NoError(e.t, rig.Reset(e.t.Context(), e.temporal, e.id, pick))
 }

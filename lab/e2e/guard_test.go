@@ -9,14 +9,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/api/common/v1"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/history/v1"
-	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 
 	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/lab/rig"
 	"github.com/snapferry/snapferry/migration"
 	"github.com/snapferry/snapferry/workflows"
 )
@@ -257,31 +256,8 @@ func beforeTheBlock(events []*history.HistoryEvent) int {
 	return len(events) - 1
 }
 
-// reset begins the migration again with the workflow task that gave the command which pick chooses
-// among the events, or with the first one.
+// reset begins the migration again, as [rig.Reset] says.
 func (s *scenario) reset(pick func([]*history.HistoryEvent) int) {
 	s.t.Helper()
-	var events []*history.HistoryEvent
-	iterator := s.rig.Client.GetWorkflowHistory(s.ctx, s.id, "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
-	for iterator.HasNext() {
-		event, err := iterator.Next()
-		require.NoError(s.t, err)
-		events = append(events, event)
-	}
-	from := int64(0)
-	for i, event := range events {
-		if event.GetEventType() == enums.EVENT_TYPE_WORKFLOW_TASK_COMPLETED && (from == 0 || i <= pick(events)) {
-			from = event.GetEventId()
-		}
-	}
-	described, err := s.rig.Client.DescribeWorkflowExecution(s.ctx, s.id, "")
-	require.NoError(s.t, err)
-	_, err = s.rig.Client.ResetWorkflowExecution(s.ctx, &workflowservice.ResetWorkflowExecutionRequest{
-		Namespace: s.lab.Temporal.Namespace,
-		WorkflowExecution: &common.WorkflowExecution{
-			WorkflowId: s.id, RunId: described.GetWorkflowExecutionInfo().GetExecution().GetRunId(),
-		},
-		Reason: "a test", WorkflowTaskFinishEventId: from, RequestId: s.name,
-	})
-	require.NoError(s.t, err)
+	require.NoError(s.t, rig.Reset(s.ctx, s.rig.Client, s.id, pick))
 }
