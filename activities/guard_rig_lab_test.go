@@ -81,7 +81,7 @@ func startDevServer() error {
 	if devServer.payloads, err = payloads.NewProxy(server.FrontendHostPort()); err != nil {
 		return err
 	}
-	options := quiet()
+	options := withoutLog()
 	options.HostPort = devServer.payloads.Address()
 	devServer.client, err = client.DialContext(context.Background(), options)
 	return err
@@ -92,14 +92,14 @@ func startTemporal() (*testsuite.DevServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := quiet()
+	options := withoutLog()
 	return testsuite.StartDevServer(context.Background(), testsuite.DevServerOptions{
 		ExistingPath: filepath.Join(root, ".lab", "bin", "temporal"), LogLevel: "error",
 		Stdout: io.Discard, Stderr: io.Discard, ClientOptions: &options,
 	})
 }
 
-func quiet() client.Options {
+func withoutLog() client.Options {
 	return client.Options{Logger: sdklog.NewStructuredLogger(slog.New(slog.DiscardHandler))}
 }
 

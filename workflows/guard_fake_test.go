@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -31,16 +30,12 @@ type guarded struct {
 	t   *testing.T
 	env *testsuite.TestWorkflowEnvironment
 
-	mu sync.Mutex
+	*fakes
+
 	// source holds the indices and the blocks of each; handed are those that the target was handed
 	// over with.
 	source map[string]*sourceIndex
 	handed map[string]bool
-	calls  []string
-	n      map[string]int
-	// on runs before the nth call of an activity, after when it has had its effect.
-	on    map[string]func(n int) error
-	after map[string]func(n int)
 	// unblocked is with what each index's block was removed last.
 	unblocked map[string]migration.SourceIndex
 	// refuse has indices refuse an activity.
@@ -76,8 +71,7 @@ type sourceIndex struct {
 
 func newGuarded(t *testing.T) *guarded {
 	g := &guarded{
-		t: t, env: newEnvironment(t), handed: map[string]bool{}, n: map[string]int{},
-		on: map[string]func(int) error{}, after: map[string]func(int){}, refuse: map[string]map[string]bool{},
+		t: t, env: newEnvironment(t), fakes: newFakes(), handed: map[string]bool{}, refuse: map[string]map[string]bool{},
 		source:  map[string]*sourceIndex{"catalog": {uuid: "u1"}, "movies": {uuid: "u2"}},
 		runID:   thisRun,
 		number:  1,
@@ -95,11 +89,11 @@ func newGuarded(t *testing.T) *guarded {
 	}
 	g.indices = g.names("catalog", "movies")
 	g.until = g.env.Now().Add(time.Hour).UnixMilli()
-	serveGuard(g, migration.ActivityReadSourceBlocks,
+	serve(g.env, g.fakes, migration.ActivityReadSourceBlocks,
 		func(r migration.IndicesRequest) ([]migration.SourceIndex, error) {
 			return g.read(r.Indices), nil
 		})
-	serveGuard(g, migration.ActivityBlockSource, func(r migration.BlockRequest) (migration.BlockResult, error) {
+	serve(g.env, g.fakes, migration.ActivityBlockSource, func(r migration.BlockRequest) (migration.BlockResult, error) {
 		var result migration.BlockResult
 		g.blocks = append(g.blocks, r.Indices...)
 		for _, index := range r.Indices {
@@ -117,7 +111,7 @@ func newGuarded(t *testing.T) *guarded {
 		}
 		return result, nil
 	})
-	serveGuard(g, migration.ActivityUnblockSource, func(r migration.UnblockRequest) (migration.UnblockResult, error) {
+	serve(g.env, g.fakes, migration.ActivityUnblockSource, func(r migration.UnblockRequest) (migration.UnblockResult, error) {
 		var result migration.UnblockResult
 		for _, index := range r.Indices {
 			assert.False(t, g.begun && slices.ContainsFunc(g.handover,
@@ -134,7 +128,7 @@ func newGuarded(t *testing.T) *guarded {
 		}
 		return result, nil
 	})
-	serveGuard(g, migration.ActivityHandOver, func(r migration.HandOverRequest) (migration.HandOverResult, error) {
+	serve(g.env, g.fakes, migration.ActivityHandOver, func(r migration.HandOverRequest) (migration.HandOverResult, error) {
 		g.begun = true
 		var result migration.HandOverResult
 		for _, index := range r.Indices {
@@ -150,7 +144,7 @@ func newGuarded(t *testing.T) *guarded {
 		}
 		return result, nil
 	})
-	serveGuard(g, migration.ActivityLookAgain, func(r migration.LookAgainRequest) ([]migration.LateIndex, error) {
+	serve(g.env, g.fakes, migration.ActivityLookAgain, func(r migration.LookAgainRequest) ([]migration.LateIndex, error) {
 		var late []migration.LateIndex
 		for _, name := range slices.Sorted(maps.Keys(g.source)) {
 			index := g.source[name]
@@ -160,11 +154,11 @@ func newGuarded(t *testing.T) *guarded {
 		}
 		return late, nil
 	})
-	serveGuard(g, migration.ActivityCallWebhook, func(r migration.WebhookRequest) (any, error) {
+	serve(g.env, g.fakes, migration.ActivityCallWebhook, func(r migration.WebhookRequest) (any, error) {
 		g.told = append(g.told, r.Report)
 		return nil, nil
 	})
-	serveGuard(g, migration.ActivityReadGuard, func(r migration.ReadGuardRequest) (migration.GuardPage, error) {
+	serve(g.env, g.fakes, migration.ActivityReadGuard, func(r migration.ReadGuardRequest) (migration.GuardPage, error) {
 		assert.Equal(t, "guard-1", r.RunID)
 		return g.pages[r.List], nil
 	})
@@ -178,30 +172,6 @@ func newGuarded(t *testing.T) *guarded {
 		return migration.MigrationEnd{}, activity.ErrResultPending
 	}, activity.RegisterOptions{Name: migration.ActivityWatchMigration})
 	return g
-}
-
-// serveGuard makes a fake known under an activity's name.
-func serveGuard[I, O any](g *guarded, name string, fake func(I) (O, error)) {
-	g.env.RegisterActivityWithOptions(func(_ context.Context, in I) (O, error) {
-		g.mu.Lock()
-		g.calls = append(g.calls, name)
-		g.n[name]++
-		n, hook, after := g.n[name], g.on[name], g.after[name]
-		g.mu.Unlock()
-		if hook != nil {
-			if err := hook(n); err != nil {
-				var none O
-				return none, err
-			}
-		}
-		g.mu.Lock()
-		out, err := fake(in)
-		g.mu.Unlock()
-		if after != nil {
-			after(n)
-		}
-		return out, err
-	}, activity.RegisterOptions{Name: name})
 }
 
 // firstShape has the guard be one that began before it was told the blocks.

@@ -221,42 +221,10 @@ func (w *world) handedOverByGuard(fill func() migration.GuardAnswer) (migration.
 	return answer, err
 }
 
-// step is what the guard does with an activity, with that one's hooks.
-func (w *world) step(name string, do func()) error {
-	n, hook, after := w.count(name)
-	if hook != nil {
-		if err := hook(n); err != nil {
-			return err
-		}
-	}
-	w.mu.Lock()
-	do()
-	w.mu.Unlock()
-	if after != nil {
-		after(n)
-	}
-	return nil
-}
-
-// unlocked does something that takes the lock, which is held.
-func (w *world) unlocked(do func()) {
-	w.mu.Unlock()
-	defer w.mu.Lock()
-	do()
-}
-
+// unlockedStep is what the guard does with an activity, with that one's hooks.
 func (w *world) unlockedStep(name string, do func()) (err error) {
-	w.unlocked(func() { err = w.step(name, do) })
+	w.unlocked(func() { err = w.step(name, func() error { do(); return nil }) })
 	return err
-}
-
-// count notes a call, and gives its number and hooks.
-func (w *world) count(name string) (n int, hook func(int) error, after func(int)) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.calls = append(w.calls, name)
-	w.n[name]++
-	return w.n[name], w.on[name], w.after[name]
 }
 
 // guardSays ends the activity that watches the guard, in the workflow's own loop.

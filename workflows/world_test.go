@@ -1,7 +1,6 @@
 package workflows
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/temporal"
@@ -48,17 +46,7 @@ type world struct {
 	t      *testing.T
 	env    *testsuite.TestWorkflowEnvironment
 
-	mu    sync.Mutex
-	calls []string
-	// on runs when the activity of that name is called for the nth time (from 1); an error it
-	// returns is the activity's.
-	on map[string]func(n int) error
-	n  map[string]int
-	// after runs when that call has taken effect but not yet returned. The test environment doesn't
-	// wait for cancelled activities, as the workflow asks for: what a test does in the middle of
-	// one, it does here, or the effect of an activity that was given up could come after those of
-	// its successors.
-	after map[string]func(n int)
+	*fakes
 
 	blocked, targetWritable, registered bool
 	blockedNames                        map[string]bool
@@ -160,10 +148,8 @@ func newEnvironment(t *testing.T) *testsuite.TestWorkflowEnvironment {
 
 func newWorld(t *testing.T) *world {
 	w := &world{
-		t: t, env: newEnvironment(t), on: map[string]func(int) error{}, after: map[string]func(int){},
-		onAsk: map[migration.GuardAsk]func() error{},
-		n:     map[string]int{},
-		plan:  planJSON, slot: migration.FreeSlot{Free: true}, moves: func(string, int) bool { return false },
+		t: t, env: newEnvironment(t), fakes: newFakes(), onAsk: map[migration.GuardAsk]func() error{},
+		plan: planJSON, slot: migration.FreeSlot{Free: true}, moves: func(string, int) bool { return false },
 		indices: []migration.Index{
 			{Name: "catalog", Shards: 5, Docs: 50, Replicas: 1},
 			{Name: "movies", Shards: 1, Docs: 3},
@@ -326,26 +312,12 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// register makes a fake known under an activity's name; calls are counted and hooks run before and
-// after it.
+// register makes a fake known under an activity's name.
 func register[I, O any](w *world, name string, fake func(I) (O, error)) {
-	w.env.RegisterActivityWithOptions(func(_ context.Context, in I) (O, error) {
+	serve(w.env, w.fakes, name, func(in I) (O, error) {
 		assert.False(w.t, w.rehearses() && slices.Contains(neverRehearsed, name), "a rehearsal calls %s", name)
-		n, hook, after := w.count(name)
-		if hook != nil {
-			if err := hook(n); err != nil {
-				var zero O
-				return zero, err
-			}
-		}
-		w.mu.Lock()
-		out, err := fake(in)
-		w.mu.Unlock()
-		if after != nil {
-			after(n)
-		}
-		return out, err
-	}, activity.RegisterOptions{Name: name})
+		return fake(in)
+	})
 }
 
 func (w *world) takeSnapshot(r migration.SnapshotRequest) (migration.Snapshot, error) {
