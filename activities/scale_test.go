@@ -97,10 +97,13 @@ func TestRequestsGrowWithBatchesNotWithIndices(t *testing.T) {
 		found = blocked.Blocked
 	})
 	find := migration.ChangedRequest{Run: w.run, Indices: list, Expected: opened.Counters}
-	find.Restored = must[migration.Changed](w, a.FindChanged, find).Marks
+	inPayloads := a.lists.longest
+	a.lists.longest = migration.LongestInline // all indices with their marks are longer than a payload
+	find.RestoredOf = must[migration.Changed](w, a.FindChanged, find).MarksOf
 	bounded("FindChanged", 9, 5, func() {
 		require.Zero(t, must[migration.Changed](w, a.FindChanged, find).Taking.Len())
 	})
+	a.lists.longest = inPayloads
 	var still migration.Standstill
 	bounded("AwaitStandstill", 16, 5, func() {
 		still = must[migration.Standstill](w, a.AwaitStandstill, migration.StandstillRequest{IndicesRequest: request})
@@ -167,7 +170,7 @@ func TestRequestsGrowWithBatchesNotWithIndices(t *testing.T) {
 		migration.ActivitySetThrottles, migration.ActivityRestoreThrottles, migration.ActivityAwaitFreeSlot,
 		migration.ActivityCallWebhook, migration.ActivityAudit, migration.ActivityDeleteSnapshots,
 		migration.ActivityDeleteCopies, migration.ActivityWatchGuard, migration.ActivityWatchMigration,
-		migration.ActivityReadGuard,
+		migration.ActivityReadGuard, migration.ActivityCutGroups,
 		// These delete, which needs a world of its own: TestARehearsalLeavesEverythingAsItWas and
 		// TestRemains cover them.
 		migration.ActivityDeleteRehearsedIndices, migration.ActivityRemoveRemains,
