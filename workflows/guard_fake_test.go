@@ -71,7 +71,8 @@ type sourceIndex struct {
 
 func newGuarded(t *testing.T) *guarded {
 	g := &guarded{
-		t: t, env: newEnvironment(t), fakes: newFakes(), handed: map[string]bool{}, refuse: map[string]map[string]bool{},
+		t: t, env: newEnvironment(t), fakes: newFakes(), handed: map[string]bool{},
+		refuse:  map[string]map[string]bool{},
 		source:  map[string]*sourceIndex{"catalog": {uuid: "u1"}, "movies": {uuid: "u2"}},
 		runID:   thisRun,
 		number:  1,
@@ -111,49 +112,52 @@ func newGuarded(t *testing.T) *guarded {
 		}
 		return result, nil
 	})
-	serve(g.env, g.fakes, migration.ActivityUnblockSource, func(r migration.UnblockRequest) (migration.UnblockResult, error) {
-		var result migration.UnblockResult
-		for _, index := range r.Indices {
-			assert.False(t, g.begun && slices.ContainsFunc(g.handover,
-				func(listed migration.HandoverIndex) bool { return listed.Name == index.Name }),
-				"the block of %s is removed after the cutover has begun", index.Name)
-			if at, there := g.source[index.Name]; !there {
-				continue
-			} else if g.refuse[migration.ActivityUnblockSource][index.Name] {
-				result.Refused = append(result.Refused, migration.Refusal{Index: index.Name, Message: "read_only"})
-			} else {
-				g.unblocked[index.Name] = index
-				at.ours = index.Blocks[sourceWriteBlock] == "true" // puts back what it was told that it had
+	serve(g.env, g.fakes, migration.ActivityUnblockSource,
+		func(r migration.UnblockRequest) (migration.UnblockResult, error) {
+			var result migration.UnblockResult
+			for _, index := range r.Indices {
+				assert.False(t, g.begun && slices.ContainsFunc(g.handover,
+					func(listed migration.HandoverIndex) bool { return listed.Name == index.Name }),
+					"the block of %s is removed after the cutover has begun", index.Name)
+				if at, there := g.source[index.Name]; !there {
+					continue
+				} else if g.refuse[migration.ActivityUnblockSource][index.Name] {
+					result.Refused = append(result.Refused, migration.Refusal{Index: index.Name, Message: "read_only"})
+				} else {
+					g.unblocked[index.Name] = index
+					at.ours = index.Blocks[sourceWriteBlock] == "true" // puts back what it was told that it had
+				}
 			}
-		}
-		return result, nil
-	})
-	serve(g.env, g.fakes, migration.ActivityHandOver, func(r migration.HandOverRequest) (migration.HandOverResult, error) {
-		g.begun = true
-		var result migration.HandOverResult
-		for _, index := range r.Indices {
-			if at, there := g.source[index.Name]; there {
-				assert.True(t, at.ours, "%s is handed over although the source takes writes", index.Name)
+			return result, nil
+		})
+	serve(g.env, g.fakes, migration.ActivityHandOver,
+		func(r migration.HandOverRequest) (migration.HandOverResult, error) {
+			g.begun = true
+			var result migration.HandOverResult
+			for _, index := range r.Indices {
+				if at, there := g.source[index.Name]; there {
+					assert.True(t, at.ours, "%s is handed over although the source takes writes", index.Name)
+				}
+				if g.refuse[migration.ActivityHandOver][index.Name] {
+					result.Refused = append(result.Refused,
+						migration.Refusal{Index: index.Name, Message: "unknown setting"})
+					continue
+				}
+				g.handed[index.Name] = true
 			}
-			if g.refuse[migration.ActivityHandOver][index.Name] {
-				result.Refused = append(result.Refused,
-					migration.Refusal{Index: index.Name, Message: "unknown setting"})
-				continue
+			return result, nil
+		})
+	serve(g.env, g.fakes, migration.ActivityLookAgain,
+		func(r migration.LookAgainRequest) ([]migration.LateIndex, error) {
+			var late []migration.LateIndex
+			for _, name := range slices.Sorted(maps.Keys(g.source)) {
+				index := g.source[name]
+				if slices.Contains(r.Indices, name) || len(r.Indices) == 0 && !index.ours && !index.outside {
+					late = append(late, migration.LateIndex{Name: name, UUID: index.uuid, Docs: index.docs})
+				}
 			}
-			g.handed[index.Name] = true
-		}
-		return result, nil
-	})
-	serve(g.env, g.fakes, migration.ActivityLookAgain, func(r migration.LookAgainRequest) ([]migration.LateIndex, error) {
-		var late []migration.LateIndex
-		for _, name := range slices.Sorted(maps.Keys(g.source)) {
-			index := g.source[name]
-			if slices.Contains(r.Indices, name) || len(r.Indices) == 0 && !index.ours && !index.outside {
-				late = append(late, migration.LateIndex{Name: name, UUID: index.uuid, Docs: index.docs})
-			}
-		}
-		return late, nil
-	})
+			return late, nil
+		})
 	serve(g.env, g.fakes, migration.ActivityCallWebhook, func(r migration.WebhookRequest) (any, error) {
 		g.told = append(g.told, r.Report)
 		return nil, nil
