@@ -208,7 +208,8 @@ func (m *run) remains() []string {
 		left = append(left,
 			"target: the indices are closed or partly restored, because a restore was interrupted. "+beforeANewOne)
 	} else if len(m.Rounds) > 0 {
-		left = append(left, "target: the indices as the last round restored them, blocked for writes. "+beforeANewOne)
+		left = append(left, "target: the indices as the last round restored them, blocked for writes or closed. "+
+			beforeANewOne)
 	}
 	if m.window != nil && m.window.unlisted != nil && !m.window.unlisted.AllOf.IsZero() {
 		left = append(left, fmt.Sprintf("OSS: what the verification found of each index, as JSON, in %s/%s/%s",

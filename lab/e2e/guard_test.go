@@ -212,7 +212,7 @@ func (s *scenario) writableSoon(since time.Time) {
 	s.t.Helper()
 	require.Eventually(s.t, func() bool { return s.put(s.lab.Source.Direct()) == nil }, time.Until(since)+soon,
 		200*time.Millisecond, "the source is still blocked")
-	require.ErrorContains(s.t, s.put(s.lab.Target.Direct()), "cluster_block_exception")
+	s.targetRefuses()
 	s.t.Logf("writable %.1f s later", time.Since(since).Seconds())
 }
 

@@ -226,6 +226,15 @@ func (s *scenario) finish() migration.Report {
 	return s.completed()
 }
 
+// targetRefuses requires that the target takes no writes: it is blocked, or closed for the restore
+// of a window that was ended before it.
+func (s *scenario) targetRefuses() {
+	s.t.Helper()
+	err := s.put(s.lab.Target.Direct())
+	require.Error(s.t, err, "the target takes writes")
+	require.Regexp(s.t, "cluster_block_exception|index_closed_exception", err.Error())
+}
+
 // completed waits for the end and proves that nothing is lost.
 func (s *scenario) completed() migration.Report {
 	report, err := s.rig.Report(s.ctx, s.id)

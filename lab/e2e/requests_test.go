@@ -269,8 +269,7 @@ func (s *scenario) abortAfter(end func(*scenario)) {
 	require.Equal(s.t, migration.ResultAborted, report.Result)
 	require.NotEmpty(s.t, report.Remains)
 	require.NoError(s.t, s.put(s.lab.Source.Client()), "the source takes writes again")
-	require.ErrorContains(s.t, s.put(s.lab.Target.Client()), "cluster_block_exception",
-		"the target is not open for writes")
+	s.targetRefuses()
 	s.requireThrottles("", "")
 }
 
