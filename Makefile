@@ -10,7 +10,7 @@ KEEP ?=
 # Packages with tests that start real servers, one after another. LAB_TESTS have other tests, too. Of
 # those packages only the tests whose names begin with TestLab run here: the others are unit tests.
 LAB_PACKAGES := ./lab/...
-LAB_TESTS := ./activities ./internal/objectstore/s3 ./internal/osstest
+LAB_TESTS := ./activities ./worker ./internal/objectstore/s3 ./internal/osstest
 # The version that the commands print: the nearest tag and the commit. Set it to name a release.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS := $(if $(VERSION),-ldflags '-X github.com/snapferry/snapferry/internal/version.release=$(VERSION)')

@@ -69,7 +69,7 @@ func TestLabWindow(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		migration.ActivityAskGuard, "AwaitStandstill", "TakeSnapshot", "CopySnapshot", "RestoreSnapshot",
+		migration.ActivityAskGuard, "TakeSnapshot", "CopySnapshot", "RestoreSnapshot",
 		"VerifyTarget",
 	} {
 		require.True(t, activities[name], "the window's timeline lacks %s", name)
