@@ -188,7 +188,7 @@ func (f *preflight) types(ctx context.Context, open []string) error {
 	return nil
 }
 
-// makerSettings are the settings by which a cluster makes, rolls over or deletes indices by itself.
+// makerSettings are the settings by which a cluster makes, rolls over or deletes indices automatically.
 var makerSettings = []string{
 	"index.opendistro.index_state_management.policy_id", "index.opendistro.index_state_management.rollover_alias",
 	"index.plugins.index_state_management.policy_id", "index.plugins.index_state_management.rollover_alias",
@@ -213,7 +213,7 @@ func (f *preflight) makers(ctx context.Context) error {
 				names = append(names, index.Name+" ("+value+")")
 			}
 		}
-		f.warnOf(names, "the source may make, roll over or delete indices by itself, by "+setting+": %s"+advice)
+		f.warnOf(names, "the source may make, roll over or delete indices automatically, by "+setting+": %s"+advice)
 	}
 	aliases, err := f.from.Aliases(ctx, indexNames(f.indices))
 	if err != nil {
