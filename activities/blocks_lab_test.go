@@ -175,6 +175,8 @@ func (r *labRig) patterns(names []string) {
 	}})
 	r.ask(r.node(), http.MethodPut, "/logs-1", nil)
 	r.ask(r.node(), http.MethodPut, "/logs-shut", nil)
+	// 2.x closes no index whose primaries are not there yet.
+	r.ask(r.node(), http.MethodGet, "/_cluster/health/logs-shut?wait_for_status=yellow", nil)
 	r.ask(r.node(), http.MethodPost, "/logs-shut/_close", nil)
 	version, err := r.client(onSource).Version(t.Context())
 	require.NoError(t, err)

@@ -109,8 +109,9 @@ type probeLine struct {
 
 // probeBatch is the body of one request, and the indices in it.
 type probeBatch struct {
-	names []string
-	body  bytes.Buffer
+	version Version // of the cluster
+	names   []string
+	body    bytes.Buffer
 }
 
 // probeBatches writes requests that are bounded in number of indices and in bytes.
@@ -128,13 +129,42 @@ func probeBatches(names []string, most int, version Version) []*probeBatch {
 		}
 		line = append(line, "\n{\"doc\":{}}\n"...)
 		if n := len(all); n == 0 || len(all[n-1].names) == most || all[n-1].body.Len()+len(line) > probeBytes {
-			all = append(all, &probeBatch{})
+			all = append(all, &probeBatch{version: version})
 		}
 		last := all[len(all)-1]
 		last.names = append(last.names, name)
 		last.body.Write(line)
 	}
 	return all
+}
+
+// request asks for no more copies than the primary. An index may want more before it takes writes,
+// and a bulk request would wait for them before it looks for the document.
+func (b *probeBatch) request() esapi.Request {
+	request := esapi.BulkRequest{Body: bytes.NewReader(b.body.Bytes()), Timeout: probeTimeout}
+	if b.version.Major < 5 {
+		return consistent{request}
+	}
+	request.WaitForActiveShards = "1"
+	return request
+}
+
+// consistent is a bulk request to 2.x, where write consistency came before wait_for_active_shards.
+type consistent struct{ esapi.BulkRequest }
+
+// Do implements [esapi.Request].
+func (r consistent) Do(ctx context.Context, to esapi.Transport) (*esapi.Response, error) {
+	return r.BulkRequest.Do(ctx, consistentTransport{to})
+}
+
+type consistentTransport struct{ esapi.Transport }
+
+// Perform implements [esapi.Transport].
+func (t consistentTransport) Perform(r *http.Request) (*http.Response, error) {
+	query := r.URL.Query()
+	query.Set("consistency", "one")
+	r.URL.RawQuery = query.Encode()
+	return t.Transport.Perform(r)
 }
 
 // probeBatch asks the indices of one request.
@@ -145,7 +175,7 @@ func (c *Client) probeBatch(ctx context.Context, what call, batch *probeBatch, p
 			Error  json.RawMessage `json:"error"`
 		} `json:"items"`
 	}
-	err := c.do(ctx, what, esapi.BulkRequest{Body: bytes.NewReader(batch.body.Bytes()), Timeout: probeTimeout}, &answer)
+	err := c.do(ctx, what, batch.request(), &answer)
 	switch KindOf(err) {
 	case None:
 	case Blocked:

@@ -230,6 +230,24 @@ func TestProbesOfManyIndices(t *testing.T) {
 	assert.True(t, probes[names[0]].Blocked)
 }
 
+// What is asked is whether a block refuses writes, not whether all copies are there.
+func TestProbesDoNotWaitForCopies(t *testing.T) {
+	for _, version := range []string{"2.4.6", "5.5.2", "6.8.23", "7.10.2"} {
+		cluster := elastictest.New(elastictest.NewStore())
+		t.Cleanup(cluster.Close)
+		cluster.Version = version
+		cluster.Create("waiting", 1, map[string]string{
+			"index.number_of_replicas": "2", "index.write.wait_for_active_shards": "2",
+		})
+		client, err := elastic.New(elastic.Config{Endpoint: cluster.URL})
+		require.NoError(t, err)
+		t.Cleanup(client.Close)
+		probes, err := client.ProbeWrites(t.Context(), []string{"waiting"}, elastic.ExpectOpen)
+		require.NoError(t, err)
+		assert.Equal(t, map[string]elastic.Probe{"waiting": {}}, probes, version)
+	}
+}
+
 // A cluster whose bulk requests may not name indices in the body is asked one by one.
 func TestProbesWhereBodiesMayNotNameIndices(t *testing.T) {
 	cluster, client, names := newCluster(t, 3)
