@@ -13,9 +13,11 @@
 set -euo pipefail
 
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+: >"$work/answer"
+# What ends the script shows the last answer.
+trap '[ $? = 0 ] || cat "$work/answer" >&2; rm -rf "$work"' EXIT
 
-# Both fail on an answer that is no success, and show it.
+# Both fail on an answer that is no success.
 source_api() { # METHOD PATH [BODY]
   curl -sS --fail-with-body --max-time 60 -X "$1" -H 'Content-Type: application/json' ${3:+--data-binary "$3"} "$SOURCE/$2"
 }
@@ -95,8 +97,9 @@ copy() {
 
 # Blocks and allocation rules of the source don't come along, our own write block does: nobody writes to the target before the handover.
 restore() {
-  local status
-  if target_api GET "$targets/_settings" >"$work/answer" 2>/dev/null; then
+  local status present
+  # A pattern that nothing matches is answered with nothing, a name that is missing with an error.
+  if present=$(target_api GET "_cat/indices/$targets?h=index" 2>"$work/answer") && [ -n "$present" ]; then
     target_api POST "$targets/_close" >"$work/answer"
   fi
   target_api POST "_snapshot/$REPOSITORY/$snapshot/_restore" "{\"indices\": \"$INDICES\", \"ignore_unavailable\": false,
@@ -110,8 +113,7 @@ restore() {
       *) sleep 1 ;;
     esac
   done
-  target_api POST "$targets/_open" >"$work/answer"
-  target_api GET "_cluster/health/$targets?wait_for_status=yellow" >"$work/answer"
+  target_api GET "_cluster/health/$targets?wait_for_status=yellow" >"$work/answer" # the restore has opened them
 }
 
 # Each shard has the documents that the source's had when it was blocked, a search finds as many on both sides, and settings, mappings
