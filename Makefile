@@ -109,7 +109,7 @@ bench-quick: bench-tools ## run two cases of the benchmark on a tenth of the dat
 BENCH_WINDOW ?=
 
 .PHONY: bench-window
-bench-window: tools bench-tools ## compare the frozen window with a shell script's: a table, and .lab/bench-window.json (25 minutes)
+bench-window: tools bench-tools ## compare the frozen window with a shell script's: a table, and .lab/bench-window.json (35 minutes)
 	go build -o $(BIN)/benchwindow ./lab/benchwindow
 	$(BIN)/benchwindow $(BENCH_WINDOW)
 
