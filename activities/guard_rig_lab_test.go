@@ -4,6 +4,7 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -54,12 +55,13 @@ type stricken struct {
 
 var devServer struct {
 	once     sync.Once
+	server   *testsuite.DevServer
 	payloads *payloads.Proxy
 	client   client.Client
 	err      error
 }
 
-// temporalServer is shared by these tests and ends with the process. A test fails if it sends a
+// temporalServer is shared by these tests; TestMain ends it. A test fails if it sends a
 // payload that is too large.
 func temporalServer(t *testing.T) client.Client {
 	t.Helper()
@@ -78,6 +80,7 @@ func startDevServer() error {
 	if err != nil {
 		return err
 	}
+	devServer.server = server
 	if devServer.payloads, err = payloads.NewProxy(server.FrontendHostPort()); err != nil {
 		return err
 	}
@@ -85,6 +88,21 @@ func startDevServer() error {
 	options.HostPort = devServer.payloads.Address()
 	devServer.client, err = client.DialContext(context.Background(), options)
 	return err
+}
+
+// stopDevServer ends what startDevServer has started.
+func stopDevServer() error {
+	if devServer.client != nil {
+		devServer.client.Close()
+	}
+	var all error
+	if devServer.payloads != nil {
+		all = errors.Join(all, devServer.payloads.Close())
+	}
+	if devServer.server != nil {
+		all = errors.Join(all, devServer.server.Stop())
+	}
+	return all
 }
 
 func startTemporal() (*testsuite.DevServer, error) {

@@ -32,6 +32,10 @@ var shared struct {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	if err := stopDevServer(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
 	if shared.front != nil {
 		shared.front.server.Close()
 	}
