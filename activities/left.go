@@ -153,25 +153,32 @@ func (f *preflight) leftBlocks(ctx context.Context) (map[string]string, error) {
 		f.warn("it can't be looked up whether a guard has left some of the write blocks on the source: %s",
 			shorten(messageOf(err)))
 	}
-	eachPlan := func(plan, then string) {
-		names := slices.DeleteFunc(slices.Sorted(maps.Keys(left)), func(name string) bool { return left[name] != plan })
+	byPlan := namesByPlan(left)
+	for _, plan := range slices.Sorted(maps.Keys(byPlan)) {
+		then := recoverCommand(plan)
+		if plan == f.run.Plan.Name && !f.run.Plan.Rehearsal { // a rehearsal ends by itself
+			then = "Abort this migration: while it runs, nothing of the plan is recovered. Then " + then
+		}
 		text := func(name string) string {
 			return fmt.Sprintf("index %s has index.blocks.write on the source. The guard %s of the plan %s set that "+
 				"block, and ended before it had removed it. %s (the file of the plan %s) shows what is left, and "+
 				"removes it with --yes", name, migration.GuardID(plan), plan, then, plan)
 		}
-		if others := eachOf(names, func(name string) { f.problemOfMigration("%s", text(name)) }); others != "" {
-			f.problemOfMigration("%s (%s)", others, text(names[0]))
+		others := eachOf(byPlan[plan], func(name string) { f.problemOfMigration("%s", text(name)) })
+		if others != "" {
+			f.problemOfMigration("%s (%s)", others, text(byPlan[plan][0]))
 		}
-	}
-	for _, plan := range slices.Compact(slices.Sorted(maps.Values(left))) {
-		then := recoverCommand(plan)
-		if plan == f.run.Plan.Name && !f.run.Plan.Rehearsal { // a rehearsal ends by itself
-			then = "Abort this migration: while it runs, nothing of the plan is recovered. Then " + then
-		}
-		eachPlan(plan, then)
 	}
 	return left, nil
+}
+
+// namesByPlan are the indices that the guards of each plan have left blocked, in order.
+func namesByPlan(left map[string]string) map[string][]string {
+	byPlan := map[string][]string{}
+	for _, name := range slices.Sorted(maps.Keys(left)) {
+		byPlan[left[name]] = append(byPlan[left[name]], name)
+	}
+	return byPlan
 }
 
 // recoverCommand shows and removes what the runs of a plan have left in force.
@@ -208,10 +215,10 @@ func (a *Activities) withoutLeft(ctx context.Context, client *elastic.Client, pl
 			delete(index.Blocks, writeBlock)
 		}
 	}
-	for _, other := range slices.Compact(slices.Sorted(maps.Values(left))) {
-		names := slices.DeleteFunc(slices.Sorted(maps.Keys(left)), func(name string) bool { return left[name] != other })
+	byPlan := namesByPlan(left)
+	for _, other := range slices.Sorted(maps.Keys(byPlan)) {
 		warnings = append(warnings, named("the guard "+migration.GuardID(other)+" had left its write block on these "+
-			"indices. If this window ends without a cutover, the block is removed from them: ", names))
+			"indices. If this window ends without a cutover, the block is removed from them: ", byPlan[other]))
 	}
 	return warnings, nil
 }

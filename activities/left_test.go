@@ -157,6 +157,27 @@ func TestPreflightOnlyWarnsWithoutEvidence(t *testing.T) {
 	}
 }
 
+// A guard may have left thousands of blocks: preflight names some, and counts the others.
+func TestPreflightNamesSomeOfManyLeftBlocks(t *testing.T) {
+	w, names := many(t, 300)
+	indices, err := ownBlocksOf(t.Context(), clientOf(w, onSource), names)
+	require.NoError(t, err)
+	run := w.run
+	run.Token = "dead"
+	e := w.temporal.ran(migration.GuardID("films"), "1", wfTerminated)
+	e.began(migration.GuardInput{Run: run, Cluster: w.clusterUUID()})
+	e.did(migration.ActivityBlockSource, migration.BlockRequest{Run: run, Indices: indices},
+		migration.BlockResult{Blocked: indices})
+	for _, name := range names {
+		w.from.SetSetting(name, writeBlock, "true")
+	}
+	failure := refusal(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "index index-0000", "more indices",
+		"starter recover -f films.yaml")
+	require.Less(t, len(failure.Message()), 16<<10)
+	require.LessOrEqual(t, w.temporal.lists, 4)
+	require.LessOrEqual(t, w.temporal.histories, 4)
+}
+
 // A guard that has ended by itself may have failed to remove its block.
 func TestPreflightRefusesABlockThatCouldNotBeRemoved(t *testing.T) {
 	w := newWorld(t)

@@ -84,8 +84,8 @@ func TestTheExitCodeTellsOfLateIndices(t *testing.T) {
 		if command != "watch" {
 			text := strings.Join(strings.Fields(out), " ")
 			require.Contains(t, text, "On the source after the cutover", command)
-			require.Contains(t, text, "index logs-2 appeared after the cutover had begun: its 12 documents are missing on "+
-				"the target. It is blocked now", command)
+			require.Contains(t, text, "index logs-2 appeared after the cutover had begun: its 12 documents are "+
+				"missing on the target. It is blocked now", command)
 			require.Contains(t, text, "2 more", command)
 		}
 		out, _ = c().run(exitLate, command, "movies", "-o", "json")
