@@ -142,14 +142,13 @@ func sourceBlocks(t *testing.T, r *labRig) {
 		require.True(t, r.write(names[3], "1", ""))
 	}
 	r.oldShape(names)
-	if version.Major >= 5 {
-		r.waiting()
-	}
+	r.waiting(version.Major)
 	r.patterns(names)
 }
 
-// waiting is an index whose writes wait for copies that it doesn't have. A probe doesn't wait.
-func (r *labRig) waiting() {
+// waiting is an index whose writes wait for copies that it doesn't have: before 5.0 for a quorum. A
+// probe doesn't wait, or knows what the answer means.
+func (r *labRig) waiting(major int) {
 	t := r.t
 	const index = "waiting"
 	r.ask(r.node(), http.MethodPut, "/"+index, map[string]any{"settings": map[string]any{
@@ -157,8 +156,10 @@ func (r *labRig) waiting() {
 	}})
 	require.True(t, r.write(index, "1", ""))
 	// It may be no more than there should be copies.
-	r.setting(index, map[string]any{"index.number_of_replicas": 1})
-	r.setting(index, map[string]any{waitForActive: "2"})
+	r.setting(index, map[string]any{"index.number_of_replicas": 2})
+	if major >= 5 {
+		r.setting(index, map[string]any{waitForActive: "2"})
+	}
 	err := r.node().Do(t.Context(), http.MethodPut, "/"+index+"/"+r.docType()+"/2?timeout=1ms",
 		map[string]any{"a": 1}, nil)
 	require.ErrorContains(t, err, "Not enough active copies", "a write waits")

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/elastic/go-elasticsearch/v7/esapi"
@@ -109,8 +110,9 @@ type probeLine struct {
 
 // probeBatch is the body of one request, and the indices in it.
 type probeBatch struct {
-	names []string
-	body  bytes.Buffer
+	version Version
+	names   []string
+	body    bytes.Buffer
 }
 
 // probeBatches writes requests that are bounded in number of indices and in bytes.
@@ -128,7 +130,7 @@ func probeBatches(names []string, most int, version Version) []*probeBatch {
 		}
 		line = append(line, "\n{\"doc\":{}}\n"...)
 		if n := len(all); n == 0 || len(all[n-1].names) == most || all[n-1].body.Len()+len(line) > probeBytes {
-			all = append(all, &probeBatch{})
+			all = append(all, &probeBatch{version: version})
 		}
 		last := all[len(all)-1]
 		last.names = append(last.names, name)
@@ -145,7 +147,12 @@ func (c *Client) probeBatch(ctx context.Context, what call, batch *probeBatch, p
 			Error  json.RawMessage `json:"error"`
 		} `json:"items"`
 	}
-	err := c.do(ctx, what, esapi.BulkRequest{Body: bytes.NewReader(batch.body.Bytes()), Timeout: probeTimeout}, &answer)
+	request := esapi.BulkRequest{Body: bytes.NewReader(batch.body.Bytes()), Timeout: probeTimeout}
+	if batch.version.Major >= 5 {
+		// Else a bulk request waits until as many copies are active as an index wants for its writes.
+		request.WaitForActiveShards = "1"
+	}
+	err := c.do(ctx, what, request, &answer)
 	switch KindOf(err) {
 	case None:
 	case Blocked:
@@ -190,6 +197,8 @@ func (c *Client) probed(what call, status int, raw json.RawMessage) (blocked boo
 		return true, nil
 	case failure.Kind == Missing && failure.Type == "document_missing_exception":
 		return false, nil
+	case failure.Type == "unavailable_shards_exception" && strings.Contains(failure.Reason, "Not enough active copies"):
+		return false, nil // 2.x waits for a quorum of the copies. It looks for blocks before.
 	}
 	return false, c.describe(what, failure)
 }

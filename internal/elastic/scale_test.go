@@ -269,6 +269,33 @@ func TestProbesThatAQueueRefuses(t *testing.T) {
 	assert.Len(t, cluster.Requests("POST /_bulk"), 2+8)
 }
 
+// A write waits until as many copies are active as index.write.wait_for_active_shards wants, and ends
+// with 503. A probe needs no copy but the primary. 2.x knows no such parameter, and there the answer
+// tells that nothing but that refuses the write.
+func TestProbesDoNotWaitForCopies(t *testing.T) {
+	cluster, client, names := newCluster(t, 3)
+	cluster.Copies = map[string]int{names[0]: 1, names[1]: 1, names[2]: 0}
+	cluster.SetSetting(names[1], "index.blocks.write", "true")
+	probes, err := client.ProbeWrites(t.Context(), names, elastic.ExpectOpen)
+	require.NoError(t, err)
+	assert.Equal(t, elastic.Probe{}, probes[names[0]])
+	assert.Equal(t, elastic.Probe{Blocked: true}, probes[names[1]])
+	assert.Equal(t, elastic.Unavailable, elastic.KindOf(probes[names[2]].Err), "it has no primary")
+
+	cluster, client, names = newCluster(t, 2)
+	cluster.Version = "2.4.6"
+	for i, reason := range []string{
+		"[a][0] Not enough active copies to meet write consistency of [QUORUM] (have 1, needed 2). Timeout: [5s]",
+		"[a][0] primary shard is not active Timeout: [5s]",
+	} {
+		cluster.RefuseWrite(names[i], 503, "unavailable_shards_exception", reason)
+	}
+	probes, err = client.ProbeWrites(t.Context(), names, elastic.ExpectOpen)
+	require.NoError(t, err)
+	assert.Equal(t, elastic.Probe{}, probes[names[0]])
+	assert.Equal(t, elastic.Unavailable, elastic.KindOf(probes[names[1]].Err))
+}
+
 // The largest body stays far below Amazon's limit of 10 MB.
 func TestProbesAreBoundedInBytes(t *testing.T) {
 	var names []string

@@ -29,9 +29,15 @@ func (c *Cluster) bulk(r *http.Request) any {
 		}
 		name := action.Update.Index
 		answer := c.refused[name]
-		if answer != nil {
+		waits := r.URL.Query().Get("wait_for_active_shards") == ""
+		switch {
+		case answer != nil:
 			delete(c.refused, name)
-		} else {
+		case c.lacksCopies(name, waits):
+			answer = refuse(http.StatusServiceUnavailable, "unavailable_shards_exception", "%s",
+				map[bool]string{true: "primary shard is not active Timeout: [5s]", false: "[a][0] Not enough active copies " +
+					"to meet shard count of [2] (have 1, needed 2). Timeout: [5s]"}[c.Copies[name] == 0])
+		default:
 			answer = c.probe(name, []string{action.Update.Type, action.Update.ID})
 		}
 		items = append(items, map[string]any{"update": map[string]any{
@@ -40,6 +46,14 @@ func (c *Cluster) bulk(r *http.Request) any {
 		}})
 	}
 	return map[string]any{"took": 1, "errors": true, "items": items}
+}
+
+// lacksCopies tells whether a write to an index ends since too few copies are active. A block refuses
+// it before. Without a primary, it ends even if it does not wait for the others.
+func (c *Cluster) lacksCopies(name string, waits bool) bool {
+	copies, few := c.Copies[name]
+	x := c.indices[name]
+	return few && x != nil && !x.blocksWrites() && (waits || copies == 0)
 }
 
 // RefuseWrite answers the next write to an index with an Elasticsearch error.
