@@ -34,9 +34,11 @@ func (c *Cluster) bulk(r *http.Request) any {
 		case answer != nil:
 			delete(c.refused, name)
 		case c.lacksCopies(name, waits):
-			answer = refuse(http.StatusServiceUnavailable, "unavailable_shards_exception", "%s",
-				map[bool]string{true: "primary shard is not active Timeout: [5s]", false: "[a][0] Not enough active copies " +
-					"to meet shard count of [2] (have 1, needed 2). Timeout: [5s]"}[c.Copies[name] == 0])
+			reason := "[a][0] Not enough active copies to meet shard count of [2] (have 1, needed 2). Timeout: [5s]"
+			if c.Copies[name] == 0 {
+				reason = "[a][0] primary shard is not active Timeout: [5s]"
+			}
+			answer = refuse(http.StatusServiceUnavailable, "unavailable_shards_exception", "%s", reason)
 		default:
 			answer = c.probe(name, []string{action.Update.Type, action.Update.ID})
 		}
