@@ -236,12 +236,12 @@ func TestUnblockEndsWhateverAnIndexAnswers(t *testing.T) {
 	read := must[[]migration.SourceIndex](w, w.activities.ReadSourceBlocks, w.request())
 	blocked := must[migration.BlockResult](w, w.activities.BlockSource,
 		migration.BlockRequest{Run: w.run, Indices: read}).Blocked
-	w.from.Copies = map[string]int{"catalog": 1}
+	w.from.SetSetting("catalog", waitForActive, "2")
 	unblock := migration.UnblockRequest{Run: w.run, Indices: blocked}
 	require.Empty(t, must[migration.UnblockResult](w, w.activities.UnblockSource, unblock).Refused)
 	require.NoError(t, w.from.Index("catalog", "later"))
 
-	w.from.Copies["catalog"] = 0
+	w.from.NoPrimary = map[string]bool{"catalog": true}
 	passes(w, retryStillBlocked, w.activities.UnblockSource, unblock)
 	refused, err := w.activities.unblock(t.Context(), clientOf(w, onSource), blocked, unblockAttempts, &pulse{})
 	require.NoError(t, err)

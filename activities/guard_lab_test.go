@@ -52,7 +52,10 @@ var stages = []struct {
 	}},
 	{"block", false, func(e *stricken) { e.frozenAt("PUT /*/_settings") }},
 	{"standstill", false, func(e *stricken) { e.frozenAt("POST /*/_refresh") }},
-	{"final", false, func(e *stricken) { e.frozenAt("PUT /_snapshot/*/*-r0001-*") }},
+	{"final", false, func(e *stricken) {
+		require.NoError(e.t, e.from.Index("movies", "late")) // without a change no snapshot is taken
+		e.frozenAt("PUT /_snapshot/*/*-r0001-*")
+	}},
 	{"verify", false, func(e *stricken) { e.frozenAt("POST /*/_search") }},
 	{"waiting", false, func(e *stricken) { e.waiting() }},
 	{"cutover", true, func(e *stricken) {

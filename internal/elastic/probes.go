@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/elastic/go-elasticsearch/v7/esapi"
@@ -110,7 +109,7 @@ type probeLine struct {
 
 // probeBatch is the body of one request, and the indices in it.
 type probeBatch struct {
-	version Version
+	version Version // of the cluster
 	names   []string
 	body    bytes.Buffer
 }
@@ -139,6 +138,35 @@ func probeBatches(names []string, most int, version Version) []*probeBatch {
 	return all
 }
 
+// request asks for no more copies than the primary. An index may want more before it takes writes,
+// and a bulk request would wait for them before it looks for the document.
+func (b *probeBatch) request() esapi.Request {
+	request := esapi.BulkRequest{Body: bytes.NewReader(b.body.Bytes()), Timeout: probeTimeout}
+	if b.version.Major < 5 {
+		return consistent{request}
+	}
+	request.WaitForActiveShards = "1"
+	return request
+}
+
+// consistent is a bulk request to 2.x, where write consistency came before wait_for_active_shards.
+type consistent struct{ esapi.BulkRequest }
+
+// Do implements [esapi.Request].
+func (r consistent) Do(ctx context.Context, to esapi.Transport) (*esapi.Response, error) {
+	return r.BulkRequest.Do(ctx, consistentTransport{to})
+}
+
+type consistentTransport struct{ esapi.Transport }
+
+// Perform implements [esapi.Transport].
+func (t consistentTransport) Perform(r *http.Request) (*http.Response, error) {
+	query := r.URL.Query()
+	query.Set("consistency", "one")
+	r.URL.RawQuery = query.Encode()
+	return t.Transport.Perform(r)
+}
+
 // probeBatch asks the indices of one request.
 func (c *Client) probeBatch(ctx context.Context, what call, batch *probeBatch, probes map[string]Probe) error {
 	var answer struct {
@@ -147,12 +175,7 @@ func (c *Client) probeBatch(ctx context.Context, what call, batch *probeBatch, p
 			Error  json.RawMessage `json:"error"`
 		} `json:"items"`
 	}
-	request := esapi.BulkRequest{Body: bytes.NewReader(batch.body.Bytes()), Timeout: probeTimeout}
-	if batch.version.Major >= 5 {
-		// Else a bulk request waits until as many copies are active as an index wants for its writes.
-		request.WaitForActiveShards = "1"
-	}
-	err := c.do(ctx, what, request, &answer)
+	err := c.do(ctx, what, batch.request(), &answer)
 	switch KindOf(err) {
 	case None:
 	case Blocked:
@@ -197,8 +220,6 @@ func (c *Client) probed(what call, status int, raw json.RawMessage) (blocked boo
 		return true, nil
 	case failure.Kind == Missing && failure.Type == "document_missing_exception":
 		return false, nil
-	case failure.Type == "unavailable_shards_exception" && strings.Contains(failure.Reason, "Not enough active copies"):
-		return false, nil // 2.x waits for a quorum of the copies. It looks for blocks before.
 	}
 	return false, c.describe(what, failure)
 }

@@ -230,6 +230,24 @@ func TestProbesOfManyIndices(t *testing.T) {
 	assert.True(t, probes[names[0]].Blocked)
 }
 
+// What is asked is whether a block refuses writes, not whether all copies are there.
+func TestProbesDoNotWaitForCopies(t *testing.T) {
+	for _, version := range []string{"2.4.6", "5.5.2", "6.8.23", "7.10.2"} {
+		cluster := elastictest.New(elastictest.NewStore())
+		t.Cleanup(cluster.Close)
+		cluster.Version = version
+		cluster.Create("waiting", 1, map[string]string{
+			"index.number_of_replicas": "2", "index.write.wait_for_active_shards": "2",
+		})
+		client, err := elastic.New(elastic.Config{Endpoint: cluster.URL})
+		require.NoError(t, err)
+		t.Cleanup(client.Close)
+		probes, err := client.ProbeWrites(t.Context(), []string{"waiting"}, elastic.ExpectOpen)
+		require.NoError(t, err)
+		assert.Equal(t, map[string]elastic.Probe{"waiting": {}}, probes, version)
+	}
+}
+
 // A cluster whose bulk requests may not name indices in the body is asked one by one.
 func TestProbesWhereBodiesMayNotNameIndices(t *testing.T) {
 	cluster, client, names := newCluster(t, 3)
@@ -267,33 +285,6 @@ func TestProbesThatAQueueRefuses(t *testing.T) {
 		assert.Equal(t, elastic.Probe{}, probes[name], name)
 	}
 	assert.Len(t, cluster.Requests("POST /_bulk"), 2+8)
-}
-
-// A write waits until as many copies are active as index.write.wait_for_active_shards wants, and ends
-// with 503. A probe needs no copy but the primary. 2.x knows no such parameter, and there the answer
-// tells that nothing but that refuses the write.
-func TestProbesDoNotWaitForCopies(t *testing.T) {
-	cluster, client, names := newCluster(t, 3)
-	cluster.Copies = map[string]int{names[0]: 1, names[1]: 1, names[2]: 0}
-	cluster.SetSetting(names[1], "index.blocks.write", "true")
-	probes, err := client.ProbeWrites(t.Context(), names, elastic.ExpectOpen)
-	require.NoError(t, err)
-	assert.Equal(t, elastic.Probe{}, probes[names[0]])
-	assert.Equal(t, elastic.Probe{Blocked: true}, probes[names[1]])
-	assert.Equal(t, elastic.Unavailable, elastic.KindOf(probes[names[2]].Err), "it has no primary")
-
-	cluster, client, names = newCluster(t, 2)
-	cluster.Version = "2.4.6"
-	for i, reason := range []string{
-		"[a][0] Not enough active copies to meet write consistency of [QUORUM] (have 1, needed 2). Timeout: [5s]",
-		"[a][0] primary shard is not active Timeout: [5s]",
-	} {
-		cluster.RefuseWrite(names[i], 503, "unavailable_shards_exception", reason)
-	}
-	probes, err = client.ProbeWrites(t.Context(), names, elastic.ExpectOpen)
-	require.NoError(t, err)
-	assert.Equal(t, elastic.Probe{}, probes[names[0]])
-	assert.Equal(t, elastic.Unavailable, elastic.KindOf(probes[names[1]].Err))
 }
 
 // The largest body stays far below Amazon's limit of 10 MB.

@@ -206,6 +206,16 @@ func TestBandwidthIsSharedByAKeysConnections(t *testing.T) {
 	t.Logf("%d connections: %.2f of the capped time", connections, took.Seconds()/want.Seconds())
 	assert.GreaterOrEqual(t, took, want*98/100)
 
+	// A line gives as much in one direction as in the other, whatever goes the other way.
+	srv.SetLimits("ak", osstest.Limits{Received: rate / 10, Sent: 1})
+	began = time.Now()
+	require.NoError(t, bucket(t, srv).PutObject("received", bytes.NewReader(data)))
+	assert.GreaterOrEqual(t, time.Since(began), 240*time.Millisecond)
+	srv.SetLimits("ak", osstest.Limits{Sent: rate / 10, Received: 1})
+	began = time.Now()
+	assert.Equal(t, data, read(t, bucket(t, srv), "ka"))
+	assert.GreaterOrEqual(t, time.Since(began), 240*time.Millisecond)
+
 	srv.SetLimits("ak", osstest.Limits{RequestBandwidth: rate / 10})
 	began = time.Now()
 	assert.Equal(t, data, read(t, bucket(t, srv), "ka"))

@@ -312,7 +312,7 @@ var errCut = errors.New("enough was sent")
 
 // shape wraps the way out as far as something limits or spoils it.
 func (c *call) shape(w io.Writer) io.Writer {
-	limits := c.limiters
+	limits := c.limiters.sent
 	e := c.effect
 	if len(limits) == 0 && e.resetDownload < 0 && e.truncate < 0 && e.cut < 0 && e.corrupt < 0 {
 		return w

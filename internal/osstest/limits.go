@@ -13,6 +13,10 @@ type Limits struct {
 	// Bandwidth is the bytes per second of all bodies, both directions together, that all
 	// connections share: as OSS caps an account.
 	Bandwidth int64 `json:"bandwidth,omitempty"`
+	// Received and Sent are the bytes per second of all bodies in each direction, that all
+	// connections share: what a line gives.
+	Received int64 `json:"received,omitempty"`
+	Sent     int64 `json:"sent,omitempty"`
 	// RequestBandwidth is the bytes per second of each body alone: what one connection over a long
 	// way gives.
 	RequestBandwidth int64 `json:"requestBandwidth,omitempty"`
@@ -29,7 +33,16 @@ type shaper struct {
 
 type limit struct {
 	Limits
-	bandwidth *rate.Limiter // nil for none
+	bandwidth, received, sent *rate.Limiter // nil for none
+}
+
+// limiters are what limits one request, by direction.
+type limiters struct{ received, sent []*rate.Limiter }
+
+func (l *limiters) both(limiter *rate.Limiter) {
+	if limiter != nil {
+		l.received, l.sent = append(l.received, limiter), append(l.sent, limiter)
+	}
 }
 
 const burst = 256 << 10 // more than any single read or write of a body
@@ -60,7 +73,7 @@ func (s *shaper) change(accessKey string, f func(*Limits)) {
 		l.Limits = old.Limits
 	}
 	f(&l.Limits)
-	l.bandwidth = newLimiter(l.Bandwidth)
+	l.bandwidth, l.received, l.sent = newLimiter(l.Bandwidth), newLimiter(l.Received), newLimiter(l.Sent)
 	s.keys[accessKey] = l
 }
 
@@ -74,26 +87,25 @@ func newLimiter(bytesPerSecond int64) *rate.Limiter {
 }
 
 // of gives what limits one request of an access key.
-func (s *shaper) of(accessKey string) (limiters []*rate.Limiter, latency time.Duration) {
+func (s *shaper) of(accessKey string) (found limiters, latency time.Duration) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if len(s.keys) == 0 {
-		return nil, 0
-	}
 	for _, key := range []string{"", accessKey} {
 		l := s.keys[key]
 		if l == nil {
 			continue
 		}
 		latency += l.Latency
-		if l.bandwidth != nil {
-			limiters = append(limiters, l.bandwidth)
+		found.both(l.bandwidth)
+		found.both(newLimiter(l.RequestBandwidth))
+		if l.received != nil {
+			found.received = append(found.received, l.received)
 		}
-		if own := newLimiter(l.RequestBandwidth); own != nil {
-			limiters = append(limiters, own)
+		if l.sent != nil {
+			found.sent = append(found.sent, l.sent)
 		}
 	}
-	return limiters, latency
+	return found, latency
 }
 
 func throttle(ctx context.Context, limits []*rate.Limiter, n int) error {

@@ -18,8 +18,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/snapferry/snapferry/internal/sigv4"
 )
 
@@ -229,7 +227,7 @@ type call struct {
 	access    string // id of the key that signed, once verified
 	code      string // of the error, if any
 	effect    effect
-	limiters  []*rate.Limiter
+	limiters  limiters
 	body      *requestBody
 	began     time.Time
 }
@@ -338,7 +336,7 @@ func (c *call) serve() error {
 	}
 	e := &c.effect
 	e.settle(c.r.ContentLength, &e.resetUpload, &e.shortenUpload, &e.corruptUpload)
-	c.body.limits, c.body.resetAfter, c.body.c = c.limiters, e.resetUpload, c
+	c.body.limits, c.body.resetAfter, c.body.c = c.limiters.received, e.resetUpload, c
 	return c.op.serve(c)
 }
 

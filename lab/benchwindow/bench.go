@@ -18,6 +18,7 @@ import (
 	"github.com/snapferry/snapferry/lab/byhand"
 	"github.com/snapferry/snapferry/lab/cluster"
 	"github.com/snapferry/snapferry/lab/rig"
+	"github.com/snapferry/snapferry/migration"
 )
 
 // run is what one final round took, in seconds.
@@ -27,6 +28,7 @@ type run struct {
 	own       own
 	predicted float64 // -1 without a prediction
 	delta     int64   // bytes copied, if known
+	groups    int     // that the final round was cut into, if known
 	timeline  []Span
 }
 
@@ -160,6 +162,12 @@ func (b *bench) say(format string, arguments ...any) {
 func (b *bench) all(ctx context.Context) error {
 	b.say("seed %d, %d runs", b.o.seed, b.o.runs)
 	for _, delta := range b.o.deltas {
+		if delta == deltaLines {
+			if err := b.lines(ctx); err != nil {
+				return fmt.Errorf("slow lines: %w", err)
+			}
+			continue
+		}
 		for _, latency := range b.o.latencies {
 			if err := b.one(ctx, delta, latency); err != nil {
 				return fmt.Errorf("delta %s at %d ms: %w", delta, latency, err)
@@ -172,16 +180,55 @@ func (b *bench) all(ctx context.Context) error {
 // one runs one case, each time with new indices.
 func (b *bench) one(ctx context.Context, delta string, latencyMS int) error {
 	limits := osstest.Limits{Latency: time.Duration(latencyMS) * time.Millisecond}
-	b.s3.SetLimits("", limits)
-	b.lab.OSS.Server.SetLimits("", limits)
+	b.limit(limits)
 	runs := map[string][]run{}
 	for n := range b.o.runs {
-		if err := b.turn(ctx, n, delta, latencyMS, runs); err != nil {
+		ways := func(name string, data *stock) []namedWay {
+			ways := []namedWay{{wayOurs, &ours{b: b, name: name, stock: data}}}
+			if b.rclone != "" {
+				ways = append(ways, namedWay{wayScript, b.script("throttled", data, false)},
+					namedWay{wayUnthrottled, b.script("unthrottled", data, true)})
+			}
+			return ways
+		}
+		if err := b.turn(ctx, n, delta, fmt.Sprintf("%2d ms", latencyMS), ways, runs); err != nil {
 			return err
 		}
 	}
 	b.report.Cases = append(b.report.Cases, newCase(delta, latencyMS, runs))
 	return nil
+}
+
+// lines runs the case with slow lines, in groups and without, each time with new indices: two
+// migrations of the same ones would restore over each other.
+func (b *bench) lines(ctx context.Context) error {
+	perSecond := int64(b.o.line) * 1_000_000
+	b.limit(osstest.Limits{Received: perSecond, Sent: perSecond})
+	defer b.limit(osstest.Limits{})
+	runs := map[string][]run{}
+	for n := range b.o.runs {
+		both := []struct {
+			way      string
+			pipeline migration.Pipeline
+		}{{wayGroups, migration.Pipeline{}}, {wayOneByOne, migration.Pipeline{Groups: 1}}}
+		for i := range both {
+			next := both[(i+n)%len(both)]
+			way := func(name string, data *stock) []namedWay {
+				return []namedWay{{next.way, &ours{b: b, name: name, stock: data, pipeline: next.pipeline}}}
+			}
+			if err := b.turn(ctx, n, deltaLines, fmt.Sprintf("%d MB/s", b.o.line), way, runs); err != nil {
+				return err
+			}
+		}
+	}
+	b.report.Lines = newLines(b.o.line, sizes[deltaLines].indices, runs)
+	return nil
+}
+
+// limit holds for S3 and OSS, for everyone.
+func (b *bench) limit(limits osstest.Limits) {
+	b.s3.SetLimits("", limits)
+	b.lab.OSS.Server.SetLimits("", limits)
 }
 
 // runLimit ends a run that hangs.
@@ -190,21 +237,19 @@ const runLimit = 10 * time.Minute
 // turn makes indices, lets each way copy baseline and round, writes the delta, and lets each way
 // copy the final round, another one first each time. All copy the same documents from the same
 // indices; the scripts restore under names of their own.
-func (b *bench) turn(ctx context.Context, turn int, delta string, latencyMS int, runs map[string][]run) error {
+func (b *bench) turn(ctx context.Context, turn int, delta, limits string,
+	waysOf func(name string, data *stock) []namedWay, runs map[string][]run,
+) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, runLimit, fmt.Errorf("a run took more than %s", runLimit))
 	defer cancel()
 	b.serial++
 	name := fmt.Sprintf("shop%d", b.serial)
-	data, err := newStock(ctx, b.lab.Source.Direct(), b.o.seed, name)
+	size, began := sizes[delta], time.Now()
+	data, err := newStock(ctx, b.lab.Source.Direct(), b.o.seed, name, size)
 	if err != nil {
 		return err
 	}
-	ways := []namedWay{{wayOurs, &ours{b: b, name: name, stock: data}}}
-	if b.rclone != "" {
-		ways = append(ways, namedWay{wayScript, b.script("throttled", data, false)},
-			namedWay{wayUnthrottled, b.script("unthrottled", data, true)})
-	}
-	size, began := sizes[delta], time.Now()
+	ways := waysOf(name, data)
 	var writing time.Duration
 	grow := func(bytes int64) error {
 		from := time.Now()
@@ -230,7 +275,7 @@ func (b *bench) turn(ctx context.Context, turn int, delta string, latencyMS int,
 	if err := grow(size.delta); err != nil {
 		return err
 	}
-	b.say("%s, %2d ms: run %d of %d prepared in %.0f s, %.0f of them to write documents", delta, latencyMS, turn+1,
+	b.say("%s, %s: run %d of %d prepared in %.0f s, %.0f of them to write documents", delta, limits, turn+1,
 		b.o.runs, time.Since(began).Seconds(), writing.Seconds())
 	for i := range ways {
 		w := ways[(i+turn)%len(ways)]
@@ -243,7 +288,7 @@ func (b *bench) turn(ctx context.Context, turn int, delta string, latencyMS int,
 			return fmt.Errorf("%s, final round: %w", w.name, err)
 		}
 		runs[w.name] = append(runs[w.name], one)
-		b.say("%s, %2d ms: %-18s window %6.2f s  %s  Elasticsearch's own %.2f + %.2f s%s", delta, latencyMS, w.name,
+		b.say("%s, %s: %-18s window %6.2f s  %s  Elasticsearch's own %.2f + %.2f s%s", delta, limits, w.name,
 			one.window, stepsText(one.steps),
 			one.own.snapshot.Seconds(), one.own.restore.Seconds(), aside(one))
 		if err := data.unblock(ctx); err != nil {
@@ -261,6 +306,9 @@ func aside(one run) string {
 	}
 	if one.predicted >= 0 && len(one.timeline) > 0 {
 		text += fmt.Sprintf(", predicted %.2f s", one.predicted)
+	}
+	if one.groups > 1 {
+		text += fmt.Sprintf(", %d groups", one.groups)
 	}
 	return text
 }

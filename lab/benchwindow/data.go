@@ -21,22 +21,24 @@ const mib = 1 << 20
 const (
 	deltaSmall = "small"
 	deltaLarge = "large"
+	// deltaLines is that of the case with slow lines.
+	deltaLines = "lines"
 )
 
 // size says what is written in a case: first the baseline, then what one round copies, then the
-// delta of the final round.
-type size struct{ baseline, round, delta int64 }
-
-var sizes = map[string]size{
-	deltaSmall: {baseline: 100 * mib, round: 17 * mib, delta: 50 * mib},
-	deltaLarge: {baseline: 200 * mib, round: 200 * mib, delta: 600 * mib},
+// delta of the final round. All of it is spread over so many indices.
+type size struct {
+	baseline, round, delta int64
+	indices, shards        int
 }
 
-const (
-	indexCount = 3
-	shardCount = 5
-	docType    = "product"
-)
+var sizes = map[string]size{
+	deltaSmall: {baseline: 100 * mib, round: 17 * mib, delta: 50 * mib, indices: 3, shards: 5},
+	deltaLarge: {baseline: 200 * mib, round: 200 * mib, delta: 600 * mib, indices: 3, shards: 5},
+	deltaLines: {baseline: 100 * mib, round: 200 * mib, delta: 600 * mib, indices: 8, shards: 2},
+}
+
+const docType = "product"
 
 // item is a product with a picture of itself, as shops keep them: most of its bytes are ones that
 // nobody searches, so that a delta of some size is made without minutes of indexing.
@@ -67,17 +69,18 @@ type stock struct {
 	source  *cluster.Client
 	seed    uint64
 	indices []string
+	shards  int // of all indices
 	items   int
 }
 
 // newStock creates the indices, empty.
-func newStock(ctx context.Context, source *cluster.Client, seed uint64, name string) (*stock, error) {
-	s := &stock{source: source, seed: seed}
-	for n := range indexCount {
+func newStock(ctx context.Context, source *cluster.Client, seed uint64, name string, size size) (*stock, error) {
+	s := &stock{source: source, seed: seed, shards: size.indices * size.shards}
+	for n := range size.indices {
 		index := fmt.Sprintf("%s-%d", name, n+1)
 		err := source.Do(ctx, http.MethodPut, "/"+index, map[string]any{
 			"settings": map[string]any{
-				"number_of_shards": shardCount, "number_of_replicas": 0,
+				"number_of_shards": size.shards, "number_of_replicas": 0,
 				// As for any bulk load; and few segments, however long it takes.
 				"refresh_interval": "-1", "translog.durability": "async",
 			},
@@ -100,15 +103,15 @@ func (s *stock) names() string { return strings.Join(s.indices, ",") }
 // has nothing left to do with them.
 func (s *stock) grow(ctx context.Context, bytes int64) error {
 	first, last := s.items, s.items+int(bytes/itemBytes)
-	const batch = 100 // about 3 MB
+	batch, count := 100, len(s.indices) // 100 items are about 3 MB
 	group, working := errgroup.WithContext(ctx)
 	group.SetLimit(2) // the lab's computer may be small
 	for n, index := range s.indices {
-		for from := first; from < last; from += batch * indexCount {
+		for from := first; from < last; from += batch * count {
 			group.Go(func() error {
 				var documents []cluster.Document
-				for i := from; i < min(from+batch*indexCount, last); i++ {
-					if i%indexCount == n {
+				for i := from; i < min(from+batch*count, last); i++ {
+					if i%count == n {
 						documents = append(documents, cluster.Document{
 							ID:     fmt.Sprintf("p-%07d", i),
 							Source: newItem(s.seed, i),

@@ -30,6 +30,7 @@ type options struct {
 	runs      int
 	deltas    []string
 	latencies []int
+	line      int
 	json      string
 	rclone    string
 	keep      bool
@@ -48,9 +49,10 @@ func command() *cobra.Command {
 		"say otherwise")
 	flags.Uint64Var(&o.seed, "seed", 1, "of the documents")
 	flags.IntVar(&o.runs, "runs", 3, "runs of each way in each case")
-	flags.StringSliceVar(&o.deltas, "deltas", []string{deltaSmall, deltaLarge},
-		"what is written before the window: small, large")
+	flags.StringSliceVar(&o.deltas, "deltas", []string{deltaSmall, deltaLarge, deltaLines},
+		"what is written before the window: small, large, and lines for the case with slow lines")
 	flags.IntSliceVar(&o.latencies, "latencies", []int{0, 20}, "milliseconds before each answer of S3 and OSS")
+	flags.IntVar(&o.line, "line", 60, "MB/s in each direction of S3 and OSS, in the case with slow lines")
 	flags.StringVar(&o.json, "json", "", "where the report goes (default .lab/bench-window.json in the repository)")
 	flags.StringVar(&o.rclone, "rclone", "", "rclone's path (default .lab/bin/rclone; none: run without the scripts)")
 	flags.BoolVar(&o.keep, "keep", false, "leave logs and data in .lab/benchwindow")
@@ -75,11 +77,15 @@ func command() *cobra.Command {
 func (o *options) check(root string) error {
 	for _, delta := range o.deltas {
 		if _, known := sizes[delta]; !known {
-			return fmt.Errorf("--deltas: there is no delta %q: choose from %s and %s", delta, deltaSmall, deltaLarge)
+			return fmt.Errorf("--deltas: there is no delta %q: choose from %s, %s and %s", delta, deltaSmall,
+				deltaLarge, deltaLines)
 		}
 	}
 	if i := slices.IndexFunc(o.latencies, func(ms int) bool { return ms < 0 || ms > 1000 }); i >= 0 {
 		return fmt.Errorf("--latencies: %d ms is not from 0 to 1000", o.latencies[i])
+	}
+	if o.line < 1 || o.line > 10_000 {
+		return fmt.Errorf("--line: %d MB/s is not from 1 to 10,000", o.line)
 	}
 	if o.runs < 1 || len(o.deltas) == 0 || len(o.latencies) == 0 {
 		return errors.New("nothing to run: --runs, --deltas and --latencies must all ask for something")

@@ -19,6 +19,7 @@ type ours struct {
 	b          *bench
 	name       string
 	stock      *stock
+	pipeline   migration.Pipeline
 	plan       migration.Plan
 	workflowID string
 	repository string
@@ -31,6 +32,7 @@ func (o *ours) start(ctx context.Context) error {
 	o.plan.Verify.Checksum = migration.ChecksumNone
 	// it would copy the delta before the window, and the script has none
 	o.plan.Freeze.HotRound = migration.HotRoundNever
+	o.plan.Freeze.Pipeline = o.pipeline
 	input, err := migration.NewInput(o.plan)
 	if err != nil {
 		return err
@@ -87,8 +89,11 @@ func (o *ours) final(ctx context.Context) (run, error) {
 		return run{}, err
 	}
 	last := verified.Rounds[len(verified.Rounds)-1]
-	if one.own, err = ownTime(ctx, o.b.lab, o.repository, last.Snapshot, o.stock.names()); err != nil {
-		return run{}, err
+	if last.Groups <= 1 { // each group has a snapshot of its own, beside the others' restores
+		one.own, err = ownTime(ctx, o.b.lab, o.repository, last.Snapshot, o.stock.names(), o.stock.shards)
+		if err != nil {
+			return run{}, err
+		}
 	}
 	if err := o.b.rig.Signal(ctx, o.workflowID, migration.RequestCutover); err != nil {
 		return run{}, err
@@ -109,7 +114,7 @@ func (o *ours) final(ctx context.Context) (run, error) {
 	} {
 		one.steps[name] = float64(millis) / 1000
 	}
-	one.delta = last.BytesCopied
+	one.delta, one.groups = last.BytesCopied, max(w.Groups, 1)
 	one.timeline, err = timelineOf(ctx, o.b.rig.Client, o.workflowID,
 		byhand.Timed{
 			Began: time.UnixMilli(w.StartedMillis), Ended: time.UnixMilli(w.StartedMillis + w.Millis),

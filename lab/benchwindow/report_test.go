@@ -120,6 +120,22 @@ func TestWayIsTheMediansOfItsRuns(t *testing.T) {
 	require.Zero(t, newWay(nil).WindowSeconds)
 }
 
+// Groups gain by what overlaps: all but one group's two faster steps.
+func TestSlowLines(t *testing.T) {
+	groups := func(n int) []run {
+		return []run{{window: 15, groups: n, delta: 600_000_000, steps: map[string]float64{}}}
+	}
+	l := newLines(60, 8, map[string][]run{wayGroups: groups(4), wayOneByOne: {{window: 20, groups: 1}}})
+	require.InDelta(t, 10, l.LineSeconds, 1e-9)
+	require.InDelta(t, 15, l.BestSeconds, 1e-9)
+	require.True(t, l.judge().Met, "%+v", l.judge())
+	l.InGroups.WindowSeconds = 15.1
+	require.False(t, l.judge().Met)
+	l = newLines(60, 8, map[string][]run{wayGroups: groups(1), wayOneByOne: {{window: 40, groups: 1}}})
+	require.False(t, l.judge().Met, "no groups were cut, so the two are the same")
+	require.Equal(t, "not measured", newLines(60, 8, nil).judge().Got)
+}
+
 // The table and the JSON that everybody reads.
 func TestReportAsPrinted(t *testing.T) {
 	ours := wayOf(2.1, 2, 1.9).predicting(2, 2.2, 1.5)
@@ -139,6 +155,9 @@ func TestReportAsPrinted(t *testing.T) {
 			Delta: deltaLarge, LatencyMS: 20, DeltaBytes: 600 << 20, Ours: wayOf(9), Script: wayOf(33),
 			ScriptUnthrottled: wayOf(14),
 		},
+	}, Lines: &Lines{
+		MegabytesPerSecond: 60, Indices: 8, DeltaBytes: 600 << 20, Groups: 4, LineSeconds: 10.5, BestSeconds: 15.8,
+		InGroups: wayOf(20, 21, 22).predicting(22, 22, 23), OneByOne: wayOf(38, 39, 40),
 	}}
 	r.judge()
 	var table bytes.Buffer

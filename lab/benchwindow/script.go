@@ -10,13 +10,14 @@ import (
 type script struct {
 	*byhand.Script
 	raised bool // the throttles, before the window
+	shards int
 }
 
 func (b *bench) script(name string, stock *stock, raised bool) *script {
 	return &script{&byhand.Script{
 		Lab: b.lab, Dir: b.dir, Rclone: b.rclone, OSSAsS3: b.ossAsS3, Name: name,
 		Indices: stock.names(), DocType: docType,
-	}, raised}
+	}, raised, stock.shards}
 }
 
 // start registers the repositories and copies the baseline, without throttles: what comes before
@@ -51,6 +52,6 @@ func (s *script) final(ctx context.Context) (run, error) {
 	for name, took := range steps {
 		one.steps[name] = took.Seconds()
 	}
-	one.own, err = ownTime(ctx, s.Lab, s.Name, snapshot, s.Restored())
+	one.own, err = ownTime(ctx, s.Lab, s.Name, snapshot, s.Restored(), s.shards)
 	return one, err
 }

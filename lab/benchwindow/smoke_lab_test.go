@@ -23,10 +23,11 @@ func TestLabWindow(t *testing.T) {
 	root, err := lab.Root()
 	require.NoError(t, err)
 	const tiny = "tiny"
-	sizes[tiny] = size{baseline: 2 * mib, round: mib, delta: mib}
-	defer delete(sizes, tiny)
+	sizes[tiny] = size{baseline: 2 * mib, round: mib, delta: mib, indices: 3, shards: 5}
+	defer func(lines size) { delete(sizes, tiny); sizes[deltaLines] = lines }(sizes[deltaLines])
+	sizes[deltaLines] = size{baseline: 2 * mib, round: mib, delta: mib, indices: 3, shards: 2}
 	o := options{
-		seed: 7, runs: 1, deltas: []string{tiny}, latencies: []int{1},
+		seed: 7, runs: 1, deltas: []string{tiny, deltaLines}, latencies: []int{1}, line: 60,
 		rclone: filepath.Join(root, ".lab", "bin", "rclone"),
 	}
 	if _, err := os.Stat(o.rclone); err != nil {
@@ -73,6 +74,11 @@ func TestLabWindow(t *testing.T) {
 		"VerifyTarget",
 	} {
 		require.True(t, activities[name], "the window's timeline lacks %s", name)
+	}
+	require.NotNil(t, b.report.Lines)
+	for _, w := range []Way{b.report.Lines.InGroups, b.report.Lines.OneByOne} {
+		require.Positive(t, w.WindowSeconds)
+		require.Len(t, w.Windows, 1)
 	}
 	require.Empty(t, b.s3.Objects(b.lab.S3.Bucket), "what a run left is removed before the next")
 }

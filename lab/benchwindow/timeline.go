@@ -81,7 +81,7 @@ func timelineOf(ctx context.Context, c client.Client, workflowID string, window 
 			QueuedMS: a.started.Sub(a.scheduled).Milliseconds(), RanMS: a.stopped.Sub(a.started).Milliseconds(),
 			Attempts: a.attempts,
 		}
-		if own, known := atWork[a.name]; known {
+		if own, known := atWork[a.name]; known && !own.Began.IsZero() {
 			span.Own = &Own{
 				BeforeMS: own.Began.Sub(a.started).Milliseconds(),
 				AfterMS:  a.stopped.Sub(own.Ended).Milliseconds(),

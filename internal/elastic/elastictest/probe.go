@@ -3,6 +3,7 @@ package elastictest
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
 )
 
 // bulk is many probes in one request.
@@ -29,17 +30,9 @@ func (c *Cluster) bulk(r *http.Request) any {
 		}
 		name := action.Update.Index
 		answer := c.refused[name]
-		waits := r.URL.Query().Get("wait_for_active_shards") == ""
-		switch {
-		case answer != nil:
+		if answer != nil {
 			delete(c.refused, name)
-		case c.lacksCopies(name, waits):
-			reason := "[a][0] Not enough active copies to meet shard count of [2] (have 1, needed 2). Timeout: [5s]"
-			if c.Copies[name] == 0 {
-				reason = "[a][0] primary shard is not active Timeout: [5s]"
-			}
-			answer = refuse(http.StatusServiceUnavailable, "unavailable_shards_exception", "%s", reason)
-		default:
+		} else if answer = c.waitsForCopies(name, r); answer == nil {
 			answer = c.probe(name, []string{action.Update.Type, action.Update.ID})
 		}
 		items = append(items, map[string]any{"update": map[string]any{
@@ -50,12 +43,32 @@ func (c *Cluster) bulk(r *http.Request) any {
 	return map[string]any{"took": 1, "errors": true, "items": items}
 }
 
-// lacksCopies tells whether a write to an index ends since too few copies are active. A block refuses
-// it before. Without a primary, it ends even if it does not wait for the others.
-func (c *Cluster) lacksCopies(name string, waits bool) bool {
-	copies, few := c.Copies[name]
+// waitsForCopies refuses a bulk request whose index wants more copies than the cluster's one node can
+// have, unless the request is content with one. Else Elasticsearch looks at this before it looks for
+// the document.
+func (c *Cluster) waitsForCopies(name string, r *http.Request) *failure {
 	x := c.indices[name]
-	return few && x != nil && !x.blocksWrites() && (waits || copies == 0)
+	if x == nil || !x.open || x.blocksWrites() {
+		return nil
+	}
+	if c.NoPrimary[name] {
+		return refuse(http.StatusServiceUnavailable, "unavailable_shards_exception",
+			"[%s][0] primary shard is not active Timeout: [5s]", name)
+	}
+	wanted, _ := strconv.Atoi(x.settings["index.write.wait_for_active_shards"])
+	content := r.URL.Query().Get("wait_for_active_shards") == "1"
+	if c.Version < "5" { // a quorum, if there are more copies than two
+		copies, _ := strconv.Atoi(x.settings["index.number_of_replicas"])
+		wanted, content = 1, r.URL.Query().Get("consistency") == "one"
+		if copies >= 2 {
+			wanted = (copies+1)/2 + 1
+		}
+	}
+	if wanted <= 1 || content {
+		return nil
+	}
+	return refuse(http.StatusServiceUnavailable, "unavailable_shards_exception",
+		"[%s][0] Not enough active copies to meet shard count of [%d] (have 1, needed %d)", name, wanted, wanted)
 }
 
 // RefuseWrite answers the next write to an index with an Elasticsearch error.
