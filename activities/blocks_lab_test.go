@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/lab/cluster"
@@ -141,7 +142,45 @@ func sourceBlocks(t *testing.T, r *labRig) {
 		require.True(t, r.write(names[3], "1", ""))
 	}
 	r.oldShape(names)
+	r.waiting(version.Major)
 	r.patterns(names)
+}
+
+// waiting is an index whose writes wait for copies that it doesn't have: before 5.0 for a quorum. A
+// probe doesn't wait.
+func (r *labRig) waiting(major int) {
+	t := r.t
+	const index = "waiting"
+	r.ask(r.node(), http.MethodPut, "/"+index, map[string]any{"settings": map[string]any{
+		"number_of_shards": 1, "number_of_replicas": 0,
+	}})
+	require.True(t, r.write(index, "1", ""))
+	// It may be no more than there should be copies.
+	r.setting(index, map[string]any{"index.number_of_replicas": 2})
+	if major >= 5 {
+		r.setting(index, map[string]any{waitForActive: "2"})
+	}
+	err := r.node().Do(t.Context(), http.MethodPut, "/"+index+"/"+r.docType()+"/2?timeout=1ms",
+		map[string]any{"a": 1}, nil)
+	require.ErrorContains(t, err, "Not enough active copies", "a write waits")
+
+	read := labMust[[]migration.SourceIndex](r, r.activities.ReadSourceBlocks, r.names(index))
+	probe := func() elastic.Probe {
+		probes, err := r.client(onSource).ProbeWrites(t.Context(), []string{index}, elastic.ExpectOpen)
+		require.NoError(t, err)
+		return probes[index]
+	}
+	require.Equal(t, elastic.Probe{}, probe(), "one that waits would end with an error")
+	blocked := labMust[migration.BlockResult](r, r.activities.BlockSource,
+		migration.BlockRequest{Run: r.run, Indices: read})
+	require.Empty(t, blocked.Refused)
+	require.Equal(t, elastic.Probe{Blocked: true}, probe())
+	still := labMust[migration.Standstill](r, r.activities.AwaitStandstill, r.names(index))
+	require.Equal(t, []int64{1}, still.Docs[index])
+	require.Empty(t, labMust[migration.UnblockResult](r, r.activities.UnblockSource,
+		migration.UnblockRequest{Run: r.run, Indices: blocked.Blocked}).Refused)
+	require.Equal(t, elastic.Probe{}, probe())
+	r.ask(r.node(), http.MethodDelete, "/"+index, nil)
 }
 
 // oldShape is the same by the activities of runs that began before there was a guard.

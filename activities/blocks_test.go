@@ -228,3 +228,25 @@ func TestASecondUnblockCatchesALateBlock(t *testing.T) {
 	require.Empty(t, w.unblock(read))
 	require.Equal(t, both2, w.writes(both2...))
 }
+
+// The removal ends although an index takes no writes for another reason than a block: it waits for
+// copies, or has no primary.
+func TestUnblockEndsWhateverAnIndexAnswers(t *testing.T) {
+	w := newWorld(t)
+	read := must[[]migration.SourceIndex](w, w.activities.ReadSourceBlocks, w.request())
+	blocked := must[migration.BlockResult](w, w.activities.BlockSource,
+		migration.BlockRequest{Run: w.run, Indices: read}).Blocked
+	w.from.SetSetting("catalog", waitForActive, "2")
+	unblock := migration.UnblockRequest{Run: w.run, Indices: blocked}
+	require.Empty(t, must[migration.UnblockResult](w, w.activities.UnblockSource, unblock).Refused)
+	require.NoError(t, w.from.Index("catalog", "later"))
+
+	w.from.NoPrimary = map[string]bool{"catalog": true}
+	passes(w, retryStillBlocked, w.activities.UnblockSource, unblock)
+	refused, err := w.activities.unblock(t.Context(), clientOf(w, onSource), blocked, unblockAttempts, &pulse{})
+	require.NoError(t, err)
+	require.Len(t, refused, 1)
+	require.Equal(t, "catalog", refused[0].Index)
+	require.Contains(t, refused[0].Message, "primary shard is not active")
+	require.NoError(t, w.from.Index("movies", "later"))
+}

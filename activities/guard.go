@@ -1,7 +1,6 @@
 package activities
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -127,10 +126,11 @@ func (g *Guards) ask(ctx context.Context, in migration.GuardRequest) (migration.
 			if len(call.Indices) == 0 && number > 0 {
 				continue
 			}
-			if call.Indices, err = g.readBlocks(ctx, in.Run, call.Indices); err != nil {
+			var left []string
+			if call.Indices, left, err = g.readBlocks(ctx, in.Run, call.Indices); err != nil {
 				return answer, err
 			}
-			call.Read = true
+			call.Read, warnings = true, append(warnings, left...)
 		}
 		own, omitted := answer.Own, answer.OwnOmitted
 		if answer, err = g.update(ctx, in, fmt.Sprintf("%s/%d/%d", me, in.Sequence, number), call); err != nil {
@@ -242,23 +242,27 @@ func (g *Guards) callsOf(ctx context.Context, in migration.GuardRequest,
 	return calls, nil, nil
 }
 
-// readBlocks reads the blocks of indices that will be blocked. The guard would need a request and a
+// readBlocks reads the blocks of indices that will be blocked, and warns of those that a guard of
+// another plan has left: they don't count as the index's own. The guard would need a request and a
 // result in its history for that.
 func (g *Guards) readBlocks(ctx context.Context, run migration.Run, indices []migration.SourceIndex) (
-	[]migration.SourceIndex, error,
+	found []migration.SourceIndex, warnings []string, err error,
 ) {
 	if len(indices) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	client, err := g.cluster(ctx, onSource, run)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	names := make([]string, len(indices))
 	for i, index := range indices {
 		names[i] = index.Name
 	}
-	return ownBlocksOf(ctx, client, names)
+	if found, err = ownBlocksOf(ctx, client, names); err == nil {
+		warnings, err = g.withoutLeft(ctx, client, run.Plan, found)
+	}
+	return found, warnings, err
 }
 
 // update sends an update and waits for its end.
@@ -352,7 +356,7 @@ func (g *Guards) start(ctx context.Context, in migration.GuardRequest, before fo
 		if err != nil {
 			return before, err
 		}
-		input.Cluster = cmp.Or(info.ClusterUUID, in.Plan.Source.Endpoint)
+		input.Cluster = clusterOf(info, in.Plan)
 	}
 	if before.state == guardEndedEarly || before.state == guardDone && len(before.Remains) > 0 {
 		input.Before, input.From = &before.GuardStatus, before.runID

@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/converter"
 
+	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -66,9 +67,14 @@ const (
 
 // remember asks Temporal for the plan's runs.
 func (a *Activities) remember(ctx context.Context, plan migration.Plan) (*past, error) {
+	return a.rememberOf(ctx, plan, append(workflowsOf(plan), migration.RecoverWorkflowID(plan.Name)))
+}
+
+// rememberOf asks for the runs of some of the plan's workflows.
+func (a *Activities) rememberOf(ctx context.Context, plan migration.Plan, ids []string) (*past, error) {
 	p := &past{runs: map[string]*pastRun{}, blocks: map[string]pastBlock{}}
 	var all []*workflowpb.WorkflowExecutionInfo
-	for _, id := range workflowsOf(plan) {
+	for _, id := range ids {
 		executions, err := a.executions(ctx, plan, id, p)
 		if err != nil {
 			return nil, err
@@ -141,7 +147,7 @@ func (a *Activities) recall(ctx context.Context, plan migration.Plan, e *workflo
 ) error {
 	id, runID := e.GetExecution().GetWorkflowId(), e.GetExecution().GetRunId()
 	var run *pastRun
-	if id != migration.GuardID(plan.Name) {
+	if id != migration.GuardID(plan.Name) && id != migration.RecoverWorkflowID(plan.Name) {
 		first := e.GetFirstRunId()
 		if first == "" { // an older server
 			first = runID
@@ -187,7 +193,7 @@ func (a *Activities) recall(ctx context.Context, plan migration.Plan, e *workflo
 // reading is a history under way.
 type reading struct {
 	past      *past
-	run       *pastRun // nil for a guard's
+	run       *pastRun // nil for one of a guard, or of a recovery
 	scheduled map[int64]*historypb.ActivityTaskScheduledEventAttributes
 	throttles *migration.ThrottlesFound
 	raised    bool
@@ -207,6 +213,11 @@ func (r *reading) event(event *historypb.HistoryEvent) {
 	if completed := event.GetActivityTaskCompletedEventAttributes(); completed != nil {
 		if scheduled := r.scheduled[completed.GetScheduledEventId()]; scheduled != nil {
 			r.done(scheduled, completed.GetResult())
+		}
+	}
+	if ended := event.GetWorkflowExecutionCompletedEventAttributes(); ended != nil && r.run == nil {
+		if guard, ok := payload[migration.GuardStatus](ended.GetResult()); ok && guard.Phase.Begun() {
+			r.past.handedOver(guard.Token)
 		}
 	}
 	if r.run != nil {
@@ -275,19 +286,38 @@ func (r *reading) asked(scheduled *historypb.ActivityTaskScheduledEventAttribute
 		}
 	case migration.ActivityOpenTargetForWrites, migration.ActivityHandOver:
 		if in, ok := payload[migration.Run](scheduled.GetInput()); ok {
-			run := r.past.runs[in.Token]
-			if run == nil { // a guard's history may outlive its migration's
-				run = &pastRun{
-					token: in.Token, restored: map[string]bool{},
-					status: enums.WORKFLOW_EXECUTION_STATUS_TERMINATED,
-				}
-				r.past.runs[in.Token] = run
-			}
-			run.handover = true
+			r.past.handedOver(in.Token)
 		}
 	case migration.ActivitySetThrottles:
 		r.raised = true
 	}
+}
+
+// handedOver notes that a run has begun the cutover.
+func (p *past) handedOver(token string) {
+	run := p.runs[token]
+	if run == nil { // a guard's history may outlive its migration's
+		run = &pastRun{
+			token: token, restored: map[string]bool{}, status: enums.WORKFLOW_EXECUTION_STATUS_TERMINATED,
+		}
+		p.runs[token] = run
+	}
+	run.handover = true
+}
+
+// recovered forgets the blocks that a recovery has removed.
+func (p *past) recovered(in migration.RemainsRequest) {
+	maps.DeleteFunc(p.blocks, func(name string, block pastBlock) bool {
+		run := p.runs[block.token]
+		switch {
+		case block.found[writeBlock] == "true", in.Token != "" && in.Token != block.token:
+			return false
+		case run != nil && run.product():
+			return slices.Contains(in.Indices, name)
+		}
+		return len(in.Indices) == 0 || slices.ContainsFunc(in.Indices,
+			func(pattern string) bool { return elastic.Matches(pattern, name) })
+	})
 }
 
 // blocked remembers our block. What an index had before the first one is what it had of itself.
@@ -334,6 +364,12 @@ func (r *reading) done(scheduled *historypb.ActivityTaskScheduledEventAttributes
 			if !slices.ContainsFunc(left.Refused, func(r migration.Refusal) bool { return r.Index == index.Name }) {
 				delete(r.past.blocks, index.Name)
 			}
+		}
+	case migration.ActivityRemoveRemains:
+		in, ok := payload[migration.RemoveRemainsRequest](scheduled.GetInput())
+		removed, decoded := payload[migration.Removed](result)
+		if ok && decoded && in.Kind == migration.RemainsBlocks && removed.LeftCount == 0 {
+			r.past.recovered(in.RemainsRequest)
 		}
 	case migration.ActivityOpenTarget:
 		if opened, ok := payload[migration.OpenResult](result); ok {

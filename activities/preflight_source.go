@@ -78,7 +78,9 @@ func (f *preflight) sourceIndices(ctx context.Context) error {
 	}
 	f.indices = found.indices
 	f.names()
-	f.blocks()
+	if err := f.blocks(ctx); err != nil {
+		return err
+	}
 	names := indexNames(f.indices)
 	health, err := f.from.Health(ctx, names)
 	if err != nil {
@@ -139,11 +141,15 @@ func (f *preflight) names() {
 }
 
 // blocks says what the indices' own blocks mean for a migration.
-func (f *preflight) blocks() {
+func (f *preflight) blocks(ctx context.Context) error {
+	left, err := f.leftBlocks(ctx)
+	if err != nil {
+		return err
+	}
 	own := map[string][]string{} // by setting
 	for _, index := range f.indices {
 		for setting, value := range blocksOf(index.Settings) {
-			if value == "true" {
+			if value == "true" && (setting != writeBlock || left[index.Name] == "") {
 				own[setting] = append(own[setting], index.Name)
 			}
 		}
@@ -168,6 +174,7 @@ func (f *preflight) blocks() {
 			"that block as it is and needs none of its own while it stands. The target's index gets no such block: it "+
 			"takes writes after the cutover"+advice)
 	}
+	return nil
 }
 
 // types warns about several mapping types in one index.

@@ -3,6 +3,7 @@ package activities
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	commonpb "go.temporal.io/api/common/v1"
@@ -20,6 +21,8 @@ import (
 type fakeServer struct {
 	executions []*recordedRun // the oldest first
 	unlisted   error          // of the list
+	lists      int            // so many were asked for
+	histories  int            // so many were read
 }
 
 // recordedRun is one run of a workflow, with its history.
@@ -51,6 +54,15 @@ func encoded(values ...any) *commonpb.Payloads {
 	return payloads
 }
 
+// began has the recordedRun begin with an input.
+func (e *recordedRun) began(input any) {
+	e.events[0].Attributes = &historypb.HistoryEvent_WorkflowExecutionStartedEventAttributes{
+		WorkflowExecutionStartedEventAttributes: &historypb.WorkflowExecutionStartedEventAttributes{
+			Input: encoded(input),
+		},
+	}
+}
+
 // continued has the recordedRun begin with what continue-as-new carried along.
 func (e *recordedRun) continued(carried any) {
 	e.events[0].Attributes = &historypb.HistoryEvent_WorkflowExecutionStartedEventAttributes{
@@ -75,6 +87,15 @@ func (e *recordedRun) did(name string, input, result any) {
 	e.add(&historypb.HistoryEvent{Attributes: &historypb.HistoryEvent_ActivityTaskCompletedEventAttributes{
 		ActivityTaskCompletedEventAttributes: &historypb.ActivityTaskCompletedEventAttributes{
 			ScheduledEventId: int64(len(e.events)), Result: encoded(result),
+		},
+	}})
+}
+
+// completed adds the end of a workflow with its result.
+func (e *recordedRun) completed(result any) {
+	e.add(&historypb.HistoryEvent{Attributes: &historypb.HistoryEvent_WorkflowExecutionCompletedEventAttributes{
+		WorkflowExecutionCompletedEventAttributes: &historypb.WorkflowExecutionCompletedEventAttributes{
+			Result: encoded(result),
 		},
 	}})
 }
@@ -104,9 +125,13 @@ func (s *fakeServer) ListWorkflow(_ context.Context,
 	if s.unlisted != nil {
 		return nil, s.unlisted
 	}
+	s.lists++
 	var found []*workflowpb.WorkflowExecutionInfo
 	for _, e := range slices.Backward(s.executions) {
-		if request.GetQuery() == "WorkflowId = '"+e.id+"'" {
+		early := strings.HasPrefix(request.GetQuery(), "WorkflowType = 'Guard'") && strings.HasPrefix(e.id, "guard/") &&
+			strings.Contains(request.GetQuery(), "'"+e.status.String()+"'")
+		if (early || request.GetQuery() == "WorkflowId = '"+e.id+"'") &&
+			(request.GetPageSize() == 0 || len(found) < int(request.GetPageSize())) {
 			found = append(found, s.info(e))
 		}
 	}
@@ -125,6 +150,7 @@ func (s *fakeServer) QueryWorkflow(_ context.Context, id, _, query string, _ ...
 func (s *fakeServer) GetWorkflowHistory(_ context.Context, id, runID string, _ bool,
 	_ enums.HistoryEventFilterType,
 ) client.HistoryEventIterator {
+	s.histories++
 	for _, e := range s.executions {
 		if e.id == id && e.runID == runID {
 			return &fakeEvents{e.events}

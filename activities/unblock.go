@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -299,6 +300,8 @@ func (u *unblocking) probe(ctx context.Context, names []string) (trouble []error
 	for _, name := range names {
 		switch err := probes[name].Err; {
 		case elastic.KindOf(err) == elastic.Missing:
+		case noPrimary(err):
+			u.wait(name, "our write block is removed, but the index takes no writes: "+messageOf(err))
 		case err != nil && (concernsAll(err) || elastic.KindOf(err) == elastic.Internal):
 			trouble = append(trouble, err)
 		case err != nil:
@@ -309,6 +312,12 @@ func (u *unblocking) probe(ctx context.Context, names []string) (trouble []error
 		}
 	}
 	return trouble
+}
+
+// noPrimary tells whether one index can't answer a write, while the cluster does.
+func noPrimary(err error) bool {
+	failure, ok := errors.AsType[*elastic.Error](err)
+	return ok && failure.Type == "unavailable_shards_exception"
 }
 
 // standing reports whether a block that the index had of itself still refuses writes.

@@ -148,6 +148,16 @@ func completedReport() migration.Report {
 	}
 }
 
+// lateReport is that of a migration after whose cutover the source took writes.
+func lateReport() migration.Report {
+	report := completedReport()
+	report.Late = []migration.LateIndex{
+		{Name: "logs-2", New: true, Docs: 12}, {Name: "movies", Docs: 1_500_501, Problem: "it is read-only"},
+	}
+	report.LateOmitted = 2
+	return report
+}
+
 func abortedReport() migration.Report {
 	return migration.Report{
 		Result: migration.ResultAborted, WorkflowID: "migration/movies", Plan: "movies",

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -35,6 +36,11 @@ func TestStatus(t *testing.T) {
 			exitOK,
 			func(f *fakeTemporal) { f.report = completedReport() },
 		},
+		"late": {
+			moment{state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED},
+			exitLate,
+			func(f *fakeTemporal) { f.report = lateReport() },
+		},
 		"aborted": {moment{state: enums.WORKFLOW_EXECUTION_STATUS_FAILED}, exitAborted, func(f *fakeTemporal) {
 			f.result = temporal.NewApplicationErrorWithOptions("aborted", string(migration.ErrorAborted),
 				temporal.ApplicationErrorOptions{Details: []any{abortedReport()}})
@@ -60,6 +66,38 @@ func TestStatus(t *testing.T) {
 			require.True(t, json.Valid([]byte(out)), "nothing but JSON")
 		})
 	}
+}
+
+// Whoever waits for the end learns that writes are missing on the target: by a code of its own, and
+// by name. The code of an aborted migration comes before it.
+func TestTheExitCodeTellsOfLateIndices(t *testing.T) {
+	require.Equal(t, 8, exitLate, "scripts rely on it")
+	c := func() *console {
+		fake := newFake(t, moment{state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED})
+		fake.report = lateReport()
+		return newConsole(t, fake)
+	}
+	for _, command := range []string{"status", "watch", "report"} {
+		out, errs := c().run(exitLate, command, "movies")
+		require.Empty(t, errs)
+		require.Contains(t, out, "\nNext: starter report", command)
+		if command != "watch" {
+			text := strings.Join(strings.Fields(out), " ")
+			require.Contains(t, text, "On the source after the cutover", command)
+			require.Contains(t, text, "index logs-2 appeared after the cutover had begun: its 12 documents are "+
+				"missing on the target. It is blocked now", command)
+			require.Contains(t, text, "2 more", command)
+		}
+		out, _ = c().run(exitLate, command, "movies", "-o", "json")
+		require.Contains(t, out, `"logs-2"`, command)
+	}
+	aborted := abortedReport()
+	aborted.Late = lateReport().Late
+	fake := newFake(t, moment{state: enums.WORKFLOW_EXECUTION_STATUS_FAILED})
+	fake.result = temporal.NewApplicationErrorWithOptions("aborted", string(migration.ErrorAborted),
+		temporal.ApplicationErrorOptions{Details: []any{aborted}})
+	out, _ := newConsole(t, fake).run(exitAborted, "status", "movies")
+	require.Contains(t, out, "logs-2")
 }
 
 // Programs read the status itself, with what Temporal knows beside it.

@@ -220,6 +220,47 @@ func TestThousandsOfRoundsStayReadable(t *testing.T) {
 	require.Contains(t, text, "\n  2002 ")
 }
 
+// late are indices that took writes on the source after the cutover. Their sentences are those of
+// lateSentences.
+func late() []migration.LateIndex {
+	return []migration.LateIndex{
+		{Name: "logs-2", New: true, Docs: 12},
+		{Name: "movies", Docs: 99, Problem: "it is read-only"},
+	}
+}
+
+var lateSentences = []string{
+	"index logs-2 appeared after the cutover had begun: its 12 documents are missing on the target. It is blocked now",
+	"index movies took writes after the cutover had begun: its block was gone, and it holds 99 documents. What was " +
+		"written since is missing on the target. It still takes writes: it is read-only",
+	"3 more",
+}
+
+// What the target lacks is named on each page, and no page says that all is well.
+func TestLateIndicesAreOnEachPage(t *testing.T) {
+	report := completed()
+	report.Late, report.LateOmitted = late(), 3
+	sentence, tone := outcome(report)
+	require.Equal(t, "Completed, but 5 indices took writes on the source after the cutover.", sentence)
+	require.Equal(t, "bad", tone)
+	page, err := HTML(report, time.UTC)
+	require.NoError(t, err)
+	for _, text := range []string{Text(report, time.UTC), Markdown(report, time.UTC), string(page)} {
+		require.Contains(t, text, sentence)
+		require.Equal(t, 1, strings.Count(text, "On the source after the cutover"))
+		text = strings.Join(strings.Fields(text), " ") // lines are wrapped
+		for _, says := range lateSentences {
+			require.Contains(t, text, says)
+		}
+	}
+	require.NotContains(t, Text(completed(), time.UTC), "On the source after the cutover")
+
+	// Unequal indices come first.
+	report.Indices[0].Equal = false
+	sentence, _ = outcome(report)
+	require.Equal(t, "Completed, but 1 of 2 indices are not equal.", sentence)
+}
+
 func TestRoundsThatTheReportOmitsAreCounted(t *testing.T) {
 	report := completed()
 	report.RoundsOmitted = 500

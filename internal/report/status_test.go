@@ -64,6 +64,14 @@ func TestStatusPages(t *testing.T) {
 	}
 }
 
+func TestTheStatusPageNamesLateIndices(t *testing.T) {
+	page := StatusPage(migration.Status{Phase: migration.PhaseCutover, Late: late(), LateOmitted: 3}, "")
+	for _, says := range lateSentences {
+		require.Contains(t, page, "- **After the cutover**: "+says+"\n")
+	}
+	require.NotContains(t, StatusPage(statuses()["frozen"], ""), "After the cutover")
+}
+
 func TestTheStatusPageShowsTheNewestAttention(t *testing.T) {
 	status := migration.Status{Rehearsal: &migration.Rehearsal{AttentionOmitted: 2}}
 	for range shownAttention + 1 {

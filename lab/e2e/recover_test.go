@@ -33,6 +33,32 @@ func (s *scenario) kill() {
 	s.worker()
 }
 
+// refusedFor has preflight refuse the next migration of the source, of this plan or of another one:
+// the killed guard has left its block.
+func (s *scenario) refusedFor(planName string) {
+	s.t.Helper()
+	plan, id := s.plan, migration.WorkflowID(planName)
+	plan.Name = planName
+	_, err := s.rig.Start(s.ctx, plan)
+	require.NoError(s.t, err)
+	status, err := s.rig.Await(s.ctx, id, func(status migration.Status) bool { return status.Attention != nil })
+	require.NoError(s.t, err)
+	require.Equal(s.t, string(migration.ErrorPreflight), status.Attention.Type)
+	s.t.Log(status.Attention.Message)
+	require.Contains(s.t, status.Attention.Message, "index "+s.index)
+	require.Contains(s.t, status.Attention.Message, migration.GuardID(s.name))
+	require.Contains(s.t, status.Attention.Message, "starter recover -f "+s.name+".yaml")
+	s.abort(id)
+}
+
+// abort ends a migration.
+func (s *scenario) abort(id string) {
+	s.t.Helper()
+	require.NoError(s.t, s.rig.Signal(s.ctx, id, migration.RequestAbort))
+	_, err := s.rig.Report(s.ctx, id)
+	require.ErrorContains(s.t, err, "abort")
+}
+
 const looksForAnEnd = 50 * time.Millisecond
 
 // planFile is the plan as a person has it.
@@ -63,13 +89,14 @@ func TestRecoverAfterATermination(t *testing.T) {
 	for _, moment := range []struct {
 		name  string
 		reach func(*scenario)
+		again bool // whether our block was set, so that the next migration is refused until recover has run
 	}{
 		{"killedwaiting", func(s *scenario) {
 			s.await(func(status migration.Status) bool { return status.RoundsEnded >= 1 })
 			s.signal(migration.RequestFreeze)
 			s.awaitPhase(migration.PhaseAwaitCutover)
 			s.kill()
-		}},
+		}, true},
 		{"killedfinal", func(s *scenario) { // the snapshot that the dead run had asked for comes late
 			s.await(func(status migration.Status) bool { return status.RoundsEnded >= 1 })
 			held := s.lab.Source.Front.HoldNext(lab.Requests(http.MethodPut, "/"+s.name+"-r"))
@@ -77,7 +104,7 @@ func TestRecoverAfterATermination(t *testing.T) {
 			s.awaitHeld(held)
 			s.kill()
 			held.Release()
-		}},
+		}, false},
 		{"killedrestore", func(s *scenario) { // and so does its restore
 			held := s.lab.Target.Front.HoldNext(lab.Requests(http.MethodPost, "/_restore"))
 			s.awaitHeld(held)
@@ -86,7 +113,7 @@ func TestRecoverAfterATermination(t *testing.T) {
 			require.Eventually(s.t, func() bool {
 				return s.lab.Target.Direct().Do(s.ctx, http.MethodGet, "/"+s.index+"/_settings", nil, nil) == nil
 			}, lab.Patience, looksForAnEnd)
-		}},
+		}, false},
 	} {
 		t.Run(moment.name, func(t *testing.T) {
 			s := newScenario(t, r, moment.name, 300)
@@ -97,6 +124,10 @@ func TestRecoverAfterATermination(t *testing.T) {
 			path := s.planFile()
 			require.Contains(t, s.starter(3, "recover", "-f", path).Stderr, "is running")
 			moment.reach(s)
+			if moment.again {
+				s.refusedFor(s.name)
+				s.refusedFor(s.name + "-beside")
+			}
 			// In one of the moments there was no block yet.
 			require.NoError(t, s.lab.Source.Direct().Do(s.ctx, http.MethodPut, "/"+s.index+"/_settings",
 				map[string]any{"index.blocks.write": true}, nil))

@@ -37,6 +37,8 @@ type Cluster struct {
 	// NoExplicitIndices has the cluster refuse bulk requests whose body names indices, as
 	// rest.action.multi.allow_explicit_index: false does.
 	NoExplicitIndices bool
+	// NoPrimary are indices whose primary is missing, for writes.
+	NoPrimary map[string]bool
 	// Recovered are the files that a restored shard recovered: lengths by name.
 	Recovered func(index string, shard int) map[string]int64
 	// Unknown are types of analysis parts, stores, fields and queries that no node knows.

@@ -51,6 +51,10 @@ func (c *Cluster) waitsForCopies(name string, r *http.Request) *failure {
 	if x == nil || !x.open || x.blocksWrites() {
 		return nil
 	}
+	if c.NoPrimary[name] {
+		return refuse(http.StatusServiceUnavailable, "unavailable_shards_exception",
+			"[%s][0] primary shard is not active Timeout: [5s]", name)
+	}
 	wanted, _ := strconv.Atoi(x.settings["index.write.wait_for_active_shards"])
 	content := r.URL.Query().Get("wait_for_active_shards") == "1"
 	if c.Version < "5" { // a quorum, if there are more copies than two
