@@ -46,6 +46,10 @@ type Status struct {
 	// Prediction is what the frozen window would take if it began when the last round ended, or
 	// right before the block.
 	Prediction *Prediction `json:"prediction,omitempty"`
+	// Proven is how much was proven equal before the freeze; nil if nothing was looked at. Prove says
+	// what is in the way of more.
+	Proven *Proven `json:"proven,omitempty"`
+	Prove  string  `json:"prove,omitempty"`
 	// CloseEnough is set when the rounds have reached rounds.until, or no longer make the window
 	// shorter. AutoSpent says that freeze.auto has had its window.
 	CloseEnough bool      `json:"closeEnough,omitempty"`

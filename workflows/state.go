@@ -29,6 +29,7 @@ type Carried struct {
 	sourceState
 	targetState
 	marks
+	proofs
 	leavers
 	throttling
 	forecast

@@ -19,6 +19,9 @@ func (m *run) verifyRequest(indices migration.IndexList, frozen migration.Stands
 		Frozen: frozen.Docs, FrozenOf: frozen.DocsOf, Counters: m.Counters, CountersOf: m.CountersOf,
 		Most: verdictBytes,
 	}
+	if m.proves() {
+		request.Proofs, request.ProofsOf, request.Marks, request.MarksOf = m.Proofs, m.ProofsOf, m.Restored, m.RestoredOf
+	}
 	if m.plan.Rehearsal {
 		request.Seen, request.SeenOf = m.SeenWrites, m.SeenWritesOf
 	}

@@ -37,6 +37,17 @@ type Mark struct {
 	Shards []string
 	// Written says that a shard has no mark because it has uncommitted operations.
 	Written bool
+	// Lives are those of the primaries from 6.0 on. They are known while writes are under way too. As
+	// long as a life is the same, a sequence number up to the global checkpoint is that of one
+	// operation.
+	Lives []Life
+}
+
+// Life is that of a primary; the zero value is not known.
+type Life struct {
+	// ID is what stands behind the slash of the shard's mark.
+	ID    string
+	SeqNo SeqNo
 }
 
 // marksAtOnce bounds the batches that are asked for at the same time.
@@ -131,6 +142,7 @@ func (c *Client) markDefinitions(ctx context.Context, names []string, most int64
 		}
 		shards, _ := strconv.Atoi(settings["index.number_of_shards"])
 		marks[name] = &Mark{UUID: settings["index.uuid"], Definition: definition, Shards: make([]string, shards)}
+		marks[name].Lives = make([]Life, shards)
 	}
 	return nil
 }
@@ -284,6 +296,9 @@ func (c *Client) markShards(ctx context.Context, names []string, commits bool, a
 				mark.Written = mark.Written || primary.Translog.Operations > 0
 			default:
 				mark.Shards[shard] = primary.seqNoMark(at)
+				if primary.SeqNo != nil {
+					mark.Lives[shard] = Life{ID: at.life(), SeqNo: *primary.SeqNo}
+				}
 			}
 		}
 	}

@@ -25,7 +25,7 @@ func statuses() map[string]migration.Status {
 			{Reason: migration.ReasonNew, Indices: 1, First: []string{"catalog"}},
 			{Reason: migration.ReasonWritten, Indices: 18, First: []string{"log-1", "log-2", "movies"}},
 		},
-		Skipped: 41,
+		Skipped:   41,
 		Bandwidth: &rate,
 		Copy: &migration.CopyProgress{
 			PagesDone: 1, PagesTotal: 3, BlobsDone: 10, BlobsTotal: 31,
