@@ -3,7 +3,6 @@ package activities
 import (
 	"context"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -180,10 +179,8 @@ func moves(err error) bool {
 	switch elastic.KindOf(err) {
 	case elastic.Missing, elastic.Unavailable, elastic.Blocked:
 		return true
-	case elastic.Invalid:
-		return strings.Contains(err.Error(), "closed")
 	}
-	return false
+	return elastic.IsClosed(err)
 }
 
 func (p *proving) moved(shards int) {
