@@ -122,8 +122,10 @@ func (r *markRig) test() {
 		do     func()
 	}{
 		{"a new document", migration.ReasonWritten, func() { require.True(r.t, r.write(marked, "new", "")) }},
-		{"an update that leaves the document as it was", migration.ReasonWritten,
-			func() { require.True(r.t, r.write(marked, "1", "")) }},
+		{
+			"an update that leaves the document as it was", migration.ReasonWritten,
+			func() { require.True(r.t, r.write(marked, "1", "")) },
+		},
 		{"a document deleted and another made", migration.ReasonWritten, func() {
 			r.ask(r.node(), http.MethodDelete, "/"+marked+"/"+typed+"/2", nil)
 			require.True(r.t, r.write(marked, "instead", ""))

@@ -364,3 +364,35 @@ func TestWhatChangesWhileItIsComparedIsNotProven(t *testing.T) {
 		})
 	}
 }
+
+// Other files than the snapshot lists are a difference, whatever searches find. The same files are
+// evidence on top.
+func TestFilesOfTheLastRestoreDecide(t *testing.T) {
+	w := newProvenWorld(t, "6.8.23", "7.10.2")
+	w.prove()
+	require.NoError(t, w.from.Index("movies", "alien", "delicatessen"))
+	request := w.freeze(nil)
+	for _, index := range request.Indices {
+		if index.Name == "movies" {
+			request.Taken = []migration.Index{index}
+		}
+	}
+	request.Files = &migration.RestoredFiles{Shards: 2, Files: 4, Named: true}
+	catalog, movies := w.verified(request)
+	require.Equal(t, migration.Evidence{Proven: 3}, catalog)
+	require.Equal(t, migration.Evidence{Beyond: 2, Read: 2, Files: 2}, movies)
+
+	request.Files.Unknown, request.Files.UnknownCount = []string{"movies"}, 1
+	_, movies = w.verified(request)
+	require.Equal(t, migration.Evidence{Beyond: 2, Read: 2}, movies)
+
+	request.Files = &migration.RestoredFiles{
+		UnlikeCount: 1, Unlike: []migration.UnlikeFiles{{Index: "movies", Shard: 1, Why: "_0.cfs is shorter"}},
+	}
+	refused(w.world, migration.ErrorVerification, w.activities.VerifyTarget, request,
+		"shard 1 was not restored from the files that the snapshot lists: _0.cfs is shorter")
+	request.Files.Unlike[0].Index = "another"
+	w.verified(request)
+	request.Files.UnlikeCount = 2
+	refused(w.world, migration.ErrorVerification, w.activities.VerifyTarget, request, "some of them may be of this index")
+}

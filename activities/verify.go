@@ -79,6 +79,9 @@ func (l lists) verified(ctx context.Context, in migration.VerifyRequest) (migrat
 	if in.Marks, err = fetch(ctx, l, in.Run, in.Marks, in.MarksOf); err != nil {
 		return in, err
 	}
+	if in.Taken, err = fetch(ctx, l, in.Run, in.Taken, in.TakenOf); err != nil {
+		return in, err
+	}
 	proofs, err := fetch(ctx, l, in.Run, in.Proofs, in.ProofsOf)
 	if lost(err) {
 		proofs, err = nil, nil // everything is read
@@ -105,6 +108,8 @@ type verifying struct {
 	ignoreTypes bool         // only one of the clusters shows types
 	oldStrings  bool         // the source is 2.x
 	read        atomic.Int64 // documents, on both clusters
+	// taken are the indices of the last restore.
+	taken map[string]bool
 	// target are the marks of the target's indices, by their names on the source.
 	target map[string]elastic.Mark
 }
@@ -125,6 +130,10 @@ func (v *verifying) run(ctx context.Context) (results []migration.IndexResult, d
 ) {
 	if err := v.count(ctx); err != nil {
 		return nil, nil, err
+	}
+	v.taken = make(map[string]bool, len(v.in.Taken))
+	for _, index := range v.in.Taken {
+		v.taken[index.Name] = true
 	}
 	if err := v.markTarget(ctx); err != nil {
 		return nil, nil, err
@@ -301,6 +310,7 @@ func (v *verifying) index(ctx context.Context, s shape) (migration.IndexResult, 
 		}
 	}
 	err := v.documents(ctx, s, &result, differs)
+	v.files(s.name, &result, differs)
 	if elastic.KindOf(err) == elastic.Blocked {
 		return result, fail(migration.ErrorRefused, "compare index %s: it can't be read: %v. Remove the block "+
 			"index.blocks.read from it", s.name, err)

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -238,4 +239,24 @@ func evidenceOf(verdicts []migration.IndexResult) *migration.Evidence {
 		}
 	}
 	return &all
+}
+
+// files adds what the last restore recovered. Other files than the snapshot lists are a difference,
+// whatever searches find: nobody knows what else is different then.
+func (v *verifying) files(name string, result *migration.IndexResult, differs differing) {
+	if !v.taken[name] || v.in.Files == nil {
+		return
+	}
+	for _, unlike := range v.in.Files.Unlike {
+		if unlike.Index == name {
+			differs("shard %d was not restored from the files that the snapshot lists: %s", unlike.Shard, unlike.Why)
+		}
+	}
+	if v.in.Files.UnlikeCount > len(v.in.Files.Unlike) && result.Equal {
+		differs("%s were not restored from the files that the snapshot lists, and some of them may be of this index",
+			human.Things(v.in.Files.UnlikeCount, "shard", "shards"))
+	}
+	if v.in.Files.Same(name) && result.Evidence != nil {
+		result.Evidence.Files = len(v.in.Frozen[name])
+	}
 }

@@ -208,6 +208,9 @@ type Evidence struct {
 	Scanned int `json:"scanned,omitempty"`
 	// Counted shards were compared by their number of documents only, as the plan demands.
 	Counted int `json:"counted,omitempty"`
+	// Files counts shards of which the last restore recovered the files that the snapshot lists. It
+	// comes on top of the others, and proves nothing alone.
+	Files int `json:"files,omitempty"`
 	// Read is how many documents were read on the source in the window.
 	Read int64 `json:"read,omitempty"`
 	// SinceMillis is when the oldest proof was made.
@@ -220,6 +223,7 @@ func (e *Evidence) Add(other Evidence) {
 	e.Beyond += other.Beyond
 	e.Scanned += other.Scanned
 	e.Counted += other.Counted
+	e.Files += other.Files
 	e.Read += other.Read
 	if e.SinceMillis == 0 || other.SinceMillis > 0 && other.SinceMillis < e.SinceMillis {
 		e.SinceMillis = other.SinceMillis
@@ -233,23 +237,31 @@ func (e Evidence) Shards() int { return e.Proven + e.Beyond + e.Scanned + e.Coun
 // kind alone it leaves the number out.
 func (e Evidence) Text() string {
 	var parts []string
-	all := e.Shards()
+	all, files := e.Shards(), ""
+	switch {
+	case e.Files > 0 && e.Files == all:
+		files = ", with the snapshot's files"
+	case e.Files > 0:
+		files = ", " + strconv.Itoa(e.Files) + " with the snapshot's files"
+	}
 	for _, kind := range []struct {
 		shards int
 		text   string
 	}{
-		{e.Proven, "proven before the freeze"}, {e.Beyond, "beyond sequence number"},
-		{e.Scanned, "scanned in the window"}, {e.Counted, "counts only"},
+		{e.Proven, "proven before the freeze"},
+		{e.Beyond, "beyond sequence number"},
+		{e.Scanned, "scanned in the window"},
+		{e.Counted, "counts only"},
 	} {
 		switch {
 		case kind.shards == 0:
 		case kind.shards == all:
-			return kind.text
+			return kind.text + files
 		default:
 			parts = append(parts, strconv.Itoa(kind.shards)+" "+kind.text)
 		}
 	}
-	return strings.Join(parts, ", ")
+	return strings.Join(parts, ", ") + files
 }
 
 // Empty tells whether a proof says nothing.

@@ -98,8 +98,11 @@ type Round struct {
 	// it from the repository or found it there.
 	BytesRestored int64 `json:"bytesRestored"`
 	BytesReused   int64 `json:"bytesReused"`
-	Docs          int64 `json:"docs"`
-	Indices       int   `json:"indices"`
+	// Files says whether the restore recovered the files that the snapshot lists; nil if nobody
+	// looked. Only the newest round names what it found.
+	Files   *RestoredFiles `json:"files,omitempty"`
+	Docs    int64          `json:"docs"`
+	Indices int            `json:"indices"`
 	// Taken counts the indices that took part, by reason, and Skipped those that didn't: of each,
 	// the target holds what the source held before the snapshot. Both are empty of a round in which
 	// all take part without being asked.

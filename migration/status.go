@@ -85,6 +85,8 @@ type IndexStatus struct {
 	// TargetDocs is -1 until the first restore.
 	TargetDocs int64 `json:"targetDocs"`
 	Equal      *bool `json:"equal,omitempty"`
+	// Evidence says, in words, by what it was found equal.
+	Evidence string `json:"evidence,omitempty"`
 }
 
 // Attention is a failure that no retry of Temporal's has fixed: a person is needed, or should look.

@@ -67,6 +67,10 @@ type VerifyRequest struct {
 	ProofsOf Stored[Proofs]     `json:"proofsOf,omitzero"`
 	Marks    IndexMarks         `json:"marks,omitempty"`
 	MarksOf  Stored[IndexMarks] `json:"marksOf,omitzero"`
+	// Files is what the last restore recovered, and Taken are the indices that it restored.
+	Files   *RestoredFiles  `json:"files,omitempty"`
+	Taken   []Index         `json:"taken,omitempty"`
+	TakenOf Stored[[]Index] `json:"takenOf,omitzero"`
 	// Most bounds the verdicts of the result, in bytes; 0 stands for one for each index.
 	Most int `json:"most,omitempty"`
 }

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ func TestProofsAreMadeWhileRoundsGoOn(t *testing.T) {
 	w.completed()
 	require.Len(t, w.proved, 40)
 	require.Zero(t, w.unproven)
+	require.Zero(t, w.inWindow, "nothing is proven while writes are blocked")
 	rates := 0
 	for _, request := range w.proved[:batchesInFlight] {
 		rates += request.Rate
@@ -84,6 +86,32 @@ func TestAnUnequalShardIsToldBeforeTheFreeze(t *testing.T) {
 	}, 5*time.Minute)
 	w.at(20*time.Minute, migration.RequestAbort)
 	w.run()
+}
+
+// Each restore compares its files; the verification is told what the last one found, and of which
+// indices. Older rounds keep the numbers.
+func TestWhatARestoreRecoveredIsEvidence(t *testing.T) {
+	w := newWorld(t)
+	w.unlikeFiles = []string{"movies"}
+	w.at(20*time.Minute, migration.RequestFreeze)
+	w.at(40*time.Minute, migration.RequestCutover)
+	w.run()
+	report := w.completed()
+	for _, restore := range w.restores {
+		require.True(t, restore.Files)
+	}
+	require.Len(t, w.verifiedWith, 1)
+	told := w.verifiedWith[0]
+	require.Equal(t, []string{"catalog", "movies"}, slices.Sorted(slices.Values(migration.IndexNames(told.Taken))))
+	require.Equal(t, &migration.RestoredFiles{
+		Named: true, Shards: 1, Files: 2, Bytes: 200, UnlikeCount: 1,
+		Unlike: []migration.UnlikeFiles{{Index: "movies", Why: "_0.cfs is shorter"}},
+	}, told.Files)
+	require.Contains(t, report.Warnings, "of 1 shard the restore recovered other files than the snapshot lists, first "+
+		"[movies][0]: _0.cfs is shorter")
+	last := len(report.Rounds) - 1
+	require.Equal(t, told.Files, report.Rounds[last].Files)
+	require.Equal(t, told.Files.Brief(), report.Rounds[0].Files)
 }
 
 // What is proven shortens the predicted window.

@@ -365,9 +365,11 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 				Run: m.forActivities(), Snapshot: snapshot,
 				Indices: m.taking.Inline, IndicesOf: m.taking.Of(),
 				IgnoreSettings: m.UnknownSettings,
+				Files:          m.shape.delta(),
 				Open:           m.openAfterRestore(),
 			})
 		round.BytesRestored, round.BytesReused = restored.BytesRestored, restored.BytesReused
+		round.Files = restored.Files
 		opening = restored.Opened
 		return err
 	})
@@ -390,6 +392,7 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 	m.endRestore()
 	if m.shape.delta() {
 		m.hold(m.changed)
+		m.warnOfFiles(round.Files)
 	}
 	round.RestoreMillis = m.elapsed(watch)
 	round.Indices = m.Indices.Len()

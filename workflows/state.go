@@ -71,6 +71,10 @@ func (l *roundLog) endRound(round migration.Round, most int) {
 		l.Rounds = slices.Delete(slices.Clone(l.Rounds), 1, 1+drop)
 		l.RoundsOmitted += drop
 	}
+	if n := len(l.Rounds); n > 0 && l.Rounds[n-1].Files != nil {
+		l.Rounds = slices.Clone(l.Rounds)
+		l.Rounds[n-1].Files = l.Rounds[n-1].Files.Brief()
+	}
 	l.Rounds = append(l.Rounds, round)
 	l.RoundNumber++
 	l.Attempt = 0

@@ -116,6 +116,9 @@ func (m *run) indexStatus(index migration.Index) migration.IndexStatus {
 	status.Equal = m.window.equal(index.Name)
 	if verdict, verified := m.window.verdict(index.Name); verified {
 		status.SourceDocs, status.TargetDocs = verdict.SourceDocs, verdict.TargetDocs
+		if verdict.Equal && verdict.Evidence != nil {
+			status.Evidence = verdict.Evidence.Text()
+		}
 	}
 	return status
 }

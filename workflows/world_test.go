@@ -412,7 +412,11 @@ func (w *world) restoreSnapshot(r migration.RestoreRequest) (migration.RestoreRe
 			w.thrownAway[index.Name] = true
 		}
 	}
-	return migration.RestoreResult{Shards: 6, BytesRestored: 10, Opened: w.joins(r)}, nil
+	result := migration.RestoreResult{Shards: 6, BytesRestored: 10, Opened: w.joins(r)}
+	if r.Files {
+		result.Files = w.recovered(r)
+	}
+	return result, nil
 }
 
 // fails makes an activity fail for good the first so many times.

@@ -131,6 +131,9 @@ func newView(r migration.Report, zone *time.Location) view {
 	if e := r.Evidence; e != nil && e.Shards() > 0 {
 		v.Facts = append(v.Facts, fact{"Verified by", verifiedBy(*e, zone)})
 	}
+	if n := len(r.Rounds); n > 0 && r.Rounds[n-1].Files != nil {
+		v.Facts = append(v.Facts, fact{"Files of the last restore", restoredFiles(*r.Rounds[n-1].Files)})
+	}
 	if r.Rehearsal != nil {
 		v.rehearsed(r, zone)
 	}
