@@ -226,7 +226,10 @@ func (p *provePlanner) index(index migration.Index) migration.Proof {
 
 // count adds a shard to what is proven.
 func (p *provePlanner) count(index migration.Index, s provedShard) {
-	proven, docs := &p.result.Proven, p.docs[index.Name]-1
+	proven := &p.result.Proven
+	// The shards' parts add up to the documents of the index.
+	n, shards := int64(s.number), int64(max(len(p.source[index.Name].Shards), 1))
+	docs := index.Docs*(n+1)/shards - index.Docs*n/shards
 	switch reached, reaches := s.reached(); {
 	case s.proof.Unlike != "":
 		proven.UnlikeShards++

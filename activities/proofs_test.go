@@ -136,7 +136,7 @@ func TestTheWindowReadsOnlyWhatChanged(t *testing.T) {
 	w := newProvenWorld(t, "6.8.23", "7.10.2")
 	proven := w.prove()
 	require.Equal(t, migration.Proven{
-		AtMillis: proven.AtMillis, Indices: 2, OfIndices: 2, Shards: 5, OfShards: 5, Docs: proven.Docs, OfDocs: 8,
+		AtMillis: proven.AtMillis, Indices: 2, OfIndices: 2, Shards: 5, OfShards: 5, Docs: 8, OfDocs: 8,
 	}, proven)
 	before := w.searches()
 	catalog, movies := w.verified(w.freeze(nil))
