@@ -46,7 +46,7 @@ type ShardProof struct {
 
 // SeqNo is the sequence number of a mark from 6.0 on; false of any other mark.
 func SeqNo(mark string) (int64, bool) {
-	number, life, found := strings.Cut(mark, "/")
+	number, life, found := cutLife(mark)
 	n, err := strconv.ParseInt(number, 10, 64)
 	return n, found && life != "" && err == nil
 }
@@ -60,7 +60,7 @@ func (p ShardProof) Holds(source, target string) bool {
 // Reaches is the sequence number up to which a shard's documents were found on the target; false if
 // none, or if the source's primary, whose mark this is, has begun another life since.
 func (p ShardProof) Reaches(source string) (int64, bool) {
-	_, life, _ := strings.Cut(source, "/")
+	_, life, _ := cutLife(source)
 	if p.Unlike != "" || p.UpTo == nil || p.Life == "" || p.Life != life {
 		return 0, false
 	}
