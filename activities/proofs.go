@@ -239,7 +239,7 @@ func (p *provePlanner) count(index migration.Index, s provedShard) {
 	case s.proof.Holds(s.mark, s.target):
 		proven.Shards++
 		proven.Docs += docs
-	case reaches:
+	case reaches && reached >= 0:
 		proven.Shards++
 		proven.BeyondShards++
 		proven.Docs += int64(float64(docs) * min(1, float64(reached+1)/float64(max(s.from.SeqNo.Max+1, 1))))

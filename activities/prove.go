@@ -364,7 +364,14 @@ func (p *proving) prove(shard migration.ShardTask, compared comparedShard, sourc
 		return proof, true
 	}
 	if sourceBefore != shard.Mark || sourceAfter != shard.Mark {
-		return proof, false
+		if life.ID == "" || life.ID != lifeBefore {
+			return proof, false
+		}
+		// It is written to. From now on it is proven in parts, which writes don't spoil: nothing is not
+		// beyond this number, and so the target holds all of it.
+		none := int64(-1)
+		proof.UpTo, proof.Life = &none, life.ID
+		return proof, true
 	}
 	proof.Mark, proof.Target = shard.Mark, targetAfter
 	if compared.source.Checksum != compared.target.Checksum {

@@ -44,7 +44,7 @@ func (v *verifying) work(name string) []shardWork {
 		shard := proof.Shards[i]
 		if shard.Holds(source.Shards[i], target.Shards[i]) {
 			work[i] = shardWork{proven: &shard, since: shard.AtMillis}
-		} else if upTo, reaches := shard.Reaches(source.Shards[i]); reaches && target.Lives[i].ID != "" {
+		} else if upTo, reaches := shard.Reaches(source.Shards[i]); reaches && upTo >= 0 && target.Lives[i].ID != "" {
 			work[i] = shardWork{beyond: &upTo, since: shard.AtMillis}
 		}
 	}

@@ -11,8 +11,13 @@ func TestAProofHoldsOnlyForTheSameMarksOfBothClusters(t *testing.T) {
 	proof := ShardProof{Mark: "9/life", Target: "9/other", UpTo: &upTo, Life: "life"}
 	require.True(t, proof.Holds("9/life", "9/other"))
 	for _, marks := range [][2]string{
-		{"10/life", "9/other"}, {"9/next", "9/other"}, {"9/life", "10/other"}, {"9/life", "9/moved"}, {"", "9/other"},
-		{"9/life", ""}, {"", ""},
+		{"10/life", "9/other"},
+		{"9/next", "9/other"},
+		{"9/life", "10/other"},
+		{"9/life", "9/moved"},
+		{"", "9/other"},
+		{"9/life", ""},
+		{"", ""},
 	} {
 		require.False(t, proof.Holds(marks[0], marks[1]), "%v", marks)
 	}

@@ -47,10 +47,17 @@ const (
 	batchesInFlight = 4
 	// batchesPlanned is how many one plan has: between two plans the source goes on changing.
 	batchesPlanned = 16
-	// batchSeconds is how long a batch takes at the rate of the plan. What a killed worker has
-	// compared is compared again.
-	batchSeconds = 300
+	// mostBatchSeconds is how long a batch takes at most at the rate of the plan. What a killed worker
+	// has compared is compared again.
+	mostBatchSeconds = 300
 )
+
+// batchSeconds is how long a batch takes. A round restores what is written to, and spoils the batches
+// that compare it: several have to fit between two rounds.
+func batchSeconds(rounds migration.Rounds) int64 {
+	const inARound, least = 4, 2
+	return min(max(int64(rounds.Interval.Std().Seconds())/inARound, least), mostBatchSeconds)
+}
 
 // prover has proofs made in the background, while rounds go on. Nothing depends on it: what it
 // doesn't prove is read in the window.
@@ -137,7 +144,7 @@ func (m *run) planProofs(ctx workflow.Context, batches int) (migration.ProofPlan
 		Run: m.forActivities(), Indices: m.Indices.Inline, IndicesOf: m.Indices.Of(),
 		Restored: m.Restored, RestoredOf: m.RestoredOf, Doubted: m.Doubted, DoubtedOf: m.DoubtedOf,
 		Proofs: m.Proofs, ProofsOf: m.ProofsOf, New: m.NewProofs, NewOf: m.NewProofsOf,
-		Batches: batches, BatchDocs: int64(m.plan.Verify.Rate) * batchSeconds / batchesInFlight,
+		Batches: batches, BatchDocs: int64(m.plan.Verify.Rate) * batchSeconds(m.plan.Rounds) / batchesInFlight,
 	}
 	options := pollUntilDone("what of " + indexCount(m.Indices.Len()) + " is proven")
 	plan, err := call[migration.ProofPlan](bounded(ctx, usualBound), options, migration.ActivityPlanProofs, request)
