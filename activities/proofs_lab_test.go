@@ -257,7 +257,8 @@ func (p *proofLab) staleFiles() {
 	require.Equal(p.t, 1, files.UnlikeCount, "%+v", files)
 	found := p.verdictOn(index, files, []string{index})
 	require.False(p.t, found.Equal)
-	require.Contains(p.t, strings.Join(found.Differences, "; "), "was not restored from the files that the snapshot lists")
+	require.Contains(p.t, strings.Join(found.Differences, "; "),
+		"was not restored from the files that the snapshot lists")
 	require.Zero(p.t, found.Evidence.Files)
 }
 

@@ -65,7 +65,8 @@ func (w *provenWorld) prove() migration.Proven {
 		}
 		request := w.planRequest()
 		for _, batch := range plan.Batches {
-			proved := must[migration.Proved](w.world, w.activities.Prove, migration.ProveRequest{Run: w.run, Batch: batch})
+			proved := must[migration.Proved](w.world, w.activities.Prove,
+				migration.ProveRequest{Run: w.run, Batch: batch})
 			require.Zero(w.t, proved.Failed, proved.Failure)
 			request.New = append(request.New, proved.Proofs)
 		}
@@ -107,7 +108,8 @@ func (w *provenWorld) freeze(spoil func()) migration.VerifyRequest {
 		spoil()
 	}
 	return migration.VerifyRequest{
-		Run: w.run, Indices: w.indices(), Frozen: still.Docs, Counters: counters, Proofs: w.proofs, ProofsOf: w.proofsOf,
+		Run: w.run, Indices: w.indices(), Frozen: still.Docs, Counters: counters,
+		Proofs: w.proofs, ProofsOf: w.proofsOf,
 		Marks: still.Found.Marks,
 	}
 }
@@ -328,7 +330,8 @@ func TestDamageIsFoundBeforeTheFreeze(t *testing.T) {
 				require.Equal(t, 3, int(movies.Read)+2-movies.Scanned, "unequal shards are read whole")
 				return
 			}
-			refused(w.world, migration.ErrorVerification, w.activities.VerifyTarget, request, "index movies is not equal")
+			refused(w.world, migration.ErrorVerification, w.activities.VerifyTarget, request,
+				"index movies is not equal")
 		})
 	}
 }
@@ -413,5 +416,6 @@ func TestFilesOfTheLastRestoreDecide(t *testing.T) {
 	request.Files.Unlike[0].Index = "another"
 	w.verified(request)
 	request.Files.UnlikeCount = 2
-	refused(w.world, migration.ErrorVerification, w.activities.VerifyTarget, request, "some of them may be of this index")
+	refused(w.world, migration.ErrorVerification, w.activities.VerifyTarget, request,
+		"some of them may be of this index")
 }

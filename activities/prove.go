@@ -280,7 +280,8 @@ func (p *proving) part(ctx context.Context, task migration.ProofTask, shard migr
 
 func (p *proving) options(client *elastic.Client, name string) elastic.ChecksumOptions {
 	options := elastic.ChecksumOptions{
-		IgnoreTypes: p.ignoreTypes, Settings: p.layoutFrom[name], Pace: p.paceFrom, Sleep: p.sleep, AtOnce: shardsProvenAtOnce,
+		IgnoreTypes: p.ignoreTypes, Settings: p.layoutFrom[name], Pace: p.paceFrom, Sleep: p.sleep,
+		AtOnce: shardsProvenAtOnce,
 	}
 	if client == p.to {
 		options.Settings, options.Pace = p.layoutTo[name], p.paceTo
@@ -357,7 +358,8 @@ func (p *proving) prove(shard migration.ShardTask, compared comparedShard, sourc
 		return proof, false
 	}
 	if shard.Mark == "" {
-		if compared.unlike != "" || life.ID != shard.Life || lifeBefore != shard.Life || shard.UpTo > life.SeqNo.Global {
+		if compared.unlike != "" || life.ID != shard.Life || lifeBefore != shard.Life ||
+			shard.UpTo > life.SeqNo.Global {
 			return proof, false // it may have been changed just now: the next plan looks again
 		}
 		proof.UpTo, proof.Life = &shard.UpTo, shard.Life

@@ -175,7 +175,8 @@ func (p *prover) batches(ctx workflow.Context, batches []migration.ProofBatch) b
 	under := workflow.NewWaitGroup(ctx)
 	some := false
 	for i, batch := range batches {
-		if slots.Acquire(ctx, 1) != nil || workflow.Await(ctx, func() bool { return !m.Paused }) != nil || p.problem != "" {
+		if slots.Acquire(ctx, 1) != nil || workflow.Await(ctx, func() bool { return !m.Paused }) != nil ||
+			p.problem != "" {
 			break
 		}
 		under.Add(1)

@@ -30,7 +30,8 @@ func TestProofsAreMadeWhileRoundsGoOn(t *testing.T) {
 		rates += request.Rate
 	}
 	require.Equal(t, migration.DefaultVerifyRate, rates, "those in flight share the rate")
-	require.Equal(t, migration.DefaultVerifyRate*batchSeconds(w.planned[0].Plan.Rounds)/batchesInFlight, w.planned[0].BatchDocs)
+	first := w.planned[0]
+	require.Equal(t, migration.DefaultVerifyRate*batchSeconds(first.Plan.Rounds)/batchesInFlight, first.BatchDocs)
 	last := w.planned[len(w.planned)-1]
 	require.Zero(t, last.Batches, "right before the block nothing more is begun")
 	require.Len(t, w.verifiedWith, 1)

@@ -61,8 +61,8 @@ func restoredFiles(f migration.RestoredFiles) string {
 	if f.Named {
 		by = "by name and length"
 	}
-	const checked = ". That each file holds what it held is Elasticsearch's own check: it compares Lucene's checksums " +
-		"when it restores"
+	const checked = ". That each file holds what it held is Elasticsearch's own check: it compares Lucene's " +
+		"checksums when it restores"
 	switch {
 	case f.Why != "":
 		return "not compared with the snapshot's list: " + f.Why

@@ -23,7 +23,9 @@ func TestEvidenceOfAllIndices(t *testing.T) {
 	require.Equal(t, "10 shards proven before the freeze, 2 shards beyond a sequence number; the last restore gave "+
 		"2 shards the files that its snapshot lists; 7 documents were read in the window; the oldest proof is of "+
 		"2023-11-14 22:13:20 UTC",
-		verifiedBy(migration.Evidence{Proven: 10, Beyond: 2, Files: 2, Read: 7, SinceMillis: 1_700_000_000_000}, time.UTC))
+		verifiedBy(migration.Evidence{
+			Proven: 10, Beyond: 2, Files: 2, Read: 7, SinceMillis: 1_700_000_000_000,
+		}, time.UTC))
 	require.Equal(t, "3 shards by counts only", verifiedBy(migration.Evidence{Counted: 3}, time.UTC))
 }
 
