@@ -120,6 +120,8 @@ func (a *Activities) Register(registry worker.ActivityRegistry) {
 		migration.ActivityHandOver:               a.HandOver,
 		migration.ActivityFindChanged:            a.FindChanged,
 		migration.ActivityCutGroups:              a.CutGroups,
+		migration.ActivityPlanProofs:             a.PlanProofs,
+		migration.ActivityProve:                  a.Prove,
 	} {
 		registry.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: name})
 	}

@@ -65,6 +65,12 @@ func storeIfLong[T any](ctx context.Context, l lists, run migration.Run, list T)
 	return none, stored, err
 }
 
+// shorter is for lists of which a payload holds several.
+func (l lists) shorter(several int) lists {
+	l.longest /= several
+	return l
+}
+
 // long tells whether a list is too long for a payload.
 func (l lists) long(list any) bool {
 	text, err := json.Marshal(list)

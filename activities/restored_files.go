@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,6 +26,8 @@ const (
 	// some hundred of 120 bytes in a shard.
 	shardsAtOnce = 200
 	longestWhy   = 300
+	// listsPatience is how much longer than the restore the lists may take: writes may be blocked.
+	listsPatience = 3 * time.Second
 )
 
 // listsRetry is short: the evidence is worth less than the time of a restore while writes are
@@ -112,6 +115,9 @@ func (r *restoring) compared(ctx context.Context, l *listed, result migration.Re
 func (r *restoring) compareFiles(ctx context.Context, l *listed) (*migration.RestoredFiles, error) {
 	select {
 	case <-l.done:
+	case <-time.After(listsPatience):
+		return nil, fmt.Errorf("the lists of files of snapshot %s could not be read from OSS within %s of the restore",
+			r.in.Snapshot.Name, human.Span(listsPatience.Milliseconds()))
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

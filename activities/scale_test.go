@@ -103,6 +103,9 @@ func TestRequestsGrowWithBatchesNotWithIndices(t *testing.T) {
 	bounded("FindChanged", 9, 5, func() {
 		require.Zero(t, must[migration.Changed](w, a.FindChanged, find).Taking.Len())
 	})
+	bounded("PlanProofs", 16, 5, func() {
+		must[migration.ProofPlan](w, a.PlanProofs, migration.PlanProofsRequest{Run: w.run, Indices: list, Batches: 1})
+	})
 	a.lists.longest = inPayloads
 	var still migration.Standstill
 	bounded("AwaitStandstill", 16, 5, func() {
@@ -171,6 +174,7 @@ func TestRequestsGrowWithBatchesNotWithIndices(t *testing.T) {
 		migration.ActivityCallWebhook, migration.ActivityAudit, migration.ActivityDeleteSnapshots,
 		migration.ActivityDeleteCopies, migration.ActivityWatchGuard, migration.ActivityWatchMigration,
 		migration.ActivityReadGuard, migration.ActivityCutGroups,
+		migration.ActivityProve, // reads documents, index by index and slowly
 		// These delete, which needs a world of its own: TestARehearsalLeavesEverythingAsItWas and
 		// TestRemains cover them.
 		migration.ActivityDeleteRehearsedIndices, migration.ActivityRemoveRemains,

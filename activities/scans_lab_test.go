@@ -48,9 +48,13 @@ type evidenceLab struct {
 
 func newEvidenceLab(t *testing.T, from, to string) *evidenceLab {
 	t.Helper()
-	e := &evidenceLab{
-		verifyLab: newVerifyLab(t, from, to, slices.Concat(scanned, beyond, filed)...), proven: map[string][]int64{},
-	}
+	return newEvidenceLabOf(t, from, to, slices.Concat(scanned, beyond, filed)...)
+}
+
+// newEvidenceLabOf has these indices with the documents d0 to d59, and one with a routing.
+func newEvidenceLabOf(t *testing.T, from, to string, indices ...string) *evidenceLab {
+	t.Helper()
+	e := &evidenceLab{verifyLab: newVerifyLab(t, from, to, indices...), proven: map[string][]int64{}}
 	e.from, e.to = e.client(onSource), e.client(onTarget)
 	mappings := map[string]any{"properties": map[string]any{"list": map[string]any{"type": "nested"}}}
 	if from[0] < '7' {

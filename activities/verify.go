@@ -28,7 +28,7 @@ func (a *Activities) VerifyTarget(ctx context.Context, in migration.VerifyReques
 			if err != nil {
 				return migration.VerifyResult{}, err
 			}
-			v := verifying{in: in, pulse: p, sleep: a.sleep}
+			v := verifying{Activities: a, in: in, pulse: p, sleep: a.sleep}
 			if v.from, err = a.cluster(ctx, onSource, in.Run); err != nil {
 				return migration.VerifyResult{}, err
 			}
@@ -47,6 +47,7 @@ func (a *Activities) VerifyTarget(ctx context.Context, in migration.VerifyReques
 			if message != "" {
 				result = failedResult(verdicts, in.Most)
 			}
+			result.Evidence = evidenceOf(verdicts)
 			if result.Unlisted != nil {
 				if result.Unlisted.AllOf, err = store(ctx, a.lists, in.Run, verdicts); err != nil {
 					return migration.VerifyResult{}, err
@@ -72,12 +73,26 @@ func (l lists) verified(ctx context.Context, in migration.VerifyRequest) (migrat
 	if in.Counters, err = fetch(ctx, l, in.Run, in.Counters, in.CountersOf); err != nil {
 		return in, err
 	}
-	in.Seen, err = fetch(ctx, l, in.Run, in.Seen, in.SeenOf)
+	if in.Seen, err = fetch(ctx, l, in.Run, in.Seen, in.SeenOf); err != nil {
+		return in, err
+	}
+	if in.Marks, err = fetch(ctx, l, in.Run, in.Marks, in.MarksOf); err != nil {
+		return in, err
+	}
+	if in.Taken, err = fetch(ctx, l, in.Run, in.Taken, in.TakenOf); err != nil {
+		return in, err
+	}
+	proofs, err := fetch(ctx, l, in.Run, in.Proofs, in.ProofsOf)
+	if lost(err) {
+		proofs, err = nil, nil // everything is read
+	}
+	in.Proofs = proofs
 	return in, err
 }
 
 // verifying is one comparison.
 type verifying struct {
+	*Activities
 	in       migration.VerifyRequest
 	pulse    *pulse
 	sleep    func(context.Context, time.Duration) error
@@ -93,6 +108,10 @@ type verifying struct {
 	ignoreTypes bool         // only one of the clusters shows types
 	oldStrings  bool         // the source is 2.x
 	read        atomic.Int64 // documents, on both clusters
+	// taken are the indices of the last restore.
+	taken map[string]bool
+	// target are the marks of the target's indices, by their names on the source.
+	target map[string]elastic.Mark
 }
 
 // indicesAtOnce bounds the indices that are read on each cluster. Several shards of an index are
@@ -112,16 +131,20 @@ func (v *verifying) run(ctx context.Context) (results []migration.IndexResult, d
 	if err := v.count(ctx); err != nil {
 		return nil, nil, err
 	}
+	v.taken = make(map[string]bool, len(v.in.Taken))
+	for _, index := range v.in.Taken {
+		v.taken[index.Name] = true
+	}
+	if err := v.markTarget(ctx); err != nil {
+		return nil, nil, err
+	}
+	if v.ignoreTypes, err = typesDiffer(ctx, v.from, v.to); err != nil {
+		return nil, nil, err
+	}
 	fromVersion, err := v.from.Version(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	toVersion, err := v.to.Version(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	// 7.x shows every type as _doc.
-	v.ignoreTypes = (fromVersion.Major < 7) != (toVersion.Major < 7)
 	v.oldStrings = fromVersion.Major < 5
 
 	// What the metadata says comes first, a few indices ahead of the documents.
@@ -287,71 +310,12 @@ func (v *verifying) index(ctx context.Context, s shape) (migration.IndexResult, 
 		}
 	}
 	err := v.documents(ctx, s, &result, differs)
+	v.files(s.name, &result, differs)
 	if elastic.KindOf(err) == elastic.Blocked {
 		return result, fail(migration.ErrorRefused, "compare index %s: it can't be read: %v. Remove the block "+
 			"index.blocks.read from it", s.name, err)
 	}
 	return result, err
-}
-
-// documents compares what searches find.
-func (v *verifying) documents(ctx context.Context, s shape, result *migration.IndexResult,
-	differs func(format string, args ...any),
-) error {
-	err := both(ctx, v.from, v.to, &result.SourceDocs, &result.TargetDocs,
-		func(ctx context.Context, client *elastic.Client) (int64, error) {
-			name := v.at(client, s.name)[0]
-			if count, known := v.counted[client][name]; known {
-				return count, nil
-			}
-			return client.Count(ctx, name)
-		})
-	if err != nil {
-		return err
-	}
-	if result.SourceDocs != result.TargetDocs {
-		differs("a search finds %d documents on the source and %d on the target", result.SourceDocs, result.TargetDocs)
-	}
-	if held := sum(v.in.Frozen[s.name]); result.SourceDocs == 0 && result.TargetDocs == 0 && held > 0 {
-		// Two searches that find nothing would prove that nothing equals nothing.
-		differs("a search finds none of its %d documents, so they can't be compared", held)
-	}
-	if v.in.Plan.Verify.Checksum == migration.ChecksumNone {
-		return nil
-	}
-	var source, target elastic.Checksum
-	if err := both(ctx, v.from, v.to, &source, &target,
-		func(ctx context.Context, client *elastic.Client) (elastic.Checksum, error) {
-			return v.checksum(ctx, client, s)
-		}); err != nil {
-		return err
-	}
-	result.Checksum = hex(source)
-	if source != target {
-		differs("the checksum over type, id, routing and version is %s on the source (%d documents) and %s "+
-			"on the target (%d documents)", hex(source), source.Docs, hex(target), target.Docs)
-	}
-	return nil
-}
-
-// checksum reads an index on one cluster and reports the number of documents read so far.
-func (v *verifying) checksum(ctx context.Context, client *elastic.Client, s shape) (elastic.Checksum, error) {
-	settings, docs := s.source, v.in.Frozen[s.name]
-	if client == v.to {
-		settings, docs = s.target, v.restored[s.name]
-	}
-	var counted int64
-	return client.Checksum(ctx, v.at(client, s.name)[0], elastic.ChecksumOptions{
-		IgnoreTypes: v.ignoreTypes, Settings: settings, ShardDocs: docs, Sleep: v.sleep,
-		Progress: func(docs int64) { // one call at a time
-			done := v.read.Add(docs - counted)
-			counted = docs
-			v.pulse.set(migration.Progress{
-				Doing: "comparing the target with the source", DocsDone: done,
-				DocsTotal: 2 * v.docs(),
-			})
-		},
-	})
 }
 
 // at are the names that indices have on one of the clusters.

@@ -58,7 +58,7 @@ func ActivityNames() []string {
 		ActivityAskGuard, ActivityWatchGuard, ActivityWatchMigration, ActivityReadGuard, ActivityLookAgain,
 		ActivityClearTarget, ActivityCheckDependencies, ActivityTryDefinitions,
 		ActivityTryHandover, ActivityCheckShardLimit, ActivityCheckHandover, ActivityHandOver,
-		ActivityFindChanged, ActivityCutGroups,
+		ActivityFindChanged, ActivityCutGroups, ActivityPlanProofs, ActivityProve,
 	}
 }
 

@@ -131,8 +131,10 @@ var descriptions = map[string]string{
 		"leaves it there without aliases, delete deletes it. Default: keep.",
 
 	"verify": "How the target is proven equal to the frozen source.",
-	"verify.checksum": "versions: document counts, and a checksum over type, id, routing and version of every " +
-		"document. none: counts only.",
+	"verify.checksum": "versions: document counts, and type, id, routing and version of every document, " +
+		"compared before the freeze as far as possible. versions-in-window: the same, all of it while writes are " +
+		"blocked. none: counts only.",
+	"verify.rate": "Documents a second that the comparisons before the freeze read together, on each cluster.",
 
 	"cutover":                       "What happens at the handover.",
 	"cutover.webhook":               "Called with the report as JSON once the target takes writes.",

@@ -37,11 +37,20 @@ func (m IndexMark) written(before IndexMark) bool {
 		return false
 	}
 	for i := range m.Shards {
-		now, _, known := strings.Cut(m.Shards[i], "/")
-		then, _, knownBefore := strings.Cut(before.Shards[i], "/")
+		now, _, known := cutLife(m.Shards[i])
+		then, _, knownBefore := cutLife(before.Shards[i])
 		if known && knownBefore && now != then {
 			return true
 		}
 	}
 	return false
+}
+
+// cutLife splits the mark of a shard before the primary's life. The id of a commit, before 6.0, may
+// hold a slash itself.
+func cutLife(mark string) (state, life string, known bool) {
+	if at := strings.LastIndexByte(mark, '/'); at >= 0 {
+		return mark[:at], mark[at+1:], true
+	}
+	return mark, "", false
 }

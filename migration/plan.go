@@ -209,15 +209,21 @@ const (
 // The depths of verification.
 const (
 	ChecksumVersions = "versions"
+	// ChecksumInWindow reads every document while writes are blocked, whatever was proven before.
+	ChecksumInWindow = "versions-in-window"
 	ChecksumNone     = "none"
 )
 
 // Verify says how the target is proven equal to the frozen source.
 type Verify struct {
-	// Checksum is versions (the default) or none. versions compares the counts, and a checksum over
-	// type, id, routing and version of each document that does not depend on their order. none
-	// compares the counts only, for indices that are too large to scan within the window.
-	Checksum string `json:"checksum,omitempty" enum:"versions,none" example:"versions"`
+	// Checksum is versions (the default), versions-in-window or none. versions compares the counts,
+	// and type, id, routing and version of each document: before the freeze where the source stands
+	// still, and in the window what has changed since. versions-in-window reads every document in the
+	// window. none compares the counts only.
+	Checksum string `json:"checksum,omitempty" enum:"versions,versions-in-window,none" example:"versions"`
+	// Rate is how many documents a second all comparisons before the freeze read together, on each
+	// cluster.
+	Rate int `json:"rate,omitempty" min:"1" example:"5000"`
 }
 
 // Cutover says what happens at the handover.
@@ -248,6 +254,7 @@ const (
 	DefaultHotRoundAbove     = Duration(10 * time.Second)
 	DefaultPipelineFrom      = Duration(20 * time.Second)
 	DefaultStandstillTimeout = Duration(2 * time.Minute)
+	DefaultVerifyRate        = 5000
 )
 
 // withDefaults fills in what the plan leaves out, so that the status shows the plan that is used.
@@ -271,6 +278,7 @@ func (p Plan) withDefaults() Plan {
 	p.Freeze.StandstillTimeout = or(p.Freeze.StandstillTimeout, min(DefaultStandstillTimeout, p.Freeze.MaxDuration/2))
 	p.Restore.DeletedIndices = or(p.Restore.DeletedIndices, DeletedKept)
 	p.Verify.Checksum = or(p.Verify.Checksum, ChecksumVersions)
+	p.Verify.Rate = or(p.Verify.Rate, DefaultVerifyRate)
 	return p
 }
 

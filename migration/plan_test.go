@@ -241,7 +241,7 @@ func TestDecodeRefuses(t *testing.T) {
 		},
 		"checksum": {
 			"indices:", "verify: {checksum: md5}\nindices:",
-			"verify.checksum (md5) is not an allowed value; use one of versions, none",
+			"verify.checksum (md5) is not an allowed value; use one of versions, versions-in-window, none",
 		},
 		"no YAML": {"name: movies", "name: [", "is neither YAML nor JSON"},
 	} {

@@ -60,6 +60,11 @@ type Measured struct {
 	// take part. Without weights no groups are predicted.
 	Pipeline Pipeline
 	Weights  []int64
+	// Delta says that only what is not proven before is read in the window. Proven is how much that
+	// is; nil if it isn't known. ReadRate was measured while documents were compared.
+	Delta    bool
+	Proven   *Proven
+	ReadRate ReadRate
 }
 
 // What holds until it was measured, on small clusters.
@@ -95,6 +100,9 @@ func (m Measured) Predict(writes int64) Prediction {
 	if m.Window != nil {
 		p.BlockMillis, p.VerifyMillis = m.Window.BlockMillis, m.Window.VerifyMillis
 	}
+	if m.Delta {
+		p.VerifyMillis = m.verifyMillis(writes)
+	}
 	p.Millis = p.BlockMillis + p.CarryMillis() + p.VerifyMillis
 	if groups, millis := m.Pipeline.groups(pace, m.Weights, p.DeltaBytes, p.Millis); groups > 1 {
 		p.Groups, p.GroupedMillis = groups, millis
@@ -110,6 +118,27 @@ func (m Measured) pace() pace {
 		copy:     m.line(false, func(r Round) (int64, int64) { return r.BytesCopied, r.CopyMillis }),
 		restore:  m.line(true, func(r Round) (int64, int64) { return r.BytesCopied, r.RestoreMillis }),
 	}
+}
+
+// enoughRead is how many documents must have been read before their rate says anything.
+const enoughRead = 10_000
+
+// verifyMillis is what the verification takes if only what is not proven is read. A document that
+// was written since its proof is read again.
+func (m Measured) verifyMillis(writes int64) int64 {
+	docs, shards := m.Docs, m.Shards
+	if m.Proven != nil {
+		docs, shards = min(m.Proven.LeftDocs()+writes, m.Docs), int64(m.Proven.LeftShards())
+	}
+	perDoc := 1.0 / carefulDocsPerMilli
+	switch w := m.Window; {
+	case w != nil && w.VerifyDocs >= enoughRead: // in a window everything is read at the same time
+		perDoc = float64(w.VerifyMillis) / float64(w.VerifyDocs)
+	case m.ReadRate.Docs >= enoughRead:
+		// Both are measured shard by shard; a window reads at least two at the same time.
+		perDoc = float64(m.ReadRate.Millis) / float64(m.ReadRate.Docs) / 2
+	}
+	return usualVerifyMillis + shards*millisPerShard + int64(perDoc*float64(docs))
 }
 
 // deltaBytes is what so many operations come to, at the rate of the newest rounds in which enough

@@ -26,6 +26,8 @@ type Report struct {
 	// IndicesOmitted sums up the indices that Indices leaves out: of very many, those that are not
 	// equal or differ are listed first.
 	IndicesOmitted *Unlisted `json:"indicesOmitted,omitempty"`
+	// Evidence sums up by which evidence all indices were found equal.
+	Evidence *Evidence `json:"evidence,omitempty"`
 	// FrozenWindow is the last one; earlier ones, ended by the dead man's switch, stand in
 	// Warnings.
 	FrozenWindow *FrozenWindow `json:"frozenWindow,omitempty"`
@@ -96,8 +98,11 @@ type Round struct {
 	// it from the repository or found it there.
 	BytesRestored int64 `json:"bytesRestored"`
 	BytesReused   int64 `json:"bytesReused"`
-	Docs          int64 `json:"docs"`
-	Indices       int   `json:"indices"`
+	// Files says whether the restore recovered the files that the snapshot lists; nil if nobody
+	// looked. Only the newest round names what it found.
+	Files   *RestoredFiles `json:"files,omitempty"`
+	Docs    int64          `json:"docs"`
+	Indices int            `json:"indices"`
 	// Taken counts the indices that took part, by reason, and Skipped those that didn't: of each,
 	// the target holds what the source held before the snapshot. Both are empty of a round in which
 	// all take part without being asked.
@@ -131,14 +136,16 @@ type IndexResult struct {
 	SourceDocs int64  `json:"sourceDocs"`
 	TargetDocs int64  `json:"targetDocs"`
 	// Equal means: the same number of documents, in each shard and in all, and, unless
-	// verify.checksum is none, the same order-independent checksum over type, id, routing and
-	// version.
+	// verify.checksum is none, the same type, id, routing and version of each. Evidence says how
+	// that was found.
 	Equal bool `json:"equal"`
 	// Moved says, in a rehearsal, that the source took writes since its snapshot, so that nothing
 	// follows from a difference.
 	Moved bool `json:"moved,omitempty"`
-	// Checksum is the source's, in hexadecimal; empty without one.
-	Checksum string `json:"checksum,omitempty"`
+	// Checksum is the source's, in hexadecimal; empty without one, and if parts of the index were
+	// read at different times.
+	Checksum string    `json:"checksum,omitempty"`
+	Evidence *Evidence `json:"evidence,omitempty"`
 	// Differences are sentences: what makes it unequal, and what differs in settings, mappings and
 	// aliases.
 	Differences []string `json:"differences,omitempty"`
@@ -159,6 +166,10 @@ type FrozenWindow struct {
 	// Groups and GroupedMillis as in Round.
 	Groups        int   `json:"groups,omitempty"`
 	GroupedMillis int64 `json:"groupedMillis,omitempty"`
+	// VerifyDocs and VerifyShards are how many documents of how many shards the verification had to
+	// read.
+	VerifyDocs   int64 `json:"verifyDocs,omitempty"`
+	VerifyShards int   `json:"verifyShards,omitempty"`
 	// BlockedMillis is from the block until the target took writes, with everything that people
 	// were waited for; 0 without a cutover.
 	BlockedMillis int64 `json:"blockedMillis,omitempty"`

@@ -1,5 +1,10 @@
 package migration
 
+import (
+	"cmp"
+	"slices"
+)
+
 // RestoredFiles is the physical evidence of a restore: what the shards recovered, compared with the
 // lists of files that the snapshot has in OSS. It shows that the target took each file of this
 // snapshot, and none of another one. That a file holds what it held is Elasticsearch's own check:
@@ -28,6 +33,32 @@ type UnlikeFiles struct {
 	Index string `json:"index"` // its name on the source
 	Shard int    `json:"shard"`
 	Why   string `json:"why"`
+}
+
+// Add sums up the evidence of two restores of the same round. Nil is that of none.
+func (r *RestoredFiles) Add(other *RestoredFiles) *RestoredFiles {
+	if r == nil || other == nil {
+		return cmp.Or(r, other)
+	}
+	sum := RestoredFiles{
+		Shards: r.Shards + other.Shards, Files: r.Files + other.Files, Bytes: r.Bytes + other.Bytes,
+		Named: r.Named && other.Named, Why: cmp.Or(r.Why, other.Why),
+		Unlike: slices.Concat(r.Unlike, other.Unlike), UnlikeCount: r.UnlikeCount + other.UnlikeCount,
+		Unknown: slices.Concat(r.Unknown, other.Unknown), UnknownCount: r.UnknownCount + other.UnknownCount,
+	}
+	sum.Unlike = sum.Unlike[:min(len(sum.Unlike), MostUnlikeFiles)]
+	sum.Unknown = sum.Unknown[:min(len(sum.Unknown), MostUnknownIndices)]
+	return &sum
+}
+
+// Brief is the evidence without the lists.
+func (r *RestoredFiles) Brief() *RestoredFiles {
+	if r == nil {
+		return nil
+	}
+	brief := *r
+	brief.Unlike, brief.Unknown = nil, nil
+	return &brief
 }
 
 // The most that a result names.

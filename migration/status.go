@@ -46,6 +46,10 @@ type Status struct {
 	// Prediction is what the frozen window would take if it began when the last round ended, or
 	// right before the block.
 	Prediction *Prediction `json:"prediction,omitempty"`
+	// Proven is how much was proven equal before the freeze; nil if nothing was looked at. Prove says
+	// what is in the way of more.
+	Proven *Proven `json:"proven,omitempty"`
+	Prove  string  `json:"prove,omitempty"`
 	// CloseEnough is set when the rounds have reached rounds.until, or no longer make the window
 	// shorter. AutoSpent says that freeze.auto has had its window.
 	CloseEnough bool      `json:"closeEnough,omitempty"`
@@ -81,6 +85,8 @@ type IndexStatus struct {
 	// TargetDocs is -1 until the first restore.
 	TargetDocs int64 `json:"targetDocs"`
 	Equal      *bool `json:"equal,omitempty"`
+	// Evidence says, in words, by what it was found equal.
+	Evidence string `json:"evidence,omitempty"`
 }
 
 // Attention is a failure that no retry of Temporal's has fixed: a person is needed, or should look.

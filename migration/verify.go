@@ -61,6 +61,16 @@ type VerifyRequest struct {
 	// began, in a rehearsal: more of them now explain a difference.
 	Seen   map[string]int64         `json:"seen,omitempty"`
 	SeenOf Stored[map[string]int64] `json:"seenOf,omitzero"`
+	// Proofs were made before the freeze. Marks are the source's now that it stands still: only what
+	// is not proven for these is read.
+	Proofs   Proofs             `json:"proofs,omitempty"`
+	ProofsOf Stored[Proofs]     `json:"proofsOf,omitzero"`
+	Marks    IndexMarks         `json:"marks,omitempty"`
+	MarksOf  Stored[IndexMarks] `json:"marksOf,omitzero"`
+	// Files is what the last restore recovered, and Taken are the indices that it restored.
+	Files   *RestoredFiles  `json:"files,omitempty"`
+	Taken   []Index         `json:"taken,omitempty"`
+	TakenOf Stored[[]Index] `json:"takenOf,omitzero"`
 	// Most bounds the verdicts of the result, in bytes; 0 stands for one for each index.
 	Most int `json:"most,omitempty"`
 }
@@ -71,6 +81,8 @@ type VerifyResult struct {
 	Indices []IndexResult `json:"indices"`
 	// Unlisted sums up the indices that Indices leaves out; nil if it leaves none out.
 	Unlisted *Unlisted `json:"unlisted,omitempty"`
+	// Evidence sums up by which evidence all of them were found equal.
+	Evidence *Evidence `json:"evidence,omitempty"`
 	// Metadata holds, by index, those of the differences that are in settings and mappings; in a
 	// rehearsal only.
 	Metadata map[string][]string `json:"metadata,omitempty"`
@@ -129,6 +141,10 @@ func (r IndexResult) matters() int {
 func (r IndexResult) size() int {
 	const fields = 130
 	size := fields + len(r.Name) + len(r.Checksum)
+	if r.Evidence != nil {
+		const evidence = 150
+		size += evidence
+	}
 	for _, difference := range r.Differences {
 		size += len(difference) + 3
 		for _, b := range []byte(difference) {

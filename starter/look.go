@@ -199,6 +199,9 @@ func statusOf(r *migration.Report, t target) *migration.Status {
 		s.Indices = append(s.Indices, migration.IndexStatus{
 			Name: index.Name, SourceDocs: index.SourceDocs, TargetDocs: index.TargetDocs, Equal: &index.Equal,
 		})
+		if index.Equal && index.Evidence != nil {
+			s.Indices[len(s.Indices)-1].Evidence = index.Evidence.Text()
+		}
 		if index.Moved && !index.Equal {
 			s.Indices[len(s.Indices)-1].Equal = nil // unknown
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/snapferry/snapferry/internal/report"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -94,6 +95,9 @@ func (n *narrator) status(s migration.Status, running bool, add func(string, ...
 				add("would have needed attention: %s", text)
 			}
 		}
+	}
+	if s.Phase != n.phase && s.Phase == migration.PhaseFreeze && s.Proven != nil && !first {
+		add("%s", report.ProvenBefore(*s.Proven, s.Prediction))
 	}
 	if s.Phase != n.phase {
 		n.phase, n.step, n.waits = s.Phase, "", ""

@@ -157,6 +157,12 @@ func (a *app) headline(v view) string {
 				row("", text)
 			}
 		}
+		if s.Proven != nil && s.Phase.BeforeFreeze() {
+			row("Proven already:", report.ProvenBefore(*s.Proven, s.Prediction))
+		}
+		if s.Prove != "" {
+			row("", "comparing before the freeze is held up: "+human.Line(s.Prove))
+		}
 		rehearsed(s.Rehearsal, row)
 		if s.FrozenWindow != nil {
 			row("Frozen window:", describeWindow(*s.FrozenWindow))
@@ -228,7 +234,7 @@ func indices(s migration.Status) string {
 		row("INDEX", "SHARDS", "SIZE", "SOURCE DOCUMENTS", "TARGET DOCUMENTS", "EQUAL")
 		for _, index := range s.Indices {
 			row(index.Name, unless0(int64(index.Shards), human.Count), unless0(index.SourceBytes, human.Size),
-				human.Count(index.SourceDocs), restored(index.TargetDocs), equal(index.Equal))
+				human.Count(index.SourceDocs), restored(index.TargetDocs), evident(index))
 		}
 		if more := s.IndicesTotal - len(s.Indices); more > 0 {
 			row("...", fmt.Sprintf("%d more", more))
@@ -248,6 +254,14 @@ func restored(docs int64) string {
 		return "not restored yet"
 	}
 	return human.Count(docs)
+}
+
+// evident says whether an index is equal, and by which evidence.
+func evident(index migration.IndexStatus) string {
+	if index.Evidence != "" {
+		return equal(index.Equal) + ": " + index.Evidence
+	}
+	return equal(index.Equal)
 }
 
 func equal(verdict *bool) string {

@@ -185,6 +185,7 @@ func (m *run) summary(ctx workflow.Context, result string) migration.Report {
 	}
 	if m.frozen() {
 		report.Indices, report.IndicesOmitted = m.window.verified, m.window.unlisted
+		report.Evidence = m.window.evidence
 		report.SettingsLeftOut, report.NotHandedOver = m.handover.settings, m.handover.leftOut
 		if report.FrozenWindow = m.window.result(); report.FrozenWindow != nil {
 			report.Prediction = m.window.predicted

@@ -77,6 +77,9 @@ func (m *run) measured(weights []int64) migration.Measured {
 	if m.shape.delta() {
 		measured.Pipeline, measured.Weights = m.plan.Freeze.Pipeline, weights
 	}
+	if m.proves() {
+		measured.Proven, measured.ReadRate, measured.Delta = m.Proven, m.ReadRate, true
+	}
 	return measured
 }
 

@@ -168,7 +168,7 @@ func (m *run) verify() (migration.Phase, error) {
 		if err != nil {
 			verified = verdictOf(err)
 		}
-		w.verified, w.unlisted = verified.Indices, verified.Unlisted
+		w.verified, w.unlisted, w.evidence = verified.Indices, verified.Unlisted, verified.Evidence
 		return err
 	})
 	if err != nil {
@@ -183,6 +183,9 @@ func (m *run) verify() (migration.Phase, error) {
 		return migration.PhaseFreeze, nil
 	}
 	w.measured.VerifyMillis = m.elapsed(watch)
+	if e := w.evidence; e != nil {
+		w.measured.VerifyDocs, w.measured.VerifyShards = e.Read, e.Beyond+e.Scanned
+	}
 	w.measured.Millis = m.elapsed(w.watch)
 	w.proven = true
 	m.Window = w.result()

@@ -146,7 +146,7 @@ func TestAGuardThatHasRemovedTheBlock(t *testing.T) {
 	w := newWorld(t)
 	w.at(20*time.Minute, migration.RequestFreeze)
 	w.env.RegisterDelayedCallback(func() {
-		w.change(func() { w.guard.phase, w.guard.cause = migration.GuardRemoved, "because" })
+		w.change(func() { w.guard.phase, w.guard.cause, w.blocked = migration.GuardRemoved, "because", false })
 		w.env.SignalWorkflow(string(migration.RequestCutover), nil)
 	}, 40*time.Minute)
 	w.env.RegisterDelayedCallback(func() { require.Equal(t, migration.PhaseRounds, w.status().Phase) }, 41*time.Minute)

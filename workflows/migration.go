@@ -88,6 +88,8 @@ type run struct {
 	// takenIn is how many rounds had ended when that one had; 0 if none has in this run.
 	takenIn int
 	guard   guardLink
+	// prover is nil while nothing is proven in the background.
+	prover *prover
 	// window is nil outside the frozen window.
 	window    *window
 	abortedIn migration.Phase
@@ -195,6 +197,9 @@ func (m *run) mustContinueAsNew(ctx workflow.Context) bool {
 const maxHistoryLength = 3000
 
 func (m *run) continueAsNew(ctx workflow.Context) (migration.Report, error) {
+	if err := m.stopProving(m.work); err != nil {
+		return m.abort(ctx, err)
+	}
 	// Requests that have arrived and that nobody has taken yet would be lost with this run.
 	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
 		return m.abort(ctx, err)

@@ -53,6 +53,8 @@ type group struct {
 	// again says that OSS may have some of it already, begun that its restore was begun, and
 	// acceptWrites that a person lets writes to the target go.
 	again, begun, acceptWrites bool
+	// files are those that its restore recovered.
+	files *migration.RestoredFiles
 	// failure is what it was set aside for in step, which failed so often.
 	step     string
 	failure  error
@@ -142,6 +144,10 @@ func (m *run) carryGroups(round *migration.Round, cut []migration.IndexList) err
 	}
 	m.endRestore()
 	m.hold(m.changed)
+	for _, g := range p.groups {
+		round.Files = round.Files.Add(g.files)
+	}
+	m.warnOfFiles(round.Files)
 	m.window.doubt(p.archived)
 	round.Snapshot, round.UUID = p.last().name, p.last().snapshot.UUID
 	round.StartTimeMillis, round.EndTimeMillis = p.groups[0].snapshot.StartMillis, p.last().snapshot.EndMillis
@@ -332,12 +338,14 @@ func (p *pipeline) restore(ctx workflow.Context, g *group) error {
 		migration.ActivityRestoreSnapshot, migration.RestoreRequest{
 			Run: p.forActivities(), Snapshot: g.snapshot,
 			Indices: g.indices.Inline, IndicesOf: g.indices.Of(), IgnoreSettings: p.UnknownSettings,
+			Files: true,
 		})
 	if err != nil {
 		return err
 	}
 	p.round.BytesRestored += restored.BytesRestored
 	p.round.BytesReused += restored.BytesReused
+	g.files = restored.Files
 	opened, err := call[migration.OpenResult](ctx, p.paced(quickCall("open after "+g.name)),
 		migration.ActivityOpenTarget, p.openRequest(g.indices))
 	if err != nil {

@@ -40,6 +40,9 @@ func (m *run) makeReady() (migration.Phase, error) {
 	if err := m.awaitFreeSlot(); err != nil {
 		return "", err
 	}
+	if err := m.settleProofs(); err != nil {
+		return "", err
+	}
 	// What was written while all that went on counts too.
 	if err := m.foresee(); err != nil {
 		return "", err

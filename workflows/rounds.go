@@ -76,8 +76,12 @@ func (m *run) baseline() (migration.Phase, error) {
 
 // rounds waits for the next round and runs it, or goes on to the freeze.
 func (m *run) rounds() (migration.Phase, error) {
+	m.startProving()
 	if err := m.awaitNextRound(); err != nil {
 		return "", err
+	}
+	if m.prover.wantsNewRun() && !m.freezeOrRound() {
+		return migration.PhaseRounds, nil
 	}
 	if m.FreezeRequested {
 		return migration.PhaseReady, nil
@@ -118,7 +122,7 @@ func (m *run) awaitNextRound() error {
 	ctx := m.work
 	for {
 		now := workflow.Now(ctx).UnixMilli()
-		if !m.Paused && (m.freezeOrRound() || now >= m.NextRoundMillis) {
+		if !m.Paused && (m.freezeOrRound() || now >= m.NextRoundMillis || m.prover.wantsNewRun()) {
 			return ctx.Err()
 		}
 		m.show(ctx)
@@ -131,7 +135,7 @@ func (m *run) awaitNextRound() error {
 		_, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
 			Timeout:      time.Duration(m.NextRoundMillis-now) * time.Millisecond,
 			TimerOptions: workflow.TimerOptions{Summary: fmt.Sprintf("until round %d", m.RoundNumber)},
-		}, func() bool { return m.freezeOrRound() || m.Paused })
+		}, func() bool { return m.freezeOrRound() || m.Paused || m.prover.wantsNewRun() })
 		if err != nil {
 			return err
 		}
@@ -361,9 +365,11 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 				Run: m.forActivities(), Snapshot: snapshot,
 				Indices: m.taking.Inline, IndicesOf: m.taking.Of(),
 				IgnoreSettings: m.UnknownSettings,
+				Files:          m.shape.delta(),
 				Open:           m.openAfterRestore(),
 			})
 		round.BytesRestored, round.BytesReused = restored.BytesRestored, restored.BytesReused
+		round.Files = restored.Files
 		opening = restored.Opened
 		return err
 	})
@@ -386,6 +392,7 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 	m.endRestore()
 	if m.shape.delta() {
 		m.hold(m.changed)
+		m.warnOfFiles(round.Files)
 	}
 	round.RestoreMillis = m.elapsed(watch)
 	round.Indices = m.Indices.Len()

@@ -29,6 +29,7 @@ type Carried struct {
 	sourceState
 	targetState
 	marks
+	proofs
 	leavers
 	throttling
 	forecast
@@ -69,6 +70,10 @@ func (l *roundLog) endRound(round migration.Round, most int) {
 	if drop := len(l.Rounds) - most + 1; drop > 0 {
 		l.Rounds = slices.Delete(slices.Clone(l.Rounds), 1, 1+drop)
 		l.RoundsOmitted += drop
+	}
+	if n := len(l.Rounds); n > 0 && l.Rounds[n-1].Files != nil {
+		l.Rounds = slices.Clone(l.Rounds)
+		l.Rounds[n-1].Files = l.Rounds[n-1].Files.Brief()
 	}
 	l.Rounds = append(l.Rounds, round)
 	l.RoundNumber++

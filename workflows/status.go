@@ -28,12 +28,16 @@ func (m *run) status() migration.Status {
 		Attention:        m.attention,
 		Bandwidth:        m.Bandwidth,
 		Prediction:       m.Prediction,
+		Proven:           m.Proven,
 		CloseEnough:      m.CloseEnough,
 		AutoSpent:        m.AutoSpent,
 		Warnings:         last(append(m.course.warnings(), m.unknownSignals()...), migration.StatusNotes),
 		Notes:            last(m.Decisions, migration.StatusNotes),
 		Late:             m.guard.late,
 		LateOmitted:      m.guard.lateOmitted,
+	}
+	if m.prover != nil {
+		status.Prove = m.prover.problem
 	}
 	status.Because, status.Skipped = m.changed.Because, m.changed.Skipped
 	if m.copying.progress != nil {
@@ -112,6 +116,9 @@ func (m *run) indexStatus(index migration.Index) migration.IndexStatus {
 	status.Equal = m.window.equal(index.Name)
 	if verdict, verified := m.window.verdict(index.Name); verified {
 		status.SourceDocs, status.TargetDocs = verdict.SourceDocs, verdict.TargetDocs
+		if verdict.Equal && verdict.Evidence != nil {
+			status.Evidence = verdict.Evidence.Text()
+		}
 	}
 	return status
 }

@@ -3,6 +3,7 @@ package workflows
 import (
 	"fmt"
 
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -19,10 +20,30 @@ func (m *run) verifyRequest(indices migration.IndexList, frozen migration.Stands
 		Frozen: frozen.Docs, FrozenOf: frozen.DocsOf, Counters: m.Counters, CountersOf: m.CountersOf,
 		Most: verdictBytes,
 	}
+	if m.proves() {
+		request.Proofs, request.ProofsOf, request.Marks, request.MarksOf = m.Proofs, m.ProofsOf, m.Restored, m.RestoredOf
+	}
+	if m.shape.delta() && !m.plan.Rehearsal {
+		request.Files, request.Taken, request.TakenOf = m.lastRound().Files, m.taking.Inline, m.taking.Of()
+	}
 	if m.plan.Rehearsal {
 		request.Seen, request.SeenOf = m.SeenWrites, m.SeenWritesOf
 	}
 	return request
+}
+
+// warnOfFiles tells of shards that a restore has given other files than the snapshot lists.
+func (m *run) warnOfFiles(files *migration.RestoredFiles) {
+	if files == nil || files.UnlikeCount == 0 {
+		return
+	}
+	text := fmt.Sprintf("of %s the restore recovered other files than the snapshot lists",
+		human.Things(files.UnlikeCount, "shard", "shards"))
+	if len(files.Unlike) > 0 {
+		first := files.Unlike[0]
+		text += fmt.Sprintf(", first [%s][%d]: %s", first.Index, first.Shard, first.Why)
+	}
+	m.warn(text)
 }
 
 // differencesOf are warnings of what differs in settings, mappings and aliases.

@@ -50,6 +50,8 @@ type window struct {
 	// verified are the verdicts, and unlisted sums up those that are too many for a report.
 	verified []migration.IndexResult
 	unlisted *migration.Unlisted
+	// evidence sums up by what the indices were found equal.
+	evidence *migration.Evidence
 	// doubtful says that the last restore brought settings that the target doesn't know.
 	doubtful bool
 	// proven is set once the target was found equal; measured is complete then.

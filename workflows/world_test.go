@@ -109,6 +109,7 @@ type world struct {
 	storesStandstill bool
 	unlisted         *migration.Unlisted
 	changing
+	proofWorld
 }
 
 const planJSON = `{
@@ -291,6 +292,7 @@ func newWorld(t *testing.T) *world {
 		assert.Equal(t, w.storesStandstill, len(r.Frozen) == 0)
 		assert.Equal(t, w.storesStandstill, !r.FrozenOf.IsZero())
 		assert.Equal(t, verdictBytes, r.Most)
+		w.verifiedWith = append(w.verifiedWith, r)
 		result := migration.VerifyResult{Unlisted: w.unlisted}
 		for _, index := range r.Indices {
 			result.Indices = append(result.Indices, migration.IndexResult{
@@ -305,6 +307,7 @@ func newWorld(t *testing.T) *world {
 	w.registerRehearsal()
 	w.registerLeft()
 	w.registerChanged()
+	w.registerProofs()
 	register(w, migration.ActivityCallWebhook, func(r migration.WebhookRequest) (any, error) {
 		w.webhook = append(w.webhook, r.Report)
 		return nil, nil
@@ -409,7 +412,11 @@ func (w *world) restoreSnapshot(r migration.RestoreRequest) (migration.RestoreRe
 			w.thrownAway[index.Name] = true
 		}
 	}
-	return migration.RestoreResult{Shards: 6, BytesRestored: 10, Opened: w.joins(r)}, nil
+	result := migration.RestoreResult{Shards: 6, BytesRestored: 10, Opened: w.joins(r)}
+	if r.Files {
+		result.Files = w.recovered(r)
+	}
+	return result, nil
 }
 
 // fails makes an activity fail for good the first so many times.

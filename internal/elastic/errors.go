@@ -127,3 +127,9 @@ func KindOf(err error) Kind {
 	}
 	return Unclassified
 }
+
+// IsClosed tells whether a request failed because an index is closed.
+func IsClosed(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Type == "index_closed_exception"
+}

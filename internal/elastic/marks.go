@@ -37,6 +37,17 @@ type Mark struct {
 	Shards []string
 	// Written says that a shard has no mark because it has uncommitted operations.
 	Written bool
+	// Lives are those of the primaries from 6.0 on. They are known while writes are under way too. As
+	// long as a life is the same, a sequence number up to the global checkpoint is that of one
+	// operation.
+	Lives []Life
+}
+
+// Life is that of a primary; the zero value is not known.
+type Life struct {
+	// ID is what stands behind the slash of the shard's mark.
+	ID    string
+	SeqNo SeqNo
 }
 
 // marksAtOnce bounds the batches that are asked for at the same time.
@@ -46,9 +57,9 @@ const marksAtOnce = 4
 // are asked for. A single index is read whatever it takes.
 const largestDefinitions = 8 << 20
 
-// Marks takes the marks of indices. One that doesn't exist, or vanishes meanwhile, has none. It
-// reads, in this order, definitions, allocations and operations: whatever changes in between makes
-// the next mark another one.
+// Marks takes the marks of indices. One that doesn't exist, or vanishes meanwhile, has none. Nothing
+// is known of the shards of one that is closed. It reads, in this order, definitions, allocations and
+// operations: whatever changes in between makes the next mark another one.
 func (c *Client) Marks(ctx context.Context, indices []string) (map[string]Mark, error) {
 	if err := c.named("read marks", indices); err != nil {
 		return nil, err
@@ -90,13 +101,13 @@ func (c *Client) marksOf(ctx context.Context, version Version, names []string) (
 	if len(there) == 0 {
 		return marks, nil
 	}
-	allocations, err := c.allocations(ctx, version, there)
-	if err != nil {
-		return nil, err
+	allocations, open, err := c.allocations(ctx, version, there)
+	if err != nil || len(open) == 0 {
+		return marks, err
 	}
-	err = c.markShards(ctx, there, version.Major < 6, allocations, marks)
-	if KindOf(err) == Missing { // one was deleted just now: which one is not worth another request
-		return marks, nil
+	err = c.markShards(ctx, open, version.Major < 6, allocations, marks)
+	if KindOf(err) == Missing || IsClosed(err) {
+		return marks, nil // one was deleted or closed just now: which one is not worth another request
 	}
 	return marks, err
 }
@@ -131,6 +142,7 @@ func (c *Client) markDefinitions(ctx context.Context, names []string, most int64
 		}
 		shards, _ := strconv.Atoi(settings["index.number_of_shards"])
 		marks[name] = &Mark{UUID: settings["index.uuid"], Definition: definition, Shards: make([]string, shards)}
+		marks[name].Lives = make([]Life, shards)
 	}
 	return nil
 }
@@ -188,14 +200,18 @@ func (a allocation) life() string {
 	return digest(fmt.Appendf(nil, "%d %s %s", a.term, a.id, a.run))[:12]
 }
 
-// allocations are those of the primaries that are started and stay where they are.
-func (c *Client) allocations(ctx context.Context, version Version, names []string) (map[shardKey]allocation, error) {
+// allocations are those of the primaries that are started and stay where they are. It also tells
+// which of the indices are open: statistics of others are refused.
+func (c *Client) allocations(ctx context.Context, version Version, names []string) (found map[shardKey]allocation,
+	open []string, err error,
+) {
 	var answer struct {
 		Nodes map[string]struct {
 			EphemeralID string `json:"ephemeral_id"`
 		} `json:"nodes"`
 		Metadata struct {
 			Indices map[string]struct {
+				State        string           `json:"state"`
 				PrimaryTerms map[string]int64 `json:"primary_terms"`
 			} `json:"indices"`
 		} `json:"metadata"`
@@ -213,24 +229,29 @@ func (c *Client) allocations(ctx context.Context, version Version, names []strin
 		} `json:"routing_table"`
 	}
 	what := call{operation: "read allocations", subject: list(names)}
-	err := c.do(ctx, what, esapi.ClusterStateRequest{
+	err = c.do(ctx, what, esapi.ClusterStateRequest{
 		Metric: []string{"metadata", "routing_table", "nodes"}, Index: segments(names), IgnoreUnavailable: ptr(true),
 		FilterPath: []string{
-			"nodes.*.ephemeral_id", "metadata.indices.*.primary_terms",
+			"nodes.*.ephemeral_id", "metadata.indices.*.state", "metadata.indices.*.primary_terms",
 			"routing_table.indices.*.shards.*.state", "routing_table.indices.*.shards.*.primary",
 			"routing_table.indices.*.shards.*.node", "routing_table.indices.*.shards.*.allocation_id.id",
 		},
 	}, &answer)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	found := map[shardKey]allocation{}
+	for _, name := range names {
+		if answer.Metadata.Indices[name].State == "open" {
+			open = append(open, name)
+		}
+	}
+	found = map[shardKey]allocation{}
 	for index, table := range answer.RoutingTable.Indices {
 		terms := answer.Metadata.Indices[index].PrimaryTerms
 		for number, copies := range table.Shards {
 			shard, err := strconv.Atoi(number)
 			if err != nil {
-				return nil, c.fail(what, Internal, "shard "+number+" isn't a number")
+				return nil, nil, c.fail(what, Internal, "shard "+number+" isn't a number")
 			}
 			primaries := 0
 			for _, s := range copies {
@@ -250,7 +271,7 @@ func (c *Client) allocations(ctx context.Context, version Version, names []strin
 			}
 		}
 	}
-	return found, nil
+	return found, open, nil
 }
 
 // markShards adds the marks of the shards: those of commits, or those of sequence numbers.
@@ -284,6 +305,9 @@ func (c *Client) markShards(ctx context.Context, names []string, commits bool, a
 				mark.Written = mark.Written || primary.Translog.Operations > 0
 			default:
 				mark.Shards[shard] = primary.seqNoMark(at)
+				if primary.SeqNo != nil {
+					mark.Lives[shard] = Life{ID: at.life(), SeqNo: *primary.SeqNo}
+				}
 			}
 		}
 	}

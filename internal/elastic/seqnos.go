@@ -34,6 +34,11 @@ func beyond(p int64) map[string]any {
 	return map[string]any{"bool": map[string]any{"must_not": []any{notBeyond(p)}}}
 }
 
+// between finds the documents beyond one number, and not beyond another.
+func between(from, to int64) map[string]any {
+	return map[string]any{"range": map[string]any{seqNoField: map[string]any{"gte": from + 1, "lte": to}}}
+}
+
 // hasSeqNos refuses a version before 6.0: there such a query would find nothing, or everything.
 func (c *Client) hasSeqNos(ctx context.Context, what call) error {
 	version, err := c.Version(ctx)

@@ -13,6 +13,22 @@ type ShardScan struct {
 	// Beyond leaves only the documents beyond that sequence number: those with a larger one, and those
 	// without any, which are of segments that 5.x wrote. Nil is all documents. See seqnos.go.
 	Beyond *int64
+	// UpTo leaves only those whose number is at most that: with Beyond, what lies between the two.
+	// Documents without a number are none of them.
+	UpTo *int64
+}
+
+// where is the query that finds what is read; nil finds all documents.
+func (s ShardScan) where() any {
+	switch {
+	case s.Beyond == nil && s.UpTo == nil:
+		return nil
+	case s.UpTo == nil:
+		return beyond(*s.Beyond)
+	case s.Beyond == nil:
+		return notBeyond(*s.UpTo)
+	}
+	return between(*s.Beyond, *s.UpTo)
 }
 
 // ShardChecksum is the checksum over what was read of a shard.
@@ -46,7 +62,7 @@ func (c *Client) ShardChecksums(ctx context.Context, index string, shards []Shar
 		if s.Shard < 0 || s.Shard >= number {
 			return nil, c.fail(what, Invalid, fmt.Sprintf("there is no shard %d: the index has %d", s.Shard, number))
 		}
-		if s.Beyond != nil {
+		if s.where() != nil {
 			if err := c.hasSeqNos(ctx, what); err != nil {
 				return nil, err
 			}
@@ -64,8 +80,8 @@ func (c *Client) ShardChecksums(ctx context.Context, index string, shards []Shar
 		for _, named := range types {
 			s := base
 			s.types, s.shard, s.answering = named, wanted.Shard, 1
-			if wanted.Beyond != nil {
-				s.where, s.counts = beyond(*wanted.Beyond), true
+			if where := wanted.where(); where != nil {
+				s.where, s.counts = where, true
 			} else if len(options.ShardDocs) == number {
 				s.small = options.ShardDocs[wanted.Shard] <= int64(s.size)
 			}
@@ -83,7 +99,7 @@ func (c *Client) ShardChecksums(ctx context.Context, index string, shards []Shar
 	}
 	var read int64
 	for i, sum := range sums {
-		if shards[i].Beyond == nil {
+		if shards[i].where() == nil {
 			read += sum.Docs
 		}
 	}
@@ -101,7 +117,7 @@ const shardsAtOnce = 500
 func (c *Client) countWhole(ctx context.Context, index string, types [][]string, shards []ShardScan) (int64, error) {
 	var whole []int
 	for _, s := range shards {
-		if s.Beyond == nil {
+		if s.where() == nil {
 			whole = append(whole, s.Shard)
 		}
 	}

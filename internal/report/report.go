@@ -72,8 +72,10 @@ type round struct {
 
 type index struct {
 	Name, Source, Target, Verdict, Checksum string
-	Equal                                   bool
-	Differences                             []string
+	// Unproven says that no evidence is known: reports of earlier versions hold none.
+	Unproven    bool
+	Equal       bool
+	Differences []string
 }
 
 type decision struct {
@@ -126,6 +128,12 @@ func newView(r migration.Report, zone *time.Location) view {
 				", from the block until the target took writes, including the wait for people"})
 		}
 	}
+	if e := r.Evidence; e != nil && e.Shards() > 0 {
+		v.Facts = append(v.Facts, fact{"Verified by", verifiedBy(*e, zone)})
+	}
+	if n := len(r.Rounds); n > 0 && r.Rounds[n-1].Files != nil {
+		v.Facts = append(v.Facts, fact{"Files of the last restore", restoredFiles(*r.Rounds[n-1].Files)})
+	}
 	if r.Rehearsal != nil {
 		v.rehearsed(r, zone)
 	}
@@ -141,8 +149,12 @@ func newView(r migration.Report, zone *time.Location) view {
 		case !i.Equal:
 			verdict = "NOT EQUAL"
 		}
+		if i.Evidence != nil && i.Equal && i.Evidence.Shards() > 0 {
+			verdict += ": " + i.Evidence.Text()
+		}
 		v.Indices = append(v.Indices, index{
-			Name: i.Name, Source: human.Count(i.SourceDocs), Target: human.Count(i.TargetDocs), Verdict: verdict,
+			Unproven: i.Evidence == nil,
+			Name:     i.Name, Source: human.Count(i.SourceDocs), Target: human.Count(i.TargetDocs), Verdict: verdict,
 			Checksum: i.Checksum, Equal: i.Equal || i.Moved, Differences: i.Differences,
 		})
 	}

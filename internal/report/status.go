@@ -117,6 +117,12 @@ func (l *lines) window(s migration.Status) {
 	if p := s.Prediction; p != nil && s.Phase.BeforeFreeze() {
 		l.add("\nA frozen window would take about %s. Predicted at %s.", parts(p.Window()), clock(p.AtMillis))
 	}
+	if s.Proven != nil && s.Phase.BeforeFreeze() {
+		l.add("\n%s", ProvenBefore(*s.Proven, s.Prediction))
+	}
+	if s.Prove != "" {
+		l.add("\nComparing before the freeze is held up: %s", human.Line(s.Prove))
+	}
 	if s.CloseEnough && s.Phase == migration.PhaseRounds {
 		l.add("\n%s", s.Convergence())
 	}
@@ -178,6 +184,9 @@ func (l *lines) indices(s migration.Status) {
 		case index.Equal == nil:
 		case *index.Equal:
 			equal = "yes"
+			if index.Evidence != "" {
+				equal += ": " + index.Evidence
+			}
 		default:
 			equal = "**no**"
 		}

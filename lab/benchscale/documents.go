@@ -115,4 +115,6 @@ func (l *ledger) grow(ctx context.Context, source *cluster.Client, documents int
 func closing(f *field, err error) error { return errors.Join(err, f.close()) }
 
 // provenAll tells whether everything that can be proven before the freeze is.
-func provenAll(s migration.Status) bool { return ended(2)(s) }
+func provenAll(s migration.Status) bool {
+	return ended(2)(s) && s.Proven != nil && s.Proven.OfShards > 0 && s.Proven.LeftDocs() == 0
+}

@@ -243,7 +243,9 @@ func (s *scenario) completed() migration.Report {
 	require.Len(s.t, report.Indices, len(s.plan.Indices))
 	for _, index := range report.Indices {
 		require.True(s.t, index.Equal, "%+v", index)
-		require.NotEmpty(s.t, index.Checksum)
+		if index.Evidence == nil || index.Evidence.Beyond == 0 { // of these, not all documents are read
+			require.NotEmpty(s.t, index.Checksum)
+		}
 	}
 	require.NotNil(s.t, report.FrozenWindow)
 	if s.writer != nil {

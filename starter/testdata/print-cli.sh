@@ -67,7 +67,8 @@ cat > "$plan" <<'PLAN'
     "deletedIndices": "keep"
   },
   "verify": {
-    "checksum": "versions"
+    "checksum": "versions",
+    "rate": 5000
   }
 }
 PLAN

@@ -95,6 +95,9 @@ func (c *Cluster) restoreIndex(as string, saved *index, repo, snap string, alias
 			docs: maps.Clone(s.docs), state: "INITIALIZING", looks: c.Looks, repository: repo,
 			snapshot: snap, operations: s.operations,
 		}
+		if number < len(before) {
+			restored.allocations = before[number].allocations + 1
+		}
 		for id := range s.docs {
 			if number < len(before) && before[number].docs[id] == s.docs[id] {
 				restored.bytesReused += docBytes

@@ -116,7 +116,9 @@ func (c *Cluster) allocations(names string) any {
 				"allocation_id": map[string]any{"id": fmt.Sprintf("%s-%d", x.uuid, number)},
 			}}
 		}
-		terms[x.name] = map[string]any{"primary_terms": primaries}
+		terms[x.name] = map[string]any{
+			"state": map[bool]string{true: "open", false: "close"}[x.open], "primary_terms": primaries,
+		}
 		tables[x.name] = map[string]any{"shards": table}
 	}
 	return map[string]any{

@@ -1,0 +1,421 @@
+package activities
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// provenWorld is a world in which proofs are made before the freeze.
+type provenWorld struct {
+	*changedWorld
+	proofs   migration.Proofs
+	proofsOf migration.Stored[migration.Proofs]
+}
+
+// newProvenWorld is a world after its baseline, on clusters of these versions. From 6.0 on all
+// documents have sequence numbers.
+func newProvenWorld(t *testing.T, source, target string) *provenWorld {
+	return newOlderWorld(t, source, source, target)
+}
+
+// newOlderWorld is one whose documents an older version of the source wrote.
+func newOlderWorld(t *testing.T, wrote, source, target string) *provenWorld {
+	w := &provenWorld{changedWorld: &changedWorld{world: newWorld(t)}}
+	w.from.Version = wrote
+	require.NoError(t, w.from.Remove("movies", "alien", "brazil", "casablanca"))
+	require.NoError(t, w.from.Index("movies", "alien", "brazil", "casablanca"))
+	require.NoError(t, w.from.Remove("catalog", "a", "b", "c", "d", "e"))
+	require.NoError(t, w.from.Index("catalog", "a", "b", "c", "d", "e"))
+	w.from.Version, w.to.Version = source, target
+	if wrote != source {
+		require.NoError(t, w.from.Index("movies", "alien", "delicatessen")) // one of each shard
+	}
+	w.run.Plan.Indices = []string{"*"}
+	w.prepared()
+	w.carry("movies-r0000-a1", migration.ChangedRequest{All: true})
+	return w
+}
+
+// carry brings the target up to the source, as a round does.
+func (w *provenWorld) carry(snapshot string, request migration.ChangedRequest) migration.Changed {
+	found := w.find(request)
+	w.request = migration.ChangedRequest{Restored: found.Marks, Expected: w.roundOfAll(snapshot)}
+	return found
+}
+
+func (w *provenWorld) planRequest() migration.PlanProofsRequest {
+	return migration.PlanProofsRequest{
+		Run: w.run, Indices: w.indices(), Restored: w.request.Restored, Proofs: w.proofs, ProofsOf: w.proofsOf,
+		Batches: 10, BatchDocs: 100,
+	}
+}
+
+// prove plans and proves until nothing more can be proven.
+func (w *provenWorld) prove() migration.Proven {
+	w.t.Helper()
+	for range 10 {
+		plan := must[migration.ProofPlan](w.world, w.activities.PlanProofs, w.planRequest())
+		w.proofs, w.proofsOf = plan.Proofs, plan.ProofsOf
+		if len(plan.Batches) == 0 {
+			return plan.Proven
+		}
+		request := w.planRequest()
+		for _, batch := range plan.Batches {
+			proved := must[migration.Proved](w.world, w.activities.Prove,
+				migration.ProveRequest{Run: w.run, Batch: batch})
+			require.Zero(w.t, proved.Failed, proved.Failure)
+			request.New = append(request.New, proved.Proofs)
+		}
+		plan = must[migration.ProofPlan](w.world, w.activities.PlanProofs, request)
+		w.proofs, w.proofsOf = plan.Proofs, plan.ProofsOf
+	}
+	w.t.Fatal("there is always more to prove")
+	return migration.Proven{}
+}
+
+// freeze is what a freeze and the final round do, up to the verification. spoil comes right before
+// it.
+func (w *provenWorld) freeze(spoil func()) migration.VerifyRequest {
+	w.t.Helper()
+	must[any](w.world, w.activities.BlockWrites, migration.IndicesRequest{Run: w.run, Indices: w.names()})
+	find := w.request
+	find.Run, find.Indices = w.run, w.indices()
+	still := must[migration.Standstill](w.world, w.activities.AwaitStandstill, migration.StandstillRequest{
+		IndicesRequest: migration.IndicesRequest{Run: w.run, Indices: w.names()}, Find: &find,
+	})
+	counters := w.request.Expected
+	if taking := still.Found.Taking; taking.Len() > 0 {
+		snapshot := must[migration.Snapshot](w.world, w.activities.TakeSnapshot, migration.SnapshotRequest{
+			Run: w.run, Snapshot: "movies-r0009-a1", Indices: taking.Names(),
+		})
+		w.s3.Copy(w.oss)
+		must[any](w.world, w.activities.CloseTarget, migration.CloseRequest{
+			Run: w.run, Indices: taking.Names(), Expected: counters,
+		})
+		must[migration.RestoreResult](w.world, w.activities.RestoreSnapshot,
+			migration.RestoreRequest{Run: w.run, Snapshot: snapshot, Indices: taking.Inline})
+		opened := must[migration.OpenResult](w.world, w.activities.OpenTarget,
+			migration.IndicesRequest{Run: w.run, Indices: taking.Names()})
+		for name, counter := range opened.Counters {
+			counters[name] = counter
+		}
+	}
+	if spoil != nil {
+		spoil()
+	}
+	return migration.VerifyRequest{
+		Run: w.run, Indices: w.indices(), Frozen: still.Docs, Counters: counters,
+		Proofs: w.proofs, ProofsOf: w.proofsOf,
+		Marks: still.Found.Marks,
+	}
+}
+
+// searches counts those that read documents on the source.
+func (w *provenWorld) searches() int {
+	return len(w.from.Requests("POST /movies/_search")) + len(w.from.Requests("POST /catalog/_search"))
+}
+
+func (w *provenWorld) names() []string { return migration.IndexNames(w.indices()) }
+
+// verified is the evidence of both indices.
+func (w *provenWorld) verified(request migration.VerifyRequest) (catalog, movies migration.Evidence) {
+	w.t.Helper()
+	result := must[migration.VerifyResult](w.world, w.activities.VerifyTarget, request)
+	require.Len(w.t, result.Indices, 2)
+	evidence := func(i int) migration.Evidence {
+		require.True(w.t, result.Indices[i].Equal)
+		found := *result.Indices[i].Evidence
+		found.SinceMillis = 0
+		return found
+	}
+	return evidence(0), evidence(1)
+}
+
+// Proven indices that stand still are not read in the window; of the shards that were written to
+// only what came after the proof is.
+func TestTheWindowReadsOnlyWhatChanged(t *testing.T) {
+	w := newProvenWorld(t, "6.8.23", "7.10.2")
+	proven := w.prove()
+	require.Equal(t, migration.Proven{
+		AtMillis: proven.AtMillis, Indices: 2, OfIndices: 2, Shards: 5, OfShards: 5, Docs: 8, OfDocs: 8,
+	}, proven)
+	before := w.searches()
+	catalog, movies := w.verified(w.freeze(nil))
+	require.Equal(t, migration.Evidence{Proven: 3}, catalog)
+	require.Equal(t, migration.Evidence{Proven: 2}, movies)
+	require.Equal(t, before, w.searches(), "nothing was read")
+
+	w = newProvenWorld(t, "6.8.23", "7.10.2")
+	w.prove()
+	require.NoError(t, w.from.Index("movies", "alien", "delicatessen"))
+	catalog, movies = w.verified(w.freeze(nil))
+	require.Equal(t, migration.Evidence{Proven: 3}, catalog)
+	require.Equal(t, migration.Evidence{Beyond: 2, Read: 2}, movies)
+}
+
+// Without sequence numbers a changed index is read whole, and so is any index without a proof.
+func TestTheWindowReadsWholeWhatHasNoProof(t *testing.T) {
+	w := newProvenWorld(t, "5.5.2", "6.8.23")
+	w.prove()
+	require.NoError(t, w.from.Index("movies", "alien"))
+	catalog, movies := w.verified(w.freeze(nil))
+	require.Equal(t, migration.Evidence{Proven: 3}, catalog)
+	require.Equal(t, migration.Evidence{Scanned: 2, Read: 3}, movies)
+
+	w = newProvenWorld(t, "6.8.23", "7.10.2")
+	catalog, movies = w.verified(w.freeze(nil))
+	require.Equal(t, migration.Evidence{Scanned: 3, Read: 5}, catalog)
+	require.Equal(t, migration.Evidence{Scanned: 2, Read: 3}, movies)
+
+	w = newProvenWorld(t, "6.8.23", "7.10.2")
+	w.prove()
+	w.run.Plan.Verify.Checksum = migration.ChecksumInWindow
+	catalog, _ = w.verified(w.freeze(nil))
+	require.Equal(t, migration.Evidence{Scanned: 3, Read: 5}, catalog)
+}
+
+// Documents that 5.x wrote have no sequence number: in a shard that changed they are read again.
+func TestOldDocumentsAreBeyondEachSequenceNumber(t *testing.T) {
+	w := newOlderWorld(t, "5.5.2", "6.8.23", "7.10.2")
+	w.prove()
+	require.NoError(t, w.from.Index("movies", "delicatessen"))
+	catalog, movies := w.verified(w.freeze(nil))
+	require.Equal(t, migration.Evidence{Proven: 3}, catalog)
+	require.Equal(t, migration.Evidence{Beyond: 2, Read: 3}, movies)
+
+	w = newOlderWorld(t, "5.5.2", "6.8.23", "7.10.2")
+	w.prove()
+	require.NoError(t, w.from.Index("movies", "delicatessen"))
+	request := w.freeze(func() { w.to.Smuggle("movies", "brazil", 9) })
+	refused(w.world, migration.ErrorVerification, w.activities.VerifyTarget, request, "beyond sequence number")
+}
+
+// A shard that is written to all night is proven up to a sequence number, part by part.
+func TestAShardThatIsWrittenToIsProvenUpToASequenceNumber(t *testing.T) {
+	w := newProvenWorld(t, "6.8.23", "7.10.2")
+	require.NoError(t, w.from.Index("movies", "alien", "delicatessen")) // no longer as the target has it
+	request := w.planRequest()
+	request.BatchDocs = 1
+	plan := must[migration.ProofPlan](w.world, w.activities.PlanProofs, request)
+	parts := 0
+	for _, batch := range plan.Batches {
+		for _, task := range batch.Tasks {
+			if task.Index == "movies" {
+				for _, shard := range task.Shards {
+					require.Empty(t, shard.Mark)
+					require.EqualValues(t, -1, shard.Beyond)
+					require.EqualValues(t, 0, shard.UpTo, "one document at a time")
+					parts++
+				}
+			}
+		}
+	}
+	require.Equal(t, 2, parts)
+	proven := w.prove()
+	require.Equal(t, 5, proven.Shards)
+	require.Equal(t, 2, proven.BeyondShards)
+	require.Equal(t, 1, proven.Indices)
+	_, movies := w.verified(w.freeze(nil))
+	require.Equal(t, migration.Evidence{Beyond: 2, Read: 2}, movies)
+}
+
+// Whatever raises a doubt has a shard read whole, or compared by its sequence numbers; and what is
+// not equal is found.
+func TestDoubtsAboutProofs(t *testing.T) {
+	whole := migration.Evidence{Scanned: 2, Read: 3}
+	for what, test := range map[string]struct {
+		change func(*provenWorld)
+		want   migration.Evidence
+	}{
+		"a shard of the source moved": {func(w *provenWorld) { w.from.Reallocate("movies") }, whole},
+		"a shard of the target moved": {
+			func(w *provenWorld) { w.to.Reallocate("movies") }, migration.Evidence{Beyond: 2},
+		},
+		"the index was created again, with as many documents": {func(w *provenWorld) {
+			w.from.Delete("movies")
+			w.from.Create("movies", 2, nil)
+			require.NoError(t, w.from.Index("movies", "alien", "brazil", "casablanca"))
+		}, whole},
+		"the target's was deleted": {func(w *provenWorld) { w.to.Delete("movies") }, whole},
+		"the list of proofs is lost": {func(w *provenWorld) {
+			w.proofs, w.proofsOf = nil, migration.Stored[migration.Proofs]{Digest: w.lostDigest(), Entries: 2}
+		}, whole},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newProvenWorld(t, "6.8.23", "7.10.2")
+			w.prove()
+			test.change(w)
+			_, movies := w.verified(w.freeze(nil))
+			require.Equal(t, test.want, movies)
+		})
+	}
+}
+
+func (w *provenWorld) lostDigest() string {
+	const digits = "0123456789abcdef"
+	return digits + digits + digits + digits
+}
+
+// What is damaged on the target after its proof is found: by evidence, not by luck.
+func TestDamageAfterTheProofIsFound(t *testing.T) {
+	for what, test := range map[string]struct {
+		before func(*provenWorld)
+		spoil  func(*provenWorld)
+		says   string
+	}{
+		"written in the open": {nil, func(w *provenWorld) {
+			removeBlock(w.world, onTarget, "movies")
+			require.NoError(w.t, w.to.Index("movies", "alien"))
+			w.setting(w.to, writeBlock, true)
+		}, "it took 1 operations"},
+		"a changed shard lost a document of before the proof, and has another": {
+			func(w *provenWorld) { require.NoError(w.t, w.from.Index("movies", "alien", "delicatessen")) },
+			func(w *provenWorld) { w.to.Smuggle("movies", "brazil", 0); w.to.Route("movies", 0, "theirs", "") },
+			"index movies is not equal",
+		},
+		"a changed shard lost a document of after the proof": {
+			func(w *provenWorld) { require.NoError(w.t, w.from.Index("movies", "alien", "delicatessen")) },
+			func(w *provenWorld) { w.to.Smuggle("movies", "delicatessen", 0) },
+			"index movies is not equal",
+		},
+		"a changed shard has an old version": {
+			func(w *provenWorld) { require.NoError(w.t, w.from.Index("movies", "alien", "delicatessen")) },
+			func(w *provenWorld) { w.to.Smuggle("movies", "alien", 1) },
+			"beyond sequence number",
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newProvenWorld(t, "6.8.23", "7.10.2")
+			w.prove()
+			if test.before != nil {
+				test.before(w)
+			}
+			request := w.freeze(func() { test.spoil(w) })
+			refused(w.world, migration.ErrorVerification, w.activities.VerifyTarget, request, test.says)
+		})
+	}
+}
+
+// A difference of what stands still is found before the freeze, told, and not compared again as long
+// as nothing changes. The window finds it too, unless the final round has restored the index again
+// because its count is another one: then it reads it whole.
+func TestDamageIsFoundBeforeTheFreeze(t *testing.T) {
+	for what, test := range map[string]struct {
+		spoil   func(*provenWorld)
+		counted bool
+	}{
+		"lost":        {func(w *provenWorld) { w.to.Smuggle("movies", "alien", 0) }, true},
+		"old version": {func(w *provenWorld) { w.to.Smuggle("movies", "alien", 7) }, false},
+		"too many":    {func(w *provenWorld) { w.to.Smuggle("movies", "theirs", 1) }, true},
+		"another": {func(w *provenWorld) {
+			w.to.Smuggle("movies", "alien", 0)
+			w.to.Smuggle("movies", "theirs", 1)
+		}, false},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newProvenWorld(t, "6.8.23", "7.10.2")
+			test.spoil(w)
+			proven := w.prove()
+			require.Positive(t, proven.UnlikeShards)
+			require.Contains(t, proven.Unlike[0], "[movies]")
+			plan := must[migration.ProofPlan](w.world, w.activities.PlanProofs, w.planRequest())
+			require.Empty(t, plan.Batches)
+			request := w.freeze(nil)
+			if test.counted {
+				_, movies := w.verified(request)
+				require.Equal(t, 3, int(movies.Read)+2-movies.Scanned, "unequal shards are read whole")
+				return
+			}
+			refused(w.world, migration.ErrorVerification, w.activities.VerifyTarget, request,
+				"index movies is not equal")
+		})
+	}
+}
+
+// What changes, is closed or goes away while it is compared is not proven, and is no failure.
+func TestWhatChangesWhileItIsComparedIsNotProven(t *testing.T) {
+	for what, change := range map[string]func(*provenWorld){
+		"written on the source": func(w *provenWorld) { _ = w.from.Index("movies", "alien", "brazil", "casablanca") },
+		"moved on the source":   func(w *provenWorld) { w.from.Reallocate("movies") },
+		"moved on the target":   func(w *provenWorld) { w.to.Reallocate("movies") },
+		"closed on the target":  func(w *provenWorld) { w.to.SetOpen("movies", false) },
+		"deleted on the source": func(w *provenWorld) { w.from.Delete("movies") },
+		"deleted on the target": func(w *provenWorld) { w.to.Delete("movies") },
+		"created again": func(w *provenWorld) {
+			w.from.Delete("movies")
+			w.from.Create("movies", 2, nil)
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newProvenWorld(t, "6.8.23", "7.10.2")
+			plan := must[migration.ProofPlan](w.world, w.activities.PlanProofs, w.planRequest())
+			require.Len(t, plan.Batches, 1)
+			changed := false
+			w.from.On("POST /movies/_search", 1, func(http.ResponseWriter, *http.Request) bool {
+				changed = true
+				return false
+			})
+			w.from.During("POST /movies/_search", func() { change(w) })
+			proved := must[migration.Proved](w.world, w.activities.Prove,
+				migration.ProveRequest{Run: w.run, Batch: plan.Batches[0]})
+			require.True(t, changed)
+			require.Zero(t, proved.Failed, proved.Failure)
+			require.Contains(t, proved.Proofs, "catalog")
+			if what == "written on the source" {
+				// It proves nothing, but says that the next plan goes on in parts.
+				for _, shard := range proved.Proofs["movies"].Shards {
+					require.EqualValues(t, -1, *shard.UpTo)
+					require.Empty(t, shard.Mark)
+				}
+				w.proofs = proved.Proofs
+				next := must[migration.ProofPlan](w.world, w.activities.PlanProofs, w.planRequest())
+				require.Equal(t, 3, next.Proven.Shards, "those of the catalog")
+				require.Len(t, next.Batches, 1)
+				for _, shard := range next.Batches[0].Tasks[0].Shards {
+					require.Empty(t, shard.Mark)
+					require.EqualValues(t, -1, shard.Beyond)
+				}
+				return
+			}
+			require.Equal(t, 2, proved.Moved)
+			require.NotContains(t, proved.Proofs, "movies")
+		})
+	}
+}
+
+// Other files than the snapshot lists are a difference, whatever searches find. The same files are
+// evidence on top.
+func TestFilesOfTheLastRestoreDecide(t *testing.T) {
+	w := newProvenWorld(t, "6.8.23", "7.10.2")
+	w.prove()
+	require.NoError(t, w.from.Index("movies", "alien", "delicatessen"))
+	request := w.freeze(nil)
+	for _, index := range request.Indices {
+		if index.Name == "movies" {
+			request.Taken = []migration.Index{index}
+		}
+	}
+	request.Files = &migration.RestoredFiles{Shards: 2, Files: 4, Named: true}
+	catalog, movies := w.verified(request)
+	require.Equal(t, migration.Evidence{Proven: 3}, catalog)
+	require.Equal(t, migration.Evidence{Beyond: 2, Read: 2, Files: 2}, movies)
+
+	request.Files.Unknown, request.Files.UnknownCount = []string{"movies"}, 1
+	_, movies = w.verified(request)
+	require.Equal(t, migration.Evidence{Beyond: 2, Read: 2}, movies)
+
+	request.Files = &migration.RestoredFiles{
+		UnlikeCount: 1, Unlike: []migration.UnlikeFiles{{Index: "movies", Shard: 1, Why: "_0.cfs is shorter"}},
+	}
+	refused(w.world, migration.ErrorVerification, w.activities.VerifyTarget, request,
+		"shard 1 was not restored from the files that the snapshot lists: _0.cfs is shorter")
+	request.Files.Unlike[0].Index = "another"
+	w.verified(request)
+	request.Files.UnlikeCount = 2
+	refused(w.world, migration.ErrorVerification, w.activities.VerifyTarget, request,
+		"some of them may be of this index")
+}

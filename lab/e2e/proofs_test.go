@@ -1,0 +1,63 @@
+//go:build lab
+
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/internal/report"
+	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// What stands still is proven while rounds go on, and what is written to up to a sequence number. The
+// window reads only what came after that, and the report says of each index by which evidence it was
+// found equal.
+func TestProofsBeforeTheFreeze(t *testing.T) {
+	t.Parallel()
+	const documents, stillDocuments, stillShards = 20_000, 10_000, 2
+	s := newScenario(t, labs.take(t, from6to7), "proofs", documents)
+	const still = "proofs-still"
+	require.NoError(t, lab.LoadCatalog(s.ctx, s.lab.Source.Direct(),
+		lab.CatalogOptions{Index: still, Documents: stillDocuments, Shards: stillShards}))
+	s.plan.Indices = append(s.plan.Indices, still)
+	// A round restores the index that is written to: what is compared meanwhile is not proven.
+	s.plan.Rounds.Interval, s.plan.Verify.Rate = migration.Duration(8*time.Second), 50_000
+	s.write()
+	s.worker()
+	s.start()
+	status := s.await(func(status migration.Status) bool {
+		p := status.Proven
+		return status.RoundsEnded >= 3 && p != nil && p.Indices >= 1 && p.BeyondShards > 0 && p.Shards == p.OfShards
+	})
+	t.Log(report.ProvenBefore(*status.Proven, status.Prediction))
+	require.Zero(t, status.Proven.UnlikeShards)
+	require.Empty(t, status.Prove)
+
+	ended := s.finish()
+	require.NotNil(t, ended.Evidence)
+	t.Logf("evidence: %+v; files of the last restore: %+v", *ended.Evidence, ended.Rounds[len(ended.Rounds)-1].Files)
+	require.Less(t, ended.Evidence.Read, int64(documents), "the window reads what came after the proof")
+	require.Len(t, ended.Indices, 2)
+	for _, index := range ended.Indices {
+		require.True(t, index.Equal)
+		t.Logf("%s: %s, %d documents read in the window", index.Name, index.Evidence.Text(), index.Evidence.Read)
+		if index.Name == still {
+			require.Equal(t, stillShards, index.Evidence.Proven)
+			require.Zero(t, index.Evidence.Read)
+			continue
+		}
+		require.Positive(t, index.Evidence.Beyond)
+		require.Zero(t, index.Evidence.Scanned)
+		require.Equal(t, index.Evidence.Shards(), index.Evidence.Files, "its shards recovered the snapshot's files")
+	}
+	for _, round := range ended.Rounds {
+		if round.Files != nil {
+			require.Zero(t, round.Files.UnlikeCount)
+			require.Empty(t, round.Files.Why)
+		}
+	}
+}
