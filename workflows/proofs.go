@@ -184,8 +184,8 @@ func (p *prover) batches(ctx workflow.Context, batches []migration.ProofBatch) b
 		workflow.GoNamed(ctx, name, func(ctx workflow.Context) {
 			defer under.Done()
 			defer slots.Release(1)
-			proved, err := call[migration.Proved](bounded(ctx, proofBound), pollUntilDone(name), migration.ActivityProve,
-				migration.ProveRequest{
+			proved, err := call[migration.Proved](bounded(ctx, proofBound), pollUntilDone(name),
+				migration.ActivityProve, migration.ProveRequest{
 					Run: m.forActivities(), Batch: batch, Rate: max(m.plan.Verify.Rate/inFlight, 1),
 				})
 			if err != nil {

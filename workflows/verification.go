@@ -21,7 +21,8 @@ func (m *run) verifyRequest(indices migration.IndexList, frozen migration.Stands
 		Most: verdictBytes,
 	}
 	if m.proves() {
-		request.Proofs, request.ProofsOf, request.Marks, request.MarksOf = m.Proofs, m.ProofsOf, m.Restored, m.RestoredOf
+		request.Proofs, request.ProofsOf = m.Proofs, m.ProofsOf
+		request.Marks, request.MarksOf = m.Restored, m.RestoredOf
 	}
 	if m.shape.delta() && !m.plan.Rehearsal {
 		request.Files, request.Taken, request.TakenOf = m.lastRound().Files, m.taking.Inline, m.taking.Of()

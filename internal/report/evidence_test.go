@@ -32,8 +32,9 @@ func TestEvidenceOfAllIndices(t *testing.T) {
 // Who has checked what: a list of names says nothing of what is in the files.
 func TestFilesOfTheLastRestore(t *testing.T) {
 	files := migration.RestoredFiles{Shards: 2, Files: 9, Bytes: 2048, Named: true}
-	require.Equal(t, "9 files with 2.0 KiB in 2 shards are what the snapshot lists, by name and length. That each file "+
-		"holds what it held is Elasticsearch's own check: it compares Lucene's checksums when it restores",
+	require.Equal(t, "9 files with 2.0 KiB in 2 shards are what the snapshot lists, by name and length. "+
+		"That each file holds what it held is Elasticsearch's own check: it compares Lucene's checksums "+
+		"when it restores",
 		restoredFiles(files))
 	files.Named, files.UnknownCount = false, 1
 	require.Contains(t, restoredFiles(files), "by number and size; of 1 index nobody knows")
