@@ -80,7 +80,12 @@ func (m *many) makeAll(ctx context.Context, source *cluster.Client) error {
 		return err
 	}
 	m.written = docsPerIndex
-	return commit(ctx, source, "events-*")
+	if err := commit(ctx, source, "events-*"); err != nil {
+		return err
+	}
+	// Elasticsearch does this five minutes after the last write of an index, and it looks like one.
+	// Most indices of a log cluster have been silent for longer.
+	return source.Do(ctx, http.MethodPost, "/events-*/_flush/synced", nil, nil)
 }
 
 // change writes to a few indices.
