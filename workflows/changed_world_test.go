@@ -20,6 +20,8 @@ type changing struct {
 	// asked are the requests, and answered their results.
 	asked    []migration.ChangedRequest
 	answered []migration.Changed
+	// earlier are snapshots that a run which was reset has taken.
+	earlier []string
 	// cuts are the requests to cut indices into groups.
 	cuts []migration.CutGroupsRequest
 	// taken, opens and trials are requests of the round.

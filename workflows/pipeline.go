@@ -50,6 +50,8 @@ type group struct {
 	// following copies what is done of the snapshot, until what came of it is in streamed.
 	following *stream
 	streamed  streamed
+	// asked says that a snapshot of its name was asked for.
+	asked bool
 	// again says that OSS may have some of it already, begun that its restore was begun, and
 	// acceptWrites that a person lets writes to the target go.
 	again, begun, acceptWrites bool
@@ -135,6 +137,7 @@ func (m *run) carryGroups(round *migration.Round, cut []migration.IndexList) err
 	}
 	all.Wait(ctx)
 	m.step = ""
+	defer p.awaitRest(ctx)
 	for _, g := range p.groups {
 		if err := p.repeat(ctx, g); err != nil {
 			return err
@@ -150,12 +153,24 @@ func (m *run) carryGroups(round *migration.Round, cut []migration.IndexList) err
 	return nil
 }
 
+// awaitRest waits for what groups that failed have left under way. It might close what the next
+// attempt has restored.
+func (p *pipeline) awaitRest(ctx workflow.Context) {
+	p.awaitClosing(p.closing)
+	for _, g := range p.groups {
+		if g.following != nil {
+			g.following.under.Wait(ctx)
+		}
+	}
+}
+
 func (p *pipeline) last() *group { return p.groups[len(p.groups)-1] }
 
 // name gives a group's next snapshot its name. Attempts are counted over all groups, so the name
 // tells which of two snapshots of a round is the later one.
 func (p *pipeline) name(g *group) {
 	g.name = migration.GroupSnapshotName(p.plan.Name, p.round.Number, g.number, p.Attempt)
+	g.asked = false
 }
 
 // carry takes a group through all steps, each as soon as no earlier group needs it any more, until
@@ -259,7 +274,9 @@ func (p *pipeline) take(ctx workflow.Context, g *group) error {
 	snapshot, err := call[migration.Snapshot](ctx, options, migration.ActivityTakeSnapshot,
 		migration.SnapshotRequest{
 			Run: p.forActivities(), Snapshot: g.name, Indices: g.indices.Names(), IndicesOf: g.indices.Of(),
+			New: !g.asked,
 		})
+	g.asked = true
 	if err == nil && p.snapshotting == g.name {
 		p.snapshotting = ""
 	}
@@ -268,6 +285,11 @@ func (p *pipeline) take(ctx workflow.Context, g *group) error {
 	if err != nil {
 		following.under.Wait(ctx)
 		return err
+	}
+	if snapshot.Earlier { // a run that was reset has taken it, before this one has read the marks
+		p.Attempt++
+		p.name(g)
+		return p.take(ctx, g)
 	}
 	g.snapshot = snapshot
 	// What is being copied is copied to its end while the next group's snapshot begins.

@@ -281,6 +281,7 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed
 	m.snapshotting = round.Snapshot
 	var snapshot migration.Snapshot
 	var following *stream
+	asked := !m.shape.delta()
 	watch := m.startWatch()
 	err := m.attemptOr("take snapshot "+round.Snapshot, newSnapshot, func(ctx workflow.Context) error {
 		following = m.follow(ctx, round.Snapshot)
@@ -290,8 +291,9 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed
 		snapshot, err = call[migration.Snapshot](ctx, options, migration.ActivityTakeSnapshot,
 			migration.SnapshotRequest{
 				Run: m.forActivities(), Snapshot: round.Snapshot,
-				Indices: m.taking.Names(), IndicesOf: m.taking.Of(),
+				Indices: m.taking.Names(), IndicesOf: m.taking.Of(), New: !asked,
 			})
+		asked = true
 		round.SnapshotMillis = m.elapsed(watch)
 		return err
 	})
@@ -299,6 +301,9 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed
 		return snapshot, streamed{}, err
 	}
 	m.snapshotting = ""
+	if snapshot.Earlier { // a run that was reset has taken it, before this one has read the marks
+		return snapshot, streamed{}, errNewSnapshot
+	}
 	// To copy to its end what was streamed is part of the copy.
 	round.CopyMillis = m.elapsed(watch) - round.SnapshotMillis
 	round.UUID = snapshot.UUID

@@ -323,6 +323,10 @@ func register[I, O any](w *world, name string, fake func(I) (O, error)) {
 func (w *world) takeSnapshot(r migration.SnapshotRequest) (migration.Snapshot, error) {
 	assert.True(w.t, w.registered)
 	assert.True(w.t, len(r.Indices) > 0 || !r.IndicesOf.IsZero(), "a snapshot of no index would be one of all")
+	if slices.Contains(w.earlier, r.Snapshot) {
+		assert.True(w.t, r.New)
+		return migration.Snapshot{Name: r.Snapshot, Earlier: true}, nil
+	}
 	w.taken = append(w.taken, r)
 	assert.NotContains(w.t, w.snapshots, r.Snapshot, "a snapshot name is used twice")
 	w.snapshots = append(w.snapshots, r.Snapshot)

@@ -46,8 +46,8 @@ const marksAtOnce = 4
 // are asked for. A single index is read whatever it takes.
 const largestDefinitions = 8 << 20
 
-// Marks takes the marks of indices. One that doesn't exist, or vanishes meanwhile, has none. It
-// reads, in this order, definitions, allocations and operations: whatever changes in between makes
+// Marks takes the marks of indices. One that doesn't exist, or vanishes meanwhile, has none. While
+// one of them is closed, the shards of some are not known. It reads, in this order, definitions, allocations and operations: whatever changes in between makes
 // the next mark another one.
 func (c *Client) Marks(ctx context.Context, indices []string) (map[string]Mark, error) {
 	if err := c.named("read marks", indices); err != nil {
@@ -95,10 +95,16 @@ func (c *Client) marksOf(ctx context.Context, version Version, names []string) (
 		return nil, err
 	}
 	err = c.markShards(ctx, there, version.Major < 6, allocations, marks)
-	if KindOf(err) == Missing { // one was deleted just now: which one is not worth another request
+	if KindOf(err) == Missing || isClosed(err) { // just now: which one is not worth another request
 		return marks, nil
 	}
 	return marks, err
+}
+
+// isClosed tells whether a request was refused because an index is closed.
+func isClosed(err error) bool {
+	failure, ok := errors.AsType[*Error](err)
+	return ok && failure.Type == "index_closed_exception"
 }
 
 // markDefinitions adds the digests of definitions, and an unknown mark for each shard.
