@@ -105,6 +105,8 @@ func (w *world) findChanged(r migration.ChangedRequest) migration.Changed {
 			reason = migration.ReasonFull
 		case slices.Contains(r.Doubted, index.Name):
 			reason = migration.ReasonUnknown
+		case !known && r.Expected[index.Name] != migration.Counter{}:
+			reason = migration.ReasonUnknown
 		case !known:
 			reason = migration.ReasonNew
 		case reason == "" && w.spoilt[index.Name]:
