@@ -20,6 +20,8 @@ type changing struct {
 	// asked are the requests, and answered their results.
 	asked    []migration.ChangedRequest
 	answered []migration.Changed
+	// stopped are snapshots that an abort or the end of a window has stopped.
+	stopped []string
 	// earlier are snapshots that a run which was reset has taken.
 	earlier []string
 	// cuts are the requests to cut indices into groups.

@@ -143,6 +143,7 @@ func (m *run) carryGroups(round *migration.Round, cut []migration.IndexList) err
 			return err
 		}
 	}
+	m.givenUp = nil
 	m.endRestore()
 	m.hold(m.changed)
 	m.window.doubt(p.archived)
@@ -267,6 +268,9 @@ func (p *pipeline) advance(ctx workflow.Context, g *group) error {
 
 // take takes a group's snapshot, and copies what is done of it while it runs.
 func (p *pipeline) take(ctx workflow.Context, g *group) error {
+	if p.snapshotting != "" && p.snapshotting != g.name {
+		p.givenUp = append(p.givenUp, p.snapshotting)
+	}
 	p.snapshotting = g.name
 	watch := p.startWatch()
 	following := p.follow(ctx, g.name)

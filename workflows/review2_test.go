@@ -90,3 +90,20 @@ func TestGroupsThatEndWaitForWhatClosesTheTarget(t *testing.T) {
 	require.NoError(t, w.env.GetWorkflowError())
 	require.NotZero(t, closed.Load())
 }
+
+// A group's snapshot that was given up may still run when the next group's begins: an abort stops
+// both.
+func TestAnAbortStopsTheSnapshotsOfAllGroups(t *testing.T) {
+	w := newWorld(t)
+	inGroups(w, 2)
+	w.on[migration.ActivityTakeSnapshot] = func(n int) error {
+		if n == 3 {
+			return failing(migration.ErrorUnauthorized) // the answer: the snapshot itself may run
+		}
+		return nil
+	}
+	w.during(migration.ActivityTakeSnapshot, 4, func() { w.env.SignalWorkflow(string(migration.RequestAbort), nil) })
+	w.run()
+	w.aborted()
+	require.ElementsMatch(t, []string{"movies-r0002-g1-a1", "movies-r0002-g2-a2"}, w.stopped)
+}

@@ -208,7 +208,10 @@ func newWorld(t *testing.T) *world {
 		return w.slot, nil
 	})
 	register(w, migration.ActivityTakeSnapshot, w.takeSnapshot)
-	register(w, migration.ActivityAbortSnapshot, func(migration.SnapshotRequest) (any, error) { return nil, nil })
+	register(w, migration.ActivityAbortSnapshot, func(r migration.SnapshotRequest) (any, error) {
+		w.stopped = append(w.stopped, r.Snapshot)
+		return nil, nil
+	})
 	register(w, migration.ActivityCopySnapshot, w.copySnapshot)
 	register(w, migration.ActivityAwaitShards, func(r migration.ShardsRequest) (migration.DoneShards, error) {
 		if w.done == nil {
