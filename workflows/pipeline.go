@@ -59,6 +59,8 @@ type group struct {
 	step     string
 	failure  error
 	failures int
+	// after says that it was restored again because another group may have been in its way.
+	after bool
 	// shown says that the failure is what the status shows.
 	shown bool
 }
@@ -212,8 +214,15 @@ func (p *pipeline) repeat(ctx workflow.Context, g *group) error {
 		if p.outdated(g.failure) {
 			return errBlockAgain
 		}
+		if p.neededAnother(g) {
+			g.failure = p.advance(ctx, g)
+			continue
+		}
 		if err := p.park(ctx, g); err != nil {
 			return err
+		}
+		if g.next == restoreGroup && newSnapshot(errorType(g.failure)) != nil {
+			return errNewSnapshot // of indices that no group holds
 		}
 		if newSnapshot(errorType(g.failure)) != nil {
 			p.Attempt++
@@ -230,6 +239,19 @@ func (p *pipeline) repeat(ctx workflow.Context, g *group) error {
 	}
 	p.stopShowing()
 	return nil
+}
+
+// neededAnother tells whether a group is to be restored again without a person: an alias may have
+// got its write index from another group, which is restored now.
+func (p *pipeline) neededAnother(g *group) bool {
+	if g.after || g.next != restoreGroup || newSnapshot(errorType(g.failure)) == nil {
+		return false
+	}
+	if g.after = true; g.shown {
+		g.shown = false
+		p.stopShowing()
+	}
+	return true
 }
 
 // park waits for a person if a group's failure needs one.

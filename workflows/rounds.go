@@ -359,7 +359,8 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 		m.doubt(m.taking)
 	}
 	var opening *migration.OpenResult
-	err := m.attempt("restore snapshot "+snapshot.Name+" into the target", func(ctx workflow.Context) error {
+	step := "restore snapshot " + snapshot.Name + " into the target"
+	err := m.attemptOr(step, newSnapshot, func(ctx workflow.Context) error {
 		options := m.paced(pollUntilDone("restore " + snapshot.Name))
 		restored, err := call[migration.RestoreResult](ctx, options, migration.ActivityRestoreSnapshot,
 			migration.RestoreRequest{

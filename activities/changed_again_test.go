@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"net/http"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -39,4 +40,17 @@ func TestAnIndexThatIsClosedHasNoMarks(t *testing.T) {
 	for _, because := range found.Because {
 		require.Equal(t, migration.ReasonUnknown, because.Reason)
 	}
+}
+
+// A rollover moves an alias's write index to another index. If the snapshot holds only that one, the
+// target refuses it, and no repetition of the same restore helps (seen with 7.10.2).
+func TestARestoreOfOneOfTwoWriteIndicesNeedsAnotherSnapshot(t *testing.T) {
+	w := newChangedWorld(t)
+	taken := must[migration.Snapshot](w.world, w.activities.TakeSnapshot,
+		migration.SnapshotRequest{Run: w.run, Snapshot: "movies-r0001-a1", Indices: []string{"movies"}})
+	w.s3.Copy(w.oss)
+	w.to.Refuse("POST /_snapshot/*/*/_restore", 1, http.StatusInternalServerError, "illegal_state_exception",
+		"alias [logs] has more than one write index [movies,catalog]")
+	refused(w.world, migration.ErrorSnapshotFailed, w.activities.RestoreSnapshot,
+		migration.RestoreRequest{Run: w.run, Snapshot: taken, Indices: w.indices()[1:]}, "write index")
 }

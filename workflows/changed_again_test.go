@@ -107,3 +107,46 @@ func TestAnAbortStopsTheSnapshotsOfAllGroups(t *testing.T) {
 	w.aborted()
 	require.ElementsMatch(t, []string{"movies-r0002-g1-a1", "movies-r0002-g2-a2"}, w.stopped)
 }
+
+// The write index of an alias moved from an index of one group to one of another. The target refuses
+// the second until the first is restored. That needs no person, and no other snapshot.
+func TestAGroupThatNeedsAnotherOneIsRestoredAfterIt(t *testing.T) {
+	w := newWorld(t)
+	inGroups(w, 2)
+	w.on[migration.ActivityRestoreSnapshot] = func(n int) error {
+		if n == 3 {
+			return failing(migration.ErrorSnapshotFailed)
+		}
+		return nil
+	}
+	w.run()
+	w.completed()
+	require.Equal(t, []string{"movies-r0002-g2-a2", "movies-r0002-g1-a1"}, w.restored[2:])
+}
+
+// The index from which it moved takes no part in the round: with another snapshot it does.
+func TestARestoreThatNeedsAnotherIndexBeginsTheRoundAgain(t *testing.T) {
+	for name, groups := range map[string]int{"in one": 1, "in groups": 2} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			inGroups(w, groups)
+			failures := 0
+			w.on[migration.ActivityRestoreSnapshot] = func(n int) error {
+				if n >= 3 && failures < groups {
+					failures++
+					return failing(migration.ErrorSnapshotFailed)
+				}
+				if groups > 1 && n == 5 {
+					return failing(migration.ErrorSnapshotFailed)
+				}
+				return nil
+			}
+			w.at(25*time.Minute, migration.RequestRetry)
+			w.at(26*time.Minute, migration.RequestRetry)
+			w.run()
+			report := w.completed()
+			require.Greater(t, len(w.asked), 3, "the marks are read again")
+			require.Len(t, report.Rounds, 3)
+		})
+	}
+}
