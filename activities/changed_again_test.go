@@ -15,7 +15,9 @@ import (
 func TestTheSnapshotOfARunThatWasResetIsNotAdopted(t *testing.T) {
 	w := newChangedWorld(t)
 	require.NoError(t, w.from.Index("movies", "before"))
-	request := migration.SnapshotRequest{Run: w.run, Snapshot: "movies-r0001-a1", Indices: []string{"movies"}, New: true}
+	request := migration.SnapshotRequest{
+		Run: w.run, Snapshot: "movies-r0001-a1", Indices: []string{"movies"}, New: true,
+	}
 	first := must[migration.Snapshot](w.world, w.activities.TakeSnapshot, request)
 	require.False(t, first.Earlier)
 

@@ -47,8 +47,8 @@ const marksAtOnce = 4
 const largestDefinitions = 8 << 20
 
 // Marks takes the marks of indices. One that doesn't exist, or vanishes meanwhile, has none. While
-// one of them is closed, the shards of some are not known. It reads, in this order, definitions, allocations and operations: whatever changes in between makes
-// the next mark another one.
+// one of them is closed, the shards of some are not known. It reads, in this order, definitions,
+// allocations and operations: whatever changes in between makes the next mark another one.
 func (c *Client) Marks(ctx context.Context, indices []string) (map[string]Mark, error) {
 	if err := c.named("read marks", indices); err != nil {
 		return nil, err
