@@ -161,7 +161,9 @@ func (c *changeFinder) result(ctx context.Context) (migration.Changed, error) {
 		return err
 	})
 	group.Go(func() (err error) {
-		result.Marks, result.MarksOf, err = storeIfLong(ctx, c.lists, c.in.Run, marks)
+		// They stand in the workflow's state for good, beside other lists.
+		half := lists{c.lists.open, c.lists.longest / 2}
+		result.Marks, result.MarksOf, err = storeIfLong(ctx, half, c.in.Run, marks)
 		return err
 	})
 	return result, group.Wait()

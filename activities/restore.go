@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -123,6 +124,11 @@ func (r *restoring) begin(ctx context.Context) error {
 			return err
 		}
 		err = r.client.Restore(ctx, r.repository, r.in.Snapshot.Name, r.options(wanted))
+		if err != nil && movedWriteIndex.MatchString(err.Error()) {
+			// Not until the other index is restored: the snapshot is too old or too small.
+			return fail(migration.ErrorSnapshotFailed, "%w: the alias got another write index on the source, and the "+
+				"snapshot doesn't hold both", err)
+		}
 		switch elastic.KindOf(err) {
 		case elastic.None, elastic.Unclassified:
 			return err
@@ -149,6 +155,10 @@ func (r *restoring) begin(ctx context.Context) error {
 		}
 	}
 }
+
+// movedWriteIndex finds the refusal of an index that is an alias's write index, while another index
+// of the target still is (from 6.4 on). A snapshot that holds both takes it from one to the other.
+var movedWriteIndex = regexp.MustCompile(`alias \[[^\]]*\] has more than one write index`)
 
 // free deletes the indices with shards that an earlier attempt could not restore: before 6.2 such a
 // shard holds the slot until its index is deleted.

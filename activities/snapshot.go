@@ -14,7 +14,9 @@ import (
 
 // TakeSnapshot has the source take a snapshot of exactly the indices named. It returns when the
 // snapshot has ended in SUCCESS with every index and no failed shard. It adopts a snapshot of that
-// name that runs or has succeeded already: nobody else writes to this run's repository.
+// name that runs or has succeeded already: nobody else writes to this run's repository. But one that
+// is there before anybody has asked for it is from before a reset of the workflow. It is older than
+// what the workflow knows of the indices, so it is only reported.
 func (a *Activities) TakeSnapshot(ctx context.Context, in migration.SnapshotRequest) (migration.Snapshot, error) {
 	return perform(ctx, a, "taking snapshot "+in.Snapshot,
 		func(ctx context.Context, p *pulse) (migration.Snapshot, error) {
@@ -26,11 +28,17 @@ func (a *Activities) TakeSnapshot(ctx context.Context, in migration.SnapshotRequ
 			if err != nil {
 				return migration.Snapshot{}, err
 			}
-			taking := taking{Activities: a, client: client, repository: in.RepositoryName(), in: in, pulse: p}
+			taking := taking{
+				Activities: a, client: client, repository: in.RepositoryName(), in: in, pulse: p,
+				unasked: in.New && !repeated(ctx),
+			}
 			info, err := registered(ctx, a, p, onSource, in.Run,
 				func() (elastic.SnapshotInfo, error) { return taking.run(ctx) })
 			if err != nil {
 				return migration.Snapshot{}, err
+			}
+			if taking.earlier {
+				return migration.Snapshot{Name: in.Snapshot, Earlier: true}, nil
 			}
 			return completeSnapshot(info, in.Indices)
 		})
@@ -46,6 +54,9 @@ type taking struct {
 	// accepted is set once the cluster has accepted the request. From then on a missing snapshot
 	// was asked for, but isn't listed yet.
 	accepted bool
+	// unasked says that this run has not asked for the snapshot yet, and earlier that it is there
+	// anyway.
+	unasked, earlier bool
 	// noStatusAPI is set if the service refuses to tell the progress of a snapshot (_status),
 	// noCurrentAPI if it refuses to tell which ones run (_current).
 	noStatusAPI, noCurrentAPI bool
@@ -106,7 +117,7 @@ func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
 				continue
 			}
 		case elastic.None:
-			if info.State != elastic.InProgress {
+			if t.earlier = t.unasked; t.earlier || info.State != elastic.InProgress {
 				return info, nil
 			}
 			t.accepted, absent = true, 0
@@ -138,6 +149,7 @@ func (t *taking) runs(ctx context.Context) bool {
 // ask asks the source for the snapshot. waiting reports that another snapshot is in the way, or
 // that the answer was lost.
 func (t *taking) ask(ctx context.Context) (waiting bool, err error) {
+	t.unasked = false
 	err = t.client.CreateSnapshot(ctx, t.repository, t.in.Snapshot, t.in.Indices)
 	switch elastic.KindOf(err) {
 	case elastic.SlotTaken:

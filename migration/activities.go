@@ -148,6 +148,9 @@ type SnapshotRequest struct {
 	Snapshot  string          `json:"snapshot"`
 	Indices   []string        `json:"indices"`
 	IndicesOf Stored[[]Index] `json:"indicesOf,omitzero"`
+	// New says that this run has not asked for the name before. If there is a snapshot of that name
+	// when the first attempt looks, a run that was reset has taken it: see Snapshot.Earlier.
+	New bool `json:"new,omitempty"`
 }
 
 // Snapshot is a snapshot that ended in SUCCESS with every index and no failed shard. Times are
@@ -158,6 +161,9 @@ type Snapshot struct {
 	StartMillis int64  `json:"startMillis"`
 	EndMillis   int64  `json:"endMillis"`
 	Shards      int    `json:"shards"`
+	// Earlier says that the snapshot is none that this run has asked for. It is older than the marks
+	// of its indices, so it can't be used, and nothing else of it is told.
+	Earlier bool `json:"earlier,omitempty"`
 }
 
 // CopyRequest asks for a snapshot to be copied to OSS and published.

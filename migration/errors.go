@@ -23,7 +23,7 @@ const (
 	// ErrorMissing: an index, bucket, repository or snapshot is not there.
 	ErrorMissing ErrorType = "Missing"
 	// ErrorSnapshotFailed: the snapshot ended PARTIAL or FAILED, or covers other indices than it
-	// should. The next attempt takes a new one.
+	// should or than its restore needs. The next attempt takes a new one.
 	ErrorSnapshotFailed ErrorType = "SnapshotFailed"
 	// ErrorSnapshotUnusable: the snapshot was complete and is not any more, because it was deleted
 	// or blobs of it vanished. The next attempt takes a new one.

@@ -14,7 +14,8 @@ type marks struct {
 	Restored   migration.IndexMarks                   `json:"restored,omitempty"`
 	RestoredOf migration.Stored[migration.IndexMarks] `json:"restoredOf,omitzero"`
 	// Doubted names indices of which a restore was begun and not seen to end: their marks mean
-	// nothing. DoubtedOf are lists of such.
+	// nothing. DoubtedOf are lists of such. They are needed where the marks are stored: else Restored
+	// simply has no mark of such an index.
 	Doubted   []string                              `json:"doubted,omitempty"`
 	DoubtedOf []migration.Stored[[]migration.Index] `json:"doubtedOf,omitempty"`
 }
@@ -25,6 +26,12 @@ func (k *marks) doubt(indices migration.IndexList) {
 	if indices.Stored() {
 		if !slices.Contains(k.DoubtedOf, indices.Of()) {
 			k.DoubtedOf = append(k.DoubtedOf, indices.Of())
+		}
+		return
+	}
+	if k.RestoredOf.IsZero() {
+		for _, index := range indices.Inline {
+			delete(k.Restored, index.Name)
 		}
 		return
 	}

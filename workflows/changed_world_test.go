@@ -20,6 +20,10 @@ type changing struct {
 	// asked are the requests, and answered their results.
 	asked    []migration.ChangedRequest
 	answered []migration.Changed
+	// stopped are snapshots that an abort or the end of a window has stopped.
+	stopped []string
+	// earlier are snapshots that a run which was reset has taken.
+	earlier []string
 	// cuts are the requests to cut indices into groups.
 	cuts []migration.CutGroupsRequest
 	// taken, opens and trials are requests of the round.
@@ -102,6 +106,8 @@ func (w *world) findChanged(r migration.ChangedRequest) migration.Changed {
 		case r.All:
 			reason = migration.ReasonFull
 		case slices.Contains(r.Doubted, index.Name):
+			reason = migration.ReasonUnknown
+		case !known && r.Expected[index.Name] != migration.Counter{}:
 			reason = migration.ReasonUnknown
 		case !known:
 			reason = migration.ReasonNew

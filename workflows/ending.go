@@ -3,6 +3,7 @@ package workflows
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -138,14 +139,18 @@ func (m *run) abort(ctx workflow.Context, cause error) (migration.Report, error)
 		temporal.ApplicationErrorOptions{NonRetryable: true, Details: []any{report}})
 }
 
-// stopSnapshot stops the snapshot that may still run on the source. One that has finished stays.
+// stopSnapshot stops the snapshots that may still run on the source. One that has finished stays.
 func (m *run) stopSnapshot() {
-	if m.snapshotting == "" {
-		return
+	names := m.givenUp
+	if m.snapshotting != "" {
+		names = append(slices.Clone(names), m.snapshotting)
 	}
-	if m.try("stop snapshot "+m.snapshotting, migration.ActivityAbortSnapshot,
-		migration.SnapshotRequest{Run: m.forActivities(), Snapshot: m.snapshotting}) {
-		m.snapshotting = ""
+	m.snapshotting, m.givenUp = "", nil
+	for _, name := range names {
+		if !m.try("stop snapshot "+name, migration.ActivityAbortSnapshot,
+			migration.SnapshotRequest{Run: m.forActivities(), Snapshot: name}) {
+			m.givenUp = append(m.givenUp, name)
+		}
 	}
 }
 

@@ -77,8 +77,10 @@ type run struct {
 	copying   copying
 	// waitedMillis is how long people were waited for in this run: by attention and by pause.
 	waitedMillis int64
-	// snapshotting is the snapshot that may be running on the source.
+	// snapshotting is the snapshot that may be running on the source. So may those that were given
+	// up: of groups whose step failed before the next group's snapshot began.
 	snapshotting string
+	givenUp      []string
 	// changed is what the newest round found to have changed, and taking the indices that take part
 	// in it: all of them in runs of an older shape.
 	changed migration.Changed

@@ -50,6 +50,8 @@ type group struct {
 	// following copies what is done of the snapshot, until what came of it is in streamed.
 	following *stream
 	streamed  streamed
+	// asked says that a snapshot of its name was asked for.
+	asked bool
 	// again says that OSS may have some of it already, begun that its restore was begun, and
 	// acceptWrites that a person lets writes to the target go.
 	again, begun, acceptWrites bool
@@ -59,6 +61,8 @@ type group struct {
 	step     string
 	failure  error
 	failures int
+	// after says that it was restored again because another group may have been in its way.
+	after bool
 	// shown says that the failure is what the status shows.
 	shown bool
 }
@@ -137,11 +141,13 @@ func (m *run) carryGroups(round *migration.Round, cut []migration.IndexList) err
 	}
 	all.Wait(ctx)
 	m.step = ""
+	defer p.awaitRest(ctx)
 	for _, g := range p.groups {
 		if err := p.repeat(ctx, g); err != nil {
 			return err
 		}
 	}
+	m.givenUp = nil
 	m.endRestore()
 	m.hold(m.changed)
 	for _, g := range p.groups {
@@ -156,12 +162,24 @@ func (m *run) carryGroups(round *migration.Round, cut []migration.IndexList) err
 	return nil
 }
 
+// awaitRest waits for what groups that failed have left under way. It might close what the next
+// attempt has restored.
+func (p *pipeline) awaitRest(ctx workflow.Context) {
+	p.awaitClosing(p.closing)
+	for _, g := range p.groups {
+		if g.following != nil {
+			g.following.under.Wait(ctx)
+		}
+	}
+}
+
 func (p *pipeline) last() *group { return p.groups[len(p.groups)-1] }
 
 // name gives a group's next snapshot its name. Attempts are counted over all groups, so the name
 // tells which of two snapshots of a round is the later one.
 func (p *pipeline) name(g *group) {
 	g.name = migration.GroupSnapshotName(p.plan.Name, p.round.Number, g.number, p.Attempt)
+	g.asked = false
 }
 
 // carry takes a group through all steps, each as soon as no earlier group needs it any more, until
@@ -202,8 +220,15 @@ func (p *pipeline) repeat(ctx workflow.Context, g *group) error {
 		if p.outdated(g.failure) {
 			return errBlockAgain
 		}
+		if p.neededAnother(g) {
+			g.failure = p.advance(ctx, g)
+			continue
+		}
 		if err := p.park(ctx, g); err != nil {
 			return err
+		}
+		if g.next == restoreGroup && newSnapshot(errorType(g.failure)) != nil {
+			return errNewSnapshot // of indices that no group holds
 		}
 		if newSnapshot(errorType(g.failure)) != nil {
 			p.Attempt++
@@ -220,6 +245,19 @@ func (p *pipeline) repeat(ctx workflow.Context, g *group) error {
 	}
 	p.stopShowing()
 	return nil
+}
+
+// neededAnother tells whether a group is to be restored again without a person: an alias may have
+// got its write index from another group, which is restored now.
+func (p *pipeline) neededAnother(g *group) bool {
+	if g.after || g.next != restoreGroup || newSnapshot(errorType(g.failure)) == nil {
+		return false
+	}
+	if g.after = true; g.shown {
+		g.shown = false
+		p.stopShowing()
+	}
+	return true
 }
 
 // park waits for a person if a group's failure needs one.
@@ -258,6 +296,9 @@ func (p *pipeline) advance(ctx workflow.Context, g *group) error {
 
 // take takes a group's snapshot, and copies what is done of it while it runs.
 func (p *pipeline) take(ctx workflow.Context, g *group) error {
+	if p.snapshotting != "" && p.snapshotting != g.name {
+		p.givenUp = append(p.givenUp, p.snapshotting)
+	}
 	p.snapshotting = g.name
 	watch := p.startWatch()
 	following := p.follow(ctx, g.name)
@@ -265,7 +306,9 @@ func (p *pipeline) take(ctx workflow.Context, g *group) error {
 	snapshot, err := call[migration.Snapshot](ctx, options, migration.ActivityTakeSnapshot,
 		migration.SnapshotRequest{
 			Run: p.forActivities(), Snapshot: g.name, Indices: g.indices.Names(), IndicesOf: g.indices.Of(),
+			New: !g.asked,
 		})
+	g.asked = true
 	if err == nil && p.snapshotting == g.name {
 		p.snapshotting = ""
 	}
@@ -274,6 +317,11 @@ func (p *pipeline) take(ctx workflow.Context, g *group) error {
 	if err != nil {
 		following.under.Wait(ctx)
 		return err
+	}
+	if snapshot.Earlier { // a run that was reset has taken it, before this one has read the marks
+		p.Attempt++
+		p.name(g)
+		return p.take(ctx, g)
 	}
 	g.snapshot = snapshot
 	// What is being copied is copied to its end while the next group's snapshot begins.

@@ -299,8 +299,12 @@ func TestTwoCancelsWhileTheBlockIsLifted(t *testing.T) {
 }
 
 func TestTheStateStaysSmall(t *testing.T) {
-	m := &run{shape: shapeGuarded}
+	m := &run{shape: shapeDelta}
 	plan := strings.Repeat("n", 63)
+	taken := map[migration.Reason]int{}
+	for _, reason := range migration.Reasons()[1:] { // no other stands beside the first
+		taken[reason] = 10_000
+	}
 	for i := range 20_000 {
 		at := int64(1_700_000_000_000 + i)
 		m.endRound(migration.Round{
@@ -309,7 +313,7 @@ func TestTheStateStaysSmall(t *testing.T) {
 			BlobsStreamed: at, BytesStreamed: at, BlobsSkipped: at, BytesSkipped: at, Generation: at,
 			SnapshotMillis: at, CopyMillis: at, RestoreMillis: at, BytesRestored: at, BytesReused: at, Docs: at,
 			Indices: i, Writes: at,
-			Lifted: true,
+			Lifted: true, Skipped: i, Taken: taken, Groups: migration.MaxGroups, GroupedMillis: at,
 		}, m.mostRounds())
 		m.warn(human.Clock(int64(i)*1000, time.UTC) + strings.Repeat("x", 36<<10))
 		m.decide(migration.Decision{
@@ -331,6 +335,14 @@ func TestTheStateStaysSmall(t *testing.T) {
 		m.Indices.Inline = append(m.Indices.Inline, migration.Index{Name: name(i), UUID: strings.Repeat("u", 22)})
 		m.Begun = append(m.Begun, name(i))
 	}
+	m.Restored = migration.IndexMarks{}
+	for i := 0; size(t, m.Restored) < migration.LongestInline/2; i++ {
+		m.Restored[name(i)] = migration.IndexMark{
+			UUID: strings.Repeat("u", 22), Definition: strings.Repeat("d", 24),
+			Shards: []string{strings.Repeat("s", 32)},
+		}
+	}
+	t.Logf("%d bytes", size(t, m.Carried))
 	require.Less(t, size(t, m.Carried), 256<<10)
 	require.Equal(t, 0, m.Rounds[0].Number, "the baseline is kept")
 	require.Equal(t, 19_999, m.Rounds[len(m.Rounds)-1].Number)

@@ -285,6 +285,7 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed
 	m.snapshotting = round.Snapshot
 	var snapshot migration.Snapshot
 	var following *stream
+	asked := !m.shape.delta()
 	watch := m.startWatch()
 	err := m.attemptOr("take snapshot "+round.Snapshot, newSnapshot, func(ctx workflow.Context) error {
 		following = m.follow(ctx, round.Snapshot)
@@ -294,8 +295,9 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed
 		snapshot, err = call[migration.Snapshot](ctx, options, migration.ActivityTakeSnapshot,
 			migration.SnapshotRequest{
 				Run: m.forActivities(), Snapshot: round.Snapshot,
-				Indices: m.taking.Names(), IndicesOf: m.taking.Of(),
+				Indices: m.taking.Names(), IndicesOf: m.taking.Of(), New: !asked,
 			})
+		asked = true
 		round.SnapshotMillis = m.elapsed(watch)
 		return err
 	})
@@ -303,6 +305,9 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed
 		return snapshot, streamed{}, err
 	}
 	m.snapshotting = ""
+	if snapshot.Earlier { // a run that was reset has taken it, before this one has read the marks
+		return snapshot, streamed{}, errNewSnapshot
+	}
 	// To copy to its end what was streamed is part of the copy.
 	round.CopyMillis = m.elapsed(watch) - round.SnapshotMillis
 	round.UUID = snapshot.UUID
@@ -358,7 +363,8 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 		m.doubt(m.taking)
 	}
 	var opening *migration.OpenResult
-	err := m.attempt("restore snapshot "+snapshot.Name+" into the target", func(ctx workflow.Context) error {
+	step := "restore snapshot " + snapshot.Name + " into the target"
+	err := m.attemptOr(step, newSnapshot, func(ctx workflow.Context) error {
 		options := m.paced(pollUntilDone("restore " + snapshot.Name))
 		restored, err := call[migration.RestoreResult](ctx, options, migration.ActivityRestoreSnapshot,
 			migration.RestoreRequest{

@@ -41,16 +41,18 @@ type Carried struct {
 }
 
 // A payload may have 256 KB. The state stays below that even after many weeks, with lists as long
-// as they may be inline: a round takes up to 700 bytes, a decision and a warning up to 1 KiB.
+// as they may be inline: a round takes up to 850 bytes, a decision and a warning up to 1 KiB.
 const (
-	maxRounds    = 80
+	maxRounds    = 50
 	maxDecisions = 40
 	maxWarnings  = 40
 	// longestWarning is in bytes, with what marks the cut.
 	longestWarning = 1020
-	// roundsBefore is maxRounds of runs that began when there was no guard. What their rounds say
-	// decides on commands, so they keep as many as they kept.
-	roundsBefore = 500
+	// roundsGuarded is maxRounds of runs of the shape before, and roundsBefore that of runs that began
+	// when there was no guard. What their rounds say decides on commands, so they keep as many as they
+	// kept.
+	roundsGuarded = 80
+	roundsBefore  = 500
 )
 
 // roundLog is what the rounds did, and which one comes next.

@@ -221,8 +221,11 @@ func indexCount(n int) string { return human.Things(n, "index", "indices") }
 
 // mostRounds is how many rounds the state keeps.
 func (m *run) mostRounds() int {
-	if m.shape.guarded() {
+	switch {
+	case m.shape.delta():
 		return maxRounds
+	case m.shape.guarded():
+		return roundsGuarded
 	}
 	return roundsBefore
 }

@@ -209,7 +209,10 @@ func newWorld(t *testing.T) *world {
 		return w.slot, nil
 	})
 	register(w, migration.ActivityTakeSnapshot, w.takeSnapshot)
-	register(w, migration.ActivityAbortSnapshot, func(migration.SnapshotRequest) (any, error) { return nil, nil })
+	register(w, migration.ActivityAbortSnapshot, func(r migration.SnapshotRequest) (any, error) {
+		w.stopped = append(w.stopped, r.Snapshot)
+		return nil, nil
+	})
 	register(w, migration.ActivityCopySnapshot, w.copySnapshot)
 	register(w, migration.ActivityAwaitShards, func(r migration.ShardsRequest) (migration.DoneShards, error) {
 		if w.done == nil {
@@ -326,6 +329,10 @@ func register[I, O any](w *world, name string, fake func(I) (O, error)) {
 func (w *world) takeSnapshot(r migration.SnapshotRequest) (migration.Snapshot, error) {
 	assert.True(w.t, w.registered)
 	assert.True(w.t, len(r.Indices) > 0 || !r.IndicesOf.IsZero(), "a snapshot of no index would be one of all")
+	if slices.Contains(w.earlier, r.Snapshot) {
+		assert.True(w.t, r.New)
+		return migration.Snapshot{Name: r.Snapshot, Earlier: true}, nil
+	}
 	w.taken = append(w.taken, r)
 	assert.NotContains(w.t, w.snapshots, r.Snapshot, "a snapshot name is used twice")
 	w.snapshots = append(w.snapshots, r.Snapshot)
