@@ -123,13 +123,25 @@ func TestIndicesAreKnownByAStoredList(t *testing.T) {
 
 // After a restart the target's shards don't tell any more where they came from: the history does.
 func TestIndicesAreKnownByTheirUUID(t *testing.T) {
-	w, opened := newRun(t)
-	w.ended(wfFailed).did(migration.ActivityOpenTarget, w.request(), opened)
-	w.to.RestartNode()
-	w.to.SetOpen("movies", false)
-	require.Equal(t, []string{"ours indices 2 catalog,movies"}, summary(w.remains(migration.RemainsIndices)))
-	w.removeAll(migration.RemainsIndices)
-	require.False(t, w.to.Has("movies"))
+	for name, did := range map[string]func(*world, *recordedRun, migration.OpenResult){
+		"opened alone": func(w *world, e *recordedRun, opened migration.OpenResult) {
+			e.did(migration.ActivityOpenTarget, w.request(), opened)
+		},
+		"opened by the restore": func(w *world, e *recordedRun, opened migration.OpenResult) {
+			e.did(migration.ActivityRestoreSnapshot, migration.RestoreRequest{Run: w.run},
+				migration.RestoreResult{Opened: &opened})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, opened := newRun(t)
+			did(w, w.ended(wfFailed), opened)
+			w.to.RestartNode()
+			w.to.SetOpen("movies", false)
+			require.Equal(t, []string{"ours indices 2 catalog,movies"}, summary(w.remains(migration.RemainsIndices)))
+			w.removeAll(migration.RemainsIndices)
+			require.False(t, w.to.Has("movies"))
+		})
+	}
 }
 
 // An index whose block somebody has removed may hold writes.

@@ -371,6 +371,10 @@ func (r *reading) done(scheduled *historypb.ActivityTaskScheduledEventAttributes
 		if ok && decoded && in.Kind == migration.RemainsBlocks && removed.LeftCount == 0 {
 			r.past.recovered(in.RemainsRequest)
 		}
+	case migration.ActivityRestoreSnapshot: // it opens what it has restored
+		if result, ok := payload[migration.RestoreResult](result); ok && result.Opened != nil {
+			r.restored(result.Opened.Counters, result.Opened.CountersOf)
+		}
 	case migration.ActivityOpenTarget:
 		if opened, ok := payload[migration.OpenResult](result); ok {
 			r.restored(opened.Counters, opened.CountersOf)
