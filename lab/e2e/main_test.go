@@ -120,7 +120,7 @@ func newScenario(t *testing.T, r *rig.Rig, name string, documents int) *scenario
 // migration can take.
 var branches = []string{
 	"whole", "bystarter", "bytemporal", "killcopy", "abortwindow", "cancelwaiting",
-	"deadmansswitch", "missing", "targetwritten", "wrongplan", "atrest",
+	"deadmansswitch", "missing", "targetwritten", "wrongplan", "atrest", "proofs", "changing", "groups7",
 }
 
 // export writes the history for the replay tests: compact, and without the name of this computer.
