@@ -73,7 +73,8 @@ func (g *Guards) ask(ctx context.Context, in migration.GuardRequest) (migration.
 	me := activity.GetInfo(ctx).WorkflowExecution.RunID
 	reset := in.KnownRun != "" && in.KnownRun != me || in.KnownRun == "" && in.OriginalRun != me
 	answer := migration.GuardAnswer{RunID: me, Reset: reset}
-	listed := g.listAhead(ctx, in.Ask)
+	listed, endListing := g.listAhead(ctx, in.Ask)
+	defer endListing()
 	found, err := g.look(ctx, in.Plan.Name)
 	if err != nil {
 		return answer, err
@@ -415,23 +416,27 @@ func (g *Guards) checkOthers(ctx context.Context, in migration.GuardRequest, own
 }
 
 // listAhead lists the guards that run while the own one is looked at, if they will be checked. The
-// function returns them. The own indices are announced already, by an earlier request.
-func (g *Guards) listAhead(ctx context.Context, ask migration.GuardAsk) func() ([]string, error) {
+// first function returns them, the second one ends the listing. The own indices are announced
+// already, by an earlier request.
+func (g *Guards) listAhead(ctx context.Context, ask migration.GuardAsk) (listed func() ([]string, error), end func()) {
 	if ask != migration.AskBlock && ask != migration.AskBegin {
-		return func() ([]string, error) { return g.runningGuards(ctx) }
+		return func() ([]string, error) { return g.runningGuards(ctx) }, func() {}
 	}
-	type listing struct {
-		ids []string
-		err error
-	}
-	listed := make(chan listing, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	var ids []string
+	var err error
+	done := make(chan struct{})
 	go func() {
-		ids, err := g.runningGuards(ctx)
-		listed <- listing{ids, err}
+		defer close(done)
+		ids, err = g.runningGuards(ctx)
 	}()
-	return func() ([]string, error) {
-		l := <-listed
-		return l.ids, l.err
+	listed = func() ([]string, error) {
+		<-done
+		return ids, err
+	}
+	return listed, func() {
+		cancel()
+		<-done
 	}
 }
 

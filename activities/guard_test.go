@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,6 +24,7 @@ import (
 // fakeTemporal is a server with guards, one a plan.
 type fakeTemporal struct {
 	Temporal
+	mu      sync.Mutex // of guards: an activity asks several things at the same time
 	guards  map[string]*fakeGuard
 	started []migration.GuardInput
 	options []client.UpdateWorkflowOptions
@@ -39,10 +41,16 @@ type fakeGuard struct {
 	names  []string
 }
 
+func (f *fakeTemporal) guard(id string) *fakeGuard {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.guards[id]
+}
+
 func (f *fakeTemporal) DescribeWorkflowExecution(_ context.Context, id, _ string) (
 	*workflowservice.DescribeWorkflowExecutionResponse, error,
 ) {
-	g := f.guards[id]
+	g := f.guard(id)
 	if g == nil {
 		return nil, serviceerror.NewNotFound("no such workflow")
 	}
@@ -56,6 +64,8 @@ func (f *fakeTemporal) DescribeWorkflowExecution(_ context.Context, id, _ string
 func (f *fakeTemporal) ListWorkflow(context.Context, *workflowservice.ListWorkflowExecutionsRequest) (
 	*workflowservice.ListWorkflowExecutionsResponse, error,
 ) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	listed := &workflowservice.ListWorkflowExecutionsResponse{}
 	for id := range f.guards {
 		listed.Executions = append(listed.Executions, &workflowpb.WorkflowExecutionInfo{
@@ -81,7 +91,7 @@ func (v value) Get(to any) error {
 func (f *fakeTemporal) QueryWorkflow(_ context.Context, id, _, query string, args ...any) (
 	converter.EncodedValue, error,
 ) {
-	g := f.guards[id]
+	g := f.guard(id)
 	switch query {
 	case migration.QueryStatus:
 		return value{g.knows}, nil
@@ -110,6 +120,8 @@ func (f *fakeTemporal) QueryWorkflow(_ context.Context, id, _, query string, arg
 func (f *fakeTemporal) ExecuteWorkflow(_ context.Context, options client.StartWorkflowOptions, _ any, args ...any) (
 	client.WorkflowRun, error,
 ) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	input := args[0].(migration.GuardInput)
 	f.started = append(f.started, input)
 	status := migration.GuardStatus{Token: input.Token, Cluster: input.Cluster}
@@ -145,9 +157,11 @@ type fakeRun struct {
 	id string
 }
 
-func (r fakeRun) Get(_ context.Context, to any) error { return value{r.f.guards[r.id].knows}.Get(to) }
+func (r fakeRun) Get(_ context.Context, to any) error { return value{r.f.guard(r.id).knows}.Get(to) }
 
 func (r fakeRun) GetWithOptions(context.Context, any, client.WorkflowRunGetOptions) error {
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
 	delete(r.f.guards, r.id)
 	return r.f.ends
 }
