@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
 
@@ -46,7 +45,7 @@ const (
 // manyDocuments measures an index of so many documents.
 func manyDocuments(ctx context.Context, root, rclone string, count int64, proven bool, out io.Writer,
 ) (result DocumentsCase, err error) {
-	f, err := newField(ctx, filepath.Join(root, ".lab", "benchscale"), rclone, documentsFrom, documentsTo, 2048, out)
+	f, err := newField(ctx, root, rclone, documentsFrom, documentsTo, out)
 	if err != nil {
 		return result, err
 	}
@@ -112,7 +111,7 @@ func (l *ledger) grow(ctx context.Context, source *cluster.Client, documents int
 }
 
 // closing ends a field, also after a failure.
-func closing(f *field, err error) error { return errors.Join(err, f.close()) }
+func closing(f *field, err error) error { return errors.Join(err, f.Close(false)) }
 
 // provenAll tells whether everything that can be proven before the freeze is.
 func provenAll(s migration.Status) bool {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
 
@@ -38,9 +37,7 @@ const (
 
 // manyIndices measures so many indices.
 func manyIndices(ctx context.Context, root, rclone string, count int, out io.Writer) (result IndicesCase, err error) {
-	// Thousands of shards need some heap, on the target twice: the script restores under other names.
-	f, err := newField(ctx, filepath.Join(root, ".lab", "benchscale"), rclone, lab.SourceVersion, lab.TargetVersion,
-		2048, out)
+	f, err := newField(ctx, root, rclone, lab.SourceVersion, lab.TargetVersion, out)
 	if err != nil {
 		return result, err
 	}

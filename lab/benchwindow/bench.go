@@ -5,19 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"runtime"
 	"time"
 
 	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/lab/benchmain"
 	"github.com/snapferry/snapferry/lab/byhand"
 	"github.com/snapferry/snapferry/lab/cluster"
-	"github.com/snapferry/snapferry/lab/rig"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -47,18 +44,11 @@ type namedWay struct {
 
 // bench runs the cases.
 type bench struct {
-	o       options
-	dir     string // everything temporary; removed at the end
-	out     io.Writer
-	began   time.Time
-	rclone  string // path; "" to run without the scripts
-	s3      *osstest.Server
-	lab     *lab.Lab
-	rig     *rig.Rig
-	ossAsS3 string // OSS's face for S3 clients
-	closers []func() error
-	report  *Report
-	serial  int // makes names
+	*benchmain.Field
+	o      options
+	rclone string // path; "" to run without the scripts
+	report *Report
+	serial int // makes names
 }
 
 // snapshotThreads is how many shards the source's node snapshots at once: what a node of ten cores
@@ -67,100 +57,23 @@ type bench struct {
 const snapshotThreads = "5"
 
 // newBench starts everything.
-func newBench(ctx context.Context, dir string, out io.Writer, o options) (_ *bench, err error) {
-	if err := os.RemoveAll(dir); err != nil { // of a run that was killed
-		return nil, fmt.Errorf("what an earlier run left can't be removed: %w", err)
-	}
-	b := &bench{
-		o: o, dir: dir, out: out, began: time.Now(), rclone: o.rclone,
+func newBench(ctx context.Context, dir string, out io.Writer, o options) (*bench, error) {
+	field, err := benchmain.NewField(ctx, benchmain.FieldOptions{
+		Dir: dir, Out: out, From: lab.SourceVersion, To: lab.TargetVersion,
+		SourceSettings: map[string]string{"thread_pool.snapshot.max": snapshotThreads},
+	})
+	return &bench{
+		Field: field, o: o, rclone: o.rclone,
 		report: &Report{Quick: o.quick, Seed: o.seed, CPUs: runtime.NumCPU(), Cases: []Case{}},
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, b.end())
-		}
-	}()
-	if err := os.MkdirAll(filepath.Join(dir, "s3"), 0o755); err != nil {
-		return nil, err
-	}
-	b.s3, err = osstest.Start(osstest.Options{
-		Dir: filepath.Join(dir, "s3"), Keys: []osstest.Key{{ID: lab.AWSAccessKey, Secret: lab.AWSSecretKey}},
-		S3: &osstest.S3Options{Region: lab.Region},
-	})
-	if err != nil {
-		return nil, err
-	}
-	b.closers = append(b.closers, b.s3.Close)
-	if err := b.s3.CreateBucket(lab.Bucket, osstest.BucketOptions{}); err != nil {
-		return nil, err
-	}
-	b.say("starting Elasticsearch %s and %s, S3, OSS, Temporal and a worker", lab.SourceVersion, lab.TargetVersion)
-	b.lab, err = lab.Start(ctx, lab.Options{
-		Dir: filepath.Join(dir, "lab"), Parts: []lab.Part{
-			lab.PartOSS, lab.PartTemporal, lab.PartTarget,
-			lab.PartSource,
-		}, S3Endpoint: b.s3.S3URL(),
-		SourceSettings: map[string]string{"thread_pool.snapshot.max": snapshotThreads}, Measured: true,
-	})
-	if err != nil {
-		return nil, err
-	}
-	b.closers = append(b.closers, b.lab.Close)
-	if err := b.lab.OSS.Server.CreateBucket(b.lab.OSS.Bucket, osstest.BucketOptions{}); err != nil {
-		return nil, err
-	}
-	if b.ossAsS3, err = b.serve(b.lab.OSS.Server.S3Handler()); err != nil {
-		return nil, err
-	}
-	if b.rig, err = rig.New(ctx, b.lab); err != nil {
-		return nil, err
-	}
-	b.closers = append(b.closers, func() error { b.rig.Close(); return nil })
-	_, err = b.rig.Worker("worker")
-	return b, err
-}
-
-// serve serves a handler on a free port of its own.
-func (b *bench) serve(h http.Handler) (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	server := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		_ = server.Serve(l) // ends with ErrServerClosed
-	}()
-	b.closers = append(b.closers, func() error {
-		err := server.Close()
-		<-served
-		return err
-	})
-	return "http://" + l.Addr().String(), nil
+	}, err
 }
 
 // end ends everything and removes what is temporary.
-func (b *bench) end() error {
-	var all error
-	for len(b.closers) > 0 {
-		last := len(b.closers) - 1
-		all = errors.Join(all, b.closers[last]())
-		b.closers = b.closers[:last]
-	}
-	if b.o.keep {
-		return all
-	}
-	return errors.Join(all, os.RemoveAll(b.dir))
-}
-
-func (b *bench) say(format string, arguments ...any) {
-	fmt.Fprintf(b.out, "%6.0fs  %s\n", time.Since(b.began).Seconds(), fmt.Sprintf(format, arguments...))
-}
+func (b *bench) end() error { return b.Close(b.o.keep) }
 
 // all runs the cases: first those with the small delta.
 func (b *bench) all(ctx context.Context) error {
-	b.say("seed %d, %d runs", b.o.seed, b.o.runs)
+	b.Say("seed %d, %d runs", b.o.seed, b.o.runs)
 	for _, delta := range b.o.deltas {
 		if delta == deltaLines {
 			if err := b.lines(ctx); err != nil {
@@ -227,8 +140,8 @@ func (b *bench) lines(ctx context.Context) error {
 
 // limit holds for S3 and OSS, for everyone.
 func (b *bench) limit(limits osstest.Limits) {
-	b.s3.SetLimits("", limits)
-	b.lab.OSS.Server.SetLimits("", limits)
+	b.S3.SetLimits("", limits)
+	b.Lab.OSS.Server.SetLimits("", limits)
 }
 
 // runLimit ends a run that hangs.
@@ -245,7 +158,7 @@ func (b *bench) turn(ctx context.Context, turn int, delta, limits string,
 	b.serial++
 	name := fmt.Sprintf("shop%d", b.serial)
 	size, began := sizes[delta], time.Now()
-	data, err := newStock(ctx, b.lab.Source.Direct(), b.o.seed, name, size)
+	data, err := newStock(ctx, b.Lab.Source.Direct(), b.o.seed, name, size)
 	if err != nil {
 		return err
 	}
@@ -275,7 +188,7 @@ func (b *bench) turn(ctx context.Context, turn int, delta, limits string,
 	if err := grow(size.delta); err != nil {
 		return err
 	}
-	b.say("%s, %s: run %d of %d prepared in %.0f s, %.0f of them to write documents", delta, limits, turn+1,
+	b.Say("%s, %s: run %d of %d prepared in %.0f s, %.0f of them to write documents", delta, limits, turn+1,
 		b.o.runs, time.Since(began).Seconds(), writing.Seconds())
 	for i := range ways {
 		w := ways[(i+turn)%len(ways)]
@@ -288,7 +201,7 @@ func (b *bench) turn(ctx context.Context, turn int, delta, limits string,
 			return fmt.Errorf("%s, final round: %w", w.name, err)
 		}
 		runs[w.name] = append(runs[w.name], one)
-		b.say("%s, %s: %-18s window %6.2f s  %s  Elasticsearch's own %.2f + %.2f s%s", delta, limits, w.name,
+		b.Say("%s, %s: %-18s window %6.2f s  %s  Elasticsearch's own %.2f + %.2f s%s", delta, limits, w.name,
 			one.window, stepsText(one.steps),
 			one.own.snapshot.Seconds(), one.own.restore.Seconds(), aside(one))
 		if err := data.unblock(ctx); err != nil {
@@ -315,7 +228,7 @@ func aside(one run) string {
 
 // clear removes all indices, registrations and objects.
 func (b *bench) clear(ctx context.Context) error {
-	for _, c := range []*cluster.Client{b.lab.Source.Direct(), b.lab.Target.Direct()} {
+	for _, c := range []*cluster.Client{b.Lab.Source.Direct(), b.Lab.Target.Direct()} {
 		if err := c.Do(ctx, http.MethodDelete, "/_all", nil, nil); err != nil {
 			return err
 		}
@@ -328,7 +241,7 @@ func (b *bench) clear(ctx context.Context) error {
 			return err
 		}
 	}
-	for server, bucket := range map[*osstest.Server]string{b.s3: b.lab.S3.Bucket, b.lab.OSS.Server: b.lab.OSS.Bucket} {
+	for server, bucket := range map[*osstest.Server]string{b.S3: b.Lab.S3.Bucket, b.Lab.OSS.Server: b.Lab.OSS.Bucket} {
 		for _, o := range server.Objects(bucket) {
 			if err := server.Delete(bucket, o.Key); err != nil {
 				return err

@@ -27,7 +27,7 @@ type ours struct {
 
 // start starts the migration and waits for the end of its baseline.
 func (o *ours) start(ctx context.Context) error {
-	o.plan = o.b.lab.Plan(o.name, o.stock.indices...)
+	o.plan = o.b.Lab.Plan(o.name, o.stock.indices...)
 	o.plan.Rounds.Interval = migration.Duration(24 * time.Hour) // each round is asked for
 	o.plan.Verify.Checksum = migration.ChecksumNone
 	// it would copy the delta before the window, and the script has none
@@ -38,7 +38,7 @@ func (o *ours) start(ctx context.Context) error {
 		return err
 	}
 	o.workflowID = migration.WorkflowID(o.name)
-	started, err := o.b.rig.Client.ExecuteWorkflow(ctx,
+	started, err := o.b.Rig.Client.ExecuteWorkflow(ctx,
 		client.StartWorkflowOptions{ID: o.workflowID, TaskQueue: migration.TaskQueue}, migration.WorkflowType, input)
 	if err != nil {
 		return fmt.Errorf("the migration did not start: %w", err)
@@ -49,7 +49,7 @@ func (o *ours) start(ctx context.Context) error {
 }
 
 func (o *ours) round(ctx context.Context) error {
-	if err := o.b.rig.Signal(ctx, o.workflowID, migration.RequestRound); err != nil {
+	if err := o.b.Rig.Signal(ctx, o.workflowID, migration.RequestRound); err != nil {
 		return err
 	}
 	err := o.await(ctx, func(s migration.Status) bool { return s.RoundsEnded == 2 && s.Step == "" })
@@ -68,12 +68,12 @@ func (o *ours) final(ctx context.Context) (run, error) {
 			predicted = s.Prediction.Millis
 		}
 	}
-	before, err := o.b.rig.Status(ctx, o.workflowID)
+	before, err := o.b.Rig.Status(ctx, o.workflowID)
 	if err != nil {
 		return run{}, err
 	}
 	look(before)
-	if err := o.b.rig.Signal(ctx, o.workflowID, migration.RequestFreeze); err != nil {
+	if err := o.b.Rig.Signal(ctx, o.workflowID, migration.RequestFreeze); err != nil {
 		return run{}, err
 	}
 	if err := o.await(ctx,
@@ -84,21 +84,21 @@ func (o *ours) final(ctx context.Context) (run, error) {
 	if predicted >= 0 {
 		one.predicted = float64(predicted) / 1000
 	}
-	verified, err := o.b.rig.Status(ctx, o.workflowID)
+	verified, err := o.b.Rig.Status(ctx, o.workflowID)
 	if err != nil {
 		return run{}, err
 	}
 	last := verified.Rounds[len(verified.Rounds)-1]
 	if last.Groups <= 1 { // each group has a snapshot of its own, beside the others' restores
-		one.own, err = ownTime(ctx, o.b.lab, o.repository, last.Snapshot, o.stock.names(), o.stock.shards)
+		one.own, err = ownTime(ctx, o.b.Lab, o.repository, last.Snapshot, o.stock.names(), o.stock.shards)
 		if err != nil {
 			return run{}, err
 		}
 	}
-	if err := o.b.rig.Signal(ctx, o.workflowID, migration.RequestCutover); err != nil {
+	if err := o.b.Rig.Signal(ctx, o.workflowID, migration.RequestCutover); err != nil {
 		return run{}, err
 	}
-	report, err := o.b.rig.Report(ctx, o.workflowID)
+	report, err := o.b.Rig.Report(ctx, o.workflowID)
 	if err != nil {
 		return run{}, err
 	}
@@ -115,7 +115,7 @@ func (o *ours) final(ctx context.Context) (run, error) {
 		one.steps[name] = float64(millis) / 1000
 	}
 	one.delta, one.groups = last.BytesCopied, max(w.Groups, 1)
-	one.timeline, err = timelineOf(ctx, o.b.rig.Client, o.workflowID,
+	one.timeline, err = timelineOf(ctx, o.b.Rig.Client, o.workflowID,
 		byhand.Timed{
 			Began: time.UnixMilli(w.StartedMillis), Ended: time.UnixMilli(w.StartedMillis + w.Millis),
 		}, one.own)
@@ -130,7 +130,7 @@ const pollInterval = 250 * time.Millisecond
 // ended is an error.
 func (o *ours) await(ctx context.Context, condition func(migration.Status) bool) error {
 	for {
-		s, err := o.b.rig.Status(ctx, o.workflowID)
+		s, err := o.b.Rig.Status(ctx, o.workflowID)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return context.Cause(ctx)

@@ -15,7 +15,7 @@ type script struct {
 
 func (b *bench) script(name string, stock *stock, raised bool) *script {
 	return &script{&byhand.Script{
-		Lab: b.lab, Dir: b.dir, Rclone: b.rclone, OSSAsS3: b.ossAsS3, Name: name,
+		Lab: b.Lab, Dir: b.Dir, Rclone: b.rclone, OSSAsS3: b.OSSAsS3, Name: name,
 		Indices: stock.names(), DocType: docType,
 	}, raised, stock.shards}
 }

@@ -80,5 +80,5 @@ func TestLabWindow(t *testing.T) {
 		require.Positive(t, w.WindowSeconds)
 		require.Len(t, w.Windows, 1)
 	}
-	require.Empty(t, b.s3.Objects(b.lab.S3.Bucket), "what a run left is removed before the next")
+	require.Empty(t, b.S3.Objects(b.Lab.S3.Bucket), "what a run left is removed before the next")
 }
