@@ -249,7 +249,7 @@ func (e Evidence) Text() string {
 		text   string
 	}{
 		{e.Proven, "proven before the freeze"},
-		{e.Beyond, "beyond sequence number"},
+		{e.Beyond, "beyond a sequence number"},
 		{e.Scanned, "scanned in the window"},
 		{e.Counted, "counts only"},
 	} {

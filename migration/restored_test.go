@@ -32,8 +32,8 @@ func TestEvidenceInWords(t *testing.T) {
 	for want, evidence := range map[string]Evidence{
 		"":                         {},
 		"proven before the freeze": {Proven: 5},
-		"scanned in the window, with the snapshot's files":                                  {Scanned: 2, Files: 2},
-		"3 proven before the freeze, 2 beyond sequence number, 1 with the snapshot's files": {Proven: 3, Beyond: 2, Files: 1},
+		"scanned in the window, with the snapshot's files":                                    {Scanned: 2, Files: 2},
+		"3 proven before the freeze, 2 beyond a sequence number, 1 with the snapshot's files": {Proven: 3, Beyond: 2, Files: 1},
 	} {
 		require.Equal(t, want, evidence.Text())
 	}

@@ -45,11 +45,23 @@ func completed() migration.Report {
 				BlobsSkipped: 1221, BytesSkipped: 5300 * mib, SnapshotMillis: 2100, CopyMillis: 850,
 				RestoreMillis: 3200, Docs: 2_000_500, Indices: 2,
 				Taken: map[migration.Reason]int{migration.ReasonWritten: 1}, Skipped: 1,
+				Files: &migration.RestoredFiles{Named: true, Files: 61, Bytes: 3400 * mib, Shards: 5},
 			},
 		},
 		Indices: []migration.IndexResult{
-			{Name: "movies", SourceDocs: 1_500_500, TargetDocs: 1_500_500, Equal: true, Checksum: "9f86d081884c7d65"},
-			{Name: "catalog", SourceDocs: 500_000, TargetDocs: 500_000, Equal: true, Checksum: "60303ae22b998861"},
+			{
+				Name: "movies", SourceDocs: 1_500_500, TargetDocs: 1_500_500, Equal: true,
+				Evidence: &migration.Evidence{
+					Proven: 3, Beyond: 2, Files: 5, Read: 412, SinceMillis: begin + 40*minute,
+				},
+			},
+			{
+				Name: "catalog", SourceDocs: 500_000, TargetDocs: 500_000, Equal: true, Checksum: "60303ae22b998861",
+				Evidence: &migration.Evidence{Proven: 2, SinceMillis: begin + 35*minute},
+			},
+		},
+		Evidence: &migration.Evidence{
+			Proven: 5, Beyond: 2, Files: 5, Read: 412, SinceMillis: begin + 35*minute,
 		},
 		Prediction: &migration.Prediction{Millis: 8_200},
 		FrozenWindow: &migration.FrozenWindow{
