@@ -25,6 +25,11 @@ const (
 	pipelineGainMillis = 1_000
 )
 
+// mostFixedMillis bounds what a step takes for each group whatever its size. Few rounds, of about the
+// same size, don't tell what of their time that was: a snapshot, copy or restore of next to nothing
+// takes less than half a second.
+const mostFixedMillis = 500
+
 // ActivityCutGroups takes a [CutGroupsRequest] and returns a [CutGroupsResult]. It changes nothing.
 const ActivityCutGroups = "CutGroups"
 
@@ -103,6 +108,19 @@ func (p pace) overlapped(groups []int64) int64 {
 	return restored
 }
 
+// perGroup is a pace for parts of a delta of so many bytes: all of it in one group takes as long.
+func (p pace) perGroup(bytes int64) pace {
+	return pace{p.snapshot.perGroup(bytes), p.copy.perGroup(bytes), p.restore.perGroup(bytes)}
+}
+
+func (l line) perGroup(bytes int64) line {
+	more := l.fixed - mostFixedMillis
+	if more <= 0 || bytes <= 0 {
+		return l
+	}
+	return line{mostFixedMillis, l.perByte + more/float64(bytes)}
+}
+
 // groups says how many groups are best for a delta of so many bytes that is spread like these
 // weights, and what they take together. It is one, and no time, if no pipeline pays.
 func (p Pipeline) groups(pace pace, weights []int64, bytes, windowMillis int64) (groups int, millis int64) {
@@ -116,6 +134,7 @@ func (p Pipeline) groups(pace pace, weights []int64, bytes, windowMillis int64) 
 	case windowMillis < p.From.Std().Milliseconds():
 		return 1, 0
 	}
+	pace = pace.perGroup(bytes)
 	groups = 1
 	for n := least; n <= most; n++ {
 		took := pace.overlapped(shares(weights, CutGroups(weights, n), bytes))

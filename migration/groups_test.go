@@ -111,3 +111,19 @@ func TestAPipelineIsPredictedWhereItPays(t *testing.T) {
 	m.Rounds = append(m.Rounds, grouped)
 	require.Equal(t, p.SnapshotMillis, m.Predict(60_000).SnapshotMillis, "a round in groups tells nothing of its steps")
 }
+
+// Rounds of about the same size say nothing of what a step takes whatever its size. Several groups
+// must not seem to take that several times.
+func TestGroupsAfterRoundsOfOneSize(t *testing.T) {
+	m := measuredSlowly(1, 1, 1, 1, 1, 1, 1, 1)
+	for i := range m.Rounds {
+		if r := &m.Rounds[i]; r.Kind == migration.RoundIncremental {
+			r.Writes, r.BytesCopied = 6_000, 60_000_000+int64(i)
+			r.SnapshotMillis, r.CopyMillis, r.RestoreMillis = 10_000, 10_000, 10_000
+		}
+	}
+	p := m.Predict(6_000)
+	require.EqualValues(t, 10_000, p.SnapshotMillis)
+	require.GreaterOrEqual(t, p.Groups, 4)
+	require.Less(t, p.GroupedMillis, int64(20_000))
+}
