@@ -16,7 +16,7 @@ import (
 )
 
 // Prove compares shards on both clusters while the source takes writes, and says which documents the
-// target was found to hold. A shard that changes meanwhile, on either cluster, is not proven; nor is
+// target was found to hold. A shard that changes during that, on either cluster, is not proven; nor is
 // one whose index is closed or goes away. Both are no errors: rounds close the target's indices.
 func (a *Activities) Prove(ctx context.Context, in migration.ProveRequest) (migration.Proved, error) {
 	return perform(ctx, a, "comparing before the freeze",

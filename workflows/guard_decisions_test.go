@@ -200,7 +200,7 @@ func TestWhatTheGuardHolds(t *testing.T) {
 	})
 }
 
-// An index that was made anew is another one, whatever its name.
+// An index that was made again is another one, whatever its name.
 func TestWhatTheGuardDoesNotKnow(t *testing.T) {
 	g := newGuarded(t)
 	g.within(func(_ workflow.Context, guard *guard) {

@@ -151,7 +151,7 @@ func TestALateAttemptOfAnEarlierWindow(t *testing.T) {
 	require.True(t, g.handed["movies"])
 }
 
-// What a look says of an index: whether it is new, or was made anew, and why it could not be
+// What a look says of an index: whether it is new, or was made again, and why it could not be
 // blocked. The blocks that it had go along, so that ours is told apart.
 func TestWhatTheGuardSaysOfLateIndices(t *testing.T) {
 	g := newGuarded(t)

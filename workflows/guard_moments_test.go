@@ -79,7 +79,7 @@ func TestAWindowWithoutABlock(t *testing.T) {
 	require.True(t, g.source["movies"].ours)
 }
 
-// An index is made anew between the look and the block, which names it as it is now.
+// An index is made again between the look and the block, which names it as it is now.
 func TestTheGuardKnowsWhatItHasBlocked(t *testing.T) {
 	g := newGuarded(t)
 	g.on[migration.ActivityBlockSource] = func(int) error {
