@@ -43,7 +43,7 @@ type changeFinder struct {
 }
 
 func (a *Activities) comparing(ctx context.Context, in migration.ChangedRequest) (*changeFinder, error) {
-	c := &changeFinder{Activities: a, in: in, doubted: map[string]bool{}}
+	c := &changeFinder{Activities: a, in: in}
 	var err error
 	if c.in.Indices, err = fetch(ctx, a.lists, in.Run, in.Indices, in.IndicesOf); err != nil {
 		return nil, err
@@ -54,18 +54,8 @@ func (a *Activities) comparing(ctx context.Context, in migration.ChangedRequest)
 	if c.in.Expected, err = fetch(ctx, a.lists, in.Run, in.Expected, in.ExpectedOf); err != nil {
 		return nil, err
 	}
-	doubted := in.Doubted
-	for _, list := range in.DoubtedOf {
-		names, err := a.lists.names(ctx, in.Run, nil, list)
-		if err != nil {
-			return nil, err
-		}
-		doubted = slices.Concat(doubted, names)
-	}
-	for _, name := range doubted {
-		c.doubted[name] = true
-	}
-	return c, nil
+	c.doubted, err = a.lists.doubted(ctx, in.Run, in.Doubted, in.DoubtedOf)
+	return c, err
 }
 
 // mark takes the marks of the source's indices.

@@ -110,6 +110,27 @@ func (l lists) names(ctx context.Context, run migration.Run, inline []string,
 	return migration.IndexNames(indices), err
 }
 
+// doubted are the indices whose marks mean nothing: those that a request names, and those of stored
+// lists.
+func (l lists) doubted(ctx context.Context, run migration.Run, inline []string,
+	stored []migration.Stored[[]migration.Index],
+) (map[string]bool, error) {
+	doubted := map[string]bool{}
+	for _, name := range inline {
+		doubted[name] = true
+	}
+	for _, list := range stored {
+		names, err := l.names(ctx, run, nil, list)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			doubted[name] = true
+		}
+	}
+	return doubted, nil
+}
+
 // indexList is what a workflow gets of indices: the list itself, or, if it is too long, what stands
 // for it.
 func (l lists) indexList(ctx context.Context, run migration.Run, indices []migration.Index,

@@ -40,7 +40,7 @@ type provePlanner struct {
 }
 
 func (a *Activities) planning(ctx context.Context, in migration.PlanProofsRequest) (*provePlanner, error) {
-	p := &provePlanner{Activities: a, in: in, doubted: map[string]bool{}, docs: map[string]int64{}}
+	p := &provePlanner{Activities: a, in: in, docs: map[string]int64{}}
 	var err error
 	if p.in.Indices, err = fetch(ctx, a.lists, in.Run, in.Indices, in.IndicesOf); err != nil {
 		return nil, err
@@ -48,16 +48,8 @@ func (a *Activities) planning(ctx context.Context, in migration.PlanProofsReques
 	if p.in.Restored, err = fetch(ctx, a.lists, in.Run, in.Restored, in.RestoredOf); err != nil {
 		return nil, err
 	}
-	doubted := slices.Clone(in.Doubted)
-	for _, list := range in.DoubtedOf {
-		names, err := a.lists.names(ctx, in.Run, nil, list)
-		if err != nil {
-			return nil, err
-		}
-		doubted = append(doubted, names...)
-	}
-	for _, name := range doubted {
-		p.doubted[name] = true
+	if p.doubted, err = a.lists.doubted(ctx, in.Run, in.Doubted, in.DoubtedOf); err != nil {
+		return nil, err
 	}
 	if err := p.gather(ctx); err != nil {
 		return nil, err

@@ -167,7 +167,8 @@ type Proved struct {
 	Proofs   Proofs         `json:"proofs,omitempty"`
 	ProofsOf Stored[Proofs] `json:"proofsOf,omitzero"`
 	ReadRate
-	// Moved counts shards that changed, were closed or went away while they were compared: they are not proven.
+	// Moved counts shards that changed, were closed or went away while they were compared: they are
+	// not proven.
 	// Failed counts those that could not be read, and Failure says why of one.
 	Moved   int    `json:"moved,omitempty"`
 	Failed  int    `json:"failed,omitempty"`

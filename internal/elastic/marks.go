@@ -57,9 +57,9 @@ const marksAtOnce = 4
 // are asked for. A single index is read whatever it takes.
 const largestDefinitions = 8 << 20
 
-// Marks takes the marks of indices. One that doesn't exist, or is deleted while they are taken, has none. Nothing
-// is known of the shards of one that is closed. It reads, in this order, definitions, allocations and
-// operations: whatever changes in between makes the next mark another one.
+// Marks takes the marks of indices. One that doesn't exist, or is deleted while they are taken, has
+// none. Nothing is known of the shards of one that is closed. It reads, in this order, definitions,
+// allocations and operations: whatever changes in between makes the next mark another one.
 func (c *Client) Marks(ctx context.Context, indices []string) (map[string]Mark, error) {
 	if err := c.named("read marks", indices); err != nil {
 		return nil, err
