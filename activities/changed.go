@@ -69,7 +69,7 @@ func (c *changeFinder) mark(ctx context.Context) error {
 }
 
 // lookAtTarget finds the indices that the target no longer has as they were restored: somebody may
-// have deleted, closed or written to one. Those that take part anyway are looked at when the target
+// have deleted, closed, written to or redefined one. Those that take part anyway are looked at when the target
 // is closed.
 func (c *changeFinder) lookAtTarget(ctx context.Context) error {
 	var names []string
@@ -91,7 +91,7 @@ func (c *changeFinder) lookAtTarget(ctx context.Context) error {
 		expected = migration.WriteCounters{} // an index without counters is not known
 	}
 	changed, err := changedSince(ctx, client, targetNames(c.in.Run, names), expected, comparison{
-		docs: true, block: true, skip: func(index elastic.Index) bool {
+		docs: true, block: true, definition: true, skip: func(index elastic.Index) bool {
 			for _, setting := range archivedIn(index.Settings) {
 				if slices.Contains(c.in.IgnoreSettings, setting) {
 					c.other[c.in.SourceIndex(index.Name)] = true // the next restore leaves it out

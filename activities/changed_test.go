@@ -74,6 +74,18 @@ func TestWhatChangedTakesPart(t *testing.T) {
 			require.NoError(t, w.to.Index("movies", "theirs"))
 			w.setting(w.to, writeBlock, true)
 		}},
+		"a mapping of the target": {
+			migration.ReasonTarget, func(w *changedWorld) { w.to.SetMapping("movies", `{"a":{}}`) },
+		},
+		"an alias on the target": {
+			migration.ReasonTarget, func(w *changedWorld) { w.to.AddAlias("movies", "pictures") },
+		},
+		"an alias that went on the target": {
+			migration.ReasonTarget, func(w *changedWorld) { w.to.RemoveAlias("movies", "films") },
+		},
+		"a setting of the target": {
+			migration.ReasonTarget, func(w *changedWorld) { w.setting(w.to, "index.refresh_interval", "1m") },
+		},
 		"another one on the target": {migration.ReasonTarget, func(w *changedWorld) {
 			w.to.Delete("movies")
 			w.to.Create("movies", 2, map[string]string{writeBlock: "true"})
@@ -117,6 +129,17 @@ func (w *changedWorld) setting(at *elastictest.Cluster, name string, value any) 
 	}
 	require.NoError(w.t, clientOf(w.world, side).PutIndexSettings(w.t.Context(), []string{"movies"},
 		map[string]any{name: value}))
+}
+
+// Counters of an older worker lack the definition: then it isn't compared.
+func TestCountersWithoutADefinition(t *testing.T) {
+	w := newChangedWorld(t)
+	counter := w.request.Expected["movies"]
+	require.NotEmpty(t, counter.Definition)
+	counter.Definition = ""
+	w.request.Expected["movies"] = counter
+	w.to.AddAlias("movies", "pictures")
+	require.Zero(t, w.find(w.request).Taking.Len())
 }
 
 func TestANewIndexTakesPart(t *testing.T) {

@@ -39,6 +39,7 @@ func (a *Activities) RestoreSnapshot(ctx context.Context,
 			r := restoring{
 				Activities: a, client: client, repository: in.RepositoryName(), in: in, pulse: p,
 				first: map[string]string{}, refused: map[string]int{},
+				earlier: map[string]bool{},
 			}
 			if err := r.visible(ctx); err != nil {
 				return migration.RestoreResult{}, err
@@ -77,6 +78,8 @@ type restoring struct {
 	// refused counts, by shard and failed attempts, the polls in which no node would take the
 	// shard.
 	refused map[string]int
+	// earlier says of snapshots whether they were taken before the one that is restored.
+	earlier map[string]bool
 	// repeated is set once indices were deleted to be restored again.
 	repeated bool
 }
@@ -209,7 +212,11 @@ func (r *restoring) wanted(ctx context.Context) ([]string, error) {
 	}
 	var wanted, toClose []string
 	for _, name := range names {
-		if later := r.laterThanAsked(origins[name]); later != "" {
+		later, err := r.laterThanAsked(ctx, origins[name])
+		if err != nil {
+			return nil, err
+		}
+		if later != "" {
 			return nil, fail(migration.ErrorRefused, "restore snapshot %s on %s: index %s was restored from the "+
 				"later snapshot %s already: snapferry never restores an older one over it", r.in.Snapshot.Name,
 				r.client.Host(), name, later)
@@ -234,17 +241,36 @@ func (r *restoring) wanted(ctx context.Context) ([]string, error) {
 
 // laterThanAsked names a snapshot of a later round or attempt that a primary was restored from;
 // empty if there is none.
-func (r *restoring) laterThanAsked(o origin) string {
+func (r *restoring) laterThanAsked(ctx context.Context, o origin) (string, error) {
 	asked, ok := migration.TurnOf(r.in.Plan.Name, r.in.Snapshot.Name)
 	if !ok {
-		return ""
+		return "", nil
 	}
 	for _, name := range o.snapshots {
-		if theirs, ok := migration.TurnOf(r.in.Plan.Name, name); ok && theirs.Compare(asked) > 0 {
-			return name
+		theirs, ok := migration.TurnOf(r.in.Plan.Name, name)
+		if !ok || theirs.Compare(asked) <= 0 {
+			continue
+		}
+		if earlier, err := r.takenEarlier(ctx, name); err != nil || !earlier {
+			return name, err
 		}
 	}
-	return ""
+	return "", nil
+}
+
+// takenEarlier tells whether the source took a snapshot before the one that is asked for, although
+// its round or attempt is a later one: a workflow that was reset counts its rounds again. Of a
+// snapshot that is gone nobody knows.
+func (r *restoring) takenEarlier(ctx context.Context, name string) (bool, error) {
+	if known, asked := r.earlier[name]; asked {
+		return known, nil
+	}
+	info, err := r.client.Snapshot(ctx, r.repository, name)
+	if err != nil && elastic.KindOf(err) != elastic.Missing {
+		return false, err
+	}
+	r.earlier[name] = err == nil && info.StartMillis > 0 && info.StartMillis < r.in.Snapshot.StartMillis
+	return r.earlier[name], nil
 }
 
 // inSnapshot are the names that the target's indices have in the snapshot.

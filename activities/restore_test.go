@@ -169,6 +169,19 @@ func TestRestoreNeverTakesTheTargetBack(t *testing.T) {
 	}
 }
 
+// A workflow that was reset to an earlier round counts from there, so the name of what the target
+// has says that it is later. When the source took it tells.
+func TestAResetRunRestoresOverWhatWasTakenBefore(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.round("movies-r0003-a1")
+	require.NoError(t, w.from.Index("movies", "dune"))
+	request := w.restoreRequest(w.snapshot("movies-r0002-a2"))
+	// The history has it that the indices were closed, but then the old run's restore opened them.
+	must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
+	require.Contains(t, w.text(), "dune")
+}
+
 // And when it is handed over: whatever its indices were restored from, they take writes now.
 func TestRestoreClosesNoIndexThatTakesWrites(t *testing.T) {
 	w := newWorld(t)

@@ -189,6 +189,7 @@ func untouched(ctx context.Context, client *elastic.Client, in migration.CloseRe
 		}
 		for _, index := range restored {
 			now, expected := counted[index.Name], in.Expected[index.Name]
+			expected.Definition = "" // it is no write, and the restore brings the source's back
 			switch {
 			case now.Writes == 0 && origins[index.Name].ours():
 				// The shards are as a restore of ours left them, perhaps a later one than the
@@ -237,11 +238,38 @@ func counters(ctx context.Context, client *elastic.Client, indices []elastic.Ind
 	return sums, nil
 }
 
+// countersAndDefinitions also reads the digests of the definitions.
+func countersAndDefinitions(ctx context.Context, client *elastic.Client,
+	indices []elastic.Index,
+) (migration.WriteCounters, error) {
+	var counted migration.WriteCounters
+	var definitions map[string]string
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() (err error) {
+		counted, err = counters(ctx, client, indices)
+		return err
+	})
+	both.Go(func() (err error) {
+		definitions, err = client.DefinitionDigests(ctx, indexNames(indices))
+		return err
+	})
+	if err := both.Wait(); err != nil {
+		return nil, err
+	}
+	for name, counter := range counted {
+		counter.Definition = definitions[name]
+		counted[name] = counter
+	}
+	return counted, nil
+}
+
 // comparison says what must be as the last restore left it, beyond the index itself and its write
 // counters.
 type comparison struct {
 	docs, block bool
-	skip        func(elastic.Index) bool // indices to leave out; may be nil
+	// definition compares mappings, settings and aliases, where the last restore's are known.
+	definition bool
+	skip              func(elastic.Index) bool // indices to leave out; may be nil
 }
 
 // changedSince says, in words and by index, what is not as the last restore left it. Without
@@ -273,7 +301,11 @@ func changedSince(ctx context.Context, client *elastic.Client, names []string, e
 	if len(compared) == 0 {
 		return changes, nil
 	}
-	counted, err := counters(ctx, client, compared)
+	count := counters
+	if compare.definition {
+		count = countersAndDefinitions
+	}
+	counted, err := count(ctx, client, compared)
 	if err != nil {
 		return nil, err
 	}
@@ -291,6 +323,9 @@ func changedSince(ctx context.Context, client *elastic.Client, names []string, e
 		}
 		if now.Writes != 0 {
 			change = append(change, fmt.Sprintf("it took %d operations", now.Writes))
+		}
+		if before.Definition != "" && now.Definition != "" && now.Definition != before.Definition {
+			change = append(change, "its mappings, settings or aliases are not those of the restore")
 		}
 		if compare.block && !hasOurBlock(index) {
 			change = append(change, "it lacks the write block")
@@ -442,7 +477,7 @@ func (a *Activities) countOpened(ctx context.Context, in migration.OpenRequest, 
 			client.Host(), named("every restore sets the block index.blocks.write, and these are open for "+
 				"writes: ", unblocked))
 	}
-	counted, err := counters(ctx, client, indices)
+	counted, err := countersAndDefinitions(ctx, client, indices)
 	if err != nil {
 		return migration.OpenResult{}, err
 	}

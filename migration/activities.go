@@ -343,6 +343,9 @@ type Counter struct {
 	UUID   string `json:"uuid"`
 	Writes int64  `json:"writes"`
 	Docs   int64  `json:"docs"`
+	// Definition is a digest of mappings, settings and aliases, as a mark has it; empty where it was
+	// not read.
+	Definition string `json:"definition,omitempty"`
 }
 
 // CloseRequest asks for the target's indices to be closed before a restore, if nobody wrote to

@@ -86,6 +86,31 @@ func (c *Client) Marks(ctx context.Context, indices []string) (map[string]Mark, 
 	return all, group.Wait()
 }
 
+// DefinitionDigests are those parts of the indices' marks that stand for their definitions. An index
+// that doesn't exist has none.
+func (c *Client) DefinitionDigests(ctx context.Context, indices []string) (map[string]string, error) {
+	if err := c.named("read definitions", indices); err != nil {
+		return nil, err
+	}
+	all := make(map[string]string, len(indices))
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(marksAtOnce)
+	for _, batch := range batches(indices) {
+		group.Go(func() error {
+			marks := map[string]*Mark{}
+			err := c.markDefinitions(ctx, batch, largestDefinitions, marks)
+			mu.Lock()
+			defer mu.Unlock()
+			for name, mark := range marks {
+				all[name] = mark.Definition
+			}
+			return err
+		})
+	}
+	return all, group.Wait()
+}
+
 // marksOf takes the marks of as many indices as fit into one request.
 func (c *Client) marksOf(ctx context.Context, version Version, names []string) (map[string]*Mark, error) {
 	marks := map[string]*Mark{}

@@ -40,6 +40,9 @@ const (
 	documentsIndex  = "ledger"
 	documentsShards = 5
 	deltaDocuments  = 2_000
+	// documentsRate is verify.rate: with the default, 20 million documents would be compared for more
+	// than an hour. The window doesn't depend on it.
+	documentsRate = 100_000
 )
 
 // manyDocuments measures an index of so many documents.
@@ -57,6 +60,7 @@ func manyDocuments(ctx context.Context, root, rclone string, count int64, proven
 	}
 	one, err := f.carry(ctx, fmt.Sprintf("ledger%d", count), subject{
 		indices: documentsIndex, docType: "_doc", typeless: true, makeAll: ledger.makeAll, change: ledger.change,
+		rate: documentsRate,
 	}, ready)
 	return DocumentsCase{
 		What: "documents", Count: count, DeltaDocuments: deltaDocuments, Proven: proven,

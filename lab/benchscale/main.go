@@ -5,6 +5,7 @@
 //     is above 50 MB.
 //   - indices: of many small indices on real nodes, of which the same few change.
 //   - documents: of one index of few and of many documents on real nodes, with the same delta.
+//   - rate: no migration, but what a busy node feels of the comparisons before the freeze.
 //
 // docs/benchmarks.md tells how and why.
 package main
@@ -34,7 +35,10 @@ const (
 	whatPayloads  = "payloads"
 	whatIndices   = "indices"
 	whatDocuments = "documents"
+	whatRate      = "rate"
 )
+
+func whats() []string { return []string{whatPayloads, whatIndices, whatDocuments, whatRate} }
 
 // options are the flags of a run.
 type options struct {
@@ -44,6 +48,7 @@ type options struct {
 	many      []int
 	documents []int
 	unproven  bool
+	rates     []int
 	rclone    string
 	json      string
 }
@@ -57,13 +62,15 @@ func command() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return measureAll(cmd.Context(), cmd.OutOrStdout(), o) },
 	}
 	flags := root.Flags()
-	flags.StringSliceVar(&o.what, "what", []string{whatPayloads, whatIndices, whatDocuments}, "what is measured")
+	flags.StringSliceVar(&o.what, "what", whats(), "what is measured")
 	flags.IntSliceVar(&o.indices, "indices", []int{1_000, 10_000}, "payloads: how many indices, a migration for each")
 	flags.IntVar(&o.shards, "shards", 10, "payloads: shards of each index")
 	flags.IntSliceVar(&o.many, "many", []int{200, 2_000}, "indices: how many, a migration for each")
 	flags.IntSliceVar(&o.documents, "documents", []int{200_000, 20_000_000},
 		"documents: how many, a migration for each")
 	flags.BoolVar(&o.unproven, "unproven", false, "documents: freeze at once, also a migration for each")
+	flags.IntSliceVar(&o.rates, "rates", []int{noRate, 1_000, 5_000, 20_000, unlimited, noRate},
+		"rate: documents a second that are compared; 0 for nothing, -1 for no limit")
 	flags.StringVar(&o.rclone, "rclone", "", "rclone's path (default .lab/bin/rclone; none: run without the script)")
 	flags.StringVar(&o.json, "json", "", "where the report goes (default .lab/bench-scale.json in the repository)")
 	return root
@@ -72,9 +79,8 @@ func command() *cobra.Command {
 // check refuses what can't be run, before minutes are spent.
 func (o *options) check(root string) error {
 	for _, what := range o.what {
-		if !slices.Contains([]string{whatPayloads, whatIndices, whatDocuments}, what) {
-			return fmt.Errorf("--what: %q is not known: choose from %s, %s and %s", what, whatPayloads, whatIndices,
-				whatDocuments)
+		if !slices.Contains(whats(), what) {
+			return fmt.Errorf("--what: %q is not known: choose from %s", what, strings.Join(whats(), ", "))
 		}
 	}
 	if o.json == "" {
@@ -106,6 +112,7 @@ func measureAll(ctx context.Context, out io.Writer, o options) error {
 	for _, what := range o.what {
 		measure := map[string]func(context.Context, string, options, io.Writer, *report) error{
 			whatPayloads: measurePayloads, whatIndices: measureIndices, whatDocuments: measureDocuments,
+			whatRate: measureRates,
 		}[what]
 		failed = append(failed, measure(ctx, root, o, out, &all))
 	}

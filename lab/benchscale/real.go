@@ -36,6 +36,8 @@ type subject struct {
 	docType string
 	// typeless is for a source of 6.8 and a target of 7.x.
 	typeless bool
+	// rate is verify.rate; 0 for the default.
+	rate int
 	// makeAll makes all indices, change writes the delta of a round.
 	makeAll, change func(ctx context.Context, source *cluster.Client) error
 }
@@ -59,6 +61,7 @@ func (f *field) carry(ctx context.Context, name string, s subject, ready func(mi
 	plan := f.Lab.Plan(name, s.indices)
 	plan.Rounds.Interval = migration.Duration(24 * time.Hour) // each round is asked for
 	plan.Freeze.HotRound = migration.HotRoundNever            // it would copy the delta before the window
+	plan.Verify.Rate = s.rate
 	id, err := f.Rig.Start(ctx, plan)
 	if err != nil {
 		return one, err

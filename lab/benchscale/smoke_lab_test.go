@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -36,4 +37,19 @@ func TestLabScale(t *testing.T) {
 	require.Positive(t, one.LargestHistoryEvents)
 	require.Positive(t, one.LargestHistoryBytes)
 	t.Logf("%+v", one)
+}
+
+// A busy cluster is searched and written while documents are compared, and while they aren't.
+func TestLabRates(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
+	defer cancel()
+	cases, err := comparingRates(ctx, t.TempDir(), []int{noRate, unlimited}, 2*time.Second, 5_000, t.Output())
+	require.NoError(t, err)
+	require.Len(t, cases, 2)
+	require.Zero(t, cases[0].ReadPerSecond)
+	require.Positive(t, cases[1].ReadPerSecond)
+	for _, one := range cases {
+		require.Positive(t, one.Search.Requests)
+		require.Positive(t, one.Write.Requests)
+	}
 }

@@ -217,7 +217,7 @@ func (c *Cluster) createSnapshot(r *http.Request, repoName string, repo *reposit
 	}
 	snap := &snapshot{
 		name: name, uuid: c.id("snapshot"), state: "IN_PROGRESS", end: "SUCCESS", looks: c.Looks,
-		start: 1000, indices: map[string]*index{},
+		indices: map[string]*index{},
 	}
 	for _, x := range found {
 		saved := &index{name: x.name, settings: maps.Clone(x.settings), types: x.types, aliases: maps.Clone(x.aliases)}
@@ -232,6 +232,7 @@ func (c *Cluster) createSnapshot(r *http.Request, repoName string, repo *reposit
 	}
 	c.store.mu.Lock()
 	defer c.store.mu.Unlock()
+	snap.start = int64(1000 + len(c.store.snapshots[repo.folder()]))
 	c.store.snapshots[repo.folder()] = append(c.store.snapshots[repo.folder()], snap)
 	return accepted
 }
