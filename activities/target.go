@@ -269,7 +269,7 @@ type comparison struct {
 	docs, block bool
 	// definition compares mappings, settings and aliases, where the last restore's are known.
 	definition bool
-	skip              func(elastic.Index) bool // indices to leave out; may be nil
+	skip       func(elastic.Index) bool // indices to leave out; may be nil
 }
 
 // changedSince says, in words and by index, what is not as the last restore left it. Without

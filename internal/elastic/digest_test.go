@@ -10,10 +10,13 @@ import (
 
 // Sums are doubles, which hold whole numbers up to 2^53 only.
 func TestSumsOfADigestAreExact(t *testing.T) {
-	for _, p := range []int64{0, 1, 999, 1000, 123456, 1e6, 1e8, 3e9, 1e10, 1e12, 1e15} {
+	for _, p := range []int64{0, 1, 999, 1000, 123456, 1e6, 9e7, 1e8, 3e9, 1e10, 1e12, 1e15} {
 		width := digestWidth(p)
 		require.Positive(t, width)
 		require.LessOrEqual(t, float64(width)*float64(p), math.Pow(2, 53), "p %d, width %d", p, width)
+		if p <= 9e7 {
+			require.Greater(t, width, p, "one sum for %d", p)
+		}
 		if p <= 1e9 {
 			require.LessOrEqual(t, p/(width*digestBuckets), int64(0), "one request for %d", p)
 		}

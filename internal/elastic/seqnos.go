@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"math"
 
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 )
@@ -101,7 +100,7 @@ func (c *Client) answeredBy(what call, header shardsHeader, shards int) error {
 // documents have equal digests.
 type SeqNoDigest struct {
 	Docs int64  `json:"docs"`
-	Sum  string `json:"sum"` // a digest over number and sum of each bucket
+	Sum  string `json:"sum"` // a digest over number and sum
 }
 
 const (
@@ -117,9 +116,9 @@ const (
 // two documents of a shard have the same, so it finds what two counts can't: one document lost and
 // another one that should be gone. It reads no documents: see docs/verification.md for its cost.
 //
-// It is the number and the sum of each bucket of consecutive sequence numbers. So it misses only
-// changes of several documents that leave number and sum of a bucket as they were. Errors as for
-// CountNotBeyond.
+// It is how many numbers there are, and their sum. So it misses only changes of several documents that
+// leave both as they were. Beyond some 94 million the sum would not be exact: then there are several
+// buckets of consecutive numbers. Errors as for CountNotBeyond.
 func (c *Client) SeqNoDigest(ctx context.Context, index string, shard int, p int64) (SeqNoDigest, error) {
 	what := call{operation: "digest sequence numbers", subject: fmt.Sprintf("[%s][%d]", index, shard), slow: true}
 	if err := c.named(what.operation, []string{index}); err != nil {
@@ -147,43 +146,58 @@ func (c *Client) SeqNoDigest(ctx context.Context, index string, shard int, p int
 	return total, nil
 }
 
-// digestWidth makes buckets of which one request has them all, unless the sum of one might not be
-// exact then.
+// digestWidth makes buckets as large as they can be with an exact sum.
 func digestWidth(p int64) int64 {
-	width := max(p/digestBuckets+1, 1)
-	if p > 0 {
-		// A bucket holds at most width documents, of at most p each.
-		width = min(width, max(int64(math.Floor(float64(largestExact)/float64(p)))-1, 1))
+	if p <= 0 {
+		return 1
 	}
-	return width
+	// A bucket holds at most width documents, of at most p each.
+	return min(max(largestExact/p-1, 1), p+1)
 }
 
 // seqNoBucket are the documents with sequence numbers from From on.
 type seqNoBucket struct {
-	From float64 `json:"key"`
-	Docs int64   `json:"doc_count"`
-	Sum  struct {
-		Value float64 `json:"value"`
-	} `json:"sum"`
+	From float64      `json:"key"`
+	Docs int64        `json:"doc_count"`
+	Sum  sumOfNumbers `json:"sum"`
+}
+
+type sumOfNumbers struct {
+	Value float64 `json:"value"`
 }
 
 func (c *Client) seqNoBuckets(ctx context.Context, what call, index string, shard int,
 	from, to, width int64,
 ) ([]seqNoBucket, error) {
+	version, err := c.Version(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sum := map[string]any{"sum": map[string]any{"sum": map[string]any{"field": seqNoField}}}
 	query := map[string]any{
-		"size": 0,
+		"size": 0, "aggs": sum,
 		"query": map[string]any{"range": map[string]any{
 			seqNoField: map[string]any{"gte": from, "lte": to},
 		}},
-		"aggs": map[string]any{"numbers": map[string]any{
+	}
+	single := to-from < width
+	if !single {
+		query["aggs"] = map[string]any{"numbers": map[string]any{
 			"histogram": map[string]any{"field": seqNoField, "interval": width, "offset": 0, "min_doc_count": 1},
-			"aggs":      map[string]any{"sum": map[string]any{"sum": map[string]any{"field": seqNoField}}},
-		}},
+			"aggs":      sum,
+		}}
+	}
+	if version.Major >= 7 {
+		query["track_total_hits"] = true
 	}
 	var answer struct {
-		TimedOut     bool         `json:"timed_out"`
-		Shards       shardsHeader `json:"_shards"`
+		TimedOut bool         `json:"timed_out"`
+		Shards   shardsHeader `json:"_shards"`
+		Hits     struct {
+			Total hitTotal `json:"total"`
+		} `json:"hits"`
 		Aggregations struct {
+			Sum     *sumOfNumbers `json:"sum"`
 			Numbers *struct {
 				Buckets []seqNoBucket `json:"buckets"`
 			} `json:"numbers"`
@@ -191,7 +205,7 @@ func (c *Client) seqNoBuckets(ctx context.Context, what call, index string, shar
 	}
 	request := esapi.SearchRequest{
 		Index: []string{segment(index)}, Preference: onShards([]int{shard}), Body: body(query),
-		FilterPath: []string{"timed_out", "_shards", "aggregations"},
+		FilterPath: []string{"timed_out", "_shards", "hits.total", "aggregations"},
 		// What is proven is what the segments hold now; and nobody asks the same again.
 		RequestCache: ptr(false),
 	}
@@ -204,8 +218,11 @@ func (c *Client) seqNoBuckets(ctx context.Context, what call, index string, shar
 	if err := c.answeredBy(what, answer.Shards, 1); err != nil {
 		return nil, err
 	}
-	if answer.Aggregations.Numbers == nil {
-		return nil, c.fail(what, Internal, "the answer has no histogram of sequence numbers")
+	switch found := answer.Aggregations; {
+	case single && found.Sum != nil:
+		return []seqNoBucket{{From: float64(from), Docs: int64(answer.Hits.Total), Sum: *found.Sum}}, nil
+	case !single && found.Numbers != nil:
+		return found.Numbers.Buckets, nil
 	}
-	return answer.Aggregations.Numbers.Buckets, nil
+	return nil, c.fail(what, Internal, "the answer has no sum of sequence numbers")
 }

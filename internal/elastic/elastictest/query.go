@@ -12,6 +12,7 @@ type request struct {
 	Size  int   `json:"size"`
 	Query query `json:"query"`
 	Aggs  struct {
+		Sum     map[string]any `json:"sum"`
 		Numbers *struct {
 			Histogram struct {
 				Interval int64 `json:"interval"`
@@ -85,6 +86,24 @@ func countDocs(r *http.Request, x *index) any {
 		}
 	}
 	return map[string]any{"count": count, "_shards": answeredBy(chosen)}
+}
+
+// seqNoSum is the sum of the sequence numbers of what a search finds.
+func seqNoSum(r *http.Request, x *index, body request) any {
+	chosen := chosenShards(r, x)
+	var count, sum int64
+	for _, s := range chosen {
+		for _, doc := range s.docs {
+			if doc.seq > 0 && body.Query.finds(doc) {
+				count++
+				sum += doc.seq - 1
+			}
+		}
+	}
+	return map[string]any{
+		"timed_out": false, "_shards": answeredBy(chosen), "hits": map[string]any{"total": count},
+		"aggregations": map[string]any{"sum": map[string]any{"value": sum}},
+	}
 }
 
 // seqNoBuckets is the histogram of the sequence numbers of what a search finds.

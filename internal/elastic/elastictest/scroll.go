@@ -13,6 +13,8 @@ func (c *Cluster) search(r *http.Request, found []*index) any {
 	switch {
 	case body.Aggs.Numbers != nil:
 		return seqNoBuckets(r, found[0], body)
+	case body.Aggs.Sum != nil:
+		return seqNoSum(r, found[0], body)
 	case body.Aggs.Indices != nil:
 		return countedByIndex(found)
 	}
