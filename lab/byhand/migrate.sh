@@ -133,7 +133,7 @@ verify() {
   target_api GET "$targets" >"$work/target.meta"
   python3 - "$work/source.meta" "$work/target.meta" "$PREFIX" <<'PYTHON'
 import json, sys
-own = ("creation_date", "uuid", "provided_name", "version", "blocks", "routing", "number_of_replicas", "auto_expand_replicas")
+own = ("creation_date", "uuid", "history", "provided_name", "version", "blocks", "routing", "number_of_replicas", "auto_expand_replicas")
 def read(path, prefix):
     read = {}
     for name, index in json.load(open(path)).items():
