@@ -340,6 +340,9 @@ func (s provedShard) task(doubted bool, docs int64) (migration.ShardTask, taskKi
 		return task, noTask
 	}
 	task.Life, task.Beyond, task.UpTo = s.from.ID, reached, s.to.SeqNo.Max-underWay
+	if reaches {
+		task.Held = s.proof.Held
+	}
 	if number, known := migration.SeqNo(s.restored); known && s.restored == fmt.Sprintf("%d/%s", number, s.from.ID) {
 		task.UpTo = number
 	}

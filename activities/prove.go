@@ -363,6 +363,10 @@ func (p *proving) prove(shard migration.ShardTask, compared comparedShard, sourc
 			return proof, false // it may have been changed just now: the next plan looks again
 		}
 		proof.UpTo, proof.Life = &shard.UpTo, shard.Life
+		if shard.Held != nil {
+			held := *shard.Held + compared.source.Docs
+			proof.Held = &held
+		}
 		return proof, true
 	}
 	if sourceBefore != shard.Mark || sourceAfter != shard.Mark {
@@ -371,8 +375,8 @@ func (p *proving) prove(shard migration.ShardTask, compared comparedShard, sourc
 		}
 		// It is written to. From now on it is proven in parts, which writes don't spoil: nothing is not
 		// beyond this number, and so the target holds all of it.
-		none := int64(-1)
-		proof.UpTo, proof.Life = &none, life.ID
+		none, nothing := int64(-1), int64(0)
+		proof.UpTo, proof.Life, proof.Held = &none, life.ID, &nothing
 		return proof, true
 	}
 	proof.Mark, proof.Target = shard.Mark, targetAfter
@@ -384,7 +388,7 @@ func (p *proving) prove(shard migration.ShardTask, compared comparedShard, sourc
 	}
 	proof.Docs, proof.Checksum = compared.source.Docs, hex(compared.source.Checksum)
 	if number, known := migration.SeqNo(shard.Mark); known && life.ID != "" && number <= life.SeqNo.Global {
-		proof.UpTo, proof.Life = &number, life.ID
+		proof.UpTo, proof.Life, proof.Held = &number, life.ID, &compared.source.Docs
 	}
 	return proof, true
 }

@@ -35,7 +35,7 @@ func many(t *testing.T, count int) (*world, []string) {
 
 // Requests grow with batches, not with indices: nothing asks one index after another.
 func TestRequestsGrowWithBatchesNotWithIndices(t *testing.T) {
-	const indices = 1300 // a request with all their names is below the limit of payloads
+	const indices = 1100 // a request with all their names is below the limit of payloads
 	w, names := many(t, indices)
 	batches := len(elastic.Batches(names))
 	require.Less(t, batches, 12)

@@ -29,7 +29,14 @@ func (v *verifying) markTarget(ctx context.Context) error {
 type shardWork struct {
 	proven *migration.ShardProof
 	beyond *int64
+	held   *int64 // as in the proof
 	since  int64
+}
+
+// shardScan is what is read of a shard.
+type shardScan struct {
+	elastic.ShardScan
+	held *int64
 }
 
 // work decides how each shard of an index is verified. Any doubt has it read whole.
@@ -45,7 +52,7 @@ func (v *verifying) work(name string) []shardWork {
 		if shard.Holds(source.Shards[i], target.Shards[i]) {
 			work[i] = shardWork{proven: &shard, since: shard.AtMillis}
 		} else if upTo, reaches := shard.Reaches(source.Shards[i]); reaches && upTo >= 0 && target.Lives[i].ID != "" {
-			work[i] = shardWork{beyond: &upTo, since: shard.AtMillis}
+			work[i] = shardWork{beyond: &upTo, held: shard.Held, since: shard.AtMillis}
 		}
 	}
 	return work
@@ -56,7 +63,7 @@ func (v *verifying) documents(ctx context.Context, s shape, result *migration.In
 	work := v.work(s.name)
 	evidence := migration.Evidence{}
 	result.Evidence = &evidence
-	var scans []elastic.ShardScan
+	var scans []shardScan
 	var proven elastic.Checksum
 	for shard, w := range work {
 		if w.since > 0 && (evidence.SinceMillis == 0 || w.since < evidence.SinceMillis) {
@@ -76,7 +83,7 @@ func (v *verifying) documents(ctx context.Context, s shape, result *migration.In
 		default:
 			evidence.Scanned++
 		}
-		scans = append(scans, elastic.ShardScan{Shard: shard, Beyond: w.beyond})
+		scans = append(scans, shardScan{elastic.ShardScan{Shard: shard, Beyond: w.beyond}, w.held})
 	}
 	if err := v.countDocuments(ctx, s, result, differs); err != nil {
 		return err
@@ -142,16 +149,20 @@ func (v *verifying) all(ctx context.Context, s shape, result *migration.IndexRes
 }
 
 // shards reads some shards of an index, or what of them is beyond a sequence number. Of the latter
-// it also compares which sequence numbers all other documents have: each of these was found on the
-// target, and none may be lost or have come back since.
-func (v *verifying) shards(ctx context.Context, s shape, result *migration.IndexResult, scans []elastic.ShardScan,
+// it also compares what it does not read: each of these documents was found on the target, and none
+// may be lost or have come back since.
+func (v *verifying) shards(ctx context.Context, s shape, result *migration.IndexResult, scans []shardScan,
 	total elastic.Checksum, differs differing,
 ) error {
 	var source, target []elastic.ShardChecksum
 	var mu sync.Mutex
+	read := make([]elastic.ShardScan, len(scans))
+	for i, scan := range scans {
+		read[i] = scan.ShardScan
+	}
 	err := both(ctx, v.from, v.to, &source, &target,
 		func(ctx context.Context, client *elastic.Client) ([]elastic.ShardChecksum, error) {
-			return client.ShardChecksums(ctx, v.at(client, s.name)[0], scans, v.options(client, s))
+			return client.ShardChecksums(ctx, v.at(client, s.name)[0], read, v.options(client, s))
 		})
 	if err != nil {
 		return err
@@ -181,7 +192,10 @@ func (v *verifying) shards(ctx context.Context, s shape, result *migration.Index
 			continue
 		}
 		group.Go(func() error {
-			source, target, err := v.digests(groupCtx, s.name, scan)
+			if same, err := v.unchanged(groupCtx, s.name, scan); err != nil || same {
+				return err
+			}
+			source, target, err := v.digests(groupCtx, s.name, scan.ShardScan)
 			if err != nil || source == target {
 				return err
 			}
@@ -193,6 +207,21 @@ func (v *verifying) shards(ctx context.Context, s shape, result *migration.Index
 		})
 	}
 	return group.Wait()
+}
+
+// unchanged tells whether counts suffice for the documents that are not read. If the source has as
+// many as were compared, it has these: writes take documents away from there, and add none. The
+// target got its files from a snapshot of just that. If it also has as many, nothing that was
+// restored is gone since.
+func (v *verifying) unchanged(ctx context.Context, name string, scan shardScan) (bool, error) {
+	if scan.held == nil || !v.taken[name] || v.in.Files == nil || !v.in.Files.Same(name) {
+		return false, nil
+	}
+	var source, target int64
+	err := both(ctx, v.from, v.to, &source, &target, func(ctx context.Context, client *elastic.Client) (int64, error) {
+		return client.CountNotBeyond(ctx, v.at(client, name)[0], scan.Shard, *scan.Beyond)
+	})
+	return source == *scan.held && target == *scan.held, err
 }
 
 // digests tell which sequence numbers the documents of a shard have that are not read.

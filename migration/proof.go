@@ -35,6 +35,9 @@ type ShardProof struct {
 	// another operation.
 	UpTo *int64 `json:"upTo,omitempty"`
 	Life string `json:"life,omitempty"`
+	// Held is how many documents were compared up to UpTo, in one or several parts; nil if that is not
+	// known. As long as the source has as many, it has the same: no write adds one.
+	Held *int64 `json:"held,omitempty"`
 	// Docs and Checksum are those of all documents; only with Mark.
 	Docs     int64  `json:"docs,omitempty"`
 	Checksum string `json:"checksum,omitempty"`
@@ -152,6 +155,8 @@ type ShardTask struct {
 	Life   string `json:"life,omitempty"`
 	Beyond int64  `json:"beyond,omitempty"`
 	UpTo   int64  `json:"upTo,omitempty"`
+	// Held as in ShardProof: of the documents that are not beyond Beyond.
+	Held *int64 `json:"held,omitempty"`
 }
 
 // ProveRequest asks for one batch to be proven.

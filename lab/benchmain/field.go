@@ -25,6 +25,10 @@ type FieldOptions struct {
 	HeapMB   int
 	// SourceSettings are settings of the source's node.
 	SourceSettings map[string]string
+	// Quick has the nodes start quickly, and run more slowly: for what measures nothing.
+	Quick bool
+	// NoWorker leaves the workers to the caller.
+	NoWorker bool
 }
 
 // Field is everything that a migration between real nodes needs, with an S3 and an OSS that can be
@@ -40,7 +44,7 @@ type Field struct {
 	closers []func() error
 }
 
-// NewField starts the nodes, S3, OSS, Temporal and a worker. Close it.
+// NewField starts the nodes, S3, OSS, Temporal and, unless it is told otherwise, a worker. Close it.
 func NewField(ctx context.Context, o FieldOptions) (_ *Field, err error) {
 	f := &Field{FieldOptions: o, began: time.Now()}
 	if err := os.RemoveAll(o.Dir); err != nil { // of a run that was killed
@@ -69,7 +73,7 @@ func NewField(ctx context.Context, o FieldOptions) (_ *Field, err error) {
 	f.Lab, err = lab.Start(ctx, lab.Options{
 		Dir:        filepath.Join(o.Dir, "lab"),
 		Parts:      []lab.Part{lab.PartOSS, lab.PartTemporal, lab.PartTarget, lab.PartSource},
-		S3Endpoint: f.S3.S3URL(), SourceVersion: o.From, TargetVersion: o.To, Measured: true, HeapMB: o.HeapMB,
+		S3Endpoint: f.S3.S3URL(), SourceVersion: o.From, TargetVersion: o.To, Measured: !o.Quick, HeapMB: o.HeapMB,
 		SourceSettings: o.SourceSettings,
 	})
 	if err != nil {
@@ -86,7 +90,9 @@ func NewField(ctx context.Context, o FieldOptions) (_ *Field, err error) {
 		return nil, err
 	}
 	f.closers = append(f.closers, func() error { f.Rig.Close(); return nil })
-	_, err = f.Rig.Worker("worker")
+	if !o.NoWorker {
+		_, err = f.Rig.Worker("worker")
+	}
 	return f, err
 }
 

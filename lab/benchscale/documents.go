@@ -42,7 +42,7 @@ const (
 	deltaDocuments  = 2_000
 	// documentsRate is verify.rate: with the default, 20 million documents would be compared for more
 	// than an hour. The window doesn't depend on it.
-	documentsRate = 100_000
+	documentsRate = 400_000
 )
 
 // manyDocuments measures an index of so many documents.
