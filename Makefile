@@ -94,6 +94,15 @@ $(BIN)/lint-tools.stamp: tools/lint/go.mod tools/lint/go.sum
 	go build -C tools/lint -o $(CURDIR)/$(BIN)/ tool
 	@touch $@
 
+# How many migrations a campaign has, and the seed of the first.
+RUNS ?= 10
+SEED ?= 1
+
+.PHONY: chaos
+chaos: tools ## run migrations while everything around them fails (RUNS=n SEED=s, a minute a run): .lab/chaos.json
+	go build -o $(BIN)/chaos ./lab/chaos
+	$(BIN)/chaos --runs $(RUNS) --seed $(SEED)
+
 # More flags for the benchmark, such as BENCH='--sets E --profile profiles'.
 BENCH ?=
 

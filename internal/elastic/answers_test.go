@@ -373,13 +373,19 @@ func TestProbeWrite(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			fake, client := newFake(t, c.version, map[string]answer{"GET /a/_mapping": ok(c.mapping)})
+			fake, client := newFake(t, c.version, map[string]answer{
+				"GET /a/_mapping": ok(c.mapping), "GET /_cluster/state/blocks,metadata/a": ok(`{}`),
+			})
 			fake.prefix, fake.prefixAnswer = c.path, c.answer
 			blocked, err := client.ProbeWrite(t.Context(), "a", c.docType)
 			assert.Equal(t, c.kind, elastic.KindOf(err), "%v", err)
 			assert.Equal(t, c.blocked, blocked)
-			assert.Equal(t, `{"doc":{}}`, fake.last().body)
-			assert.Contains(t, fake.last().line, "/_update?routing=")
+			probe := fake.last()
+			if c.kind == elastic.Missing { // then it looks whether the cluster has just been started
+				probe = fake.requests[len(fake.requests)-2]
+			}
+			assert.Equal(t, `{"doc":{}}`, probe.body)
+			assert.Contains(t, probe.line, "/_update?routing=")
 		})
 	}
 	fake, client := newFake(t, "5.5.2", map[string]answer{"GET /a/_mapping": {

@@ -60,8 +60,9 @@ func (e *Error) parse(body []byte) bool {
 		if object.Type == "" {
 			return false // Elasticsearch names its exceptions, so this is somebody else's object
 		}
-		if index := unquoted(object.Index); index != "" && !strings.Contains(e.Reason, index) {
-			e.Reason += " [" + index + "]"
+		e.index = unquoted(object.Index)
+		if e.index != "" && !strings.Contains(e.Reason, e.index) {
+			e.Reason += " [" + e.index + "]"
 		}
 		for cause := object.CausedBy; cause != nil; cause = cause.CausedBy {
 			e.Causes = append(e.Causes, cause.text())

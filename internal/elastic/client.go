@@ -154,6 +154,7 @@ type call struct {
 	slow      bool   // gets slowFactor times the timeout
 	changes   bool   // the cluster's state: gets changeFactor times the timeout
 	most      int64  // of the answer, in bytes: ErrTooLarge above it; largestAnswer if 0
+	looks     bool   // after another call has failed: its own failures are not looked into
 }
 
 // ErrTooLarge is behind the error of a call whose answer is larger than its caller can hold.
@@ -181,6 +182,9 @@ func (c *Client) do(ctx context.Context, what call, request esapi.Request, out a
 	}
 	if response.StatusCode < 200 || response.StatusCode > 299 {
 		failure := answered(response.StatusCode, body, what.once)
+		if failure.Kind == Missing && failure.Type == indexNotFound && !what.looks {
+			c.lookAgain(ctx, failure)
+		}
 		return c.describe(what, failure)
 	}
 	if int64(len(body)) > most {

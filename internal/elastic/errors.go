@@ -78,7 +78,8 @@ type Error struct {
 	Reason    string   // what came back
 	Causes    []string // the chain of caused_by, outermost first, each "type: reason"
 
-	err error // the network or context error behind it, if any
+	index string // that Elasticsearch doesn't find
+	err   error  // the network or context error behind it, if any
 }
 
 // Error is one sentence: what was tried, on what, what came back, and why.

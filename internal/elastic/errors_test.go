@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -147,7 +149,10 @@ func TestRefusalsAreClassified(t *testing.T) {
 			assert.Equal(t, c.want, elastic.KindOf(fmt.Errorf("round 3: %w", err)))
 			assert.ErrorContains(t, err, c.text)
 			assert.ErrorContains(t, err, "create snapshot mig/s1 on "+client.Host())
-			assert.Len(t, fake.lines(), 1, "nothing is repeated automatically")
+			sent := slices.DeleteFunc(fake.lines(), func(line string) bool {
+				return strings.HasPrefix(line, "GET /_cluster/state/blocks,metadata/nope?") // the look at a missing index
+			})
+			assert.Len(t, sent, 1, "nothing is repeated automatically")
 		})
 	}
 }
