@@ -16,6 +16,7 @@ type provenWorld struct {
 	*changedWorld
 	proofs   migration.Proofs
 	proofsOf migration.Stored[migration.Proofs]
+	taken    []migration.Index // of the final round
 }
 
 // newProvenWorld is a world after its baseline, on clusters of these versions. From 6.0 on all
@@ -93,8 +94,6 @@ func (w *provenWorld) freeze(spoil func()) migration.VerifyRequest {
 		IndicesRequest: migration.IndicesRequest{Run: w.run, Indices: w.names()}, Find: &find,
 	})
 	counters := w.request.Expected
-	var files *migration.RestoredFiles
-	var taken []migration.Index
 	if taking := still.Found.Taking; taking.Len() > 0 {
 		snapshot := must[migration.Snapshot](w.world, w.activities.TakeSnapshot, migration.SnapshotRequest{
 			Run: w.run, Snapshot: "movies-r0009-a1", Indices: taking.Names(),
@@ -105,7 +104,7 @@ func (w *provenWorld) freeze(spoil func()) migration.VerifyRequest {
 		})
 		must[migration.RestoreResult](w.world, w.activities.RestoreSnapshot,
 			migration.RestoreRequest{Run: w.run, Snapshot: snapshot, Indices: taking.Inline})
-		files, taken = &migration.RestoredFiles{Shards: len(still.Docs)}, taking.Inline
+		w.taken = taking.Inline
 		opened := must[migration.OpenResult](w.world, w.activities.OpenTarget,
 			migration.IndicesRequest{Run: w.run, Indices: taking.Names()})
 		for name, counter := range opened.Counters {
@@ -118,7 +117,7 @@ func (w *provenWorld) freeze(spoil func()) migration.VerifyRequest {
 	return migration.VerifyRequest{
 		Run: w.run, Indices: w.indices(), Frozen: still.Docs, Counters: counters,
 		Proofs: w.proofs, ProofsOf: w.proofsOf,
-		Marks: still.Found.Marks, Files: files, Taken: taken,
+		Marks: still.Found.Marks,
 	}
 }
 
@@ -185,10 +184,14 @@ func TestCountsSufficeWhereNothingChanged(t *testing.T) {
 		spoil  func(*provenWorld)
 		sums   int
 	}{
-		"only new documents": {func(w *provenWorld) { w.add("delicatessen", "eraserhead") }, nil, nil, 0},
-		"an update":          {func(w *provenWorld) { w.add("alien", "delicatessen") }, nil, nil, 1},
+		"only new documents": {
+			func(w *provenWorld) { w.add("delicatessen", "eraserhead") }, &migration.RestoredFiles{}, nil, 0,
+		},
+		"an update": {
+			func(w *provenWorld) { w.add("alien", "delicatessen") }, &migration.RestoredFiles{}, nil, 1,
+		},
 		"a document that the target lost": {
-			func(w *provenWorld) { w.add("delicatessen", "eraserhead") }, nil,
+			func(w *provenWorld) { w.add("delicatessen", "eraserhead") }, &migration.RestoredFiles{},
 			func(w *provenWorld) { w.to.Smuggle("movies", "alien", 0) }, 1,
 		},
 		"files that are not known": {
@@ -208,9 +211,7 @@ func TestCountsSufficeWhereNothingChanged(t *testing.T) {
 				}
 				test.change(w)
 				request := w.freeze(nil)
-				if test.files != nil {
-					request.Files = test.files
-				}
+				request.Taken, request.Files = w.taken, test.files
 				before := w.sums()
 				if test.spoil != nil {
 					test.spoil(w)
