@@ -280,9 +280,8 @@ func TestAFailedSnapshotIsTakenAnewUnderTheNextAttempt(t *testing.T) {
 		t.Run(test.activity, func(t *testing.T) {
 			w := newWorld(t)
 			w.fails(test.activity, 1, test.kind)
-			w.at(time.Minute, migration.RequestRetry)
-			w.at(30*time.Minute, migration.RequestFreeze)
-			w.at(40*time.Minute, migration.RequestCutover)
+			w.at(time.Minute, migration.RequestRetry) // only the copy waits for it
+			w.usualRequests()
 			w.run()
 			require.Equal(t, 2, w.completed().Rounds[0].Attempt)
 			require.Equal(t, test.names, w.snapshots)
