@@ -17,11 +17,11 @@ func FailedSnapshots(failed []migration.FailedSnapshot, omitted int, zone *time.
 		texts = append(texts, fmt.Sprintf("%s before these", human.Things(omitted, "snapshot", "snapshots")))
 	}
 	for _, f := range failed {
-		next := "a person was asked"
+		next := "The next one needs a person"
 		if f.Again {
 			next = "snapferry took another one"
 		}
-		texts = append(texts, fmt.Sprintf("%s, round %d, attempt %d, %s: %s. Then %s.", human.Clock(f.AtMillis, zone),
+		texts = append(texts, fmt.Sprintf("%s, round %d, attempt %d, %s: %s. %s.", human.Clock(f.AtMillis, zone),
 			f.Round, f.Attempt, f.Snapshot, f.Reason, next))
 	}
 	return texts
