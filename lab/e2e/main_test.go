@@ -128,6 +128,7 @@ func newScenarioOf(t *testing.T, r *rig.Rig, catalog lab.CatalogOptions) *scenar
 var branches = []string{
 	"whole", "bystarter", "bytemporal", "killcopy", "abortwindow", "cancelwaiting",
 	"deadmansswitch", "missing", "targetwritten", "wrongplan", "atrest", "proofs", "changing", "groups7",
+	"nodesnapshot",
 }
 
 // export writes the history for the replay tests: compact, and without the name of this computer.
