@@ -39,6 +39,10 @@ lab-test: tools ## run the tests on real servers only
 	go test -tags lab -count=1 -p 1 -timeout 3h $(LAB_PACKAGES)
 	go test -tags lab -count=1 -p 1 -timeout 3h -run '^TestLab' $(LAB_TESTS)
 
+.PHONY: test-nodes
+test-nodes: tools ## run the tests on clusters of three nodes: nodes die, shards move, disks fill (15 minutes)
+	go test -tags lab -count=1 -timeout 2h ./lab/e2e -run '^TestNodes' -nodes
+
 .PHONY: cover
 cover: ## show how much of each package the unit tests reach, and write .lab/cover.html
 	@mkdir -p .lab

@@ -289,6 +289,9 @@ func (f *preflight) disks(ctx context.Context) error {
 		during += index.PrimaryBytes * int64(1+f.run.Plan.Restore.Replicas)
 		after += index.PrimaryBytes * int64(1+index.Replicas)
 	}
+	if err := f.fullDisks(ctx, disk); err != nil {
+		return err
+	}
 	usable := disk.SumAvailable - int64((1-lowWatermark)*float64(disk.SumInTotal))
 	switch {
 	case during > disk.SumAvailable:
@@ -304,6 +307,29 @@ func (f *preflight) disks(ctx context.Context) error {
 			"indices (%s) fill the target's disks (%s left) beyond %.0f %%", human.Size(after),
 			human.Size(disk.SumAvailable),
 			lowWatermark*100))
+	}
+	return nil
+}
+
+// fullDisks makes sure that the target's data nodes take shards. A cluster of one data node looks at
+// no disk, before 8.0.
+func (f *preflight) fullDisks(ctx context.Context, disk elastic.Disk) error {
+	if disk.Nodes == 1 && f.target.Version.Major < 8 {
+		return nil
+	}
+	mark, err := f.to.LowWatermark(ctx)
+	if err != nil {
+		return err
+	}
+	const setting = "cluster.routing.allocation.disk.watermark.low"
+	switch full := mark.Full(disk); {
+	case full == 0:
+	case full == disk.Nodes:
+		f.problem("the disks of all data nodes of the target (%d) are fuller than %s (%s) allows, so the target "+
+			"restores no shard: add disks or nodes, or free room", disk.Nodes, setting, mark.Low)
+	default:
+		f.warnings = append(f.warnings, fmt.Sprintf("the disks of %d of the target's %d data nodes are fuller than %s "+
+			"(%s) allows, so these get no shards", full, disk.Nodes, setting, mark.Low))
 	}
 	return nil
 }

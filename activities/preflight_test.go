@@ -151,6 +151,26 @@ func TestPreflightWarns(t *testing.T) {
 		"the target's disks have 700 B left, and the indices need 800 B")
 }
 
+// A data node whose disk is over the low watermark gets no shards.
+func TestPreflightLooksAtTheWatermark(t *testing.T) {
+	w := newWorld(t)
+	w.to.On("GET /_nodes/stats/fs", 100, func(rw http.ResponseWriter, _ *http.Request) bool {
+		_, _ = rw.Write([]byte(`{"nodes":{"a":{"roles":["data"],"fs":{"total":{"total_in_bytes":100000,` +
+			`"free_in_bytes":60000,"available_in_bytes":60000}}},"b":{"roles":["data"],"fs":{"total":{` +
+			`"total_in_bytes":100000,"free_in_bytes":50000,"available_in_bytes":50000}}}}}`))
+		return true
+	})
+	require.Empty(t, must[migration.PreflightResult](w, w.activities.Preflight, w.run).Warnings)
+	w.to.SetClusterSetting("transient", "cluster.routing.allocation.disk.watermark.low", "55kb")
+	require.Contains(t, must[migration.PreflightResult](w, w.activities.Preflight, w.run).Warnings[0],
+		"the disks of 1 of the target's 2 data nodes")
+	w.to.SetClusterSetting("transient", "cluster.routing.allocation.disk.watermark.low", "90tb")
+	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run, "the disks of all data nodes of the target (2)",
+		"cluster.routing.allocation.disk.watermark.low (90tb)")
+	w.to.SetClusterSetting("transient", "cluster.routing.allocation.disk.threshold_enabled", "false")
+	require.Empty(t, must[migration.PreflightResult](w, w.activities.Preflight, w.run).Warnings)
+}
+
 func TestPreflightRefusesOpenSearch(t *testing.T) {
 	w := newWorld(t)
 	w.from.On("GET /", 1, func(rw http.ResponseWriter, _ *http.Request) bool {

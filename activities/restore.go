@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -38,7 +39,7 @@ func (a *Activities) RestoreSnapshot(ctx context.Context,
 			}
 			r := restoring{
 				Activities: a, client: client, repository: in.RepositoryName(), in: in, pulse: p,
-				first: map[string]string{}, refused: map[string]int{},
+				first: map[string]string{}, refused: map[string]int{}, explained: map[string]explanation{},
 				earlier: map[string]bool{},
 			}
 			if err := r.visible(ctx); err != nil {
@@ -80,6 +81,8 @@ type restoring struct {
 	refused map[string]int
 	// earlier says of snapshots whether they were taken before the one that is restored.
 	earlier map[string]bool
+	// explained says, by shard, why no node takes it.
+	explained map[string]explanation
 	// repeated is set once indices were deleted to be restored again.
 	repeated bool
 }
@@ -409,8 +412,14 @@ func (r *restoring) state(ctx context.Context) (shardsState, error) {
 				why += "; that is the reason of the last attempt only, that of the first one: " + first
 			}
 			state.failed = append(state.failed, failedShard{c.Index, why})
-		case c.State == "UNASSIGNED" && state.unassigned == "":
-			state.unassigned = fmt.Sprintf("%s is on no node: %s", c, reasonOf(c))
+		case c.State == "UNASSIGNED":
+			found := r.explain(ctx, c)
+			why := fmt.Sprintf("%s is on no node: %s%s", c, reasonOf(c), found.why)
+			if found.final {
+				state.failed = append(state.failed, failedShard{c.Index, why})
+			} else if state.unassigned == "" {
+				state.unassigned = why
+			}
 		}
 	}
 	for _, v := range recoveries {
@@ -461,6 +470,47 @@ func (r *restoring) refusedByAllNodes(c elastic.ShardCopy) bool {
 	return r.refused[key] > patientPolls
 }
 
+// explanation is why no node takes a primary. It is final once its restore has failed.
+type explanation struct {
+	why   string
+	final bool
+}
+
+// explain asks, after a while and then from time to time, why no node takes a primary that has never
+// failed: because the disks are too full, for example. From 6.2 on, the restore of such a shard has
+// failed, and it stays on no node whatever changes. Before that, it is restored as soon as a node
+// takes it.
+func (r *restoring) explain(ctx context.Context, c elastic.ShardCopy) explanation {
+	if c.Unassigned == nil || c.Unassigned.AllocationStatus != "deciders_no" {
+		return explanation{}
+	}
+	key := c.String()
+	r.refused[key]++
+	if r.refused[key]%patientPolls != 0 {
+		return r.explained[key]
+	}
+	deciders, err := r.client.WhyUnassigned(ctx, c.Index, c.Shard)
+	if err != nil { // it decides nothing that the routing table would not
+		return r.explained[key]
+	}
+	var whys []string
+	for _, decider := range slices.Sorted(maps.Keys(deciders)) {
+		if decider != elastic.RestoreDecider {
+			whys = append(whys, deciders[decider])
+		}
+	}
+	_, final := deciders[elastic.RestoreDecider]
+	if len(whys) == 0 && final {
+		whys = append(whys, deciders[elastic.RestoreDecider])
+	}
+	found := explanation{final: final}
+	if len(whys) > 0 {
+		found.why = ", " + shorten(strings.Join(whys, ", "))
+	}
+	r.explained[key] = found
+	return found
+}
+
 func reasonOf(c elastic.ShardCopy) string {
 	u := c.Unassigned
 	if u == nil {
@@ -498,6 +548,7 @@ func (r *restoring) abandon(ctx context.Context, failed []failedShard) error {
 		r.repeated = true
 		clear(r.first)
 		clear(r.refused)
+		clear(r.explained)
 		activity.GetLogger(ctx).Warn("shards could not be restored; their indices were deleted on "+
 			"the target and are restored again", "snapshot", r.in.Snapshot.Name, "shards", reasons)
 		return errOnceMore

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -212,6 +213,38 @@ func TestShardThatNoNodeTakesAgain(t *testing.T) {
 	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "after 1 attempts",
 		"checksum failed")
 	require.Greater(t, len(w.to.Requests("GET /_cluster/state/routing_table/*")), patientPolls, "it was given time")
+}
+
+// From 6.2 on the restore of a shard that no node takes has failed: disks that are too full, say.
+// Nothing is gained by waiting.
+func TestShardThatNoNodeTakesAtAll(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	request := w.restoreRequest(w.snapshot("s"))
+	full := map[string]string{
+		"disk_threshold":      "the node is above the low watermark cluster setting",
+		"restore_in_progress": "shard has failed to be restored from the snapshot",
+	}
+	w.to.RefuseShard("movies", full)
+	w.to.RefuseShard("movies", full)
+	began := w.clock
+	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "[movies][0] primary is on no node",
+		"the node is above the low watermark cluster setting", "twice")
+	require.Less(t, w.clock.Sub(began), time.Minute)
+	require.Len(t, w.to.Requests("POST /_snapshot/*/s/_restore"), 2)
+}
+
+// Before 6.2 it is restored as soon as a node takes it, so it is waited for, and the reason is shown.
+func TestShardThatNoNodeTakesYet(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	request := w.restoreRequest(w.snapshot("s"))
+	w.to.RefuseShard("movies", map[string]string{"disk_threshold": "the node is above the low watermark"})
+	began := w.clock
+	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "no progress for 10m0s",
+		"the node is above the low watermark")
+	require.GreaterOrEqual(t, w.clock.Sub(began), standstillOfRestore)
+	require.Len(t, w.to.Requests("POST /_snapshot/*/s/_restore"), 1)
 }
 
 func TestRestoreThatIsRefusedSaysWhy(t *testing.T) {

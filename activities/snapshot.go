@@ -57,6 +57,8 @@ type taking struct {
 	// unasked says that this run has not asked for the snapshot yet, and earlier that it is there
 	// anyway.
 	unasked, earlier bool
+	// awaited is set once the primaries were waited for.
+	awaited bool
 	// noStatusAPI is set if the service refuses to tell the progress of a snapshot (_status),
 	// noCurrentAPI if it refuses to tell which ones run (_current).
 	noStatusAPI, noCurrentAPI bool
@@ -150,6 +152,9 @@ func (t *taking) runs(ctx context.Context) bool {
 // that the answer was lost.
 func (t *taking) ask(ctx context.Context) (waiting bool, err error) {
 	t.unasked = false
+	if err := t.awaitPrimaries(ctx); err != nil {
+		return false, err
+	}
 	err = t.client.CreateSnapshot(ctx, t.repository, t.in.Snapshot, t.in.Indices)
 	switch elastic.KindOf(err) {
 	case elastic.SlotTaken:
@@ -173,10 +178,35 @@ func (t *taking) ask(ctx context.Context) (waiting bool, err error) {
 			// slot. To ask again is useless: retry resolves the indices again.
 			return false, fail(migration.ErrorSnapshotFailed, "%w", err)
 		}
+	case elastic.Rejected:
+		if elastic.LacksPrimaries(err) { // 7.x and later say so at once, earlier versions by a snapshot in state FAILED
+			return false, fail(migration.ErrorSnapshotFailed, "%w", err)
+		}
 	case elastic.None:
 		t.accepted = true
 	}
 	return false, err
+}
+
+// awaitPrimaries waits until each index has its primaries, for as long as the request says. If they
+// don't come, the snapshot says which are missing.
+func (t *taking) awaitPrimaries(ctx context.Context) error {
+	if t.awaited || t.in.PrimariesMillis <= 0 {
+		return nil
+	}
+	t.awaited = true
+	until := t.now().Add(time.Duration(t.in.PrimariesMillis) * time.Millisecond)
+	for pace := t.statusPace(); t.now().Before(until); {
+		active, err := t.client.AwaitPrimaries(ctx, t.in.Indices, min(longPoll, until.Sub(t.now())))
+		if err != nil || active {
+			return err
+		}
+		t.pulse.update(func(p *migration.Progress) { p.Waiting = "a primary of the source is on no node" })
+		if err := t.wait(ctx, &pace); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // progress puts the snapshot's progress into the heartbeat. It decides nothing, so its failures

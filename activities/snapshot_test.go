@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -75,6 +76,50 @@ func TestOnlyAWholeSnapshotIsOne(t *testing.T) {
 		refused(w, migration.ErrorSnapshotFailed, w.activities.TakeSnapshot, w.snapshotRequest("s"), state)
 		require.Len(t, w.from.Requests("PUT /_snapshot/*/s"), 1)
 	}
+}
+
+// 7.x and later refuse at once what earlier versions end as FAILED.
+func TestSnapshotWithoutAPrimaryNeedsAnotherOne(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.from.Refuse("PUT /_snapshot/*/s", 1, http.StatusInternalServerError, "snapshot_exception",
+		"[r:s/u] Indices don't have primary shards [movies]")
+	refused(w, migration.ErrorSnapshotFailed, w.activities.TakeSnapshot, w.snapshotRequest("s"),
+		"don't have primary shards [movies]")
+}
+
+// After one that failed, a snapshot is asked for as soon as all primaries are there.
+func TestSnapshotWaitsForPrimaries(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.from.LosePrimary("movies")
+	request := w.snapshotRequest("s")
+	request.PrimariesMillis = time.Hour.Milliseconds()
+	sleeps := 0
+	w.onSleep = func() {
+		if sleeps++; sleeps == 3 {
+			require.Empty(t, w.from.Requests("PUT /_snapshot/*/s"))
+			w.from.FindPrimary("movies")
+		}
+	}
+	began := w.clock
+	must[migration.Snapshot](w, w.activities.TakeSnapshot, request)
+	require.Less(t, w.clock.Sub(began), time.Minute)
+	require.Len(t, w.from.Requests("PUT /_snapshot/*/s"), 1)
+}
+
+// A primary that doesn't come back keeps nobody waiting: the snapshot says what is missing.
+func TestSnapshotWaitsForPrimariesNoLongerThanItIsTold(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.from.LosePrimary("movies")
+	w.from.EndNextAs("FAILED", "primary shard is not allocated")
+	request := w.snapshotRequest("s")
+	request.PrimariesMillis = time.Minute.Milliseconds()
+	began := w.clock
+	refused(w, migration.ErrorSnapshotFailed, w.activities.TakeSnapshot, request, "primary shard is not allocated")
+	require.GreaterOrEqual(t, w.clock.Sub(began), time.Minute)
+	require.Less(t, w.clock.Sub(began), 2*time.Minute)
 }
 
 func TestSnapshotThatLeavesAnIndexOutIsNone(t *testing.T) {

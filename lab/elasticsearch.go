@@ -16,9 +16,10 @@ import (
 // readyLine is what the launcher in lab/elasticsearch prints when its node answers.
 var readyLine = regexp.MustCompile(`(?m)^READY http=(127\.0\.0\.1:(\d+))\s*$`)
 
-// node is one Elasticsearch node, a cluster of its own.
+// node is one Elasticsearch node.
 type node struct {
 	server
+	dir string
 	url string
 }
 
@@ -31,8 +32,9 @@ const defaultHeapMB = 512
 // fast as it can be.
 var quickStart = []string{"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"}
 
+// newNode is a node that is a cluster of its own, unless more says otherwise.
 func newNode(name, version, dir string, t *toolbox, o Options, more nodeSettings) *node {
-	n := &node{}
+	n := &node{dir: dir}
 	port := 0 // the node chooses, and keeps its choice over a restart
 	n.server = server{
 		name: name,
@@ -49,7 +51,7 @@ func newNode(name, version, dir string, t *toolbox, o Options, more nodeSettings
 			args = append(args, "-cp", filepath.Join(t.elasticsearch(version).path, "*"), "io.snapferry.lab.Launcher",
 				"path.home="+filepath.Join(dir, "home"), "path.data="+filepath.Join(dir, "data"), "path.repo="+
 					filepath.Join(dir, "repo"),
-				"cluster.name="+name, "node.name="+name+"-1", fmt.Sprintf("http.port=%d", port))
+				"cluster.name="+name, "node.name="+nodeName(name, 1), fmt.Sprintf("http.port=%d", port))
 			for key, value := range more {
 				args = append(args, key+"="+value)
 			}
@@ -64,6 +66,9 @@ func newNode(name, version, dir string, t *toolbox, o Options, more nodeSettings
 			if _, err := fmt.Sscan(m[2], &port); err != nil {
 				return err
 			}
+			if more["discovery.type"] != "" {
+				return nil // it has found a manager, and others may have the shards
+			}
 			c := cluster.Client{URL: n.url, HTTP: &http.Client{Transport: loopback}}
 			return c.Do(ctx, http.MethodGet, "/_cluster/health?wait_for_status=yellow&timeout=5s", nil, nil)
 		},
@@ -71,9 +76,9 @@ func newNode(name, version, dir string, t *toolbox, o Options, more nodeSettings
 	return n
 }
 
-func (n *node) start(ctx context.Context, dir string) error {
+func (n *node) start(ctx context.Context) error {
 	for _, folder := range []string{"home/config", "data", "repo", "tmp"} {
-		if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Join(n.dir, folder), 0o755); err != nil {
 			return fmt.Errorf("no folder for %s: %w", n.name, err)
 		}
 	}

@@ -9,8 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"net/url"
-	"sync/atomic"
 	"time"
 )
 
@@ -19,13 +17,13 @@ import (
 type frontend struct {
 	Faults
 
-	url      string
-	upstream atomic.Pointer[url.URL]
-	maxBody  int64
-	rules    func(r *http.Request, body []byte) *refusal // nil: the request may pass
-	forward  *httputil.ReverseProxy
-	server   *http.Server
-	served   chan struct{}
+	url     string
+	nodes   *balancer
+	maxBody int64
+	rules   func(r *http.Request, body []byte) *refusal // nil: the request may pass
+	forward *httputil.ReverseProxy
+	server  *http.Server
+	served  chan struct{}
 }
 
 // refusal is an answer that the front end gives itself.
@@ -37,6 +35,7 @@ type refusal struct {
 
 // start listens on addr ("" is a free port of 127.0.0.1).
 func (f *frontend) start(addr, upstream string) error {
+	f.nodes = newBalancer()
 	if err := f.SetUpstream(upstream); err != nil {
 		return err
 	}
@@ -48,12 +47,8 @@ func (f *frontend) start(addr, upstream string) error {
 		return fmt.Errorf("the front end can't listen: %w", err)
 	}
 	f.url = "http://" + listener.Addr().String()
-	transport := newTransport()
-	transport.DisableCompression = true // the client's Accept-Encoding decides, and the answer passes as it is
-	f.forward.Transport = transport
+	f.forward.Transport = f.nodes
 	f.forward.Rewrite = func(p *httputil.ProxyRequest) {
-		to := f.upstream.Load()
-		p.Out.URL.Scheme, p.Out.URL.Host, p.Out.Host = to.Scheme, to.Host, to.Host
 		p.Out.URL.RawQuery = p.In.URL.RawQuery // as it came: ReverseProxy drops what it can't parse
 		for _, name := range []string{"Authorization", "X-Amz-Date", "X-Amz-Content-Sha256", "X-Amz-Security-Token"} {
 			p.Out.Header.Del(name)
@@ -77,21 +72,18 @@ func (f *frontend) start(addr, upstream string) error {
 func (f *frontend) URL() string { return f.url }
 
 // SetUpstream sends requests to another address from now on.
-func (f *frontend) SetUpstream(address string) error {
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" {
-		return fmt.Errorf("%q is no address of a node: want http://HOST:PORT", address)
-	}
-	f.upstream.Store(u)
-	return nil
-}
+func (f *frontend) SetUpstream(address string) error { return f.nodes.set(address) }
+
+// SetUpstreams sends requests to these nodes in turn from now on. One that takes no connection is
+// left out.
+func (f *frontend) SetUpstreams(addresses ...string) error { return f.nodes.set(addresses...) }
 
 // Close ends the front end; requests under way are broken off. Closing twice is fine.
 func (f *frontend) Close() error {
 	f.Clear()
 	err := f.server.Close()
 	<-f.served
-	f.forward.Transport.(*http.Transport).CloseIdleConnections()
+	f.nodes.CloseIdleConnections()
 	return err
 }
 
@@ -124,6 +116,7 @@ func (f *frontend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	out := r.Clone(r.Context())
 	out.Body, out.ContentLength, out.TransferEncoding = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
+	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	if rule := f.take(r); rule != nil {
 		if rule.forward { // a held or lost request is done even if its client has gone
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), Patience)

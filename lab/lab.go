@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/lab/cluster"
@@ -69,6 +72,8 @@ type Options struct {
 	MaxBody       int64     // Amazon's limit on requests; default 10 MiB
 	Measured      bool      // the nodes run as fast as they can, and start more slowly
 	HeapMB        int       // of each node; default 512
+	SourceNodes   int       // default 1
+	TargetNodes   int       // default 1
 	// S3Endpoint is a server that the caller runs in place of PartS3, in path style; it must have
 	// Bucket and take AWSAccessKey.
 	S3Endpoint string
@@ -79,7 +84,7 @@ type Options struct {
 // Source is the domain on Amazon's side.
 type Source struct {
 	Endpoint  string // Amazon's front end: signed requests only
-	DirectURL string // the node behind it
+	DirectURL string // the node behind it; of several nodes, a way to those that are up
 	Region    string
 	AccessKey string
 	SecretKey string
@@ -90,7 +95,7 @@ type Source struct {
 // Target is the instance on Alibaba's side.
 type Target struct {
 	Endpoint  string // Alibaba's front end: basic authentication
-	DirectURL string // the node behind it
+	DirectURL string // the node behind it; of several nodes, a way to those that are up
 	User      string
 	Password  string
 	Front     *AlibabaProxy // its Faults
@@ -129,9 +134,9 @@ type Lab struct {
 	dirLock *os.File
 
 	mu       sync.Mutex
-	servers  map[Part]*server
-	closers  []func() error // front ends and OSS, in this process
-	children []*Process     // started by Run
+	servers  map[Part][]*server // one, or the nodes of a cluster
+	closers  []func() error     // front ends and OSS, in this process
+	children []*Process         // started by Run
 	closed   bool
 }
 
@@ -148,7 +153,7 @@ func Start(ctx context.Context, o Options) (*Lab, error) {
 		return nil, err
 	}
 	l := &Lab{
-		Dir: o.Dir, out: &syncWriter{w: o.Out}, dirLock: lock, servers: map[Part]*server{},
+		Dir: o.Dir, out: &syncWriter{w: o.Out}, dirLock: lock, servers: map[Part][]*server{},
 		Source: Source{Region: o.S3Region, AccessKey: AWSAccessKey, SecretKey: AWSSecretKey, RoleARN: RoleARN},
 		Target: Target{User: TargetUser, Password: TargetPassword},
 		S3: S3{
@@ -175,7 +180,8 @@ func (l *Lab) Close() error {
 		return nil
 	}
 	l.closed = true
-	errs := make(chan error, len(l.children)+len(l.servers)+len(l.closers))
+	servers := slices.Concat(slices.Collect(maps.Values(l.servers))...)
+	errs := make(chan error, len(l.children)+len(servers)+len(l.closers))
 	var ending sync.WaitGroup
 	end := func(f func() error) { ending.Go(func() { errs <- f() }) }
 	for _, p := range l.children { // first: they are clients of the rest
@@ -185,7 +191,7 @@ func (l *Lab) Close() error {
 	for _, f := range l.closers {
 		end(f)
 	}
-	for _, s := range l.servers {
+	for _, s := range servers {
 		end(s.stop)
 	}
 	ending.Wait()
@@ -197,26 +203,31 @@ func (l *Lab) Close() error {
 	return errors.Join(all, l.dirLock.Close())
 }
 
-// Kill ends the process of a part at once (SIGKILL). OSS runs in this process and can't be killed.
+// Kill ends the process of a part at once (SIGKILL), or all nodes of a cluster. OSS runs in this
+// process and can't be killed.
 func (l *Lab) Kill(part Part) error {
-	s, err := l.server(part)
-	if err != nil {
-		return err
+	servers, err := l.serversOf(part)
+	for _, s := range servers {
+		err = errors.Join(err, s.kill())
 	}
-	return s.kill()
+	return err
 }
 
 // Restart starts a part again after Kill, on the same ports and the same data, and returns when it
 // answers.
 func (l *Lab) Restart(ctx context.Context, part Part) error {
-	s, err := l.server(part)
+	servers, err := l.serversOf(part)
 	if err != nil {
 		return err
 	}
-	return s.start(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	for _, s := range servers {
+		group.Go(func() error { return s.start(ctx) })
+	}
+	return group.Wait()
 }
 
-func (l *Lab) server(part Part) (*server, error) {
+func (l *Lab) serversOf(part Part) ([]*server, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s, ok := l.servers[part]
@@ -235,8 +246,10 @@ func (l *Lab) Processes() []*Process {
 	defer l.mu.Unlock()
 	var all []*Process
 	for _, part := range AllParts {
-		if s, ok := l.servers[part]; ok && s.process() != nil {
-			all = append(all, s.process())
+		for _, s := range l.servers[part] {
+			if p := s.process(); p != nil {
+				all = append(all, p)
+			}
 		}
 	}
 	return append(all, l.children...)

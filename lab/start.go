@@ -122,7 +122,8 @@ func (l *Lab) startS3(ctx context.Context, dir string, t *toolbox, up chan<- str
 	if err := s3Folders(dir); err != nil {
 		return "", err
 	}
-	s := l.own(PartS3, newVersitygw(dir, t, &l.S3))
+	s := newVersitygw(dir, t, &l.S3)
+	l.own(PartS3, s)
 	if err := s.start(ctx); err != nil {
 		return "", err
 	}
@@ -145,7 +146,8 @@ func (l *Lab) startTemporal(ctx context.Context, dir string, t *toolbox, ui bool
 	if err := temporalFolder(dir); err != nil {
 		return "", err
 	}
-	s := l.own(PartTemporal, newTemporal(dir, t, ui, &l.Temporal))
+	s := newTemporal(dir, t, ui, &l.Temporal)
+	l.own(PartTemporal, s)
 	err := s.start(ctx)
 	return l.Temporal.Address, err
 }
@@ -159,13 +161,16 @@ func (l *Lab) startSource(ctx context.Context, dir string, t *toolbox, o Options
 		}
 	}
 	maps.Copy(settings, o.SourceSettings)
-	n := newNode("source", o.SourceVersion, dir, t, o, settings)
-	l.own(PartSource, &n.server)
-	if err := n.start(ctx, dir); err != nil {
+	nodes, err := newNodes(PartSource, o.SourceVersion, dir, o.SourceNodes, t, o, settings)
+	if err != nil {
+		return "", err
+	}
+	urls, err := l.startCluster(ctx, PartSource, nodes)
+	if err != nil {
 		return "", err
 	}
 	front, err := NewAmazonProxy(AmazonOptions{
-		Upstream: n.url, Region: l.Source.Region, AccessKey: AWSAccessKey, SecretKey: AWSSecretKey, Account: Account,
+		Upstream: urls[0], Region: l.Source.Region, AccessKey: AWSAccessKey, SecretKey: AWSSecretKey, Account: Account,
 		Domain:  "lab",
 		Version: o.SourceVersion, PassableRoles: []string{RoleARN}, MaxBody: o.MaxBody,
 	})
@@ -173,30 +178,50 @@ func (l *Lab) startSource(ctx context.Context, dir string, t *toolbox, o Options
 		return "", err
 	}
 	l.closing(front.Close)
-	l.Source.Front, l.Source.Endpoint, l.Source.DirectURL = front, front.URL(), n.url
-	return l.Source.Endpoint, nil
+	l.Source.Front, l.Source.Endpoint = front, front.URL()
+	l.Source.DirectURL, err = l.balance(&front.frontend, urls)
+	return l.Source.Endpoint, err
 }
 
 func (l *Lab) startTarget(ctx context.Context, dir string, t *toolbox, o Options) (string, error) {
-	n := newNode("target", o.TargetVersion, dir, t, o, nil)
-	l.own(PartTarget, &n.server)
-	if err := n.start(ctx, dir); err != nil {
+	nodes, err := newNodes(PartTarget, o.TargetVersion, dir, o.TargetNodes, t, o, nil)
+	if err != nil {
 		return "", err
 	}
-	front, err := NewAlibabaProxy(AlibabaOptions{Upstream: n.url, User: l.Target.User, Password: l.Target.Password})
+	urls, err := l.startCluster(ctx, PartTarget, nodes)
+	if err != nil {
+		return "", err
+	}
+	front, err := NewAlibabaProxy(AlibabaOptions{Upstream: urls[0], User: l.Target.User, Password: l.Target.Password})
 	if err != nil {
 		return "", err
 	}
 	l.closing(front.Close)
-	l.Target.Front, l.Target.Endpoint, l.Target.DirectURL = front, front.URL(), n.url
-	return l.Target.Endpoint, nil
+	l.Target.Front, l.Target.Endpoint = front, front.URL()
+	l.Target.DirectURL, err = l.balance(&front.frontend, urls)
+	return l.Target.Endpoint, err
 }
 
-func (l *Lab) own(part Part, s *server) *server {
+// balance has a front end speak to all nodes, and returns the way to them that has no rules.
+func (l *Lab) balance(front *frontend, urls []string) (string, error) {
+	if len(urls) == 1 {
+		return urls[0], nil
+	}
+	if err := front.SetUpstreams(urls...); err != nil {
+		return "", err
+	}
+	open, err := newOpenProxy(urls...)
+	if err != nil {
+		return "", err
+	}
+	l.closing(open.Close)
+	return open.URL(), nil
+}
+
+func (l *Lab) own(part Part, servers ...*server) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.servers[part] = s
-	return s
+	l.servers[part] = servers
 }
 
 func (l *Lab) closing(f func() error) {

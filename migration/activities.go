@@ -151,6 +151,9 @@ type SnapshotRequest struct {
 	// New says that this run has not asked for the name before. If there is a snapshot of that name
 	// when the first attempt looks, a run that was reset has taken it: see Snapshot.Earlier.
 	New bool `json:"new,omitempty"`
+	// PrimariesMillis is how long to wait for primaries that no node holds before the snapshot is
+	// asked for. Without them it would fail at once.
+	PrimariesMillis int64 `json:"primariesMillis,omitempty"`
 }
 
 // Snapshot is a snapshot that ended in SUCCESS with every index and no failed shard. Times are

@@ -50,6 +50,9 @@ type Report struct {
 	// not on the target. LateOmitted counts those that are not named.
 	Late        []LateIndex `json:"late,omitempty"`
 	LateOmitted int         `json:"lateOmitted,omitempty"`
+	// Failed are snapshots that failed, of all rounds. FailedOmitted counts those before them.
+	Failed        []FailedSnapshot `json:"failedSnapshots,omitempty"`
+	FailedOmitted int              `json:"failedSnapshotsOmitted,omitempty"`
 	// Guard is set if the guard tells this, and not the migration.
 	Guard *GuardReport `json:"guard,omitempty"`
 	// Error is why the migration was aborted, if it was not a person's wish.

@@ -61,6 +61,10 @@ type Status struct {
 	// that are not named.
 	Late        []LateIndex `json:"late,omitempty"`
 	LateOmitted int         `json:"lateOmitted,omitempty"`
+	// Failed are the newest snapshots that failed, at most StatusNotes of them. FailedOmitted counts
+	// the others.
+	Failed        []FailedSnapshot `json:"failedSnapshots,omitempty"`
+	FailedOmitted int              `json:"failedSnapshotsOmitted,omitempty"`
 	// WaitsFor says what it waits for, Next lists the commands that move it on.
 	WaitsFor string     `json:"waitsFor,omitempty"`
 	Next     []string   `json:"next,omitempty"`

@@ -115,6 +115,12 @@ func (n *narrator) status(s migration.Status, running bool, add func(string, ...
 		n.limit = limit
 		add("%s", cmp.Or(limit, unlimited))
 	}
+	for i, text := range report.FailedSnapshots(s.Failed, 0, n.zone) {
+		if key := "failed " + s.Failed[i].Snapshot; !n.notes[key] {
+			n.notes[key] = true
+			add("a snapshot failed: %s", text)
+		}
+	}
 	for _, warning := range s.Warnings {
 		if key := "warning " + warning; !n.notes[key] {
 			n.notes[key] = true

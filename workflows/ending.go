@@ -187,6 +187,8 @@ func (m *run) summary(ctx workflow.Context, result string) migration.Report {
 		Warnings:      m.course.warnings(),
 		Late:          m.guard.late,
 		LateOmitted:   m.guard.lateOmitted,
+		Failed:        m.Failed,
+		FailedOmitted: m.FailedOmitted,
 	}
 	if m.frozen() {
 		report.Indices, report.IndicesOmitted = m.window.verified, m.window.unlisted

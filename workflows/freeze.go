@@ -21,6 +21,7 @@ func (m *run) frozen() bool { return m.window != nil }
 func (m *run) freeze() (migration.Phase, error) {
 	m.FreezeRequested, m.RoundRequested, m.AutoFreeze = false, false, false
 	if !m.frozen() {
+		m.TakenAgain = 0
 		m.window = openWindow(m.work, m.plan.Freeze.MaxDuration.Std(), m.Prediction)
 		m.guard.windows++
 		m.window.number = m.guard.windows
@@ -305,6 +306,7 @@ func (m *run) thaw() (migration.Phase, error) {
 		return "", m.work.Err()
 	}
 	m.window = nil
+	m.TakenAgain = 0
 	m.AutoSpent = true
 	m.NextRoundMillis = workflow.Now(m.work).Add(m.plan.Rounds.Interval.Std()).UnixMilli()
 	return migration.PhaseRounds, nil

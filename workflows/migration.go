@@ -17,6 +17,7 @@ package workflows
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -81,6 +82,8 @@ type run struct {
 	// up: of groups whose step failed before the next group's snapshot began.
 	snapshotting string
 	givenUp      []string
+	// pause is that before the next snapshot, if one of its round has failed.
+	pause time.Duration
 	// changed is what the newest round found to have changed, and taking the indices that take part
 	// in it: all of them in runs of an older shape.
 	changed migration.Changed

@@ -169,9 +169,10 @@ func TestAbortStopsTheRunningSnapshotAfterLiftingTheBlock(t *testing.T) {
 	w.during(migration.ActivityTakeSnapshot, 3, func() { w.env.SignalWorkflow(string(migration.RequestAbort), nil) })
 	w.run()
 	w.aborted()
-	// Nobody waits for what watches the snapshot: it may begin after all of these.
-	calls := slices.DeleteFunc(slices.Clone(w.calls),
-		func(name string) bool { return name == migration.ActivityAwaitShards })
+	// What watches the snapshot, and what closes the target beside it, may begin after all of these.
+	calls := slices.DeleteFunc(slices.Clone(w.calls), func(name string) bool {
+		return name == migration.ActivityAwaitShards || name == migration.ActivityCloseTarget
+	})
 	n := len(calls)
 	require.Equal(t, []string{
 		migration.ActivityUnblockSource, migration.ActivityAbortSnapshot,
@@ -280,9 +281,8 @@ func TestAFailedSnapshotIsTakenAnewUnderTheNextAttempt(t *testing.T) {
 		t.Run(test.activity, func(t *testing.T) {
 			w := newWorld(t)
 			w.fails(test.activity, 1, test.kind)
-			w.at(time.Minute, migration.RequestRetry)
-			w.at(30*time.Minute, migration.RequestFreeze)
-			w.at(40*time.Minute, migration.RequestCutover)
+			w.at(time.Minute, migration.RequestRetry) // only the copy waits for it
+			w.usualRequests()
 			w.run()
 			require.Equal(t, 2, w.completed().Rounds[0].Attempt)
 			require.Equal(t, test.names, w.snapshots)

@@ -15,8 +15,9 @@ import (
 // the step behind it works on this one. Each group is a coroutine.
 //
 // A group that fails is set aside, and the others go on. When they have ended, it is repeated from
-// the step that failed, as soon as that makes sense: at once if the failure may pass, else when a
-// person has sent retry. The failure is shown from the beginning.
+// the step that failed, as soon as that makes sense: at once if the failure may pass, or if another
+// snapshot is taken without a person, else when a person has sent retry. What needs a person is
+// shown from the beginning.
 type pipeline struct {
 	*run
 	round  *migration.Round
@@ -63,6 +64,8 @@ type group struct {
 	failures int
 	// after says that it was restored again because another group may have been in its way.
 	after bool
+	// retake says that another snapshot is taken without a person.
+	retake bool
 	// shown says that the failure is what the status shows.
 	shown bool
 }
@@ -192,7 +195,7 @@ func (p *pipeline) carry(ctx workflow.Context, g *group) {
 		if g.failure = p.advance(ctx, g); g.failure == nil {
 			continue
 		}
-		if ctx.Err() == nil && p.attention == nil {
+		if !p.retakes(ctx, g) && ctx.Err() == nil && p.attention == nil {
 			p.needs(ctx, describe(ctx, g.step, g.failure, g.failures))
 			g.shown = true
 		}
@@ -224,7 +227,11 @@ func (p *pipeline) repeat(ctx workflow.Context, g *group) error {
 			g.failure = p.advance(ctx, g)
 			continue
 		}
-		if err := p.park(ctx, g); err != nil {
+		if g.retake {
+			if err := p.pauseBefore(ctx); err != nil {
+				return err
+			}
+		} else if err := p.park(ctx, g); err != nil {
 			return err
 		}
 		if g.next == restoreGroup && newSnapshot(errorType(g.failure)) != nil {
@@ -233,7 +240,7 @@ func (p *pipeline) repeat(ctx workflow.Context, g *group) error {
 		if newSnapshot(errorType(g.failure)) != nil {
 			p.Attempt++
 			p.name(g)
-			g.next, g.begun = takeGroup, false
+			g.next, g.begun, g.retake = takeGroup, false, false
 		}
 		if err := p.awaitResume(ctx); err != nil {
 			return err
@@ -242,9 +249,16 @@ func (p *pipeline) repeat(ctx workflow.Context, g *group) error {
 		for g.failure == nil && g.next < groupEnded {
 			g.failure = p.advance(ctx, g)
 		}
+		p.retakes(ctx, g)
 	}
 	p.stopShowing()
 	return nil
+}
+
+// retakes tells whether a group's snapshot was of no use and another one is taken without a person.
+func (p *pipeline) retakes(ctx workflow.Context, g *group) bool {
+	g.retake = g.next == takeGroup && p.ofNoUse(ctx, g.name, g.failure)
+	return g.retake
 }
 
 // neededAnother tells whether a group is to be restored again without a person: an alias may have
@@ -306,7 +320,7 @@ func (p *pipeline) take(ctx workflow.Context, g *group) error {
 	snapshot, err := call[migration.Snapshot](ctx, options, migration.ActivityTakeSnapshot,
 		migration.SnapshotRequest{
 			Run: p.forActivities(), Snapshot: g.name, Indices: g.indices.Names(), IndicesOf: g.indices.Of(),
-			New: !g.asked,
+			New: !g.asked, PrimariesMillis: p.primariesMillis(),
 		})
 	g.asked = true
 	if err == nil && p.snapshotting == g.name {

@@ -107,7 +107,6 @@ func TestAGroupThatFailsParksNoOther(t *testing.T) {
 		failure  migration.ErrorType
 	}{
 		"snapshot":               {migration.ActivityTakeSnapshot, 3, migration.ErrorUnauthorized},
-		"snapshot of no use":     {migration.ActivityTakeSnapshot, 3, migration.ErrorSnapshotFailed},
 		"copy":                   {migration.ActivityCopySnapshot, 3, migration.ErrorUnauthorized},
 		"copy of a bad snapshot": {migration.ActivityCopySnapshot, 3, migration.ErrorSnapshotUnusable},
 		"restore":                {migration.ActivityRestoreSnapshot, 3, migration.ErrorRefused},

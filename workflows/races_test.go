@@ -316,6 +316,10 @@ func TestTheStateStaysSmall(t *testing.T) {
 			Lifted: true, Skipped: i, Taken: taken, Groups: migration.MaxGroups, GroupedMillis: at,
 		}, m.mostRounds())
 		m.warn(human.Clock(int64(i)*1000, time.UTC) + strings.Repeat("x", 36<<10))
+		m.noteFailed(migration.FailedSnapshot{
+			Round: i, Attempt: i, Snapshot: migration.GroupSnapshotName(plan, i, 10, i), AtMillis: at,
+			Reason: strings.Repeat("z", 1<<10), Again: true,
+		})
 		m.decide(migration.Decision{
 			Request: migration.RequestRound, By: strings.Repeat("b", 100), Reason: strings.Repeat("y", 504),
 			AtMillis: at, Phase: migration.PhaseAwaitCutover, Verdict: migration.Remembered,

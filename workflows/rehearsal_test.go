@@ -280,7 +280,6 @@ func TestARehearsalTriesOnceMore(t *testing.T) {
 		activity string
 		failure  migration.ErrorType
 	}{
-		{migration.ActivityTakeSnapshot, migration.ErrorSnapshotFailed},
 		{migration.ActivityCopySnapshot, migration.ErrorSnapshotUnusable},
 		{migration.ActivityRestoreSnapshot, migration.ErrorRestoreFailed},
 		{migration.ActivityCloseTarget, migration.ErrorTargetWritten},
@@ -300,6 +299,26 @@ func TestARehearsalTriesOnceMore(t *testing.T) {
 			require.Equal(t, 2, w.n[tt.activity])
 		})
 	}
+}
+
+// A rehearsal takes a failed snapshot again as often as its migration would. What a migration would
+// need no person for is nothing that would have needed attention.
+func TestARehearsalTakesAFailedSnapshotAgain(t *testing.T) {
+	w := newRehearsal(t)
+	w.fails(migration.ActivityTakeSnapshot, len(pausesBefore), migration.ErrorSnapshotFailed)
+	w.run()
+	report := w.rehearsed()
+	require.Empty(t, report.Rehearsal.Attention)
+	require.Len(t, report.Failed, len(pausesBefore))
+	require.NotNil(t, report.Rehearsal.Window)
+
+	w = newRehearsal(t)
+	w.fails(migration.ActivityTakeSnapshot, 1000, migration.ErrorSnapshotFailed)
+	w.run()
+	report = w.rehearsed()
+	require.Equal(t, migration.PhaseBaseline, report.Rehearsal.EndedIn)
+	require.Equal(t, len(pausesBefore)+1, w.n[migration.ActivityTakeSnapshot])
+	require.Contains(t, w.attention(report), string(migration.ErrorSnapshotFailed))
 }
 
 // rehearsalPhases are places in every phase of a rehearsal.

@@ -143,8 +143,9 @@ func (m *run) awaitNextRound() error {
 }
 
 // round copies one snapshot over. If the snapshot turns out to be of no use, the round begins again
-// with another.
+// with another: without a person some times, if the source could not take it.
 func (m *run) round(kind string) error {
+	m.pause = 0
 	for {
 		m.Attempt++
 		done, err := m.attemptRound(migration.Round{Number: m.RoundNumber, Kind: kind, Attempt: m.Attempt})
@@ -155,6 +156,7 @@ func (m *run) round(kind string) error {
 			return err
 		}
 		m.endRound(done, m.mostRounds())
+		m.TakenAgain = 0
 		m.takenIn = m.RoundNumber
 		if kind != migration.RoundFinal {
 			m.planNextRound()
@@ -281,13 +283,22 @@ func patterns(plan migration.Plan) string {
 // takeSnapshot takes the round's snapshot on the source, and copies what is done of it while it
 // runs.
 func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed, error) {
+	if err := m.pauseBefore(m.context()); err != nil {
+		return migration.Snapshot{}, streamed{}, err
+	}
 	round.Snapshot = migration.SnapshotName(m.plan.Name, round.Number, round.Attempt)
 	m.snapshotting = round.Snapshot
 	var snapshot migration.Snapshot
 	var following *stream
 	asked := !m.shape.delta()
 	watch := m.startWatch()
-	err := m.attemptOr("take snapshot "+round.Snapshot, newSnapshot, func(ctx workflow.Context) error {
+	again := func(cause error) error {
+		if m.ofNoUse(m.context(), round.Snapshot, cause) {
+			return errNewSnapshot
+		}
+		return nil
+	}
+	err := m.attemptUnless("take snapshot "+round.Snapshot, again, newSnapshot, func(ctx workflow.Context) error {
 		following = m.follow(ctx, round.Snapshot)
 		defer following.end(ctx)
 		var err error
@@ -296,6 +307,7 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed
 			migration.SnapshotRequest{
 				Run: m.forActivities(), Snapshot: round.Snapshot,
 				Indices: m.taking.Names(), IndicesOf: m.taking.Of(), New: !asked,
+				PrimariesMillis: m.primariesMillis(),
 			})
 		asked = true
 		round.SnapshotMillis = m.elapsed(watch)

@@ -26,6 +26,7 @@ type Carried struct {
 	PlanResolved bool `json:"planResolved,omitempty"`
 
 	roundLog
+	attemptLog
 	sourceState
 	targetState
 	marks

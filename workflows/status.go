@@ -35,7 +35,9 @@ func (m *run) status() migration.Status {
 		Notes:            last(m.Decisions, migration.StatusNotes),
 		Late:             m.guard.late,
 		LateOmitted:      m.guard.lateOmitted,
+		Failed:           last(m.Failed, migration.StatusNotes),
 	}
+	status.FailedOmitted = m.FailedOmitted + len(m.Failed) - len(status.Failed)
 	if m.prover != nil {
 		status.Prove = m.prover.problem
 	}

@@ -31,6 +31,14 @@ func (m *run) attempt(step string, run func(ctx workflow.Context) error) error {
 func (m *run) attemptOr(step string, instead func(migration.ErrorType) error,
 	run func(ctx workflow.Context) error,
 ) error {
+	return m.attemptUnless(step, func(error) error { return nil }, instead, run)
+}
+
+// attemptUnless is attemptOr, but a failure of which without makes an error needs nobody: it ends
+// with that error.
+func (m *run) attemptUnless(step string, without func(error) error, instead func(migration.ErrorType) error,
+	run func(ctx workflow.Context) error,
+) error {
 	ctx := m.context()
 	defer m.stopShowing()
 	for failures := 1; ; failures++ {
@@ -47,8 +55,12 @@ func (m *run) attemptOr(step string, instead func(migration.ErrorType) error,
 		if errors.Is(err, errCutoverBegun) {
 			return err
 		}
+		ending := without(err)
 		if m.outdated(err) {
 			return errBlockAgain
+		}
+		if ending != nil {
+			return ending
 		}
 		if err := m.course.failed(ctx, describe(ctx, step, err, failures)); err != nil {
 			return err

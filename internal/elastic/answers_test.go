@@ -1,6 +1,7 @@
 package elastic_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/snapferry/snapferry/internal/elastic"
@@ -292,6 +293,7 @@ func TestDiskFree(t *testing.T) {
 		"told": {ok(nodes), forbidden, elastic.Disk{
 			Known: true, Nodes: 2, LeastAvailable: 30, LeastFree: 40,
 			SumAvailable: 80, SumFree: 100, SumInTotal: 200,
+			Rooms: []elastic.DiskRoom{{Available: 50, Total: 100}, {Available: 30, Total: 100}},
 		}},
 		"redacted": {
 			ok(`{"nodes":{"x":{"roles":["data"]}}}`),
@@ -300,6 +302,7 @@ func TestDiskFree(t *testing.T) {
 			elastic.Disk{
 				Known: true, Nodes: 2, LeastAvailable: 20, LeastFree: 20,
 				SumAvailable: 90, SumFree: 90, SumInTotal: 180,
+				Rooms: []elastic.DiskRoom{{Available: 70, Total: 90}, {Available: 20, Total: 90}},
 			},
 		},
 		"all hidden": {forbidden, forbidden, elastic.Disk{}},
@@ -310,11 +313,44 @@ func TestDiskFree(t *testing.T) {
 		})
 		disk, err := client.DiskFree(t.Context())
 		require.NoError(t, err, name)
+		slices.SortFunc(disk.Rooms, func(a, b elastic.DiskRoom) int { return int(b.Available - a.Available) })
 		assert.Equal(t, c.want, disk, name)
 	}
 	_, client := newFake(t, "5.5.2", map[string]answer{"GET /_nodes/stats/fs": {503, ``}})
 	_, err := client.DiskFree(t.Context())
 	assert.Equal(t, elastic.Unavailable, elastic.KindOf(err), "a busy cluster isn't one that hides")
+}
+
+// A watermark is a part of the disk that may be used, or a room that must stay free.
+func TestLowWatermark(t *testing.T) {
+	const gib = 1 << 30
+	disk := elastic.Disk{Rooms: []elastic.DiskRoom{
+		{Available: 10 * gib, Total: 100 * gib}, {Available: 20 * gib, Total: 100 * gib},
+	}}
+	for settings, want := range map[string]struct {
+		low  string
+		full int
+	}{
+		`{}`: {"85%", 1},
+		`{"defaults":{"cluster.routing.allocation.disk.threshold_enabled":"false"}}`: {"", 0},
+		`{"transient":{"cluster.routing.allocation.disk.watermark.low":"75%"}}`:      {"75%", 2},
+		`{"persistent":{"cluster.routing.allocation.disk.watermark.low":"0.95"}}`:    {"0.95", 0},
+		`{"transient":{"cluster.routing.allocation.disk.watermark.low":"15gb"},` +
+			`"persistent":{"cluster.routing.allocation.disk.watermark.low":"90tb"}}`: {"15gb", 1},
+		`{"transient":{"cluster.routing.allocation.disk.watermark.low":"90TB"}}`: {"90TB", 2},
+		`{"defaults":{"cluster.routing.allocation.disk.watermark.low":"85%",` +
+			`"cluster.routing.allocation.disk.watermark.low.max_headroom":"5gb"}}`: {"85%", 0},
+	} {
+		_, client := newFake(t, "7.10.2", map[string]answer{"GET /_cluster/settings": ok(settings)})
+		mark, err := client.LowWatermark(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, want.low, mark.Low, settings)
+		assert.Equal(t, want.full, mark.Full(disk), settings)
+	}
+	_, client := newFake(t, "7.10.2", map[string]answer{"GET /_cluster/settings": {401, `{"Message":"not allowed"}`}})
+	mark, err := client.LowWatermark(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "85%", mark.Low, "where the settings are hidden, it is the default")
 }
 
 func TestHealth(t *testing.T) {

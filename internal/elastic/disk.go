@@ -18,7 +18,12 @@ type Disk struct {
 	// Available if only that is known.
 	LeastAvailable, LeastFree         int64
 	SumAvailable, SumFree, SumInTotal int64
+	// Rooms are the figures of each data node, in no order.
+	Rooms []DiskRoom
 }
+
+// DiskRoom is the room on one data node, in bytes.
+type DiskRoom struct{ Available, Total int64 }
 
 // DiskFree gives the room on the data nodes. Amazon redacts node statistics, so then
 // _cat/allocation is asked. If that gives nothing either, Known is false and there is no error.
@@ -54,6 +59,7 @@ func (d *Disk) add(available, free, total int64) {
 	d.SumAvailable += available
 	d.SumFree += free
 	d.SumInTotal += total
+	d.Rooms = append(d.Rooms, DiskRoom{Available: available, Total: total})
 }
 
 func (c *Client) diskOfNodes(ctx context.Context) (Disk, error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 )
 
@@ -127,6 +128,14 @@ func KindOf(err error) Kind {
 		return e.Kind
 	}
 	return Unclassified
+}
+
+var noPrimaries = regexp.MustCompile(`(?i)indices don't have primary shards|primary shard is not allocated`)
+
+// LacksPrimaries tells whether a snapshot was refused because no node holds a primary of an index.
+func LacksPrimaries(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Type == "snapshot_exception" && noPrimaries.MatchString(e.Reason)
 }
 
 // IsClosed tells whether a request failed because an index is closed.

@@ -41,6 +41,8 @@ type view struct {
 	Remains        []string
 	// Late is what took writes on the source after the cutover.
 	Late []string
+	// Failed are snapshots that failed, and why.
+	Failed []string
 }
 
 type fact struct{ Label, Value string }
@@ -86,6 +88,7 @@ func newView(r migration.Report, zone *time.Location) view {
 	v := view{
 		Title: "Migration " + r.Plan, Warnings: r.Warnings, Remains: r.Remains,
 		Late:   migration.LateSentences(r.Late, r.LateOmitted),
+		Failed: FailedSnapshots(r.Failed, r.FailedOmitted, zone),
 		Window: newWindow(r.FrozenWindow, zone), WindowTitle: "Frozen window",
 	}
 	if r.FrozenWindow != nil {

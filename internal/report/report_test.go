@@ -79,6 +79,11 @@ func completed() migration.Report {
 				Phase: migration.PhaseAwaitCutover, Verdict: migration.Taken, Commentary: "the target is handed over",
 			},
 		},
+		Failed: []migration.FailedSnapshot{{
+			Round: 2, Attempt: 1, Snapshot: "movies-r0002-a1", AtMillis: begin + 80*minute + second, Again: true,
+			Reason: "take snapshot movies-r0002-a1: it ended as PARTIAL with 1 of 6 shards failed; " +
+				"[movies][3]: node shutdown",
+		}},
 		Remains: []string{"S3: the snapshots below shop/movies/1a2b/", "OSS: rotate the key"},
 	}
 }

@@ -36,6 +36,9 @@ func StatusPage(s migration.Status, thrownAway string) string {
 	for _, late := range migration.LateSentences(s.Late, s.LateOmitted) {
 		page.add("\n- **After the cutover**: %s", late)
 	}
+	for _, failed := range FailedSnapshots(s.Failed, s.FailedOmitted, time.UTC) {
+		page.add("\n- Failed snapshot: %s", human.Line(failed))
+	}
 	for _, warning := range s.Warnings {
 		page.add("\n- Warning: %s", human.Line(warning))
 	}

@@ -32,8 +32,10 @@ var usual = versions{lab.SourceVersion, lab.TargetVersion}
 // clusters wait for each other's snapshots. All tests here run in parallel, so that most of them
 // stand at the pool from the beginning, and it can see what is wanted.
 type pool struct {
-	dir string // of the labs, a folder each
-	bin string // holds the programs
+	dir   string // of the labs, a folder each
+	bin   string // holds the programs
+	most  int    // labs that run at once
+	nodes int    // of each cluster
 
 	mu      sync.Mutex
 	changed *sync.Cond
@@ -49,8 +51,8 @@ type lent struct {
 	busy bool
 }
 
-func newPool(dir, bin string) *pool {
-	p := &pool{dir: dir, bin: bin, waiting: map[versions]int{}}
+func newPool(dir, bin string, most, nodes int) *pool {
+	p := &pool{dir: dir, bin: bin, most: most, nodes: nodes, waiting: map[versions]int{}}
 	p.changed = sync.NewCond(&p.mu)
 	return p
 }
@@ -102,7 +104,7 @@ func (p *pool) reserve(v versions) (l, old *lent) {
 			}
 		}
 		l := &lent{versions: v, busy: true}
-		if len(p.open) < mostLabs {
+		if len(p.open) < p.most {
 			p.open = append(p.open, l)
 			return l, nil
 		}
@@ -135,6 +137,7 @@ func (p *pool) start(ctx context.Context, v versions) (*rig.Rig, error) {
 	p.mu.Unlock()
 	l, err := lab.Start(ctx, lab.Options{
 		Dir: dir, Out: os.Stderr, SourceVersion: v.source, TargetVersion: v.target, SourceSettings: pluginSettings,
+		SourceNodes: p.nodes, TargetNodes: p.nodes,
 	})
 	if err != nil {
 		return nil, err

@@ -56,11 +56,14 @@ func run(m *testing.M) (code int) {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	labs = newPool(dir, bin)
+	labs = newPool(dir, bin, mostLabs, 1)
+	threes = newPool(filepath.Join(dir, "threes"), bin, 1, 3)
 	code = m.Run()
-	if err := labs.close(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
+	for _, p := range []*pool{labs, threes} {
+		if err := p.close(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
 	}
 	if code == 0 {
 		_ = os.RemoveAll(dir)
@@ -93,11 +96,15 @@ type scenario struct {
 // newScenario loads an index of the given name and size into a lab's source and makes a plan. The
 // migration is named after the index.
 func newScenario(t *testing.T, r *rig.Rig, name string, documents int) *scenario {
+	return newScenarioOf(t, r, lab.CatalogOptions{Index: name, Documents: documents, Shards: 3})
+}
+
+func newScenarioOf(t *testing.T, r *rig.Rig, catalog lab.CatalogOptions) *scenario {
+	name := catalog.Index
 	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
 	t.Cleanup(cancel)
 	s := &scenario{t: t, ctx: ctx, rig: r, lab: r.Lab, name: name, index: name, id: migration.WorkflowID(name)}
-	require.NoError(t, lab.LoadCatalog(ctx, s.lab.Source.Direct(),
-		lab.CatalogOptions{Index: name, Documents: documents, Shards: 3}))
+	require.NoError(t, lab.LoadCatalog(ctx, s.lab.Source.Direct(), catalog))
 	s.plan = s.lab.Plan(name, name)
 	s.plan.Rounds.Interval = migration.Duration(time.Second)
 	t.Cleanup(func() {
@@ -121,6 +128,7 @@ func newScenario(t *testing.T, r *rig.Rig, name string, documents int) *scenario
 var branches = []string{
 	"whole", "bystarter", "bytemporal", "killcopy", "abortwindow", "cancelwaiting",
 	"deadmansswitch", "missing", "targetwritten", "wrongplan", "atrest", "proofs", "changing", "groups7",
+	"nodesnapshot",
 }
 
 // export writes the history for the replay tests: compact, and without the name of this computer.

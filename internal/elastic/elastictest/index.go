@@ -44,6 +44,7 @@ type shard struct {
 	looks                    int    // until a restore of it is done
 	why                      string // of a shard that failed
 	attempts                 int    // that failed
+	refusedBy                map[string]string
 	repository, snapshot     string // that it was restored from
 	allocations              int    // how often it was allocated again
 	uncommitted              bool
@@ -179,6 +180,13 @@ func (c *Cluster) LosePrimary(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.indices[name].shards[0].state = "UNASSIGNED"
+}
+
+// FindPrimary brings back what LosePrimary took.
+func (c *Cluster) FindPrimary(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.indices[name].shards[0].state = "STARTED"
 }
 
 // RestartNode has every shard recover from its own disk.

@@ -128,6 +128,42 @@ func (c *Cluster) FailShard(name, why string, attempts int) {
 	})
 }
 
+// RefuseShard has no node take an index's first shard once its restore runs. Of each decider that
+// says no it gives the explanation.
+func (c *Cluster) RefuseShard(name string, deciders map[string]string) {
+	c.On("POST /_snapshot/*/*/_restore", 1, func(w http.ResponseWriter, r *http.Request) bool {
+		answer := c.answer(r)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if x := c.indices[name]; x != nil {
+			x.shards[0].state, x.shards[0].refusedBy = "UNASSIGNED", deciders
+			c.restoring = ""
+		}
+		write(w, answer)
+		return true
+	})
+}
+
+// explain says why no node takes a shard.
+func (c *Cluster) explain(r *http.Request) any {
+	var body struct {
+		Index string `json:"index"`
+		Shard int    `json:"shard"`
+	}
+	decode(r, &body)
+	x := c.indices[body.Index]
+	if x == nil {
+		return errNoIndex(body.Index)
+	}
+	var deciders []any
+	for _, name := range sortedKeys(x.shards[body.Shard].refusedBy) {
+		deciders = append(deciders, map[string]any{
+			"decider": name, "decision": "NO", "explanation": x.shards[body.Shard].refusedBy[name],
+		})
+	}
+	return map[string]any{"node_allocation_decisions": []any{map[string]any{"deciders": deciders}}}
+}
+
 // endRestore frees the slot once every shard is started.
 func (c *Cluster) endRestore() {
 	for _, x := range c.indices {

@@ -58,6 +58,9 @@ func (c *Cluster) answerCluster(r *http.Request, rest []string) any {
 	if rest[0] == "settings" {
 		return c.clusterSettings(r)
 	}
+	if rest[0] == "allocation" {
+		return c.explain(r)
+	}
 	if rest[0] == "state" && rest[1] == "blocks" {
 		return c.activeBlocks()
 	}
@@ -162,6 +165,11 @@ func routing(x *index) map[string]any {
 				"snapshot": s.snapshot,
 			}
 			row["unassigned_info"] = map[string]any{"reason": "NEW_INDEX_RESTORED"}
+		}
+		if s.refusedBy != nil {
+			row["unassigned_info"] = map[string]any{
+				"reason": "NEW_INDEX_RESTORED", "allocation_status": "deciders_no",
+			}
 		}
 		if s.why != "" {
 			row["unassigned_info"] = map[string]any{
