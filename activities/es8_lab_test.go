@@ -109,7 +109,8 @@ func refusesOldIndices(t *testing.T, r *labRig) {
 		}})
 	r.ask(source, http.MethodDelete, "/_snapshot/old", nil)
 	old := snapshot.Indices[0]
-	rule := "index " + old + " was created by Elasticsearch 6.8.23, and 8.17.2 holds only indices created by 7.0 or later"
+	rule := "index " + old + " was created by Elasticsearch 6.8.23, and 8.17.2 holds only indices created by 7.0 or " +
+		"later"
 	labRefused(r, migration.ErrorPreflight, rule, r.activities.Preflight, r.run)
 
 	labMust[any](r, r.activities.RegisterRepositories, r.run)

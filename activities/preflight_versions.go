@@ -29,7 +29,7 @@ func oldestRestorable(major int) int {
 // versionProblem says why the target can't restore snapshots of the source; empty if it can.
 func versionProblem(source, target elastic.Info) string {
 	from, to := source.Version, target.Version
-	rule := ""
+	var rule string
 	switch {
 	case source.Distribution == "opensearch":
 		return fmt.Sprintf("the source runs OpenSearch %s: Elasticsearch can't restore snapshots of OpenSearch", from)
@@ -132,8 +132,8 @@ func untried(target elastic.Version) string {
 	case target.Major < 8, target.Major == 8 && target.Minor == 17:
 		return ""
 	case target.AtLeast(8, 17):
-		return fmt.Sprintf("the target runs %s, and snapferry knows Alibaba Cloud Elasticsearch up to %s: rehearse the "+
-			"migration", target, mostRecent)
+		return fmt.Sprintf("the target runs %s, and snapferry knows Alibaba Cloud Elasticsearch up to %s: rehearse "+
+			"the migration", target, mostRecent)
 	}
 	return fmt.Sprintf("the target runs %s. Of 8.x, snapferry was tried with %s only: rehearse the migration", target,
 		mostRecent)

@@ -79,8 +79,8 @@ func TestVersionsThatFitAreNamed(t *testing.T) {
 				"or later, 7.16), or reindex it on the source into a new index",
 		},
 		{
-			"5.6.16", "6.8.23", "7.10.2", "choose a version of Alibaba Cloud that can (6.8 if it is 6.8.23 or later), " +
-				"or reindex it",
+			"5.6.16", "6.8.23", "7.10.2", "choose a version of Alibaba Cloud that can (6.8 if it is 6.8.23 or " +
+				"later), or reindex it",
 		},
 		{"6.8.0", "6.8.0", "7.1.0", "that can (6.8, 7.7, 7.10, 7.16), or reindex it"},
 		{"1.7.5", "2.4.6", "5.5.3", "created by 2.0 or later: reindex it on the source into a new index"},

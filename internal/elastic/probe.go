@@ -78,7 +78,7 @@ func (u typelessUpdate) Do(ctx context.Context, to esapi.Transport) (*esapi.Resp
 		return nil, err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	response, err := to.Perform(request)
+	response, err := to.Perform(request) //nolint:bodyclose // Client.do closes it
 	if err != nil {
 		return nil, err
 	}
