@@ -25,6 +25,12 @@ func between(t *testing.T, source, target string) *labRig {
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	return rigOf(t, l)
+}
+
+// rigOf runs a plan of all indices on a lab.
+func rigOf(t *testing.T, l *lab.Lab) *labRig {
+	t.Helper()
 	setEnvironment(t, l)
 	input, err := migration.NewInput(l.Plan("left", "*"))
 	require.NoError(t, err)

@@ -22,6 +22,10 @@ const (
 	labUnknown = "index.snapferry.unknown"
 )
 
+var labPlugins = map[string]string{
+	"lab.index_settings": strings.Join([]string{labPolicy, labUnknown, lifecyclePolicy}, ","),
+}
+
 // What a source has on its indices: a vendor's setting, one that nobody knows, a lifecycle policy,
 // and one that is validated against the number of replicas. Further ones are real settings that the
 // next version has lost.
@@ -42,22 +46,24 @@ func TestLabHandover(t *testing.T) {
 					lab.PartTarget,
 				},
 				SourceVersion: pair.from, TargetVersion: pair.to,
-				SourceSettings: map[string]string{
-					"lab.index_settings": strings.Join([]string{labPolicy, labUnknown, lifecyclePolicy}, ","),
-				},
+				SourceSettings: labPlugins,
 			})
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, l.Close()) })
 			require.NoError(t, l.OSS.Server.CreateBucket(l.OSS.Bucket, osstest.BucketOptions{}))
-			h := labHandover{labRig: newLabRig(t, l, nil), names: []string{"plain", "managed", "strange", "waiting"}}
-			h.run.Plan.Indices = h.names
-			h.load(pair.lost)
-			h.handsOver(false, pair.to, len(pair.lost))
-			h.handsOver(true, pair.to, len(pair.lost))
-			if pair.to > "7" {
-				h.shardLimit()
-			}
+			handsOverOnNodes(t, l, pair.to, pair.lost)
 		})
+	}
+}
+
+func handsOverOnNodes(t *testing.T, l *lab.Lab, to string, lost map[string]any) {
+	h := labHandover{labRig: newLabRig(t, l, nil), names: []string{"plain", "managed", "strange", "waiting"}}
+	h.run.Plan.Indices = h.names
+	h.load(lost)
+	h.handsOver(false, to, len(lost))
+	h.handsOver(true, to, len(lost))
+	if to > "7" {
+		h.shardLimit()
 	}
 }
 

@@ -15,6 +15,11 @@ func handing(t *testing.T, target string, unknown ...string) *world {
 	w := newWorld(t)
 	w.to.Version = target
 	w.to.UnknownSettings = unknown
+	if target >= "8" {
+		for _, name := range both2 {
+			w.from.Change(name, "index.version.created", "7100299")
+		}
+	}
 	for _, setting := range unknown {
 		w.from.Change("movies", setting, "x")
 	}
@@ -47,7 +52,7 @@ func (w *world) tryBoth() migration.TryHandoverRequest {
 	return migration.TryHandoverRequest{IndicesRequest: w.request()}
 }
 
-var targets = []string{"5.5.3", "6.8.23", "7.10.2", "7.17.28"}
+var targets = []string{"5.5.3", "6.8.23", "7.10.2", "7.17.28", "8.17.2"}
 
 // An index with a setting that the target doesn't know is handed over like any other, with and
 // without a trial, and nothing archived is left where Elasticsearch can remove it.

@@ -176,9 +176,8 @@ func (f *preflight) clusters(ctx context.Context) error {
 	}
 	if problem := versionProblem(f.source, f.target); problem != "" {
 		f.problem("%s", problem)
-	} else if f.target.Version.Major > 7 {
-		f.warnings = append(f.warnings, fmt.Sprintf("the target runs %s, and snapferry was made for Alibaba Cloud "+
-			"Elasticsearch up to 7.17: rehearse the migration", f.target.Version))
+	} else if warning := untried(f.target.Version); warning != "" {
+		f.warnings = append(f.warnings, warning)
 	}
 	if strings.HasPrefix(f.run.RepositoryName(), "cs-") {
 		f.problem("repository name %s: Amazon reserves names that begin with cs-; choose another name",

@@ -125,7 +125,8 @@ func (f *preflight) names() {
 		if strings.Contains(index.Name, ":") && f.target.Version.Major >= 7 {
 			colons = append(colons, index.Name)
 		}
-		if problem := createdProblem(index.Name, index.CreatedVersion, f.target.Version); problem != "" {
+		problem := createdProblem(index.Name, index.CreatedVersion, f.source.Version, f.target.Version)
+		if problem != "" {
 			created[index.Name] = problem
 		}
 	}

@@ -393,12 +393,14 @@ func (p *proving) prove(shard migration.ShardTask, compared comparedShard, sourc
 	return proof, true
 }
 
-// typesDiffer tells whether only one of two clusters shows types: 7.x shows each as _doc.
+// typesDiffer tells whether two clusters show the type of a document differently: 7.x shows each as
+// _doc, and 8.x shows none.
 func typesDiffer(ctx context.Context, from, to *elastic.Client) (bool, error) {
 	fromVersion, err := from.Version(ctx)
 	if err != nil {
 		return false, err
 	}
 	toVersion, err := to.Version(ctx)
-	return (fromVersion.Major < 7) != (toVersion.Major < 7), err
+	shown := func(v elastic.Version) int { return min(max(v.Major, 6), 8) }
+	return shown(fromVersion) != shown(toVersion), err
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-var labVersions = []string{"2.4.6", "5.5.2", "6.8.23", "7.10.2", "7.17.28"}
+var labVersions = []string{"2.4.6", "5.5.2", "6.8.23", "7.10.2", "7.17.28", "8.17.2"}
 
 // From 5.0 on a node refuses a parameter that it doesn't know. So every request that changes a
 // cluster's state goes to each version once.
@@ -180,6 +180,11 @@ func answersProbes(t *testing.T, r *labRig) {
 			got["closed"] = "closed"
 		}
 		require.Equal(t, expected, got)
+	}
+	for _, name := range counted { // one by one, as where bulk requests are forbidden
+		blocked, err := c.ProbeWrite(ctx, name, "")
+		require.NoError(t, err, name)
+		require.Equal(t, expected[name] == "blocked", blocked, name)
 	}
 	after, err := c.WriteCounters(ctx, counted)
 	require.NoError(t, err)

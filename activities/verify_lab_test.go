@@ -37,6 +37,11 @@ func newVerifyLab(t *testing.T, from, to string, indices ...string) *verifyLab {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.Close()) })
 	require.NoError(t, l.OSS.Server.CreateBucket(l.OSS.Bucket, osstest.BucketOptions{}))
+	return verifyLabOf(t, l, indices...)
+}
+
+func verifyLabOf(t *testing.T, l *lab.Lab, indices ...string) *verifyLab {
+	t.Helper()
 	setEnvironment(t, l)
 	input, err := migration.NewInput(l.Plan("verified", indices...))
 	require.NoError(t, err)

@@ -175,17 +175,24 @@ func LoadCatalog(ctx context.Context, c *cluster.Client, o CatalogOptions) error
 		// before 7.0 a mapping has a type anyway, and most versions refuse what they don't know
 		path += "?include_type_name=true"
 	}
+	fields := map[string]any{"properties": map[string]any{
+		"sku": keyword, "name": text, "category": keyword, "brand": keyword,
+		"priceCents": map[string]any{"type": "integer"}, "currency": keyword,
+		"stock": map[string]any{"type": "integer"}, "tags": keyword, "description": description,
+		"addedAt": map[string]any{"type": "date"},
+	}}
+	mappings := map[string]any{o.Type: fields}
+	if typeless, err := c.Typeless(ctx); err != nil {
+		return err
+	} else if typeless {
+		o.Type, mappings = "", fields
+	}
 	err = c.Do(ctx, http.MethodPut, path, map[string]any{
 		"settings": map[string]any{
 			"number_of_shards": o.Shards, "number_of_replicas": o.Replicas,
 			"refresh_interval": o.RefreshInterval,
 		},
-		"mappings": map[string]any{o.Type: map[string]any{"properties": map[string]any{
-			"sku": keyword, "name": text, "category": keyword, "brand": keyword,
-			"priceCents": map[string]any{"type": "integer"}, "currency": keyword,
-			"stock": map[string]any{"type": "integer"}, "tags": keyword, "description": description,
-			"addedAt": map[string]any{"type": "date"},
-		}}},
+		"mappings": mappings,
 	}, nil)
 	if err != nil {
 		return fmt.Errorf("the index %s was not created: %w", o.Index, err)

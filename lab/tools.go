@@ -146,7 +146,7 @@ func (t *toolbox) elasticsearch(version string) tool {
 func nodeLine(version string) string {
 	for line, folder := range map[string]string{
 		"2.4.": "es2", "5.5.": "es5", "6.8.": "es6", "7.10.": "es7",
-		"7.17.": "es717",
+		"7.17.": "es717", "8.17.": "es8",
 	} {
 		if strings.HasPrefix(version, line) {
 			return folder

@@ -20,7 +20,7 @@ import (
 // Every version that the lab can start snapshots to both repository types and restores from them
 // read-only, as a target would; after 5.5.2 the next major version reads what it wrote.
 func TestVersions(t *testing.T) {
-	for _, version := range []string{"2.4.6", "5.5.2", "5.5.3", "6.8.23", "7.10.2", "7.17.28"} {
+	for _, version := range []string{"2.4.6", "5.5.2", "5.5.3", "6.8.23", "7.10.2", "7.17.28", "8.17.2"} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
@@ -73,14 +73,19 @@ func writeSnapshots(t *testing.T, c *cluster.Client) {
 	t.Helper()
 	require.NoError(t, c.Do(t.Context(), http.MethodPut, "/movies",
 		`{"settings":{"number_of_shards":2,"number_of_replicas":0}}`, nil))
+	docType := "doc"
+	typeless, err := c.Typeless(t.Context())
+	require.NoError(t, err)
+	if typeless {
+		docType = ""
+	}
 	for round := range 2 {
-		bulk := ""
-		for i := range 15 {
-			bulk += fmt.Sprintf(
-				"{\"index\":{\"_index\":\"movies\",\"_type\":\"doc\",\"_id\":\"%d\"}}\n{\"title\":\"%d\"}\n",
-				round*15+i, i)
+		documents := make([]cluster.Document, 15)
+		for i := range documents {
+			documents[i] = cluster.Document{ID: fmt.Sprint(round*15 + i), Source: map[string]int{"title": i}}
 		}
-		require.NoError(t, c.Do(t.Context(), http.MethodPost, "/_bulk?refresh=true", bulk, nil))
+		require.NoError(t, c.Bulk(t.Context(), "movies", docType, documents))
+		require.NoError(t, c.Refresh(t.Context(), "movies"))
 		for _, repo := range []string{"s3", "oss"} {
 			var answer struct{ Snapshot struct{ State string } }
 			path := fmt.Sprintf("/_snapshot/%s/round%d?wait_for_completion=true", repo, round)

@@ -1,6 +1,7 @@
 package elastic_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -20,7 +21,10 @@ func TestVersions(t *testing.T) {
 		assert.Equal(t, number, elastic.VersionString(id))
 	}
 	assert.Equal(t, "OpenSearch 1.3.2", elastic.VersionString(0x08000000|1030299))
-	assert.Contains(t, elastic.VersionString(8512000), "8.11 or later")
+	assert.Contains(t, elastic.VersionString(8521000), "8.11 or later")
+	assert.True(t, elastic.NamesNoVersion(8521000))
+	assert.False(t, elastic.NamesNoVersion(8100299))
+	assert.False(t, elastic.NamesNoVersion(0x08000000|1030299), "OpenSearch's do")
 	assert.Equal(t, "unknown", elastic.VersionString(0))
 	_, err := elastic.ParseVersion("seven")
 	assert.Error(t, err)
@@ -111,6 +115,25 @@ func TestMappingsAndAliases(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{"_doc"}, mappings["a"].Types)
 	assert.Empty(t, mappings["empty"].Types)
+}
+
+// From 8.11 on a record has a range of versions where the snapshot could be of several.
+func TestVersionsOfSnapshotRecordsOf8x(t *testing.T) {
+	record := func(name, version string, id int) string {
+		return fmt.Sprintf(`{"snapshot":%q,"uuid":"U","version_id":%d,"version":%q,"indices":["a"],"state":"SUCCESS",`+
+			`"repository":"mig","feature_states":[],"data_streams":[],"failures":[],`+
+			`"shards":{"total":1,"failed":0,"successful":1}}`, name, id, version)
+	}
+	_, client := newFake(t, "8.17.2", map[string]answer{"GET /_snapshot/mig/_all": ok(`{"snapshots":[` +
+		record("old", "7.10.2", 7100299) + "," + record("between", "7.17.28-8.0.0", 7172899) + "," +
+		record("own", "8.17.0-8.17.2", 8521000) + `],"total":3,"remaining":0}`)})
+	snapshots, err := client.Snapshots(t.Context(), "mig")
+	require.NoError(t, err)
+	require.Len(t, snapshots, 3)
+	for i, version := range []string{"7.10.2", "7.17.28-8.0.0", "8.17.0-8.17.2"} {
+		assert.Equal(t, version, snapshots[i].Version)
+		assert.True(t, snapshots[i].Complete())
+	}
 }
 
 func TestSnapshotRecords(t *testing.T) {
@@ -393,7 +416,11 @@ func TestProbeWrite(t *testing.T) {
 			false, elastic.None,
 		},
 		"typeless": {
-			"7.10.2", `{"a":{"mappings":{"properties":{}}}}`, "film", "POST /a/_doc/", missing, false,
+			"7.10.2", `{"a":{"mappings":{"properties":{}}}}`, "film", "POST /a/_update/", missing, false,
+			elastic.None,
+		},
+		"no types at all": {
+			"8.17.2", `{"a":{"mappings":{"properties":{}}}}`, "", "POST /a/_update/", blocked, true,
 			elastic.None,
 		},
 		"nothing mapped": {"5.5.2", `{}`, "", "POST /a/doc/", missing, false, elastic.None},
@@ -421,7 +448,9 @@ func TestProbeWrite(t *testing.T) {
 				probe = fake.requests[len(fake.requests)-2]
 			}
 			assert.Equal(t, `{"doc":{}}`, probe.body)
-			assert.Contains(t, probe.line, "/_update?routing=")
+			assert.Regexp(t, `^POST /a/((film|doc)/([^/]+)/_update|_update/([^/]+))\?routing=snapferry-probe-`, probe.line)
+			assert.Equal(t, "application/json", probe.header.Get("Content-Type"))
+			assert.EqualValues(t, len(`{"doc":{}}`), probe.length, "Content-Length, as Amazon demands")
 		})
 	}
 	fake, client := newFake(t, "5.5.2", map[string]answer{"GET /a/_mapping": {

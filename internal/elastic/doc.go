@@ -1,6 +1,6 @@
 // Package elastic talks to one Elasticsearch cluster over HTTP, as snapferry needs it: the source
 // on Amazon Elasticsearch Service (2.3 to 7.10) and the target on Alibaba Cloud Elasticsearch
-// (5.5.3 to 7.17).
+// (5.5.3 to 8.17).
 //
 // It sends the request structs of go-elasticsearch's esapi over its estransport. It can't use the
 // normal client, which checks the product first and refuses Elasticsearch 5.x, Amazon's 7.10 and

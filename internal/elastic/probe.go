@@ -1,9 +1,11 @@
 package elastic
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
+	"net/http"
 
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 )
@@ -13,9 +15,9 @@ import (
 // cluster_block_exception). Only without a block does it look for the document (404
 // document_missing_exception). Nothing is indexed, no mapping changes and no counter moves.
 //
-// docType is one of the index's mapping types; empty means the first that the index has. 7.x needs
-// none. [Missing] if there is no such index: that is checked first, since an update would create
-// the index. A closed index is [Invalid] or counts as blocked, depending on the version.
+// docType is one of the index's mapping types; empty means the first that the index has. 7.x and
+// 8.x need none. [Missing] if there is no such index: that is checked first, since an update would
+// create the index. A closed index is [Invalid] or counts as blocked, depending on the version.
 func (c *Client) ProbeWrite(ctx context.Context, index, docType string) (blocked bool, err error) {
 	what := call{operation: "probe writing", subject: index}
 	version, err := c.Version(ctx)
@@ -26,21 +28,17 @@ func (c *Client) ProbeWrite(ctx context.Context, index, docType string) (blocked
 	if err != nil {
 		return false, err
 	}
-	switch types := mappings[index].Types; {
-	case version.Major >= 7:
-		docType = "_doc"
-	case docType != "":
-	case len(types) > 0:
-		docType = types[0]
-	default:
-		docType = "doc" // nothing is mapped yet, so any name works
-	}
 	id := "snapferry-probe-" + rand.Text()
-	err = c.do(ctx, what, esapi.UpdateRequest{
-		Index: segment(index), DocumentType: segment(docType), DocumentID: id,
-		Routing: id, // else an index that demands routing refuses with 400
-		Body:    body(map[string]any{"doc": map[string]any{}}),
-	}, nil)
+	nothing := body(map[string]any{"doc": map[string]any{}})
+	var update esapi.Request = typelessUpdate{index, id, nothing}
+	if version.Major < 7 {
+		update = esapi.UpdateRequest{
+			Index: segment(index), DocumentType: segment(typeOr(docType, mappings[index])), DocumentID: id,
+			Routing: id, // else an index that demands routing refuses with 400
+			Body:    nothing,
+		}
+	}
+	err = c.do(ctx, what, update, nil)
 	switch KindOf(err) {
 	case Blocked:
 		return true, nil
@@ -52,4 +50,37 @@ func (c *Client) ProbeWrite(ctx context.Context, index, docType string) (blocked
 		return false, c.fail(what, Internal, "the update of a document that can't exist succeeded")
 	}
 	return false, err
+}
+
+// typeOr is a type for which an index takes writes: the one that is given, or one that it has.
+func typeOr(docType string, mapping Mapping) string {
+	switch {
+	case docType != "":
+		return docType
+	case len(mapping.Types) > 0:
+		return mapping.Types[0]
+	}
+	return "doc" // nothing is mapped yet, so any name works
+}
+
+// typelessUpdate is an update as 7.x and 8.x take it. esapi knows only the path with a type, which
+// 8.x refuses. The routing is the id.
+type typelessUpdate struct {
+	index, id string
+	body      *bytes.Reader
+}
+
+// Do implements [esapi.Request].
+func (u typelessUpdate) Do(ctx context.Context, to esapi.Transport) (*esapi.Response, error) {
+	path := "/" + segment(u.index) + "/_update/" + u.id + "?routing=" + u.id
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, path, u.body)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := to.Perform(request) //nolint:bodyclose // Client.do closes it
+	if err != nil {
+		return nil, err
+	}
+	return &esapi.Response{StatusCode: response.StatusCode, Header: response.Header, Body: response.Body}, nil
 }

@@ -61,6 +61,10 @@ const (
 	firstIndexVersion = 8500000    // from here on, 8.11 and later, ids are opaque
 )
 
+// NamesNoVersion tells whether an id such as index.version.created is one of Elasticsearch 8.11 or
+// later. Such ids count changes of the index format: they can't be compared with a [Version]'s.
+func NamesNoVersion(id int) bool { return id&openSearchBit == 0 && id >= firstIndexVersion }
+
 // VersionString is the version behind an id such as index.version.created: 5050299 is "5.5.2". Ids
 // of OpenSearch and of Elasticsearch 8.11 and later say so.
 func VersionString(id int) string {
@@ -69,7 +73,7 @@ func VersionString(id int) string {
 		return "unknown"
 	case id&openSearchBit != 0:
 		return "OpenSearch " + VersionString(id&^openSearchBit)
-	case id >= firstIndexVersion:
+	case NamesNoVersion(id):
 		return fmt.Sprintf("8.11 or later (index version %d)", id)
 	}
 	number := fmt.Sprintf("%d.%d.%d", id/1000000, id/10000%100, id/100%100)

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -89,12 +90,16 @@ type Document struct {
 	Source      any
 }
 
-// Bulk indexes documents in one request and fails if any of them was refused.
+// Bulk indexes documents in one request and fails if any of them was refused. An empty type is for
+// clusters that have none.
 func (c *Client) Bulk(ctx context.Context, index, docType string, documents []Document) error {
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
 	for _, d := range documents {
-		action := map[string]string{"_index": index, "_type": docType, "_id": d.ID}
+		action := map[string]string{"_index": index, "_id": d.ID}
+		if docType != "" {
+			action["_type"] = docType
+		}
 		if d.Routing != "" {
 			action["routing"] = d.Routing
 		}
@@ -147,4 +152,21 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 	var answer struct{ Version struct{ Number string } }
 	err := c.Do(ctx, http.MethodGet, "/", nil, &answer)
 	return answer.Version.Number, err
+}
+
+// Typeless tells whether the cluster refuses mapping types: from 8.0 on.
+func (c *Client) Typeless(ctx context.Context) (bool, error) {
+	version, err := c.Version(ctx)
+	major, _, _ := strings.Cut(version, ".")
+	n, _ := strconv.Atoi(major)
+	return n >= 8, err
+}
+
+// DocumentPath is the path of a document of an index with that mapping type.
+func (c *Client) DocumentPath(ctx context.Context, index, docType, id string) (string, error) {
+	typeless, err := c.Typeless(ctx)
+	if typeless {
+		docType = "_doc"
+	}
+	return "/" + url.PathEscape(index) + "/" + url.PathEscape(docType) + "/" + url.PathEscape(id), err
 }

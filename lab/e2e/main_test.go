@@ -25,6 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/lab/cluster"
 	"github.com/snapferry/snapferry/lab/rig"
 	"github.com/snapferry/snapferry/lab/writer"
 	"github.com/snapferry/snapferry/migration"
@@ -283,12 +284,12 @@ func (s *scenario) completed() migration.Report {
 }
 
 // put tries to write one document.
-func (s *scenario) put(c interface {
-	Do(context.Context, string, string, any, any) error
-},
-) error {
-	return c.Do(s.ctx, http.MethodPut, "/"+s.index+"/"+lab.CatalogType+"/one-more", map[string]any{"name": "one more"},
-		nil)
+func (s *scenario) put(c *cluster.Client) error {
+	path, err := c.DocumentPath(s.ctx, s.index, lab.CatalogType, "one-more")
+	if err != nil {
+		return err
+	}
+	return c.Do(s.ctx, http.MethodPut, path, map[string]any{"name": "one more"}, nil)
 }
 
 // noSecretIn fails if a text holds one of the lab's secrets.

@@ -19,6 +19,7 @@ var (
 	from5to6 = versions{"5.5.2", "6.8.23"}
 	from6to7 = versions{"6.8.23", "7.10.2"}
 	within7  = versions{"7.10.2", "7.17.28"}
+	from7to8 = versions{"7.10.2", "8.17.2"}
 )
 
 // Complete migrations between other versions than the usual ones. Afterwards every byte in OSS is
@@ -26,7 +27,7 @@ var (
 func TestOtherVersions(t *testing.T) {
 	t.Parallel()
 	for name, between := range map[string]versions{
-		"from2to5": from2to5, "from5to6": from5to6, "from6to7": from6to7, "within7": within7,
+		"from2to5": from2to5, "from5to6": from5to6, "from6to7": from6to7, "within7": within7, "from7to8": from7to8,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -35,7 +36,8 @@ func TestOtherVersions(t *testing.T) {
 			s.worker()
 			s.start()
 			s.await(func(status migration.Status) bool { return status.RoundsEnded >= 3 })
-			s.finish()
+			report := s.finish()
+			require.Empty(t, report.Indices[0].Differences, "settings, mappings and aliases")
 			out, err := s.rig.Starter(s.ctx, "audit", "-f", filepath.Join(s.lab.Dir, name+".yaml"), "--deep")
 			require.NoError(t, err)
 			require.Zero(t, out.Code, out.Stdout+out.Stderr)

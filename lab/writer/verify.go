@@ -35,8 +35,14 @@ func (w *Writer) Verify(ctx context.Context, target *cluster.Client) (Result, er
 	w.mu.Unlock()
 	slices.SortFunc(documents, func(a, b document) int { return strings.Compare(a.id, b.id) })
 
+	docType := w.o.Type
+	if typeless, err := target.Typeless(ctx); err != nil {
+		return Result{}, fmt.Errorf("the version of %s can't be read: %w", target.URL, err)
+	} else if typeless {
+		docType = ""
+	}
 	for batch := range slices.Chunk(documents, 500) {
-		found, err := w.read(ctx, target, batch)
+		found, err := w.read(ctx, target, docType, batch)
 		if err != nil {
 			return Result{}, fmt.Errorf("the writer's documents can't be read from %s: %w", target.URL, err)
 		}
@@ -88,16 +94,18 @@ func (d document) matches(s state) (want state, ok bool) {
 	return want, s.found && s.counter == d.unanswered.counter
 }
 
-func (w *Writer) read(ctx context.Context, target *cluster.Client, documents []document) ([]state, error) {
+func (w *Writer) read(ctx context.Context, target *cluster.Client, docType string,
+	documents []document,
+) ([]state, error) {
 	type reference struct {
 		Index   string `json:"_index"`
-		Type    string `json:"_type"`
+		Type    string `json:"_type,omitempty"`
 		ID      string `json:"_id"`
 		Routing string `json:"routing,omitempty"`
 	}
 	references := make([]reference, len(documents))
 	for i, d := range documents {
-		references[i] = reference{w.o.Index, w.o.Type, d.id, d.routing}
+		references[i] = reference{w.o.Index, docType, d.id, d.routing}
 	}
 	var answer struct {
 		Docs []struct {

@@ -26,6 +26,7 @@ type fake struct {
 	docs    map[string]*fakeDoc
 	blocked bool
 	losing  int // so many requests take place without an answer
+	version string
 	log     []string
 }
 
@@ -36,7 +37,7 @@ type fakeDoc struct {
 }
 
 func newFake(t *testing.T) (*fake, *cluster.Client) {
-	f := &fake{docs: map[string]*fakeDoc{}}
+	f := &fake{docs: map[string]*fakeDoc{}, version: "5.5.2"}
 	server := httptest.NewServer(f)
 	client := &cluster.Client{URL: server.URL, HTTP: &http.Client{Transport: &http.Transport{}}}
 	t.Cleanup(func() { client.HTTP.CloseIdleConnections(); server.Close() })
@@ -46,7 +47,7 @@ func newFake(t *testing.T) (*fake, *cluster.Client) {
 func (f *fake) clone() *fake {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c := &fake{docs: map[string]*fakeDoc{}}
+	c := &fake{docs: map[string]*fakeDoc{}, version: f.version}
 	for id, d := range f.docs {
 		copied := *d
 		c.docs[id] = &copied
@@ -71,7 +72,14 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (f *fake) answer(r *http.Request, body []byte) (int, any) {
 	segments := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	switch r.URL.Path {
+	case "/":
+		return 200, map[string]any{"version": map[string]any{"number": f.version}}
 	case "/_mget":
+		if f.version >= "8" && bytes.Contains(body, []byte(`"_type"`)) {
+			return 400, map[string]any{"error": map[string]any{
+				"type": "parsing_exception", "reason": "unknown parameter [_type] in request body",
+			}}
+		}
 		var request struct {
 			Docs []struct {
 				ID string `json:"_id"`
@@ -213,6 +221,21 @@ func TestALossIsSeen(t *testing.T) {
 			assert.Len(t, result.Details, 1)
 		})
 	}
+}
+
+// From 8.0 on a cluster refuses a request that names a type.
+func TestATargetWithoutTypesIsRead(t *testing.T) {
+	f, source := newFake(t)
+	w := start(t, source, Options{Seed: 6})
+	acknowledgedAtLeast(t, w, 100)
+	require.NoError(t, w.Stop())
+	f.mu.Lock()
+	f.version = "8.17.2"
+	f.mu.Unlock()
+	result, err := w.Verify(t.Context(), source)
+	require.NoError(t, err)
+	assert.Zero(t, result.Lost, result.Details)
+	assert.Positive(t, result.Documents)
 }
 
 func TestARefusalIsNotedAndWritingGoesOnAfterIt(t *testing.T) {

@@ -248,6 +248,9 @@ func within(r *http.Request, parameter string) time.Duration {
 }
 
 func (c *Cluster) route(r *http.Request, parts []string) any {
+	if typed := c.withoutTypes(r, parts); typed != nil {
+		return typed
+	}
 	switch {
 	case r.URL.Path == "/":
 		return map[string]any{
@@ -285,7 +288,7 @@ func (c *Cluster) route(r *http.Request, parts []string) any {
 	case parts[0] == "_search":
 		return c.answerScroll(r)
 	case len(parts) == 1 && r.Method == http.MethodGet:
-		return byIndex(c.present(parts[0]), described)
+		return byIndex(c.present(parts[0]), c.described)
 	case len(parts) == 1 && r.Method == http.MethodPut:
 		return c.createIndex(r, parts[0])
 	case len(parts) == 1 && r.Method == http.MethodDelete:
@@ -293,8 +296,7 @@ func (c *Cluster) route(r *http.Request, parts []string) any {
 	case len(parts) >= 2:
 		return c.answerIndex(r, parts[0], parts[1:])
 	}
-	return refuse(http.StatusBadRequest, "illegal_argument_exception", "no handler found for uri [%s] and method [%s]",
-		r.URL.Path, r.Method)
+	return errNoHandler(r)
 }
 
 func (c *Cluster) id(kind string) string {

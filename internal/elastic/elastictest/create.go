@@ -29,11 +29,12 @@ type newIndex struct {
 			Analysis map[string]map[string]struct{ Type string }
 		}
 	}
-	Mappings map[string]struct {
-		Properties map[string]struct{ Type string }
-	}
-	Aliases map[string]struct{ Filter map[string]any }
+	Mappings json.RawMessage
+	Aliases  map[string]struct{ Filter map[string]any }
 }
+
+// tierPreference is a setting that 8.x gives each new index.
+const tierPreference = "index.routing.allocation.include._tier_preference"
 
 // createIndex refuses what no node knows, in the words of 5.5 and in its order: settings, mappings,
 // aliases.
@@ -56,13 +57,14 @@ func (c *Cluster) createIndex(r *http.Request, name string) any {
 			}
 		}
 	}
-	for mapped, mapping := range body.Mappings {
+	mappings, refused := c.fieldsOf(r, body.Mappings)
+	if refused != nil {
+		return refused
+	}
+	for docType, mapping := range mappings {
 		for field, defined := range mapping.Properties {
 			if unknown(defined.Type) {
-				return refuse(http.StatusBadRequest, "mapper_parsing_exception",
-					"Failed to parse mapping [%s]: No handler for type [%s] declared on field [%s]", mapped,
-					defined.Type,
-					field)
+				return c.unknownField(docType, field, defined.Type)
 			}
 		}
 	}
@@ -80,6 +82,9 @@ func (c *Cluster) createIndex(r *http.Request, name string) any {
 		shards:   []*shard{{docs: map[string]Doc{}, state: "STARTED"}},
 	}
 	x.settings["index.uuid"] = x.uuid
+	if c.major() >= 8 {
+		x.settings[tierPreference] = "data_content"
+	}
 	for alias := range body.Aliases {
 		x.aliases[alias] = definition{}
 	}

@@ -15,7 +15,11 @@
 //   - from 6.0 on, an index with settings that the cluster doesn't know ([Cluster].UnknownSettings) refuses
 //     most changes, until archived.* is removed
 //
-//   - from 7.0 on, cluster.max_shards_per_node limits what a restore or more replicas may add
+//   - from 7.0 on, cluster.max_shards_per_node limits what a restore or more replicas may add, and
+//     mappings and documents show no types of their own
+//
+//   - 8.x refuses mapping types in paths, bodies and mappings, and the restore of an index that was
+//     created before 7.0
 //
 // A slow elected master is one that refuses what doesn't give it time ([Cluster].Queue and Apply).
 //
@@ -32,6 +36,6 @@
 // [Cluster.Requests] and [Cluster.Bodies]. Two clusters share a [Store], or [Store.Copy] copies
 // what one has published to the other's.
 //
-// It does not cover relocation, several nodes, versions after 5.5, or queries other than the scroll
+// It does not cover relocation, several nodes, other differences between versions, or queries other than the scroll
 // of a checksum. It keeps no blobs: package repositorytest builds those.
 package elastictest

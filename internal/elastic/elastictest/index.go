@@ -340,8 +340,8 @@ func decode(r *http.Request, out any) { _ = json.NewDecoder(r.Body).Decode(out) 
 
 // answerIndex is for everything below /{index}/.
 func (c *Cluster) answerIndex(r *http.Request, expression string, rest []string) any {
-	if rest[len(rest)-1] == "_update" {
-		return c.probe(expression, rest)
+	if rest[0] == "_update" || rest[len(rest)-1] == "_update" {
+		return c.update(r, expression, rest)
 	}
 	found, absent := c.resolve(expression)
 	if rest[0] == "_settings" && r.Method == http.MethodGet {
@@ -367,7 +367,7 @@ func (c *Cluster) answerIndex(r *http.Request, expression string, rest []string)
 	case "PUT _settings":
 		return c.putSettings(r, found)
 	case "GET _mapping":
-		return byIndex(found, func(x *index) any { return map[string]any{"mappings": x.mappings()} })
+		return byIndex(found, func(x *index) any { return map[string]any{"mappings": c.mappings(x)} })
 	case "GET _alias":
 		return byIndex(found, aliasesOf)
 	case "POST _close":
@@ -395,24 +395,28 @@ func (c *Cluster) answerIndex(r *http.Request, expression string, rest []string)
 	case "_search":
 		return c.search(r, found)
 	}
-	return refuse(http.StatusBadRequest, "illegal_argument_exception", "no handler found for uri [%s] and method [%s]",
-		r.URL.Path, r.Method)
+	return errNoHandler(r)
 }
 
-func (x *index) mappings() any {
+// mappings are shown by type up to 6.x.
+func (c *Cluster) mappings(x *index) any {
 	if x.mapping != "" {
 		return json.RawMessage(x.mapping)
 	}
+	fields := map[string]any{"properties": map[string]any{"title": map[string]any{"type": "text"}}}
 	types := map[string]any{}
 	for _, name := range x.types {
-		types[name] = map[string]any{"properties": map[string]any{"title": map[string]any{"type": "text"}}}
+		types[name] = fields
+	}
+	if c.major() >= 7 && len(types) > 0 {
+		return fields
 	}
 	return types
 }
 
 // described is all that a cluster tells of an index's definition.
-func described(x *index) any {
-	return map[string]any{"settings": x.settings, "mappings": x.mappings(), "aliases": x.aliases}
+func (c *Cluster) described(x *index) any {
+	return map[string]any{"settings": x.settings, "mappings": c.mappings(x), "aliases": x.aliases}
 }
 
 func byIndex(found []*index, describe func(*index) any) map[string]any {

@@ -16,6 +16,7 @@ func (c *Cluster) bulk(r *http.Request) any {
 	}
 	items := []any{}
 	lines := json.NewDecoder(r.Body)
+	line := 0
 	for {
 		var action struct {
 			Update struct {
@@ -28,12 +29,16 @@ func (c *Cluster) bulk(r *http.Request) any {
 		if lines.Decode(&action) != nil || lines.Decode(&source) != nil {
 			break
 		}
+		if line += 2; action.Update.Type != "" && c.major() >= 8 {
+			return refuse(http.StatusBadRequest, "illegal_argument_exception",
+				"Action/metadata line [%d] contains an unknown parameter [_type]", line-1)
+		}
 		name := action.Update.Index
 		answer := c.refused[name]
 		if answer != nil {
 			delete(c.refused, name)
 		} else if answer = c.waitsForCopies(name, r); answer == nil {
-			answer = c.probe(name, []string{action.Update.Type, action.Update.ID})
+			answer = c.probe(name, action.Update.ID)
 		}
 		items = append(items, map[string]any{"update": map[string]any{
 			"_index": name, "_id": action.Update.ID, "status": answer.status,
@@ -79,7 +84,7 @@ func (c *Cluster) RefuseWrite(name string, status int, exception, reason string)
 }
 
 // probe is an update of a document that doesn't exist, the only write that snapferry sends.
-func (c *Cluster) probe(name string, rest []string) *failure {
+func (c *Cluster) probe(name, id string) *failure {
 	x := c.indices[name]
 	switch {
 	case x == nil:
@@ -91,5 +96,5 @@ func (c *Cluster) probe(name string, rest []string) *failure {
 	case c.block != "":
 		return refuse(http.StatusForbidden, "cluster_block_exception", "blocked by: [FORBIDDEN/10/%s];", c.block)
 	}
-	return refuse(http.StatusNotFound, "document_missing_exception", "[%s][%s]: document missing", rest[0], rest[1])
+	return refuse(http.StatusNotFound, "document_missing_exception", "[%s]: document missing", id)
 }

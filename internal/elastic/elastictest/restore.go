@@ -41,6 +41,9 @@ func (c *Cluster) restore(r *http.Request, repoName string, repo *repository, na
 		if snap.indices[want] == nil {
 			return errNoIndex(want)
 		}
+		if refused := c.tooOld(repoName, name, snap.indices[want]); refused != nil {
+			return refused
+		}
 		if x := c.indices[renamed(want)]; x != nil && x.open {
 			return refuse(http.StatusInternalServerError, "snapshot_restore_exception",
 				"[%s:%s] cannot restore index [%s] because it's open", repoName, name, want)

@@ -86,7 +86,8 @@ func (c *Cluster) page(id string, s *scroll, total int) any {
 	for len(s.rest) > 0 && len(hits) < s.size {
 		doc := s.rest[0]
 		s.rest = s.rest[1:]
-		found := map[string]any{"_type": doc.Type, "_id": doc.ID, "_version": doc.Version}
+		found := map[string]any{"_id": doc.ID, "_version": doc.Version}
+		c.shownType(found, doc.Type)
 		if doc.Routing != "" {
 			found["_routing"] = doc.Routing
 		}

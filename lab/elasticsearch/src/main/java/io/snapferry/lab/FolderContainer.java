@@ -17,7 +17,8 @@ import org.elasticsearch.common.blobstore.support.AbstractBlobContainer;
 
 /**
  * What the blob containers of all lines have in common: a container is a folder, and the key of a blob is the folder and the
- * blob's name. A line adds what its own interface wants beyond that, in its {@code LabBlobStore}.
+ * blob's name. A line adds what its own interface wants beyond that, in its {@code LabBlobStore}. Nothing here is marked as an
+ * override: in 8.x every method has one more argument.
  */
 abstract class FolderContainer extends AbstractBlobContainer {
 
@@ -31,7 +32,6 @@ abstract class FolderContainer extends AbstractBlobContainer {
         this.folder = folder;
     }
 
-    @Override
     public boolean blobExists(String name) {
         try {
             return store.exists(folder + name);
@@ -40,7 +40,6 @@ abstract class FolderContainer extends AbstractBlobContainer {
         }
     }
 
-    @Override
     public InputStream readBlob(String name) throws IOException {
         return store.read(folder + name);
     }

@@ -1,0 +1,44 @@
+package io.snapferry.lab;
+
+import java.net.InetSocketAddress;
+import java.util.List;
+import java.util.Map;
+
+import org.elasticsearch.cluster.service.ClusterService;
+import org.elasticsearch.common.logging.LogConfigurator;
+import org.elasticsearch.common.settings.Settings;
+import org.elasticsearch.http.HttpServerTransport;
+import org.elasticsearch.node.ClassPathNode;
+import org.elasticsearch.node.InternalSettingsPreparer;
+import org.elasticsearch.transport.netty4.Netty4Plugin;
+
+/** Elasticsearch 8.17: a node whose plugins are classes on the class path. */
+final class LabNode extends ClassPathNode {
+
+    static {
+        // It must come before any class of Elasticsearch logs: it puts the factory of its loggers in place.
+        LogConfigurator.configureESLogging();
+    }
+
+    LabNode(Map<String, String> settings) {
+        super(InternalSettingsPreparer.prepareEnvironment(
+                Settings.builder().putProperties(settings, key -> key).build(), Map.of(), null, () -> "lab"),
+            List.of(Netty4Plugin.class, LabPlugin.class));
+    }
+
+    /** Settings that exist, or are so named, in this line only. */
+    static Map<String, String> defaults() {
+        return Map.of(
+            "transport.port", "0",
+            // Thread pools are sized by it: two nodes, two object stores and the tool under test share one computer.
+            "node.processors", "2");
+    }
+
+    InetSocketAddress httpAddress() {
+        return injector().getInstance(HttpServerTransport.class).boundAddress().publishAddress().address();
+    }
+
+    /** Only Elasticsearch's own log configuration shows these ids; setting them twice in one JVM would fail. */
+    @Override
+    protected void configureNodeAndClusterIdStateListener(ClusterService clusterService) {}
+}
