@@ -61,6 +61,9 @@ type Status struct {
 	// that are not named.
 	Late        []LateIndex `json:"late,omitempty"`
 	LateOmitted int         `json:"lateOmitted,omitempty"`
+	// NotHot are the plan's indices that the source keeps in UltraWarm or cold storage, as the newest
+	// look found them; nil if there are none.
+	NotHot *NotHot `json:"notHot,omitempty"`
 	// WaitsFor says what it waits for, Next lists the commands that move it on.
 	WaitsFor string     `json:"waitsFor,omitempty"`
 	Next     []string   `json:"next,omitempty"`

@@ -77,6 +77,7 @@ func (a *app) statusPage(v view, t target) string {
 	section("Took part in the newest round", bullets(report.Taking(*v.Status)))
 	section("Indices", indices(*v.Status))
 	section("On the source after the cutover", bullets(migration.LateSentences(v.Late, v.LateOmitted)))
+	section("Left on the source", bullets(v.NotHot.Sentences()))
 	section("Warnings", bullets(v.Warnings))
 	section("Requests", a.notes(v.Notes))
 	return page.String()

@@ -78,7 +78,12 @@ func Markdown(r migration.Report, zone *time.Location) string {
 	for _, section := range []struct {
 		title string
 		items []string
-	}{{"On the source after the cutover", v.Late}, {"Warnings", v.Warnings}, {"What remains", v.Remains}} {
+	}{
+		{"On the source after the cutover", v.Late},
+		{"Left on the source", v.NotHot},
+		{"Warnings", v.Warnings},
+		{"What remains", v.Remains},
+	} {
 		if len(section.items) == 0 {
 			continue
 		}

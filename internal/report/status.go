@@ -36,6 +36,9 @@ func StatusPage(s migration.Status, thrownAway string) string {
 	for _, late := range migration.LateSentences(s.Late, s.LateOmitted) {
 		page.add("\n- **After the cutover**: %s", late)
 	}
+	for _, apart := range s.NotHot.Sentences() {
+		page.add("\n- **Left on the source**: %s", human.Line(apart))
+	}
 	for _, warning := range s.Warnings {
 		page.add("\n- Warning: %s", human.Line(warning))
 	}
