@@ -19,6 +19,7 @@ const (
 
 var (
 	v50 = Version{5, 0}
+	v52 = Version{5, 2}
 	v60 = Version{6, 0}
 	v61 = Version{6, 1}
 	v64 = Version{6, 4}
@@ -101,7 +102,7 @@ func Catalogue() []Oddity {
 		{Name: "several mapping types", Until: v60, Make: types},
 		{Name: "queries of a percolator of 2.x", Until: v50, Make: percolator},
 		{Name: "completion suggester", From: v50, Make: suggester},
-		{Name: "points on a map (`geo_point`)", From: v50, Make: points},
+		{Name: "points on a map (`geo_point`)", Make: points},
 		{Name: "`_source` off", Make: one("source-off", func(v Version, x *Index) {
 			x.Mapping["_source"] = object{"enabled": false}
 		})},
@@ -114,7 +115,7 @@ func Catalogue() []Oddity {
 		{Name: "`best_compression`", Make: one("compressed", func(_ Version, x *Index) {
 			x.Settings["codec"] = "best_compression"
 		})},
-		{Name: "1,000 fields", From: v50, Make: manyFields},
+		{Name: "1,000 fields", Make: manyFields},
 		{Name: "no documents", Make: one("empty", func(_ Version, x *Index) {
 			x.Docs, x.Late, x.Queries = nil, nil, nil
 		})},
@@ -131,7 +132,7 @@ func Catalogue() []Oddity {
 				}
 			})},
 		{Name: "write index of an alias", From: v64, Make: rollover},
-		{Name: "analysis of its own", From: v50, Make: analysis},
+		{Name: "analysis of its own", Make: analysis},
 		{Name: "write block", Make: one("blocked", func(_ Version, x *Index) {
 			x.Late = nil
 			x.Then = []Request{setting("blocked", object{"index.blocks.write": true})}
@@ -142,7 +143,7 @@ func Catalogue() []Oddity {
 			x.Then = []Request{setting("readonly", object{"index.blocks.read_only": true})}
 			x.Lost = []string{"index.blocks.read_only"}
 		}), Note: "the target's index takes writes"},
-		{Name: "closed", From: v50, Make: one("closed", func(_ Version, x *Index) {
+		{Name: "closed", Make: one("closed", func(_ Version, x *Index) {
 			x.Late, x.Queries, x.Stays = nil, nil, true
 			x.Then = []Request{{"POST", "/" + Prefix + "closed/_close", nil}}
 		}), Note: "stays on the source, and a warning names it"},
@@ -172,10 +173,21 @@ func Catalogue() []Oddity {
 		{Name: "active copies that a write waits for", From: v50, Make: one("waits", func(_ Version, x *Index) {
 			x.Settings["number_of_replicas"], x.Settings["write.wait_for_active_shards"] = 0, "1"
 		})},
-		{Name: "names with `%`, `+`, `&`, `'` and letters beyond ASCII", From: v50, Make: names},
-		{Name: "a name of 255 bytes", From: v50, Make: func(v Version) []Index {
+		{Name: "names with `%`, `+`, `&`, `'` and letters beyond ASCII", Make: names},
+		{Name: "a name of 255 bytes", Make: func(v Version) []Index {
 			return []Index{plain(v, strings.Repeat("x", 255-len(Prefix)), nil)}
 		}},
+		{Name: "replicas and refresh interval of its own", Make: one("tuned", func(_ Version, x *Index) {
+			x.Settings["number_of_replicas"], x.Settings["refresh_interval"] = 2, "17s"
+		})},
+		{Name: "no refresh", Make: one("still", func(_ Version, x *Index) { x.Settings["refresh_interval"] = "-1" })},
+		{Name: "replicas that follow the nodes (`auto_expand_replicas`)", Make: one("expanding",
+			func(_ Version, x *Index) { x.Settings["auto_expand_replicas"] = "0-all" })},
+		{Name: "dynamic templates, `copy_to`, multi-fields, `_meta`", Make: mapped},
+		{Name: "fields of many types", From: v52, Make: fieldTypes},
+		{Name: "similarity of its own", Make: similarity},
+		{Name: "ids with spaces, slashes, signs, of 512 bytes", From: v50, Make: ids},
+		{Name: "large and empty documents", Make: sizes},
 		{Name: "documents with external versions", Make: one("versions", func(_ Version, x *Index) {
 			for i := range x.Docs[:5] {
 				x.Docs[i].Version = int64(i)*1e15 + 7
@@ -319,7 +331,9 @@ func points(v Version) []Index {
 
 func manyFields(v Version) []Index {
 	return []Index{plain(v, "fields", func(x *Index) {
-		x.Settings["mapping.total_fields.limit"] = 2000
+		if !v.Before(v50) {
+			x.Settings["mapping.total_fields.limit"] = 2000
+		}
 		fields := x.Mapping["properties"].(object)
 		for i := range 1000 {
 			fields[fmt.Sprintf("field_%04d", i)] = keyword(v)
@@ -347,7 +361,8 @@ func analysis(v Version) []Index {
 				"type": "custom", "tokenizer": "standard", "filter": []string{"lowercase", "short"},
 			}},
 		}
-		x.Mapping["properties"].(object)["title"] = object{"type": "text", "analyzer": "own"}
+		x.Mapping["properties"].(object)["title"] = text(v)
+		x.Mapping["properties"].(object)["title"].(object)["analyzer"] = "own"
 		for _, d := range append(x.Docs, x.Late...) {
 			d.Source["title"] = "A Thing Incomprehensibilities"
 		}
@@ -403,4 +418,84 @@ func names(v Version) []Index {
 		all = append(all, plain(v, name, func(x *Index) { x.Settings["number_of_shards"] = 1 }))
 	}
 	return all
+}
+
+func mapped(v Version) []Index {
+	return []Index{plain(v, "mapped", func(x *Index) {
+		x.Mapping["_meta"] = object{"owner": "shop", "since": 2017}
+		x.Mapping["date_detection"] = false
+		x.Mapping["dynamic_templates"] = []object{
+			{"names": object{"match": "*_name", "mapping": keyword(v)}},
+			{"longs": object{"match_mapping_type": "long", "mapping": object{"type": "double"}}},
+		}
+		all, title := text(v), text(v)
+		title["copy_to"], title["fields"] = []string{"everything"}, object{"raw": keyword(v)}
+		fields := x.Mapping["properties"].(object)
+		fields["everything"], fields["title"] = all, title
+		fields["frozen"] = object{"type": "object", "dynamic": false, "properties": object{"a": keyword(v)}}
+		for _, d := range append(x.Docs, x.Late...) {
+			d.Source["title"] = "The Passenger"
+			d.Source["first_name"], d.Source["score"] = "Ann", 7
+			d.Source["frozen"] = object{"a": "x", "unmapped": object{"deep": true}}
+		}
+		x.Queries = append(x.Queries, search(object{"match": object{"everything": "passenger"}}),
+			term("title.raw", "The Passenger"), term("first_name", "Ann"), term("frozen.a", "x"))
+	})}
+}
+
+func fieldTypes(v Version) []Index {
+	return []Index{plain(v, "typed", func(x *Index) {
+		values := map[string]any{
+			"byte": 7, "short": -300, "long": int64(1) << 52, "float": 0.5, "double": 1e100, "half_float": 2.5,
+			"boolean": true, "ip": "2001:db8::1", "binary": "c25hcA==", "date": "2017-01-02T03:04:05.678Z",
+			"integer_range": object{"gte": 1, "lt": 9}, "date_range": object{"gte": "2017-01-01", "lte": "2017-12-31"},
+		}
+		fields := x.Mapping["properties"].(object)
+		for kind := range values {
+			fields["a_"+kind] = object{"type": kind}
+		}
+		for _, d := range append(x.Docs, x.Late...) {
+			for kind, value := range values {
+				d.Source["a_"+kind] = value
+			}
+			d.Source["a_short"] = []any{nil, d.Source["n"], 5}
+		}
+		x.Queries = append(x.Queries, term("a_ip", "2001:db8::/32"), term("a_boolean", true),
+			search(object{"range": object{"a_integer_range": object{"gte": 4, "lte": 4}}}),
+			search(object{"range": object{"a_date": object{"gte": "2017-01-02", "lt": "2017-01-03"}}}))
+	})}
+}
+
+func similarity(v Version) []Index {
+	return []Index{plain(v, "similar", func(x *Index) {
+		x.Settings["similarity"] = object{"own": object{"type": "BM25", "k1": "2.0", "b": "0.1"}}
+		title := text(v)
+		title["similarity"] = "own"
+		x.Mapping["properties"].(object)["title"] = title
+		for _, d := range append(x.Docs, x.Late...) {
+			d.Source["title"] = "one two"
+		}
+		x.Queries = append(x.Queries, search(object{"match": object{"title": "two"}}))
+	})}
+}
+
+func ids(v Version) []Index {
+	return []Index{plain(v, "ids", func(x *Index) {
+		for _, id := range []string{
+			"a b", "a/b", "../up", "50%25", "a+b&c=d?e#f", "\"quoted\"", "ü日本", "<script>", "_leading", "-1", " ",
+			strings.Repeat("i", 512), "a\\b", "tab\there",
+		} {
+			x.Docs = append(x.Docs, Doc{ID: id, Source: object{"n": 7, "tag": "tag-1"}})
+		}
+		x.Late = append(x.Late, Doc{ID: "late/Ünd später", Source: object{"n": 8}})
+	})}
+}
+
+func sizes(v Version) []Index {
+	return []Index{plain(v, "sizes", func(x *Index) {
+		x.Mapping["properties"].(object)["stored"] = object{"type": "object", "enabled": false}
+		x.Docs = append(x.Docs, Doc{ID: "empty", Source: object{}},
+			Doc{ID: "large", Source: object{"stored": object{"text": strings.Repeat("snapferry ", 200_000)}}},
+			Doc{ID: "odd", Source: object{"stored": object{"": []any{}, "a.b": nil, "é": []any{1, "1", 1.0, []any{nil}}}}})
+	})}
 }
