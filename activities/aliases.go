@@ -125,8 +125,13 @@ func (c *clearing) whatLeft(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	absent := slices.DeleteFunc(slices.Clone(away), func(name string) bool { _, there := found[name]; return there })
+	cold, err := c.coldAmong(ctx, absent)
+	if err != nil {
+		return err
+	}
 	for _, name := range away {
-		if _, there := found[name]; there {
+		if _, there := found[name]; there || slices.Contains(cold, name) {
 			c.result.Back++
 			continue
 		}
@@ -134,6 +139,16 @@ func (c *clearing) whatLeft(ctx context.Context) error {
 		c.renamed[name] = slices.ContainsFunc(behind[name], func(index string) bool { return c.present[index] })
 	}
 	return nil
+}
+
+// coldAmong finds those of the names that were moved to cold storage, which is not to be taken for
+// deleted.
+func (c *clearing) coldAmong(ctx context.Context, names []string) ([]string, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	cold, _, err := coldIndices(ctx, c.from, c.in.Plan)
+	return slices.DeleteFunc(cold, func(name string) bool { return !slices.Contains(names, name) }), err
 }
 
 // copies finds our copies on the target that are in the way.

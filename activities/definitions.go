@@ -120,7 +120,7 @@ func (t *trying) everything(ctx context.Context) error {
 
 // definitions are the different ones, in the order of their first index.
 func (t *trying) definitions(ctx context.Context) ([]definition, error) {
-	found, err := resolve(ctx, t.from, t.run.Plan.Selection())
+	found, err := resolvePlan(ctx, t.from, t.run.Plan, nil)
 	if err != nil || len(found.indices) == 0 {
 		return nil, err
 	}

@@ -177,7 +177,7 @@ func (g *Guards) lookAtBlocked(ctx context.Context, in migration.GuardRequest) *
 	})
 	both.Go(func() (err error) {
 		look.Indices, err = g.ResolveIndices(working, migration.ResolveRequest{
-			Run: in.Run, Seen: in.Look.Seen, SeenOf: in.Look.SeenOf, LeaveOut: true,
+			Run: in.Run, Seen: in.Look.Seen, SeenOf: in.Look.SeenOf, LeaveOut: true, Frozen: true,
 		})
 		return err
 	})

@@ -94,11 +94,12 @@ func (a *Activities) LookAgain(ctx context.Context, in migration.LookAgainReques
 			if err != nil {
 				return nil, err
 			}
-			selection := in.Plan.Selection()
+			var found *resolution // that a pattern finds nothing is no problem here
 			if len(in.Indices) > 0 {
-				selection = migration.IndexSelection{Names: in.Indices}
+				found, err = resolve(ctx, client, migration.IndexSelection{Names: in.Indices})
+			} else { // without those in UltraWarm storage, which take no writes
+				found, err = resolvePlan(ctx, client, in.Plan, nil)
 			}
-			found, err := resolve(ctx, client, selection) // that a pattern finds nothing is no problem here
 			if err != nil {
 				return nil, err
 			}

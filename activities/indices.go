@@ -21,11 +21,18 @@ func (a *Activities) ResolveIndices(ctx context.Context, in migration.ResolveReq
 		if err != nil {
 			return none, err
 		}
-		found, err := resolve(ctx, client, in.Plan.Selection())
+		cold, warning, err := coldIndices(ctx, client, in.Plan)
+		if err != nil {
+			return none, err
+		}
+		found, err := resolvePlan(ctx, client, in.Plan, cold)
 		if err != nil {
 			return none, err
 		}
 		var warnings []string
+		if warning != "" && in.LeaveOut {
+			warnings = append(warnings, warning)
+		}
 		if len(found.closed) > 0 && in.LeaveOut && len(found.indices) > 0 {
 			warnings = append(warnings, found.closedWarning())
 		} else if len(found.closed) > 0 {
@@ -36,11 +43,20 @@ func (a *Activities) ResolveIndices(ctx context.Context, in migration.ResolveReq
 			return none, fail(migration.ErrorMissing, "resolve the plan's indices on %s: %s", client.Host(),
 				bounded(found.problems, "; "))
 		}
+		notHot := found.notHot(in.Plan)
+		if notHot != nil && (len(found.indices) == 0 || !in.LeaveOut) {
+			return none, found.notHotError(client)
+		}
+		if in.Frozen {
+			if err := found.mustBeHot(client, in.Plan); err != nil {
+				return none, err
+			}
+		}
 		if err := client.Measure(ctx, found.indices); err != nil {
 			return none, err
 		}
 		list, err := a.lists.indexList(ctx, in.Run, described(found.indices), in)
-		list.Warnings = warnings
+		list.Warnings, list.NotHot = warnings, notHot
 		return list, err
 	})
 }
@@ -53,19 +69,28 @@ type resolution struct {
 	closed []string
 	// internal are names that patterns leave out since they begin with a dot.
 	internal []string
-	problems []string // in words
+	// warm are in UltraWarm storage, and cold are no part of the cluster: those among inCold. Without
+	// apart, a warm index is like any other.
+	warm, cold []string
+	apart      bool
+	inCold     []string
+	problems   []string // in words
 }
 
 func (r *resolution) closedWarning() string {
 	return named("the source has closed indices, which are left out as long as they are closed: ", r.closed)
 }
 
-// resolve finds the indices that a plan's names and patterns stand for.
-func resolve(ctx context.Context, client *elastic.Client, plan migration.IndexSelection) (*resolution, error) {
+// resolve finds the indices that names and patterns stand for, in whatever storage of the cluster.
+func resolve(ctx context.Context, client *elastic.Client, selection migration.IndexSelection) (*resolution, error) {
 	r := &resolution{}
+	return r, r.resolve(ctx, client, selection)
+}
+
+func (r *resolution) resolve(ctx context.Context, client *elastic.Client, plan migration.IndexSelection) error {
 	open, err := client.Matching(ctx, plan.Patterns)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	wanted := map[string]bool{}
 	for _, name := range plan.Names {
@@ -92,6 +117,19 @@ func resolve(ctx context.Context, client *elastic.Client, plan migration.IndexSe
 			wanted[name] = true
 		}
 	}
+	for _, name := range r.inCold {
+		if _, there := open[name]; there || strings.HasPrefix(name, ".") || slices.Contains(plan.Names, name) {
+			continue // another index of the name, or one that read looks for
+		}
+		fits := false
+		for _, pattern := range plan.Patterns {
+			matches := elastic.Matches(pattern, name)
+			fits, matched[pattern] = fits || matches, matched[pattern] || matches
+		}
+		if fits && !slices.ContainsFunc(plan.Excluded, func(x string) bool { return elastic.Matches(x, name) }) {
+			r.cold = append(r.cold, name)
+		}
+	}
 	for _, pattern := range plan.Patterns {
 		if !matched[pattern] {
 			r.problems = append(r.problems, "no index matches "+pattern)
@@ -103,12 +141,12 @@ func resolve(ctx context.Context, client *elastic.Client, plan migration.IndexSe
 			"out of the plan (indices: %q)", named("", unspeakable), migration.Exclusion+unspeakable[0]))
 	}
 	if err := r.read(ctx, client, plan.Names, slices.Sorted(maps.Keys(wanted))); err != nil {
-		return nil, err
+		return err
 	}
-	if len(r.indices)+len(r.closed)+len(r.problems) == 0 {
+	if len(r.indices)+len(r.closed)+len(r.warm)+len(r.cold)+len(r.problems) == 0 {
 		r.problems = append(r.problems, "the plan excludes every index that its patterns match")
 	}
-	return r, nil
+	return nil
 }
 
 // read reads the indices' settings.
@@ -127,6 +165,10 @@ func (r *resolution) read(ctx context.Context, client *elastic.Client, given, na
 	if err := retryableFirst(trouble); err != nil {
 		return err
 	}
+	version, err := client.Version(ctx)
+	if err != nil {
+		return err
+	}
 	for _, name := range names {
 		index, there := present[name]
 		isGiven := slices.Contains(given, name)
@@ -137,16 +179,21 @@ func (r *resolution) read(ctx context.Context, client *elastic.Client, given, na
 			r.problems = append(r.problems, "index "+name+" is closed: open it, or leave it out")
 		case there && !index.Open:
 			r.closed = append(r.closed, name)
+		case there && r.apart && index.Warm(version):
+			r.warm = append(r.warm, name)
 		case there:
 			r.indices = append(r.indices, index)
 		case len(aliases[name]) > 0:
 			r.problems = append(r.problems, name+" is an alias of "+named("", aliases[name])+
 				" and not an index: name the index or a pattern (aliases are restored with their index)")
+		case isGiven && slices.Contains(r.inCold, name):
+			r.cold = append(r.cold, name)
 		case isGiven:
 			r.problems = append(r.problems, "there is no index "+name)
 		}
 	}
 	slices.Sort(r.closed)
+	slices.Sort(r.cold)
 	return nil
 }
 

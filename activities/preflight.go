@@ -41,6 +41,7 @@ type preflight struct {
 	from, to         *elastic.Client
 	source, target   elastic.Info
 	indices          []elastic.Index
+	notHot           *migration.NotHot
 	onSource         map[string]map[string]json.RawMessage // aliases of the source, by index
 	problems         []string
 	warnings         []string
@@ -77,10 +78,11 @@ func (f *preflight) everything(ctx context.Context, p *pulse) (migration.Preflig
 		return migration.PreflightResult{}, fail(f.verdict(), "preflight found problems:\n- %s",
 			bounded(f.problems, "\n- "))
 	}
+	found := f.lists.listed(described(f.indices))
+	found.NotHot = f.notHot
 	return migration.PreflightResult{
 		SourceVersion: f.source.Version.String(), TargetVersion: f.target.Version.String(),
-		Indices:  f.lists.listed(described(f.indices)),
-		Warnings: atMost(f.warnings), Problems: atMost(f.ofMigration),
+		Indices: found, Warnings: atMost(f.warnings), Problems: atMost(f.ofMigration),
 	}, nil
 }
 

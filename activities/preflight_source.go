@@ -54,14 +54,14 @@ func (f *preflight) sourceIndices(ctx context.Context) error {
 	if f.from == nil {
 		return nil
 	}
-	found, err := resolve(ctx, f.from, f.run.Plan.Selection())
+	found, err := f.resolveSource(ctx)
 	if err != nil {
 		return err
 	}
 	for _, problem := range found.problems {
 		f.problem("%s on the source", problem)
 	}
-	if len(found.closed) > 0 && len(found.indices) == 0 {
+	if len(found.closed) > 0 && len(found.indices)+len(found.warm)+len(found.cold) == 0 {
 		f.problem("%s", named("all indices that the plan's patterns match are closed on the source, and a snapshot "+
 			"of a closed index fails: open ", found.closed))
 	} else if len(found.closed) > 0 {

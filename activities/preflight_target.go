@@ -73,7 +73,8 @@ func (f *preflight) dependencies(ctx context.Context) error {
 
 // CheckDependencies makes sure that the target still has what the settings of the source's indices
 // name and what no restore brings along. Without their pipeline, an index would be handed over and
-// refuse every write.
+// refuse every write. Before that, it makes sure that none of the indices has been moved to where no
+// snapshot takes it.
 func (a *Activities) CheckDependencies(ctx context.Context, run migration.Run) error {
 	_, err := perform(ctx, a, "looking for what the indices' settings name",
 		func(ctx context.Context, _ *pulse) (none, error) {
@@ -85,8 +86,15 @@ func (a *Activities) CheckDependencies(ctx context.Context, run migration.Run) e
 			if err != nil {
 				return none{}, err
 			}
-			found, err := resolve(ctx, from, run.Plan.Selection())
+			cold, _, err := coldIndices(ctx, from, run.Plan)
 			if err != nil {
+				return none{}, err
+			}
+			found, err := resolvePlan(ctx, from, run.Plan, cold)
+			if err != nil {
+				return none{}, err
+			}
+			if err := found.mustBeHot(from, run.Plan); err != nil {
 				return none{}, err
 			}
 			missing, err := missingPipelines(ctx, to, run.Plan, found.indices)

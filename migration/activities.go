@@ -140,6 +140,9 @@ type ResolveRequest struct {
 	// LeaveOut has closed indices behind a pattern left out, with a warning. Workers of older
 	// versions don't set it, and can't read one: for them such an index is an error.
 	LeaveOut bool `json:"leaveOut,omitempty"`
+	// Frozen says that these indices will be handed over: ErrorNotHot if one of the plan's is in
+	// UltraWarm or cold storage, unless the plan leaves such indices out. A round leaves them out.
+	Frozen bool `json:"frozen,omitempty"`
 }
 
 // SnapshotRequest asks for one snapshot of exactly these indices.

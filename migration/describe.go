@@ -23,6 +23,10 @@ var descriptions = map[string]string{
 	"source.auth.user":     "User name, for basic.",
 	"source.auth.password": "Reference to the password, for basic.",
 
+	"source.warm": "What becomes of indices in Amazon's UltraWarm or cold storage. refuse: preflight and the " +
+		"freeze refuse them. leaveOut: they stay on the source. include: treat them like all others, for a source " +
+		"that is not Amazon's. Default: refuse.",
+
 	"source.repository":        "The snapshot repository on S3 that the domain writes.",
 	"source.repository.bucket": "S3 bucket that the domain writes snapshots to: the name alone.",
 	"source.repository.region": "Region of the bucket.",

@@ -22,6 +22,8 @@ const (
 	ErrorRefused ErrorType = "Refused"
 	// ErrorMissing: an index, bucket, repository or snapshot is not there.
 	ErrorMissing ErrorType = "Missing"
+	// ErrorNotHot: an index of the plan is in UltraWarm or cold storage, where no snapshot takes it.
+	ErrorNotHot ErrorType = "NotHot"
 	// ErrorSnapshotFailed: the snapshot ended PARTIAL or FAILED, or covers other indices than it
 	// should or than its restore needs. The next attempt takes a new one.
 	ErrorSnapshotFailed ErrorType = "SnapshotFailed"
@@ -78,6 +80,10 @@ var remedies = map[ErrorType]remedy{
 	ErrorMissing: {
 		"Bring back what is missing.", thenRetry,
 		"To migrate other indices, abort and start again with another plan.",
+	},
+	ErrorNotHot: {
+		"Move the indices that are named to hot storage, with the requests that are given.", thenRetry,
+		"To leave them on the source, abort and start again with source.warm: leaveOut.",
 	},
 	ErrorSnapshotFailed: {
 		"Check the health of the source cluster and the shards that are named.",

@@ -15,8 +15,10 @@ type IndexList struct {
 	Inline []Index
 	// About is nil of an inline list.
 	About *AboutIndices
-	// Warnings are about indices that are left out. Nobody keeps them with the list.
+	// Warnings are about indices that are left out. Nobody keeps them with the list, and neither NotHot.
 	Warnings []string
+	// NotHot are left out because of the storage that they lie in; nil if none is.
+	NotHot *NotHot
 }
 
 // AboutIndices stands for a stored list of indices, and sums it up.
@@ -42,18 +44,19 @@ type AboutIndices struct {
 // ListIndices is an inline list.
 func ListIndices(indices []Index) IndexList { return IndexList{Inline: indices} }
 
-// warned is an IndexList with warnings as JSON.
+// warned is an IndexList as JSON with what is left out.
 type warned struct {
 	*AboutIndices
 	Inline   []Index  `json:"inline,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
+	NotHot   *NotHot  `json:"notHot,omitempty"`
 }
 
-// MarshalJSON writes an array, or what stands for a stored list, or either in an object with
-// warnings.
+// MarshalJSON writes an array, or what stands for a stored list, or either in an object with what is
+// left out.
 func (l IndexList) MarshalJSON() ([]byte, error) {
-	if len(l.Warnings) > 0 {
-		return json.Marshal(warned{l.About, l.Inline, l.Warnings})
+	if len(l.Warnings) > 0 || l.NotHot != nil {
+		return json.Marshal(warned{l.About, l.Inline, l.Warnings, l.NotHot})
 	}
 	if l.About == nil {
 		return json.Marshal(l.Inline)
@@ -71,7 +74,7 @@ func (l *IndexList) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, &read); err != nil {
 		return err
 	}
-	l.About, l.Inline, l.Warnings = read.AboutIndices, read.Inline, read.Warnings
+	l.About, l.Inline, l.Warnings, l.NotHot = read.AboutIndices, read.Inline, read.Warnings, read.NotHot
 	return nil
 }
 

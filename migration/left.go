@@ -7,7 +7,7 @@ const (
 	ActivityClearTarget = "ClearTarget"
 	// ActivityCheckDependencies takes a [Run] and has no result. It makes sure that the target has
 	// what the settings of the source's indices name and no restore brings along: ingest pipelines.
-	// ErrorMissing if not.
+	// ErrorMissing if not. ErrorNotHot if an index has been moved to where no snapshot takes it.
 	ActivityCheckDependencies = "CheckDependencies"
 	// ActivityTryDefinitions takes a [Run] and returns a [TryResult]. It has the target check the
 	// analysis, the mappings and the alias filters of the source's indices, on a throw-away index.

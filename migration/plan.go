@@ -40,6 +40,9 @@ type Source struct {
 	CAFile     string           `json:"caFile,omitempty" example:"/run/secrets/source-ca.pem"`
 	Auth       Auth             `json:"auth,omitzero"`
 	Repository SourceRepository `json:"repository" required:"true"`
+	// Warm says what becomes of indices in UltraWarm or cold storage: refuse (the default), leaveOut or
+	// include. No snapshot takes them together with others.
+	Warm string `json:"warm,omitempty" enum:"refuse,leaveOut,include" example:"leaveOut"`
 }
 
 // Target is the Alibaba Cloud Elasticsearch cluster that the indices go to.
@@ -263,6 +266,7 @@ func (p Plan) withDefaults() Plan {
 	if p.Source.Auth.Type == AuthSigV4 {
 		p.Source.Auth.Region = or(p.Source.Auth.Region, p.Source.Repository.Region)
 	}
+	p.Source.Warm = or(p.Source.Warm, WarmRefused)
 	p.Target.Auth.Type = or(p.Target.Auth.Type, AuthBasic)
 	p.Source.Repository.BasePath = or(p.Source.Repository.BasePath, "snapferry/"+p.Name)
 	p.Target.Repository.BasePath = or(p.Target.Repository.BasePath, p.Source.Repository.BasePath)

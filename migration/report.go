@@ -39,6 +39,9 @@ type Report struct {
 	Decisions []Decision `json:"decisions,omitempty"`
 	// SettingsLeftOut are settings that indices have on the source and not on the target.
 	SettingsLeftOut []LeftOut `json:"settingsLeftOut,omitempty"`
+	// NotHot are the plan's indices that no round took, since the source keeps them in UltraWarm or
+	// cold storage; nil if there are none.
+	NotHot *NotHot `json:"notHot,omitempty"`
 	// NotHandedOver are indices without which a person ended the cutover, and what the target
 	// refused.
 	NotHandedOver []Refusal `json:"notHandedOver,omitempty"`

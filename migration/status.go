@@ -65,6 +65,9 @@ type Status struct {
 	// the others.
 	Failed        []FailedSnapshot `json:"failedSnapshots,omitempty"`
 	FailedOmitted int              `json:"failedSnapshotsOmitted,omitempty"`
+	// NotHot are the plan's indices that the source keeps in UltraWarm or cold storage, as the newest
+	// look found them; nil if there are none.
+	NotHot *NotHot `json:"notHot,omitempty"`
 	// WaitsFor says what it waits for, Next lists the commands that move it on.
 	WaitsFor string     `json:"waitsFor,omitempty"`
 	Next     []string   `json:"next,omitempty"`

@@ -186,7 +186,7 @@ func statusOf(r *migration.Report, t target) *migration.Status {
 		RoundsEnded: len(r.Rounds) + r.RoundsOmitted, Rounds: r.Rounds,
 		IndicesTotal: len(r.Indices) + r.IndicesOmitted.Indices(),
 		FrozenWindow: r.FrozenWindow, Warnings: r.Warnings, Notes: r.Decisions, Late: r.Late,
-		LateOmitted: r.LateOmitted, Failed: r.Failed, FailedOmitted: r.FailedOmitted,
+		LateOmitted: r.LateOmitted, Failed: r.Failed, FailedOmitted: r.FailedOmitted, NotHot: r.NotHot,
 	}
 	s.Rehearsal, s.Plan.Rehearsal = r.Rehearsal, r.Rehearsal != nil
 	if r.Result == migration.ResultCompleted || r.Result == migration.ResultRehearsed {

@@ -100,6 +100,30 @@ func TestTheExitCodeTellsOfLateIndices(t *testing.T) {
 	require.Contains(t, out, "logs-2")
 }
 
+// Whoever reads a status or a report learns which indices stay on the source.
+func TestIndicesThatStayOnTheSourceAreNamed(t *testing.T) {
+	apart := &migration.NotHot{Warm: []string{"logs-1"}, LeftOut: true}
+	const says = "in UltraWarm storage, so no round takes them: logs-1."
+	running := inRounds(t)
+	running.NotHot = apart
+	ended := newFake(t, moment{state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED})
+	report := completedReport()
+	report.NotHot = apart
+	ended.report = report
+	for name, out := range map[string]func() string{
+		"running": func() string {
+			out, _ := newConsole(t, newFake(t, moment{status: running})).run(exitOK, "status", "movies")
+			return out
+		},
+		"ended":  func() string { out, _ := newConsole(t, ended).run(exitOK, "status", "movies"); return out },
+		"report": func() string { out, _ := newConsole(t, ended).run(exitOK, "report", "movies"); return out },
+	} {
+		text := strings.Join(strings.Fields(out()), " ")
+		require.Contains(t, text, "Left on the source", name)
+		require.Contains(t, text, says, name)
+	}
+}
+
 // Programs read the status itself, with what Temporal knows beside it.
 func TestStatusAsJSON(t *testing.T) {
 	fake := newFake(t,

@@ -116,13 +116,18 @@ func (m migrating) slotTaken(obstacles []string) string {
 
 func (m migrating) warnings() []string {
 	all := slices.Clone(m.Warnings)
-	if gone := m.leftBehind(m.Indices); gone != "" {
+	gone, notHot := m.leftBehind(m.Indices, m.NotHot)
+	if gone != "" {
 		how := ""
 		if m.clearedFor(m.Indices) && m.plan.RestoresAliases() {
 			how = ", without aliases"
 		}
 		all = append(all, "these indices are no longer on the source, and stay on the target as they were last "+
 			"restored"+how+": "+gone)
+	}
+	if notHot != "" {
+		all = append(all, "these indices were moved to UltraWarm or cold storage after a round had restored them, and "+
+			"stay on the target as they were last restored: "+notHot)
 	}
 	return all
 }

@@ -185,6 +185,7 @@ func (m *run) summary(ctx workflow.Context, result string) migration.Report {
 		RoundsOmitted: m.RoundsOmitted,
 		Decisions:     m.Decisions,
 		Warnings:      m.course.warnings(),
+		NotHot:        m.NotHot,
 		Late:          m.guard.late,
 		LateOmitted:   m.guard.lateOmitted,
 		Failed:        m.Failed,
@@ -226,9 +227,14 @@ func (m *run) remains() []string {
 	for _, refusal := range m.handover.leftOut {
 		left = append(left, "target: index "+refusal.Index+" was left out of the handover: "+refusal.Message)
 	}
-	if gone := m.leftBehind(m.Indices); gone != "" {
+	gone, notHot := m.leftBehind(m.Indices, m.NotHot)
+	if gone != "" {
 		left = append(left,
 			"target: indices that are no longer on the source, as they were last restored, blocked for writes: "+gone)
+	}
+	if notHot != "" {
+		left = append(left, "target: indices that are in UltraWarm or cold storage on the source now, as they were "+
+			"last restored, blocked for writes, not verified: "+notHot)
 	}
 	if m.Phase == migration.PhaseAborted && m.window.mayBlock() && len(m.window.remains) > 0 {
 		left = append(left, "source: our write block (index.blocks.write) may still be on "+

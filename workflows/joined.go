@@ -54,8 +54,7 @@ func (m *run) lookAhead() (found func(step string) (migration.IndexList, error),
 			return m.awaitStandstill(step, nil, m.findFrozen(m.window.indices))
 		}
 	}
-	m.warnAll(look.Indices.Warnings)
-	look.Indices.Warnings = nil
+	look.Indices = m.setApart(look.Indices)
 	return func(string) (migration.IndexList, error) { return look.Indices, nil },
 		func(string) (migration.Standstill, error) { return look.Standstill, nil }
 }

@@ -30,7 +30,7 @@ func (w *world) looksFrozen(in migration.GuardRequest) *migration.FrozenLook {
 		Standstill: migration.Standstill{
 			Docs: migration.ShardDocs{"movies": {3}}, Marks: migration.ShardMarks{"movies": {w.mark}},
 		},
-		Indices: migration.IndexList{Inline: w.indices},
+		Indices: migration.IndexList{Inline: w.indices, NotHot: w.notHot},
 	}
 }
 

@@ -88,8 +88,12 @@ func TestARestoreThatIsUnderWayLeavesTheTargetInDoubt(t *testing.T) {
 	require.False(t, target.RestoreInDoubt)
 	require.Empty(t, target.Begun)
 	require.EqualValues(t, 7, target.docs(movies))
-	require.Empty(t, target.leftBehind(movies))
-	require.Equal(t, "movies", target.leftBehind(listed()))
+	gone, notHot := target.leftBehind(movies, nil)
+	require.Empty(t, gone+notHot)
+	gone, notHot = target.leftBehind(listed(), nil)
+	require.Equal(t, []string{"movies", ""}, []string{gone, notHot})
+	gone, notHot = target.leftBehind(listed(), migration.NewNotHot([]string{"movies"}, nil, migration.Plan{}))
+	require.Equal(t, []string{"", "movies"}, []string{gone, notHot})
 }
 
 func listed(indices ...migration.Index) migration.IndexList { return migration.ListIndices(indices) }

@@ -25,7 +25,7 @@ func (m *run) preflight() (migration.Phase, error) {
 		if err != nil {
 			return err
 		}
-		m.Indices = found.Indices
+		m.Indices = m.setApart(found.Indices)
 		m.warnAll(found.Warnings)
 		for _, problem := range found.Problems { // of a rehearsal, which can do without
 			m.Rehearsal.note(workflow.Now(ctx), migration.Attention{
@@ -256,6 +256,7 @@ func (m *run) startResolving(ctx workflow.Context, pick ...string) resolving {
 	return resolving{m, workflow.ExecuteActivity(withOptions(ctx, options),
 		migration.ActivityResolveIndices, migration.ResolveRequest{
 			Run: m.forActivities(), Seen: m.SeenWrites, SeenOf: m.SeenWritesOf, Pick: pick, LeaveOut: true,
+			Frozen: m.frozen(),
 		})}
 }
 
@@ -265,14 +266,22 @@ type resolving struct {
 	future workflow.Future
 }
 
-// Get waits for the indices, and warns of what is left out.
+// Get waits for the indices, and remembers what is left out.
 func (r resolving) Get(ctx workflow.Context, found *migration.IndexList) error {
 	if err := r.future.Get(ctx, found); err != nil {
 		return err
 	}
-	r.m.warnAll(found.Warnings)
-	found.Warnings = nil
+	*found = r.m.setApart(*found)
 	return nil
+}
+
+// setApart remembers what a list of indices says of those that are left out, and returns the list
+// alone.
+func (m *run) setApart(found migration.IndexList) migration.IndexList {
+	m.warnAll(found.Warnings)
+	m.NotHot = found.NotHot
+	found.Warnings, found.NotHot = nil, nil
+	return found
 }
 
 // patterns shortens the plan's patterns to a summary: Temporal takes 200 bytes.

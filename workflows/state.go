@@ -122,6 +122,8 @@ func (l *roundLog) usualWrites(millis int64) (int64, bool) {
 type sourceState struct {
 	// Indices are those that the newest round resolved.
 	Indices migration.IndexList `json:"indices,omitzero"`
+	// NotHot are those that the newest look left out because of the storage that they lie in.
+	NotHot *migration.NotHot `json:"notHot,omitempty"`
 	seenWrites
 }
 
@@ -272,21 +274,36 @@ func (c *counters) docs(indices migration.IndexList) int64 {
 	return docs
 }
 
-// leftBehind names the indices that were restored and are not among these, which the source has;
-// nothing if there are none. Of stored lists it names those that had left at the last restore.
-func (c *counters) leftBehind(indices migration.IndexList) string {
-	var gone []string
+// leftBehind names the indices that were restored and are not among these, which the last round
+// found: those that have left the source, and those that are not hot there any more. Either is empty
+// if there are none. Of stored lists it names those that had left at the last restore.
+func (c *counters) leftBehind(indices migration.IndexList, apart *migration.NotHot) (gone, notHot string) {
+	var left []string
 	count := 0
 	if c.Opened != nil {
-		gone, count = c.Opened.Left, c.Opened.LeftCount
+		left, count = c.Opened.Left, c.Opened.LeftCount
 	} else if !indices.Stored() {
-		gone = migration.LeftBehind(c.Counters, indices.Names())
-		count = len(gone)
+		left = migration.LeftBehind(c.Counters, indices.Names())
+		count = len(left)
 	}
-	gone = gone[:min(len(gone), migration.LeftNamed)]
-	text := strings.Join(gone, ", ")
-	if count > len(gone) {
-		text += " and " + human.Count(int64(count-len(gone))) + " more"
+	unnamed := count - len(left)
+	var absent, there []string
+	for _, name := range left {
+		if apart.Has(name) {
+			there = append(there, name)
+		} else {
+			absent = append(absent, name)
+		}
+	}
+	return firstNames(absent, unnamed), firstNames(there, 0)
+}
+
+// firstNames names the first ones and counts the others.
+func firstNames(names []string, more int) string {
+	first := names[:min(len(names), migration.LeftNamed)]
+	text := strings.Join(first, ", ")
+	if more += len(names) - len(first); more > 0 {
+		text += " and " + human.Count(int64(more)) + " more"
 	}
 	return text
 }

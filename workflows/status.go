@@ -33,6 +33,7 @@ func (m *run) status() migration.Status {
 		AutoSpent:        m.AutoSpent,
 		Warnings:         last(append(m.course.warnings(), m.unknownSignals()...), migration.StatusNotes),
 		Notes:            last(m.Decisions, migration.StatusNotes),
+		NotHot:           m.NotHot,
 		Late:             m.guard.late,
 		LateOmitted:      m.guard.lateOmitted,
 		Failed:           last(m.Failed, migration.StatusNotes),

@@ -68,6 +68,9 @@ type world struct {
 	// opened are the handovers of a run that began before there were others.
 	opened  []migration.HandoverRequest
 	indices []migration.Index
+	// notHot are the indices that each look leaves out because of the storage that they lie in.
+	notHot *migration.NotHot
+	looks  []migration.ResolveRequest
 
 	guard    fakeGuard
 	onAsk    map[migration.GuardAsk]func() error
@@ -165,7 +168,7 @@ func newWorld(t *testing.T) *world {
 	register(w, migration.ActivityPreflight, func(migration.Run) (migration.PreflightResult, error) {
 		return migration.PreflightResult{
 			SourceVersion: "5.5.2", TargetVersion: "5.5.3",
-			Indices: listed(slices.Clone(w.indices)...), Problems: w.problems,
+			Indices: w.apart(listed(slices.Clone(w.indices)...)), Problems: w.problems,
 		}, nil
 	})
 	register(w, migration.ActivityEnsureTargetBucket, func(migration.Run) (any, error) { return nil, nil })
@@ -173,7 +176,8 @@ func newWorld(t *testing.T) *world {
 		func(migration.Run) (any, error) { w.registered = true; return nil, nil })
 	register(w, migration.ActivityUnregisterRepositories,
 		func(migration.Run) (any, error) { w.registered = false; return nil, nil })
-	register(w, migration.ActivityResolveIndices, func(migration.Run) (migration.IndexList, error) {
+	register(w, migration.ActivityResolveIndices, func(r migration.ResolveRequest) (migration.IndexList, error) {
+		w.looks = append(w.looks, r)
 		if w.list.Stored() {
 			return w.list, nil
 		}
@@ -183,7 +187,7 @@ func newWorld(t *testing.T) *world {
 				w.indices[i].Writes += w.written
 			}
 		}
-		return listed(slices.Clone(w.indices)...), nil // it is encoded when the lock is free again
+		return w.apart(listed(slices.Clone(w.indices)...)), nil // it is encoded when the lock is free again
 	})
 	register(w, migration.ActivityReadThrottles, func(migration.Run) (migration.ThrottlesFound, error) {
 		assert.Zero(t, w.throttles, "our own throttles are taken for what was found")

@@ -43,6 +43,8 @@ type view struct {
 	Late []string
 	// Failed are snapshots that failed, and why.
 	Failed []string
+	// NotHot is what no round took.
+	NotHot []string
 }
 
 type fact struct{ Label, Value string }
@@ -163,6 +165,7 @@ func newView(r migration.Report, zone *time.Location) view {
 	}
 	v.IndicesOmitted = Omitted(r.IndicesOmitted)
 	v.Warnings = append(notOnTarget(r), v.Warnings...)
+	v.NotHot = r.NotHot.Sentences()
 	for _, d := range r.Decisions {
 		v.Decisions = append(v.Decisions, decision{
 			At: human.Clock(d.AtMillis, zone), Request: string(d.Request), By: d.By, Reason: d.Reason,
@@ -210,6 +213,8 @@ func outcome(r migration.Report) (sentence, tone string) {
 	case len(r.NotHandedOver) > 0:
 		return fmt.Sprintf("Completed, but %d of %d indices were left out of the handover.", len(r.NotHandedOver),
 			all), "bad"
+	case r.NotHot != nil:
+		return "Completed: " + allEqual(all) + ". Others stay on the source, in UltraWarm or cold storage.", "warn"
 	case len(r.Warnings)+len(r.SettingsLeftOut) > 0:
 		return "Completed: " + allEqual(all) + ". Read the warnings.", "warn"
 	}

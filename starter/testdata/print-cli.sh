@@ -13,7 +13,8 @@ cat > "$plan" <<'PLAN'
       "region": "ap-southeast-1",
       "roleArn": "arn:aws:iam::123456789012:role/EsSnapshotRole",
       "basePath": "snapferry/movies"
-    }
+    },
+    "warm": "refuse"
   },
   "target": {
     "endpoint": "http://es-sg-abc123.elasticsearch.aliyuncs.com:9200",

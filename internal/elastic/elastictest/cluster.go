@@ -59,6 +59,7 @@ type Cluster struct {
 	automatic    int                          // looks for which the vendor's own snapshot holds the slot
 	settings     map[string]map[string]string // the cluster's own, persistent and transient
 	pipelines    []string
+	cold         []string            // in Amazon's cold storage, sorted
 	refused      map[string]*failure // the next write to an index
 }
 
@@ -283,6 +284,8 @@ func (c *Cluster) route(r *http.Request, parts []string) any {
 		return policies
 	case parts[0] == "_all" && parts[1] == "_settings" && r.URL.Query().Get("expand_wildcards") == "closed":
 		return map[string]any{}
+	case parts[0] == "_cold":
+		return c.answerCold(r)
 	case r.URL.Path == "/_bulk":
 		return c.bulk(r)
 	case parts[0] == "_search":

@@ -212,6 +212,9 @@ func (c *Cluster) createSnapshot(r *http.Request, repoName string, repo *reposit
 			"[%s:%s]  a snapshot is already running", repoName, name)
 	}
 	found, absent := c.resolve(body.Indices)
+	if mixesTiers(found) { // the text is not Amazon's
+		return refuse(http.StatusBadRequest, "illegal_argument_exception", "a snapshot takes one warm index alone")
+	}
 	if absent != nil {
 		return absent
 	}
