@@ -15,6 +15,11 @@ func TestASeedDrawsTheSame(t *testing.T) {
 	require.NotEqual(t, draw(1), draw(2))
 }
 
+// The runs that found a fault have the faults that found it.
+func TestSeedsThatFoundAFault(t *testing.T) {
+	require.Contains(t, draw(7), blow{"the source's node is killed", moment{targetVerified, 1}})
+}
+
 // A campaign of two hundred runs comes to each fault and to each moment.
 func TestACampaignDrawsEverything(t *testing.T) {
 	faultsSeen, momentsSeen, counts := map[string]bool{}, map[moment]bool{}, map[int]bool{}

@@ -26,6 +26,7 @@ var noLimits osstest.Limits
 type options struct {
 	runs int
 	seed uint64
+	also []uint64 // further seeds
 	json string
 }
 
@@ -54,6 +55,14 @@ func command() *cobra.Command {
 	return root
 }
 
+func (o options) seeds() []uint64 {
+	var all []uint64
+	for n := range o.runs {
+		all = append(all, o.seed+uint64(n))
+	}
+	return append(all, o.also...)
+}
+
 // report is what is written as JSON.
 type report struct {
 	Runs []outcome `json:"runs"`
@@ -71,10 +80,9 @@ func campaign(ctx context.Context, dir string, o options, out io.Writer) (all re
 	if err != nil {
 		return all, err
 	}
-	broken := 0
-	for n := range o.runs {
-		seed := o.seed + uint64(n)
-		f.Say("run %d of %d, seed %d: %s", n+1, o.runs, seed, blowsText(draw(seed)))
+	broken, seeds := 0, o.seeds()
+	for n, seed := range seeds {
+		f.Say("run %d of %d, seed %d: %s", n+1, len(seeds), seed, blowsText(draw(seed)))
 		one, runErr := run(ctx, f, seed)
 		if runErr != nil {
 			err = fmt.Errorf("seed %d: %w", seed, runErr)
@@ -99,7 +107,7 @@ func campaign(ctx context.Context, dir string, o options, out io.Writer) (all re
 	}
 	if err == nil && broken > 0 {
 		err = fmt.Errorf("%d of %d runs have broken a rule: --seed N --runs 1 has the same faults at the same moments",
-			broken, o.runs)
+			broken, len(seeds))
 	}
 	return all, err
 }
