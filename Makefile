@@ -39,6 +39,10 @@ lab-test: tools ## run the tests on real servers only
 	go test -tags lab -count=1 -p 1 -timeout 3h $(LAB_PACKAGES)
 	go test -tags lab -count=1 -p 1 -timeout 3h -run '^TestLab' $(LAB_TESTS)
 
+.PHONY: test-pairs
+test-pairs: tools ## move the catalogue of odd indices between all pairs of versions, see docs/compatibility.md (10 minutes)
+	go test -tags lab -count=1 -timeout 2h -run '^TestOddIndices$$' -v ./lab/e2e -pairs
+
 .PHONY: cover
 cover: ## show how much of each package the unit tests reach, and write .lab/cover.html
 	@mkdir -p .lab
@@ -47,7 +51,7 @@ cover: ## show how much of each package the unit tests reach, and write .lab/cov
 	@go tool cover -func=.lab/cover.out | tail -1
 
 .PHONY: golden
-golden: ## write all golden files and docs/plan.schema.json again; review the difference
+golden: ## write all golden files, docs/plan.schema.json and docs/compatibility.md again; review the difference
 	go test -count=1 $$(git grep -l snapferry/internal/golden -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|') -update
 	git diff --stat
 

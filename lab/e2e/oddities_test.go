@@ -1,0 +1,114 @@
+//go:build lab
+
+package e2e
+
+import (
+	"context"
+	"flag"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/snapferry/snapferry/lab/oddities"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// allPairs has the catalogue carried between all versions, and not only between the usual ones.
+var allPairs = flag.Bool("pairs", false, "carry the catalogue of odd indices between all pairs of versions")
+
+// Indices as people have them, by a whole migration. The test compares both clusters by itself.
+func TestOddIndices(t *testing.T) {
+	t.Parallel()
+	for _, pair := range oddities.Pairs {
+		between := versions{pair.Source, pair.Target}
+		if between != usual && !*allPairs {
+			continue
+		}
+		t.Run(pair.Source+"-"+pair.Target, func(t *testing.T) {
+			t.Parallel()
+			carryOddities(t, pair, newScenario(t, labs.take(t, between),
+				"oddities-"+strings.ReplaceAll(pair.Source+"-"+pair.Target, ".", "-"), 10))
+		})
+	}
+}
+
+func carryOddities(t *testing.T, pair oddities.Pair, s *scenario) {
+	v, indices, err := pair.Carried()
+	require.NoError(t, err)
+	to, err := oddities.ParseVersion(pair.Target)
+	require.NoError(t, err)
+	source := oddities.Side{Client: s.lab.Source.Direct(), Version: v}
+	target := oddities.Side{Client: s.lab.Target.Direct(), Version: to}
+	require.NoError(t, oddities.Prepare(s.ctx, target.Client, indices))
+	require.NoError(t, oddities.Load(s.ctx, source.Client, v, indices))
+	t.Cleanup(func() { // the next test on these clusters has its own
+		for _, side := range []oddities.Side{source, target} {
+			for _, x := range indices {
+				require.NoError(t, x.Delete(context.Background(), side))
+			}
+		}
+	})
+	s.plan.Indices = append(s.plan.Indices, oddities.Prefix+"*")
+	s.noRoundBesides()
+	s.worker()
+	s.start()
+	s.await(func(status migration.Status) bool { return status.RoundsEnded >= 1 })
+	for _, x := range indices {
+		require.NoError(t, x.WriteLate(s.ctx, source.Client, v), x.Name)
+	}
+	s.signal(migration.RequestRound)
+	s.await(func(status migration.Status) bool { return status.RoundsEnded >= 2 })
+	s.signal(migration.RequestFreeze)
+	s.awaitPhase(migration.PhaseAwaitCutover)
+	s.signal(migration.RequestCutover)
+	report, err := s.rig.Report(s.ctx, s.id)
+	require.NoError(t, err)
+	require.Equal(t, migration.ResultCompleted, report.Result)
+
+	var stay []string
+	for _, x := range indices {
+		if x.Stays {
+			stay = append(stay, x.Name)
+			require.Error(t, target.Do(s.ctx, http.MethodGet, "/"+x.Name+"/_count", nil, nil), "%s stays", x.Name)
+			continue
+		}
+		differences, err := oddities.Compare(s.ctx, source, target, x)
+		require.NoError(t, err)
+		for _, difference := range differences {
+			t.Error(difference)
+		}
+		if err := x.WriteOn(s.ctx, target); err != nil {
+			t.Errorf("%s takes no writes on the target: %v", x.Name, err)
+		}
+	}
+	for _, name := range stay {
+		require.Contains(t, strings.Join(report.Warnings, "\n"), name)
+	}
+	named := map[string]bool{} // settings that the report says are not on the target
+	for _, setting := range report.SettingsLeftOut {
+		named[setting.Setting] = true
+	}
+	for _, result := range report.Indices {
+		require.True(t, result.Equal, "%+v", result)
+		require.False(t, slices.Contains(stay, result.Name))
+		for _, difference := range result.Differences {
+			at := slices.IndexFunc(indices, func(x oddities.Index) bool { return x.Name == result.Name })
+			require.GreaterOrEqual(t, at, 0, "%s: %s", result.Name, difference)
+			lost := slices.IndexFunc(indices[at].Lost, func(setting string) bool {
+				return strings.Contains(difference, setting)
+			})
+			require.GreaterOrEqual(t, lost, 0, "%s: %s", result.Name, difference)
+			named[indices[at].Lost[lost]] = true
+		}
+	}
+	for _, x := range indices {
+		for _, setting := range x.Lost {
+			if setting == oddities.PolicyOfISM || setting == oddities.OwnOfAPlugin {
+				require.True(t, named[setting], "%s: %v", setting, report.SettingsLeftOut)
+			}
+		}
+	}
+}
