@@ -150,7 +150,8 @@ func TestRefusalsAreClassified(t *testing.T) {
 			assert.ErrorContains(t, err, c.text)
 			assert.ErrorContains(t, err, "create snapshot mig/s1 on "+client.Host())
 			sent := slices.DeleteFunc(fake.lines(), func(line string) bool {
-				return strings.HasPrefix(line, "GET /_cluster/state/blocks,metadata/nope?") // the look at a missing index
+				// the look at a missing index
+				return strings.HasPrefix(line, "GET /_cluster/state/blocks,metadata/nope?")
 			})
 			assert.Len(t, sent, 1, "nothing is repeated automatically")
 		})

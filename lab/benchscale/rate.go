@@ -126,7 +126,9 @@ func (b *busy) measure(ctx context.Context, rate int, each time.Duration) (RateC
 
 // regularly sends a request so many times a second, also while earlier ones have no answer. It ends
 // with the context, and returns for how long each one had to be waited for since it was due.
-func (b *busy) regularly(ctx context.Context, perSecond int, send func(context.Context) error) ([]time.Duration, error) {
+func (b *busy) regularly(ctx context.Context, perSecond int,
+	send func(context.Context) error,
+) ([]time.Duration, error) {
 	ticks := time.NewTicker(time.Second / time.Duration(perSecond))
 	defer ticks.Stop()
 	var mu sync.Mutex

@@ -58,7 +58,8 @@ var faults = []fault{
 		return m.field.Rig.Client.TerminateWorkflow(ctx, m.id, "", "a campaign of faults")
 	}},
 	{name: "the migration is reset", inflict: func(ctx context.Context, m *migrating) error {
-		return rig.Reset(ctx, m.field.Rig.Client, m.id, func(events []*history.HistoryEvent) int { return len(events) - 1 })
+		newest := func(events []*history.HistoryEvent) int { return len(events) - 1 }
+		return rig.Reset(ctx, m.field.Rig.Client, m.id, newest)
 	}},
 	{name: "the guard is terminated", at: inWindow, inflict: func(ctx context.Context, m *migrating) error {
 		return m.field.Rig.Client.TerminateWorkflow(ctx, migration.GuardID(m.name), "", "a campaign of faults")

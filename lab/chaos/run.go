@@ -107,7 +107,7 @@ func run(ctx context.Context, f *benchmain.Field, seed uint64) (outcome, error) 
 	if err == nil {
 		err = m.check(ctx)
 	}
-	if err != nil && ctx.Err() != nil && context.Cause(ctx) == context.DeadlineExceeded {
+	if err != nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		m.result.Verdict = stuck
 		m.violates("it did not end within %s: %v", mostPerRun, err)
 		err = nil
@@ -298,7 +298,7 @@ func (m *migrating) drive(ctx context.Context) error {
 		if err != nil || time.Since(asked) < 5*time.Second {
 			continue
 		}
-		request := migration.Request("")
+		var request migration.Request
 		switch {
 		case status.Attention != nil && !status.Attention.Retrying:
 			if !m.asks(*status.Attention) {

@@ -3,9 +3,9 @@
 package e2e
 
 import (
+	"context"
 	"flag"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -47,7 +47,7 @@ func carryOddities(t *testing.T, pair oddities.Pair, s *scenario) {
 	t.Cleanup(func() { // the next test on these clusters has its own
 		for _, side := range []oddities.Side{source, target} {
 			for _, x := range indices {
-				_ = side.Do(t.Context(), http.MethodDelete, "/"+url.PathEscape(x.Name), nil, nil)
+				require.NoError(t, x.Delete(context.Background(), side))
 			}
 		}
 	})

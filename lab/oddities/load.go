@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/snapferry/snapferry/lab/cluster"
@@ -168,3 +169,16 @@ func (x Index) WriteOn(ctx context.Context, c Side) error {
 	}
 	return x.write(ctx, c.Client, c.Version, []Doc{d})
 }
+
+// Delete deletes the index, if it is there.
+func (x Index) Delete(ctx context.Context, c Side) error {
+	if slices.Contains(x.Lost, readOnly) { // which forbids that, too
+		err := c.Do(ctx, http.MethodPut, x.path()+"/_settings?ignore_unavailable=true", object{readOnly: nil}, nil)
+		if err != nil {
+			return err
+		}
+	}
+	return c.Do(ctx, http.MethodDelete, x.path()+"?ignore_unavailable=true", nil, nil)
+}
+
+const readOnly = "index.blocks.read_only"
