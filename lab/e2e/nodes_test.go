@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -319,8 +318,8 @@ func (c *crowd) move() {
 }
 
 // A shard moves between rounds, and while the window begins: it takes part again. It moves after the
-// verification: from 6.0 on sequence numbers tell that nothing was written. Before that, all is
-// frozen and verified once more. Nothing is lost.
+// verification: from 6.0 on sequence numbers tell that nothing was written. Before that, counters
+// do, here since it moves back to the node on which it stood. Nothing is lost.
 func TestNodesAShardMoves(t *testing.T) {
 	onAllNodes(t)
 	for name, between := range map[string]versions{"nodemove5": from5to6, "nodemove6": from6to7} {
@@ -333,7 +332,11 @@ func TestNodesAShardMoves(t *testing.T) {
 			c.move()
 			c.signal(migration.RequestRound)
 			status := c.await(func(status migration.Status) bool { return status.RoundsEnded >= 2 })
-			require.Equal(t, map[migration.Reason]int{migration.ReasonMoved: 1}, status.Rounds[1].Taken)
+			reason := migration.ReasonMoved
+			if between == from5to6 { // a shard that moves commits, which looks like a write
+				reason = migration.ReasonWritten
+			}
+			require.Equal(t, map[migration.Reason]int{reason: 1}, status.Rounds[1].Taken)
 
 			require.NoError(t, c.put(c.lab.Source.Direct()))
 			held := c.lab.Source.Front.HoldNext(lab.Requests(http.MethodPut, "/"+name+"-r"))
@@ -345,14 +348,6 @@ func TestNodesAShardMoves(t *testing.T) {
 
 			c.move()
 			c.signal(migration.RequestCutover)
-			if between == from5to6 {
-				c.await(func(status migration.Status) bool {
-					warnings := strings.Join(status.Warnings, " ")
-					return strings.Contains(warnings, "one of its shards moved to another node") &&
-						status.Phase == migration.PhaseAwaitCutover && !status.CutoverRequested
-				})
-				c.signal(migration.RequestCutover)
-			}
 			c.completed()
 			c.complete()
 		})
