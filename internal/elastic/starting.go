@@ -33,7 +33,8 @@ func (c *Client) lookAgain(ctx context.Context, failure *Error) {
 	err := c.do(ctx, call{operation: "look whether the cluster has read its state", looks: true},
 		esapi.ClusterStateRequest{
 			Metric: []string{"blocks", "metadata"}, Index: segments([]string{failure.index}),
-			IgnoreUnavailable: ptr(true), FilterPath: []string{"blocks.global.*.description", "metadata.indices.*.state"},
+			IgnoreUnavailable: ptr(true),
+			FilterPath:        []string{"blocks.global.*.description", "metadata.indices.*.state"},
 		}, &answer)
 	_, starting := answer.Blocks.Global[stateNotRecovered]
 	_, alone := answer.Blocks.Global[noMaster]
