@@ -18,7 +18,7 @@ func to8(t *testing.T) *world {
 	return w
 }
 
-// 7.x shows a type of each document, 8.x shows none. What 8.x sets by itself is no difference.
+// 7.x shows a type of each document, 8.x shows none. What 8.x sets automatically is no difference.
 func TestATargetWithoutTypesIsEqual(t *testing.T) {
 	w := to8(t)
 	w.from.Route("movies", 1, "dune", "herbert")

@@ -169,7 +169,7 @@ type stored struct {
 	Source  string
 }
 
-// equal compares the documents of the blocked source with those of the target, by itself.
+// equal compares the documents of the blocked source with those of the target, with code of its own.
 func (m *migrating) equal(ctx context.Context) error {
 	blocks, err := m.blocks(ctx, m.field.Lab.Source.Direct())
 	if err != nil {

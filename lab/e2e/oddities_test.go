@@ -19,7 +19,8 @@ import (
 // allPairs has the catalogue carried between all versions, and not only between the usual ones.
 var allPairs = flag.Bool("pairs", false, "carry the catalogue of odd indices between all pairs of versions")
 
-// Indices as people have them, by a whole migration. The test compares both clusters by itself.
+// Indices as people have them, by a complete migration. The test compares both clusters with code of
+// its own.
 func TestOddIndices(t *testing.T) {
 	t.Parallel()
 	for _, pair := range oddities.Pairs {

@@ -1,6 +1,6 @@
 // Package oddities is a catalogue of indices as people have them: with aliases that filter, names that
 // need escaping, settings of a vendor, several mapping types. [Load] makes them on a cluster, and
-// [Compare] tells how an index differs between two clusters. It asks both by itself, and shares no
+// [Compare] tells how an index differs between two clusters. It asks both itself, and shares no
 // code with what snapferry verifies: a mistake in one of them is not made twice.
 //
 // [Table] says which of them a migration between two versions carries. docs/compatibility.md holds it.

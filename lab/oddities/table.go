@@ -44,10 +44,10 @@ func Table(pairs []Pair) string {
 	page.WriteString(`# Compatibility: what indices look like, and what was carried
 
 Each line is something that indices have in life. *yes* means that a test moved such indices between
-these versions on real nodes, by a whole migration with documents written between the rounds, and
-compared both clusters by itself: documents with type, id, routing, version and source, mappings,
-settings, aliases, and what queries find. A dash means that no new index of the source's version can
-be so.
+these versions on real nodes, by a complete migration with documents written between the rounds, and
+compared both clusters with code of its own: documents with type, id, routing, version and source,
+mappings, settings, aliases, and what queries find. A dash means that no new index of the source's
+version can be so.
 
 This page is generated from the catalogue in ` + "`lab/oddities`" + `: ` + "`make golden`" + ` writes it again,
 and ` + "`make test-pairs`" + ` runs all pairs.
