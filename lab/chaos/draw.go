@@ -77,6 +77,27 @@ func blowsText(blows []blow) string {
 // mostBlows is how many faults a run has at most.
 const mostBlows = 3
 
+// often is how many times as likely a fault is as one that ends a migration or needs a person: a
+// campaign is mostly about what snapferry copes with alone.
+const often = 3
+
+func (f fault) weight() int {
+	if f.ends || f.person != "" {
+		return 1
+	}
+	return often
+}
+
+// pick chooses one of the faults by weight.
+func pick(r *rand.Rand, from []fault) int {
+	all := 0
+	for _, f := range from {
+		all += f.weight()
+	}
+	at := r.IntN(all)
+	return slices.IndexFunc(from, func(f fault) bool { at -= f.weight(); return at < 0 })
+}
+
 // draw chooses what happens in the run of a seed: one to three different faults. The same seed
 // chooses the same.
 func draw(seed uint64) []blow {
@@ -84,7 +105,7 @@ func draw(seed uint64) []blow {
 	left := slices.Clone(faults)
 	var blows []blow
 	for range 1 + r.IntN(mostBlows) {
-		n := r.IntN(len(left))
+		n := pick(r, left)
 		chosen := left[n]
 		left = slices.Delete(left, n, n+1)
 		possible := moments()
