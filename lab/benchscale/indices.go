@@ -45,7 +45,7 @@ func manyIndices(ctx context.Context, root, rclone string, count int, out io.Wri
 	many := many{count: count, changed: min(changedIndices, count)}
 	one, err := f.carry(ctx, fmt.Sprintf("many%d", count), subject{
 		indices: "events-*", docType: manyDocType, makeAll: many.makeAll, change: many.change,
-	}, ended(2))
+	}, provenAll)
 	taken, _ := one.last.Took()
 	return IndicesCase{
 		What: "indices", Count: count, Changed: many.changed, WindowSeconds: benchmain.Round3(one.window),
