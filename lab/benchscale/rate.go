@@ -62,6 +62,10 @@ func comparingRates(ctx context.Context, root string, rates []int, each time.Dur
 		return nil, err
 	}
 	defer busy.client.Close()
+	// A node that has just been filled merges, and its code is not compiled yet.
+	if _, err := busy.measure(ctx, noRate, each); err != nil {
+		return nil, err
+	}
 	for _, rate := range rates {
 		one, err := busy.measure(ctx, rate, each)
 		if err != nil {
