@@ -69,8 +69,8 @@ func (c *changeFinder) mark(ctx context.Context) error {
 }
 
 // lookAtTarget finds the indices that the target no longer has as they were restored: somebody may
-// have deleted, closed, written to or redefined one. Those that take part anyway are looked at when the target
-// is closed.
+// have deleted, closed, written to or redefined one. Those that take part anyway are looked at when
+// the target is closed.
 func (c *changeFinder) lookAtTarget(ctx context.Context) error {
 	var names []string
 	for _, index := range c.in.Indices {

@@ -68,13 +68,22 @@ func (c *Client) Marks(ctx context.Context, indices []string) (map[string]Mark, 
 	if err != nil {
 		return nil, err
 	}
+	return marksBy(ctx, indices, func(ctx context.Context, batch []string) (map[string]*Mark, error) {
+		return c.marksOf(ctx, version, batch)
+	})
+}
+
+// marksBy takes marks of as many indices at a time as fit into one request.
+func marksBy(ctx context.Context, indices []string,
+	of func(context.Context, []string) (map[string]*Mark, error),
+) (map[string]Mark, error) {
 	all := make(map[string]Mark, len(indices))
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(marksAtOnce)
 	for _, batch := range batches(indices) {
 		group.Go(func() error {
-			marks, err := c.marksOf(ctx, version, batch)
+			marks, err := of(ctx, batch)
 			mu.Lock()
 			defer mu.Unlock()
 			for name, mark := range marks {
@@ -92,23 +101,15 @@ func (c *Client) DefinitionDigests(ctx context.Context, indices []string) (map[s
 	if err := c.named("read definitions", indices); err != nil {
 		return nil, err
 	}
-	all := make(map[string]string, len(indices))
-	var mu sync.Mutex
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(marksAtOnce)
-	for _, batch := range batches(indices) {
-		group.Go(func() error {
-			marks := map[string]*Mark{}
-			err := c.markDefinitions(ctx, batch, largestDefinitions, marks)
-			mu.Lock()
-			defer mu.Unlock()
-			for name, mark := range marks {
-				all[name] = mark.Definition
-			}
-			return err
-		})
+	marks, err := marksBy(ctx, indices, func(ctx context.Context, batch []string) (map[string]*Mark, error) {
+		found := map[string]*Mark{}
+		return found, c.markDefinitions(ctx, batch, largestDefinitions, found)
+	})
+	digests := make(map[string]string, len(marks))
+	for name, mark := range marks {
+		digests[name] = mark.Definition
 	}
-	return all, group.Wait()
+	return digests, err
 }
 
 // marksOf takes the marks of as many indices as fit into one request.

@@ -1,7 +1,6 @@
 package elastic
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -30,7 +29,10 @@ func (c *Client) ProbeWrite(ctx context.Context, index, docType string) (blocked
 	}
 	id := "snapferry-probe-" + rand.Text()
 	nothing := body(map[string]any{"doc": map[string]any{}})
-	var update esapi.Request = typelessUpdate{index, id, nothing}
+	// esapi knows only the path with a type, which 8.x refuses.
+	var update esapi.Request = jsonRequest{
+		http.MethodPost, "/" + segment(index) + "/_update/" + id + "?routing=" + id, nothing,
+	}
 	if version.Major < 7 {
 		update = esapi.UpdateRequest{
 			Index: segment(index), DocumentType: segment(typeOr(docType, mappings[index])), DocumentID: id,
@@ -61,26 +63,4 @@ func typeOr(docType string, mapping Mapping) string {
 		return mapping.Types[0]
 	}
 	return "doc" // nothing is mapped yet, so any name works
-}
-
-// typelessUpdate is an update as 7.x and 8.x take it. esapi knows only the path with a type, which
-// 8.x refuses. The routing is the id.
-type typelessUpdate struct {
-	index, id string
-	body      *bytes.Reader
-}
-
-// Do implements [esapi.Request].
-func (u typelessUpdate) Do(ctx context.Context, to esapi.Transport) (*esapi.Response, error) {
-	path := "/" + segment(u.index) + "/_update/" + u.id + "?routing=" + u.id
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, path, u.body)
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	response, err := to.Perform(request) //nolint:bodyclose // Client.do closes it
-	if err != nil {
-		return nil, err
-	}
-	return &esapi.Response{StatusCode: response.StatusCode, Header: response.Header, Body: response.Body}, nil
 }

@@ -1,13 +1,10 @@
 package elastic
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/http"
 	"slices"
-
-	"github.com/elastic/go-elasticsearch/v7/esapi"
 )
 
 // Amazon keeps an index in one of three tiers. A hot one lies on the disks of data nodes. A warm one
@@ -51,7 +48,7 @@ func (c *Client) ColdIndices(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	var names []string
-	request := coldRequest{}
+	after := "" // the pagination id of the page before
 	for range mostColdPages {
 		var page struct {
 			PaginationID string `json:"pagination_id"`
@@ -59,6 +56,10 @@ func (c *Client) ColdIndices(ctx context.Context) ([]string, error) {
 			Indices      []struct {
 				Index string `json:"index"`
 			} `json:"indices"`
+		}
+		request := jsonRequest{http.MethodGet, fmt.Sprintf("/_cold/indices/_search?page_size=%d", coldPage), nil}
+		if after != "" {
+			request.content = body(map[string]string{"pagination_id": after})
 		}
 		err := c.do(ctx, call{operation: "list the indices in cold storage"}, request, &page)
 		switch KindOf(err) {
@@ -74,32 +75,8 @@ func (c *Client) ColdIndices(ctx context.Context) ([]string, error) {
 		if len(page.Indices) == 0 || len(names) >= page.Total || page.PaginationID == "" {
 			break
 		}
-		request.after = page.PaginationID
+		after = page.PaginationID
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
-}
-
-// coldRequest asks for a page of the indices in cold storage. esapi has no call of Amazon's.
-type coldRequest struct {
-	after string // the pagination id of the page before
-}
-
-// Do implements [esapi.Request].
-func (r coldRequest) Do(ctx context.Context, to esapi.Transport) (*esapi.Response, error) {
-	var content []byte
-	if r.after != "" {
-		content = fmt.Appendf(nil, `{"pagination_id":%q}`, r.after)
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet,
-		fmt.Sprintf("/_cold/indices/_search?page_size=%d", coldPage), bytes.NewReader(content))
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	response, err := to.Perform(request) //nolint:bodyclose // it goes to the caller, as from each call of esapi
-	if err != nil {
-		return nil, err
-	}
-	return &esapi.Response{StatusCode: response.StatusCode, Body: response.Body, Header: response.Header}, nil
 }

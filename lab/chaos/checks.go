@@ -305,7 +305,6 @@ func (m *migrating) cleanUp(ctx context.Context) error {
 	l.Source.Front.Faults.Clear()
 	m.field.S3.ClearFaults()
 	l.OSS.Server.ClearFaults()
-	l.OSS.Server.Observe(nil)
 	m.field.S3.SetLimits("", noLimits)
 	l.OSS.Server.SetLimits("", noLimits)
 	var all error

@@ -34,8 +34,6 @@ type verdict string
 const (
 	completed  verdict = "completed"
 	parked     verdict = "parked" // and then completed, when a person had sent retry
-	thawed     verdict = "thawed"
-	aborted    verdict = "aborted"
 	terminated verdict = "terminated"
 	stuck      verdict = "stuck"
 )
@@ -76,6 +74,7 @@ type migrating struct {
 
 	inflicting sync.WaitGroup
 	cancelled  context.Context // of the run
+	unwatch    []func()
 }
 
 func (m *migrating) main() string { return m.name + "-main" }
@@ -103,6 +102,7 @@ func run(ctx context.Context, f *benchmain.Field, seed uint64) (outcome, error) 
 	if err == nil {
 		err = m.drive(ctx)
 	}
+	m.stopWatching() // or a late event begins another fault
 	m.inflicting.Wait()
 	if err == nil {
 		err = m.check(ctx)
@@ -204,7 +204,7 @@ var askedSnapshot = regexp.MustCompile(`^/_snapshot/[^/]+/[^/]+-r\d{4}(-g\d+)?-a
 // watch sees the migration's events in the requests to both clusters and to OSS.
 func (m *migrating) watch() {
 	ours := func(path string) bool { return strings.Contains(path, m.name+"-") }
-	m.field.Lab.Source.Front.Faults.Observe(func(e lab.Exchange) {
+	source := m.field.Lab.Source.Front.Faults.Observe(func(e lab.Exchange) {
 		switch {
 		case e.Status/100 != 2 || !ours(e.Path):
 		case e.Method == http.MethodPut && askedSnapshot.MatchString(e.Path):
@@ -214,7 +214,7 @@ func (m *migrating) watch() {
 			m.saw(sourceBlocked)
 		}
 	})
-	m.field.Lab.Target.Front.Faults.Observe(func(e lab.Exchange) {
+	target := m.field.Lab.Target.Front.Faults.Observe(func(e lab.Exchange) {
 		if e.Status/100 == 2 && ours(e.Path) && e.Method == http.MethodPost && strings.HasSuffix(e.Path, "/_restore") {
 			m.saw(restoreAsked)
 		}
@@ -228,6 +228,13 @@ func (m *migrating) watch() {
 			m.saw(rootPublished)
 		}
 	})
+	m.unwatch = []func(){source, target, func() { m.field.Lab.OSS.Server.Observe(nil) }}
+}
+
+func (m *migrating) stopWatching() {
+	for _, stop := range m.unwatch {
+		stop()
+	}
 }
 
 // ofWindow says what an event is called while writes are blocked.
@@ -366,10 +373,8 @@ func (m *migrating) ended(ctx context.Context) error {
 			m.result.Verdict = parked
 		}
 		return err
-	case migration.ResultAborted:
-		m.result.Verdict = aborted
 	default:
-		m.result.Verdict = thawed
+		m.result.Verdict = verdict(report.Result)
 	}
 	m.violates("it ended as %s: %v", report.Result, err)
 	return nil
