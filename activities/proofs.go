@@ -99,6 +99,9 @@ func merged(before, proof migration.Proof) migration.Proof {
 		}
 	}
 	before.Shards = shards
+	if before.Defined == nil || proof.Defined != nil && proof.Defined.AtMillis >= before.Defined.AtMillis {
+		before.Defined = proof.Defined
+	}
 	return before
 }
 
@@ -207,7 +210,15 @@ func (p *provePlanner) index(index migration.Index) migration.Proof {
 	if done == shards {
 		proven.Indices++
 	}
-	if len(whole.Shards) > 0 {
+	if !proof.Defined.Holds(source.Definition, target.Definition) {
+		proof.Defined = nil
+		if len(whole.Shards) == 0 && len(part.Shards) > 0 {
+			part.Definition = true
+		} else {
+			whole.Definition = true
+		}
+	}
+	if len(whole.Shards) > 0 || whole.Definition {
 		p.still = append(p.still, whole)
 	}
 	if len(part.Shards) > 0 {
@@ -241,13 +252,16 @@ func (p *provePlanner) count(index migration.Index, s provedShard) {
 // shardsAtOnceProven bounds the shards of one batch: each takes some requests, however small it is.
 const shardsAtOnceProven = 1000
 
+// definitionsAtOnce bounds the indices of one batch whose definitions are compared.
+const definitionsAtOnce = 500
+
 // cut makes batches of about as many documents as were asked for. What stands still comes first: its
 // proof lasts.
 func (p *provePlanner) cut() []migration.ProofBatch {
 	var batches []migration.ProofBatch
 	var batch migration.ProofBatch
 	end := func() {
-		if batch.Shards > 0 && len(batches) < p.in.Batches {
+		if len(batch.Tasks) > 0 && len(batches) < p.in.Batches {
 			batches = append(batches, batch)
 		}
 		batch = migration.ProofBatch{}
@@ -258,25 +272,33 @@ func (p *provePlanner) cut() []migration.ProofBatch {
 		}
 		shards := task.Shards
 		task.Shards = nil
+		add := func() {
+			if len(task.Shards) == 0 && !task.Definition {
+				return
+			}
+			batch.Tasks, batch.Indices = append(batch.Tasks, task), batch.Indices+1
+			if task.Definition {
+				batch.Definitions++
+			}
+			task.Shards, task.Definition = nil, false
+		}
+		if task.Definition && batch.Definitions >= definitionsAtOnce {
+			end()
+		}
 		for _, shard := range shards {
 			docs := p.docs[task.Index]
 			if shard.Mark == "" {
 				docs = min(docs, shard.UpTo-shard.Beyond)
 			}
 			if batch.Shards >= shardsAtOnceProven || batch.Docs > 0 && batch.Docs+docs > p.in.BatchDocs {
-				if len(task.Shards) > 0 {
-					batch.Tasks, batch.Indices = append(batch.Tasks, task), batch.Indices+1
-				}
-				task.Shards = nil
+				add()
 				end()
 			}
 			task.Shards = append(task.Shards, shard)
 			batch.Shards++
 			batch.Docs += docs
 		}
-		if len(task.Shards) > 0 {
-			batch.Tasks, batch.Indices = append(batch.Tasks, task), batch.Indices+1
-		}
+		add()
 	}
 	end()
 	return batches

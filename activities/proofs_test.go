@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/snapferry/snapferry/internal/elastic/elastictest"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -453,9 +454,84 @@ func TestWhatChangesWhileItIsComparedIsNotProven(t *testing.T) {
 				return
 			}
 			require.Equal(t, 2, proved.Moved)
-			require.NotContains(t, proved.Proofs, "movies")
+			for _, shard := range proved.Proofs["movies"].Shards {
+				require.Zero(t, shard)
+			}
 		})
 	}
+}
+
+// Settings, mappings and aliases are compared before the freeze as well, and in the window only those
+// that were changed since on one of the clusters.
+func TestDefinitionsAreComparedBeforeTheFreeze(t *testing.T) {
+	mappings := func(c *elastictest.Cluster) int { return len(c.Requests("GET /*/_mapping")) }
+	for what, tt := range map[string]struct {
+		before, after func(*provenWorld) // the proof
+		spoil         func(*provenWorld) // in the window
+		compared      bool
+		movies        []string
+	}{
+		"equal": {},
+		"another setting": {
+			before: func(w *provenWorld) { w.to.Change("movies", "index.max_result_window", "77") },
+			movies: []string{`setting index.max_result_window is "77" on the target and not set on the source`},
+		},
+		"changed on the target after the proof": {
+			spoil:    func(w *provenWorld) { w.to.AddAlias("movies", "cinema") },
+			compared: true, movies: []string{"alias cinema is on the target only"},
+		},
+		"changed on the source after the proof": {
+			after:    func(w *provenWorld) { w.from.AddAlias("movies", "cinema") }, // the final round carries it
+			compared: true,
+		},
+		"put right on the target after the proof": {
+			before:   func(w *provenWorld) { w.to.AddAlias("movies", "cinema") },
+			after:    func(w *provenWorld) { w.to.RemoveAlias("movies", "cinema") },
+			compared: true,
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newProvenWorld(t, "6.8.23", "7.10.2")
+			do := func(change func(*provenWorld)) {
+				if change != nil {
+					change(w)
+				}
+			}
+			do(tt.before)
+			for name, counter := range w.request.Expected {
+				counter.Definition = "" // else what differs is restored again
+				w.request.Expected[name] = counter
+			}
+			w.prove()
+			do(tt.after)
+			request := w.freeze(func() { do(tt.spoil) })
+			from, to := mappings(w.from), mappings(w.to)
+			result := must[migration.VerifyResult](w.world, w.activities.VerifyTarget, request)
+			require.Equal(t, tt.compared, mappings(w.from) > from)
+			require.Equal(t, tt.compared, mappings(w.to) > to)
+			require.Empty(t, result.Indices[0].Differences)
+			require.ElementsMatch(t, tt.movies, result.Indices[1].Differences)
+		})
+	}
+}
+
+// Batches of nothing but definitions have a bound, too.
+func TestBatchesOfDefinitions(t *testing.T) {
+	p := provePlanner{in: migration.PlanProofsRequest{Batches: 3, BatchDocs: 100}, docs: map[string]int64{}}
+	for i := range definitionsAtOnce + 1 {
+		p.still = append(p.still, migration.ProofTask{Index: fmt.Sprint(i), Of: 1, Definition: true})
+	}
+	p.moving = []migration.ProofTask{{
+		Index: "last", Of: 2, Definition: true, Shards: []migration.ShardTask{{UpTo: 90}, {Shard: 1, UpTo: 90}},
+	}}
+	p.docs["last"] = 90
+	batches := p.cut()
+	require.Len(t, batches, 3)
+	require.Equal(t, []int{definitionsAtOnce, 2, 0},
+		[]int{batches[0].Definitions, batches[1].Definitions, batches[2].Definitions})
+	require.Equal(t, []int{0, 1, 1}, []int{batches[0].Shards, batches[1].Shards, batches[2].Shards})
+	require.Equal(t, []int{definitionsAtOnce, 2, 1},
+		[]int{batches[0].Indices, batches[1].Indices, batches[2].Indices})
 }
 
 // Other files than the snapshot lists are a difference, whatever searches find. The same files are

@@ -54,10 +54,13 @@ type proving struct {
 	pulse            *pulse
 	from, to         *elastic.Client
 	paceFrom, paceTo *elastic.Pace
-	ignoreTypes      bool
+	defining         defining
 	layoutFrom       map[string]map[string]string
 	layoutTo         map[string]map[string]string
 	read             atomic.Int64
+
+	// defined are the differences of settings, mappings and aliases, of the indices that were asked for.
+	defined map[string][]string
 
 	mu     sync.Mutex
 	proofs migration.Proofs
@@ -72,7 +75,7 @@ func (p *proving) run(ctx context.Context) error {
 	if p.to, err = p.cluster(ctx, onTarget, p.in.Run); err != nil {
 		return err
 	}
-	if p.ignoreTypes, err = typesDiffer(ctx, p.from, p.to); err != nil {
+	if p.defining, err = newDefining(ctx, p.in.Run, p.from, p.to); err != nil {
 		return err
 	}
 	var names []string
@@ -89,6 +92,9 @@ func (p *proving) run(ctx context.Context) error {
 		return sourceBefore[name].UUID == "" || targetBefore[name].UUID == ""
 	})
 	if names, err = p.refresh(ctx, names); err != nil || len(names) == 0 {
+		return err
+	}
+	if err := p.define(ctx, names); err != nil {
 		return err
 	}
 	compared := make([]map[int]comparedShard, len(p.tasks))
@@ -183,6 +189,37 @@ func moves(err error) bool {
 	return elastic.IsClosed(err)
 }
 
+// define compares the definitions of those of the indices whose tasks ask for it. Nothing is known of
+// one that goes away during that.
+func (p *proving) define(ctx context.Context, names []string) error {
+	p.defined = map[string][]string{}
+	var asked []string
+	for _, task := range p.tasks {
+		if task.Definition && slices.Contains(names, task.Index) {
+			asked = append(asked, task.Index)
+		}
+	}
+	return p.defineThese(ctx, asked)
+}
+
+func (p *proving) defineThese(ctx context.Context, names []string) error {
+	err := p.defining.compare(ctx, names, func(s shape, differences []string) error {
+		p.defined[s.name] = few(differences)
+		return nil
+	})
+	if !moves(err) {
+		return err
+	}
+	if len(names) == 1 {
+		return nil
+	}
+	half := len(names) / 2
+	if err := p.defineThese(ctx, names[:half]); err != nil {
+		return err
+	}
+	return p.defineThese(ctx, names[half:])
+}
+
 func (p *proving) moved(shards int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -261,7 +298,7 @@ func (p *proving) part(ctx context.Context, task migration.ProofTask, shard migr
 	options := p.options(p.from, task.Index)
 	options.Page = func(ctx context.Context, number int, page []elastic.Document) error {
 		missing, err := p.to.Lookup(ctx, p.at(p.to, task.Index), number, page, elastic.LookupOptions{
-			IgnoreTypes: p.ignoreTypes, Settings: p.layoutTo[task.Index], Pace: p.paceTo, Sleep: p.sleep,
+			IgnoreTypes: p.defining.ignoreTypes, Settings: p.layoutTo[task.Index], Pace: p.paceTo, Sleep: p.sleep,
 		})
 		if err == nil && len(missing) > 0 && unlike == "" {
 			unlike = missing[0].String()
@@ -280,7 +317,7 @@ func (p *proving) part(ctx context.Context, task migration.ProofTask, shard migr
 
 func (p *proving) options(client *elastic.Client, name string) elastic.ChecksumOptions {
 	options := elastic.ChecksumOptions{
-		IgnoreTypes: p.ignoreTypes, Settings: p.layoutFrom[name], Pace: p.paceFrom, Sleep: p.sleep,
+		IgnoreTypes: p.defining.ignoreTypes, Settings: p.layoutFrom[name], Pace: p.paceFrom, Sleep: p.sleep,
 		AtOnce: shardsProvenAtOnce,
 	}
 	if client == p.to {
@@ -325,27 +362,33 @@ func (p *proving) conclude(task migration.ProofTask, found map[int]comparedShard
 		p.moved(len(found))
 		return
 	}
+	proof := migration.Proof{UUID: task.UUID, TargetUUID: target[1].UUID, Shards: make([]migration.ShardProof, task.Of)}
+	if all, known := p.proofs[name]; known {
+		proof = all
+	}
+	if differences, compared := p.defined[name]; compared && task.Definition &&
+		source[0].Definition == source[1].Definition && target[0].Definition == target[1].Definition {
+		proof.Defined = &migration.DefinitionProof{
+			Source: source[1].Definition, Target: target[1].Definition, Differences: differences, AtMillis: at,
+		}
+	}
 	for _, shard := range task.Shards {
 		compared, was := found[shard.Shard]
 		if !was {
 			continue
 		}
 		n := shard.Shard
-		proof, proven := p.prove(shard, compared, source[0].Shards[n], source[1].Shards[n],
+		proven, ok := p.prove(shard, compared, source[0].Shards[n], source[1].Shards[n],
 			source[0].Lives[n].ID, source[1].Lives[n], target[0].Shards[n], target[1].Shards[n])
-		if !proven {
+		if !ok {
 			p.moved(1)
 			continue
 		}
-		proof.AtMillis = at
-		all, known := p.proofs[name]
-		if !known {
-			all = migration.Proof{
-				UUID: task.UUID, TargetUUID: target[1].UUID, Shards: make([]migration.ShardProof, task.Of),
-			}
-		}
-		all.Shards[n] = proof
-		p.proofs[name] = all
+		proven.AtMillis = at
+		proof.Shards[n] = proven
+	}
+	if !proof.Empty() {
+		p.proofs[name] = proof
 	}
 }
 

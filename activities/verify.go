@@ -35,6 +35,9 @@ func (a *Activities) VerifyTarget(ctx context.Context, in migration.VerifyReques
 			if v.to, err = a.cluster(ctx, onTarget, in.Run); err != nil {
 				return migration.VerifyResult{}, err
 			}
+			if v.defining, err = newDefining(ctx, in.Run, v.from, v.to); err != nil {
+				return migration.VerifyResult{}, err
+			}
 			verdicts, metadata, err := v.run(ctx)
 			if err != nil {
 				return migration.VerifyResult{}, err
@@ -97,6 +100,7 @@ type verifying struct {
 	pulse    *pulse
 	sleep    func(context.Context, time.Duration) error
 	from, to *elastic.Client
+	defining defining
 
 	names    []string
 	restored migration.ShardDocs
@@ -104,10 +108,8 @@ type verifying struct {
 	written map[string]string
 	// counted are the documents that searches find, by index; of those that could be counted
 	// together with others.
-	counted     map[*elastic.Client]map[string]int64
-	ignoreTypes bool         // only one of the clusters shows types
-	oldStrings  bool         // the source is 2.x
-	read        atomic.Int64 // documents, on both clusters
+	counted map[*elastic.Client]map[string]int64
+	read    atomic.Int64 // documents, on both clusters
 	// taken are the indices of the last restore.
 	taken map[string]bool
 	// target are the marks of the target's indices, by their names on the source.
@@ -135,18 +137,6 @@ func (v *verifying) run(ctx context.Context) (results []migration.IndexResult, d
 	for _, index := range v.in.Taken {
 		v.taken[index.Name] = true
 	}
-	if err := v.markTarget(ctx); err != nil {
-		return nil, nil, err
-	}
-	if v.ignoreTypes, err = typesDiffer(ctx, v.from, v.to); err != nil {
-		return nil, nil, err
-	}
-	fromVersion, err := v.from.Version(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	v.oldStrings = fromVersion.Major < 5
-
 	// What the metadata says comes first, a few indices ahead of the documents.
 	differences = make(map[string][]string, len(v.names))
 	results = make([]migration.IndexResult, len(v.names))
@@ -215,38 +205,48 @@ func (v *verifying) markMoved(ctx context.Context, results []migration.IndexResu
 	return nil
 }
 
-// count counts the documents of each shard.
+// count counts the documents of each shard and those that searches find, and takes the target's marks.
 func (v *verifying) count(ctx context.Context) error {
 	v.names = migration.IndexNames(v.in.Indices)
 	onTarget := targetNames(v.in.Run, v.names)
-	if err := v.to.Refresh(ctx, onTarget); err != nil {
-		return err
-	}
-	restored, err := shardDocs(ctx, v.to, onTarget)
-	if err != nil {
-		return err
-	}
-	written, err := changedSince(ctx, v.to, onTarget, targetCounters(v.in.Run, v.in.Counters), comparison{block: true})
-	if err != nil {
-		return err
-	}
-	v.restored, v.written = renamed(restored, v.in.SourceIndex), renamed(written, v.in.SourceIndex)
+	refreshing, refreshCtx := errgroup.WithContext(ctx)
+	refreshing.Go(func() error { return v.to.Refresh(refreshCtx, onTarget) })
 	if v.in.Plan.Rehearsal {
 		// As AwaitStandstill does: a snapshot holds documents that a search may not find yet.
-		if err := v.from.Refresh(ctx, v.names); err != nil {
-			return err
-		}
-		if v.in.Frozen, err = shardDocs(ctx, v.from, v.names); err != nil {
-			return err
-		}
+		refreshing.Go(func() error { return v.from.Refresh(refreshCtx, v.names) })
 	}
-	var source, target map[string]int64
-	err = both(ctx, v.from, v.to, &source, &target,
-		func(ctx context.Context, client *elastic.Client) (map[string]int64, error) {
-			return countTogether(ctx, client, v.at(client, v.names...)), nil
+	if err := refreshing.Wait(); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		restored, err := shardDocs(ctx, v.to, onTarget)
+		v.restored = renamed(restored, v.in.SourceIndex)
+		return err
+	})
+	group.Go(func() error {
+		written, err := changedSince(ctx, v.to, onTarget, targetCounters(v.in.Run, v.in.Counters),
+			comparison{block: true})
+		v.written = renamed(written, v.in.SourceIndex)
+		return err
+	})
+	if v.in.Plan.Rehearsal {
+		group.Go(func() (err error) {
+			v.in.Frozen, err = shardDocs(ctx, v.from, v.names)
+			return err
 		})
-	v.counted = map[*elastic.Client]map[string]int64{v.from: source, v.to: target}
-	return err
+	}
+	group.Go(func() error { return v.markTarget(ctx) })
+	group.Go(func() error {
+		var source, target map[string]int64
+		err := both(ctx, v.from, v.to, &source, &target,
+			func(ctx context.Context, client *elastic.Client) (map[string]int64, error) {
+				return countTogether(ctx, client, v.at(client, v.names...)), nil
+			})
+		v.counted = map[*elastic.Client]map[string]int64{v.from: source, v.to: target}
+		return err
+	})
+	return group.Wait()
 }
 
 // countTogether counts what searches find, many indices in a request. It leaves out those that a

@@ -266,7 +266,7 @@ func TestVersionsThatShowTheSameMetadataOtherwise(t *testing.T) {
 		},
 	}
 	v := &verifying{}
-	require.Empty(t, v.differences(five, six))
+	require.Empty(t, v.defining.differences(five, six))
 
 	for name, change := range map[string]func(m *elastic.Metadata){
 		"setting index.analysis.analyzer.a.filter": func(m *elastic.Metadata) {
@@ -285,7 +285,7 @@ func TestVersionsThatShowTheSameMetadataOtherwise(t *testing.T) {
 			other.Settings[setting] = value
 		}
 		change(&other)
-		found := v.differences(five, other)
+		found := v.defining.differences(five, other)
 		require.Len(t, found, 1, name)
 		require.Contains(t, found[0], name)
 	}
@@ -308,7 +308,7 @@ func TestTheDifferencesThatMatterComeFirst(t *testing.T) {
 	}
 	v := &verifying{}
 	v.in.Plan.Restore.IgnoreSettings = []string{"index.t*"} // it arrived although it should not
-	found := few(v.differences(elastic.Metadata{Settings: source}, elastic.Metadata{
+	found := few(v.defining.differences(elastic.Metadata{Settings: source}, elastic.Metadata{
 		Settings: target,
 		Aliases:  map[string]json.RawMessage{"surplus": json.RawMessage(`{}`)},
 	}))

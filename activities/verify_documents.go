@@ -247,7 +247,7 @@ func (v *verifying) options(client *elastic.Client, s shape) elastic.ChecksumOpt
 	}
 	var counted int64
 	return elastic.ChecksumOptions{
-		IgnoreTypes: v.ignoreTypes, Settings: settings, ShardDocs: docs, Sleep: v.sleep,
+		IgnoreTypes: v.defining.ignoreTypes, Settings: settings, ShardDocs: docs, Sleep: v.sleep,
 		Progress: func(docs int64) { // one call at a time
 			done := v.read.Add(docs - counted)
 			counted = docs

@@ -9,8 +9,8 @@ import (
 
 // mapping gives a mapping in a form that can be compared, whatever versions show it. Where only one
 // of the clusters shows types (7.x shows none), it is the properties of the only type.
-func (v *verifying) mapping(m elastic.Mapping) json.RawMessage {
-	if v.oldStrings {
+func (d defining) mapping(m elastic.Mapping) json.RawMessage {
+	if d.oldStrings {
 		m.Raw = withoutStringDefaults(m.Raw)
 	}
 	var types map[string]json.RawMessage
@@ -23,7 +23,7 @@ func (v *verifying) mapping(m elastic.Mapping) json.RawMessage {
 			types[name], changed = root, true
 		}
 	}
-	if v.ignoreTypes && len(m.Types) == 1 && len(types) == 1 && types[m.Types[0]] != nil {
+	if d.ignoreTypes && len(m.Types) == 1 && len(types) == 1 && types[m.Types[0]] != nil {
 		return types[m.Types[0]]
 	}
 	if !changed {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/migration"
 )
 
 // What the metadata of indices may take of the worker's memory: few indices are read at a time, and
@@ -21,8 +22,9 @@ const (
 	metadataBytes   = 4 << 20
 )
 
-// metadata compares settings, mappings and aliases. It calls found for each index, in their order,
-// with what is needed to read it and with the differences in words.
+// metadata compares settings, mappings and aliases. It calls found for each index with what is needed
+// to read it and with the differences in words. What was compared before the freeze, and is as it was
+// then on both clusters, is not compared again, unless its documents have to be read.
 func (v *verifying) metadata(ctx context.Context, names []string, found func(shape, []string) error) error {
 	var overAll map[string][]string
 	if v.in.Plan.RestoresAliases() {
@@ -37,39 +39,93 @@ func (v *verifying) metadata(ctx context.Context, names []string, found func(sha
 		// searches.
 		return each(s, slices.Concat(overAll[s.name], differences))
 	}
+	var compared []string
+	for _, name := range names {
+		before, known := v.definedBefore(name)
+		if !known {
+			compared = append(compared, name)
+			continue
+		}
+		if err := found(shape{name: name}, before); err != nil {
+			return err
+		}
+	}
+	return v.defining.compare(ctx, compared, found)
+}
+
+// definedBefore are the differences that a comparison before the freeze has found, if it still holds
+// and nothing of the index has to be read.
+func (v *verifying) definedBefore(name string) (differences []string, known bool) {
+	proof := v.in.Proofs[name]
+	source, target := v.in.Marks[name], v.target[name]
+	if proof.UUID != source.UUID || proof.TargetUUID != target.UUID ||
+		!proof.Defined.Holds(source.Definition, target.Definition) {
+		return nil, false
+	}
+	for _, shard := range v.work(name) {
+		if shard.proven == nil {
+			return nil, false
+		}
+	}
+	return proof.Defined.Differences, true
+}
+
+// defining compares what indices are, beside their documents.
+type defining struct {
+	run         migration.Run
+	from, to    *elastic.Client
+	ignoreTypes bool // only one of the clusters shows types
+	oldStrings  bool // the source is 2.x
+}
+
+func newDefining(ctx context.Context, run migration.Run, from, to *elastic.Client) (defining, error) {
+	d := defining{run: run, from: from, to: to}
+	version, err := from.Version(ctx)
+	if err != nil {
+		return d, err
+	}
+	d.oldStrings = version.Major < 5
+	d.ignoreTypes, err = typesDiffer(ctx, from, to)
+	return d, err
+}
+
+// compare calls found for each index, in their order, with what is needed to read it and with the
+// differences in words.
+func (d defining) compare(ctx context.Context, names []string, found func(shape, []string) error) error {
 	for chunk := range slices.Chunk(names, metadataIndices) {
-		if err := v.metadataOf(ctx, chunk, metadataBytes, found); err != nil {
+		if err := d.chunk(ctx, chunk, metadataBytes, found); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (v *verifying) metadataOf(ctx context.Context, names []string, most int64,
-	found func(shape, []string) error,
-) error {
-	aliases := v.in.Plan.RestoresAliases()
+func (d defining) chunk(ctx context.Context, names []string, most int64, found func(shape, []string) error) error {
 	var source, target map[string]elastic.Metadata
-	err := both(ctx, v.from, v.to, &source, &target,
+	err := both(ctx, d.from, d.to, &source, &target,
 		func(ctx context.Context, client *elastic.Client) (map[string]elastic.Metadata, error) {
-			read, err := client.Metadata(ctx, v.at(client, names...), aliases, most)
-			return renamed(read, v.in.SourceIndex), err
+			at := names
+			if client == d.to {
+				at = targetNames(d.run, names)
+			}
+			read, err := client.Metadata(ctx, at, d.run.Plan.RestoresAliases(), most)
+			return renamed(read, d.run.SourceIndex), err
 		})
 	switch {
 	case errors.Is(err, elastic.ErrTooLarge) && len(names) > 1:
 		half := len(names) / 2
-		if err := v.metadataOf(ctx, names[:half], most, found); err != nil {
+		if err := d.chunk(ctx, names[:half], most, found); err != nil {
 			return err
 		}
-		return v.metadataOf(ctx, names[half:], most, found)
+		return d.chunk(ctx, names[half:], most, found)
 	case errors.Is(err, elastic.ErrTooLarge):
-		return v.metadataOf(ctx, names, 0, found)
+		return d.chunk(ctx, names, 0, found)
 	case err != nil:
 		return err
 	}
 	for _, name := range names {
 		from, to := source[name], target[name]
-		differences := v.differences(from, to)
+		differences := d.differences(from, to)
 		if err := found(shape{name, layout(from.Settings), layout(to.Settings)}, differences); err != nil {
 			return err
 		}
@@ -104,18 +160,18 @@ type difference struct {
 }
 
 // differences says in words what differs beside the documents, what matters most first.
-func (v *verifying) differences(source, target elastic.Metadata) []string {
-	found := v.settings(source.Settings, target.Settings)
-	if !equalJSON(v.mapping(source.Mapping), v.mapping(target.Mapping)) {
+func (d defining) differences(source, target elastic.Metadata) []string {
+	found := d.settings(source.Settings, target.Settings)
+	if !equalJSON(d.mapping(source.Mapping), d.mapping(target.Mapping)) {
 		found = append(found, difference{rankMapping, "the mappings differ"})
 	}
-	if v.in.Plan.RestoresAliases() {
+	if d.run.Plan.RestoresAliases() {
 		found = append(found, aliasesDiffer(source.Aliases, target.Aliases)...)
 	}
 	slices.SortStableFunc(found, func(a, b difference) int { return cmp.Compare(a.rank, b.rank) })
 	texts := make([]string, len(found))
-	for i, d := range found {
-		texts[i] = d.text
+	for i, one := range found {
+		texts[i] = one.text
 	}
 	return texts
 }
@@ -133,8 +189,8 @@ var ownOfEachCluster = []string{
 const archived = "archived."
 
 // settings compares the settings that a restore should take over.
-func (v *verifying) settings(source, target map[string]string) []difference {
-	ignored := slices.Concat(ownOfEachCluster, notRestored(v.in.Plan, nil)) // the report names these
+func (d defining) settings(source, target map[string]string) []difference {
+	ignored := slices.Concat(ownOfEachCluster, notRestored(d.run.Plan, nil)) // the report names these
 	source, target = withWholeLists(source), withWholeLists(target)
 	var different []difference
 	add := func(rank int, format string, args ...any) {

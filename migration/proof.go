@@ -18,6 +18,23 @@ type Proof struct {
 	UUID       string       `json:"uuid"`
 	TargetUUID string       `json:"targetUuid"`
 	Shards     []ShardProof `json:"shards"`
+	// Defined is a comparison of settings, mappings and aliases; nil if there was none.
+	Defined *DefinitionProof `json:"defined,omitempty"`
+}
+
+// DefinitionProof remembers a comparison of an index's settings, mappings and aliases. It says what
+// another comparison would say, as long as both clusters have these digests of them.
+type DefinitionProof struct {
+	Source string `json:"source"`
+	Target string `json:"target"`
+	// Differences are the first ones in words, what matters most first. They decide nothing.
+	Differences []string `json:"differences,omitempty"`
+	AtMillis    int64    `json:"atMillis"`
+}
+
+// Holds tells whether neither cluster has changed the definition since it was compared.
+func (d *DefinitionProof) Holds(source, target string) bool {
+	return d != nil && d.Source != "" && d.Source == source && d.Target != "" && d.Target == target
 }
 
 // Proofs are the proofs of indices, by their names on the source.
@@ -137,14 +154,18 @@ type ProofBatch struct {
 	Indices int                 `json:"indices"`
 	Shards  int                 `json:"shards"`
 	Docs    int64               `json:"docs"`
+	// Definitions counts the indices of which settings, mappings and aliases are compared.
+	Definitions int `json:"definitions,omitempty"`
 }
 
-// ProofTask is an index of which some shards are to be proven.
+// ProofTask is an index of which something is to be proven.
 type ProofTask struct {
 	Index  string      `json:"index"`
 	UUID   string      `json:"uuid"`
 	Of     int         `json:"of"` // how many shards the index has
-	Shards []ShardTask `json:"shards"`
+	Shards []ShardTask `json:"shards,omitempty"`
+	// Definition asks to compare its settings, mappings and aliases.
+	Definition bool `json:"definition,omitempty"`
 }
 
 // ShardTask is a shard to prove: all of it if Mark is set, which it has to have for that, or else
@@ -273,9 +294,12 @@ func (e Evidence) Text() string {
 // Empty tells whether a proof says nothing.
 func (p Proof) Empty() bool { return p.NewestMillis() == 0 }
 
-// NewestMillis is when its newest shard was compared; 0 if none was.
+// NewestMillis is when the newest part of it was compared; 0 if none was.
 func (p Proof) NewestMillis() int64 {
 	var newest int64
+	if p.Defined != nil {
+		newest = p.Defined.AtMillis
+	}
 	for _, shard := range p.Shards {
 		newest = max(newest, shard.AtMillis)
 	}

@@ -180,7 +180,7 @@ func (p *prover) batches(ctx workflow.Context, batches []migration.ProofBatch) b
 			break
 		}
 		under.Add(1)
-		name := fmt.Sprintf("prove %s, batch %d of %d", shardCount(batch.Shards), i+1, len(batches))
+		name := fmt.Sprintf("prove %s, batch %d of %d", batchOf(batch), i+1, len(batches))
 		workflow.GoNamed(ctx, name, func(ctx workflow.Context) {
 			defer under.Done()
 			defer slots.Release(1)
@@ -203,6 +203,14 @@ func (p *prover) batches(ctx workflow.Context, batches []migration.ProofBatch) b
 	defer stop()
 	under.Wait(uncancelled)
 	return some && p.problem == "" && ctx.Err() == nil
+}
+
+// batchOf says what a batch compares.
+func batchOf(batch migration.ProofBatch) string {
+	if batch.Shards == 0 {
+		return "definitions of " + indexCount(batch.Definitions)
+	}
+	return shardCount(batch.Shards)
 }
 
 // proofBound is how often a batch is tried before what is in its way is shown.

@@ -192,6 +192,7 @@ func definitionOf(index map[string]json.RawMessage) (string, map[string]string, 
 		}
 		if flat, ok := value.(map[string]any); ok && part == "settings" {
 			delete(flat, "index.blocks.write") // snapferry sets it
+			delete(flat, "index.history.uuid") // another one after each restore, from 6.x on
 			if expand := settings["index.auto_expand_replicas"]; expand != "" && expand != "false" {
 				delete(flat, "index.number_of_replicas") // Elasticsearch sets it as nodes come and go
 			}
