@@ -224,8 +224,14 @@ func (e *evidenceLab) since(index string) (found sinceProof) {
 		var counts [2]int64
 		var digests [2]elastic.SeqNoDigest
 		for i, client := range []*elastic.Client{e.from, e.to} {
-			counts[i], err = client.CountNotBeyond(ctx, index, shard, p)
+			settings, err := client.IndexSettings(ctx, []string{index})
 			require.NoError(e.t, err)
+			require.True(e.t, elastic.Numbered(settings[index]))
+			counts[i], err = client.CountNotBeyond(ctx, index, shard, p, true)
+			require.NoError(e.t, err)
+			visited, err := client.CountNotBeyond(ctx, index, shard, p, false)
+			require.NoError(e.t, err)
+			require.Equal(e.t, visited, counts[i])
 			digests[i], err = client.SeqNoDigest(ctx, index, shard, p)
 			require.NoError(e.t, err)
 			require.Equal(e.t, counts[i], digests[i].Docs)

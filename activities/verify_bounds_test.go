@@ -204,9 +204,9 @@ func TestMetadataIsComparedInBoundedMemory(t *testing.T) {
 		w.from.SetMapping(name, mapping(i, ""))
 		w.to.SetMapping(name, mapping(i, more))
 	}
-	v := &verifying{in: migration.VerifyRequest{Run: w.run}, from: clientOf(w, onSource), to: clientOf(w, onTarget)}
+	d := defining{run: w.run, from: clientOf(w, onSource), to: clientOf(w, onTarget)}
 	var compared, differ []string
-	require.NoError(t, v.metadata(t.Context(), names, func(s shape, found []string) error {
+	require.NoError(t, d.compare(t.Context(), names, func(s shape, found []string) error {
 		compared = append(compared, s.name)
 		if len(found) > 0 {
 			differ = append(differ, s.name+": "+strings.Join(found, "; "))
@@ -232,7 +232,7 @@ func TestMetadataIsComparedInBoundedMemory(t *testing.T) {
 	w.from.SetMapping("i000", large)
 	w.to.SetMapping("i000", large)
 	compared = nil
-	require.NoError(t, v.metadata(t.Context(), names[:2], func(s shape, found []string) error {
+	require.NoError(t, d.compare(t.Context(), names[:2], func(s shape, found []string) error {
 		compared = append(compared, s.name)
 		require.Empty(t, found)
 		return nil
@@ -265,8 +265,8 @@ func TestVersionsThatShowTheSameMetadataOtherwise(t *testing.T) {
 			Raw:   json.RawMessage(`{"doc":{"_all":{"enabled":true},"properties":{"t":{"type":"text"}}}}`),
 		},
 	}
-	v := &verifying{}
-	require.Empty(t, v.defining.differences(five, six))
+	d := defining{}
+	require.Empty(t, d.differences(five, six))
 
 	for name, change := range map[string]func(m *elastic.Metadata){
 		"setting index.analysis.analyzer.a.filter": func(m *elastic.Metadata) {
@@ -285,7 +285,7 @@ func TestVersionsThatShowTheSameMetadataOtherwise(t *testing.T) {
 			other.Settings[setting] = value
 		}
 		change(&other)
-		found := v.defining.differences(five, other)
+		found := d.differences(five, other)
 		require.Len(t, found, 1, name)
 		require.Contains(t, found[0], name)
 	}
@@ -306,9 +306,9 @@ func TestTheDifferencesThatMatterComeFirst(t *testing.T) {
 		target[fmt.Sprintf("index.a%02d", i)] = "2"
 		target[fmt.Sprintf("index.b%02d", i)] = "1"
 	}
-	v := &verifying{}
-	v.in.Plan.Restore.IgnoreSettings = []string{"index.t*"} // it arrived although it should not
-	found := few(v.defining.differences(elastic.Metadata{Settings: source}, elastic.Metadata{
+	d := defining{}
+	d.run.Plan.Restore.IgnoreSettings = []string{"index.t*"} // it arrived although it should not
+	found := few(d.differences(elastic.Metadata{Settings: source}, elastic.Metadata{
 		Settings: target,
 		Aliases:  map[string]json.RawMessage{"surplus": json.RawMessage(`{}`)},
 	}))

@@ -192,7 +192,7 @@ func (v *verifying) shards(ctx context.Context, s shape, result *migration.Index
 			continue
 		}
 		group.Go(func() error {
-			if same, err := v.unchanged(groupCtx, s.name, scan); err != nil || same {
+			if same, err := v.unchanged(groupCtx, s, scan); err != nil || same {
 				return err
 			}
 			source, target, err := v.digests(groupCtx, s.name, scan.ShardScan)
@@ -213,13 +213,14 @@ func (v *verifying) shards(ctx context.Context, s shape, result *migration.Index
 // many as were compared, it has these: writes take documents away from there, and add none. The
 // target got its files from a snapshot of just that. If it also has as many, nothing that was
 // restored is gone since.
-func (v *verifying) unchanged(ctx context.Context, name string, scan shardScan) (bool, error) {
-	if scan.held == nil || !v.taken[name] || v.in.Files == nil || !v.in.Files.Same(name) {
+func (v *verifying) unchanged(ctx context.Context, s shape, scan shardScan) (bool, error) {
+	if scan.held == nil || !v.taken[s.name] || v.in.Files == nil || !v.in.Files.Same(s.name) {
 		return false, nil
 	}
+	numbered := elastic.Numbered(s.source) && elastic.Numbered(s.target)
 	var source, target int64
 	err := both(ctx, v.from, v.to, &source, &target, func(ctx context.Context, client *elastic.Client) (int64, error) {
-		return client.CountNotBeyond(ctx, v.at(client, name)[0], scan.Shard, *scan.Beyond)
+		return client.CountNotBeyond(ctx, v.at(client, s.name)[0], scan.Shard, *scan.Beyond, numbered)
 	})
 	return source == *scan.held && target == *scan.held, err
 }

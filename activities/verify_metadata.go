@@ -136,7 +136,7 @@ func (d defining) chunk(ctx context.Context, names []string, most int64, found f
 // layout is what a checksum needs of an index's settings.
 func layout(settings map[string]string) map[string]string {
 	kept := map[string]string{}
-	for _, name := range []string{"index.number_of_shards", "index.max_result_window"} {
+	for _, name := range []string{"index.number_of_shards", "index.max_result_window", "index.version.created"} {
 		if value, set := settings[name]; set {
 			kept[name] = value
 		}

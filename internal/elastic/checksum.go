@@ -210,7 +210,7 @@ func (c *Client) scanOf(ctx context.Context, what call, index string, options Ch
 	return scan{
 		client: c, what: what, index: index, version: version,
 		size: options.Pace.page(min(size, resultWindow(values))), ignoreTypes: options.IgnoreTypes, sleep: sleep,
-		pace: options.Pace, each: options.Page,
+		pace: options.Pace, each: options.Page, numbered: Numbered(values),
 	}, shards, nil
 }
 

@@ -92,6 +92,7 @@ type scan struct {
 	answering   int  // how many shards have to answer
 	where       any  // the query; nil finds all documents
 	counts      bool // counts first how many documents the query finds
+	numbered    bool // each document has a sequence number
 	small       bool
 	size        int
 	ignoreTypes bool

@@ -6,8 +6,10 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 
 	"github.com/elastic/go-elasticsearch/v7/esapi"
+	"golang.org/x/sync/errgroup"
 )
 
 // From 6.0 on each operation on a shard gets the shard's next sequence number, and a document keeps
@@ -28,9 +30,23 @@ func notBeyond(p int64) map[string]any {
 	return map[string]any{"range": map[string]any{seqNoField: map[string]any{"lte": p}}}
 }
 
-// beyond finds all others.
-func beyond(p int64) map[string]any {
+// beyond finds all others. Where each document has a number, it looks at those only: the negation looks
+// at all documents of the shard (4 million on 6.8.23: 100 to 600 milliseconds instead of 10 to 30).
+func beyond(p int64, numbered bool) map[string]any {
+	if numbered {
+		return map[string]any{"range": map[string]any{seqNoField: map[string]any{"gte": p + 1}}}
+	}
 	return map[string]any{"bool": map[string]any{"must_not": []any{notBeyond(p)}}}
+}
+
+// firstNumbered is the id of 6.0.0-alpha1. Its nodes gave each document a sequence number.
+const firstNumbered = 6_00_00_01
+
+// Numbered tells by an index's settings whether each of its documents has a sequence number: it was
+// created by 6.0 or later. The setting survives snapshots, restores and upgrades.
+func Numbered(settings map[string]string) bool {
+	created, err := strconv.Atoi(settings["index.version.created"])
+	return err == nil && created >= firstNumbered
 }
 
 // between finds the documents beyond one number, and not beyond another.
@@ -52,8 +68,9 @@ func (c *Client) hasSeqNos(ctx context.Context, what call) error {
 }
 
 // CountNotBeyond is the number of documents of a shard whose sequence number is at most p, without
-// nested ones. Refresh first. [NotSupported] before 6.0; [Unavailable] if the shard didn't answer.
-func (c *Client) CountNotBeyond(ctx context.Context, index string, shard int, p int64) (int64, error) {
+// nested ones. Refresh first. Where [Numbered] is true it takes those beyond p away from all: fewer
+// documents have to be looked at. [NotSupported] before 6.0; [Unavailable] if the shard didn't answer.
+func (c *Client) CountNotBeyond(ctx context.Context, index string, shard int, p int64, numbered bool) (int64, error) {
 	what := call{operation: "count documents", subject: fmt.Sprintf("[%s][%d]", index, shard), slow: true}
 	if err := c.named(what.operation, []string{index}); err != nil {
 		return 0, err
@@ -61,7 +78,21 @@ func (c *Client) CountNotBeyond(ctx context.Context, index string, shard int, p 
 	if err := c.hasSeqNos(ctx, what); err != nil {
 		return 0, err
 	}
-	return c.countShards(ctx, what, index, nil, []int{shard}, notBeyond(p))
+	if !numbered {
+		return c.countShards(ctx, what, index, nil, []int{shard}, notBeyond(p))
+	}
+	var all, after int64
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		all, err = c.countShards(ctx, what, index, nil, []int{shard}, nil)
+		return err
+	})
+	group.Go(func() (err error) {
+		after, err = c.countShards(ctx, what, index, nil, []int{shard}, beyond(p, true))
+		return err
+	})
+	err := group.Wait()
+	return all - after, err
 }
 
 // countShards counts the documents of shards that a query finds; nil finds all.

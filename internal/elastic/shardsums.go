@@ -18,13 +18,14 @@ type ShardScan struct {
 	UpTo *int64
 }
 
-// where is the query that finds what is read; nil finds all documents.
-func (s ShardScan) where() any {
+// whole tells whether all documents are read.
+func (s ShardScan) whole() bool { return s.Beyond == nil && s.UpTo == nil }
+
+// where is the query that finds what is read of a shard that isn't read whole.
+func (s ShardScan) where(numbered bool) any {
 	switch {
-	case s.Beyond == nil && s.UpTo == nil:
-		return nil
 	case s.UpTo == nil:
-		return beyond(*s.Beyond)
+		return beyond(*s.Beyond, numbered)
 	case s.Beyond == nil:
 		return notBeyond(*s.UpTo)
 	}
@@ -62,7 +63,7 @@ func (c *Client) ShardChecksums(ctx context.Context, index string, shards []Shar
 		if s.Shard < 0 || s.Shard >= number {
 			return nil, c.fail(what, Invalid, fmt.Sprintf("there is no shard %d: the index has %d", s.Shard, number))
 		}
-		if s.where() != nil {
+		if !s.whole() {
 			if err := c.hasSeqNos(ctx, what); err != nil {
 				return nil, err
 			}
@@ -80,8 +81,8 @@ func (c *Client) ShardChecksums(ctx context.Context, index string, shards []Shar
 		for _, named := range types {
 			s := base
 			s.types, s.shard, s.answering = named, wanted.Shard, 1
-			if where := wanted.where(); where != nil {
-				s.where, s.counts = where, true
+			if !wanted.whole() {
+				s.where, s.counts = wanted.where(s.numbered), true
 			} else if len(options.ShardDocs) == number {
 				s.small = options.ShardDocs[wanted.Shard] <= int64(s.size)
 			}
@@ -99,7 +100,7 @@ func (c *Client) ShardChecksums(ctx context.Context, index string, shards []Shar
 	}
 	var read int64
 	for i, sum := range sums {
-		if shards[i].where() == nil {
+		if shards[i].whole() {
 			read += sum.Docs
 		}
 	}
@@ -117,7 +118,7 @@ const shardsAtOnce = 500
 func (c *Client) countWhole(ctx context.Context, index string, types [][]string, shards []ShardScan) (int64, error) {
 	var whole []int
 	for _, s := range shards {
-		if s.where() == nil {
+		if s.whole() {
 			whole = append(whole, s.Shard)
 		}
 	}

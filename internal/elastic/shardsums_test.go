@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,9 +76,13 @@ func (s *shards) digest(shard int, p int64) elastic.SeqNoDigest {
 	s.t.Helper()
 	digest, err := s.client.SeqNoDigest(s.t.Context(), "a", shard, p)
 	require.NoError(s.t, err)
-	count, err := s.client.CountNotBeyond(s.t.Context(), "a", shard, p)
+	settings, err := s.client.IndexSettings(s.t.Context(), []string{"a"})
 	require.NoError(s.t, err)
-	require.Equal(s.t, count, digest.Docs)
+	for _, numbered := range []bool{false, elastic.Numbered(settings["a"])} {
+		count, err := s.client.CountNotBeyond(s.t.Context(), "a", shard, p, numbered)
+		require.NoError(s.t, err)
+		require.Equal(s.t, count, digest.Docs)
+	}
 	return digest
 }
 
@@ -104,7 +109,20 @@ func TestShardChecksumsAddUpToTheIndexes(t *testing.T) {
 }
 
 func TestDocumentsBeyondASequenceNumber(t *testing.T) {
-	s := newShards(t, "6.8.23", 30)
+	for created, negated := range map[string]bool{"6000001": false, "8512000": false, "5061699": true, "": true} {
+		s := newShards(t, "6.8.23", 30)
+		s.Change("a", "index.version.created", created)
+		s.checkBeyond(t)
+		// Where each document has a number, those beyond are looked for, and not all others.
+		negations := 0
+		for _, body := range append(s.Bodies("POST /a/_count"), s.Bodies("POST /a/_search")...) {
+			negations += strings.Count(body, "must_not")
+		}
+		require.Equal(t, negated, negations > 0, created)
+	}
+}
+
+func (s *shards) checkBeyond(t *testing.T) {
 	before := s.numbers()
 	for shard, sum := range s.beyond(before) {
 		require.Zero(t, sum.Docs, "nothing was written")
@@ -160,7 +178,7 @@ func TestNoSequenceNumbersBefore6(t *testing.T) {
 	p := int64(1)
 	_, err := s.client.ShardChecksums(t.Context(), "a", []elastic.ShardScan{{Beyond: &p}}, elastic.ChecksumOptions{})
 	require.Equal(t, elastic.NotSupported, elastic.KindOf(err), "%v", err)
-	_, err = s.client.CountNotBeyond(t.Context(), "a", 0, p)
+	_, err = s.client.CountNotBeyond(t.Context(), "a", 0, p, false)
 	require.Equal(t, elastic.NotSupported, elastic.KindOf(err), "%v", err)
 	_, err = s.client.SeqNoDigest(t.Context(), "a", 0, p)
 	require.Equal(t, elastic.NotSupported, elastic.KindOf(err), "%v", err)
