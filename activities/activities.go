@@ -34,12 +34,15 @@ const (
 	onTarget side = "target"
 )
 
+// getClient gives a client for one of the clusters of a run.
+type getClient func(context.Context, side, migration.Run) (*elastic.Client, error)
+
 // Activities are all steps except the copy. The fields are what they need of the outside, so that
 // tests can replace it.
 type Activities struct {
 	heart
 	keys    keys
-	cluster func(context.Context, side, migration.Run) (*elastic.Client, error)
+	cluster getClient
 	buckets buckets
 	source  func(context.Context, migration.Run) (objectstore.Source, error)
 	sink    func(context.Context, migration.Run) (objectstore.Sink, error)
@@ -47,6 +50,8 @@ type Activities struct {
 	// inS3 and inOSS are the folders of a plan, with those of all its runs.
 	inS3  func(context.Context, migration.Plan) (bucket, error)
 	inOSS func(context.Context, migration.Plan) (objectstore.Sink, error)
+	// transcripts keeps what is sent to the clusters; nil keeps nothing.
+	transcripts *transcripts
 	// server is the Temporal server.
 	server func(context.Context) server
 	http   *http.Client
@@ -62,18 +67,30 @@ func New(fence secrets.Fence) *Activities {
 	return &Activities{
 		keys:    k,
 		heart:   heart{heartbeat: activity.RecordHeartbeat, beat: time.Second},
-		cluster: newClusters(k).get,
+		cluster: watched(newClusters(k).get),
 		buckets: cloudBuckets{k},
 		source:  k.openSource,
 		sink:    k.openSink,
 		lists:   newLists(k),
-		inS3:    k.openS3Folder,
-		inOSS:   k.openOSSFolder,
-		server:  workersServer,
-		http:    &http.Client{Timeout: webhookTimeout},
-		sleep:   pause.For,
-		now:     time.Now,
+
+		transcripts: newTranscripts(k),
+
+		inS3:   k.openS3Folder,
+		inOSS:  k.openOSSFolder,
+		server: workersServer,
+		http:   &http.Client{Timeout: webhookTimeout},
+		sleep:  pause.For,
+		now:    time.Now,
 	}
+}
+
+// Settle waits, for some seconds, until what is written in the background is written. A worker calls
+// it after it has stopped.
+func (a *Activities) Settle() { a.transcripts.wait(settleTime) }
+
+// transcribe implements [beating].
+func (a *Activities) transcribe(ctx context.Context) (context.Context, func()) {
+	return a.transcripts.transcribe(ctx)
 }
 
 // Register registers each method under its activity name.
@@ -122,6 +139,7 @@ func (a *Activities) Register(registry worker.ActivityRegistry) {
 		migration.ActivityCutGroups:              a.CutGroups,
 		migration.ActivityPlanProofs:             a.PlanProofs,
 		migration.ActivityProve:                  a.Prove,
+		migration.ActivityReadTranscript:         a.ReadTranscript,
 	} {
 		registry.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: name})
 	}

@@ -67,7 +67,12 @@ type heart struct {
 // beating is what perform needs of those whose activities it runs.
 type beating interface {
 	keepBeating(ctx, working context.Context, cancel context.CancelCauseFunc, p *pulse)
+	// transcribe keeps what the activity changes; end comes after it.
+	transcribe(ctx context.Context) (_ context.Context, end func())
 }
+
+// transcribe implements [beating] for activities that change no cluster.
+func (h *heart) transcribe(ctx context.Context) (context.Context, func()) { return ctx, func() {} }
 
 // perform runs the work of an activity: it heartbeats, ends the work promptly when the activity is
 // cancelled or the worker stops, and classifies the error. An error without a known meaning becomes
@@ -85,6 +90,8 @@ func performForEver[T any](ctx context.Context, b beating, doing string,
 	work func(context.Context, *pulse) (T, error),
 ) (T, error) {
 	working, cancel := context.WithCancelCause(ctx)
+	working, end := b.transcribe(working)
+	defer end()
 	p := &pulse{progress: migration.Progress{Doing: doing}}
 	var beats sync.WaitGroup
 	beats.Go(func() { b.keepBeating(ctx, working, cancel, p) })

@@ -27,11 +27,16 @@ type lists struct {
 func newLists(k keys) lists { return lists{open: k.openLists, longest: migration.LongestInline} }
 
 func (k keys) openLists(ctx context.Context, run migration.Run) (objectstore.Sink, error) {
+	return k.openBeside(ctx, run, run.ListsPath())
+}
+
+// openBeside opens a folder that lies beside the run's repository.
+func (k keys) openBeside(ctx context.Context, run migration.Run, path string) (objectstore.Sink, error) {
 	o, err := k.ossOptions(ctx, run)
 	if err != nil {
 		return nil, err
 	}
-	o.BasePath = run.ListsPath()
+	o.BasePath = path
 	return oss.New(o)
 }
 

@@ -174,6 +174,7 @@ func TestRequestsGrowWithBatchesNotWithIndices(t *testing.T) {
 		migration.ActivityCallWebhook, migration.ActivityAudit, migration.ActivityDeleteSnapshots,
 		migration.ActivityDeleteCopies, migration.ActivityWatchGuard, migration.ActivityWatchMigration,
 		migration.ActivityReadGuard, migration.ActivityCutGroups,
+		migration.ActivityReadTranscript,
 		migration.ActivityProve, // reads documents, index by index and slowly
 		// These delete, which needs a world of its own: TestARehearsalLeavesEverythingAsItWas and
 		// TestRemains cover them.

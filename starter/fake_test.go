@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/api/enums/v1"
+	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/api/serviceerror"
 	taskqueuepb "go.temporal.io/api/taskqueue/v1"
 	workflowpb "go.temporal.io/api/workflow/v1"
@@ -46,6 +47,8 @@ type fakeTemporal struct {
 	moments []moment
 	// guard is what the plan's guard answers, if there is one.
 	guard *migration.GuardStatus
+	// plan is the input of the migration's start.
+	plan any
 	// pollers are the queues that a worker polls.
 	pollers map[string]bool
 	// result is how the closed workflow's result is got.
@@ -114,6 +117,33 @@ func (f *fakeTemporal) DescribeWorkflowExecution(_ context.Context, id,
 		response.PendingWorkflowTask = &workflowpb.PendingWorkflowTaskInfo{Attempt: m.taskAttempt}
 	}
 	return response, nil
+}
+
+func (f *fakeTemporal) GetWorkflowHistory(_ context.Context, id, _ string, _ bool,
+	_ enums.HistoryEventFilterType,
+) client.HistoryEventIterator {
+	return &fakeHistory{f: f, err: f.find(id)}
+}
+
+// fakeHistory has the event with which the migration was started.
+type fakeHistory struct {
+	f    *fakeTemporal
+	err  error
+	read bool
+}
+
+func (h *fakeHistory) HasNext() bool { return !h.read }
+
+func (h *fakeHistory) Next() (*historypb.HistoryEvent, error) {
+	h.read = true
+	if h.err != nil {
+		return nil, h.err
+	}
+	payloads, err := converter.GetDefaultDataConverter().ToPayloads(h.f.plan)
+	require.NoError(h.f.t, err)
+	return &historypb.HistoryEvent{Attributes: &historypb.HistoryEvent_WorkflowExecutionStartedEventAttributes{
+		WorkflowExecutionStartedEventAttributes: &historypb.WorkflowExecutionStartedEventAttributes{Input: payloads},
+	}}, nil
 }
 
 func (f *fakeTemporal) DescribeTaskQueue(_ context.Context, queue string,

@@ -10,17 +10,20 @@ import (
 )
 
 // register registers what a worker serves on a queue. Copies have a queue of their own, so that a
-// copy never delays an unblock.
+// copy never delays an unblock. Once the worker has stopped, settle waits for what it still writes.
 func register(registry worker.Registry, queue string, fence secrets.Fence, copier *activities.Copier,
 	temporal activities.Temporal,
-) {
-	switch queue {
-	case migration.CopyTaskQueue:
+) (settle func()) {
+	if queue == migration.CopyTaskQueue {
 		copier.Register(registry)
-	case migration.GuardTaskQueue:
-		activities.NewGuards(activities.New(fence), temporal).Register(registry)
-	default:
-		workflows.Register(registry)
-		activities.New(fence).Register(registry)
+		return func() {}
 	}
+	steps := activities.New(fence)
+	if queue == migration.GuardTaskQueue {
+		activities.NewGuards(steps, temporal).Register(registry)
+	} else {
+		workflows.Register(registry)
+		steps.Register(registry)
+	}
+	return steps.Settle
 }

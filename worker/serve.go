@@ -98,14 +98,26 @@ func start(temporal client.Client, c config, copier *activities.Copier, fatal fu
 	var workers []worker.Worker
 	for _, queue := range served(c.queues) {
 		w := worker.New(temporal, queue, options(c, queue, fatal))
-		register(w, queue, c.fence, copier, temporal)
+		settle := register(w, queue, c.fence, copier, temporal)
 		if err := w.Start(); err != nil {
 			stop(workers)
 			return nil, fmt.Errorf("can't start the worker for task queue %s: %w", queue, err)
 		}
-		workers = append(workers, w)
+		workers = append(workers, settling{w, settle})
 	}
 	return workers, nil
+}
+
+// settling is a worker that also waits for what its activities write in the background.
+type settling struct {
+	worker.Worker
+	settle func()
+}
+
+// Stop implements [worker.Worker].
+func (s settling) Stop() {
+	s.Worker.Stop()
+	s.settle()
 }
 
 // served are the queues that are served when a person wants these: with the workflows come the

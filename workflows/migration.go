@@ -36,6 +36,7 @@ func Register(registry Registry) {
 	registry.RegisterWorkflowWithOptions(Guard, workflow.RegisterOptions{Name: migration.GuardWorkflowType})
 	registry.RegisterWorkflowWithOptions(Audit, workflow.RegisterOptions{Name: migration.AuditWorkflowType})
 	registry.RegisterWorkflowWithOptions(Recover, workflow.RegisterOptions{Name: migration.RecoverWorkflowType})
+	registry.RegisterWorkflowWithOptions(Transcript, workflow.RegisterOptions{Name: migration.TranscriptWorkflowType})
 	registry.RegisterWorkflowWithOptions(Cleanup, workflow.RegisterOptions{Name: migration.CleanupWorkflowType})
 }
 

@@ -49,6 +49,12 @@ func (c Config) Format(f fmt.State, _ rune) {
 // Client makes calls to one cluster. It is safe for concurrent use. It keeps idle connections, but
 // no goroutines.
 type Client struct {
+	*wire
+	observe func(Exchange) // nil if nobody wants to know
+}
+
+// wire is what a client and those who are observed share.
+type wire struct {
 	host      string
 	timeout   time.Duration
 	transport *estransport.Client
@@ -72,7 +78,7 @@ func New(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{host: endpoint.Host, timeout: config.Timeout, scrolls: newScrolls(), close: func() {}}
+	c := &Client{wire: &wire{host: endpoint.Host, timeout: config.Timeout, scrolls: newScrolls(), close: func() {}}}
 	if c.timeout <= 0 {
 		c.timeout = defaultTimeout
 	}
@@ -86,7 +92,7 @@ func New(config Config) (*Client, error) {
 		}
 		transport, c.close = plain, plain.CloseIdleConnections
 	}
-	wire := estransport.Config{
+	settings := estransport.Config{
 		URLs:   []*url.URL{endpoint},
 		Header: http.Header{"User-Agent": {version.UserAgent()}},
 		// Create and restore must not be repeated blindly, and 503 may mean "slot taken": the
@@ -108,8 +114,8 @@ func New(config Config) (*Client, error) {
 	default:
 		return nil, fmt.Errorf("unknown authentication %T", config.Auth)
 	}
-	wire.Transport = tracker{next: transport}
-	if c.transport, err = estransport.New(wire); err != nil {
+	settings.Transport = tracker{next: transport}
+	if c.transport, err = estransport.New(settings); err != nil {
 		return nil, fmt.Errorf("prepare the connection to %s: %w", c.host, err)
 	}
 	return c, nil
@@ -167,8 +173,9 @@ func (c *Client) do(ctx context.Context, what call, request esapi.Request, out a
 	limited, cancel := context.WithTimeout(ctx, c.limit(what))
 	defer cancel()
 
-	response, err := request.Do(limited, c.transport)
+	response, tell, err := c.observed(limited, request)
 	if err != nil {
+		tell(nil, err)
 		return c.unanswered(ctx, what, err)
 	}
 	defer func() { _ = response.Body.Close() }()
@@ -177,6 +184,7 @@ func (c *Client) do(ctx context.Context, what call, request esapi.Request, out a
 		most = what.most
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, most+1))
+	tell(body, err)
 	if err != nil {
 		return c.unanswered(ctx, what, &transportError{err: err, sent: true})
 	}

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
+
+	"github.com/snapferry/snapferry/internal/human"
+	"github.com/snapferry/snapferry/internal/report"
+	"github.com/snapferry/snapferry/migration"
+)
+
+func (a *app) transcriptCommand() *cobra.Command {
+	var flags targetFlags
+	command := &cobra.Command{
+		Use:   "transcript",
+		Short: "Print every request that changed something on the clusters",
+		Long: `Prints every request of a migration that changed something on one of the clusters, in
+the order in which they were sent, with the answer. It has the form that the console
+of Kibana's Dev Tools takes, so that you can repeat each step by hand. Secrets are
+left out of it. A rehearsal has none: it leaves nothing behind.
+
+The transcript lies in OSS, so a worker reads it, in the workflow
+transcript/<name of the plan>. It is best effort: what OSS didn't take, and what a
+worker that was killed had sent just before, may be missing. It lies beside the lists
+of the migration's run, and goes when they go.`,
+		Example: `  starter transcript movies
+  starter transcript movies -o json | jq '.[] | select(.side == "source")'`,
+		RunE: func(c *cobra.Command, args []string) error {
+			t, err := a.target(flags, args)
+			if err != nil {
+				return err
+			}
+			connection, err := a.connect(c.Context())
+			if err != nil {
+				return err
+			}
+			defer connection.Close()
+			return a.transcript(c.Context(), connection, t)
+		},
+	}
+	flags.add(command)
+	return command
+}
+
+func (a *app) transcript(ctx context.Context, c *connection, t target) error {
+	e, err := describe(ctx, c, t)
+	if err != nil {
+		return c.explain(err, t)
+	}
+	plan, err := planOf(ctx, c, t, e.RunID)
+	if err != nil {
+		return err
+	}
+	request := migration.TranscriptRequest{Run: migration.Run{Plan: plan, Token: e.token}}
+	var all []migration.Exchange
+	unreadable := 0
+	for {
+		page, err := transcriptPage(ctx, c, request)
+		if err != nil {
+			return err
+		}
+		exchanges, err := exchangesOf(page)
+		if err != nil {
+			return fail(exitFailed, "the transcript of %s can't be read: %w", t.label(), err)
+		}
+		all, unreadable = append(all, exchanges...), unreadable+page.Unreadable
+		if page.After == "" {
+			break
+		}
+		request.After = page.After
+	}
+	slices.SortStableFunc(all, func(x, y migration.Exchange) int { return x.At.Compare(y.At) })
+	if unreadable > 0 {
+		fmt.Fprintf(a.err, "Warning: %s of the transcript could not be read\n",
+			human.Things(unreadable, "part", "parts"))
+	}
+	if a.json() {
+		return a.printJSON(slices.Concat([]migration.Exchange{}, all)) // [] if there is none
+	}
+	for i, exchange := range all {
+		if i > 0 {
+			a.printf("\n")
+		}
+		a.printf("%s", report.Console(exchange))
+	}
+	if len(all) == 0 {
+		a.printf("Nothing was changed on the clusters so far, or nothing is known of it.\n")
+		a.next(t.command("status"))
+	}
+	return nil
+}
+
+// planOf reads the plan of a migration from its history. That needs no worker.
+func planOf(ctx context.Context, c *connection, t target, runID string) (migration.Plan, error) {
+	plan, err := within(ctx, callTimeout, func(ctx context.Context) (migration.Plan, error) {
+		events := c.GetWorkflowHistory(ctx, t.id, runID, false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+		if !events.HasNext() {
+			return migration.Plan{}, errors.New("its history is empty")
+		}
+		first, err := events.Next()
+		if err != nil {
+			return migration.Plan{}, err
+		}
+		payloads := first.GetWorkflowExecutionStartedEventAttributes().GetInput().GetPayloads()
+		if len(payloads) == 0 {
+			return migration.Plan{}, errors.New("it was started without a plan")
+		}
+		var input migration.Input
+		if err := converter.GetDefaultDataConverter().FromPayload(payloads[0], &input); err != nil {
+			return migration.Plan{}, err
+		}
+		return input.Running()
+	})
+	if err != nil {
+		return plan, c.explain(err, t)
+	}
+	return plan, nil
+}
+
+// transcriptPage has a worker read a part.
+func transcriptPage(ctx context.Context, c *connection, request migration.TranscriptRequest,
+) (page migration.TranscriptPage, err error) {
+	reading := target{id: migration.TranscriptWorkflowID(request.Plan.Name)}
+	run, err := within(ctx, callTimeout, func(ctx context.Context) (client.WorkflowRun, error) {
+		return c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+			ID: reading.id, TaskQueue: migration.TaskQueue,
+			WorkflowIDReusePolicy:                    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+			WorkflowExecutionErrorWhenAlreadyStarted: true,
+			StaticSummary:                            "transcript of " + request.Plan.Name,
+		}, migration.TranscriptWorkflowType, request)
+	})
+	if _, ok := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); ok {
+		exit := fail(exitFailed, "somebody reads the transcript of %s just now (workflow %s)", request.Plan.Name,
+			reading.id)
+		exit.next = "the same command again, or temporal workflow cancel --workflow-id " + reading.id
+		return page, exit
+	}
+	if err == nil {
+		err = run.Get(ctx, &page)
+	}
+	if err != nil {
+		return page, cmp.Or(ctx.Err(), c.explain(err, reading))
+	}
+	return page, nil
+}
+
+func exchangesOf(page migration.TranscriptPage) ([]migration.Exchange, error) {
+	if len(page.Lines) == 0 {
+		return nil, nil
+	}
+	lines, err := gzip.NewReader(bytes.NewReader(page.Lines))
+	if err != nil {
+		return nil, err
+	}
+	var all []migration.Exchange
+	decoder := json.NewDecoder(lines)
+	for {
+		var e migration.Exchange
+		err := decoder.Decode(&e)
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+}
