@@ -70,7 +70,8 @@ func TestTranscript(t *testing.T) {
 	var steps []string
 	for _, e := range all {
 		path, _, _ := strings.Cut(e.Path, "?")
-		steps = append(steps, fmt.Sprintf("%s %s %s %d", e.Side, e.Method, path[strings.LastIndexByte(path, '/'):], e.Status))
+		last := path[strings.LastIndexByte(path, '/'):]
+		steps = append(steps, fmt.Sprintf("%s %s %s %d", e.Side, e.Method, last, e.Status))
 		require.NotEmpty(t, e.Step)
 		require.WithinDuration(t, time.Now(), e.At, time.Hour)
 	}
@@ -121,7 +122,9 @@ func TestATranscriptIsReadInPages(t *testing.T) {
 	for part := range parts {
 		var lines strings.Builder
 		for lines.Len() < transcriptPart {
-			line, err := json.Marshal(migration.Exchange{Millis: int64(part), Body: fmt.Sprint(random.Uint64(), random.Uint64())})
+			line, err := json.Marshal(migration.Exchange{
+				Millis: int64(part), Body: fmt.Sprint(random.Uint64(), random.Uint64()),
+			})
 			require.NoError(t, err)
 			lines.Write(append(line, '\n'))
 		}

@@ -92,8 +92,8 @@ TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_*, or a profile
 	for _, request := range migration.Requests() {
 		root.AddCommand(a.requestCommand(request))
 	}
-	root.AddCommand(a.bandwidthCommand(), a.reportCommand(), a.auditCommand(), a.transcriptCommand(), a.recoverCommand(), a.cleanupCommand(),
-		a.iamCommand(), a.versionCommand())
+	root.AddCommand(a.bandwidthCommand(), a.reportCommand(), a.transcriptCommand(), a.auditCommand(),
+		a.recoverCommand(), a.cleanupCommand(), a.iamCommand(), a.versionCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	guard(root, a)
 	return root

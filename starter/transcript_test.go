@@ -76,8 +76,8 @@ func TestTranscriptOfAMigration(t *testing.T) {
 			Body: `{"indices":"movies","include_global_state":false}`, Status: 200, Answer: "{\"accepted\":true}\n",
 		}),
 		sent(1, migration.Exchange{
-			Side: "target", Step: "BlockWrites", Attempt: 2, Method: "POST", Path: "/_bulk", Failure: "connection\nreset",
-			Body: "{\"index\":{}}\n{\"a\":1}\n",
+			Side: "target", Step: "BlockWrites", Attempt: 2, Method: "POST", Path: "/_bulk",
+			Body: "{\"index\":{}}\n{\"a\":1}\n", Failure: "connection\nreset",
 		}))
 	second := transcriptLines(t, sent(4, migration.Exchange{
 		Side: "source", Step: "AbortSnapshot", Method: "DELETE", Path: "/_snapshot/snapferry-movies-1/movies-r0001-a1",
