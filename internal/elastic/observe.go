@@ -11,6 +11,7 @@ import (
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 
 	"github.com/snapferry/snapferry/internal/human"
+	"github.com/snapferry/snapferry/internal/redact"
 )
 
 // Exchange is a request that changes something on the cluster, and what came of it. It holds no
@@ -76,6 +77,11 @@ func (r *recorder) Perform(request *http.Request) (*http.Response, error) {
 	return r.next.Perform(request)
 }
 
+// inJSON makes strings of what stands for secrets, so that JSON stays JSON.
+func inJSON(body string) string {
+	return strings.ReplaceAll(body, `":`+redact.Mark, `":"`+redact.Mark+`"`)
+}
+
 // observed sends a request, and tells of it.
 func (c *Client) observed(ctx context.Context, request esapi.Request,
 ) (response *esapi.Response, tell func(answer []byte, err error), err error) {
@@ -97,7 +103,7 @@ func (c *Client) observed(ctx context.Context, request esapi.Request,
 		shown := func(text string, most int) string { return human.Shorten(c.redactor.Text(text), most) }
 		e := Exchange{
 			At: began, Took: time.Since(began), Method: r.sent.Method, Path: shown(path, longestExchangePath),
-			Body: shown(string(r.body), longestExchangeBody),
+			Body: inJSON(shown(string(r.body), longestExchangeBody)),
 		}
 		if response != nil {
 			e.Status, e.Answer = response.StatusCode, shown(string(answer), longestExchangeAnswer)

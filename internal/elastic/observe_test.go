@@ -1,6 +1,7 @@
 package elastic_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -63,6 +64,7 @@ func TestExchangesHoldNoSecret(t *testing.T) {
 	require.Contains(t, seen[0].Body, `"bucket":"b"`)
 	require.NotContains(t, seen[0].Body, secret)
 	require.NotContains(t, seen[0].Body, key)
+	require.True(t, json.Valid([]byte(seen[0].Body)), seen[0].Body)
 	require.NotEmpty(t, seen[0].Answer)
 }
 
