@@ -151,4 +151,3 @@ func (s *scenario) copyByHand() {
 		}
 	}
 }
-
