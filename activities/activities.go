@@ -140,6 +140,7 @@ func (a *Activities) Register(registry worker.ActivityRegistry) {
 		migration.ActivityPlanProofs:             a.PlanProofs,
 		migration.ActivityProve:                  a.Prove,
 		migration.ActivityReadTranscript:         a.ReadTranscript,
+		migration.ActivityCheckPlan:              a.CheckPlan,
 	} {
 		registry.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: name})
 	}

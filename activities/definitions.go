@@ -327,7 +327,7 @@ var (
 			`\[[^\]]*\] for \[([^\]]*)\]`)
 	unknownPart = regexp.MustCompile(
 		`(?i)(analyzer|normalizer) \[([^\]]*)\] failed to find (tokenizer|char_filter|filter) under name`)
-	unreadable   = regexp.MustCompile(`(?i)exception while reading (\w+?)(?:_path)?: (\S+)`)
+	unreadable   = regexp.MustCompile(`(?i)exception while reading (\w+?)(?:_path)?: (\S+?),?(?:\s|$)`)
 	unknownStore = regexp.MustCompile(`(?i)unknown store type \[`)
 )
 

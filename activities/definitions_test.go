@@ -139,6 +139,11 @@ func TestSettingsOfRefusals(t *testing.T) {
 			"index.analysis.filter.syn.synonyms_path",
 		},
 		{
+			"IOException while reading synonyms_path: /home/config/analysis/nope.txt, caused by no_such_file_exception: " +
+				"/home/config/analysis/nope.txt",
+			"index.analysis.filter.syn.synonyms_path",
+		},
+		{
 			"Unknown store type [default]",
 			"index.store.type",
 		},

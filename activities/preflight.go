@@ -46,6 +46,7 @@ type preflight struct {
 	problems         []string
 	warnings         []string
 	ofMigration      []string // problems that a rehearsal doesn't have, but its migration would
+	createsBucket    bool     // the migration will make the bucket in OSS
 	refusals, absent int      // problems with credentials, with secrets
 }
 
@@ -53,22 +54,7 @@ func (f *preflight) everything(ctx context.Context, p *pulse) (migration.Preflig
 	if err := f.secrets(ctx); err != nil {
 		return migration.PreflightResult{}, err
 	}
-	for _, step := range []struct {
-		doing string
-		check func(context.Context) error
-	}{
-		{"asking the clusters", f.clusters},
-		{"checking the buckets", f.bothBuckets},
-		{"checking the source's indices", f.sourceIndices},
-		{"looking for what makes indices on the source", f.makers},
-		{"checking the target's indices", f.targetIndices},
-		{"comparing aliases", f.aliases},
-		{"comparing write indices", f.writeIndices},
-		{"looking for pipelines", f.dependencies},
-		{"checking the target's disks", f.disks},
-		{"checking the target's shard limit", f.shards},
-		{"checking the indices' settings", f.indexSettings},
-	} {
+	for _, step := range f.steps() {
 		p.set(migration.Progress{Doing: step.doing})
 		if err := f.collect(step.check(ctx)); err != nil {
 			return migration.PreflightResult{}, err
@@ -84,6 +70,29 @@ func (f *preflight) everything(ctx context.Context, p *pulse) (migration.Preflig
 		SourceVersion: f.source.Version.String(), TargetVersion: f.target.Version.String(),
 		Indices: found, Warnings: atMost(f.warnings), Problems: atMost(f.ofMigration),
 	}, nil
+}
+
+// preflightStep is one of its checks. The area is its name for people.
+type preflightStep struct {
+	area, doing string
+	check       func(context.Context) error
+}
+
+// steps are the checks after that of the secrets, in their order: some need what others have found.
+func (f *preflight) steps() []preflightStep {
+	return []preflightStep{
+		{"Clusters and versions", "asking the clusters", f.clusters},
+		{"Buckets", "checking the buckets", f.bothBuckets},
+		{"Indices on the source", "checking the source's indices", f.sourceIndices},
+		{"Policies and templates", "looking for what makes indices on the source", f.makers},
+		{"Names on the target", "checking the target's indices", f.targetIndices},
+		{"Aliases", "comparing aliases", f.aliases},
+		{"Write indices", "comparing write indices", f.writeIndices},
+		{"Ingest pipelines", "looking for pipelines", f.dependencies},
+		{"Disks of the target", "checking the target's disks", f.disks},
+		{"Shard limit of the target", "checking the target's shard limit", f.shards},
+		{"Settings of the indices", "checking the indices' settings", f.indexSettings},
+	}
 }
 
 // verdict is the type of the error. A missing secret hides other problems, and so do wrong
@@ -200,8 +209,8 @@ func (f *preflight) bothBuckets(ctx context.Context) error {
 	if err := f.collect(f.bucket("OSS", f.run.Plan.Target.Repository.Bucket, err)); err != nil {
 		return err
 	}
-	willBeCreated := !to.exists && f.run.Plan.Target.Repository.CreateBucket && !f.run.Plan.Rehearsal
-	if problem := to.problem(f.run); err == nil && problem != "" && !willBeCreated {
+	f.createsBucket = err == nil && !to.exists && f.run.Plan.Target.Repository.CreateBucket && !f.run.Plan.Rehearsal
+	if problem := to.problem(f.run); err == nil && problem != "" && !f.createsBucket {
 		f.problem("%s", problem)
 	}
 	f.warnings = append(f.warnings, to.warnings(f.run)...)

@@ -175,6 +175,7 @@ func TestRequestsGrowWithBatchesNotWithIndices(t *testing.T) {
 		migration.ActivityDeleteCopies, migration.ActivityWatchGuard, migration.ActivityWatchMigration,
 		migration.ActivityReadGuard, migration.ActivityCutGroups,
 		migration.ActivityReadTranscript,
+		migration.ActivityCheckPlan, // it is Preflight, TryDefinitions and AwaitFreeSlot in one
 		migration.ActivityProve, // reads documents, index by index and slowly
 		// These delete, which needs a world of its own: TestARehearsalLeavesEverythingAsItWas and
 		// TestRemains cover them.

@@ -59,7 +59,7 @@ func ActivityNames() []string {
 		ActivityClearTarget, ActivityCheckDependencies, ActivityTryDefinitions,
 		ActivityTryHandover, ActivityCheckShardLimit, ActivityCheckHandover, ActivityHandOver,
 		ActivityFindChanged, ActivityCutGroups, ActivityPlanProofs, ActivityProve,
-		ActivityReadTranscript,
+		ActivityReadTranscript, ActivityCheckPlan,
 	}
 }
 

@@ -17,6 +17,7 @@ const (
 	exitIncomplete = 7
 	exitLate       = 8
 	exitRemains    = 9
+	exitNotReady   = 10
 	// exitInterrupted is the code that shells use for a program that Ctrl-C has ended.
 	exitInterrupted = 130
 )
@@ -36,6 +37,7 @@ const exitCodesHelp = `Exit codes:
   8    the migration has completed, but indices took writes on the source after the
        cutover (status, watch, report)
   9    earlier runs left something behind that is still there (recover, cleanup)
+  10   the plan is not ready (check)
   130  interrupted; the migration goes on`
 
 // exitError ends a command with a code. Without err there is nothing to print: the output has said

@@ -63,6 +63,7 @@ workflow; its id is migration/<name of the plan>.
 The usual way:
   starter plan example > movies.yaml     write the plan
   starter iam -f movies.yaml             print the permissions that it needs
+  starter check -f movies.yaml           tell whether the plan is ready
   starter start -f movies.yaml           start the migration; its rounds begin
   starter watch movies                   watch it
   starter freeze movies                  block writes, copy the rest, verify
@@ -88,7 +89,7 @@ TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_*, or a profile
 		"TEMPORAL_PROFILE, or default)")
 	flags.StringVarP(&a.output, "output", "o", outputText, "text or json")
 
-	root.AddCommand(a.startCommand(), a.planCommand(), a.statusCommand(), a.watchCommand())
+	root.AddCommand(a.startCommand(), a.checkCommand(), a.planCommand(), a.statusCommand(), a.watchCommand())
 	for _, request := range migration.Requests() {
 		root.AddCommand(a.requestCommand(request))
 	}

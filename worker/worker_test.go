@@ -49,7 +49,7 @@ func TestEveryActivityIsServed(t *testing.T) {
 	register(&guards, migration.GuardTaskQueue, secrets.Fence{}, activities.NewCopier(secrets.Fence{}), nil)
 	require.Equal(t, []string{
 		migration.WorkflowType, migration.GuardWorkflowType, migration.AuditWorkflowType, migration.RecoverWorkflowType,
-		migration.TranscriptWorkflowType, migration.CleanupWorkflowType,
+		migration.TranscriptWorkflowType, migration.CheckWorkflowType, migration.CleanupWorkflowType,
 	}, everything.workflows)
 	require.Empty(t, copies.workflows)
 	require.Equal(t, []string{

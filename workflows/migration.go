@@ -37,6 +37,7 @@ func Register(registry Registry) {
 	registry.RegisterWorkflowWithOptions(Audit, workflow.RegisterOptions{Name: migration.AuditWorkflowType})
 	registry.RegisterWorkflowWithOptions(Recover, workflow.RegisterOptions{Name: migration.RecoverWorkflowType})
 	registry.RegisterWorkflowWithOptions(Transcript, workflow.RegisterOptions{Name: migration.TranscriptWorkflowType})
+	registry.RegisterWorkflowWithOptions(Check, workflow.RegisterOptions{Name: migration.CheckWorkflowType})
 	registry.RegisterWorkflowWithOptions(Cleanup, workflow.RegisterOptions{Name: migration.CleanupWorkflowType})
 }
 

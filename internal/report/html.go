@@ -2,7 +2,7 @@ package report
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"html/template"
 	"time"
 
@@ -10,15 +10,16 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-//go:embed page.html
-var page string
+//go:embed *.html
+var pages embed.FS
 
-var pageTemplate = template.Must(template.New("report").Parse(page))
+// pageTemplates are the pages, which share their style.
+var pageTemplates = template.Must(template.ParseFS(pages, "*.html"))
 
 // HTML prints the report as one page that loads nothing: it can be mailed, printed and kept.
 func HTML(r migration.Report, zone *time.Location) ([]byte, error) {
 	var out bytes.Buffer
-	if err := pageTemplate.Execute(&out, newView(r, zone)); err != nil {
+	if err := pageTemplates.ExecuteTemplate(&out, "page.html", newView(r, zone)); err != nil {
 		return nil, err
 	}
 	return []byte(human.Visible(out.String())), nil

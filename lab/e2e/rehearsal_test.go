@@ -128,9 +128,7 @@ func newRehearsal(t *testing.T, r *rig.Rig, name string, documents int) *scenari
 	require.NoError(t, target.Do(s.ctx, http.MethodPut, "/_cluster/settings",
 		map[string]any{"transient": map[string]any{"cluster.routing.allocation.node_concurrent_recoveries": 3}}, nil))
 	require.NoError(t, s.lab.Source.Direct().Do(s.ctx, http.MethodPut, "/"+name+"/_alias/"+name+"-shop", nil, nil))
-	if err := s.lab.OSS.Server.CreateBucket(s.lab.OSS.Bucket, osstest.BucketOptions{}); err != nil {
-		t.Logf("the bucket is there already: %v", err)
-	}
+	s.bucket()
 	require.NoError(t, s.lab.OSS.Server.Put(s.lab.OSS.Bucket, "snapferry/"+name+"/theirs", []byte("somebody's")))
 	_, err := s.lab.S3.Client().PutObject(s.ctx, &s3.PutObjectInput{
 		Bucket: aws.String(s.lab.S3.Bucket),
@@ -138,6 +136,13 @@ func newRehearsal(t *testing.T, r *rig.Rig, name string, documents int) *scenari
 	})
 	require.NoError(t, err)
 	return s
+}
+
+// bucket makes the bucket in OSS, which a rehearsal doesn't do.
+func (s *scenario) bucket() {
+	if err := s.lab.OSS.Server.CreateBucket(s.lab.OSS.Bucket, osstest.BucketOptions{}); err != nil {
+		s.t.Logf("the bucket is there already: %v", err)
+	}
 }
 
 func with(object map[string]any, name string, value any) map[string]any {

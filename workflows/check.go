@@ -1,0 +1,113 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/snapferry/snapferry/internal/report"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// Check tells whether a plan is ready, and starts no migration. With a probe, it also rehearses the
+// plan with one index, as a child workflow: that shows permissions, and the pace. It completes with
+// what it found, ready or not. It fails with InvalidPlan.
+func Check(ctx workflow.Context, input migration.Input, options migration.CheckOptions) (migration.CheckReport, error) {
+	plan, err := input.Plan()
+	if err != nil {
+		return migration.CheckReport{}, temporal.NewApplicationErrorWithOptions(err.Error(),
+			string(migration.ErrorInvalidPlan), temporal.ApplicationErrorOptions{NonRetryable: true})
+	}
+	found := migration.CheckReport{Plan: plan.Name}
+	show := func(what string) { workflow.SetCurrentDetails(ctx, what) }
+	show("Checks the plan " + plan.Name + ". Nothing is started.")
+	run := migration.Run{Plan: plan, Token: migration.TokenOf(workflow.GetInfo(ctx).FirstRunID)}
+	// What passes is found as a problem by the activity itself. What is left here is a worker that
+	// keeps dying.
+	found.Checked, err = call[migration.Checked](bounded(ctx, checkBound), pollUntilDone("check the plan"),
+		migration.ActivityCheckPlan, run)
+	if err != nil {
+		show("**The check has failed**: it says nothing about the plan.")
+		return found, err
+	}
+	found.Conclude()
+	switch {
+	case !options.Probe:
+		found.NoProbe = "it was not asked for"
+	case !found.Ready:
+		found.NoProbe = "the problems come first"
+	case found.Checked.Probe == nil:
+		found.NoProbe = "the plan has no index yet"
+	case found.NoBucket:
+		found.NoProbe = "the bucket in OSS is not there yet, and a rehearsal creates none"
+	default:
+		show(report.CheckPage(found) + "\n\nA rehearsal of the index " + found.Checked.Probe.Name + " is under way.")
+		probe(ctx, plan, &found)
+		found.Conclude()
+	}
+	show(report.CheckPage(found))
+	return found, nil
+}
+
+// checkBound is how often the check is tried again after its worker has died.
+var checkBound = bound{attempts: 5, quick: usualBound.quick}
+
+// probeRounds is the pause between the rounds of a probe: nothing is waited for.
+const probeRounds = time.Second
+
+// probe rehearses the plan with one index, and adds what that shows.
+func probe(ctx workflow.Context, plan migration.Plan, found *migration.CheckReport) {
+	index := found.Checked.Probe.Name
+	area := migration.CheckArea{Name: "Probe", Note: "the index " + index + " was rehearsed"}
+	defer func() { found.Areas = append(found.Areas, area) }()
+
+	plan.Rehearsal, plan.Indices = true, []string{index}
+	plan.Rounds.Interval = migration.Duration(probeRounds)
+	input, err := migration.NewInput(plan)
+	if err != nil {
+		area.Problems = []string{err.Error()}
+		return
+	}
+	child := workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
+		WorkflowID: plan.WorkflowID(), TaskQueue: migration.TaskQueue, WaitForCancellation: true,
+		// A rehearsal that loses its parent removes what it made.
+		ParentClosePolicy:     enumspb.PARENT_CLOSE_POLICY_REQUEST_CANCEL,
+		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+		StaticSummary:         "probe of " + plan.Name + ": rehearses " + index,
+	})
+	var result migration.Report
+	err = workflow.ExecuteChildWorkflow(child, migration.WorkflowType, input).Get(ctx, &result)
+	if failure, ok := errors.AsType[*temporal.ApplicationError](err); ok && failure.HasDetails() {
+		_ = failure.Details(&result)
+	}
+	if err != nil && result.Rehearsal == nil {
+		area.Problems = []string{"the rehearsal of the index " + index + " has no result: " + err.Error()}
+		return
+	}
+	for _, attention := range result.Rehearsal.Attention {
+		area.Problems = append(area.Problems, fmt.Sprintf("%s: %s: %s", attention.Step, attention.Type,
+			attention.Message))
+	}
+	for _, warning := range result.Warnings {
+		if !slices.ContainsFunc(found.Areas, func(a migration.CheckArea) bool {
+			return slices.Contains(a.Warnings, warning)
+		}) {
+			area.Warnings = append(area.Warnings, warning)
+		}
+	}
+	if len(result.Rounds) == 0 {
+		found.NoProbe = "it ended before its first round had"
+		return
+	}
+	first := result.Rounds[0]
+	found.Probed = &migration.Probed{
+		Index: index, Bytes: first.BytesCopied, SnapshotMillis: first.SnapshotMillis, CopyMillis: first.CopyMillis,
+		RestoreMillis: first.RestoreMillis, Remains: result.Remains,
+	}
+	found.Forecast = found.Probed.Forecast(found.Bytes)
+}

@@ -1,0 +1,139 @@
+package workflows
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/snapferry/snapferry/internal/report"
+	"github.com/snapferry/snapferry/migration"
+)
+
+// runCheck runs the workflow with an activity in place of the real one, and a rehearsal.
+func runCheck(t *testing.T, text string, options migration.CheckOptions, checked migration.Checked,
+	rehearse func(migration.Plan) (migration.Report, error),
+) (migration.CheckReport, error) {
+	t.Helper()
+	env := newEnvironment(t)
+	env.RegisterActivityWithOptions(func(ctx context.Context, run migration.Run) (migration.Checked, error) {
+		require.NotEmpty(t, run.Token)
+		require.False(t, run.Plan.Rehearsal)
+		return checked, nil
+	}, activity.RegisterOptions{Name: migration.ActivityCheckPlan})
+	env.RegisterWorkflowWithOptions(
+		func(ctx workflow.Context, input migration.Input, _ *Carried) (migration.Report, error) {
+			plan, err := input.Plan()
+			require.NoError(t, err)
+			require.Equal(t, "rehearsal/movies", workflow.GetInfo(ctx).WorkflowExecution.ID)
+			return rehearse(plan)
+		}, workflow.RegisterOptions{Name: migration.WorkflowType})
+	var input migration.Input
+	require.NoError(t, json.Unmarshal([]byte(text), &input))
+	env.ExecuteWorkflow(Check, input, options)
+	require.True(t, env.IsWorkflowCompleted())
+	var found migration.CheckReport
+	if err := env.GetWorkflowError(); err != nil {
+		return found, err
+	}
+	return found, env.GetWorkflowResult(&found)
+}
+
+func readyPlan() migration.Checked {
+	return migration.Checked{
+		SourceVersion: "5.5.2", TargetVersion: "5.5.3", Indices: 2, Bytes: 10 << 30,
+		Probe: &migration.Index{Name: "movies-1", Bytes: 64 << 20},
+		Areas: []migration.CheckArea{{Name: "Buckets", Warnings: []string{"the bucket is far away"}}},
+	}
+}
+
+func TestCheckWithAProbe(t *testing.T) {
+	probe := migration.CheckOptions{Probe: true}
+	found, err := runCheck(t, planJSON, probe, readyPlan(), func(plan migration.Plan) (migration.Report, error) {
+		require.True(t, plan.Rehearsal)
+		require.Equal(t, []string{"movies-1"}, plan.Indices)
+		return migration.Report{
+			Rehearsal: &migration.Rehearsal{}, Remains: []string{"S3: 2 objects"},
+			Rounds: []migration.Round{{
+				BytesCopied: 64 << 20, SnapshotMillis: 1000, CopyMillis: 2000, RestoreMillis: 3000,
+			}},
+		}, nil
+	})
+	require.NoError(t, err)
+	require.True(t, found.Ready)
+	require.Equal(t, "Ready, with 1 warning.", report.CheckVerdict(found))
+	require.Equal(t, &migration.Probed{
+		Index: "movies-1", Bytes: 64 << 20, SnapshotMillis: 1000, CopyMillis: 2000, RestoreMillis: 3000,
+		Remains: []string{"S3: 2 objects"},
+	}, found.Probed)
+	require.Equal(t, &migration.Forecast{
+		BaselineMillis: 160 * 6000, SnapshotMillis: 160_000, CopyMillis: 320_000, RestoreMillis: 480_000,
+	}, found.Forecast)
+	require.Contains(t, report.CheckPage(found), "at most about 16m")
+
+	// What would have needed a person in the rehearsal is a problem of the plan.
+	for name, rehearse := range map[string]func(migration.Plan) (migration.Report, error){
+		"attention": func(migration.Plan) (migration.Report, error) {
+			return migration.Report{Rehearsal: &migration.Rehearsal{Attention: []migration.Attention{{
+				Step: "take a snapshot", Type: "Unauthorized", Message: "the role may not write",
+			}}}}, nil
+		},
+		"failed": func(migration.Plan) (migration.Report, error) {
+			return migration.Report{}, temporal.NewNonRetryableApplicationError("it broke", "Aborted", nil)
+		},
+	} {
+		found, err := runCheck(t, planJSON, probe, readyPlan(), rehearse)
+		require.NoError(t, err)
+		require.False(t, found.Ready, name)
+		last := found.Areas[len(found.Areas)-1]
+		require.Equal(t, "Probe", last.Name)
+		require.Len(t, last.Problems, 1)
+		require.Regexp(t, "take a snapshot: Unauthorized: the role may not write|it broke", last.Problems[0])
+		require.Nil(t, found.Forecast)
+	}
+}
+
+func TestCheckWithoutAProbe(t *testing.T) {
+	never := func(migration.Plan) (migration.Report, error) {
+		t.Error("a rehearsal was started")
+		return migration.Report{}, nil
+	}
+	found, err := runCheck(t, planJSON, migration.CheckOptions{}, readyPlan(), never)
+	require.NoError(t, err)
+	require.True(t, found.Ready)
+	require.Equal(t, "none: it was not asked for", report.CheckProbe(found))
+
+	spoilt := readyPlan()
+	spoilt.Areas[0].Problems = []string{"the bucket is gone"}
+	found, err = runCheck(t, planJSON, migration.CheckOptions{Probe: true}, spoilt, never)
+	require.NoError(t, err)
+	require.False(t, found.Ready)
+	require.Contains(t, report.CheckPage(found), "**Not ready: 1 problem.**")
+	require.Equal(t, "none: the problems come first", report.CheckProbe(found))
+
+	_, err = runCheck(t, `{"name": "Bad Name"}`, migration.CheckOptions{}, readyPlan(), never)
+	require.Error(t, err)
+	require.Contains(t, err.Error(), string(migration.ErrorInvalidPlan))
+}
+
+func TestTheIndexOfAProbe(t *testing.T) {
+	index := func(name string, megabytes int64) migration.Index {
+		return migration.Index{Name: name, Bytes: megabytes << 20}
+	}
+	for want, indices := range map[string][]migration.Index{
+		"":  nil,
+		"b": {index("a", 500), index("b", 40), index("c", 3), index("d", 90)},
+		"c": {index("a", 1), index("b", 2), index("c", 3)},
+	} {
+		pick := migration.PickProbe(indices)
+		if want == "" {
+			require.Nil(t, pick)
+			continue
+		}
+		require.Equal(t, want, pick.Name)
+	}
+}
