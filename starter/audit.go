@@ -118,7 +118,7 @@ func (a *app) audit(ctx context.Context, c *connection, plan migration.Plan, fil
 			return err
 		}
 	} else {
-		a.printf("%s", auditText(found, audit))
+		a.tell("%s", auditText(found, audit))
 		state := ""
 		if e, err := describe(ctx, c, t); err == nil {
 			state = e.State

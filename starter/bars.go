@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -180,7 +181,8 @@ func (b *bars) headlineText() string {
 // say prints above the bars.
 func (b *bars) say(line string) {
 	// The bars may be closed already. Then nobody needs this line.
-	_, _ = fmt.Fprintf(b.progress, "%s  %s\n", b.now().In(b.zone).Format("15:04:05"), human.Visible(indented(line)))
+	text := fmt.Sprintf("%s  %s\n", b.now().In(b.zone).Format("15:04:05"), human.Visible(indented(line)))
+	_, _ = io.WriteString(b.progress, b.fold(text))
 }
 
 func (b *bars) close() {

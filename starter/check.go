@@ -120,7 +120,7 @@ func (a *app) check(ctx context.Context, c *connection, plan migration.Plan, fil
 			return err
 		}
 	} else {
-		a.printf("%s", checkText(found, checking))
+		a.tell("%s", checkText(found, checking))
 		if found.Ready {
 			a.next("starter start -f "+file, "starter start -f "+file+" --rehearse to rehearse all of it first")
 		} else {

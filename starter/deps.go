@@ -23,6 +23,8 @@ type deps struct {
 	out, err io.Writer
 	// inTerminal and outTerminal report whether a terminal is at the other end.
 	inTerminal, outTerminal bool
+	// columns is how wide the terminal is now; nil or 0 if there is none.
+	columns func() int
 	dial                    func(context.Context, client.Options) (temporalClient, error)
 	environment             envconfig.EnvLookup
 	now                     func() time.Time
@@ -56,6 +58,7 @@ func system() deps {
 		in: os.Stdin, out: os.Stdout, err: os.Stderr,
 		inTerminal:  term.IsTerminal(int(os.Stdin.Fd())),
 		outTerminal: term.IsTerminal(int(os.Stdout.Fd())),
+		columns:     terminalColumns,
 		dial: func(ctx context.Context, options client.Options) (temporalClient, error) {
 			return client.DialContext(ctx, options)
 		},
@@ -73,4 +76,13 @@ func currentUser() string {
 		return u.Username
 	}
 	return os.Getenv("USER")
+}
+
+// terminalColumns is the width of the terminal; 0 if the output is none.
+func terminalColumns() int {
+	columns, _, err := term.GetSize(int(os.Stdout.Fd()))
+	if err != nil {
+		return 0
+	}
+	return columns
 }

@@ -98,7 +98,7 @@ before anything changes.`,
 			if err != nil {
 				return err
 			}
-			a.printf("The plan %s is valid.\n\n%s", plan.Name, describePlan(plan))
+			a.tell("The plan %s is valid.\n\n%s", plan.Name, describePlan(plan))
 			a.next("starter iam -f "+file, "starter start -f "+file)
 			return nil
 		},

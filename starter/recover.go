@@ -185,7 +185,7 @@ func (a *app) clear(ctx context.Context, what clearing, options remainsOptions, 
 			return err
 		}
 	} else {
-		a.printf("%s", remainsText(found, what))
+		a.tell("%s", remainsText(found, what))
 		a.next(afterClearing(found, what, options.file)...)
 	}
 	if len(found.Left()) > 0 {

@@ -51,7 +51,7 @@ there is no report yet (exit code 1).`,
 					return err
 				}
 			} else {
-				a.printf("%s", report.Text(*r, a.zone))
+				a.tell("%s", report.Text(*r, a.zone))
 				a.afterReport(*r, t, page)
 			}
 			return silently(view{Execution: e, report: r}.code())
@@ -86,14 +86,14 @@ func (a *app) afterReport(r migration.Report, t target, page string) {
 	case page == "":
 		a.next(t.command("report") + " --html " + r.Plan + ".html")
 	case r.Result == migration.ResultRehearsed:
-		a.printf("\nWrote %s.\n", page)
+		a.tell("\nWrote %s.\n", page)
 		a.next("starter start -f PLAN")
 	case r.Result == migration.ResultCompleted:
-		a.printf("\nWrote %s.\n", page)
+		a.tell("\nWrote %s.\n", page)
 		a.next("point the applications at the target; then starter cleanup -f PLAN, and rotate or delete the OSS key " +
 			"that the target used")
 	default:
-		a.printf("\nWrote %s.\n", page)
+		a.tell("\nWrote %s.\n", page)
 		a.next("starter cleanup -f PLAN", "starter start -f PLAN")
 	}
 }

@@ -152,9 +152,9 @@ func (a *app) request(ctx context.Context, c *connection, t target, m message, o
 		return a.printJSON(result)
 	}
 	if options.signal {
-		a.printf("Sent the signal %s to %s. The status shows whether it was accepted.\n", m.name, t.label())
+		a.tell("Sent the signal %s to %s. The status shows whether it was accepted.\n", m.name, t.label())
 	} else {
-		a.printf("%s %s: %s.\nPhase: %s\n", m.name, t.label(), strings.TrimSuffix(result.Message, "."), result.Phase)
+		a.tell("%s %s: %s.\nPhase: %s\n", m.name, t.label(), strings.TrimSuffix(result.Message, "."), result.Phase)
 	}
 	a.next(result.Next)
 	return nil

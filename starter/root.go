@@ -140,7 +140,21 @@ func (a *app) printJSON(value any) error {
 	return encoder.Encode(value)
 }
 
+// printf prints what may be copied or run, as it is.
 func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.out, format, args...) }
+
+// tell prints what a person reads: no line is wider than the terminal.
+func (a *app) tell(format string, args ...any) { a.printf("%s", a.fold(fmt.Sprintf(format, args...))) }
+
+// fold breaks lines for a terminal. A command stays in one line: it may be copied.
+func (a *app) fold(text string) string {
+	if a.columns == nil {
+		return text
+	}
+	return human.Fold(text, a.columns(), func(line string) bool {
+		return strings.HasPrefix(line, "Next: ") || strings.HasPrefix(line, "  or: ")
+	})
+}
 
 // next ends human output with the command that makes sense now.
 func (a *app) next(commands ...string) {

@@ -106,7 +106,7 @@ func (a *app) start(ctx context.Context, plan migration.Plan, wait bool) error {
 	case a.json():
 		return a.printJSON(result)
 	}
-	a.printf("Started %s %s (workflow %s, run %s).\n\n%s",
+	a.tell("Started %s %s (workflow %s, run %s).\n\n%s",
 		t.kind(), plan.Name, result.WorkflowID, result.RunID, describePlan(plan))
 	if wait {
 		a.printf("\n")

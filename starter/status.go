@@ -39,7 +39,7 @@ has failed.`,
 					return err
 				}
 			} else {
-				a.printf("%s", a.statusPage(v, t))
+				a.tell("%s", a.statusPage(v, t))
 				a.next(v.next(t)...)
 			}
 			return silently(v.code())
@@ -210,8 +210,7 @@ func (a *app) rounds(s migration.Status) string {
 		return ""
 	}
 	return table(func(row func(...string)) {
-		row("ROUND", "KIND", "BEGAN", "COPIED", "THERE ALREADY", "SNAPSHOT", "COPY", "RESTORE", "DOCUMENTS",
-			"TOOK PART")
+		row("ROUND", "BEGAN", "COPIED", "SNAPSHOT", "COPY", "RESTORE", "TOOK PART")
 		shown := s.Rounds
 		if len(shown) > shownRounds {
 			shown = shown[len(shown)-shownRounds:]
@@ -220,10 +219,9 @@ func (a *app) rounds(s migration.Status) string {
 			row("...", fmt.Sprintf("%d earlier", earlier))
 		}
 		for _, r := range shown {
-			row(fmt.Sprint(r.Number), r.Kind, a.clock(r.StartTimeMillis),
-				fmt.Sprintf("%s in %s blobs", human.Size(r.BytesCopied), human.Count(r.BlobsCopied)),
-				human.Size(r.BytesSkipped), human.Span(r.SnapshotMillis), human.Span(r.CopyMillis),
-				human.Span(r.RestoreMillis), human.Count(r.Docs), report.TookPart(r))
+			row(fmt.Sprintf("%d %s", r.Number, r.Kind), a.clock(r.StartTimeMillis), human.Size(r.BytesCopied),
+				human.Span(r.SnapshotMillis), human.Span(r.CopyMillis), human.Span(r.RestoreMillis),
+				report.TookPart(r))
 		}
 	})
 }
@@ -233,7 +231,7 @@ func indices(s migration.Status) string {
 		return ""
 	}
 	return table(func(row func(...string)) {
-		row("INDEX", "SHARDS", "SIZE", "SOURCE DOCUMENTS", "TARGET DOCUMENTS", "EQUAL")
+		row("INDEX", "SHARDS", "SIZE", "AT SOURCE", "ON TARGET", "EQUAL")
 		for _, index := range s.Indices {
 			row(index.Name, unless0(int64(index.Shards), human.Count), unless0(index.SourceBytes, human.Size),
 				human.Count(index.SourceDocs), restored(index.TargetDocs), evident(index))

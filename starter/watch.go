@@ -169,34 +169,34 @@ func ended(v view, options watchOptions) bool {
 // farewell says how the watch ended.
 func (a *app) farewell(v view, t target) {
 	if !v.Execution.running() {
-		a.printf("\n%s has ended: %s.\n", t.title(), v.end())
+		a.tell("\n%s has ended: %s.\n", t.title(), v.end())
 		if v.report != nil {
 			for _, index := range v.report.Indices {
-				a.printf("  %s: %s documents at the source, %s on the target, equal: %s\n", index.Name,
+				a.tell("  %s: %s documents at the source, %s on the target, equal: %s\n", index.Name,
 					human.Count(index.SourceDocs), human.Count(index.TargetDocs), verdict(index))
 			}
 			if text := report.Omitted(v.report.IndicesOmitted); text != "" {
-				a.printf("  %s\n", text)
+				a.tell("  %s\n", text)
 			}
 			if text := table(func(row func(...string)) { rehearsed(v.report.Rehearsal, row) }); text != "" {
-				a.printf("%s", text)
+				a.tell("%s", text)
 			}
 			if found(v.report.Rehearsal) {
-				a.printf("\nWould have needed attention\n%s", wouldNeed(v.report.Rehearsal))
+				a.tell("\nWould have needed attention\n%s", wouldNeed(v.report.Rehearsal))
 			}
 			if w := v.report.FrozenWindow; w != nil {
-				a.printf("  Frozen window: %s.\n", describeWindow(*w))
+				a.tell("  Frozen window: %s.\n", describeWindow(*w))
 				if w.BlockedMillis > 0 {
-					a.printf("  Writes were blocked for %s, until the target accepted writes.\n",
+					a.tell("  Writes were blocked for %s, until the target accepted writes.\n",
 						human.Span(w.BlockedMillis))
 				}
 			}
 		}
 		if v.Failure != "" {
-			a.printf("  Because: %s\n", human.Line(v.Failure))
+			a.tell("  Because: %s\n", human.Line(v.Failure))
 		}
 	} else if v.Attention != nil {
-		a.printf("\n%s needs attention.\n%s", t.title(), a.attention(v.Attention))
+		a.tell("\n%s needs attention.\n%s", t.title(), a.attention(v.Attention))
 	}
 	a.next(v.next(t)...)
 }
@@ -222,7 +222,7 @@ func (p *plainScreen) show(v view) {
 }
 
 func (p *plainScreen) say(line string) {
-	p.printf("%s  %s\n", p.now().In(p.zone).Format("15:04:05"), indented(line))
+	p.tell("%s  %s\n", p.now().In(p.zone).Format("15:04:05"), indented(line))
 }
 
 func (p *plainScreen) close() {}
