@@ -20,6 +20,7 @@ func (l *lines) add(format string, args ...any) { l.WriteString(fmt.Sprintf(form
 // on the target.
 func StatusPage(s migration.Status, thrownAway string) string {
 	var page lines
+	page.todo(s)
 	if s.Rehearsal != nil {
 		page.add("**A rehearsal**: it blocks no writes, restores into throw-away indices (%s), and removes what it "+
 			"made.\n",
@@ -51,6 +52,26 @@ func StatusPage(s migration.Status, thrownAway string) string {
 			human.Line(note.Commentary))
 	}
 	return human.Visible(page.String())
+}
+
+// todo is the first line: what the reader has to do.
+func (l *lines) todo(s migration.Status) {
+	command := ""
+	if len(s.Next) > 0 {
+		command = "`" + human.Line(s.Next[0]) + "`"
+	}
+	switch {
+	case s.Attention != nil && !s.Attention.Retrying && command != "":
+		l.add("**To do:** solve what is named below, then %s.\n", command)
+	case s.Attention != nil:
+		l.add("**To do:** solve what is named below. It is tried again automatically.\n")
+	case s.Phase == migration.PhaseAwaitCutover && command != "" && s.FrozenUntilMillis > 0:
+		l.add("**To do:** %s, until %s.\n", command, clock(s.FrozenUntilMillis))
+	case command != "":
+		l.add("**To do:** nothing now. When you are ready: %s.\n", command)
+	default:
+		l.add("**To do:** nothing.\n")
+	}
 }
 
 func (l *lines) now(s migration.Status) {
@@ -180,7 +201,7 @@ func (l *lines) indices(s migration.Status) {
 	if len(s.Indices) == 0 {
 		return
 	}
-	l.add("\n| index | shards | source documents | target documents | equal |\n|---|---|---|---|---|")
+	l.add("\n| index | shards | at source | on target | equal |\n|---|---|---|---|---|")
 	for _, index := range s.Indices {
 		docs, equal := "not yet", ""
 		if index.TargetDocs >= 0 {
