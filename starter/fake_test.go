@@ -116,6 +116,13 @@ func (f *fakeTemporal) DescribeWorkflowExecution(_ context.Context, id,
 	return response, nil
 }
 
+func (f *fakeTemporal) ListWorkflow(context.Context,
+	*workflowservice.ListWorkflowExecutionsRequest,
+) (*workflowservice.ListWorkflowExecutionsResponse, error) {
+	f.t.Fatal("only a list asks for workflows")
+	return nil, nil
+}
+
 func (f *fakeTemporal) DescribeTaskQueue(_ context.Context, queue string,
 	_ enums.TaskQueueType,
 ) (*workflowservice.DescribeTaskQueueResponse, error) {

@@ -65,6 +65,7 @@ The usual way:
   starter iam -f movies.yaml             print the permissions that it needs
   starter start -f movies.yaml           start the migration; its rounds begin
   starter watch movies                   watch it
+  starter list                           see all migrations at once
   starter freeze movies                  block writes, copy the rest, verify
   starter cutover movies                 hand over to the target
   starter report movies                  print the report
@@ -88,7 +89,8 @@ TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_*, or a profile
 		"TEMPORAL_PROFILE, or default)")
 	flags.StringVarP(&a.output, "output", "o", outputText, "text or json")
 
-	root.AddCommand(a.startCommand(), a.planCommand(), a.statusCommand(), a.watchCommand())
+	root.AddCommand(a.startCommand(), a.planCommand(), a.listCommand(), a.statusCommand(),
+		a.watchCommand())
 	for _, request := range migration.Requests() {
 		root.AddCommand(a.requestCommand(request))
 	}
