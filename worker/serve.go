@@ -21,6 +21,7 @@ import (
 	"github.com/snapferry/snapferry/internal/version"
 	"github.com/snapferry/snapferry/migration"
 	"github.com/snapferry/snapferry/worker/serving"
+	"github.com/snapferry/snapferry/workflows"
 )
 
 // serve runs the workers until the context ends or one of them fails.
@@ -69,6 +70,21 @@ func serve(ctx context.Context, c config) error {
 		defer done()
 	}
 
+	if slices.Contains(c.queues, migration.TaskQueue) {
+		watching, stopWatching := context.WithCancel(observing)
+		var watches sync.WaitGroup
+		defer watches.Wait()
+		defer stopWatching()
+		watches.Go(func() {
+			ticker := time.NewTicker(attributesInterval)
+			defer ticker.Stop()
+			followAttributes(watching, listAttributes(temporal.OperatorService(), c.client.Namespace), ticker.C, time.Now,
+				workflows.SetSearchable, logger)
+		})
+		if o != nil {
+			watches.Go(func() { o.watch(watching, temporal, c, logger) })
+		}
+	}
 	fatal := make(chan error, len(served(c.queues)))
 	workers, err := start(temporal, c, copier, func(err error) { fatal <- err })
 	if err != nil {

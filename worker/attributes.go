@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/operatorservice/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.uber.org/zap"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+const (
+	// attributesInterval is how often the worker asks which search attributes are registered.
+	attributesInterval = 20 * time.Second
+	// attributesSettle is how long they must have been there. Each process of a Temporal server
+	// remembers for up to a minute which ones there are. One that doesn't know of them yet would
+	// refuse the workflow tasks that set them.
+	attributesSettle = 80 * time.Second
+)
+
+// attributesLister is the part of a Temporal client that tells which search attributes there are.
+type attributesLister func(context.Context) (map[string]enums.IndexedValueType, error)
+
+func listAttributes(service operatorservice.OperatorServiceClient, namespace string) attributesLister {
+	return func(ctx context.Context) (map[string]enums.IndexedValueType, error) {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		found, err := service.ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{
+			Namespace: namespace,
+		})
+		return found.GetCustomAttributes(), err
+	}
+}
+
+// followAttributes asks at each tick which search attributes the namespace has, until the context
+// ends, and tells the workflows when it has had all of ours for long enough. Without them nothing is
+// missing but a way to filter lists.
+func followAttributes(ctx context.Context, list attributesLister, ticks <-chan time.Time, now func() time.Time,
+	tell func(has bool), logger *zap.Logger,
+) {
+	var since time.Time // of their presence; zero without it
+	told, said := false, ""
+	say := func(text string, fields ...zap.Field) {
+		if text != said {
+			logger.Info(text, fields...)
+			said = text
+		}
+	}
+	for {
+		found, err := list(ctx)
+		missing := lacking(found)
+		switch {
+		case err != nil && transientError(err):
+			// What was registered still is.
+		case err != nil:
+			since = time.Time{}
+			say("can't tell whether search attributes are registered; workflows set none", zap.Error(err))
+		case len(missing) > 0:
+			since = time.Time{}
+			say("lists of workflows can't be filtered by phase: search attributes are not registered",
+				zap.Strings("missing", missing), zap.String("register", migration.RegisterAttributes))
+		case since.IsZero():
+			since = now()
+		case now().Sub(since) >= attributesSettle:
+			say("workflows set the search attributes of migrations")
+		}
+		if has := !since.IsZero() && now().Sub(since) >= attributesSettle; has != told {
+			tell(has)
+			told = has
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks:
+		}
+	}
+}
+
+// lacking names the search attributes that are not registered, or have another type.
+func lacking(found map[string]enums.IndexedValueType) (missing []string) {
+	for _, name := range []string{migration.AttributePhase, migration.AttributeAttention, migration.AttributeFrozen} {
+		want, err := enums.IndexedValueTypeFromString(migration.AttributeTypes()[name])
+		switch has, there := found[name]; {
+		case !there:
+			missing = append(missing, name)
+		case err != nil || has != want:
+			missing = append(missing, name+" (it has type "+has.String()+" instead of "+want.String()+")")
+		}
+	}
+	return missing
+}
+
+// transientError tells whether another try may succeed.
+func transientError(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return true
+	}
+	if _, ok := errors.AsType[*serviceerror.DeadlineExceeded](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*serviceerror.ResourceExhausted](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[*serviceerror.Unavailable](err)
+	return ok
+}

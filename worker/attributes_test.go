@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+func registered() map[string]enums.IndexedValueType {
+	return map[string]enums.IndexedValueType{
+		migration.AttributePhase: enums.INDEXED_VALUE_TYPE_KEYWORD, "Another": enums.INDEXED_VALUE_TYPE_INT,
+		migration.AttributeAttention: enums.INDEXED_VALUE_TYPE_KEYWORD,
+		migration.AttributeFrozen:    enums.INDEXED_VALUE_TYPE_BOOL,
+	}
+}
+
+// Workflows are told of the attributes once they have been there for long enough, and at once when
+// one is gone.
+func TestTheAttributesAreFollowed(t *testing.T) {
+	var absent map[string]enums.IndexedValueType
+	other := registered()
+	other[migration.AttributeFrozen] = enums.INDEXED_VALUE_TYPE_KEYWORD
+	down := serviceerror.NewUnavailable("down")
+	refused := serviceerror.NewPermissionDenied("no", "")
+	looks := []struct {
+		found map[string]enums.IndexedValueType
+		err   error
+		told  bool // after this look
+	}{
+		{absent, nil, false},
+		{registered(), nil, false},
+		{registered(), nil, false},
+		{nil, down, false}, // it counts on
+		{registered(), nil, false},
+		{registered(), nil, true}, // 80 s after they were seen first
+		{nil, down, true},
+		{absent, nil, false},
+		{registered(), nil, false},
+		{registered(), nil, false},
+		{other, nil, false},
+		{registered(), nil, false},
+		{registered(), nil, false},
+		{registered(), nil, false},
+		{registered(), nil, false},
+		{registered(), nil, true},
+		{nil, refused, false},
+	}
+	core, logs := observer.New(zapcore.InfoLevel)
+	ctx, cancel := context.WithCancel(t.Context())
+	at, n, has := time.Unix(0, 0), 0, false
+	ticks := make(chan time.Time, 1)
+	followAttributes(ctx, func(context.Context) (map[string]enums.IndexedValueType, error) {
+		if n > 0 {
+			require.Equal(t, looks[n-1].told, has, "after look %d", n-1)
+			at = at.Add(attributesInterval)
+		}
+		look := looks[n]
+		if n++; n == len(looks) {
+			cancel()
+		} else {
+			ticks <- at
+		}
+		return look.found, look.err
+	}, ticks, func() time.Time { return at }, func(now bool) { has = now }, zap.New(core))
+	require.False(t, has)
+
+	var said []string
+	for _, entry := range logs.All() {
+		said = append(said, entry.Message)
+	}
+	const missing, set = "lists of workflows can't be filtered by phase: search attributes are not registered",
+		"workflows set the search attributes of migrations"
+	require.Equal(t, []string{
+		missing, set, missing, set,
+		"can't tell whether search attributes are registered; workflows set none",
+	}, said)
+	require.Equal(t, migration.RegisterAttributes, logs.All()[0].ContextMap()["register"])
+}
+
+func TestAnAttributeOfAnotherTypeIsMissing(t *testing.T) {
+	require.Empty(t, lacking(registered()))
+	wrong := registered()
+	wrong[migration.AttributeFrozen] = enums.INDEXED_VALUE_TYPE_KEYWORD
+	require.Equal(t, []string{"SnapferryFrozen (it has type Keyword instead of Bool)"}, lacking(wrong))
+	delete(wrong, migration.AttributePhase)
+	require.Len(t, lacking(wrong), 2)
+}
