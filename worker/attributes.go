@@ -8,6 +8,8 @@ import (
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/operatorservice/v1"
 	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
 	"go.uber.org/zap"
 
 	"github.com/snapferry/snapferry/migration"
@@ -18,31 +20,50 @@ const (
 	attributesInterval = 20 * time.Second
 	// attributesSettle is how long they must have been there. Each process of a Temporal server
 	// remembers for up to a minute which ones there are. One that doesn't know of them yet would
-	// refuse the workflow tasks that set them.
+	// refuse the workflow tasks that set them. A worker that finds them in use when it begins knows
+	// that none will.
 	attributesSettle = 80 * time.Second
 )
 
-// attributesLister is the part of a Temporal client that tells which search attributes there are.
-type attributesLister func(context.Context) (map[string]enums.IndexedValueType, error)
+// attributesTimeout bounds a look at the search attributes.
+const attributesTimeout = 10 * time.Second
 
-func listAttributes(service operatorservice.OperatorServiceClient, namespace string) attributesLister {
-	return func(ctx context.Context) (map[string]enums.IndexedValueType, error) {
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
-		found, err := service.ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{
-			Namespace: namespace,
-		})
-		return found.GetCustomAttributes(), err
+// namespaceAttributes are the search attributes of a namespace.
+type namespaceAttributes struct {
+	// list tells which are registered.
+	list func(context.Context) (map[string]enums.IndexedValueType, error)
+	// used tells whether a workflow has ours already: then all processes of the server know them.
+	used func(context.Context) bool
+}
+
+func attributesOf(temporal client.Client, namespace string) namespaceAttributes {
+	return namespaceAttributes{
+		list: func(ctx context.Context) (map[string]enums.IndexedValueType, error) {
+			ctx, cancel := context.WithTimeout(ctx, attributesTimeout)
+			defer cancel()
+			found, err := temporal.OperatorService().ListSearchAttributes(ctx,
+				&operatorservice.ListSearchAttributesRequest{Namespace: namespace})
+			return found.GetCustomAttributes(), err
+		},
+		used: func(ctx context.Context) bool {
+			ctx, cancel := context.WithTimeout(ctx, attributesTimeout)
+			defer cancel()
+			page, err := temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
+				Namespace: namespace, PageSize: 1, Query: migration.AttributePhase + " IS NOT NULL",
+			})
+			return err == nil && len(page.GetExecutions()) > 0
+		},
 	}
 }
 
 // followAttributes asks at each tick which search attributes the namespace has, until the context
 // ends, and tells the workflows when it has had all of ours for long enough. Without them nothing is
 // missing but a way to filter lists.
-func followAttributes(ctx context.Context, list attributesLister, ticks <-chan time.Time, now func() time.Time,
+func followAttributes(ctx context.Context, of namespaceAttributes, ticks <-chan time.Time, now func() time.Time,
 	tell func(has bool), logger *zap.Logger,
 ) {
 	var since time.Time // of their presence; zero without it
+	first := true
 	told, said := false, ""
 	say := func(text string, fields ...zap.Field) {
 		if text != said {
@@ -51,7 +72,7 @@ func followAttributes(ctx context.Context, list attributesLister, ticks <-chan t
 		}
 	}
 	for {
-		found, err := list(ctx)
+		found, err := of.list(ctx)
 		missing := lacking(found)
 		switch {
 		case err != nil && transientError(err):
@@ -64,13 +85,16 @@ func followAttributes(ctx context.Context, list attributesLister, ticks <-chan t
 			say("lists of workflows can't be filtered by phase: search attributes are not registered",
 				zap.Strings("missing", missing), zap.String("register", migration.RegisterAttributes))
 		case since.IsZero():
-			since = now()
-		case now().Sub(since) >= attributesSettle:
-			say("workflows set the search attributes of migrations")
+			if since = now(); first && of.used(ctx) {
+				since = since.Add(-attributesSettle)
+			}
 		}
+		first = first && err != nil
 		if has := !since.IsZero() && now().Sub(since) >= attributesSettle; has != told {
 			tell(has)
-			told = has
+			if told = has; has {
+				say("workflows set the search attributes of migrations")
+			}
 		}
 		select {
 		case <-ctx.Done():

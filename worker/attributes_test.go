@@ -58,7 +58,7 @@ func TestTheAttributesAreFollowed(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	at, n, has := time.Unix(0, 0), 0, false
 	ticks := make(chan time.Time, 1)
-	followAttributes(ctx, func(context.Context) (map[string]enums.IndexedValueType, error) {
+	list := func(context.Context) (map[string]enums.IndexedValueType, error) {
 		if n > 0 {
 			require.Equal(t, looks[n-1].told, has, "after look %d", n-1)
 			at = at.Add(attributesInterval)
@@ -70,7 +70,13 @@ func TestTheAttributesAreFollowed(t *testing.T) {
 			ticks <- at
 		}
 		return look.found, look.err
-	}, ticks, func() time.Time { return at }, func(now bool) { has = now }, zap.New(core))
+	}
+	used := func(context.Context) bool {
+		t.Error("only a worker that finds them when it begins asks whether they are in use")
+		return true
+	}
+	followAttributes(ctx, namespaceAttributes{list, used}, ticks, func() time.Time { return at },
+		func(now bool) { has = now }, zap.New(core))
 	require.False(t, has)
 
 	var said []string
@@ -84,6 +90,22 @@ func TestTheAttributesAreFollowed(t *testing.T) {
 		"can't tell whether search attributes are registered; workflows set none",
 	}, said)
 	require.Equal(t, migration.RegisterAttributes, logs.All()[0].ContextMap()["register"])
+}
+
+// A worker that is started again trusts at once what workflows have: else what happens in its first
+// minute would be seen by nobody.
+func TestAttributesInUseAreTrustedAtOnce(t *testing.T) {
+	for _, inUse := range []bool{true, false} {
+		ctx, cancel := context.WithCancel(t.Context())
+		list := func(context.Context) (map[string]enums.IndexedValueType, error) {
+			cancel()
+			return registered(), nil
+		}
+		has := false
+		followAttributes(ctx, namespaceAttributes{list, func(context.Context) bool { return inUse }}, nil, time.Now,
+			func(now bool) { has = now }, zap.NewNop())
+		require.Equal(t, inUse, has)
+	}
 }
 
 func TestAnAttributeOfAnotherTypeIsMissing(t *testing.T) {

@@ -78,7 +78,7 @@ func serve(ctx context.Context, c config) error {
 		watches.Go(func() {
 			ticker := time.NewTicker(attributesInterval)
 			defer ticker.Stop()
-			followAttributes(watching, listAttributes(temporal.OperatorService(), c.client.Namespace), ticker.C, time.Now,
+			followAttributes(watching, attributesOf(temporal, c.client.Namespace), ticker.C, time.Now,
 				workflows.SetSearchable, logger)
 		})
 		if o != nil {
