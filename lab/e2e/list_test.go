@@ -5,6 +5,7 @@ package e2e
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,9 +16,11 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/worker"
 
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
+	"github.com/snapferry/snapferry/workflows"
 )
 
 // Three migrations in different phases are listed, with a worker and without one. Search attributes
@@ -45,15 +48,15 @@ func TestListedAndFound(t *testing.T) {
 		Query: migration.AttributeFrozen + " = true",
 	})
 	require.Error(t, err, "the attributes are not registered yet")
-	worker := s.worker()
-	broken := s.lab.Plan("listed-broken", "no-such-index")
+	first := s.worker()
+	broken := s.lab.Plan("other-broken", "no-such-index")
 	_, err = s.rig.Start(s.ctx, broken)
 	require.NoError(t, err)
 	_, err = s.rig.Await(s.ctx, migration.WorkflowID(broken.Name),
 		func(status migration.Status) bool { return status.Attention != nil })
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		for _, name := range []string{broken.Name, "listed-rounds"} {
+		for _, name := range []string{broken.Name, "other-rounds"} {
 			_ = s.rig.Client.TerminateWorkflow(t.Context(), migration.WorkflowID(name), "", "the test has ended")
 		}
 	})
@@ -62,16 +65,16 @@ func TestListedAndFound(t *testing.T) {
 	words := strings.Fields(migration.RegisterAttributes)
 	s.temporal(words[1:]...)
 	s.useAttributes()
-	require.NoError(t, worker.Kill())
-	worker = s.worker()
+	require.NoError(t, first.Kill())
+	second := s.worker()
 	require.Eventually(t, func() bool {
-		log, err := os.ReadFile(worker.LogPath)
+		log, err := os.ReadFile(second.LogPath)
 		return err == nil && strings.Contains(string(log), "workflows set the search attributes of migrations")
 	}, lab.Patience, 100*time.Millisecond)
 
 	require.NoError(t, lab.LoadCatalog(s.ctx, s.lab.Source.Direct(),
-		lab.CatalogOptions{Index: "listed-rounds", Documents: 100, Shards: 1}))
-	rounds := s.lab.Plan("listed-rounds", "listed-rounds")
+		lab.CatalogOptions{Index: "other-rounds", Documents: 100, Shards: 1}))
+	rounds := s.lab.Plan("other-rounds", "other-rounds")
 	rounds.Rounds.Interval = migration.Duration(time.Hour)
 	_, err = s.rig.Start(s.ctx, rounds)
 	require.NoError(t, err)
@@ -109,11 +112,11 @@ func TestListedAndFound(t *testing.T) {
 	text := list()
 	t.Log("\n" + text)
 	require.Regexp(t, `(?m)^  listed +awaitCutover +\d+s, \S+ left +-\n    starter cutover listed$`, text)
-	require.Regexp(t, `(?m)^  listed-broken +preflight +- +[A-Z]\w+\n    starter retry listed-broken$`, text)
-	require.Regexp(t, `(?m)^  listed-rounds +rounds +(expect \S+|-) +-\n    starter freeze listed-rounds$`, text)
+	require.Regexp(t, `(?m)^  other-broken +preflight +- +[A-Z]\w+\n    starter retry other-broken$`, text)
+	require.Regexp(t, `(?m)^  other-rounds +rounds +(expect \S+|-) +-\n    starter freeze other-rounds$`, text)
 
 	// Without a worker the list answers as fast, and says so.
-	require.NoError(t, worker.Kill())
+	require.NoError(t, second.Kill())
 	began := time.Now()
 	var rows struct {
 		Workflows []struct {
@@ -129,13 +132,21 @@ func TestListedAndFound(t *testing.T) {
 
 	// The attributes vanish. What the next worker still believes costs an attempt or more of a
 	// workflow task at most.
-	worker = s.worker()
+	s.worker()
 	s.awaitPhase(migration.PhaseAwaitCutover)
 	for name := range migration.AttributeTypes() {
 		s.temporal("operator", "search-attribute", "remove", "--name", name, "--yes")
 	}
 	s.signal(migration.RequestCutover)
 	s.completed()
+	path := filepath.Join(t.TempDir(), "history.json")
+	require.NoError(t, s.rig.History(s.ctx, s.id, path))
+	replayer := worker.NewWorkflowReplayer()
+	workflows.Register(replayer)
+	require.NoError(t, replayer.ReplayWorkflowHistoryFromJSONFile(nil, path))
+	history, err := os.ReadFile(path)
+	require.NoError(t, err)
+	t.Logf("workflow tasks that the server refused: %d", strings.Count(string(history), "BAD_SEARCH_ATTRIBUTES"))
 	closed := list("--closed")
 	t.Log("\n" + closed)
 	require.Regexp(t, `(?m)^  listed +completed +was \S+ +-\n    starter report listed$`, closed)
