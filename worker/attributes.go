@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"go.temporal.io/api/enums/v1"
@@ -11,8 +12,10 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 
 	"github.com/snapferry/snapferry/migration"
+	"github.com/snapferry/snapferry/workflows"
 )
 
 const (
@@ -56,11 +59,33 @@ func attributesOf(temporal client.Client, namespace string) namespaceAttributes 
 	}
 }
 
+// refusals hears of a workflow task that the server has refused because of a search attribute.
+type refusals chan struct{}
+
+func newRefusals() refusals { return make(refusals, 1) }
+
+// intercept looks at what the server answers to workflow tasks. Whatever was known of the attributes
+// is wrong then, and the next attempt comes at once.
+func (r refusals) intercept(ctx context.Context, method string, request, reply any, connection *grpc.ClientConn,
+	invoke grpc.UnaryInvoker, options ...grpc.CallOption,
+) error {
+	err := invoke(ctx, method, request, reply, connection, options...)
+	if err != nil && method == workflowservice.WorkflowService_RespondWorkflowTaskCompleted_FullMethodName &&
+		strings.Contains(err.Error(), enums.WORKFLOW_TASK_FAILED_CAUSE_BAD_SEARCH_ATTRIBUTES.String()) {
+		workflows.SetSearchable(false)
+		select {
+		case r <- struct{}{}:
+		default: // it is known already
+		}
+	}
+	return err
+}
+
 // followAttributes asks at each tick which search attributes the namespace has, until the context
 // ends, and tells the workflows when it has had all of ours for long enough. Without them nothing is
-// missing but a way to filter lists.
-func followAttributes(ctx context.Context, of namespaceAttributes, ticks <-chan time.Time, now func() time.Time,
-	tell func(has bool), logger *zap.Logger,
+// missing but a way to filter lists. After a refusal they count as new.
+func followAttributes(ctx context.Context, of namespaceAttributes, refused refusals, ticks <-chan time.Time,
+	now func() time.Time, tell func(has bool), logger *zap.Logger,
 ) {
 	var since time.Time // of their presence; zero without it
 	first := true
@@ -99,6 +124,9 @@ func followAttributes(ctx context.Context, of namespaceAttributes, ticks <-chan 
 		select {
 		case <-ctx.Done():
 			return
+		case <-refused:
+			since, first, told = time.Time{}, false, false
+			tell(false)
 		case <-ticks:
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -11,8 +12,12 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/snapferry/snapferry/migration"
+	"github.com/snapferry/snapferry/workflows"
 )
 
 func registered() map[string]enums.IndexedValueType {
@@ -75,7 +80,7 @@ func TestTheAttributesAreFollowed(t *testing.T) {
 		t.Error("only a worker that finds them when it begins asks whether they are in use")
 		return true
 	}
-	followAttributes(ctx, namespaceAttributes{list, used}, ticks, func() time.Time { return at },
+	followAttributes(ctx, namespaceAttributes{list, used}, nil, ticks, func() time.Time { return at },
 		func(now bool) { has = now }, zap.New(core))
 	require.False(t, has)
 
@@ -102,10 +107,45 @@ func TestAttributesInUseAreTrustedAtOnce(t *testing.T) {
 			return registered(), nil
 		}
 		has := false
-		followAttributes(ctx, namespaceAttributes{list, func(context.Context) bool { return inUse }}, nil, time.Now,
+		followAttributes(ctx, namespaceAttributes{list, func(context.Context) bool { return inUse }}, nil, nil,
+			time.Now,
 			func(now bool) { has = now }, zap.NewNop())
 		require.Equal(t, inUse, has)
 	}
+}
+
+// The server has refused a workflow task: its next attempt sets no attributes, and none does until
+// they have been there for long enough once more.
+func TestARefusalCountsAtOnce(t *testing.T) {
+	t.Cleanup(func() { workflows.SetSearchable(false) })
+	refused := newRefusals()
+	answer := func(method string, err error) error {
+		return refused.intercept(t.Context(), method, nil, nil, nil,
+			func(context.Context, string, any, any, *grpc.ClientConn, ...grpc.CallOption) error { return err })
+	}
+	const completed = "/temporal.api.workflowservice.v1.WorkflowService/RespondWorkflowTaskCompleted"
+	bad := status.Error(codes.InvalidArgument, "BadSearchAttributes: Namespace default has no mapping defined for "+
+		"search attribute SnapferryPhase")
+	require.NoError(t, answer(completed, nil))
+	require.Error(t, answer(completed, errors.New("UnhandledCommand")))
+	require.Error(t, answer("/temporal.api.workflowservice.v1.WorkflowService/StartWorkflowExecution", bad))
+	require.Empty(t, refused)
+	require.ErrorIs(t, answer(completed, bad), bad)
+	require.ErrorIs(t, answer(completed, bad), bad, "of several workflows")
+	require.Len(t, refused, 1)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	looks := 0
+	list := func(context.Context) (map[string]enums.IndexedValueType, error) {
+		if looks++; looks == 2 {
+			cancel()
+		}
+		return registered(), nil
+	}
+	var told []bool
+	followAttributes(ctx, namespaceAttributes{list, func(context.Context) bool { return true }}, refused, nil, time.Now,
+		func(has bool) { told = append(told, has) }, zap.NewNop())
+	require.Equal(t, []bool{true, false}, told)
 }
 
 func TestAnAttributeOfAnotherTypeIsMissing(t *testing.T) {

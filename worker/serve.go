@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 
 	"github.com/snapferry/snapferry/activities"
 	"github.com/snapferry/snapferry/internal/pause"
@@ -45,6 +46,9 @@ func serve(ctx context.Context, c config) error {
 		c.client.MetricsHandler = o.metrics
 	}
 
+	refused := newRefusals()
+	c.client.ConnectionOptions.DialOptions = append(slices.Clone(c.client.ConnectionOptions.DialOptions),
+		grpc.WithChainUnaryInterceptor(refused.intercept))
 	o.set("waiting for Temporal at " + c.client.HostPort)
 	temporal, err := connect(ctx, c.client, logger, pause.For)
 	if err != nil {
@@ -78,8 +82,8 @@ func serve(ctx context.Context, c config) error {
 		watches.Go(func() {
 			ticker := time.NewTicker(attributesInterval)
 			defer ticker.Stop()
-			followAttributes(watching, attributesOf(temporal, c.client.Namespace), ticker.C, time.Now,
-				workflows.SetSearchable, logger)
+			followAttributes(watching, attributesOf(temporal, c.client.Namespace), refused, ticker.C,
+				time.Now, workflows.SetSearchable, logger)
 		})
 		if o != nil {
 			watches.Go(func() { o.watch(watching, temporal, c, logger) })

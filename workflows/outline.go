@@ -65,7 +65,7 @@ func (m *run) outline(ctx workflow.Context, status migration.Status) {
 
 // hasAttributes asks the worker whether the namespace has the search attributes. If it is mistaken,
 // since somebody has just removed one, the server refuses this workflow task with all that it
-// recorded. Then the next attempt asks again.
+// recorded. The worker hears that, and the next attempt asks again.
 func hasAttributes(ctx workflow.Context) (has bool) {
 	value := workflow.MutableSideEffect(ctx, "searchable",
 		func(workflow.Context) any { return searchable.Load() },
