@@ -24,6 +24,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.uber.org/zap"
+	"sigs.k8s.io/yaml"
 
 	"github.com/snapferry/snapferry/migration"
 )
@@ -353,5 +354,52 @@ func TestMetricsAreDocumented(t *testing.T) {
 		for _, name := range names {
 			require.True(t, all[name], "%s names %s, which no worker has", file, name)
 		}
+	}
+}
+
+// Each alert has a case in which it fires and one in which it does not; promtool runs them (make
+// test-deploy).
+func TestEachAlertIsTested(t *testing.T) {
+	var rules struct {
+		Groups []struct {
+			Rules []struct {
+				Alert       string            `json:"alert"`
+				Labels      map[string]string `json:"labels"`
+				Annotations map[string]string `json:"annotations"`
+			} `json:"rules"`
+		} `json:"groups"`
+	}
+	var tests struct {
+		Tests []struct {
+			Cases []struct {
+				Alert    string `json:"alertname"`
+				Expected []any  `json:"exp_alerts"`
+			} `json:"alert_rule_test"`
+		} `json:"tests"`
+	}
+	for file, into := range map[string]any{"snapferry.rules.yml": &rules, "snapferry.rules.test.yml": &tests} {
+		text, err := os.ReadFile(filepath.Join("../deploy/prometheus", file))
+		require.NoError(t, err)
+		require.NoError(t, yaml.Unmarshal(text, into))
+	}
+	docs, err := os.ReadFile("../docs/metrics.md")
+	require.NoError(t, err)
+	fires, silent := map[string]bool{}, map[string]bool{}
+	for _, test := range tests.Tests {
+		for _, c := range test.Cases {
+			if len(c.Expected) > 0 {
+				fires[c.Alert] = true
+			} else {
+				silent[c.Alert] = true
+			}
+		}
+	}
+	require.NotEmpty(t, rules.Groups)
+	for _, rule := range rules.Groups[0].Rules {
+		require.True(t, fires[rule.Alert], "%s never fires in a test", rule.Alert)
+		require.True(t, silent[rule.Alert], "%s always fires in the tests", rule.Alert)
+		require.Contains(t, string(docs), "| `"+rule.Alert+"` | "+rule.Labels["severity"]+" |")
+		require.NotEmpty(t, rule.Annotations["summary"])
+		require.NotEmpty(t, rule.Annotations["description"])
 	}
 }
