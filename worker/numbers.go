@@ -84,14 +84,6 @@ func (n *numbers) Collect(metrics chan<- prometheus.Metric) {
 	}
 }
 
-// The phases that a migration or a rehearsal can be seen in: one that has ended is not seen.
-var seenPhases = []migration.Phase{
-	migration.PhasePreflight, migration.PhasePrepare, migration.PhaseBaseline, migration.PhaseRounds,
-	migration.PhaseReady, migration.PhaseFreeze, migration.PhaseFinalRound, migration.PhaseVerify,
-	migration.PhaseAwaitCutover, migration.PhaseCutover, migration.PhaseThaw, migration.PhaseAborting,
-	migration.PhaseRehearse, migration.PhaseCleanUp,
-}
-
 func seconds(millis int64) float64 { return float64(millis) / 1000 }
 
 func truth(is bool) float64 {
@@ -183,7 +175,7 @@ var allNumbers = []number{
 		name: "phase", help: "1 for the phase in which the migration is, 0 for all others.",
 		labels: []string{"phase"},
 		of: func(w watched, _ time.Time, give func(float64, ...string)) {
-			for _, phase := range seenPhases {
+			for _, phase := range migration.OpenPhases() {
 				give(truth(phase == w.Phase), string(phase))
 			}
 		},
