@@ -47,6 +47,19 @@ test-nodes: tools ## run the tests on clusters of three nodes: nodes die, shards
 test-pairs: tools ## move the catalogue of odd indices between all pairs of versions, see docs/compatibility.md (10 minutes)
 	go test -tags lab -count=1 -timeout 2h -run '^TestOddIndices$$' -v ./lab/e2e -pairs
 
+.PHONY: test-deploy
+test-deploy: tools $(BIN)/prometheus.stamp ## try alert rules and dashboard on a real Prometheus (3 minutes; the first time also 10 for building it)
+	$(BIN)/promtool check rules deploy/prometheus/snapferry.rules.yml
+	cd deploy/prometheus && $(CURDIR)/$(BIN)/promtool test rules snapferry.rules.test.yml
+	go test -tags lab -count=1 -timeout 30m ./lab/e2e -run '^TestDashboard$$' -v \
+		-prometheus $(abspath $(BIN))/prometheus
+
+$(BIN)/prometheus.stamp: tools/prometheus/go.mod tools/prometheus/go.sum
+	@mkdir -p $(BIN)
+	@echo "building Prometheus and promtool v3.16.0 (minutes, the first time) ..."
+	go build -C tools/prometheus -o $(CURDIR)/$(BIN)/ tool
+	@touch $@
+
 .PHONY: cover
 cover: ## show how much of each package the unit tests reach, and write .lab/cover.html
 	@mkdir -p .lab

@@ -132,6 +132,18 @@ var remedies = map[ErrorType]remedy{
 	},
 }
 
+// The types of an Attention whose failure has none of its own.
+const (
+	AttentionFailed   ErrorType = "Failed"
+	AttentionTimedOut ErrorType = "TimedOut"
+)
+
+// Known tells whether snapferry itself shows failures of this type. Temporal has others of its own.
+func (t ErrorType) Known() bool {
+	_, known := remedies[t]
+	return known || t == AttentionFailed || t == AttentionTimedOut || t == ErrorRefused
+}
+
 const endsIt = "An abort ends the migration."
 
 // keepsFailing is for what may pass and has not passed for long.

@@ -24,6 +24,13 @@ func errorTypes(t *testing.T) []ErrorType {
 	return types
 }
 
+func TestKnownErrorTypes(t *testing.T) {
+	for _, known := range append(errorTypes(t), AttentionFailed, AttentionTimedOut) {
+		require.True(t, known.Known(), known)
+	}
+	require.False(t, ErrorType("PanicError").Known())
+}
+
 var allPhases = []Phase{
 	PhasePreflight, PhasePrepare, PhaseBaseline, PhaseRounds, PhaseReady, PhaseFreeze, PhaseFinalRound, PhaseVerify,
 	PhaseAwaitCutover, PhaseCutover, PhaseThaw, PhaseAborting, PhaseRehearse, PhaseCleanUp, PhaseCompleted,

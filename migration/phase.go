@@ -27,6 +27,14 @@ const (
 	PhaseAborted   Phase = "aborted"
 )
 
+// OpenPhases are those of a migration or a rehearsal that has not ended, in their usual order.
+func OpenPhases() []Phase {
+	return []Phase{
+		PhasePreflight, PhasePrepare, PhaseBaseline, PhaseRounds, PhaseReady, PhaseFreeze, PhaseFinalRound,
+		PhaseVerify, PhaseAwaitCutover, PhaseCutover, PhaseThaw, PhaseAborting, PhaseRehearse, PhaseCleanUp,
+	}
+}
+
 // Frozen tells whether in this phase we block writes to the source and could still remove the
 // block: the frozen window and the wait for cutover.
 func (p Phase) Frozen() bool {

@@ -47,6 +47,8 @@ type temporalClient interface {
 		filter enums.HistoryEventFilterType) client.HistoryEventIterator
 	DescribeWorkflowExecution(ctx context.Context, workflowID,
 		runID string) (*workflowservice.DescribeWorkflowExecutionResponse, error)
+	ListWorkflow(ctx context.Context, request *workflowservice.ListWorkflowExecutionsRequest) (
+		*workflowservice.ListWorkflowExecutionsResponse, error)
 	DescribeTaskQueue(ctx context.Context, queue string,
 		kind enums.TaskQueueType) (*workflowservice.DescribeTaskQueueResponse, error)
 	Close()

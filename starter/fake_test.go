@@ -146,6 +146,13 @@ func (h *fakeHistory) Next() (*historypb.HistoryEvent, error) {
 	}}, nil
 }
 
+func (f *fakeTemporal) ListWorkflow(context.Context,
+	*workflowservice.ListWorkflowExecutionsRequest,
+) (*workflowservice.ListWorkflowExecutionsResponse, error) {
+	f.t.Fatal("only a list asks for workflows")
+	return nil, nil
+}
+
 func (f *fakeTemporal) DescribeTaskQueue(_ context.Context, queue string,
 	_ enums.TaskQueueType,
 ) (*workflowservice.DescribeTaskQueueResponse, error) {

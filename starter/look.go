@@ -53,7 +53,7 @@ func (a *app) look(ctx context.Context, c *connection, t target, thorough bool) 
 		}
 	}
 	if !e.running() {
-		v.report, v.Failure = result(ctx, c, t)
+		v.report, v.Failure = result(ctx, c, t, "")
 		v.Status = statusOf(v.report, t)
 		return v, nil
 	}
@@ -147,12 +147,12 @@ func query(ctx context.Context, c *connection, t target) (migration.Status, erro
 }
 
 // result is the report of a closed migration. An aborted or cancelled one has it in its error.
-// Without a report, the text says why.
-func result(ctx context.Context, c *connection, t target) (*migration.Report, string) {
+// Without a report, the text says why. An empty run id stands for the last run.
+func result(ctx context.Context, c *connection, t target, runID string) (*migration.Report, string) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	var report migration.Report
-	err := c.GetWorkflow(ctx, t.id, "").Get(ctx, &report)
+	err := c.GetWorkflow(ctx, t.id, runID).Get(ctx, &report)
 	if err == nil {
 		return &report, ""
 	}

@@ -38,7 +38,7 @@ there is no report yet (exit code 1).`,
 				exit.next = t.command("watch")
 				return exit
 			}
-			r, failure := result(c.Context(), connection, t)
+			r, failure := result(c.Context(), connection, t, "")
 			if r == nil {
 				return fail(exitAborted, "%s %s has ended as %s and left no report: %s",
 					t.kind(), t.label(), e.State, failure)

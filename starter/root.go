@@ -66,6 +66,7 @@ The usual way:
   starter check -f movies.yaml           tell whether the plan is ready
   starter start -f movies.yaml           start the migration; its rounds begin
   starter watch movies                   watch it
+  starter list                           see all migrations at once
   starter freeze movies                  block writes, copy the rest, verify
   starter cutover movies                 hand over to the target
   starter report movies                  print the report
@@ -89,7 +90,8 @@ TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_*, or a profile
 		"TEMPORAL_PROFILE, or default)")
 	flags.StringVarP(&a.output, "output", "o", outputText, "text or json")
 
-	root.AddCommand(a.startCommand(), a.checkCommand(), a.planCommand(), a.statusCommand(), a.watchCommand())
+	root.AddCommand(a.startCommand(), a.checkCommand(), a.planCommand(), a.listCommand(), a.statusCommand(),
+		a.watchCommand())
 	for _, request := range migration.Requests() {
 		root.AddCommand(a.requestCommand(request))
 	}

@@ -66,19 +66,12 @@ Ctrl-C ends the watch only. The migration goes on.`,
 	return command
 }
 
-var phases = []migration.Phase{
-	migration.PhasePreflight, migration.PhasePrepare, migration.PhaseBaseline, migration.PhaseRounds,
-	migration.PhaseReady, migration.PhaseFreeze, migration.PhaseFinalRound, migration.PhaseVerify,
-	migration.PhaseAwaitCutover, migration.PhaseCutover, migration.PhaseThaw, migration.PhaseAborting,
-	migration.PhaseRehearse, migration.PhaseCleanUp,
-}
-
 func phase(name string) (migration.Phase, error) {
 	if name == "" {
 		return "", nil
 	}
 	var known string
-	for _, p := range phases {
+	for _, p := range migration.OpenPhases() {
 		if string(p) == name {
 			return p, nil
 		}

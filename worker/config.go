@@ -33,8 +33,10 @@ type config struct {
 	bandwidth     string
 	stopTimeout   time.Duration
 	metricsAddr   string
-	logLevel      string
-	logFormat     string
+	// metricsInterval is between two looks at the migrations.
+	metricsInterval time.Duration
+	logLevel        string
+	logFormat       string
 
 	// fence says what plans may read, and where they may connect to.
 	fence secrets.Fence
@@ -137,6 +139,8 @@ Exit codes: 0 stopped by a signal, 1 failure, 2 wrong flags or configuration.`,
 	flags.DurationVar(&c.stopTimeout, "stop-timeout", serving.StopTimeout, "time to finish work after a signal")
 	flags.StringVar(&c.metricsAddr, "metrics-addr", "",
 		"serve Prometheus metrics at /metrics, and health at /healthz, on this host:port (default: off)")
+	flags.DurationVar(&c.metricsInterval, "metrics-interval", watchInterval,
+		"with --metrics-addr: how often the worker asks running migrations for their numbers")
 	flags.StringVar(&c.fence.EnvPrefix, secrets.FlagEnvPrefix, secrets.DefaultEnvPrefix,
 		"plans may name environment variables that begin with this")
 	flags.StringVar(&c.fence.Dir, secrets.FlagDir, secrets.DefaultDir,
@@ -197,6 +201,8 @@ func (c *config) complete(environment envconfig.EnvLookup) error {
 		return wrong("--max-activities is %d and must be at least 2", c.maxActivities)
 	case c.maxCopies < 1:
 		return wrong("--max-copies is %d and must be at least 1", c.maxCopies)
+	case c.metricsInterval < time.Second:
+		return wrong("--metrics-interval is %s and must be at least 1s, for example 10s", c.metricsInterval)
 	case c.memoryBytes() == 0:
 		return wrong("--copy-memory %s is not a size: use a number with a unit, for example 128MiB", c.copyMemory)
 	case c.stopTimeout <= 0:

@@ -15,12 +15,14 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 
 	"github.com/snapferry/snapferry/activities"
 	"github.com/snapferry/snapferry/internal/pause"
 	"github.com/snapferry/snapferry/internal/version"
 	"github.com/snapferry/snapferry/migration"
 	"github.com/snapferry/snapferry/worker/serving"
+	"github.com/snapferry/snapferry/workflows"
 )
 
 // serve runs the workers until the context ends or one of them fails.
@@ -44,6 +46,9 @@ func serve(ctx context.Context, c config) error {
 		c.client.MetricsHandler = o.metrics
 	}
 
+	refused := newRefusals()
+	c.client.ConnectionOptions.DialOptions = append(slices.Clone(c.client.ConnectionOptions.DialOptions),
+		grpc.WithChainUnaryInterceptor(refused.intercept))
 	o.set("waiting for Temporal at " + c.client.HostPort)
 	temporal, err := connect(ctx, c.client, logger, pause.For)
 	if err != nil {
@@ -69,6 +74,21 @@ func serve(ctx context.Context, c config) error {
 		defer done()
 	}
 
+	if slices.Contains(c.queues, migration.TaskQueue) {
+		watching, stopWatching := context.WithCancel(observing)
+		var watches sync.WaitGroup
+		defer watches.Wait()
+		defer stopWatching()
+		watches.Go(func() {
+			ticker := time.NewTicker(attributesInterval)
+			defer ticker.Stop()
+			followAttributes(watching, attributesOf(temporal, c.client.Namespace), refused, ticker.C,
+				time.Now, workflows.SetSearchable, logger)
+		})
+		if o != nil {
+			watches.Go(func() { o.watch(watching, temporal, c, logger) })
+		}
+	}
 	fatal := make(chan error, len(served(c.queues)))
 	workers, err := start(temporal, c, copier, func(err error) { fatal <- err })
 	if err != nil {

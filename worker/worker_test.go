@@ -162,6 +162,7 @@ func TestAWrongConfigurationIsExplained(t *testing.T) {
 		"--copy-memory much is not a size":                {nil, []string{"--copy-memory", "much"}},
 		"--bandwidth: \"fast\" is not a rate":             {nil, []string{"--bandwidth", "fast"}},
 		"--bandwidth: can't read the limit":               {nil, []string{"--bandwidth", "file:/nowhere/limit"}},
+		"--metrics-interval is 10ms":                      {nil, []string{"--metrics-interval", "10ms"}},
 		"--max-copies is 0":                               {nil, []string{"--max-copies", "0"}},
 		"--stop-timeout is 0s":                            {nil, []string{"--stop-timeout", "0s"}},
 		"--log-format xml":                                {nil, []string{"--log-format", "xml"}},

@@ -48,6 +48,7 @@ func Register(registry Registry) {
 func Migration(ctx workflow.Context, input migration.Input, carried *Carried) (migration.Report, error) {
 	m := newRun(ctx, carried)
 	m.shape = shapeOf(ctx)
+	m.tells = outlined(ctx)
 	if err := m.listen(ctx); err != nil {
 		return migration.Report{}, err
 	}
@@ -67,6 +68,9 @@ type run struct {
 	workflowID string
 	shape      shape
 	course     course
+	// tells says that the run puts its outline where workflows are listed.
+	tells    bool
+	outlines outlines
 
 	// root is the workflow's own context, for what is asked of it outside its coroutines.
 	root workflow.Context

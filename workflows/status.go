@@ -142,9 +142,12 @@ func (m *run) commands(requests []migration.Request) []string {
 	return commands
 }
 
-// show puts the status where the Temporal UI shows it: the current details.
+// show puts the status where the Temporal UI shows it, in the current details, and in short where
+// workflows are listed.
 func (m *run) show(ctx workflow.Context) {
-	workflow.SetCurrentDetails(ctx, report.StatusPage(m.status(), m.forActivities().TargetIndex("*")))
+	status := m.status()
+	workflow.SetCurrentDetails(ctx, report.StatusPage(status, m.forActivities().TargetIndex("*")))
+	m.outline(ctx, status)
 }
 
 func last[T any](list []T, n int) []T {

@@ -104,9 +104,6 @@ func keepsFailing(cause error) bool {
 	return false
 }
 
-// timedOut is the type that a person is shown for attempts that didn't end in time.
-const timedOut = "TimedOut"
-
 // attemptOptional is attempt for a step without which there is less to know or more to wait for,
 // and no data at stake: a rehearsal remembers that it failed, and goes on.
 func (m *run) attemptOptional(step string, run func(ctx workflow.Context) error) error {
@@ -164,7 +161,7 @@ func (m *run) awaitPerson(ctx workflow.Context, done func() bool) error {
 func describe(ctx workflow.Context, step string, cause error, failures int) migration.Attention {
 	attention := migration.Attention{
 		Step:        step,
-		Type:        "Failed",
+		Type:        string(migration.AttentionFailed),
 		Message:     cause.Error(),
 		SinceMillis: workflow.Now(ctx).UnixMilli(),
 		Failures:    failures,
@@ -178,7 +175,7 @@ func describe(ctx workflow.Context, step string, cause error, failures int) migr
 	}
 	if errors.As(cause, &timeout) {
 		last := attention.Message
-		attention.Type = timedOut
+		attention.Type = string(migration.AttentionTimedOut)
 		attention.Message = fmt.Sprintf("%s: it did not end in time (%s), again and again", step, timeout.TimeoutType())
 		if failure != nil {
 			attention.Message += "; the last failure: " + last
