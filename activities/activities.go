@@ -70,7 +70,7 @@ func New(fence secrets.Fence) *Activities {
 		inS3:    k.openS3Folder,
 		inOSS:   k.openOSSFolder,
 		server:  workersServer,
-		http:    &http.Client{Timeout: webhookTimeout},
+		http:    &http.Client{},
 		sleep:   pause.For,
 		now:     time.Now,
 	}
@@ -122,6 +122,7 @@ func (a *Activities) Register(registry worker.ActivityRegistry) {
 		migration.ActivityCutGroups:              a.CutGroups,
 		migration.ActivityPlanProofs:             a.PlanProofs,
 		migration.ActivityProve:                  a.Prove,
+		migration.ActivityCallHook:               a.CallHook,
 	} {
 		registry.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: name})
 	}

@@ -173,7 +173,7 @@ func TestRequestsGrowWithBatchesNotWithIndices(t *testing.T) {
 		migration.ActivitySetThrottles, migration.ActivityRestoreThrottles, migration.ActivityAwaitFreeSlot,
 		migration.ActivityCallWebhook, migration.ActivityAudit, migration.ActivityDeleteSnapshots,
 		migration.ActivityDeleteCopies, migration.ActivityWatchGuard, migration.ActivityWatchMigration,
-		migration.ActivityReadGuard, migration.ActivityCutGroups,
+		migration.ActivityReadGuard, migration.ActivityCutGroups, migration.ActivityCallHook,
 		migration.ActivityProve, // reads documents, index by index and slowly
 		// These delete, which needs a world of its own: TestARehearsalLeavesEverythingAsItWas and
 		// TestRemains cover them.

@@ -35,6 +35,10 @@ type Status struct {
 	FrozenSinceMillis int64         `json:"frozenSinceMillis,omitempty"`
 	FrozenUntilMillis int64         `json:"frozenUntilMillis,omitempty"`
 	FrozenWindow      *FrozenWindow `json:"frozenWindow,omitempty"`
+	// DownSinceMillis is when the first hook was called that stops the writers; 0 without one. Hooks
+	// are the newest calls, at most StatusNotes of them.
+	DownSinceMillis int64      `json:"downSinceMillis,omitempty"`
+	Hooks           []HookCall `json:"hooks,omitempty"`
 	// FreezeRequested and CutoverRequested are requests that wait for their phase.
 	FreezeRequested  bool `json:"freezeRequested,omitempty"`
 	CutoverRequested bool `json:"cutoverRequested,omitempty"`
