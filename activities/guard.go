@@ -84,7 +84,7 @@ func (g *Guards) ask(ctx context.Context, in migration.GuardRequest) (migration.
 		if found.Token == in.Token {
 			answer.Phase, answer.Cause = found.Phase, found.Cause
 			answer.GuardOutcome = found.GuardOutcome
-			answer.Told = found.Ended != "" || found.Released
+			answer.Told, answer.Hooks = found.Ended != "" || found.Released, found.Hooks
 		}
 		return answer
 	}

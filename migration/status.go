@@ -116,6 +116,9 @@ type Attention struct {
 	Retrying bool `json:"retrying,omitempty"`
 }
 
+// OfHook tells whether it is about a hook of the plan, which a person may skip.
+func (a *Attention) OfHook() bool { return a != nil && ErrorType(a.Type).OfHook() }
+
 // RemedyIn says what a person can do in a phase.
 func (a Attention) RemedyIn(phase Phase) string {
 	if a.Retrying {
