@@ -438,8 +438,8 @@ func TestASkipWithoutAHook(t *testing.T) {
 }
 
 func TestARehearsalCallsNoHook(t *testing.T) {
-	w := newWorld(t)
-	w.plan = strings.Replace(hooked(w.plan, "activity", everyMoment...), `"rounds"`, `"rehearsal": true, "rounds"`, 1)
+	w := newRehearsal(t)
+	w.plan = hooked(w.plan, "activity", everyMoment...)
 	ours := registerHooks(w.env, w.fakes)
 	w.run()
 	require.NoError(t, w.env.GetWorkflowError())
