@@ -154,7 +154,7 @@ type hookLog struct {
 // of a window and some more, and what fits into the state.
 const (
 	mostCalls    = 30
-	carriedCalls = 5
+	carriedCalls = 3
 )
 
 func (l *hookLog) add(calls ...migration.HookCall) {
