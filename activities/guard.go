@@ -89,7 +89,8 @@ func (g *Guards) ask(ctx context.Context, in migration.GuardRequest) (migration.
 		return answer
 	}
 	switch {
-	case in.Ask == migration.AskMeet, reset && in.Ask != migration.AskRemove && in.Ask != migration.AskHandOver:
+	case in.Ask == migration.AskMeet, reset && in.Ask != migration.AskRemove && in.Ask != migration.AskHandOver &&
+		in.Ask != migration.AskHooks:
 		return known(), nil
 	case found.state == guardDone && found.Token == in.Token && found.Phase.Begun():
 		return known(), nil

@@ -155,6 +155,10 @@ func (h Hooks) withDefaults(window Duration) Hooks {
 	for _, list := range []*[]Hook{
 		&h.BeforeBlock, &h.AfterBlock, &h.BeforeHandover, &h.AfterHandover, &h.AfterThaw,
 	} {
+		if len(*list) == 0 {
+			*list = nil // as if it were left out
+			continue
+		}
 		*list = slices.Clone(*list)
 		for i := range *list {
 			hook := &(*list)[i]

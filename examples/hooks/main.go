@@ -99,7 +99,7 @@ func shell(line string) hook {
 		var out bytes.Buffer
 		command.Stdin, command.Stdout, command.Stderr = bytes.NewReader(input), &out, &out
 		command.WaitDelay = beat
-	killAll(command)
+		killAll(command)
 		if err := command.Start(); err != nil {
 			return migration.HookAnswer{}, err
 		}
