@@ -172,6 +172,7 @@ func TestHooksOfAllKinds(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, out.Stdout, "the hook ready (beforeHandover) let it go on: thanks for [redacted]")
 	require.NotContains(t, out.Stdout+out.Stderr, "planted-")
+	s.exportAs(migration.GuardID(s.name), "guard-hooks")
 }
 
 // A veto before the block leaves the source as it is: no block at any moment, no write refused.
@@ -278,4 +279,10 @@ func TestTheGuardStartsTheWritersOfATerminatedMigration(t *testing.T) {
 		migration.HookBeforeBlock: false, migration.HookAfterThaw: false,
 	}, blocked)
 	s.writableSoon(time.Now())
+	require.Eventually(t, func() bool {
+		value, err := s.rig.Client.QueryWorkflow(s.ctx, migration.GuardID(s.name), "", migration.QueryStatus)
+		var status migration.GuardStatus
+		return err == nil && value.Get(&status) == nil && !status.HooksDue && len(status.Hooks) == 1
+	}, lab.Patience, 200*time.Millisecond)
+	s.exportAs(migration.GuardID(s.name), "guard-hooks-terminated")
 }

@@ -129,16 +129,23 @@ func newScenarioOf(t *testing.T, r *rig.Rig, catalog lab.CatalogOptions) *scenar
 var branches = []string{
 	"whole", "bystarter", "bytemporal", "killcopy", "abortwindow", "cancelwaiting",
 	"deadmansswitch", "missing", "targetwritten", "wrongplan", "atrest", "proofs", "changing", "groups7",
-	"nodesnapshot",
+	"nodesnapshot", "hooks", "hookveto", "hookhangafterblock",
 }
 
 // export writes the history for the replay tests: compact, and without the name of this computer.
 func (s *scenario) export() {
-	if *histories == "" || s.t.Failed() || !slices.Contains(branches, s.name) {
+	if slices.Contains(branches, s.name) {
+		s.exportAs(s.id, s.name)
+	}
+}
+
+// exportAs is export for any workflow of the test.
+func (s *scenario) exportAs(id, name string) {
+	if *histories == "" || s.t.Failed() {
 		return
 	}
-	path := filepath.Join(*histories, s.name+".json")
-	require.NoError(s.t, s.rig.History(context.Background(), s.id, path))
+	path := filepath.Join(*histories, name+".json")
+	require.NoError(s.t, s.rig.History(context.Background(), id, path))
 	text, err := os.ReadFile(path)
 	require.NoError(s.t, err)
 	text = regexp.MustCompile(`"identity": *"[^"]*"`).ReplaceAll(text, []byte(`"identity":"worker"`))
