@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/enums/v1"
 
 	"github.com/snapferry/snapferry/migration"
 )
@@ -214,4 +215,26 @@ func TestAHookWithinTheFence(t *testing.T) {
 	refused(w, migration.ErrorSecret, w.activities.CallHook, hookRequest(), "hooks.beforeBlock[0].http.url",
 		"--allow-endpoints")
 	require.Empty(t, r.got)
+}
+
+// A guard that has called the hooks after a thaw may have ended before the migration asks.
+func TestAGuardThatHasEndedTellsOfItsHooks(t *testing.T) {
+	w := newWorld(t)
+	g, f := newGuards(w)
+	called := []migration.HookCall{{Moment: migration.HookAfterThaw, Name: "start-writers", Outcome: migration.HookDone}}
+	f.guards[w.guardID()] = &fakeGuard{status: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED, knows: migration.GuardStatus{
+		Token: w.run.Token, Phase: migration.GuardRemoved, Hooks: called,
+	}}
+	answer := must[migration.GuardAnswer](w, g.AskGuard, w.guardRequest(migration.AskHooks))
+	require.Equal(t, called, answer.Hooks)
+	require.Empty(t, f.started)
+	require.Empty(t, f.options)
+
+	// One that was terminated meanwhile is started again, and calls those that are missing.
+	f.guards[w.guardID()].status = enums.WORKFLOW_EXECUTION_STATUS_TERMINATED
+	f.guards[w.guardID()].knows.HooksDue = true
+	must[migration.GuardAnswer](w, g.AskGuard, w.guardRequest(migration.AskHooks))
+	require.Len(t, f.started, 1)
+	require.True(t, f.started[0].Before.HooksDue)
+	require.Len(t, f.options, 1)
 }
