@@ -234,7 +234,10 @@ func TestAHookThatHangsEndsInAThaw(t *testing.T) {
 			s.worker()
 			s.firstRound()
 			s.signal(migration.RequestFreeze)
-			s.signal(migration.RequestCutover)
+			if moment == migration.HookBeforeHandover {
+				s.awaitPhase(migration.PhaseAwaitCutover)
+				s.signal(migration.RequestCutover)
+			}
 			select {
 			case <-hanging:
 			case <-s.ctx.Done():
