@@ -11,6 +11,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -27,14 +29,17 @@ const (
 )
 
 // switchboard stops and starts the demo's writer when the migration's hooks say so. It is what a
-// deployment tool is for a real application: the hook before the block reaches it through the worker
-// of examples/hooks, which runs a shell command; those that start the writer call it themselves,
-// signed.
+// deployment tool is for a real application. The hook before the block runs a shell command, on the
+// worker of examples/hooks: it asks for the stop with a file, and waits for the answer. The hooks that
+// start the writer call the switchboard themselves, signed.
 type switchboard struct {
 	d      *demo
 	server *http.Server
 	url    string
 	secret string
+	// asked and stopping are the files by which the shell command asks and is answered.
+	asked, stopping string
+	end             context.CancelFunc
 
 	mu   sync.Mutex
 	done map[string]bool // by idempotency key
@@ -57,15 +62,50 @@ func (d *demo) newSwitchboard() (*switchboard, error) {
 		d: d, url: "http://" + listener.Addr().String(), secret: hex.EncodeToString(key), done: map[string]bool{},
 		stopped: -1,
 	}
+	s.asked, s.stopping = filepath.Join(d.o.Dir, "stop-writer"), filepath.Join(d.o.Dir, "writer-stopped")
+	s.forget()
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /stop", s.stop)
 	mux.HandleFunc("POST /start", s.start)
 	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = s.server.Serve(listener) }() // until close
+	watching, end := context.WithCancel(context.Background())
+	s.end = end
+	go s.watch(watching)
 	return s, nil
 }
 
-func (s *switchboard) close() { _ = s.server.Close() }
+func (s *switchboard) close() {
+	s.end()
+	_ = s.server.Close()
+}
+
+// forget removes the files, so that the next stop asks again.
+func (s *switchboard) forget() {
+	_ = os.Remove(s.asked)
+	_ = os.Remove(s.stopping)
+}
+
+// command asks for the stop, and prints the answer.
+func (s *switchboard) command() string {
+	return fmt.Sprintf("cat >'%[1]s.new' && mv '%[1]s.new' '%[1]s' && until [ -e '%[2]s' ]; do sleep 0.1; done; "+
+		"cat '%[2]s'", s.asked, s.stopping)
+}
+
+// watch stops the writer when the command asks for it.
+func (s *switchboard) watch(ctx context.Context) {
+	ticker := time.NewTicker(looks)
+	defer ticker.Stop()
+	for {
+		if text, err := os.ReadFile(s.asked); err == nil {
+			s.stop(text)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
 
 // hooks are those of the demo's plan.
 func (s *switchboard) hooks() migration.Hooks {
@@ -89,25 +129,27 @@ func (s *switchboard) worker(ctx context.Context, r *rig.Rig) error {
 		return err
 	}
 	_, err = r.Lab.Run("hooks", []string{
-		path, "--queue", hookQueue, "--activity", "StopWriter=curl -fsS -X POST --data-binary @- " + s.url + "/stop",
+		path, "--queue", hookQueue, "--activity", "StopWriter=" + s.command(),
 	}, "TEMPORAL_ADDRESS="+r.Temporal.Address)
 	return err
 }
 
 // stop answers once no request of the writer is under way.
-func (s *switchboard) stop(rw http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+func (s *switchboard) stop(text []byte) {
 	var in migration.HookInput
-	if err != nil || json.Unmarshal(body, &in) != nil {
-		http.Error(rw, "this is no hook", http.StatusBadRequest)
+	if err := json.Unmarshal(text, &in); err != nil {
+		s.d.say("what asks for the stop is no hook: %v", err)
 		return
 	}
 	s.once(in, func() {
 		s.d.write.Pause()
 		s.stopped = s.d.write.Stats().Acknowledged
 		s.d.say("the hook %s stopped the writer after %d acknowledged writes", in.Hook, s.stopped)
+		answer := fmt.Sprintf("the writer has stopped after %d writes\n", s.stopped)
+		if err := os.WriteFile(s.stopping+".new", []byte(answer), 0o644); err == nil {
+			_ = os.Rename(s.stopping+".new", s.stopping) // else the hook fails, and the freeze ends
+		}
 	})
-	fmt.Fprintln(rw, "the writer has stopped")
 }
 
 // start starts the writer again: on the target after the handover, else where it was.
@@ -128,6 +170,7 @@ func (s *switchboard) start(rw http.ResponseWriter, r *http.Request) {
 			s.d.write.MoveTo(s.d.lab.Target.Client())
 			where, s.moved = "target", true
 		}
+		s.forget()
 		s.d.write.Resume()
 		s.d.say("the hook %s started the writer on the %s", in.Hook, where)
 	})
