@@ -99,8 +99,8 @@ func (p *posting) hookAnswer(answer posted) (migration.HookAnswer, error) {
 		}
 		return none, fail(migration.ErrorHookRefused, "%s", text)
 	case !readable:
-		return none, fail(migration.ErrorHookFailed, "call %s at %s: its answer can't be read: proceed must be true or "+
-			"false, reason and message texts", p.what, p.receiver)
+		return none, fail(migration.ErrorHookFailed, "call %s at %s: its answer can't be read: proceed must be true "+
+			"or false, reason and message texts", p.what, p.receiver)
 	}
 	return said, nil
 }

@@ -108,7 +108,8 @@ func TestAHookIsCalledSigned(t *testing.T) {
 // The signature is the one that docs/plan.md describes: computed here with openssl.
 func TestTheSignatureIsTheDocumentedOne(t *testing.T) {
 	// printf '%s.%s' 1700000000 '{"a":1}' | openssl dgst -sha256 -hmac key
-	require.Equal(t, "v1=a438e398bfafc57e4396bb7fc2304422f0f768e965d073ca313cb52e22e6ad03", signature("key", "1700000000", []byte(`{"a":1}`)))
+	require.Equal(t, "v1=a438e398bfafc57e4396bb7fc2304422f0f768e965d073ca313cb52e22e6ad03",
+		signature("key", "1700000000", []byte(`{"a":1}`)))
 }
 
 func TestWhatAReceiverOfHooksAnswers(t *testing.T) {
@@ -221,7 +222,9 @@ func TestAHookWithinTheFence(t *testing.T) {
 func TestAGuardThatHasEndedTellsOfItsHooks(t *testing.T) {
 	w := newWorld(t)
 	g, f := newGuards(w)
-	called := []migration.HookCall{{Moment: migration.HookAfterThaw, Name: "start-writers", Outcome: migration.HookDone}}
+	called := []migration.HookCall{
+		{Moment: migration.HookAfterThaw, Name: "start-writers", Outcome: migration.HookDone},
+	}
 	f.guards[w.guardID()] = &fakeGuard{status: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED, knows: migration.GuardStatus{
 		Token: w.run.Token, Phase: migration.GuardRemoved, Hooks: called,
 	}}

@@ -30,8 +30,8 @@ func TestThePlanReferenceIsComplete(t *testing.T) {
 			}
 			known[name] = true
 			require.Contains(t, string(text), "`"+name+"`")
-			if listOfStructs(field.Type) {
-				walk(name, field.Type.Elem())
+			if ofStructs(field.Type) {
+				walk(name+"[]", field.Type.Elem())
 			}
 		}
 	}

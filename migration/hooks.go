@@ -22,9 +22,9 @@ type Hooks struct {
 	AfterBlock []Hook `json:"afterBlock,omitempty" example:"[{name: drain, activity: {type: Drain, taskQueue: ours}}]"`
 	// BeforeHandover are called after a person has sent cutover. If one refuses, the source stays
 	// blocked and a person decides, until the deadline.
-	BeforeHandover []Hook `json:"beforeHandover,omitempty" example:"[{name: ready, http: {url: env:SNAPFERRY_SECRET_HOOK}}]"`
+	BeforeHandover []Hook `json:"beforeHandover,omitempty" example:"[{name: ask, http: {url: env:SNAPFERRY_SECRET_A}}]"`
 	// AfterHandover are called once the target takes writes: DNS, an alias, a load balancer.
-	AfterHandover []Hook `json:"afterHandover,omitempty" example:"[{name: dns, workflow: {type: Dns, taskQueue: ours}}]"`
+	AfterHandover []Hook `json:"afterHandover,omitempty" example:"[{name: dns, workflow: {type: D, taskQueue: ours}}]"`
 	// AfterThaw are called whenever a window ends without a handover. The guard calls them.
 	AfterThaw []Hook `json:"afterThaw,omitempty" example:"[{name: start, activity: {type: Start, taskQueue: ours}}]"`
 }
@@ -406,7 +406,8 @@ func (c *checker) checkHookTask(field string, task HookTask) {
 		case part.value == "":
 			c.add(field+"."+part.name, "", "is missing", remedy)
 		case len(part.value) > longestTask || strings.ContainsFunc(part.value, unicode.IsControl):
-			c.add(field+"."+part.name, "", fmt.Sprintf("must be one line of at most %d characters", longestTask), remedy)
+			c.add(field+"."+part.name, "", fmt.Sprintf("must be one line of at most %d characters", longestTask),
+				remedy)
 		}
 	}
 	queues := []string{TaskQueue, CopyTaskQueue, GuardTaskQueue}

@@ -73,7 +73,8 @@ func TestWrongHooks(t *testing.T) {
 	const hunter = "hunter2hunter2"
 	for name, test := range map[string]struct{ hooks, says, remedy string }{
 		"no kind": {
-			"beforeBlock: [{name: stop}]", "hooks.beforeBlock[0] (stop) must have exactly one of http, activity and workflow",
+			"beforeBlock: [{name: stop}]",
+			"hooks.beforeBlock[0] (stop) must have exactly one of http, activity and workflow",
 			"for example activity: {type: StopWriters, taskQueue: ours}",
 		},
 		"two kinds": {
@@ -89,7 +90,8 @@ func TestWrongHooks(t *testing.T) {
 			"hooks.afterThaw[0].name (Start Writers) is not a valid name", "for example name: stop-writers",
 		},
 		"too many": {
-			"afterThaw: [" + strings.Repeat("{name: a, http: {url: env:U}}, ", 6) + "]", "hooks.afterThaw (6) has more than 5 hooks",
+			"afterThaw: [" + strings.Repeat("{name: a, http: {url: env:U}}, ", 6) + "]",
+			"hooks.afterThaw (6) has more than 5 hooks",
 			"one hook do what several do",
 		},
 		"our own queue": {
@@ -101,18 +103,22 @@ func TestWrongHooks(t *testing.T) {
 			"hooks.beforeBlock[0].workflow.taskQueue", "",
 		},
 		"no type": {
-			"beforeBlock: [{name: stop, workflow: {taskQueue: q}}]", "hooks.beforeBlock[0].workflow.type is missing", "type: StopWriters",
+			"beforeBlock: [{name: stop, workflow: {taskQueue: q}}]",
+			"hooks.beforeBlock[0].workflow.type is missing",
+			"type: StopWriters",
 		},
 		"longer than the window": {
 			"beforeBlock: [{name: stop, http: {url: env:U}, timeout: 10m}]",
 			"hooks.beforeBlock[0].timeout (10m) must be less than freeze.maxDuration (5m)", "timeout: 1m",
 		},
 		"longer than an hour": {
-			"afterThaw: [{name: start, http: {url: env:U}, timeout: 2h}]", "hooks.afterThaw[0].timeout (2h) must be at most 1h",
+			"afterThaw: [{name: start, http: {url: env:U}, timeout: 2h}]",
+			"hooks.afterThaw[0].timeout (2h) must be at most 1h",
 			"timeout: 1m",
 		},
 		"too many attempts": {
-			"afterThaw: [{name: start, http: {url: env:U}, attempts: 11}]", "hooks.afterThaw[0].attempts (11) must be from 1 to 10",
+			"afterThaw: [{name: start, http: {url: env:U}, attempts: 11}]",
+			"hooks.afterThaw[0].attempts (11) must be from 1 to 10",
 			"attempts: 3",
 		},
 		"no attempt": {
@@ -124,7 +130,8 @@ func TestWrongHooks(t *testing.T) {
 		},
 		"a secret in a header": {
 			"afterThaw: [{name: start, http: {url: env:U, headers: {Authorization: Bearer " + hunter + "}}}]",
-			"hooks.afterThaw[0].http.headers.Authorization must be a reference to a secret", "env:SNAPFERRY_SECRET_HOOK_TOKEN",
+			"hooks.afterThaw[0].http.headers.Authorization must be a reference to a secret",
+			"env:SNAPFERRY_SECRET_HOOK_TOKEN",
 		},
 		"a key in a header": {
 			"afterThaw: [{name: start, http: {url: env:U, headers: {X-Api-Key: " + hunter + "}}}]",
@@ -135,7 +142,9 @@ func TestWrongHooks(t *testing.T) {
 			"hooks.afterThaw[0].http.headers.Idempotency-Key is a header that snapferry sets itself", "leave it out",
 		},
 		"a line feed in a header": {
-			"afterThaw: [{name: start, http: {url: env:U, headers: {X-A: \"a\\nb\"}}}]", "hooks.afterThaw[0].http.headers.X-A must be one line", "",
+			"afterThaw: [{name: start, http: {url: env:U, headers: {X-A: \"a\\nb\"}}}]",
+			"hooks.afterThaw[0].http.headers.X-A must be one line",
+			"",
 		},
 		"a header's name": {
 			"afterThaw: [{name: start, http: {url: env:U, headers: {\"X A\": a}}}]",
@@ -143,14 +152,17 @@ func TestWrongHooks(t *testing.T) {
 		},
 		"the worker's own": {
 			"afterThaw: [{name: start, http: {url: env:U, signingSecret: env:AWS_SECRET_ACCESS_KEY}}]",
-			"hooks.afterThaw[0].http.signingSecret (env:AWS_SECRET_ACCESS_KEY) belongs to the worker itself", "a variable of its own",
+			"hooks.afterThaw[0].http.signingSecret (env:AWS_SECRET_ACCESS_KEY) belongs to the worker itself",
+			"a variable of its own",
 		},
 		"the worker's own in a header": {
 			"afterThaw: [{name: start, http: {url: env:U, headers: {X-A: env:TEMPORAL_API_KEY}}}]",
 			"hooks.afterThaw[0].http.headers.X-A (env:TEMPORAL_API_KEY) belongs to the worker itself", "",
 		},
 		"an unknown field": {
-			"afterThaw: [{name: start, http: {url: env:U}, retries: 3}]", "hooks.afterThaw[0].retries is not a field of a plan", "attempts",
+			"afterThaw: [{name: start, http: {url: env:U}, retries: 3}]",
+			"hooks.afterThaw[0].retries is not a field of a plan",
+			"attempts",
 		},
 		"a number for a secret": {
 			"afterThaw: [{name: start, http: {url: env:U, signingSecret: 4711471147}}]",
@@ -168,7 +180,8 @@ func TestWrongHooks(t *testing.T) {
 }
 
 func TestAHookWhoseURLIsASecretIsNoticed(t *testing.T) {
-	plan := Plan{Hooks: Hooks{AfterThaw: []Hook{{Name: "a", HTTP: HookHTTP{URL: "https://hooks.slack.com/services/T0/B0/x"}}}}}
+	call := HookHTTP{URL: "https://hooks.slack.com/services/T0/B0/x"}
+	plan := Plan{Hooks: Hooks{AfterThaw: []Hook{{Name: "a", HTTP: call}}}}
 	require.Len(t, plan.Exposed(), 1)
 	require.Contains(t, plan.Exposed()[0].String(), "hooks.afterThaw[0].http.url has a secret in its path")
 	require.NotContains(t, plan.Exposed()[0].String(), "services")

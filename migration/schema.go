@@ -246,8 +246,8 @@ func bare(path string, shape reflect.Type, field reflect.StructField) schema {
 		}
 		return schema{Type: "object", Additional: schema{Type: []any{"string", "number", "boolean", "null"}}}
 	case reflect.Slice:
-		if listOfStructs(shape) {
-			element := bare(path, shape.Elem(), field)
+		if ofStructs(shape) {
+			element := bare(path+"[]", shape.Elem(), reflect.StructField{})
 			return schema{Type: "array", Items: &element}
 		}
 		s := schema{Type: "array", Items: &schema{Type: "string"}}

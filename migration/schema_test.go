@@ -153,8 +153,8 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 			if field.Type.Kind() == reflect.Struct {
 				walk(name, field.Type)
 			}
-			if listOfStructs(field.Type) {
-				walk(name, field.Type.Elem())
+			if ofStructs(field.Type) {
+				walk(name+"[]", field.Type.Elem())
 			}
 		}
 	}

@@ -115,7 +115,7 @@ func (c *checker) checkReferences(path string, value reflect.Value) {
 		switch {
 		case field.Type.Kind() == reflect.Struct:
 			c.checkReferences(name, value.Field(i))
-		case listOfStructs(field.Type):
+		case ofStructs(field.Type):
 			for n := range value.Field(i).Len() {
 				c.checkReferences(fmt.Sprintf("%s[%d]", name, n), value.Field(i).Index(n))
 			}
@@ -131,9 +131,9 @@ const (
 	ownOfWorkerRemedy  = "use a variable of its own, for example env:SNAPFERRY_SECRET_TARGET_PASSWORD"
 )
 
-// listOfStructs tells whether a field is a list of objects.
-func listOfStructs(shape reflect.Type) bool {
-	return shape.Kind() == reflect.Slice && shape.Elem().Kind() == reflect.Struct
+// ofStructs tells whether a field is a list of objects.
+func ofStructs(t reflect.Type) bool {
+	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct
 }
 
 func (p Plan) size() int {

@@ -43,9 +43,14 @@ func TestTheGuardCallsTheHooksAfterAThaw(t *testing.T) {
 			func(g *guarded) { g.at(5*time.Minute, migration.AskRemove, migration.AskHooks) },
 			"the migration asked for it",
 		},
-		"the deadline":   {func(*guarded) {}, deadlinePassed},
-		"a dead run":     {func(g *guarded) { g.ends(5*time.Minute, "Terminated") }, "the migration is no longer running (Terminated)"},
-		"a run that was": {func(g *guarded) { g.ends(5*time.Minute, "TimedOut") }, "the migration is no longer running (TimedOut)"},
+		"the deadline": {func(*guarded) {}, deadlinePassed},
+		"a dead run": {
+			func(g *guarded) { g.ends(5*time.Minute, "Terminated") },
+			"the migration is no longer running (Terminated)",
+		},
+		"a run that was": {
+			func(g *guarded) { g.ends(5*time.Minute, "TimedOut") }, "the migration is no longer running (TimedOut)",
+		},
 	} {
 		for _, kind := range hookKinds {
 			t.Run(name+" "+kind, func(t *testing.T) {
@@ -102,7 +107,8 @@ func TestNoWindowBeginsWhileHooksAreCalled(t *testing.T) {
 		require.False(t, g.last(migration.AskOpen).Served, "the hooks are still being called")
 		g.send(migration.AskOpen)
 	}, 8*time.Minute)
-	g.env.RegisterDelayedCallback(func() { require.True(t, g.last(migration.AskOpen).Served) }, 8*time.Minute+time.Second)
+	g.env.RegisterDelayedCallback(func() { require.True(t, g.last(migration.AskOpen).Served) },
+		8*time.Minute+time.Second)
 	g.ends(9*time.Minute, "Terminated")
 	result := g.run()
 	require.Len(t, ours.inputs, 4, "three attempts of the first window, one of the second")

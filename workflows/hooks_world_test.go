@@ -176,8 +176,8 @@ func TestAVetoAtTheBlock(t *testing.T) {
 					return migration.HookAnswer{}, nil
 				}
 				w.guard.hooks = []migration.HookCall{{
-					Moment: migration.HookAfterThaw, Name: "afterthaw", Outcome: migration.HookFailed, Message: "no worker",
-					Guard: true,
+					Moment: migration.HookAfterThaw, Name: "afterthaw", Outcome: migration.HookFailed,
+					Message: "no worker", Guard: true,
 				}}
 				w.at(20*time.Minute, migration.RequestFreeze)
 				w.env.RegisterDelayedCallback(func() {
@@ -249,7 +249,9 @@ func TestANonRetryableErrorIsAVeto(t *testing.T) {
 func TestAHookIsTriedAgain(t *testing.T) {
 	for _, kind := range hookKinds {
 		t.Run(kind, func(t *testing.T) {
-			for failures, outcome := range map[int]migration.HookOutcome{2: migration.HookDone, 9: migration.HookFailed} {
+			for failures, outcome := range map[int]migration.HookOutcome{
+				2: migration.HookDone, 9: migration.HookFailed,
+			} {
 				w := newWorld(t)
 				w.plan = hooked(w.plan, kind, migration.HookBeforeBlock)
 				ours := registerHooks(w.env, w.fakes)
@@ -410,7 +412,9 @@ func TestAnAbortWhileAHookIsCalled(t *testing.T) {
 		w.env.RegisterDelayedCallback(func() { w.env.SignalWorkflow(string(migration.RequestAbort), nil) }, 0)
 		return migration.HookAnswer{}, activity.ErrResultPending
 	}
-	w.guard.hooks = []migration.HookCall{{Moment: migration.HookAfterThaw, Name: "afterthaw", Outcome: migration.HookDone}}
+	w.guard.hooks = []migration.HookCall{
+		{Moment: migration.HookAfterThaw, Name: "afterthaw", Outcome: migration.HookDone},
+	}
 	w.at(20*time.Minute, migration.RequestFreeze)
 	w.run()
 	report := w.aborted()

@@ -195,7 +195,8 @@ func (d *demo) freeze(ctx context.Context) error {
 	if err := d.rig.Signal(ctx, d.id, migration.RequestFreeze); err != nil {
 		return err
 	}
-	if err := d.await(ctx, func(s migration.Status) bool { return s.Phase == migration.PhaseAwaitCutover }); err != nil {
+	waits := func(s migration.Status) bool { return s.Phase == migration.PhaseAwaitCutover }
+	if err := d.await(ctx, waits); err != nil {
 		return err
 	}
 	stats := d.write.Stats()

@@ -103,8 +103,8 @@ func (r Report) print(out io.Writer) {
 		"until it was verified: %s (block %s, snapshot %s, copy %s, restore %s, verification %s)\n",
 		millis(w.BlockedMillis), millis(w.Millis), millis(w.BlockMillis), millis(w.SnapshotMillis),
 		millis(w.CopyMillis), millis(w.RestoreMillis), millis(w.VerifyMillis))
-	fmt.Fprintf(out, "nobody could write for %s: from the hook that stopped the writer until the hook had started it on "+
-		"the target\n", millis(w.DownMillis))
+	fmt.Fprintf(out, "nobody could write for %s: from the hook that stopped the writer until the hook had started it "+
+		"on the target\n", millis(w.DownMillis))
 	for _, made := range r.Hooks {
 		fmt.Fprintf(out, "%s (took %s)\n", made.Sentence(), millis(made.Millis))
 	}
