@@ -78,7 +78,7 @@ func New(fence secrets.Fence) *Activities {
 		inS3:   k.openS3Folder,
 		inOSS:  k.openOSSFolder,
 		server: workersServer,
-		http:   &http.Client{Timeout: webhookTimeout},
+		http:   &http.Client{},
 		sleep:  pause.For,
 		now:    time.Now,
 	}
@@ -141,6 +141,7 @@ func (a *Activities) Register(registry worker.ActivityRegistry) {
 		migration.ActivityProve:                  a.Prove,
 		migration.ActivityReadTranscript:         a.ReadTranscript,
 		migration.ActivityCheckPlan:              a.CheckPlan,
+		migration.ActivityCallHook:               a.CallHook,
 	} {
 		registry.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: name})
 	}

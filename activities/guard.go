@@ -84,12 +84,13 @@ func (g *Guards) ask(ctx context.Context, in migration.GuardRequest) (migration.
 		if found.Token == in.Token {
 			answer.Phase, answer.Cause = found.Phase, found.Cause
 			answer.GuardOutcome = found.GuardOutcome
-			answer.Told = found.Ended != "" || found.Released
+			answer.Told, answer.Hooks = found.Ended != "" || found.Released, found.Hooks
 		}
 		return answer
 	}
 	switch {
-	case in.Ask == migration.AskMeet, reset && in.Ask != migration.AskRemove && in.Ask != migration.AskHandOver:
+	case in.Ask == migration.AskMeet, reset && in.Ask != migration.AskRemove && in.Ask != migration.AskHandOver &&
+		in.Ask != migration.AskHooks:
 		return known(), nil
 	case found.state == guardDone && found.Token == in.Token && found.Phase.Begun():
 		return known(), nil

@@ -173,10 +173,10 @@ func TestRequestsGrowWithBatchesNotWithIndices(t *testing.T) {
 		migration.ActivitySetThrottles, migration.ActivityRestoreThrottles, migration.ActivityAwaitFreeSlot,
 		migration.ActivityCallWebhook, migration.ActivityAudit, migration.ActivityDeleteSnapshots,
 		migration.ActivityDeleteCopies, migration.ActivityWatchGuard, migration.ActivityWatchMigration,
-		migration.ActivityReadGuard, migration.ActivityCutGroups,
+		migration.ActivityReadGuard, migration.ActivityCutGroups, migration.ActivityCallHook,
 		migration.ActivityReadTranscript,
 		migration.ActivityCheckPlan, // it is Preflight, TryDefinitions and AwaitFreeSlot in one
-		migration.ActivityProve, // reads documents, index by index and slowly
+		migration.ActivityProve,     // reads documents, index by index and slowly
 		// These delete, which needs a world of its own: TestARehearsalLeavesEverythingAsItWas and
 		// TestRemains cover them.
 		migration.ActivityDeleteRehearsedIndices, migration.ActivityRemoveRemains,

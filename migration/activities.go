@@ -39,6 +39,8 @@ const (
 	ActivityFindRemains = "FindRemains"
 	// ActivityRemoveRemains takes a RemoveRemainsRequest and returns Removed.
 	ActivityRemoveRemains = "RemoveRemains"
+	// ActivityCallHook takes a CallHookRequest and returns a HookAnswer.
+	ActivityCallHook = "CallHook"
 )
 
 // ActivityNames lists the names of all activities, for whoever has to know each of them: a worker
@@ -58,7 +60,7 @@ func ActivityNames() []string {
 		ActivityAskGuard, ActivityWatchGuard, ActivityWatchMigration, ActivityReadGuard, ActivityLookAgain,
 		ActivityClearTarget, ActivityCheckDependencies, ActivityTryDefinitions,
 		ActivityTryHandover, ActivityCheckShardLimit, ActivityCheckHandover, ActivityHandOver,
-		ActivityFindChanged, ActivityCutGroups, ActivityPlanProofs, ActivityProve,
+		ActivityFindChanged, ActivityCutGroups, ActivityPlanProofs, ActivityProve, ActivityCallHook,
 		ActivityReadTranscript, ActivityCheckPlan,
 	}
 }

@@ -27,7 +27,7 @@ type Checked struct {
 	Docs    int64 `json:"docs"`
 	Bytes   int64 `json:"bytes"`
 	// Probe is the index with which a probe would be made; nil if there is none.
-	Probe *Index `json:"probe,omitempty"`
+	Probe *Index      `json:"probe,omitempty"`
 	Areas []CheckArea `json:"areas"`
 	// NoBucket says that the bucket in OSS isn't there yet: the migration creates it.
 	NoBucket bool `json:"noBucket,omitempty"`

@@ -242,7 +242,13 @@ func checkShape(path string, value any, shape reflect.Type, field reflect.Struct
 		}
 		for _, name := range slices.Sorted(mapKeys(object)) {
 			switch object[name].(type) {
-			case string, bool, json.Number:
+			case string:
+			case bool, json.Number:
+				if shape.Elem().Kind() == reflect.String {
+					return []Problem{{
+						Field: path + "." + name, Message: "must be a string", Remedy: example(field, path),
+					}}
+				}
 			default:
 				return []Problem{{
 					Field: path + "." + name, Message: "must be a string, a number or a boolean",
@@ -456,7 +462,7 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-func mapKeys(m map[string]any) func(yield func(string) bool) {
+func mapKeys[T any](m map[string]T) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		for key := range m {
 			if !yield(key) {

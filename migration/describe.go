@@ -145,4 +145,30 @@ var descriptions = map[string]string{
 	"cutover.webhook.url":           "URL of the receiver, or a reference to it if it holds a secret.",
 	"cutover.webhook.authorization": "Reference to the value of the Authorization header.",
 	"cutover.keepRepositories":      "Leave both repositories registered after the cutover.",
+
+	"hooks": "Steps of your own around the frozen window. A rehearsal calls none.",
+	"hooks.beforeBlock": "Called before writes are blocked: stop the writers. If one refuses or fails, nothing is " +
+		"blocked, and the rounds go on.",
+	"hooks.afterBlock": "Called once writes are blocked. If one refuses or fails, the block is removed, and the " +
+		"rounds go on.",
+	"hooks.beforeHandover": "Called after cutover was sent, before the handover begins. If one refuses or fails, a " +
+		"person decides until freeze.maxDuration has passed.",
+	"hooks.afterHandover": "Called once the target takes writes: DNS, an alias, a load balancer. If one fails, a " +
+		"person decides.",
+	"hooks.afterThaw": "Called by the guard whenever a frozen window ends without a handover: start the writers " +
+		"again.",
+	"hooks.*.name": "Name of the hook, one of its own among those of its moment.",
+	"hooks.*.http": "A POST with the input as JSON. 2xx goes on, 408, 429 and 5xx are tried again, any other answer " +
+		"refuses.",
+	"hooks.*.http.url":           "URL of the receiver, or a reference to it if it holds a secret.",
+	"hooks.*.http.headers":       "Headers by name. A value may be a reference, and a secret must be one.",
+	"hooks.*.http.signingSecret": "Reference to the secret that signs the requests (HMAC-SHA256).",
+	"hooks.*.activity":           "A Temporal activity on a worker of your own.",
+	"hooks.*.activity.type":      "Name under which the activity is registered.",
+	"hooks.*.activity.taskQueue": "Task queue of the worker, in the migration's namespace.",
+	"hooks.*.workflow":           "A Temporal workflow on a worker of your own.",
+	"hooks.*.workflow.type":      "Name under which the workflow is registered.",
+	"hooks.*.workflow.taskQueue": "Task queue of the worker, in the migration's namespace.",
+	"hooks.*.timeout":            "Time limit of one attempt, at most 1h. Default: 1m, or half of freeze.maxDuration.",
+	"hooks.*.attempts":           "How many attempts a call has, at most 10. Default: 3.",
 }

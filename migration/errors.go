@@ -53,7 +53,14 @@ const (
 	ErrorShardLimit ErrorType = "ShardLimit"
 	// ErrorWebhook: the webhook refused the call for good.
 	ErrorWebhook ErrorType = "WebhookRefused"
+	// ErrorHookRefused: a hook of the plan refused the step that comes next.
+	ErrorHookRefused ErrorType = "HookRefused"
+	// ErrorHookFailed: a hook of the plan gave no answer that means anything, or none in time.
+	ErrorHookFailed ErrorType = "HookFailed"
 )
+
+// OfHook tells whether a hook of the plan is the cause.
+func (t ErrorType) OfHook() bool { return t == ErrorHookRefused || t == ErrorHookFailed }
 
 // TakesNewSnapshot tells whether a retry after this error begins with a new snapshot instead of
 // with the step that failed.
@@ -65,7 +72,11 @@ func (t ErrorType) TakesNewSnapshot() bool {
 // then, and abort what an abort offers instead. Nothing waits for a retry where retry is empty.
 type remedy struct{ fix, retry, abort string }
 
-const thenRetry = "Then send retry."
+const (
+	thenRetry = "Then send retry."
+	retryHook = "Then send retry, which calls the hook again. To go on without it, send retry and skip it " +
+		"(`starter retry NAME --skip-hook`)."
+)
 
 var remedies = map[ErrorType]remedy{
 	ErrorPreflight: {"Fix what is listed.", thenRetry, "To change the plan, abort and start again."},
@@ -116,6 +127,8 @@ var remedies = map[ErrorType]remedy{
 	ErrorWebhook: {
 		"Fix the receiver. Then call it by hand: `starter report NAME -o json` prints what it should have got.", "", "",
 	},
+	ErrorHookRefused: {"Read what the hook said, and do what it wants.", retryHook, ""},
+	ErrorHookFailed:  {"Fix the hook, or its worker.", retryHook, ""},
 	ErrorHandoverTrial: {
 		"Do what is named for each index.",
 		"Then send retry, which runs a round and tries the handover again.",

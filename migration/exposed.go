@@ -10,15 +10,22 @@ import (
 // Exposed says where a plan holds a secret in clear. It is asked when a plan is read from a file and
 // in preflight, and is no part of a plan's validation: a migration that runs keeps its plan.
 func (p Plan) Exposed() []Problem {
-	if !secretPath(p.Cutover.Webhook.URL) {
-		return nil
+	var problems []Problem
+	check := func(field, url, variable string) {
+		if secretPath(url) {
+			problems = append(problems, Problem{ // the value stays out of the message
+				Field:   field,
+				Message: "has a secret in its path: whoever may read the workflow could send messages in your name",
+				Remedy: "put the URL into the worker's environment or into a file, and write the reference, for " +
+					"example url: env:SNAPFERRY_SECRET_" + variable,
+			})
+		}
 	}
-	return []Problem{{ // the value stays out of the message
-		Field:   "cutover.webhook.url",
-		Message: "has a secret in its path: whoever may read the workflow could send messages in your name",
-		Remedy: "put the URL into the worker's environment or into a file, and write the reference, for example " +
-			"url: env:SNAPFERRY_SECRET_WEBHOOK_URL",
-	}}
+	check("cutover.webhook.url", p.Cutover.Webhook.URL, "WEBHOOK_URL")
+	p.Hooks.each(func(_ HookMoment, field string, hook Hook) {
+		check(field+".http.url", hook.HTTP.URL, "HOOK_URL")
+	})
+	return problems
 }
 
 // webhookHosts are services whose webhooks are secrets as a whole. A dot in front stands for all

@@ -51,6 +51,8 @@ const (
 	AskBegin GuardAsk = "begin"
 	// AskHandOver waits until all indices are handed over, and tries those again that were refused.
 	AskHandOver GuardAsk = "handOver"
+	// AskHooks waits until the guard has called the plan's hooks after a thaw.
+	AskHooks GuardAsk = "hooks"
 	// AskRelease says that the migration tells of the end itself. The guard looks at the source a
 	// last time.
 	AskRelease GuardAsk = "release"
@@ -58,7 +60,7 @@ const (
 
 // GuardUpdates lists what is asked by update.
 func GuardUpdates() []GuardAsk {
-	return []GuardAsk{AskOpen, AskAnnounce, AskBlock, AskRemove, AskList, AskBegin, AskHandOver, AskRelease}
+	return []GuardAsk{AskOpen, AskAnnounce, AskBlock, AskRemove, AskList, AskBegin, AskHandOver, AskHooks, AskRelease}
 }
 
 // Description says what an update does, for `temporal workflow metadata`.
@@ -79,6 +81,8 @@ func (a GuardAsk) Description() string {
 		return "Begin the cutover: from then on the block stays." + only
 	case AskHandOver:
 		return "Hand over, and try again what was refused." + only
+	case AskHooks:
+		return "Wait for the hooks that are called after a thaw." + only
 	case AskRelease:
 		return "Look at the source a last time: the migration tells of the end itself." + only
 	}
@@ -161,6 +165,10 @@ type GuardStatus struct {
 	Listed int `json:"listed,omitempty"`
 	// LeftOut counts the indices that are not handed over because a person has decided so.
 	LeftOut int `json:"leftOut,omitempty"`
+	// Hooks are the calls of the plan's hooks in this window. HooksDue says that those after the thaw
+	// have not all answered.
+	Hooks    []HookCall `json:"hooks,omitempty"`
+	HooksDue bool       `json:"hooksDue,omitempty"`
 	GuardOutcome
 }
 
@@ -304,6 +312,8 @@ type GuardAnswer struct {
 	Cause  string     `json:"cause,omitempty"`
 	// Told says that the guard, or a run before this one, tells of the handover.
 	Told bool `json:"told,omitempty"`
+	// Hooks are the calls of the plan's hooks by the guard in this window.
+	Hooks []HookCall `json:"hooks,omitempty"`
 	GuardOutcome
 	// Own are announced indices that have blocks of their own.
 	Own        []SourceIndex `json:"own,omitempty"`

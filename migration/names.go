@@ -123,7 +123,7 @@ func (r Request) Description() string {
 		return "Go on after pause."
 	case RequestRetry:
 		return "Run the step that needs attention again. In phase cutover it may leave out indices: " +
-			`{"leaveOut": ["INDEX"]}.`
+			`{"leaveOut": ["INDEX"]}. It may skip a hook: {"skipHook": true}.`
 	case RequestRound:
 		return "Start the next incremental round now instead of at the plan's interval."
 	}
@@ -138,6 +138,8 @@ type RequestInput struct {
 	// LeaveOut names indices that a retry in phase cutover hands over no more. The cutover ends
 	// without them, and the report names them.
 	LeaveOut []string `json:"leaveOut,omitempty"`
+	// SkipHook has a retry go on without the hook that needs attention.
+	SkipHook bool `json:"skipHook,omitempty"`
 }
 
 // UnmarshalJSON takes whatever a person typed into the payload: the documented object, or anything
@@ -163,6 +165,7 @@ func (in RequestInput) Shortened() RequestInput {
 	const longestBy, longestReason = 100, 500
 	return RequestInput{
 		By: shorten(in.By, longestBy), Reason: shorten(in.Reason, longestReason), LeaveOut: in.LeaveOut,
+		SkipHook: in.SkipHook,
 	}
 }
 

@@ -35,6 +35,25 @@ func (p Plan) References() []Reference {
 			found = append(found, r)
 		}
 	}
+	p.Hooks.each(func(_ HookMoment, field string, hook Hook) {
+		found = append(found, hook.HTTP.references(field+".http")...)
+	})
+	return found
+}
+
+// references are those of an HTTP call.
+func (h HookHTTP) references(field string) (found []Reference) {
+	if isReference(h.URL) {
+		found = append(found, Reference{field + ".url", SecretRef(h.URL)})
+	}
+	for _, name := range slices.Sorted(mapKeys(h.Headers)) {
+		if isReference(h.Headers[name]) {
+			found = append(found, Reference{field + ".headers." + name, SecretRef(h.Headers[name])})
+		}
+	}
+	if h.SigningSecret != "" {
+		found = append(found, Reference{field + ".signingSecret", h.SigningSecret})
+	}
 	return found
 }
 
@@ -74,6 +93,11 @@ func (p Plan) Endpoints() []Endpoint {
 			found = append(found, e)
 		}
 	}
+	p.Hooks.each(func(_ HookMoment, field string, hook Hook) {
+		if hook.HTTP.URL != "" && !isReference(hook.HTTP.URL) {
+			found = append(found, Endpoint{field + ".http.url", hook.HTTP.URL})
+		}
+	})
 	found = append(found, settingEndpoints("source.repository.settings", source.Settings)...)
 	return append(found, settingEndpoints("target.repository.settings", target.Settings)...)
 }

@@ -35,6 +35,9 @@ type Report struct {
 	Prediction *Prediction `json:"prediction,omitempty"`
 	// Rehearsal is what a rehearsal has found; nil in a migration.
 	Rehearsal *Rehearsal `json:"rehearsal,omitempty"`
+	// Hooks are the calls of the plan's hooks, in order. HooksOmitted counts those before them.
+	Hooks        []HookCall `json:"hooks,omitempty"`
+	HooksOmitted int        `json:"hooksOmitted,omitempty"`
 	// Decisions are the requests that people sent, in order.
 	Decisions []Decision `json:"decisions,omitempty"`
 	// SettingsLeftOut are settings that indices have on the source and not on the target.
@@ -179,6 +182,14 @@ type FrozenWindow struct {
 	// BlockedMillis is from the block until the target took writes, with everything that people
 	// were waited for; 0 without a cutover.
 	BlockedMillis int64 `json:"blockedMillis,omitempty"`
+	// HookMillis is what hooks took between the block and the final round.
+	HookMillis int64 `json:"hookMillis,omitempty"`
+	// DownMillis is how long nobody could write, with hooks in the plan: from the first call of
+	// beforeBlock, or else from the block, until the last hook of afterHandover had answered, or else
+	// until the target took writes. It includes the wait for people. It is 0 without hooks and
+	// without a cutover. DownSinceMillis is the epoch time at which it began, if a hook began it.
+	DownMillis      int64 `json:"downMillis,omitempty"`
+	DownSinceMillis int64 `json:"downSinceMillis,omitempty"`
 }
 
 // Decision records what a person asked for, when, and what became of it.

@@ -120,6 +120,8 @@ var fieldPatterns = map[string]string{
 	"target.repository.basePath":        basePath.String(),
 	"target.repository.writer.endpoint": httpURL,
 	"cutover.webhook.url":               `^([hH][tT][tT][pP][sS]?://|env:|file:/)`,
+	"hooks.*.name":                      planName.String(),
+	"hooks.*.http.url":                  `^([hH][tT][tT][pP][sS]?://|env:|file:/)`,
 }
 
 // fieldMaxima are the largest whole numbers by field.
@@ -127,6 +129,7 @@ var fieldMaxima = map[string]int64{
 	"copy.concurrency": MaxConcurrency,
 	"copy.pages":       MaxPages,
 	"restore.replicas": mostReplicas,
+	"hooks.*.attempts": MaxHookAttempts,
 }
 
 var fieldDefaults = sync.OnceValue(defaults)
@@ -179,14 +182,22 @@ func shapeOf(path string, shape reflect.Type, field reflect.StructField) schema 
 }
 
 // describe finds a field's description; * stands for one part of the path.
-func describe(path string) string {
-	if text := descriptions[path]; text != "" {
-		return text
+func describe(path string) string { return byPath(descriptions, path) }
+
+// byPath finds what is known of a field, by its path or by that with * for the second part.
+func byPath[T any](known map[string]T, path string) T {
+	if value, ok := known[path]; ok {
+		return value
 	}
-	if parts := strings.Split(path, "."); len(parts) == 3 {
-		return descriptions[parts[0]+".*."+parts[2]]
+	return known[anySecond(path)]
+}
+
+// anySecond is a path with * for its second part.
+func anySecond(path string) string {
+	if parts := strings.SplitN(path, ".", 3); len(parts) == 3 {
+		return parts[0] + ".*." + parts[2]
 	}
-	return ""
+	return path
 }
 
 // orNull lets a field be null as well, which is the same as absent: a YAML file has it where all
@@ -230,8 +241,15 @@ func bare(path string, shape reflect.Type, field reflect.StructField) schema {
 		}
 		return s
 	case reflect.Map:
+		if shape.Elem().Kind() == reflect.String {
+			return schema{Type: "object", Additional: schema{Type: []any{"string", "null"}}}
+		}
 		return schema{Type: "object", Additional: schema{Type: []any{"string", "number", "boolean", "null"}}}
 	case reflect.Slice:
+		if ofStructs(shape) {
+			element := bare(path+"[]", shape.Elem(), reflect.StructField{})
+			return schema{Type: "array", Items: &element}
+		}
 		s := schema{Type: "array", Items: &schema{Type: "string"}}
 		if path == "indices" {
 			s.Items.Pattern, s.MinItems, s.Unique = indexPattern.String(), 1, true
@@ -243,12 +261,12 @@ func bare(path string, shape reflect.Type, field reflect.StructField) schema {
 		s := schema{Type: "integer"}
 		least := minimum(field, parseInt)
 		s.Minimum = &least
-		if most, ok := fieldMaxima[path]; ok {
+		if most := byPath(fieldMaxima, path); most > 0 {
 			s.Maximum = &most
 		}
 		return s
 	}
-	s := schema{Type: "string", Pattern: fieldPatterns[path]}
+	s := schema{Type: "string", Pattern: byPath(fieldPatterns, path)}
 	if allowed := field.Tag.Get("enum"); allowed != "" {
 		for value := range strings.SplitSeq(allowed, ",") {
 			s.Enum = append(s.Enum, value)

@@ -35,6 +35,10 @@ type Status struct {
 	FrozenSinceMillis int64         `json:"frozenSinceMillis,omitempty"`
 	FrozenUntilMillis int64         `json:"frozenUntilMillis,omitempty"`
 	FrozenWindow      *FrozenWindow `json:"frozenWindow,omitempty"`
+	// DownSinceMillis is when the first hook was called that stops the writers; 0 without one. Hooks
+	// are the newest calls, at most StatusNotes of them.
+	DownSinceMillis int64      `json:"downSinceMillis,omitempty"`
+	Hooks           []HookCall `json:"hooks,omitempty"`
 	// FreezeRequested and CutoverRequested are requests that wait for their phase.
 	FreezeRequested  bool `json:"freezeRequested,omitempty"`
 	CutoverRequested bool `json:"cutoverRequested,omitempty"`
@@ -111,6 +115,9 @@ type Attention struct {
 	// without a person. Else it waits for retry or abort.
 	Retrying bool `json:"retrying,omitempty"`
 }
+
+// OfHook tells whether it is about a hook of the plan, which a person may skip.
+func (a *Attention) OfHook() bool { return a != nil && ErrorType(a.Type).OfHook() }
 
 // RemedyIn says what a person can do in a phase.
 func (a Attention) RemedyIn(phase Phase) string {

@@ -103,6 +103,7 @@ func (p Plan) newerProblems() []Problem {
 			"possible", size, MaxPlan), "use patterns such as \"logs-*\" instead of names")
 	}
 	c.checkReferences("", reflect.ValueOf(p))
+	c.checkHooks(p)
 	return c.problems
 }
 
@@ -111,14 +112,28 @@ func (c *checker) checkReferences(path string, value reflect.Value) {
 	for i := range value.NumField() {
 		field := value.Type().Field(i)
 		name := join(path, fieldName(field))
-		if field.Type.Kind() == reflect.Struct {
+		switch {
+		case field.Type.Kind() == reflect.Struct:
 			c.checkReferences(name, value.Field(i))
+		case ofStructs(field.Type):
+			for n := range value.Field(i).Len() {
+				c.checkReferences(fmt.Sprintf("%s[%d]", name, n), value.Field(i).Index(n))
+			}
 		}
 		if ref, ok := value.Field(i).Interface().(SecretRef); ok && ref.ownOfWorker() {
-			c.add(name, string(ref), "belongs to the worker itself, and no worker reads it for a plan",
-				"use a variable of its own, for example env:SNAPFERRY_SECRET_TARGET_PASSWORD")
+			c.add(name, string(ref), ownOfWorkerProblem, ownOfWorkerRemedy)
 		}
 	}
+}
+
+const (
+	ownOfWorkerProblem = "belongs to the worker itself, and no worker reads it for a plan"
+	ownOfWorkerRemedy  = "use a variable of its own, for example env:SNAPFERRY_SECRET_TARGET_PASSWORD"
+)
+
+// ofStructs tells whether a field is a list of objects.
+func ofStructs(t reflect.Type) bool {
+	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct
 }
 
 func (p Plan) size() int {

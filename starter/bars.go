@@ -172,6 +172,9 @@ func (b *bars) headlineText() string {
 	if s.NextRoundMillis > now && s.Phase == migration.PhaseRounds && s.Step == "" && !s.Paused {
 		parts = append(parts, "next round in "+seconds(s.NextRoundMillis-now))
 	}
+	if s.DownSinceMillis > 0 && s.Phase.Frozen() {
+		parts = append(parts, "writers stopped for "+human.Span(now-s.DownSinceMillis))
+	}
 	if s.FrozenSinceMillis > 0 && s.Phase.Frozen() {
 		parts = append(parts, "writes blocked for "+human.Span(now-s.FrozenSinceMillis))
 	}

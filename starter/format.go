@@ -132,15 +132,19 @@ func tookPart(r migration.Round) string {
 }
 
 func describeWindow(w migration.FrozenWindow) string {
+	block := human.Span(w.BlockMillis)
+	if w.HookMillis > 0 {
+		block += ", hooks " + human.Span(w.HookMillis)
+	}
 	if w.Groups > 0 {
 		return fmt.Sprintf("%s (block and standstill %s, snapshot, copy and restore %s in %d groups that overlap, "+
 			"verification %s)",
-			human.Span(w.Millis), human.Span(w.BlockMillis), human.Span(w.GroupedMillis), w.Groups,
+			human.Span(w.Millis), block, human.Span(w.GroupedMillis), w.Groups,
 			human.Span(w.VerifyMillis))
 	}
 	return fmt.Sprintf("%s (block and standstill %s, snapshot %s, copy %s, restore %s, verification %s)",
 		human.Span(w.Millis),
-		human.Span(w.BlockMillis), human.Span(w.SnapshotMillis), human.Span(w.CopyMillis), human.Span(w.RestoreMillis),
+		block, human.Span(w.SnapshotMillis), human.Span(w.CopyMillis), human.Span(w.RestoreMillis),
 		human.Span(w.VerifyMillis))
 }
 

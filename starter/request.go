@@ -39,6 +39,7 @@ type message struct {
 type requestOptions struct {
 	by, reason  string
 	leaveOut    []string
+	skipHook    bool
 	signal, yes bool
 	timeout     time.Duration
 }
@@ -86,7 +87,9 @@ The exit code is 3 if the migration refuses the request in its present phase.
 			defer connection.Close()
 			m := message{
 				string(request),
-				migration.RequestInput{By: options.by, Reason: options.reason, LeaveOut: options.leaveOut},
+				migration.RequestInput{
+					By: options.by, Reason: options.reason, LeaveOut: options.leaveOut, SkipHook: options.skipHook,
+				},
 				after(request),
 			}
 			return a.request(c.Context(), connection, t, m, options)
@@ -97,6 +100,8 @@ The exit code is 3 if the migration refuses the request in its present phase.
 	if request == migration.RequestRetry {
 		command.Flags().StringSliceVar(&options.leaveOut, "leave-out", nil,
 			"in phase cutover: end it without these indices, which the target refused")
+		command.Flags().BoolVar(&options.skipHook, "skip-hook", false,
+			"go on without the hook that needs attention")
 	}
 	if irrevocable(request) {
 		command.Flags().BoolVarP(&options.yes, "yes", "y", false,

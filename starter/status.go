@@ -67,7 +67,7 @@ func (a *app) statusPage(v view, t target) string {
 		section(title, a.attention(v.Attention))
 	}
 	section("Not moving", bullets(v.Problems))
-	section("Guard", bullets(v.guardLines()))
+	section("Guard", bullets(a.guardLines(v)))
 	section("Running", a.underWay(v))
 	if v.Status == nil {
 		return page.String()
@@ -77,6 +77,7 @@ func (a *app) statusPage(v view, t target) string {
 	section("Took part in the newest round", bullets(report.Taking(*v.Status)))
 	section("Indices", indices(*v.Status))
 	section("On the source after the cutover", bullets(migration.LateSentences(v.Late, v.LateOmitted)))
+	section("Hooks", bullets(report.Hooks(v.Hooks, 0, a.zone)))
 	section("Snapshots that failed", bullets(report.FailedSnapshots(v.Failed, v.FailedOmitted, a.zone)))
 	section("Left on the source", bullets(v.NotHot.Sentences()))
 	section("Warnings", bullets(v.Warnings))
@@ -85,7 +86,7 @@ func (a *app) statusPage(v view, t target) string {
 }
 
 // guardLines say where the guard stands, and what it could not do.
-func (v view) guardLines() []string {
+func (a *app) guardLines(v view) []string {
 	s := v.Guard
 	if s == nil {
 		return nil
@@ -94,6 +95,10 @@ func (v view) guardLines() []string {
 	if v.GuardOfEarlier {
 		lines[0] = "It serves an earlier run of this plan. " + lines[0]
 	}
+	if s.HooksDue {
+		lines = append(lines, "it is calling the hooks after the thaw")
+	}
+	lines = append(lines, report.Hooks(s.Hooks, 0, a.zone)...)
 	for _, refusal := range s.Remains {
 		lines = append(lines, "our write block may still be on "+refusal.Index+": "+refusal.Message+" "+refusal.Remedy)
 	}
@@ -152,6 +157,9 @@ func (a *app) headline(v view) string {
 		if s.FrozenUntilMillis > 0 && s.FrozenSinceMillis > 0 {
 			row("Writes:", fmt.Sprintf("blocked since %s; without a cutover, snapferry removes the block at %s",
 				a.ago(s.FrozenSinceMillis), a.ago(s.FrozenUntilMillis)))
+		}
+		if s.DownSinceMillis > 0 && (s.Phase.Frozen() || s.Phase == migration.PhaseCutover) {
+			row("Writers:", "stopped by a hook, since "+a.ago(s.DownSinceMillis))
 		}
 		if s.Prediction != nil && s.Phase.BeforeFreeze() {
 			row("Window to expect:", describePrediction(*s.Prediction)+", as of "+a.ago(s.Prediction.AtMillis))

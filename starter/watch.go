@@ -183,6 +183,9 @@ func (a *app) farewell(v view, t target) {
 					a.tell("  Writes were blocked for %s, until the target accepted writes.\n",
 						human.Span(w.BlockedMillis))
 				}
+				if down := report.Down(w); down != "" {
+					a.printf("  Downtime: %s.\n", down)
+				}
 			}
 		}
 		if v.Failure != "" {

@@ -120,6 +120,7 @@ func (m *run) abort(ctx workflow.Context, cause error) (migration.Report, error)
 	m.stopSnapshot()
 	m.restoreThrottles()
 	m.course.undo()
+	m.hearHooks()
 	m.enter(m.work, migration.PhaseAborted)
 	report := m.summary(m.work, migration.ResultAborted)
 	m.course.complete(&report)
@@ -183,6 +184,8 @@ func (m *run) summary(ctx workflow.Context, result string) migration.Report {
 		EndedMillis:   workflow.Now(ctx).UnixMilli(),
 		Rounds:        m.Rounds,
 		RoundsOmitted: m.RoundsOmitted,
+		Hooks:         m.Hooks,
+		HooksOmitted:  m.HooksOmitted,
 		Decisions:     m.Decisions,
 		Warnings:      m.course.warnings(),
 		NotHot:        m.NotHot,

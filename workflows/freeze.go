@@ -33,6 +33,9 @@ func (m *run) freeze() (migration.Phase, error) {
 			return "", err
 		}
 	}
+	if err := m.hooksInWindow(migration.HookBeforeBlock); err != nil {
+		return "", err
+	}
 	for {
 		if err := m.boundWindow(); err != nil {
 			return "", err
@@ -42,6 +45,9 @@ func (m *run) freeze() (migration.Phase, error) {
 			return "", err
 		}
 		if err := m.block(found); err != nil {
+			return "", err
+		}
+		if err := m.hooksInWindow(migration.HookAfterBlock); err != nil {
 			return "", err
 		}
 		// An index that was created while the block was set has escaped it.
@@ -61,7 +67,7 @@ func (m *run) freeze() (migration.Phase, error) {
 		}
 		w.indices, w.changed, frozen.Found = found, frozen.Found, nil
 		w.frozen = frozen
-		w.measured.BlockMillis = m.elapsed(w.pass)
+		w.measured.BlockMillis = m.elapsed(w.pass) - w.hookMillis
 		return migration.PhaseFinalRound, nil
 	}
 }
@@ -230,6 +236,9 @@ func (m *run) awaitCutover() (migration.Phase, error) {
 	if err := m.awaitPerson(ctx, func() bool { return w.cutoverRequested }); err != nil {
 		return "", err
 	}
+	if err := m.hooksOrPerson(migration.HookBeforeHandover); err != nil {
+		return "", err
+	}
 	if m.guarded() {
 		if err := m.checkTarget(); err != nil {
 			return "", err
@@ -286,7 +295,9 @@ func (m *run) confirm() (bool, error) {
 func (m *run) thaw() (migration.Phase, error) {
 	w := m.window
 	w.disarm()
-	switch {
+	switch ended := w.endedByHook(m.plan.Freeze.MaxDuration); {
+	case ended != "":
+		m.warn(ended)
 	case w.lost != "":
 		m.warn("the frozen window ended without a cutover, and the write block is removed: " + w.lost)
 	case w.blocked():
@@ -295,13 +306,14 @@ func (m *run) thaw() (migration.Phase, error) {
 			m.plan.Freeze.MaxDuration, human.Clock(w.sinceMillis, time.UTC)))
 	}
 	if w.cutoverRequested {
-		m.warn("the requested cutover did not happen: the target was not verified in time")
+		m.warn("the requested cutover did not happen: " + w.noCutover())
 	}
 	if err := m.removeBlock(); err != nil {
 		return "", err
 	}
 	m.stopSnapshot()
 	m.restoreThrottles()
+	m.hearHooks()
 	if m.stopping() {
 		return "", m.work.Err()
 	}

@@ -103,6 +103,9 @@ func (g *guard) takeOver(ctx workflow.Context, input migration.GuardInput) error
 		}
 	}
 	g.TakesOver = ""
+	if same && before.HooksDue {
+		g.thawHooks(ctx)
+	}
 	if !same {
 		g.GuardStatus = own
 		g.left.add(g.window.list()...)
@@ -229,6 +232,7 @@ func (g *guard) serves(c migration.GuardCall) bool {
 func (g *guard) answer(served bool) migration.GuardAnswer {
 	return migration.GuardAnswer{
 		Served: served, Phase: g.Phase, Cause: g.Cause, Told: g.Ended != "" || g.Released,
+		Hooks:        g.Hooks,
 		GuardOutcome: g.GuardOutcome,
 	}
 }
@@ -264,7 +268,8 @@ func (g *guard) listen(ctx workflow.Context) error {
 		handle := map[migration.GuardAsk]func(workflow.Context, migration.GuardCall) (migration.GuardAnswer, error){
 			migration.AskOpen: g.open, migration.AskAnnounce: g.announce, migration.AskBlock: g.block,
 			migration.AskRemove: g.askedToRemove, migration.AskList: g.list, migration.AskBegin: g.begin,
-			migration.AskHandOver: g.askedToHandOver, migration.AskRelease: g.release,
+			migration.AskHandOver: g.askedToHandOver, migration.AskHooks: g.askedForHooks,
+			migration.AskRelease: g.release,
 		}[ask]
 		err := workflow.SetUpdateHandlerWithOptions(ctx, string(ask),
 			func(ctx workflow.Context, c migration.GuardCall) (migration.GuardAnswer, error) {
@@ -283,12 +288,14 @@ func (g *guard) listen(ctx workflow.Context) error {
 
 // open opens a window, unless another one is open or the cutover has begun.
 func (g *guard) open(ctx workflow.Context, c migration.GuardCall) (migration.GuardAnswer, error) {
-	if c.Token != g.Token || g.Phase != migration.GuardIdle && g.Phase != migration.GuardRemoved || g.full(ctx) {
+	if c.Token != g.Token || g.Phase != migration.GuardIdle && g.Phase != migration.GuardRemoved ||
+		g.HooksDue || g.full(ctx) {
 		return g.answer(g.serves(c)), nil
 	}
 	g.Phase, g.Cause, g.Ended, g.Blocked, g.Asked, g.Announced = migration.GuardWatching, "", "", false, false, 0
 	g.RunID, g.Window, g.UntilMillis = c.RunID, c.Window, c.UntilMillis
 	g.window, g.asked, g.handover, g.Listed = indexSet{}, map[string]bool{}, nil, 0
+	g.Hooks = nil
 	g.watch(ctx)
 	return g.answer(true), nil
 }
@@ -305,6 +312,12 @@ func (g *guard) show(ctx workflow.Context) {
 	if g.Phase == migration.GuardWatching {
 		text = fmt.Sprintf("A frozen window is open for %s. If the cutover has not begun at %s, or if that run ends, "+
 			"the guard removes the write block.", g.WorkflowID, human.Clock(g.UntilMillis, time.UTC))
+	}
+	if g.HooksDue {
+		text += "\n- The hooks after the thaw are being called."
+	}
+	for _, made := range g.Hooks {
+		text += "\n- " + made.Sentence()
 	}
 	for _, refusal := range slices.Concat(g.Remains, g.Refused) {
 		text += "\n- " + refusal.Index + ": " + refusal.Message

@@ -180,7 +180,7 @@ func newGuarded(t *testing.T) *guarded {
 
 // firstShape has the guard be one that began before it was told the blocks.
 func (g *guarded) firstShape() {
-	g.env.OnGetVersion("guard", workflow.Version(guardFirst), workflow.Version(guardLean)).
+	g.env.OnGetVersion("guard", workflow.Version(guardFirst), workflow.Version(guardHooks)).
 		Return(workflow.DefaultVersion)
 }
 

@@ -165,10 +165,16 @@ func (g *guard) afterHandover(ctx workflow.Context) bool {
 		g.told = true
 		g.stopWatching()
 		if !g.Released {
+			g.callHooks(ctx, migration.HookAfterHandover)
 			message := "snapferry handed over although the migration is no longer running (" + g.Ended + ")"
 			if len(g.handover) > 0 {
 				message += "; on the target, " + human.Things(len(g.handover), "index takes", "indices take") +
 					" no writes yet"
+			}
+			for _, made := range g.Hooks {
+				if made.Outcome != migration.HookDone {
+					message += "; " + made.Sentence()
+				}
 			}
 			g.tell(ctx, migration.GuardEventHandedOver, message)
 		}

@@ -225,6 +225,7 @@ func (g *guard) remove(ctx workflow.Context) {
 	g.source.Unlock()
 	g.stopWatching()
 	g.Phase, g.Blocked = migration.GuardRemoved, false
+	g.thawHooks(ctx)
 	g.passes++
 	if len(indices) > 0 {
 		g.lookAgain(ctx)
@@ -346,10 +347,12 @@ func (g *guard) afterRemoval(ctx workflow.Context) bool {
 // firstWindow is how long a guard waits for its first window.
 const firstWindow = 10 * time.Minute
 
-// over waits until all who asked have their answers. It returns false if one of them has brought
-// something to do.
+// over waits until all who asked have their answers, and until all hooks are called. It returns
+// false if an ask has brought something to do.
 func (g *guard) over(ctx workflow.Context, interrupted func() bool) bool {
-	_ = workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) || interrupted() })
+	_ = workflow.Await(ctx, func() bool {
+		return workflow.AllHandlersFinished(ctx) && !g.HooksDue || interrupted()
+	})
 	return !interrupted()
 }
 

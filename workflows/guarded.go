@@ -376,6 +376,12 @@ func (m *run) cutoverByGuard(ctx workflow.Context) (migration.Phase, error) {
 	if m.window.blocked() {
 		m.window.measured.BlockedMillis = workflow.Now(m.work).UnixMilli() - m.window.sinceMillis
 	}
+	if !told { // else the guard has called them
+		if err := m.hooksOrPerson(migration.HookAfterHandover); err != nil {
+			return "", err
+		}
+	}
+	m.measureDown()
 	m.restoreThrottles()
 	if told {
 		m.warn("the cutover had begun in a run of this migration that was reset: this run only reports it")

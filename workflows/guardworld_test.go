@@ -35,6 +35,7 @@ type fakeGuard struct {
 	told      bool
 	released  bool
 	leftOut   []string
+	hooks     []migration.HookCall // that the guard called after the thaw
 	// reset has the run be another one than before, as after a reset, from the ask on that it
 	// counts to.
 	reset bool
@@ -120,6 +121,10 @@ func (w *world) ask(in migration.GuardRequest) (migration.GuardAnswer, error) {
 		return w.handedOverByGuard(fill)
 	case migration.AskRelease:
 		g.released = true
+		return fill(), nil
+	case migration.AskHooks:
+		assert.False(w.t, w.blocked, "the writers are started although the source refuses writes")
+		answer.Hooks = g.hooks
 		return fill(), nil
 	}
 	if !serves {

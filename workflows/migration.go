@@ -105,6 +105,8 @@ type run struct {
 	window    *window
 	abortedIn migration.Phase
 	handover  handover
+	// skipsHook is set by a retry that goes on without the hook that needs attention.
+	skipsHook bool
 }
 
 func newRun(ctx workflow.Context, carried *Carried) *run {
@@ -221,6 +223,7 @@ func (m *run) continueAsNew(ctx workflow.Context) (migration.Report, error) {
 	}
 	carried := m.Carried
 	carried.PlanResolved = true
+	carried.hookLog = m.newest(carriedCalls)
 	return migration.Report{}, workflow.NewContinueAsNewError(ctx, migration.WorkflowType,
 		migration.ResolvedInput(m.plan), &carried)
 }

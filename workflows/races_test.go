@@ -325,7 +325,12 @@ func TestTheStateStaysSmall(t *testing.T) {
 			AtMillis: at, Phase: migration.PhaseAwaitCutover, Verdict: migration.Remembered,
 			Commentary: strings.Repeat("c", 200),
 		})
+		m.hookLog.add(migration.HookCall{
+			Moment: migration.HookBeforeHandover, Name: plan, AtMillis: at, Millis: at, Outcome: migration.HookRefused,
+			Message: strings.Repeat("m", migration.LongestHookMessage+4), Guard: true,
+		})
 	}
+	m.hookLog = m.newest(carriedCalls)
 	// Lists as long as they may be.
 	name := func(i int) string { return fmt.Sprintf("%s-%04d", strings.Repeat("i", 95), i) }
 	m.SeenWrites, m.Counters = map[string]int64{}, migration.WriteCounters{}

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -84,8 +85,11 @@ func (m *run) meaning(request migration.Request, input migration.RequestInput) (
 	if verdict == migration.Ignored {
 		return verdict, why
 	}
-	if problem := m.cantLeaveOut(request, input.LeaveOut); problem != "" {
+	if problem := cmp.Or(m.cantLeaveOut(request, input.LeaveOut), m.cantSkip(request, input.SkipHook)); problem != "" {
 		return migration.Ignored, problem
+	}
+	if input.SkipHook {
+		why = "it goes on without the hook"
 	}
 	if len(input.LeaveOut) > 0 {
 		why += ", without " + human.Shorten(strings.Join(input.LeaveOut, ", "), longestWarning)
@@ -123,7 +127,7 @@ func (m *run) take(ctx workflow.Context, request migration.Request, input migrat
 		m.Paused = false
 	case migration.RequestRetry:
 		m.attention = nil
-		m.handover.leaving = input.LeaveOut
+		m.handover.leaving, m.skipsHook = input.LeaveOut, input.SkipHook
 	case migration.RequestAbort:
 		m.abortRequested = &input
 		m.stopWork()

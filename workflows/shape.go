@@ -36,15 +36,20 @@ const (
 	// guardLean is told the blocks by the activity that asks, which halves what announcing adds to the
 	// history, and removes the block from several batches side by side.
 	guardLean guardShape = 1
+	// guardHooks calls the plan's hooks.
+	guardHooks guardShape = 2
 )
 
 // guardShapeOf fixes the guard's shape, or finds in its history which one it has.
 func guardShapeOf(ctx workflow.Context) guardShape {
-	return guardShape(workflow.GetVersion(ctx, "guard", workflow.Version(guardFirst), workflow.Version(guardLean)))
+	return guardShape(workflow.GetVersion(ctx, "guard", workflow.Version(guardFirst), workflow.Version(guardHooks)))
 }
 
 // lean tells whether the guard has the commands of guardLean.
 func (s guardShape) lean() bool { return s >= guardLean }
+
+// hooks tells whether the guard calls the plan's hooks.
+func (s guardShape) hooks() bool { return s >= guardHooks }
 
 // guarded tells whether the run has the commands that came with the guard.
 func (s shape) guarded() bool { return s >= shapeGuarded }

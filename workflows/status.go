@@ -38,6 +38,7 @@ func (m *run) status() migration.Status {
 		LateOmitted:      m.guard.lateOmitted,
 		Failed:           last(m.Failed, migration.StatusNotes),
 	}
+	status.Hooks = last(m.Hooks, migration.StatusNotes)
 	status.FailedOmitted = m.FailedOmitted + len(m.Failed) - len(status.Failed)
 	if m.prover != nil {
 		status.Prove = m.prover.problem
@@ -57,6 +58,7 @@ func (m *run) status() migration.Status {
 			status.FrozenUntilMillis = w.untilMillis
 		}
 		status.FrozenWindow = w.result()
+		status.DownSinceMillis = w.measured.DownSinceMillis
 	}
 	m.course.addTo(&status)
 	var requests []migration.Request
@@ -138,6 +140,12 @@ func (m *run) commands(requests []migration.Request) []string {
 		commands = append(commands,
 			fmt.Sprintf("starter %s %s", request, name),
 			fmt.Sprintf("temporal workflow signal --workflow-id %s --name %s", m.workflowID, request))
+		if request == migration.RequestRetry && m.attention.OfHook() {
+			commands = append(commands,
+				fmt.Sprintf("starter %s %s --skip-hook", request, name),
+				fmt.Sprintf("temporal workflow signal --workflow-id %s --name %s --input '{\"skipHook\": true}'",
+					m.workflowID, request))
+		}
 	}
 	return commands
 }

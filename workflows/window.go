@@ -68,11 +68,23 @@ type window struct {
 	passes         int
 	remains        []migration.Refusal
 	remainsOmitted int
+
+	// Of the plan's hooks: which moments had their call, how often each hook was called, the last one
+	// if it did not let the step go on, and what those after the block took in this pass. heard is
+	// set once the guard has told of those after the thaw.
+	called     map[migration.HookMoment]bool
+	attempts   map[string]int
+	hook       *migration.HookCall
+	hookMillis int64
+	heard      bool
 }
 
 // openWindow begins a frozen window and arms the dead man's switch.
 func openWindow(ctx workflow.Context, limit time.Duration, predicted *migration.Prediction) *window {
-	w := &window{found: migration.Blocks{}, uuids: map[string]string{}, predicted: predicted}
+	w := &window{
+		found: migration.Blocks{}, uuids: map[string]string{}, predicted: predicted,
+		called: map[migration.HookMoment]bool{}, attempts: map[string]int{},
+	}
 	w.ctx, w.stop = workflow.WithCancel(ctx)
 	w.untilMillis = workflow.Now(ctx).Add(limit).UnixMilli()
 	workflow.GoNamed(w.ctx, "dead man's switch", func(ctx workflow.Context) {
@@ -99,7 +111,7 @@ func (w *window) blocked() bool  { return w != nil && w.sinceMillis > 0 }
 func (w *window) expired() bool  { return w != nil && (w.overdue || w.lost != "") }
 
 // again begins a pass of the freeze: nothing is proven any more.
-func (w *window) again(watch stopwatch) { w.pass, w.proven = watch, false }
+func (w *window) again(watch stopwatch) { w.pass, w.proven, w.hookMillis = watch, false, 0 }
 
 // fresh names the indices that the window has not met before. One that was deleted and created
 // again under its name is none that it has met.

@@ -80,6 +80,7 @@ func Markdown(r migration.Report, zone *time.Location) string {
 		items []string
 	}{
 		{"On the source after the cutover", v.Late},
+		{hooksTitle, v.Hooks},
 		{failedTitle, v.Failed},
 		{"Left on the source", v.NotHot},
 		{"Warnings", v.Warnings},

@@ -45,6 +45,8 @@ type view struct {
 	Failed []string
 	// NotHot is what no round took.
 	NotHot []string
+	// Hooks is what the plan's hooks said.
+	Hooks []string
 }
 
 type fact struct{ Label, Value string }
@@ -91,6 +93,7 @@ func newView(r migration.Report, zone *time.Location) view {
 		Title: "Migration " + r.Plan, Warnings: r.Warnings, Remains: r.Remains,
 		Late:   migration.LateSentences(r.Late, r.LateOmitted),
 		Failed: FailedSnapshots(r.Failed, r.FailedOmitted, zone),
+		Hooks:  Hooks(r.Hooks, r.HooksOmitted, zone),
 		Window: newWindow(r.FrozenWindow, zone), WindowTitle: "Frozen window",
 	}
 	if r.FrozenWindow != nil {
@@ -131,6 +134,9 @@ func newView(r migration.Report, zone *time.Location) view {
 		if blocked := r.FrozenWindow.BlockedMillis; blocked > 0 {
 			v.Facts = append(v.Facts, fact{"Writes blocked", human.Span(blocked) +
 				", from the block until the target took writes, including the wait for people"})
+		}
+		if down := Down(r.FrozenWindow); down != "" {
+			v.Facts = append(v.Facts, fact{"Downtime", down})
 		}
 	}
 	if e := r.Evidence; e != nil && e.Shards() > 0 {
@@ -257,6 +263,9 @@ func newWindow(w *migration.FrozenWindow, zone *time.Location) *window {
 	steps := []step{{"snapshot", w.SnapshotMillis}, {"copy", w.CopyMillis}, {"restore", w.RestoreMillis}}
 	if w.Groups > 0 {
 		steps = []step{{fmt.Sprintf("snapshot, copy and restore, in %d groups", w.Groups), w.GroupedMillis}}
+	}
+	if w.HookMillis > 0 {
+		steps = slices.Insert(steps, 0, step{"hooks after the block", w.HookMillis})
 	}
 	for _, p := range slices.Concat([]step{{"block and standstill", w.BlockMillis}}, steps,
 		[]step{{"verification", w.VerifyMillis}}) {

@@ -37,6 +37,9 @@ func StatusPage(s migration.Status, thrownAway string) string {
 	for _, late := range migration.LateSentences(s.Late, s.LateOmitted) {
 		page.add("\n- **After the cutover**: %s", late)
 	}
+	for _, said := range Hooks(s.Hooks, 0, time.UTC) {
+		page.add("\n- Hook: %s", said)
+	}
 	for _, failed := range FailedSnapshots(s.Failed, s.FailedOmitted, time.UTC) {
 		page.add("\n- Failed snapshot: %s", human.Line(failed))
 	}
@@ -84,6 +87,9 @@ func (l *lines) now(s migration.Status) {
 		l.add("\n**Writes to the source are blocked** since %s. If nobody sends cutover, "+
 			"snapferry removes the block at %s.",
 			clock(s.FrozenSinceMillis), clock(s.FrozenUntilMillis))
+	}
+	if s.DownSinceMillis > 0 && (s.Phase.Frozen() || s.Phase == migration.PhaseCutover) {
+		l.add("\n**The writers are stopped** by a hook since %s.", clock(s.DownSinceMillis))
 	}
 	if s.Step != "" {
 		l.add("\nNow: %s", human.Line(s.Step))
@@ -227,13 +233,17 @@ func (l *lines) indices(s migration.Status) {
 
 // parts prints how long a frozen window takes, and what of it each part takes.
 func parts(w migration.FrozenWindow) string {
+	block := human.Span(w.BlockMillis)
+	if w.HookMillis > 0 {
+		block += ", hooks " + human.Span(w.HookMillis)
+	}
 	if w.Groups > 0 {
 		return fmt.Sprintf("%s (block %s, snapshot, copy and restore %s in %d groups that overlap, verification %s)",
-			human.Span(w.Millis), human.Span(w.BlockMillis), human.Span(w.GroupedMillis), w.Groups,
+			human.Span(w.Millis), block, human.Span(w.GroupedMillis), w.Groups,
 			human.Span(w.VerifyMillis))
 	}
 	return fmt.Sprintf("%s (block %s, snapshot %s, copy %s, restore %s, verification %s)",
-		human.Span(w.Millis), human.Span(w.BlockMillis), human.Span(w.SnapshotMillis), human.Span(w.CopyMillis),
+		human.Span(w.Millis), block, human.Span(w.SnapshotMillis), human.Span(w.CopyMillis),
 		human.Span(w.RestoreMillis), human.Span(w.VerifyMillis))
 }
 

@@ -46,6 +46,7 @@ func statuses() map[string]migration.Status {
 	frozen.Phase, frozen.Step, frozen.CloseEnough = migration.PhaseAwaitCutover, "", false
 	frozen.Copy, frozen.Bandwidth = nil, nil
 	frozen.Failed, frozen.FailedOmitted = done.Failed, 2
+	frozen.Hooks, frozen.DownSinceMillis = done.Hooks[:1], begin-minute
 	frozen.FrozenSinceMillis, frozen.FrozenUntilMillis, frozen.FrozenWindow = begin, begin+120*minute, done.FrozenWindow
 	frozen.Attention = &migration.Attention{
 		Step: "compare the target with the frozen source",

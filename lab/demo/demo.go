@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/snapferry/snapferry/internal/human"
@@ -38,9 +39,11 @@ type Options struct {
 type demo struct {
 	o     Options
 	began time.Time
+	out   sync.Mutex // hooks speak too
 	lab   *lab.Lab
 	rig   *rig.Rig
 	write *writer.Writer
+	hooks *switchboard
 	id    string
 
 	// What was told of the migration already.
@@ -74,6 +77,8 @@ func Run(ctx context.Context, o Options) (err error) {
 }
 
 func (d *demo) say(format string, args ...any) {
+	d.out.Lock()
+	defer d.out.Unlock()
 	fmt.Fprintf(d.o.Out, "%6.1fs  %s\n", time.Since(d.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
@@ -84,7 +89,7 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.start(ctx); err != nil {
 		return err
 	}
-	defer func() { _ = d.write.Stop() }() // on the way out of an error; a second stop is harmless
+	defer d.end() // on the way out of an error
 	if err := d.rounds(ctx); err != nil {
 		return err
 	}
@@ -92,6 +97,16 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 	return d.cutover(ctx)
+}
+
+// end ends what the demo has started itself. A second end is harmless.
+func (d *demo) end() {
+	if d.write != nil {
+		_ = d.write.Stop()
+	}
+	if d.hooks != nil {
+		d.hooks.close()
+	}
 }
 
 func (d *demo) load(ctx context.Context) error {
@@ -117,10 +132,20 @@ func (d *demo) start(ctx context.Context) error {
 	}
 	d.say("a writer now indexes, updates and deletes documents in catalog, and remembers every acknowledged write "+
 		"(seed %d)", seed)
-	if _, err := d.rig.Worker("worker"); err != nil {
+	if d.hooks, err = d.newSwitchboard(); err != nil {
 		return err
 	}
-	if d.id, err = d.rig.Start(ctx, d.lab.Plan("demo", lab.MoviesIndex, lab.CatalogIndex)); err != nil {
+	if err := d.hooks.worker(ctx, d.rig); err != nil {
+		return err
+	}
+	d.say("a worker of the writer's owners (examples/hooks) serves the hook that stops it, on task queue %s", hookQueue)
+	if _, err := d.lab.Run("worker", []string{d.rig.WorkerPath}, "TEMPORAL_ADDRESS="+d.rig.Temporal.Address,
+		signingRef+"="+d.hooks.secret); err != nil {
+		return err
+	}
+	plan := d.lab.Plan("demo", lab.MoviesIndex, lab.CatalogIndex)
+	plan.Hooks = d.hooks.hooks()
+	if d.id, err = d.rig.Start(ctx, plan); err != nil {
 		return err
 	}
 	d.say("started %s with `starter start -f %s`; Temporal UI: %s", d.id, filepath.Join(d.o.Dir, "demo.yaml"),
@@ -170,21 +195,20 @@ func (d *demo) freeze(ctx context.Context) error {
 	if err := d.rig.Signal(ctx, d.id, migration.RequestFreeze); err != nil {
 		return err
 	}
-	told := false
-	if err := d.await(ctx, func(s migration.Status) bool {
-		select {
-		case <-d.write.Refused():
-			if !told {
-				d.say("the writer's next write was refused: writes are blocked")
-			}
-			told = true
-		default:
-		}
-		return s.Phase == migration.PhaseAwaitCutover && told
-	}); err != nil {
+	waits := func(s migration.Status) bool { return s.Phase == migration.PhaseAwaitCutover }
+	if err := d.await(ctx, waits); err != nil {
 		return err
 	}
-	if err := d.write.Stop(); err != nil {
+	stats := d.write.Stats()
+	switch stopped, _ := d.hooks.state(); {
+	case stopped < 0:
+		return errors.New("writes are blocked, and no hook has stopped the writer")
+	case stats.Acknowledged > stopped || stats.Refused > 0:
+		return fmt.Errorf("the writer went on after the hook had stopped it: %d writes more, %d refused",
+			stats.Acknowledged-stopped, stats.Refused)
+	}
+	d.say("none of the writer's writes was refused: it had stopped before the block")
+	if err := d.refuses(ctx, "source", d.lab.Source.Client()); err != nil {
 		return err
 	}
 	return d.refuses(ctx, "target", d.lab.Target.Client())
@@ -214,6 +238,9 @@ func (d *demo) cutover(ctx context.Context) error {
 		return err
 	}
 	d.say("%s is %s", d.id, migrated.Result)
+	if err := d.moved(ctx); err != nil {
+		return err
+	}
 	written, err := d.write.Verify(ctx, d.lab.Target.Client())
 	if err != nil {
 		return err
@@ -237,6 +264,32 @@ func (d *demo) cutover(ctx context.Context) error {
 	fmt.Fprintf(d.o.Out, "\nreport: %s\nhistory: %s\n", reportPath, historyPath)
 	return report.check()
 }
+
+// moved waits until the writer, which a hook has started, has written to the target, and stops it.
+func (d *demo) moved(ctx context.Context) error {
+	stopped, moved := d.hooks.state()
+	if !moved {
+		return errors.New("no hook has started the writer on the target")
+	}
+	ticker := time.NewTicker(looks)
+	defer ticker.Stop()
+	for d.write.Stats().Acknowledged < stopped+leastMoved {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+	}
+	if err := d.write.Stop(); err != nil {
+		return err
+	}
+	d.say("the writer made %d writes to the target since the hook started it there",
+		d.write.Stats().Acknowledged-stopped)
+	return nil
+}
+
+// looks is how often the demo looks at its own writer.
+const looks = 100 * time.Millisecond
 
 // after checks from outside what a handover means: the target takes a write, the source refuses
 // one, and all films are there.

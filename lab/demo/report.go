@@ -2,6 +2,7 @@ package demo
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -21,6 +22,7 @@ type Report struct {
 	Rounds       []migration.Round       `json:"rounds"`
 	Indices      []migration.IndexResult `json:"indices"`
 	FrozenWindow *migration.FrozenWindow `json:"frozenWindow"`
+	Hooks        []migration.HookCall    `json:"hooks"`
 	// AcknowledgedWrites are those of the writer, LostWrites the documents that the target does not
 	// hold in the state of their last acknowledged write. A write without an answer counts neither
 	// way.
@@ -32,7 +34,7 @@ type Report struct {
 func newReport(report migration.Report, written writer.Result) Report {
 	return Report{
 		Result: report.Result, WorkflowID: report.WorkflowID, Rounds: report.Rounds, Indices: report.Indices,
-		FrozenWindow: report.FrozenWindow, AcknowledgedWrites: written.Acknowledged,
+		FrozenWindow: report.FrozenWindow, Hooks: report.Hooks, AcknowledgedWrites: written.Acknowledged,
 		UnansweredWrites: written.Unanswered, LostWrites: written.Lost,
 	}
 }
@@ -59,6 +61,14 @@ func (r Report) check() error {
 		return fmt.Errorf("%d acknowledged writes are lost", r.LostWrites)
 	case r.FrozenWindow == nil:
 		return fmt.Errorf("the report has no frozen window")
+	}
+	for _, made := range r.Hooks {
+		if made.Outcome != migration.HookDone {
+			return errors.New(made.Sentence())
+		}
+	}
+	if len(r.Hooks) != 2 {
+		return fmt.Errorf("%d hooks were called, 2 were expected", len(r.Hooks))
 	}
 	for _, index := range r.Indices {
 		if !index.Equal {
@@ -93,5 +103,10 @@ func (r Report) print(out io.Writer) {
 		"until it was verified: %s (block %s, snapshot %s, copy %s, restore %s, verification %s)\n",
 		millis(w.BlockedMillis), millis(w.Millis), millis(w.BlockMillis), millis(w.SnapshotMillis),
 		millis(w.CopyMillis), millis(w.RestoreMillis), millis(w.VerifyMillis))
+	fmt.Fprintf(out, "nobody could write for %s: from the hook that stopped the writer until the hook had started it "+
+		"on the target\n", millis(w.DownMillis))
+	for _, made := range r.Hooks {
+		fmt.Fprintf(out, "%s (took %s)\n", made.Sentence(), millis(made.Millis))
+	}
 	fmt.Fprintf(out, "%d writes were acknowledged while it ran, %d are lost\n", r.AcknowledgedWrites, r.LostWrites)
 }

@@ -63,6 +63,21 @@ func Build(ctx context.Context, bin string) error {
 	return nil
 }
 
+// HookWorker builds the worker of examples/hooks beside the other programs, and returns its path.
+func (r *Rig) HookWorker(ctx context.Context) (string, error) {
+	root, err := lab.Root()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(filepath.Dir(r.WorkerPath), "hooks")
+	build := exec.CommandContext(ctx, "go", "build", "-o", path, "./examples/hooks")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("the worker of examples/hooks can't be built: %w\n%s", err, out)
+	}
+	return path, nil
+}
+
 // Connect connects to the lab's Temporal, for programs that Build has built into bin.
 func Connect(ctx context.Context, l *lab.Lab, bin string) (*Rig, error) {
 	proxy, err := l.LimitPayloads()

@@ -182,7 +182,7 @@ func (k *worker) single(ctx context.Context, a *attempt) outcome {
 	var answer struct {
 		Version int64 `json:"_version"`
 	}
-	if err := o.Source.Do(ctx, method, path, body, &answer); err != nil {
+	if err := k.w.to.Load().Do(ctx, method, path, body, &answer); err != nil {
 		return failed(a, err)
 	}
 	return judge(a, http.StatusOK, answer.Version, "")
@@ -212,7 +212,7 @@ func (k *worker) bulk(ctx context.Context, attempts []*attempt) []outcome {
 			Error   json.RawMessage
 		}
 	}
-	err := k.w.o.Source.Do(ctx, http.MethodPost, "/_bulk", body.Bytes(), &answer)
+	err := k.w.to.Load().Do(ctx, http.MethodPost, "/_bulk", body.Bytes(), &answer)
 	outcomes := make([]outcome, len(attempts))
 	for i, a := range attempts {
 		switch {

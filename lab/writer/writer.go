@@ -24,6 +24,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -51,6 +52,7 @@ type Writer struct {
 	cancel  context.CancelFunc
 	workers sync.WaitGroup
 	gate    gate
+	to      atomic.Pointer[cluster.Client]
 	refused chan struct{} // closed at the first refusal
 
 	mu     sync.Mutex
@@ -121,6 +123,7 @@ func Start(o Options) (*Writer, error) {
 		o: o, cancel: cancel, record: map[string]*document{}, refused: make(chan struct{}),
 		limiter: rate.NewLimiter(rate.Limit(o.Rate), maxBulk), // a bulk takes its writes' worth at once
 	}
+	w.to.Store(o.Source)
 	for n := range o.Workers {
 		k := &worker{w: w, n: n, rand: rand.New(rand.NewPCG(o.Seed, uint64(n)))}
 		w.workers.Go(func() { k.run(ctx) })
@@ -143,6 +146,10 @@ func (w *Writer) Pause() { w.gate.close() }
 
 // Resume goes on after Pause.
 func (w *Writer) Resume() { w.gate.open() }
+
+// MoveTo has the writer write to another cluster from its next request on. Pause it first, so that
+// no request is under way to the one before.
+func (w *Writer) MoveTo(c *cluster.Client) { w.to.Store(c) }
 
 // Refused is closed when a write block has refused a write for the first time.
 func (w *Writer) Refused() <-chan struct{} { return w.refused }
