@@ -29,6 +29,7 @@ const (
 	ActivityVerifyTarget           = "VerifyTarget"
 	ActivityOpenTargetForWrites    = "OpenTargetForWrites"
 	ActivityCallWebhook            = "CallWebhook"
+	ActivitySendNotification       = "SendNotification"
 	ActivityAudit                  = "AuditRepositories"
 	// Of a rehearsal only.
 	ActivityMeasureFootprint       = "MeasureFootprint"
@@ -51,7 +52,7 @@ func ActivityNames() []string {
 		ActivityCopyPage, ActivityPublishSnapshot, ActivityCloseTarget, ActivityRestoreSnapshot,
 		ActivityOpenTarget, ActivityReadBlocks, ActivityBlockWrites, ActivityAwaitStandstill,
 		ActivityReadThrottles, ActivitySetThrottles, ActivityRestoreThrottles, ActivityAwaitFreeSlot,
-		ActivityLiftBlock, ActivityVerifyTarget, ActivityOpenTargetForWrites, ActivityCallWebhook,
+		ActivityLiftBlock, ActivityVerifyTarget, ActivityOpenTargetForWrites, ActivityCallWebhook, ActivitySendNotification,
 		ActivityAudit, ActivityMeasureFootprint, ActivityDeleteRehearsedIndices, ActivityDeleteSnapshots,
 		ActivityDeleteCopies, ActivityFindRemains, ActivityRemoveRemains,
 		ActivityReadSourceBlocks, ActivityBlockSource, ActivityUnblockSource,

@@ -53,6 +53,8 @@ const (
 	ErrorShardLimit ErrorType = "ShardLimit"
 	// ErrorWebhook: the webhook refused the call for good.
 	ErrorWebhook ErrorType = "WebhookRefused"
+	// ErrorReceiver: a receiver of messages refused one for good.
+	ErrorReceiver ErrorType = "ReceiverRefused"
 )
 
 // TakesNewSnapshot tells whether a retry after this error begins with a new snapshot instead of
@@ -115,6 +117,9 @@ var remedies = map[ErrorType]remedy{
 	ErrorVerification: {"Compare the indices that are named.", "Then send retry, which verifies again.", ""},
 	ErrorWebhook: {
 		"Fix the receiver. Then call it by hand: `starter report NAME -o json` prints what it should have got.", "", "",
+	},
+	ErrorReceiver: {
+		"Fix the receiver, or its secrets on every worker. Then try it: starter notify test -f PLAN.", "", "",
 	},
 	ErrorHandoverTrial: {
 		"Do what is named for each index.",

@@ -26,6 +26,7 @@ type Plan struct {
 	Restore   Restore   `json:"restore,omitzero"`
 	Verify    Verify    `json:"verify,omitzero"`
 	Cutover   Cutover   `json:"cutover,omitzero"`
+	Notify    Notify    `json:"notify,omitzero"`
 	// Rehearsal tries the plan on throw-away names of the target. It blocks no writes, hands nothing
 	// over and leaves nothing behind.
 	Rehearsal bool `json:"rehearsal,omitempty" example:"true"`
@@ -283,6 +284,7 @@ func (p Plan) withDefaults() Plan {
 	p.Restore.DeletedIndices = or(p.Restore.DeletedIndices, DeletedKept)
 	p.Verify.Checksum = or(p.Verify.Checksum, ChecksumVersions)
 	p.Verify.Rate = or(p.Verify.Rate, DefaultVerifyRate)
+	p.Notify = p.Notify.withDefaults(p.Freeze)
 	return p
 }
 

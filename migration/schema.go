@@ -120,6 +120,8 @@ var fieldPatterns = map[string]string{
 	"target.repository.basePath":        basePath.String(),
 	"target.repository.writer.endpoint": httpURL,
 	"cutover.webhook.url":               `^([hH][tT][tT][pP][sS]?://|env:|file:/)`,
+	"notify.receivers[].name":           receiverName.String(),
+	"notify.receivers[].caFile":         "^/",
 }
 
 // fieldMaxima are the largest whole numbers by field.
@@ -232,7 +234,11 @@ func bare(path string, shape reflect.Type, field reflect.StructField) schema {
 	case reflect.Map:
 		return schema{Type: "object", Additional: schema{Type: []any{"string", "number", "boolean", "null"}}}
 	case reflect.Slice:
-		s := schema{Type: "array", Items: &schema{Type: "string"}}
+		if ofStructs(shape) {
+			element := bare(path+"[]", shape.Elem(), reflect.StructField{})
+			return schema{Type: "array", Items: &element}
+		}
+		s := schema{Type: "array", Items: &schema{Type: "string", Enum: enumOf(field)}}
 		if path == "indices" {
 			s.Items.Pattern, s.MinItems, s.Unique = indexPattern.String(), 1, true
 		}
@@ -249,10 +255,16 @@ func bare(path string, shape reflect.Type, field reflect.StructField) schema {
 		return s
 	}
 	s := schema{Type: "string", Pattern: fieldPatterns[path]}
+	s.Enum = enumOf(field)
+	return s
+}
+
+// enumOf lists the allowed values of a field, or of a list's elements; none if all are allowed.
+func enumOf(field reflect.StructField) (values []any) {
 	if allowed := field.Tag.Get("enum"); allowed != "" {
 		for value := range strings.SplitSeq(allowed, ",") {
-			s.Enum = append(s.Enum, value)
+			values = append(values, value)
 		}
 	}
-	return s
+	return values
 }
