@@ -25,6 +25,7 @@ func (m *run) freeze() (migration.Phase, error) {
 		m.window = openWindow(m.work, m.plan.Freeze.MaxDuration.Std(), m.Prediction)
 		m.guard.windows++
 		m.window.number = m.guard.windows
+		m.watchExpiry()
 	}
 	w := m.window
 	w.again(m.startWatch())
@@ -44,6 +45,7 @@ func (m *run) freeze() (migration.Phase, error) {
 		if err := m.block(found); err != nil {
 			return "", err
 		}
+		m.tellFrozen()
 		// An index that was created while the block was set has escaped it.
 		resolved, standstill := m.lookAhead()
 		frozen, err := standstill("wait until the source stands still")
@@ -227,6 +229,7 @@ func (m *run) outdated(cause error) bool {
 // to cutover the dead man's switch is off.
 func (m *run) awaitCutover() (migration.Phase, error) {
 	w, ctx := m.window, m.window.ctx
+	m.tellVerified()
 	if err := m.awaitPerson(ctx, func() bool { return w.cutoverRequested }); err != nil {
 		return "", err
 	}
@@ -300,6 +303,7 @@ func (m *run) thaw() (migration.Phase, error) {
 	if err := m.removeBlock(); err != nil {
 		return "", err
 	}
+	m.tellThawed()
 	m.stopSnapshot()
 	m.restoreThrottles()
 	if m.stopping() {

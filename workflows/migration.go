@@ -37,6 +37,7 @@ func Register(registry Registry) {
 	registry.RegisterWorkflowWithOptions(Audit, workflow.RegisterOptions{Name: migration.AuditWorkflowType})
 	registry.RegisterWorkflowWithOptions(Recover, workflow.RegisterOptions{Name: migration.RecoverWorkflowType})
 	registry.RegisterWorkflowWithOptions(Cleanup, workflow.RegisterOptions{Name: migration.CleanupWorkflowType})
+	registry.RegisterWorkflowWithOptions(Notify, workflow.RegisterOptions{Name: migration.NotifyWorkflowType})
 }
 
 // Migration moves the plan's indices from the source to the target. It ends with a report once a
@@ -99,6 +100,7 @@ type run struct {
 	window    *window
 	abortedIn migration.Phase
 	handover  handover
+	teller    teller
 }
 
 func newRun(ctx workflow.Context, carried *Carried) *run {

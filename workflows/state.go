@@ -36,6 +36,7 @@ type Carried struct {
 	forecast
 	wishes
 	journal
+	notifyLog
 
 	// Rehearsal is nil in a migration.
 	Rehearsal *rehearsal `json:"rehearsal,omitempty"`

@@ -38,6 +38,7 @@ func (m *run) status() migration.Status {
 		LateOmitted:      m.guard.lateOmitted,
 		Failed:           last(m.Failed, migration.StatusNotes),
 	}
+	status.Notified = m.Notified
 	status.FailedOmitted = m.FailedOmitted + len(m.Failed) - len(status.Failed)
 	if m.prover != nil {
 		status.Prove = m.prover.problem
@@ -130,16 +131,21 @@ func (m *run) indexStatus(index migration.Index) migration.IndexStatus {
 // whoever has only that at hand.
 func (m *run) commands(requests []migration.Request) []string {
 	var commands []string
-	name := m.plan.Name
-	if m.workflowID != migration.WorkflowID(name) { // started elsewhere under another id
-		name = "--workflow-id " + m.workflowID
-	}
+	name := m.starterName()
 	for _, request := range requests {
 		commands = append(commands,
 			fmt.Sprintf("starter %s %s", request, name),
 			fmt.Sprintf("temporal workflow signal --workflow-id %s --name %s", m.workflowID, request))
 	}
 	return commands
+}
+
+// starterName is how the starter is told which migration is meant.
+func (m *run) starterName() string {
+	if m.workflowID != migration.WorkflowID(m.plan.Name) { // started elsewhere under another id
+		return "--workflow-id " + m.workflowID
+	}
+	return m.plan.Name
 }
 
 // show puts the status where the Temporal UI shows it: the current details.
