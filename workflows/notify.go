@@ -158,12 +158,11 @@ type teller struct{ starting int }
 // or can't be told.
 func (t *teller) tell(ctx workflow.Context, input migration.NotifyInput, known func()) {
 	n := input.Notification
-	ctx, cancel := workflow.NewDisconnectedContext(ctx)
+	ctx, _ = workflow.NewDisconnectedContext(ctx) // to cancel it would cancel the child
 	child := workflow.ExecuteChildWorkflow(workflow.WithChildOptions(ctx, tellOf(n)), migration.NotifyWorkflowType,
 		input)
 	t.starting++
 	workflow.GoNamed(ctx, "start to tell of "+string(n.Event), func(ctx workflow.Context) {
-		defer cancel()
 		err := child.GetChildWorkflowExecution().Get(ctx, nil)
 		t.starting--
 		if err != nil {
