@@ -184,9 +184,7 @@ func classifyNotify(failure *notify.Error) error {
 		return passing(retryUnavailable, failure.Message, failure.RetryAfter)
 	case notify.Throttled:
 		return passing(retryThrottled, failure.Message, failure.RetryAfter)
-	case notify.Unauthorized:
-		return fail(migration.ErrorReceiver, "%s; check its URL, secrets and rules", failure.Message)
-	case notify.Refused, notify.Invalid:
+	case notify.Unauthorized, notify.Refused, notify.Invalid:
 		return fail(migration.ErrorReceiver, "%s", failure.Message)
 	}
 	return passing(retryInternal, failure.Message, 0)

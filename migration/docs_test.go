@@ -25,6 +25,9 @@ func TestThePlanReferenceIsComplete(t *testing.T) {
 				walk(name, field.Type)
 				continue
 			}
+			if ofStructs(field.Type) {
+				walk(name+"[]", field.Type.Elem())
+			}
 			known[name] = true
 			require.Contains(t, string(text), "`"+name+"`")
 		}
