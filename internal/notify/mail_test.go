@@ -28,6 +28,7 @@ import (
 // postOffice is an SMTP server that keeps what it gets.
 type postOffice struct {
 	server  *smtp.Server
+	close   func()
 	address string
 	roots   []byte
 
@@ -72,10 +73,12 @@ func newPostOffice(t *testing.T, security string, users bool) *postOffice {
 	}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = p.server.Serve(listener) })
-	t.Cleanup(func() {
+	p.close = func() {
+		_ = listener.Close() // also before Serve knows it
 		_ = p.server.Close()
 		serving.Wait()
-	})
+	}
+	t.Cleanup(p.close)
 	return p
 }
 
@@ -223,7 +226,7 @@ func TestMailThatFails(t *testing.T) {
 			target.Roots = nil
 		}, Unavailable, "certificate"},
 		"nobody there": {migration.TLSStart, func(p *postOffice, _ *Target) {
-			_ = p.server.Close()
+			p.close()
 		}, Unavailable, "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/snapferry/snapferry/internal/human"
@@ -71,6 +72,12 @@ func hide(hidden *redact.Redactor, address *url.URL) {
 	hidden.Add(address.String(), address.Host, address.Hostname(), address.EscapedPath(), address.RawQuery)
 	for _, values := range address.Query() {
 		hidden.Add(values...)
+	}
+	const word = 8 // shorter parts, such as send, are no keys
+	for part := range strings.SplitSeq(address.Path, "/") {
+		if len(part) >= word {
+			hidden.Add(part)
+		}
 	}
 }
 
