@@ -78,6 +78,7 @@ func (a *app) statusPage(v view, t target) string {
 	section("Indices", indices(*v.Status))
 	section("On the source after the cutover", bullets(migration.LateSentences(v.Late, v.LateOmitted)))
 	section("Snapshots that failed", bullets(report.FailedSnapshots(v.Failed, v.FailedOmitted, a.zone)))
+	section("Messages", bullets(report.Notified(v.Notified, a.zone)))
 	section("Left on the source", bullets(v.NotHot.Sentences()))
 	section("Warnings", bullets(v.Warnings))
 	section("Requests", a.notes(v.Notes))

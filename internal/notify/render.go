@@ -58,8 +58,10 @@ func render(target Target, n migration.Notification, now time.Time) ([]byte, err
 	switch target.Kind {
 	case migration.KindSlack:
 		p.Message = slackEscapes.Replace(p.Message)
+	case migration.KindWeCom:
+		p.Message = withoutTags.Replace(p.Message)
 	case migration.KindFeishu:
-		p.Message = feishuEscapes.Replace(p.Message)
+		p.Message = withoutTags.Replace(p.Message)
 		if target.SigningSecret != "" {
 			p.Timestamp = strconv.FormatInt(now.Unix(), 10)
 			p.Sign = feishuSign(p.Timestamp, target.SigningSecret)
@@ -76,12 +78,12 @@ func render(target Target, n migration.Notification, now time.Time) ([]byte, err
 	return compact.Bytes(), nil
 }
 
-// What a cluster answered stands in messages, and must not call anybody: Slack and Feishu take
-// mentions of rooms and people from what stands in angle brackets. Slack shows the escaped
-// characters as they were, Feishu has no escapes.
+// What a cluster answered stands in messages, and must not call anybody: chats take mentions of rooms
+// and people from what stands in angle brackets. Slack shows the escaped characters as they were, the
+// others have no escapes.
 var (
-	slackEscapes  = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
-	feishuEscapes = strings.NewReplacer("<", "\uff1c", ">", "\uff1e")
+	slackEscapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
+	withoutTags  = strings.NewReplacer("<", "\uff1c", ">", "\uff1e")
 )
 
 // plain is a message as plain text: what happened, until when, and what to type.

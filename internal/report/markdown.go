@@ -81,6 +81,7 @@ func Markdown(r migration.Report, zone *time.Location) string {
 	}{
 		{"On the source after the cutover", v.Late},
 		{failedTitle, v.Failed},
+		{notifiedTitle, v.Notified},
 		{"Left on the source", v.NotHot},
 		{"Warnings", v.Warnings},
 		{"What remains", v.Remains},

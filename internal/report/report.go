@@ -43,6 +43,8 @@ type view struct {
 	Late []string
 	// Failed are snapshots that failed, and why.
 	Failed []string
+	// Notified is what became of the last messages.
+	Notified []string
 	// NotHot is what no round took.
 	NotHot []string
 }
@@ -91,6 +93,7 @@ func newView(r migration.Report, zone *time.Location) view {
 		Title: "Migration " + r.Plan, Warnings: r.Warnings, Remains: r.Remains,
 		Late:   migration.LateSentences(r.Late, r.LateOmitted),
 		Failed: FailedSnapshots(r.Failed, r.FailedOmitted, zone),
+		Notified: Notified(r.Notified, zone),
 		Window: newWindow(r.FrozenWindow, zone), WindowTitle: "Frozen window",
 	}
 	if r.FrozenWindow != nil {
