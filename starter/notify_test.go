@@ -66,7 +66,7 @@ func TestNotifyTest(t *testing.T) {
 		Remedy: migration.ErrorReceiver.RemedyAfterwards(),
 	})
 	out, _ = c.run(exitFailed, "notify", "test", "-f", "examples/plan.yaml")
-	golden.Equal(t, "testdata/notify-test.txt", []byte(out))
+	golden.Equal(t, "testdata/notify-test.txt", out)
 	out, _ = c.run(exitFailed, "notify", "test", "-f", "examples/plan.yaml", "-o", "json")
 	require.Contains(t, out, `"state": "failed"`)
 }
@@ -83,7 +83,7 @@ func TestNotifyTestThatCantBe(t *testing.T) {
 	require.Contains(t, errs, "is running already")
 	fake.startErr = nil
 	for failure, says := range map[error]string{
-		temporal.NewCanceledError(): "was cancelled", temporal.NewTerminatedError(): "was terminated",
+		temporal.NewCanceledError(): "was cancelled", &temporal.TerminatedError{}: "was terminated",
 		errors.New("no answer"): "no answer",
 	} {
 		fake.failure = failure

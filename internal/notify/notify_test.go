@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -250,7 +251,7 @@ func TestAnUnreachableReceiver(t *testing.T) {
 func TestRoots(t *testing.T) {
 	s := &server{status: http.StatusOK, answer: "ok"}
 	secure := httptest.NewUnstartedServer(s)
-	secure.Config.ErrorLog = nil
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // it complains of whoever doesn't trust it
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
 	target := Target{Kind: migration.KindSlack, URL: secure.URL + "/planted"}
