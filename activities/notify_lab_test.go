@@ -20,6 +20,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/history/v1"
 	"go.temporal.io/sdk/client"
 
 	"github.com/snapferry/snapferry/internal/notify/notifytest"
@@ -261,9 +262,29 @@ func TestLabAnAbortIsTold(t *testing.T) {
 	r.mu.Lock()
 	require.Contains(t, r.got[migration.KindWebhook][0], `"event":"aborted"`)
 	r.mu.Unlock()
+}
 
-	// Whoever resets the migration tells nothing again that was told.
-	require.Error(t, e.temporal.GetWorkflow(t.Context(), e.id, "").Get(t.Context(), nil))
+// A run that was reset tells nothing again that was told, and what is new it tells.
+func TestLabAResetTellsNothingAgain(t *testing.T) {
+	e, r := newStricken(t, "told-reset"), newRooms(t)
+	e.receivers(r)
+	e.to.Create("movies", 1, nil) // preflight refuses it
+	e.startOnly()
+	attention := func(s migration.Status) bool { return s.Attention != nil }
+	e.await("attention", attention)
+	r.everybody(e, 1)
+	e.reset(func([]*history.HistoryEvent) int { return 0 })
+	e.await("attention again, which was told", func(s migration.Status) bool {
+		return attention(s) && len(s.Notified) == 0
+	})
+	e.signal(migration.RequestRetry)
+	r.everybody(e, 2)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	require.Len(t, r.ids, 2, "%v", r.ids)
+	for id, times := range r.ids {
+		require.Equal(t, 1, times, id)
+	}
 }
 
 // A test of the receivers says what each answers.

@@ -102,9 +102,9 @@ func judge(kind string, response *http.Response, body []byte, hidden *redact.Red
 	case status >= 200 && status <= 299:
 		return judgeBody(kind, body, hidden)
 	case status == http.StatusTooManyRequests:
-		return &Error{Kind: Throttled, Message: said, RetryAfter: retryAfter(response.Header, now)}
+		return &Error{Kind: Throttled, Message: said, RetryAfter: RetryAfter(response.Header, now)}
 	case status == http.StatusRequestTimeout, status >= 500:
-		return &Error{Kind: Unavailable, Message: said, RetryAfter: retryAfter(response.Header, now)}
+		return &Error{Kind: Unavailable, Message: said, RetryAfter: RetryAfter(response.Header, now)}
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return &Error{Kind: Unauthorized, Message: said}
 	case kind == migration.KindFeishu && json.Valid(body): // it answers 400 with a code
@@ -176,9 +176,9 @@ func judgeBody(kind string, body []byte, hidden *redact.Redactor) error {
 	return &Error{Kind: Refused, Message: said}
 }
 
-// retryAfter reads the header Retry-After, in seconds or as a date: 0 without one, and an hour at
-// most.
-func retryAfter(header http.Header, now time.Time) time.Duration {
+// RetryAfter reads the header Retry-After, in seconds or as a date. It is 0 without one, and an hour
+// at most.
+func RetryAfter(header http.Header, now time.Time) time.Duration {
 	value := header.Get("Retry-After")
 	if seconds, err := strconv.Atoi(value); err == nil && seconds > 0 {
 		return min(time.Duration(seconds)*time.Second, time.Hour)
