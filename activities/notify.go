@@ -73,4 +73,6 @@ func (k keys) receiverEndpoint(field, url string, secret bool) error {
 }
 
 // retryAfter is how long a receiver asks to be left alone; 0 if it doesn't.
-func retryAfter(header http.Header, now time.Time) time.Duration { return notify.RetryAfter(header, now) }
+func retryAfter(header http.Header, now time.Time) time.Duration {
+	return notify.RetryAfter(header, now)
+}

@@ -43,7 +43,8 @@ func TestReceiversThatAreWrong(t *testing.T) {
 			"notify.receivers[0].url must be a reference to a secret, not the secret itself",
 		},
 		"a reference of the worker itself": {
-			"{name: a, kind: slack, url: env:AWS_SECRET}", "notify.receivers[0].url (env:AWS_SECRET) belongs to the worker",
+			"{name: a, kind: slack, url: env:AWS_SECRET}",
+			"notify.receivers[0].url (env:AWS_SECRET) belongs to the worker",
 		},
 		"a signing secret for Slack": {
 			"{name: a, kind: slack, url: env:U, signingSecret: env:S}",
@@ -82,7 +83,8 @@ func TestReceiversThatAreWrong(t *testing.T) {
 			"is not an e-mail address",
 		},
 		"a password in clear on the wire": {
-			"{name: a, kind: email, " + strings.Replace(mail, "from", "tls: none, user: u, password: env:P, from", 1) + "}",
+			"{name: a, kind: email, " +
+				strings.Replace(mail, "from", "tls: none, user: u, password: env:P, from", 1) + "}",
 			"notify.receivers[0].email.tls (none) would send the password in clear; use tls: starttls or tls: implicit",
 		},
 		"a user without a password": {
@@ -94,7 +96,8 @@ func TestReceiversThatAreWrong(t *testing.T) {
 			"notify.receivers[0].email.user is missing",
 		},
 		"a relative CA file": {
-			"{name: a, kind: slack, url: env:U, caFile: ca.pem}", "notify.receivers[0].caFile (ca.pem) must be an absolute path",
+			"{name: a, kind: slack, url: env:U, caFile: ca.pem}",
+			"notify.receivers[0].caFile (ca.pem) must be an absolute path",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -103,7 +106,8 @@ func TestReceiversThatAreWrong(t *testing.T) {
 			require.NotContains(t, err.Error(), "planted")
 		})
 	}
-	_, err := Decode([]byte(wholePlan + "notify: {beforeExpiry: 3h, receivers: [{name: a, kind: slack, url: env:U}]}\n"))
+	_, err := Decode([]byte(wholePlan +
+		"notify: {beforeExpiry: 3h, receivers: [{name: a, kind: slack, url: env:U}]}\n"))
 	require.ErrorContains(t, err, "notify.beforeExpiry (3h) must be less than freeze.maxDuration (2h)")
 }
 

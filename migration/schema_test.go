@@ -115,10 +115,12 @@ func TestTheSchemaRefuses(t *testing.T) {
 		"checksum":             {"indices:", "verify: {checksum: md5}\nindices:"},
 		"unknown receiver":     {"indices:", "notify: {receivers: [{name: a, kind: irc, url: env:U}]}\nindices:"},
 		"receiver's name":      {"indices:", "notify: {receivers: [{kind: slack, url: env:U}]}\nindices:"},
-		"unknown event":        {"indices:", "notify: {receivers: [{name: a, kind: slack, url: env:U, events: [x]}]}\nindices:"},
-		"receiver's secret":    {"indices:", "notify: {receivers: [{name: a, kind: slack, url: \"https://a.b/c\"}]}\nindices:"},
-		"a word for a switch":  {"indices:", "rehearsal: sure\nindices:"},
-		"a list as a setting":  {"    roleArn", "    settings: {a: [b]}\n    roleArn"},
+		"unknown event": {
+			"indices:", "notify: {receivers: [{name: a, kind: slack, url: env:U, events: [x]}]}\nindices:",
+		},
+		"receiver's secret":   {"indices:", "notify: {receivers: [{name: a, kind: slack, url: \"https://a.b/c\"}]}\nindices:"},
+		"a word for a switch": {"indices:", "rehearsal: sure\nindices:"},
+		"a list as a setting": {"    roleArn", "    settings: {a: [b]}\n    roleArn"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := strings.Replace(wholePlan, test.replace, test.with, 1)

@@ -299,7 +299,8 @@ func newNotify(t *testing.T, fails func(receiver string, n int) error) (*testsui
 	env, n, f := newEnvironment(t), &told{}, newFakes()
 	n.register(env, f, fails)
 	var heard []migration.Notified
-	env.OnSignalExternalWorkflow(mock.Anything, migration.WorkflowID("movies"), "", migration.SignalNotified, mock.Anything).
+	movies := migration.WorkflowID("movies")
+	env.OnSignalExternalWorkflow(mock.Anything, movies, "", migration.SignalNotified, mock.Anything).
 		Return(func(_, _, _, _ string, arg any) error {
 			heard = append(heard, arg.(migration.Notified))
 			return nil
@@ -335,7 +336,9 @@ func TestAReceiverThatRefuses(t *testing.T) {
 	for _, d := range result.Deliveries {
 		states = append(states, d.State)
 	}
-	require.Equal(t, []migration.DeliveryState{migration.Delivered, migration.DeliveryFailed, migration.Delivered}, states)
+	require.Equal(t, []migration.DeliveryState{
+		migration.Delivered, migration.DeliveryFailed, migration.Delivered,
+	}, states)
 	require.Equal(t, "it answered 404 Not Found", result.Deliveries[1].Error)
 	require.Contains(t, result.Deliveries[1].Remedy, "starter notify test")
 	require.Len(t, n.sent, 2)

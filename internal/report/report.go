@@ -91,10 +91,10 @@ type decision struct {
 func newView(r migration.Report, zone *time.Location) view {
 	v := view{
 		Title: "Migration " + r.Plan, Warnings: r.Warnings, Remains: r.Remains,
-		Late:   migration.LateSentences(r.Late, r.LateOmitted),
-		Failed: FailedSnapshots(r.Failed, r.FailedOmitted, zone),
+		Late:     migration.LateSentences(r.Late, r.LateOmitted),
+		Failed:   FailedSnapshots(r.Failed, r.FailedOmitted, zone),
 		Notified: Notified(r.Notified, zone),
-		Window: newWindow(r.FrozenWindow, zone), WindowTitle: "Frozen window",
+		Window:   newWindow(r.FrozenWindow, zone), WindowTitle: "Frozen window",
 	}
 	if r.FrozenWindow != nil {
 		v.WindowNote = "Writes to the source were blocked from " + v.Window.Started +
