@@ -233,6 +233,13 @@ func TestLabEveryEventReachesEachKindOfReceiver(t *testing.T) {
 	e.noSecretsIn(migration.GuardID(e.name))
 	for id := range r.ids {
 		e.noSecretsIn(id)
+		if *guardHistories != "" && strings.Contains(id, "/attention-") {
+			e.export(id, "notify-away") // its receivers were away
+		}
+	}
+	if *guardHistories != "" {
+		e.export(e.id, "notified-whole")
+		e.export(migration.GuardID(e.name), "notified-guard")
 	}
 }
 
