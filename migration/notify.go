@@ -231,7 +231,7 @@ type DeliveryProblem struct {
 const (
 	// troublesNamed is how many receivers a Notified names, and longestTrouble how long the failure
 	// of each may be, in bytes: a status and a state have little room.
-	troublesNamed  = 2
+	troublesNamed  = 1
 	longestTrouble = 120
 )
 
