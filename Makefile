@@ -80,7 +80,7 @@ HISTORIES ?= .lab/histories
 histories: tools ## record workflow histories for the replay tests into .lab/histories (35 minutes)
 	@mkdir -p $(HISTORIES)
 	go test -tags lab -count=1 -timeout 40m ./lab/e2e -histories $(abspath $(HISTORIES))
-	go test -tags lab -count=1 -timeout 25m ./activities -run '^TestLabRecordGuards$$' \
+	go test -tags lab -count=1 -timeout 25m ./activities -run '^TestLab(RecordGuards|EveryEventReachesEachKindOfReceiver)$$' \
 		-guard-histories $(abspath $(HISTORIES))
 
 .PHONY: tools

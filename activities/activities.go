@@ -121,6 +121,7 @@ func (a *Activities) Register(registry worker.ActivityRegistry) {
 		migration.ActivityVerifyTarget:           a.VerifyTarget,
 		migration.ActivityOpenTargetForWrites:    a.OpenTargetForWrites,
 		migration.ActivityCallWebhook:            a.CallWebhook,
+		migration.ActivitySendNotification:       a.SendNotification,
 		migration.ActivityMeasureFootprint:       a.MeasureFootprint,
 		migration.ActivityDeleteRehearsedIndices: a.DeleteRehearsedIndices,
 		migration.ActivityDeleteSnapshots:        a.DeleteSnapshots,

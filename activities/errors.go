@@ -14,6 +14,7 @@ import (
 	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/internal/ferry"
 	"github.com/snapferry/snapferry/internal/human"
+	"github.com/snapferry/snapferry/internal/notify"
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -52,7 +53,7 @@ func passing(errorType, message string, after time.Duration) error {
 		temporal.ApplicationErrorOptions{NextRetryDelay: after})
 }
 
-// classify decides for every failure of a cluster, a bucket or the network whether a retry may fix
+// classify decides for every failure of a cluster, a bucket, a receiver or the network whether a retry may fix
 // it, and what a person is told. It is the only place that decides so. It leaves an error that is
 // classified already, and a cancellation, as they are.
 func classify(err error) error {
@@ -67,6 +68,9 @@ func classify(err error) error {
 	}
 	if failure, ok := errors.AsType[*audit.Error](err); ok {
 		return classifyAudit(failure)
+	}
+	if failure, ok := errors.AsType[*notify.Error](err); ok {
+		return classifyNotify(failure)
 	}
 	if canceled(err) {
 		return err
@@ -169,6 +173,19 @@ func classifyAudit(failure *audit.Error) error {
 		return fail(migration.ErrorRepository, "%s", failure.Message)
 	case audit.Refused:
 		return fail(migration.ErrorRefused, "%s", failure.Message)
+	}
+	return passing(retryInternal, failure.Message, 0)
+}
+
+// classifyNotify takes what a receiver of messages says, or what keeps one from saying anything.
+func classifyNotify(failure *notify.Error) error {
+	switch failure.Kind {
+	case notify.Unavailable:
+		return passing(retryUnavailable, failure.Message, failure.RetryAfter)
+	case notify.Throttled:
+		return passing(retryThrottled, failure.Message, failure.RetryAfter)
+	case notify.Unauthorized, notify.Refused, notify.Invalid:
+		return fail(migration.ErrorReceiver, "%s", failure.Message)
 	}
 	return passing(retryInternal, failure.Message, 0)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/snapferry/snapferry/internal/audit"
 	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/internal/ferry"
+	"github.com/snapferry/snapferry/internal/notify"
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -32,6 +33,7 @@ func TestClassify(t *testing.T) {
 			RetryAfter: 7 * time.Second,
 		})
 	}
+	sent := func(kind notify.Kind) error { return &notify.Error{Kind: kind, Message: "it answered"} }
 	copied := func(kind ferry.Kind) error { return &ferry.Error{Kind: kind, Message: "copy the snapshot s: because"} }
 	audited := func(kind audit.Kind) error { return &audit.Error{Kind: kind, Message: "audit the repository: because"} }
 	for _, tt := range []struct {
@@ -57,6 +59,12 @@ func TestClassify(t *testing.T) {
 		{store(objectstore.BucketMissing), string(migration.ErrorMissing), forGood},
 		{store(objectstore.Changed), string(migration.ErrorRepository), forGood},
 		{store(objectstore.Invalid), string(migration.ErrorRefused), forGood},
+		{sent(notify.Unavailable), "Unavailable", passing},
+		{sent(notify.Throttled), "Throttled", passing},
+		{sent(notify.Unauthorized), string(migration.ErrorReceiver), forGood},
+		{sent(notify.Refused), string(migration.ErrorReceiver), forGood},
+		{sent(notify.Invalid), string(migration.ErrorReceiver), forGood},
+		{sent(0), "Internal", passing},
 		{copied(ferry.Missing), string(migration.ErrorMissing), forGood},
 		{copied(ferry.Unusable), string(migration.ErrorSnapshotUnusable), forGood},
 		{copied(ferry.Damaged), string(migration.ErrorRepository), forGood},

@@ -119,15 +119,15 @@ func TestLabRecordGuards(t *testing.T) {
 		defer cancel()
 		var result migration.GuardStatus
 		require.NoError(t, e.temporal.GetWorkflow(ctx, migration.GuardID(e.name), "").Get(ctx, &result))
-		e.export()
+		e.export(migration.GuardID(e.name), e.name)
 	}
 }
 
-// export writes the guard's history: compact, and without the name of this computer.
-func (e *stricken) export() {
+// export writes a workflow's history: compact, and without the name of this computer.
+func (e *stricken) export(id, name string) {
 	e.t.Helper()
 	whole := &history.History{}
-	for events := e.temporal.GetWorkflowHistory(e.t.Context(), migration.GuardID(e.name), "", false,
+	for events := e.temporal.GetWorkflowHistory(e.t.Context(), id, "", false,
 		enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT); events.HasNext(); {
 		event, err := events.Next()
 		require.NoError(e.t, err)
@@ -138,7 +138,7 @@ func (e *stricken) export() {
 	text = regexp.MustCompile(`"identity": *"[^"]*"`).ReplaceAll(text, []byte(`"identity":"worker"`))
 	var compact bytes.Buffer
 	require.NoError(e.t, json.Compact(&compact, text))
-	path := filepath.Join(*guardHistories, e.name+".json")
+	path := filepath.Join(*guardHistories, name+".json")
 	require.NoError(e.t, os.WriteFile(path, append(compact.Bytes(), '\n'), 0o644))
 }
 

@@ -240,11 +240,17 @@ func (e *stricken) handOver(ctx context.Context, r migration.HandOverRequest) (m
 
 func (e *stricken) letGo() { e.released.Do(func() { close(e.goOn) }) }
 
-func (e *stricken) begin() {
+func (e *stricken) startOnly() {
+	e.t.Helper()
 	_, err := e.temporal.ExecuteWorkflow(e.t.Context(), client.StartWorkflowOptions{
 		ID: e.id, TaskQueue: migration.TaskQueue,
 	}, migration.WorkflowType, e.world.run.Plan)
 	require.NoError(e.t, err)
+}
+
+func (e *stricken) begin() {
+	e.t.Helper()
+	e.startOnly()
 	e.await("the first round", func(s migration.Status) bool {
 		return s.RoundsEnded >= 1 &&
 			s.Phase == migration.PhaseRounds
@@ -265,8 +271,13 @@ func (e *stricken) status() (status migration.Status, err error) {
 
 func (e *stricken) await(what string, is func(migration.Status) bool) migration.Status {
 	e.t.Helper()
+	return e.awaitFor(what, time.Minute, is)
+}
+
+func (e *stricken) awaitFor(what string, most time.Duration, is func(migration.Status) bool) migration.Status {
+	e.t.Helper()
 	var status migration.Status
-	for until := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(most); ; time.Sleep(20 * time.Millisecond) {
 		var err error
 		if status, err = e.status(); err == nil && is(status) {
 			return status

@@ -3,8 +3,6 @@ package activities
 import (
 	"context"
 	"encoding/json"
-	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/snapferry/snapferry/migration"
@@ -55,17 +53,4 @@ func (a *Activities) callWebhook(ctx context.Context, in migration.WebhookReques
 	}
 	// The message doesn't show the answer's body: some receivers repeat what they were sent.
 	return fail(migration.ErrorWebhook, "call the webhook at %s: it answered %s", p.receiver, answer.text)
-}
-
-// retryAfter reads the header Retry-After, in seconds or as a date. It is 0 without one, and an
-// hour at most.
-func retryAfter(header http.Header, now time.Time) time.Duration {
-	value := header.Get("Retry-After")
-	if seconds, err := strconv.Atoi(value); err == nil && seconds > 0 {
-		return min(time.Duration(seconds)*time.Second, time.Hour)
-	}
-	if at, err := http.ParseTime(value); err == nil && at.After(now) {
-		return min(at.Sub(now), time.Hour)
-	}
-	return 0
 }

@@ -29,6 +29,7 @@ const (
 	ActivityVerifyTarget           = "VerifyTarget"
 	ActivityOpenTargetForWrites    = "OpenTargetForWrites"
 	ActivityCallWebhook            = "CallWebhook"
+	ActivitySendNotification       = "SendNotification"
 	ActivityAudit                  = "AuditRepositories"
 	// Of a rehearsal only.
 	ActivityMeasureFootprint       = "MeasureFootprint"
@@ -54,7 +55,7 @@ func ActivityNames() []string {
 		ActivityOpenTarget, ActivityReadBlocks, ActivityBlockWrites, ActivityAwaitStandstill,
 		ActivityReadThrottles, ActivitySetThrottles, ActivityRestoreThrottles, ActivityAwaitFreeSlot,
 		ActivityLiftBlock, ActivityVerifyTarget, ActivityOpenTargetForWrites, ActivityCallWebhook,
-		ActivityAudit, ActivityMeasureFootprint, ActivityDeleteRehearsedIndices, ActivityDeleteSnapshots,
+		ActivitySendNotification, ActivityAudit, ActivityMeasureFootprint, ActivityDeleteRehearsedIndices, ActivityDeleteSnapshots,
 		ActivityDeleteCopies, ActivityFindRemains, ActivityRemoveRemains,
 		ActivityReadSourceBlocks, ActivityBlockSource, ActivityUnblockSource,
 		ActivityAskGuard, ActivityWatchGuard, ActivityWatchMigration, ActivityReadGuard, ActivityLookAgain,

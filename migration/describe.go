@@ -171,4 +171,27 @@ var descriptions = map[string]string{
 	"hooks.*.workflow.taskQueue": "Task queue of the worker, in the migration's namespace.",
 	"hooks.*.timeout":            "Time limit of one attempt, at most 1h. Default: 1m, or half of freeze.maxDuration.",
 	"hooks.*.attempts":           "How many attempts a call has, at most 10. Default: 3.",
+	"notify":                     "Whom the migration tells of what happens to it.",
+	"notify.receivers": "Each receiver is told of the events that it wants: a webhook, a chat room or people with " +
+		"e-mail. `starter notify test` tries them.",
+	"notify.receivers[].name": "Names the receiver in the status. Each has another name.",
+	"notify.receivers[].kind": "webhook gets a documented JSON; slack, dingtalk, feishu and wecom get what these " +
+		"chats take; email is sent by SMTP.",
+	"notify.receivers[].events":        "The events that the receiver wants. Default: all.",
+	"notify.receivers[].url":           "Reference to the URL of the webhook, for all kinds but email.",
+	"notify.receivers[].authorization": "Reference to the value of the Authorization header, for kind webhook.",
+	"notify.receivers[].signingSecret": "Reference to the secret that signs each message, for the kinds webhook, " +
+		"dingtalk and feishu.",
+	"notify.receivers[].caFile": "PEM file of the worker with the certificate authorities to trust for this " +
+		"receiver, instead of the system's.",
+	"notify.receivers[].email":        "How mail is sent, for kind email.",
+	"notify.receivers[].email.server": "Host and port of the SMTP server.",
+	"notify.receivers[].email.tls": "starttls: encrypt the connection before anything is sent. implicit: encrypted " +
+		"from the start, usually port 465. none: not encrypted, without user and password. Default: starttls.",
+	"notify.receivers[].email.user":     "User name at the SMTP server, if it asks for one.",
+	"notify.receivers[].email.password": "Reference to the password at the SMTP server.",
+	"notify.receivers[].email.from":     "Address of the sender.",
+	"notify.receivers[].email.to":       "Addresses of the receivers.",
+	"notify.beforeExpiry": "How long before the end of freeze.maxDuration windowExpiring is told. Default: a quarter " +
+		"of freeze.maxDuration, 30m at most.",
 }

@@ -57,6 +57,8 @@ const (
 	ErrorHookRefused ErrorType = "HookRefused"
 	// ErrorHookFailed: a hook of the plan gave no answer that means anything, or none in time.
 	ErrorHookFailed ErrorType = "HookFailed"
+	// ErrorReceiver: a receiver of messages refused one for good.
+	ErrorReceiver ErrorType = "ReceiverRefused"
 )
 
 // OfHook tells whether a hook of the plan is the cause.
@@ -129,6 +131,9 @@ var remedies = map[ErrorType]remedy{
 	},
 	ErrorHookRefused: {"Read what the hook said, and do what it wants.", retryHook, ""},
 	ErrorHookFailed:  {"Fix the hook, or its worker.", retryHook, ""},
+	ErrorReceiver: {
+		"Fix the receiver, or its secrets on every worker. Then try it: starter notify test -f PLAN.", "", "",
+	},
 	ErrorHandoverTrial: {
 		"Do what is named for each index.",
 		"Then send retry, which runs a round and tries the handover again.",

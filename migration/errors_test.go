@@ -44,7 +44,7 @@ func TestARemedyNamesOnlyWhatThePhaseAllows(t *testing.T) {
 			text := errorType.RemedyIn(phase)
 			where := string(errorType) + " in " + string(phase) + ": " + text
 			require.NotEmpty(t, errorType.remedy().fix, where)
-			waits := errorType != ErrorWebhook && !phase.Ended()
+			waits := errorType != ErrorWebhook && errorType != ErrorReceiver && !phase.Ended()
 			require.Equal(t, waits, regexp.MustCompile(`[Ss]end retry`).MatchString(text), where)
 			verdict, _ := Judge(RequestRetry, phase, false, true)
 			require.False(t, waits && verdict == Ignored, where)

@@ -27,6 +27,7 @@ type Plan struct {
 	Verify    Verify    `json:"verify,omitzero"`
 	Cutover   Cutover   `json:"cutover,omitzero"`
 	Hooks     Hooks     `json:"hooks,omitzero"`
+	Notify    Notify    `json:"notify,omitzero"`
 	// Rehearsal tries the plan on throw-away names of the target. It blocks no writes, hands nothing
 	// over and leaves nothing behind.
 	Rehearsal bool `json:"rehearsal,omitempty" example:"true"`
@@ -285,6 +286,7 @@ func (p Plan) withDefaults() Plan {
 	p.Verify.Checksum = or(p.Verify.Checksum, ChecksumVersions)
 	p.Verify.Rate = or(p.Verify.Rate, DefaultVerifyRate)
 	p.Hooks = p.Hooks.withDefaults(p.Freeze.MaxDuration)
+	p.Notify = p.Notify.withDefaults(p.Freeze)
 	return p
 }
 

@@ -1,6 +1,7 @@
 package migration
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -16,7 +17,7 @@ type Reference struct {
 func (p Plan) References() []Reference {
 	source, target := p.Source.Repository, p.Target.Repository
 	var found []Reference
-	for _, r := range []Reference{
+	for _, r := range append([]Reference{
 		{"source.auth.password", p.Source.Auth.Password},
 		{"source.caFile", caReference(p.Source.CAFile)},
 		{"source.repository.reader.caFile", caReference(source.Reader.CAFile)},
@@ -30,7 +31,7 @@ func (p Plan) References() []Reference {
 		{"target.repository.writer.caFile", caReference(target.Writer.CAFile)},
 		{"cutover.webhook.url", p.Cutover.Webhook.reference()},
 		{"cutover.webhook.authorization", p.Cutover.Webhook.Authorization},
-	} {
+	}, p.Notify.references()...) {
 		if r.Ref != "" {
 			found = append(found, r)
 		}
@@ -53,6 +54,25 @@ func (h HookHTTP) references(field string) (found []Reference) {
 	}
 	if h.SigningSecret != "" {
 		found = append(found, Reference{field + ".signingSecret", h.SigningSecret})
+	}
+	return found
+}
+
+// references are those of all receivers. Some may be empty.
+func (n Notify) references() (found []Reference) {
+	for i, r := range n.Receivers {
+		field := fmt.Sprintf("notify.receivers[%d].", i)
+		found = append(found, Reference{field + "url", r.URL}, Reference{field + "authorization", r.Authorization},
+			Reference{field + "signingSecret", r.SigningSecret}, Reference{field + "caFile", caReference(r.CAFile)},
+			Reference{field + "email.password", r.Email.Password})
+	}
+	return found
+}
+
+// endpoints are the mail servers. The URLs of webhooks are references.
+func (n Notify) endpoints() (found []Endpoint) {
+	for i, r := range n.Receivers {
+		found = append(found, Endpoint{fmt.Sprintf("notify.receivers[%d].email.server", i), r.Email.Server})
 	}
 	return found
 }
@@ -80,7 +100,7 @@ type Endpoint struct{ Field, URL string }
 func (p Plan) Endpoints() []Endpoint {
 	source, target := p.Source.Repository, p.Target.Repository
 	var found []Endpoint
-	for _, e := range []Endpoint{
+	for _, e := range append([]Endpoint{
 		{"source.endpoint", p.Source.Endpoint},
 		{"source.repository.endpoint", source.Endpoint},
 		{"source.repository.reader.endpoint", source.Reader.Endpoint},
@@ -88,7 +108,7 @@ func (p Plan) Endpoints() []Endpoint {
 		{"target.repository.endpoint", target.Endpoint},
 		{"target.repository.writer.endpoint", target.Writer.Endpoint},
 		{"cutover.webhook.url", p.Cutover.Webhook.URL},
-	} {
+	}, p.Notify.endpoints()...) {
 		if e.URL != "" && SecretRef(e.URL).Validate() != nil {
 			found = append(found, e)
 		}

@@ -59,6 +59,9 @@ type Report struct {
 	// Failed are snapshots that failed, of all rounds. FailedOmitted counts those before them.
 	Failed        []FailedSnapshot `json:"failedSnapshots,omitempty"`
 	FailedOmitted int              `json:"failedSnapshotsOmitted,omitempty"`
+	// Notified is what had become of the newest messages to the plan's receivers when the migration
+	// ended. Those that were under way go on.
+	Notified []Notified `json:"notified,omitempty"`
 	// Guard is set if the guard tells this, and not the migration.
 	Guard *GuardReport `json:"guard,omitempty"`
 	// Error is why the migration was aborted, if it was not a person's wish.

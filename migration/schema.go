@@ -122,6 +122,8 @@ var fieldPatterns = map[string]string{
 	"cutover.webhook.url":               `^([hH][tT][tT][pP][sS]?://|env:|file:/)`,
 	"hooks.*.name":                      planName.String(),
 	"hooks.*.http.url":                  `^([hH][tT][tT][pP][sS]?://|env:|file:/)`,
+	"notify.receivers[].name":           receiverName.String(),
+	"notify.receivers[].caFile":         "^/",
 }
 
 // fieldMaxima are the largest whole numbers by field.
@@ -250,7 +252,7 @@ func bare(path string, shape reflect.Type, field reflect.StructField) schema {
 			element := bare(path+"[]", shape.Elem(), reflect.StructField{})
 			return schema{Type: "array", Items: &element}
 		}
-		s := schema{Type: "array", Items: &schema{Type: "string"}}
+		s := schema{Type: "array", Items: &schema{Type: "string", Enum: enumOf(field)}}
 		if path == "indices" {
 			s.Items.Pattern, s.MinItems, s.Unique = indexPattern.String(), 1, true
 		}
@@ -267,10 +269,16 @@ func bare(path string, shape reflect.Type, field reflect.StructField) schema {
 		return s
 	}
 	s := schema{Type: "string", Pattern: byPath(fieldPatterns, path)}
+	s.Enum = enumOf(field)
+	return s
+}
+
+// enumOf lists the allowed values of a field, or of a list's elements; none if all are allowed.
+func enumOf(field reflect.StructField) (values []any) {
 	if allowed := field.Tag.Get("enum"); allowed != "" {
 		for value := range strings.SplitSeq(allowed, ",") {
-			s.Enum = append(s.Enum, value)
+			values = append(values, value)
 		}
 	}
-	return s
+	return values
 }

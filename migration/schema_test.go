@@ -59,6 +59,9 @@ func TestTheSchemaTakesWhatTheDecoderTakes(t *testing.T) {
 			"unlimited, recovery: 2gb}}\n",
 		"hooks":   wholePlan + wholeHooks,
 		"webhook": wholePlan + "cutover: {webhook: {url: file:/run/secrets/hook}}\n",
+		"receivers": wholePlan + "notify: {beforeExpiry: 5m, receivers: [{name: a, kind: feishu, url: env:U, " +
+			"events: [attention, thawed]}, {name: b, kind: email, email: {server: \"mail:25\", tls: none, from: " +
+			"a@b.c, to: [d@e.f]}}]}\n",
 		"settings": strings.Replace(wholePlan, "    roleArn",
 			"    settings: {compress: true, chunk_size: 1gb, max: 3}\n    roleArn", 1),
 		"switches": wholePlan + "rehearsal: true\nrestore: {replicas: 2, excludeAliases: true, " +
@@ -123,6 +126,12 @@ func TestTheSchemaRefuses(t *testing.T) {
 		"a signing secret itself": {
 			"indices:", "hooks: {afterBlock: [{name: a, http: {url: env:U, signingSecret: hunter2}}]}\nindices:",
 		},
+		"unknown receiver": {"indices:", "notify: {receivers: [{name: a, kind: irc, url: env:U}]}\nindices:"},
+		"receiver's name":  {"indices:", "notify: {receivers: [{kind: slack, url: env:U}]}\nindices:"},
+		"unknown event": {
+			"indices:", "notify: {receivers: [{name: a, kind: slack, url: env:U, events: [x]}]}\nindices:",
+		},
+		"receiver's secret":   {"indices:", "notify: {receivers: [{name: a, kind: slack, url: \"https://a.b/c\"}]}\nindices:"},
 		"a word for a switch": {"indices:", "rehearsal: sure\nindices:"},
 		"a list as a setting": {"    roleArn", "    settings: {a: [b]}\n    roleArn"},
 	} {

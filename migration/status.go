@@ -69,6 +69,8 @@ type Status struct {
 	// the others.
 	Failed        []FailedSnapshot `json:"failedSnapshots,omitempty"`
 	FailedOmitted int              `json:"failedSnapshotsOmitted,omitempty"`
+	// Notified is what became of the newest messages to the plan's receivers.
+	Notified []Notified `json:"notified,omitempty"`
 	// NotHot are the plan's indices that the source keeps in UltraWarm or cold storage, as the newest
 	// look found them; nil if there are none.
 	NotHot *NotHot `json:"notHot,omitempty"`

@@ -104,6 +104,7 @@ func (p Plan) newerProblems() []Problem {
 	}
 	c.checkReferences("", reflect.ValueOf(p))
 	c.checkHooks(p)
+	c.checkNotify(p)
 	return c.problems
 }
 
@@ -426,22 +427,32 @@ func (c *checker) atMost(field string, value Duration) {
 	}
 }
 
-// checkEnums checks every field that has an enum tag.
+// checkEnums checks every field that has an enum tag; of a list, each element.
 func (c *checker) checkEnums(path string, value reflect.Value) {
 	for i := range value.NumField() {
 		field := value.Type().Field(i)
 		name := join(path, fieldName(field))
-		if field.Type.Kind() == reflect.Struct {
-			c.checkEnums(name, value.Field(i))
-			continue
-		}
 		allowed := field.Tag.Get("enum")
-		if allowed == "" || value.Field(i).String() == "" {
-			continue
+		switch {
+		case field.Type.Kind() == reflect.Struct:
+			c.checkEnums(name, value.Field(i))
+		case ofStructs(field.Type):
+			for at := range value.Field(i).Len() {
+				c.checkEnums(fmt.Sprintf("%s[%d]", name, at), value.Field(i).Index(at))
+			}
+		case allowed == "":
+		case field.Type.Kind() == reflect.Slice:
+			for at := range value.Field(i).Len() {
+				c.checkEnum(fmt.Sprintf("%s[%d]", name, at), value.Field(i).Index(at).String(), allowed)
+			}
+		default:
+			c.checkEnum(name, value.Field(i).String(), allowed)
 		}
-		if !slices.Contains(strings.Split(allowed, ","), value.Field(i).String()) {
-			c.add(name, value.Field(i).String(), "is not an allowed value",
-				"use one of "+strings.ReplaceAll(allowed, ",", ", "))
-		}
+	}
+}
+
+func (c *checker) checkEnum(field, value, allowed string) {
+	if value != "" && !slices.Contains(strings.Split(allowed, ","), value) {
+		c.add(field, value, "is not an allowed value", "use one of "+strings.ReplaceAll(allowed, ",", ", "))
 	}
 }

@@ -24,10 +24,10 @@ type deps struct {
 	// inTerminal and outTerminal report whether a terminal is at the other end.
 	inTerminal, outTerminal bool
 	// columns is how wide the terminal is now; nil or 0 if there is none.
-	columns func() int
-	dial                    func(context.Context, client.Options) (temporalClient, error)
-	environment             envconfig.EnvLookup
-	now                     func() time.Time
+	columns     func() int
+	dial        func(context.Context, client.Options) (temporalClient, error)
+	environment envconfig.EnvLookup
+	now         func() time.Time
 	// sleep waits between two polls. It ends early with the context.
 	sleep func(context.Context, time.Duration) error
 	// zone is the time zone of the times that people see.

@@ -187,6 +187,7 @@ func statusOf(r *migration.Report, t target) *migration.Status {
 		IndicesTotal: len(r.Indices) + r.IndicesOmitted.Indices(),
 		FrozenWindow: r.FrozenWindow, Warnings: r.Warnings, Notes: r.Decisions, Late: r.Late,
 		LateOmitted: r.LateOmitted, Failed: r.Failed, FailedOmitted: r.FailedOmitted, NotHot: r.NotHot,
+		Notified: r.Notified,
 	}
 	s.Rehearsal, s.Plan.Rehearsal = r.Rehearsal, r.Rehearsal != nil
 	if r.Result == migration.ResultCompleted || r.Result == migration.ResultRehearsed {

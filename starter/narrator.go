@@ -121,6 +121,12 @@ func (n *narrator) status(s migration.Status, running bool, add func(string, ...
 			add("a snapshot failed: %s", text)
 		}
 	}
+	for _, message := range s.Notified {
+		if key := fmt.Sprint("told ", message); message.Failing+message.Failed > 0 && !n.notes[key] {
+			n.notes[key] = true
+			add("message about %s: %s", message.Event, report.NotifiedOf(message))
+		}
+	}
 	for _, warning := range s.Warnings {
 		if key := "warning " + warning; !n.notes[key] {
 			n.notes[key] = true

@@ -96,7 +96,7 @@ TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_*, or a profile
 		root.AddCommand(a.requestCommand(request))
 	}
 	root.AddCommand(a.bandwidthCommand(), a.reportCommand(), a.transcriptCommand(), a.auditCommand(),
-		a.recoverCommand(), a.cleanupCommand(), a.iamCommand(), a.versionCommand())
+		a.recoverCommand(), a.cleanupCommand(), a.notifyCommand(), a.iamCommand(), a.versionCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	guard(root, a)
 	return root

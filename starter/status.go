@@ -79,6 +79,7 @@ func (a *app) statusPage(v view, t target) string {
 	section("On the source after the cutover", bullets(migration.LateSentences(v.Late, v.LateOmitted)))
 	section("Hooks", bullets(report.Hooks(v.Hooks, 0, a.zone)))
 	section("Snapshots that failed", bullets(report.FailedSnapshots(v.Failed, v.FailedOmitted, a.zone)))
+	section("Messages", bullets(report.Notified(v.Notified, a.zone)))
 	section("Left on the source", bullets(v.NotHot.Sentences()))
 	section("Warnings", bullets(v.Warnings))
 	section("Requests", a.notes(v.Notes))

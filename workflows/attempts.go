@@ -64,6 +64,9 @@ func (m *run) ofNoUse(ctx workflow.Context, snapshot string, cause error) bool {
 		m.TakenAgain++
 	}
 	m.noteFailed(failed)
+	if failed.Again {
+		m.tellRoundFailed(failed)
+	}
 	workflow.GetLogger(ctx).Warn("a snapshot failed", "snapshot", snapshot, "again", failed.Again, "error",
 		failed.Reason)
 	return failed.Again

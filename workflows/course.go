@@ -62,7 +62,11 @@ func (m *run) needs(ctx workflow.Context, attention migration.Attention) {
 	if before := m.attention; before != nil && before.Retrying && attention.Retrying {
 		attention.SinceMillis = before.SinceMillis
 	}
+	told := m.attention != nil && m.attention.Retrying && attention.Retrying
 	m.attention = &attention
+	if !told {
+		m.tellAttention(attention)
+	}
 	workflow.GetLogger(ctx).Warn("needs attention", "step", attention.Step, "type", attention.Type, "error",
 		attention.Message)
 	m.show(ctx)

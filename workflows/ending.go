@@ -86,7 +86,9 @@ func (m *run) tried(step, activity string, request any) (failed, done bool) {
 func (m *run) finish(ctx workflow.Context) (migration.Report, error) {
 	report := m.summary(ctx, migration.ResultCompleted)
 	m.course.complete(&report)
+	m.tellEnd(report)
 	m.answerRequests(ctx)
+	report.Notified = m.Notified
 	return report, nil
 }
 
@@ -132,7 +134,9 @@ func (m *run) abort(ctx workflow.Context, cause error) (migration.Report, error)
 	default:
 		report.Error = cause.Error()
 	}
+	m.tellEnd(report)
 	m.answerRequests(m.work)
+	report.Notified = m.Notified
 	if cancelled {
 		return report, temporal.NewCanceledError(report)
 	}
@@ -155,8 +159,10 @@ func (m *run) stopSnapshot() {
 	}
 }
 
-// answerRequests lets requests in that have arrived and updates answer, before this run closes.
+// answerRequests lets requests in that have arrived and updates answer, before this run closes. What
+// receivers are to be told begins before.
 func (m *run) answerRequests(ctx workflow.Context) {
+	m.teller.started(ctx)
 	m.letRequestsIn(ctx)
 	m.show(ctx)
 	_ = workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })

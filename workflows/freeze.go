@@ -25,6 +25,7 @@ func (m *run) freeze() (migration.Phase, error) {
 		m.window = openWindow(m.work, m.plan.Freeze.MaxDuration.Std(), m.Prediction)
 		m.guard.windows++
 		m.window.number = m.guard.windows
+		m.watchExpiry()
 	}
 	w := m.window
 	w.again(m.startWatch())
@@ -47,6 +48,7 @@ func (m *run) freeze() (migration.Phase, error) {
 		if err := m.block(found); err != nil {
 			return "", err
 		}
+		m.tellFrozen()
 		if err := m.hooksInWindow(migration.HookAfterBlock); err != nil {
 			return "", err
 		}
@@ -233,6 +235,7 @@ func (m *run) outdated(cause error) bool {
 // to cutover the dead man's switch is off.
 func (m *run) awaitCutover() (migration.Phase, error) {
 	w, ctx := m.window, m.window.ctx
+	m.tellVerified()
 	if err := m.awaitPerson(ctx, func() bool { return w.cutoverRequested }); err != nil {
 		return "", err
 	}
@@ -311,6 +314,7 @@ func (m *run) thaw() (migration.Phase, error) {
 	if err := m.removeBlock(); err != nil {
 		return "", err
 	}
+	m.tellThawed()
 	m.stopSnapshot()
 	m.restoreThrottles()
 	m.hearHooks()

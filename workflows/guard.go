@@ -35,6 +35,7 @@ func Guard(ctx workflow.Context, input migration.GuardInput) (migration.GuardSta
 	}
 	g.ready = true
 	g.run(bounded(ctx, frozenBound)) // so that whoever asked hears what keeps failing
+	g.teller.started(ctx)
 	return g.GuardStatus, nil
 }
 
@@ -47,6 +48,7 @@ type guard struct {
 	ready bool
 	// source lets one coroutine at a time change the source.
 	source workflow.Mutex
+	teller teller
 	// stopBlocking cancel what sets the block.
 	stopBlocking []func()
 	stopWatching func()

@@ -1,7 +1,6 @@
 package workflows
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -63,6 +62,7 @@ func (g *guard) carryOut(ctx workflow.Context) {
 		if len(g.handover) == 0 {
 			break
 		}
+		g.notifyTrouble(ctx, "make the target writable", g.handoverTrouble())
 		if !g.looked { // what is refused must not keep the source from being looked at
 			g.lookForLate(ctx)
 		}
@@ -78,6 +78,7 @@ func (g *guard) carryOut(ctx workflow.Context) {
 			_ = workflow.Await(ctx, func() bool { return g.pressed || g.Ended != "" })
 		}
 	}
+	g.notifyHandedOver(ctx)
 	g.lookForLate(ctx)
 	g.Phase = migration.GuardHandedOver
 	g.passes++
@@ -106,6 +107,15 @@ func (g *guard) handOver(ctx workflow.Context) {
 	}
 	g.handover = slices.DeleteFunc(g.handover, func(index migration.HandoverIndex) bool { return done[index.Name] })
 	g.Refused, g.RefusedOmitted = migration.FirstOf(refused)
+}
+
+// handoverTrouble is why something is not handed over yet.
+func (g *guard) handoverTrouble() error {
+	if g.trouble != nil {
+		return g.trouble
+	}
+	return refusedError(migration.ErrorHandover, "make the target writable", g.Refused,
+		len(g.Refused)+g.RefusedOmitted)
 }
 
 // askedToHandOver returns once a try has ended, or at once if all is handed over. Any run of the
@@ -241,8 +251,9 @@ func (g *guard) lookForLate(ctx workflow.Context) {
 	}
 	g.keepLate(late)
 	if g.told {
-		g.tell(ctx, migration.GuardEventLate, fmt.Sprintf("%s took writes on the source after the cutover",
-			human.Things(len(late), "index", "indices")))
+		message := human.Things(len(late), "index", "indices") + " took writes on the source after the cutover"
+		g.notifyLate(ctx, message)
+		g.tell(ctx, migration.GuardEventLate, message)
 	}
 }
 

@@ -213,6 +213,7 @@ func (g *guard) remove(ctx workflow.Context) {
 			g.Remains, g.RemainsOmitted = migration.FirstOf(refused)
 			break
 		}
+		g.notifyTrouble(ctx, "remove the write block from the source", g.trouble)
 		g.passes++
 		g.pressed = false
 		g.show(ctx)
@@ -231,6 +232,7 @@ func (g *guard) remove(ctx workflow.Context) {
 		g.lookAgain(ctx)
 	}
 	if g.Cause == deadlinePassed || g.Ended != "" {
+		g.notifyThawed(ctx)
 		g.tell(ctx, migration.GuardEventRemoved, "snapferry removed the write block from the source: "+g.Cause)
 	}
 }

@@ -39,6 +39,7 @@ func Register(registry Registry) {
 	registry.RegisterWorkflowWithOptions(Transcript, workflow.RegisterOptions{Name: migration.TranscriptWorkflowType})
 	registry.RegisterWorkflowWithOptions(Check, workflow.RegisterOptions{Name: migration.CheckWorkflowType})
 	registry.RegisterWorkflowWithOptions(Cleanup, workflow.RegisterOptions{Name: migration.CleanupWorkflowType})
+	registry.RegisterWorkflowWithOptions(Notify, workflow.RegisterOptions{Name: migration.NotifyWorkflowType})
 }
 
 // Migration moves the plan's indices from the source to the target. It ends with a report once a
@@ -107,6 +108,7 @@ type run struct {
 	handover  handover
 	// skipsHook is set by a retry that goes on without the hook that needs attention.
 	skipsHook bool
+	teller    teller
 }
 
 func newRun(ctx workflow.Context, carried *Carried) *run {

@@ -3,9 +3,11 @@ package workflows
 import (
 	"time"
 
+	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -63,6 +65,35 @@ func bestEffort(summary string) workflow.ActivityOptions {
 func waiting(options workflow.ActivityOptions) workflow.ActivityOptions {
 	options.TaskQueue = migration.GuardTaskQueue
 	return options
+}
+
+// sendNow is for a message that is to arrive now.
+func sendNow(receiver string) workflow.ActivityOptions {
+	options := quickCall("tell " + receiver)
+	options.StartToCloseTimeout = 45 * time.Second // a little more than one try takes at most
+	options.ScheduleToCloseTimeout = firstTries
+	options.RetryPolicy = retries(10 * time.Second)
+	return options
+}
+
+// sendLater is for a message to a receiver that is in trouble for longer.
+func sendLater(receiver string, left time.Duration) workflow.ActivityOptions {
+	options := sendNow(receiver)
+	options.ScheduleToCloseTimeout = left
+	options.RetryPolicy = retries(5 * time.Minute)
+	options.RetryPolicy.InitialInterval = 10 * time.Second
+	return options
+}
+
+// tellOf is for the workflow that tells of an event. It goes on when whoever started it has ended,
+// and the server refuses a second one of the same id.
+func tellOf(n migration.Notification) workflow.ChildWorkflowOptions {
+	return workflow.ChildWorkflowOptions{
+		WorkflowID: n.ID, TaskQueue: migration.TaskQueue,
+		ParentClosePolicy:     enums.PARENT_CLOSE_POLICY_ABANDON,
+		WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+		StaticSummary:         human.Shorten(string(n.Event)+" of "+n.Plan+": "+n.Title, 180),
+	}
 }
 
 // urgent shortens the pauses between attempts while writes are blocked.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -320,6 +321,12 @@ func TestTheStateStaysSmall(t *testing.T) {
 			Round: i, Attempt: i, Snapshot: migration.GroupSnapshotName(plan, i, 10, i), AtMillis: at,
 			Reason: strings.Repeat("z", 1<<10), Again: true,
 		})
+		m.note(migration.Notification{
+			ID: migration.NotifyID(plan, "01234567", "windowExpiring-"+fmt.Sprint(at)), AtMillis: at,
+			Event: migration.EventWindowExpiring,
+		}.Sum(slices.Repeat([]migration.Delivery{{
+			Receiver: strings.Repeat("r", 63), State: migration.DeliveryFailed, Error: strings.Repeat("e", 1<<10),
+		}}, 1000)))
 		m.decide(migration.Decision{
 			Request: migration.RequestRound, By: strings.Repeat("b", 100), Reason: strings.Repeat("y", 504),
 			AtMillis: at, Phase: migration.PhaseAwaitCutover, Verdict: migration.Remembered,

@@ -36,6 +36,7 @@ func (m *run) listen(ctx workflow.Context) error {
 	if err := m.listenForBandwidth(ctx); err != nil {
 		return err
 	}
+	m.listenForNotified(ctx)
 	for _, request := range listeningOrder {
 		if err := m.listenFor(ctx, request); err != nil {
 			return err

@@ -37,6 +37,7 @@ type Carried struct {
 	wishes
 	journal
 	hookLog
+	notifyLog
 
 	// Rehearsal is nil in a migration.
 	Rehearsal *rehearsal `json:"rehearsal,omitempty"`

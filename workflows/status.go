@@ -39,6 +39,7 @@ func (m *run) status() migration.Status {
 		Failed:           last(m.Failed, migration.StatusNotes),
 	}
 	status.Hooks = last(m.Hooks, migration.StatusNotes)
+	status.Notified = m.Notified
 	status.FailedOmitted = m.FailedOmitted + len(m.Failed) - len(status.Failed)
 	if m.prover != nil {
 		status.Prove = m.prover.problem
@@ -132,10 +133,7 @@ func (m *run) indexStatus(index migration.Index) migration.IndexStatus {
 // whoever has only that at hand.
 func (m *run) commands(requests []migration.Request) []string {
 	var commands []string
-	name := m.plan.Name
-	if m.workflowID != migration.WorkflowID(name) { // started elsewhere under another id
-		name = "--workflow-id " + m.workflowID
-	}
+	name := m.starterName()
 	for _, request := range requests {
 		commands = append(commands,
 			fmt.Sprintf("starter %s %s", request, name),
@@ -148,6 +146,14 @@ func (m *run) commands(requests []migration.Request) []string {
 		}
 	}
 	return commands
+}
+
+// starterName is how the starter is told which migration is meant.
+func (m *run) starterName() string {
+	if m.workflowID != migration.WorkflowID(m.plan.Name) { // started elsewhere under another id
+		return "--workflow-id " + m.workflowID
+	}
+	return m.plan.Name
 }
 
 // show puts the status where the Temporal UI shows it, in the current details, and in short where

@@ -60,6 +60,8 @@ type window struct {
 	// overdue is set by the dead man's switch. lost says why the window ended otherwise.
 	overdue bool
 	lost    string
+	// told is set once the receivers are told of the block.
+	told bool
 
 	// Of a guarded window: its number, whether the guard may have opened it, how often the freeze
 	// began in it, and on which indices our block may still be.

@@ -82,6 +82,7 @@ func Markdown(r migration.Report, zone *time.Location) string {
 		{"On the source after the cutover", v.Late},
 		{hooksTitle, v.Hooks},
 		{failedTitle, v.Failed},
+		{notifiedTitle, v.Notified},
 		{"Left on the source", v.NotHot},
 		{"Warnings", v.Warnings},
 		{"What remains", v.Remains},

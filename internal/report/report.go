@@ -43,6 +43,8 @@ type view struct {
 	Late []string
 	// Failed are snapshots that failed, and why.
 	Failed []string
+	// Notified is what became of the last messages.
+	Notified []string
 	// NotHot is what no round took.
 	NotHot []string
 	// Hooks is what the plan's hooks said.
@@ -91,10 +93,11 @@ type decision struct {
 func newView(r migration.Report, zone *time.Location) view {
 	v := view{
 		Title: "Migration " + r.Plan, Warnings: r.Warnings, Remains: r.Remains,
-		Late:   migration.LateSentences(r.Late, r.LateOmitted),
-		Failed: FailedSnapshots(r.Failed, r.FailedOmitted, zone),
-		Hooks:  Hooks(r.Hooks, r.HooksOmitted, zone),
-		Window: newWindow(r.FrozenWindow, zone), WindowTitle: "Frozen window",
+		Late:     migration.LateSentences(r.Late, r.LateOmitted),
+		Failed:   FailedSnapshots(r.Failed, r.FailedOmitted, zone),
+		Hooks:    Hooks(r.Hooks, r.HooksOmitted, zone),
+		Notified: Notified(r.Notified, zone),
+		Window:   newWindow(r.FrozenWindow, zone), WindowTitle: "Frozen window",
 	}
 	if r.FrozenWindow != nil {
 		v.WindowNote = "Writes to the source were blocked from " + v.Window.Started +

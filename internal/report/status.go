@@ -43,6 +43,9 @@ func StatusPage(s migration.Status, thrownAway string) string {
 	for _, failed := range FailedSnapshots(s.Failed, s.FailedOmitted, time.UTC) {
 		page.add("\n- Failed snapshot: %s", human.Line(failed))
 	}
+	for _, message := range Notified(s.Notified, time.UTC) {
+		page.add("\n- Message: %s", human.Line(message))
+	}
 	for _, apart := range s.NotHot.Sentences() {
 		page.add("\n- **Left on the source**: %s", human.Line(apart))
 	}

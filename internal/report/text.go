@@ -90,6 +90,7 @@ func Text(r migration.Report, zone *time.Location) string {
 	list(&out, "On the source after the cutover", v.Late)
 	list(&out, hooksTitle, v.Hooks)
 	list(&out, failedTitle, v.Failed)
+	list(&out, notifiedTitle, v.Notified)
 	list(&out, "Left on the source", v.NotHot)
 	list(&out, "Warnings", v.Warnings)
 	list(&out, "What remains", v.Remains)
