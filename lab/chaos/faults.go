@@ -100,7 +100,7 @@ var faults = []fault{
 		if err := m.fillDisk(ctx, true); err != nil {
 			return err
 		}
-		return errors.Join(pause.For(ctx, awayLong), m.fillDisk(context.WithoutCancel(ctx), false))
+		return errors.Join(pause.For(ctx, awayLong), m.fillDisk(ctx, false))
 	}},
 	{
 		name: "credentials expire", person: "only a person can renew credentials",
@@ -166,16 +166,24 @@ var watchedDisk = map[string]string{
 	"cluster.routing.allocation.disk.watermark.high":    "1b",
 }
 
-// fillDisk has the target's disk count as too full, or as it is again. Then no shard is allocated to
-// the node.
+// fillDisk has the target's disk count as too full, or as it is again. While it does, no shard is
+// allocated to the node. If another fault has killed that, it is asked when it is back.
 func (m *migrating) fillDisk(ctx context.Context, full bool) error {
 	const mark = "cluster.routing.allocation.disk.watermark."
 	settings := map[string]any{mark + "low": nil, mark + "high": nil}
 	if full {
 		settings = map[string]any{mark + "low": "90tb", mark + "high": "80tb"}
 	}
-	return m.field.Lab.Target.Direct().Do(ctx, http.MethodPut, "/_cluster/settings",
-		map[string]any{"transient": settings}, nil)
+	for {
+		err := m.field.Lab.Target.Direct().Do(ctx, http.MethodPut, "/_cluster/settings",
+			map[string]any{"transient": settings}, nil)
+		if err == nil {
+			return nil
+		}
+		if pause.For(ctx, 200*time.Millisecond) != nil {
+			return err
+		}
+	}
 }
 
 // down has a store refuse everything for a while.
