@@ -10,7 +10,7 @@ import org.elasticsearch.node.InternalSettingsPreparer;
 import org.elasticsearch.node.Node;
 import org.elasticsearch.transport.Netty4Plugin;
 
-/** Elasticsearch 5.5: a node whose plugins are classes on the class path, which only Node's protected constructor allows. */
+/** Elasticsearch 5.5 and 5.6: a node whose plugins are classes on the class path, which only Node's protected constructor allows. */
 final class LabNode extends Node {
 
     LabNode(Map<String, String> settings) {
