@@ -323,7 +323,7 @@ var (
 	unknownField = regexp.MustCompile(`No handler for type \[([^\]]*)\] declared on field \[([^\]]*)\]`)
 	// From 7.x on it doesn't say which field.
 	unknownAnalyzer = regexp.MustCompile(
-		`(?i)(analyzer|normalizer) \[([^\]]*)\] (?:not found for field \[([^\]]*)\]|has not been configured in mappings)`)
+		`(?i)(analyzer|normalizer) \[([^\]]*)\] (?:not found for field \[([^\]]*)\]|has not been configured in)`)
 	// These say what a node lacks: whoever created the index, and when, it can't be opened there.
 	unknownType = regexp.MustCompile(
 		`(?i)Unknown (token ?filter|filter|tokenizer|char_?filter|analyzer|normalizer|similarity) type ` +

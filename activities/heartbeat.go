@@ -86,8 +86,8 @@ func performForEver[T any](ctx context.Context, b beating, doing string,
 ) (T, error) {
 	info := activity.GetInfo(ctx)
 	if off := clockOff(info.StartedTime, time.Now()); off != 0 {
-		activity.GetLogger(ctx).Warn("this computer's clock differs from Temporal's: set it. If it is fast, steps that "+
-			"are bounded time out here without an answer", "ahead", off.String())
+		activity.GetLogger(ctx).Warn("this computer's clock differs from Temporal's: set it. If it is fast, steps "+
+			"that are bounded time out here without an answer", "ahead", off.String())
 	}
 	working, cancel := context.WithCancelCause(ctx)
 	p := &pulse{progress: migration.Progress{Doing: doing}}

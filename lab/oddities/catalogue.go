@@ -207,8 +207,8 @@ func Catalogue() []Oddity {
 			Make: percolatorField,
 		},
 		{
-			Name: "`scaled_float`, `token_count`", From: v50, Needs: mapperExtras, Refusal: "which the target does not know",
-			Make: extraFields,
+			Name: "`scaled_float`, `token_count`", From: v50, Needs: mapperExtras,
+			Refusal: "which the target does not know", Make: extraFields,
 		},
 		{
 			Name: "`rank_feature`, `search_as_you_type`", From: v72, Needs: mapperExtras,
@@ -222,8 +222,8 @@ func Catalogue() []Oddity {
 			Refusal: "setting index.analysis.", Make: manyAnalysers,
 		},
 		{
-			Name: "analysers of a language, named by a field", Needs: analysisCommon, Refusal: "names the analyzer english",
-			Make: languages,
+			Name: "analysers of a language, named by a field", Needs: analysisCommon,
+			Refusal: "names the analyzer english", Make: languages,
 		},
 	}
 }
@@ -544,7 +544,9 @@ func joined(v Version) []Index {
 			"type": "join", "relations": object{"question": []string{"answer", "comment"}, "answer": "vote"},
 		}
 		question := func(n int) Doc {
-			return Doc{ID: fmt.Sprintf("q-%d", n), Source: object{"relation": "question", "tag": fmt.Sprintf("tag-%d", n)}}
+			return Doc{ID: fmt.Sprintf("q-%d", n), Source: object{
+				"relation": "question", "tag": fmt.Sprintf("tag-%d", n),
+			}}
 		}
 		answer := func(n int) Doc {
 			parent := fmt.Sprintf("q-%d", n%4)
@@ -554,8 +556,12 @@ func joined(v Version) []Index {
 		}
 		x.Docs, x.Late = append(docs(0, 4, question), docs(0, 12, answer)...), docs(12, 15, answer)
 		x.Queries = append(x.Queries,
-			search(object{"has_parent": object{"parent_type": "question", "query": object{"term": object{"tag": "tag-2"}}}}),
-			search(object{"has_child": object{"type": "answer", "query": object{"range": object{"n": object{"gte": 11}}}}}),
+			search(object{"has_parent": object{
+				"parent_type": "question", "query": object{"term": object{"tag": "tag-2"}},
+			}}),
+			search(object{"has_child": object{
+				"type": "answer", "query": object{"range": object{"n": object{"gte": 11}}},
+			}}),
 			search(object{"parent_id": object{"type": "answer", "id": "q-3"}}))
 	})}
 }
@@ -614,8 +620,10 @@ func shapes(v Version) []Index {
 				{{n, n}, {n + 1, n}, {n + 1, n + 1}, {n, n + 1}, {n, n}},
 			}}
 		}
-		x.Queries = append(x.Queries, search(object{"geo_shape": object{"area": object{"relation": "intersects",
-			"shape": object{"type": "envelope", "coordinates": [][]float64{{4.2, 6.8}, {6.8, 4.2}}}}}}))
+		x.Queries = append(x.Queries, search(object{"geo_shape": object{"area": object{
+			"relation": "intersects",
+			"shape":    object{"type": "envelope", "coordinates": [][]float64{{4.2, 6.8}, {6.8, 4.2}}},
+		}}}))
 	})}
 }
 
@@ -631,8 +639,10 @@ func manyAnalysers(v Version) []Index {
 			},
 			"char_filter": object{"signs": object{"type": "mapping", "mappings": []string{"& => and"}}},
 			"analyzer": object{
-				"synonyms": object{"type": "custom", "tokenizer": "standard", "filter": []string{"lowercase", "same", "stems"}},
-				"typing":   object{"type": "custom", "tokenizer": "parts", "filter": []string{"lowercase"}},
+				"synonyms": object{
+					"type": "custom", "tokenizer": "standard", "filter": []string{"lowercase", "same", "stems"},
+				},
+				"typing": object{"type": "custom", "tokenizer": "parts", "filter": []string{"lowercase"}},
 				"pages": object{
 					"type": "custom", "tokenizer": "standard", "char_filter": []string{"html_strip", "signs"},
 					"filter": []string{"lowercase", "asciifolding"},
@@ -650,7 +660,9 @@ func manyAnalysers(v Version) []Index {
 			d.Source["pages"] = "<b>Café</b> & bar"
 		}
 		for field, word := range map[string]string{"synonyms": "film", "typing": "nos", "pages": "and cafe"} {
-			x.Queries = append(x.Queries, search(object{"match": object{field: object{"query": word, "operator": "and"}}}))
+			x.Queries = append(x.Queries, search(object{"match": object{
+				field: object{"query": word, "operator": "and"},
+			}}))
 		}
 	})}
 }

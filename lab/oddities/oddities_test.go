@@ -52,8 +52,10 @@ func TestWhatBecomesOfAnOddity(t *testing.T) {
 		source, target Version
 		want           Fate
 	}{
-		{Version{5, 5}, Version{5, 5}, Impossible}, {Version{8, 0}, Version{8, 17}, Impossible},
-		{Version{6, 8}, Version{7, 10}, Untried}, {Version{5, 6}, Version{6, 8}, Refused},
+		{Version{5, 5}, Version{5, 5}, Impossible},
+		{Version{8, 0}, Version{8, 17}, Impossible},
+		{Version{6, 8}, Version{7, 10}, Untried},
+		{Version{5, 6}, Version{6, 8}, Refused},
 		{Version{7, 10}, Version{7, 10}, Carried},
 	} {
 		require.Equal(t, c.want, o.Between(c.source, c.target), "%s to %s", c.source, c.target)
