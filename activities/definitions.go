@@ -270,7 +270,7 @@ func (t *trying) try(ctx context.Context, d definition) error {
 				// Without the mapping it shows whether that is the cause.
 				mapped := err
 				if err := t.create(ctx, definition{settings: d.settings}.index(nil)); err == nil {
-					t.refusedMapping(d, mapped)
+					t.refusedMapping(d, mapping, mapped)
 					mapping = nil
 					continue
 				} else if !permanent(err) || canceled(err) {
@@ -321,6 +321,9 @@ func (d definition) named() string {
 var (
 	unknownQuery = regexp.MustCompile(`unknown query \[|no \[query\] registered for \[`)
 	unknownField = regexp.MustCompile(`No handler for type \[([^\]]*)\] declared on field \[([^\]]*)\]`)
+	// From 7.x on it doesn't say which field.
+	unknownAnalyzer = regexp.MustCompile(
+		`(?i)(analyzer|normalizer) \[([^\]]*)\] (?:not found for field \[([^\]]*)\]|has not been configured in)`)
 	// These say what a node lacks: whoever created the index, and when, it can't be opened there.
 	unknownType = regexp.MustCompile(
 		`(?i)Unknown (token ?filter|filter|tokenizer|char_?filter|analyzer|normalizer|similarity) type ` +
@@ -348,7 +351,7 @@ func (d definition) setting(refusal string) (string, bool) {
 		return "index.analysis." + kind + "." + found[2] + ".type", true
 	}
 	if found := unknownPart.FindStringSubmatch(refusal); found != nil {
-		return "index.analysis." + strings.ToLower(found[1]) + "." + found[2] + "." + found[3], true
+		return "index.analysis." + d.kindOf(found[2]) + "." + found[2] + "." + found[3], true
 	}
 	switch {
 	case unreadable.MatchString(refusal):
@@ -359,16 +362,31 @@ func (d definition) setting(refusal string) (string, bool) {
 	return "", false
 }
 
-// fileSetting finds the setting that names a file.
-func (d definition) fileSetting(file string) string {
+// kindOf tells whether an analyzer of the settings is a normalizer: refusals call both analyzers.
+func (d definition) kindOf(name string) string {
+	const normalizer = "normalizer"
+	if _, is := d.analysis()[normalizer][name]; is {
+		return normalizer
+	}
+	return "analyzer"
+}
+
+// analysis is what the settings define, by kind and name.
+func (d definition) analysis() map[string]map[string]map[string]any {
 	var settings struct {
 		Analysis map[string]map[string]map[string]any `json:"analysis"`
 	}
-	_ = json.Unmarshal(d.settings, &settings)
-	for _, kind := range slices.Sorted(maps.Keys(settings.Analysis)) {
-		for _, name := range slices.Sorted(maps.Keys(settings.Analysis[kind])) {
-			for _, key := range slices.Sorted(maps.Keys(settings.Analysis[kind][name])) {
-				value, _ := settings.Analysis[kind][name][key].(string)
+	_ = json.Unmarshal(d.settings, &settings) // whatever isn't there is absent
+	return settings.Analysis
+}
+
+// fileSetting finds the setting that names a file.
+func (d definition) fileSetting(file string) string {
+	analysis := d.analysis()
+	for _, kind := range slices.Sorted(maps.Keys(analysis)) {
+		for _, name := range slices.Sorted(maps.Keys(analysis[kind])) {
+			for _, key := range slices.Sorted(maps.Keys(analysis[kind][name])) {
+				value, _ := analysis[kind][name][key].(string)
 				if strings.HasSuffix(key, "_path") && value != "" && strings.HasSuffix(file, path.Base(value)) {
 					return "index.analysis." + kind + "." + name + "." + key
 				}
@@ -393,16 +411,48 @@ func (t *trying) refusedSettings(d definition, err error) {
 		d.named(), messageOf(err))
 }
 
-func (t *trying) refusedMapping(d definition, err error) {
+func (t *trying) refusedMapping(d definition, mapping json.RawMessage, err error) {
 	if found := unknownField.FindStringSubmatch(err.Error()); found != nil {
 		t.problem("field %s of %s has the type %s, which the target does not know: install the plugin that has it on "+
 			"every node there (%s)", found[2], d.named(), found[1], messageOf(err))
+		return
+	}
+	if found := unknownAnalyzer.FindStringSubmatch(err.Error()); found != nil {
+		kind, name, field := strings.ToLower(found[1]), found[2], found[3]
+		if field == "" {
+			var fields any
+			_ = json.Unmarshal(mapping, &fields) // it came as JSON
+			field = fieldNaming(fields, name, "")
+		}
+		t.problem("field %s of %s names the %s %s, which the target does not know: install the plugin that has it on "+
+			"every node there (%s)", field, d.named(), kind, name, messageOf(err))
 		return
 	}
 	if d.sameMajor {
 		t.warn("the target refuses a new index with the mapping of "+d.named()+". A restore may work anyway: "+
 			"rehearse it", err)
 	}
+}
+
+// fieldNaming is the path of the first field of a mapping, in the order of their names, that names an
+// analyzer; empty if there is none.
+func fieldNaming(mapping any, analyzer, at string) string {
+	level, _ := mapping.(map[string]any)
+	for _, key := range slices.Sorted(maps.Keys(level)) {
+		if strings.HasSuffix(key, "analyzer") && level[key] == analyzer {
+			return at
+		}
+		below, _ := level[key].(map[string]any)
+		if key != "properties" && key != "fields" { // a mapping type, or a parameter of the field
+			below = map[string]any{"": level[key]}
+		}
+		for _, name := range slices.Sorted(maps.Keys(below)) {
+			if found := fieldNaming(below[name], analyzer, strings.Trim(at+"."+name, ".")); found != "" {
+				return found
+			}
+		}
+	}
+	return ""
 }
 
 func (t *trying) problem(format string, args ...any) {

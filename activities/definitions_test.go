@@ -1,7 +1,9 @@
 package activities
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -166,4 +168,41 @@ func TestSettingsOfRefusals(t *testing.T) {
 		require.Equal(t, want != "", certain, refusal)
 	}
 	require.True(t, strings.HasPrefix(tryAlias(3), "snapferry-try-"))
+
+	d.settings = []byte(`{"analysis":{"normalizer":{"n":{"filter":["icu_folding"]}}}}`)
+	setting, certain := d.setting("Custom Analyzer [n] failed to find filter under name [icu_folding]")
+	require.Equal(t, "index.analysis.normalizer.n.filter", setting)
+	require.True(t, certain)
+}
+
+// A mapping names an analyzer that only a plugin has, such as ik_max_word. What real nodes answered: the
+// field's name, or from 7.x on none.
+func TestAnAnalyzerThatTheTargetLacksIsNamedByIndexAndField(t *testing.T) {
+	for version, answer := range map[string]string{
+		"5.6.16":  "analyzer [ik_smart] not found for field [sub]",
+		"6.8.23":  "Failed to parse mapping [doc]: analyzer [ik_smart] not found for field [sub]",
+		"7.17.28": "Failed to parse mapping [_doc]: analyzer [ik_smart] has not been configured in mappings",
+		"8.17.2":  "Failed to parse mapping: analyzer [ik_smart] has not been configured in mappings",
+	} {
+		w := newWorld(t)
+		w.to.Version = version
+		w.from.Define("movies", "", `{"doc":{"properties":{"plain":{"type":"keyword"},
+			"title":{"type":"text","fields":{"sub":{"type":"text","search_analyzer":"ik_smart"}}}}}}`)
+		w.to.On("PUT /"+tryName, 99, func(rw http.ResponseWriter, r *http.Request) bool {
+			body, err := io.ReadAll(r.Body)
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			if err != nil || !bytes.Contains(body, []byte("ik_smart")) {
+				return false
+			}
+			rw.WriteHeader(http.StatusBadRequest)
+			_, _ = fmt.Fprintf(rw, `{"error":{"type":"mapper_parsing_exception","reason":%q},"status":400}`, answer)
+			return true
+		})
+		field := "field sub of index movies"
+		if strings.Contains(answer, "configured") {
+			field = "field title.sub of index movies"
+		}
+		refused(w, migration.ErrorPreflight, w.activities.TryDefinitions, w.run,
+			field+" names the analyzer ik_smart, which the target does not know: install the plugin")
+	}
 }

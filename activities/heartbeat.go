@@ -89,6 +89,11 @@ func perform[T any](ctx context.Context, b beating, doing string,
 func performForEver[T any](ctx context.Context, b beating, doing string,
 	work func(context.Context, *pulse) (T, error),
 ) (T, error) {
+	info := activity.GetInfo(ctx)
+	if off := clockOff(info.StartedTime, time.Now()); off != 0 {
+		activity.GetLogger(ctx).Warn("this computer's clock differs from Temporal's: set it. If it is fast, steps "+
+			"that are bounded time out here without an answer", "ahead", off.String())
+	}
 	working, cancel := context.WithCancelCause(ctx)
 	working, end := b.transcribe(working)
 	defer end()
@@ -112,6 +117,17 @@ func performForEver[T any](ctx context.Context, b beating, doing string,
 		return none, passing(retryWorkerStopping, errWorkerStopping.Error()+" while "+doing, time.Second)
 	}
 	return none, classify(err)
+}
+
+// clockOff is by how much this computer's clock is ahead of Temporal's, which says when an attempt was
+// handed out; 0 if that is no more than the way takes.
+func clockOff(handedOut, now time.Time) time.Duration {
+	const most = time.Minute
+	off := now.Round(0).Sub(handedOut).Round(time.Second)
+	if handedOut.IsZero() || off.Abs() <= most {
+		return 0
+	}
+	return off
 }
 
 // keepBeating heartbeats until the work is done, and ends the work when the worker stops, or was

@@ -155,3 +155,13 @@ func TestSuspendedWorkerEndsItsWork(t *testing.T) {
 	require.False(t, failure.NonRetryable())
 	require.Empty(t, w.from.Requests("PUT /_snapshot/*/s"))
 }
+
+func TestAWrongClockIsNoticed(t *testing.T) {
+	now := time.Now()
+	for off, want := range map[time.Duration]time.Duration{
+		0: 0, 59 * time.Second: 0, -59 * time.Second: 0, 20 * time.Minute: 20 * time.Minute, -time.Hour: -time.Hour,
+	} {
+		require.Equal(t, want, clockOff(now.Add(-off), now), off)
+	}
+	require.Zero(t, clockOff(time.Time{}, now))
+}

@@ -79,6 +79,8 @@ type Options struct {
 	S3Endpoint string
 	// SourceSettings are further settings of the source's node, such as thread_pool.snapshot.max.
 	SourceSettings map[string]string
+	// TargetSettings are those of the target's.
+	TargetSettings map[string]string
 }
 
 // Source is the domain on Amazon's side.

@@ -184,7 +184,7 @@ func (l *Lab) startSource(ctx context.Context, dir string, t *toolbox, o Options
 }
 
 func (l *Lab) startTarget(ctx context.Context, dir string, t *toolbox, o Options) (string, error) {
-	nodes, err := newNodes(PartTarget, o.TargetVersion, dir, o.TargetNodes, t, o, nil)
+	nodes, err := newNodes(PartTarget, o.TargetVersion, dir, o.TargetNodes, t, o, o.TargetSettings)
 	if err != nil {
 		return "", err
 	}

@@ -145,7 +145,7 @@ func (t *toolbox) elasticsearch(version string) tool {
 // to one line leaves the nodes of the others fresh. For a version that has none, the build says so.
 func nodeLine(version string) string {
 	for line, folder := range map[string]string{
-		"2.4.": "es2", "5.5.": "es5", "6.8.": "es6", "7.10.": "es7",
+		"2.4.": "es2", "5.5.": "es5", "5.6.": "es5", "6.8.": "es6", "7.10.": "es7",
 		"7.17.": "es717", "8.17.": "es8",
 	} {
 		if strings.HasPrefix(version, line) {

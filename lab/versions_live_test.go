@@ -20,7 +20,7 @@ import (
 // Every version that the lab can start snapshots to both repository types and restores from them
 // read-only, as a target would; after 5.5.2 the next major version reads what it wrote.
 func TestVersions(t *testing.T) {
-	for _, version := range []string{"2.4.6", "5.5.2", "5.5.3", "6.8.23", "7.10.2", "7.17.28", "8.17.2"} {
+	for _, version := range []string{"2.4.6", "5.5.2", "5.5.3", "5.6.16", "6.8.23", "7.10.2", "7.17.28", "8.17.2"} {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()

@@ -59,9 +59,9 @@ func TestTheMemoHoldsTheOutline(t *testing.T) {
 	w.completed()
 	require.Equal(t, wholePath, told.phases())
 	require.Empty(t, told.attributes)
-	for i, o := range told.toldOutlines {
+	for i, o := range told.outlines {
 		if i > 0 {
-			require.NotEqual(t, told.toldOutlines[i-1], o, "what hasn't changed is not told again")
+			require.NotEqual(t, told.outlines[i-1], o, "what hasn't changed is not told again")
 		}
 		if o.Phase == migration.PhaseAwaitCutover {
 			require.Equal(t, migration.RequestCutover, o.Next)
@@ -72,7 +72,7 @@ func TestTheMemoHoldsTheOutline(t *testing.T) {
 			require.False(t, o.Frozen(), o.Phase)
 		}
 	}
-	require.Less(t, len(told.toldOutlines), 25, "what is told is history, too")
+	require.Less(t, len(told.outlines), 25, "what is told is history, too")
 }
 
 func TestTheSearchAttributesFollowTheOutline(t *testing.T) {
@@ -83,10 +83,10 @@ func TestTheSearchAttributesFollowTheOutline(t *testing.T) {
 	w.usualRequests()
 	w.run()
 	w.completed()
-	require.Len(t, told.attributes, len(told.toldOutlines))
+	require.Len(t, told.attributes, len(told.outlines))
 	needed := 0
 	for i, set := range told.attributes {
-		o := told.toldOutlines[i]
+		o := told.outlines[i]
 		phase, _ := set.GetKeyword(attributePhase)
 		require.Equal(t, string(o.Phase), phase)
 		frozen, known := set.GetBool(attributeFrozen)
@@ -102,7 +102,7 @@ func TestTheSearchAttributesFollowTheOutline(t *testing.T) {
 		}
 	}
 	require.Equal(t, 1, needed)
-	last := told.toldOutlines[len(told.toldOutlines)-1]
+	last := told.outlines[len(told.outlines)-1]
 	require.Equal(t, migration.PhaseCompleted, last.Phase)
 	require.False(t, last.Frozen(), "nobody waits for the end of a block that stays")
 }
@@ -128,7 +128,7 @@ func TestARegistrationThatVanishes(t *testing.T) {
 	require.Equal(t, []string{"preflight", "prepare", "baseline", "awaitCutover", "cutover", "completed"}, phases)
 }
 
-// A run that began before there were toldOutlines gives the commands that it gave.
+// A run that began before there were outlines gives the commands that it gave.
 func TestAnOlderRunTellsNothing(t *testing.T) {
 	w := newWorld(t)
 	told := w.telling(true)
@@ -136,6 +136,6 @@ func TestAnOlderRunTellsNothing(t *testing.T) {
 	w.usualRequests()
 	w.run()
 	w.completed()
-	require.Empty(t, told.toldOutlines)
+	require.Empty(t, told.outlines)
 	require.Empty(t, told.attributes)
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/snapferry/snapferry/internal/awschain"
 	"github.com/snapferry/snapferry/internal/redact"
+	"github.com/snapferry/snapferry/internal/skew"
 )
 
 // signer signs each request as the last step before it is sent: nothing after it may change headers
@@ -27,6 +28,7 @@ type signer struct {
 	signer *v4.Signer
 	hidden *redact.Redactor
 	now    func() time.Time
+	clock  skew.Clock
 }
 
 func newSigner(auth SigV4, hidden *redact.Redactor, next http.RoundTripper) (*signer, error) {
@@ -40,13 +42,18 @@ func newSigner(auth SigV4, hidden *redact.Redactor, next http.RoundTripper) (*si
 // expired matches how Amazon refuses temporary credentials that have expired.
 var expired = regexp.MustCompile(`(?i)security token[^"]*(expired|invalid)|token has expired|signature expired`)
 
+// wrongTime matches how Amazon refuses a signature whose time is not its own.
+var wrongTime = regexp.MustCompile(`(?i)signature expired|signature not yet current|RequestTimeTooSkewed`)
+
 // RoundTrip sends a signed clone of the request. If Amazon refuses it, and there are new credentials
-// by now, it sends the request again: Amazon refused it before it had an effect.
+// by now or this computer's clock is wrong, it sends the request again: Amazon refused it before it
+// had an effect.
 func (s *signer) RoundTrip(request *http.Request) (*http.Response, error) {
 	content, err := contentOf(request)
 	if err != nil {
 		return nil, err
 	}
+	used := s.clock.Ahead()
 	response, err := s.send(request, content)
 	if err != nil || response.StatusCode != http.StatusForbidden && response.StatusCode != http.StatusUnauthorized {
 		return response, err
@@ -56,7 +63,8 @@ func (s *signer) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !s.renewed(request.Context(), refusal) {
+	late := wrongTime.Match(refusal) && s.clock.Learn(response.Header, s.now(), used)
+	if !late && !s.renewed(request.Context(), refusal) {
 		response.Body = io.NopCloser(bytes.NewReader(refusal))
 		return response, nil
 	}
@@ -115,7 +123,7 @@ func (s *signer) send(request *http.Request, content []byte) (*http.Response, er
 	s.hidden.Add(credentials.SecretAccessKey, credentials.SessionToken)
 	hash := sha256.Sum256(content)
 	err = s.signer.SignHTTP(request.Context(), credentials, signed, hex.EncodeToString(hash[:]), s.auth.Service,
-		s.auth.Region, s.now())
+		s.auth.Region, s.clock.Now(s.now()))
 	if err != nil {
 		return nil, &transportError{err: fmt.Errorf("sign the request: %w", err), refused: true}
 	}

@@ -187,3 +187,43 @@ func signedWith(t *testing.T, failure error) error {
 	require.NoError(t, err)
 	return client.CreateSnapshot(t.Context(), "mig", "s1", []string{"a"})
 }
+
+// Amazon refuses a signature whose time is off by five minutes, and says its own in the same answer.
+func TestAWrongClockIsCorrected(t *testing.T) {
+	var off time.Duration
+	requests := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests++
+		there := time.Now().Add(off)
+		w.Header().Set("Date", there.UTC().Format(http.TimeFormat))
+		signed, _ := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
+		switch late := there.Sub(signed); {
+		case late > 5*time.Minute:
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, `{"message":"Signature expired: 20260101T000000Z is now earlier than ..."}`)
+		case late < -5*time.Minute:
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, `{"message":"Signature not yet current: 20260101T000000Z is still later than ..."}`)
+		default:
+			_, _ = io.WriteString(w, `{"acknowledged":true}`)
+		}
+	}))
+	defer server.Close()
+	client, err := elastic.New(elastic.Config{
+		Endpoint: server.URL, Auth: elastic.SigV4{Region: region, Credentials: &rotated{"KEY", "KEY"}},
+	})
+	require.NoError(t, err)
+	defer client.Close()
+	set := func() error {
+		return client.PutIndexSettings(t.Context(), []string{"a"}, map[string]any{"index.blocks.write": nil})
+	}
+	for _, off = range []time.Duration{20 * time.Minute, -20 * time.Minute, 0} {
+		requests = 0
+		require.NoError(t, set())
+		require.Equal(t, 2, requests, "the second one with the time of the first answer")
+		require.NoError(t, set())
+		require.Equal(t, 3, requests, "and so the next one")
+	}
+	off = 48 * time.Hour
+	require.Equal(t, elastic.Unauthorized, elastic.KindOf(set()), "that is for a person")
+}

@@ -60,8 +60,10 @@ type Server struct {
 	region  string
 	domains []string
 	now     func() time.Time
-	store   *store
-	tempDir string // to remove at the end, if ours
+	// ownClock says that now isn't this computer's clock, so that answers have to say it.
+	ownClock bool
+	store    *store
+	tempDir  string // to remove at the end, if ours
 
 	oss *listener // nil for New
 	s3  s3Face
@@ -86,7 +88,7 @@ type Server struct {
 // New returns a server that doesn't listen, for use as an http.Handler. Close it as well.
 func New(o Options) (*Server, error) {
 	s := &Server{
-		s3: newS3Face(o), region: o.Region, domains: o.Domains, now: o.Now,
+		s3: newS3Face(o), region: o.Region, domains: o.Domains, now: o.Now, ownClock: o.Now != nil,
 		session: strings.ToUpper(randomHex(4)),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -244,6 +246,9 @@ func (s *Server) handle(face Face, w http.ResponseWriter, r *http.Request) {
 	h := c.w.Header()
 	h.Set(c.d.header+"Request-Id", c.requestID)
 	h.Set("Server", c.d.server)
+	if s.ownClock { // else net/http says the time
+		h.Set("Date", s.now().UTC().Format(http.TimeFormat))
+	}
 	if !s.enter() {
 		c.fail(errClosing)
 		return

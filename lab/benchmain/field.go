@@ -23,8 +23,8 @@ type FieldOptions struct {
 	// From and To are the versions of the clusters, HeapMB the memory of each node; 0 for the lab's.
 	From, To string
 	HeapMB   int
-	// SourceSettings are settings of the source's node.
-	SourceSettings map[string]string
+	// SourceSettings are settings of the source's node, TargetSettings those of the target's.
+	SourceSettings, TargetSettings map[string]string
 	// Quick has the nodes start quickly, and run more slowly: for what measures nothing.
 	Quick bool
 	// NoWorker leaves the workers to the caller.
@@ -74,7 +74,7 @@ func NewField(ctx context.Context, o FieldOptions) (_ *Field, err error) {
 		Dir:        filepath.Join(o.Dir, "lab"),
 		Parts:      []lab.Part{lab.PartOSS, lab.PartTemporal, lab.PartTarget, lab.PartSource},
 		S3Endpoint: f.S3.S3URL(), SourceVersion: o.From, TargetVersion: o.To, Measured: !o.Quick, HeapMB: o.HeapMB,
-		SourceSettings: o.SourceSettings,
+		SourceSettings: o.SourceSettings, TargetSettings: o.TargetSettings,
 	})
 	if err != nil {
 		return nil, err

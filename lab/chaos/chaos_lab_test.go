@@ -11,19 +11,22 @@ import (
 	"github.com/snapferry/snapferry/lab"
 )
 
-// foundFaults are seeds of runs that found a fault of snapferry's. Whoever adds a fault or a moment
-// changes what seeds draw: then look for seeds that draw the same again.
-var foundFaults = []uint64{
-	175, // a node that had just been started seemed to have lost its indices
+// tried are the seeds that the tests run. Whoever adds a fault or a moment changes what seeds draw:
+// then look for seeds that draw the same again.
+var tried = []uint{
+	1, // a node of the source is killed in the window
+	2, // the migration is reset in the window, and what the copy reads is damaged
+	// A node that had just been started seemed to have lost its indices.
+	136,
 }
 
-// Three migrations while everything around them fails.
+// Migrations while everything around them fails.
 func TestLabCampaign(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*lab.Patience)
 	defer cancel()
-	all, err := campaign(ctx, t.TempDir(), options{runs: 2, seed: 1, also: foundFaults}, t.Output())
+	all, err := campaign(ctx, t.TempDir(), options{only: tried}, t.Output())
 	require.NoError(t, err)
-	require.Len(t, all.Runs, 2+len(foundFaults))
+	require.Len(t, all.Runs, len(tried))
 	for _, one := range all.Runs {
 		require.Empty(t, one.Violations)
 		require.NotEmpty(t, one.Faults)

@@ -307,9 +307,9 @@ func (m *migrating) cleanUp(ctx context.Context) error {
 	l.OSS.Server.ClearFaults()
 	m.field.S3.SetLimits("", noLimits)
 	l.OSS.Server.SetLimits("", noLimits)
-	var all error
+	all := m.fillDisk(ctx, false) // unless the run has ended in the middle of that, nothing changes
 	if m.writer != nil {
-		all = m.writer.Stop()
+		all = errors.Join(all, m.writer.Stop())
 	}
 	for _, id := range []string{m.id, migration.GuardID(m.name)} {
 		_ = m.field.Rig.Client.TerminateWorkflow(ctx, id, "", "the run is over") // most have ended

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -26,6 +27,8 @@ type fault struct {
 	ends bool
 	// at are the events after which it can happen; all of them if there are none.
 	at []event
+	// clock says that the workers' clock has to be one that can be set.
+	clock bool
 	// inflict does it. It returns when it is over: what was killed runs again, unless that is for the
 	// migration to do.
 	inflict func(ctx context.Context, m *migrating) error
@@ -38,6 +41,8 @@ const (
 	awayLong = 15 * time.Second
 	// storeAway is how long S3 or OSS is down.
 	storeAway = 20 * time.Second
+	// clockOff is by how much a clock is wrong: more than Amazon (5 minutes), S3 and OSS (15) accept.
+	clockOff = 20 * time.Minute
 )
 
 // faults are all that a campaign draws from.
@@ -51,6 +56,8 @@ var faults = []fault{
 	{name: "all workers are stopped", inflict: func(ctx context.Context, m *migrating) error {
 		return m.withoutWorkers(ctx, awayLong)
 	}},
+	{name: "a worker's clock is fast", clock: true, inflict: clockIsOff(clockOff)},
+	{name: "a worker's clock is slow", clock: true, inflict: clockIsOff(-clockOff)},
 	{name: "Temporal is killed", inflict: part(lab.PartTemporal)},
 	{name: "the source's node is killed", inflict: part(lab.PartSource)},
 	{name: "the target's node is killed", inflict: part(lab.PartTarget)},
@@ -88,6 +95,12 @@ var faults = []fault{
 			return err
 		}
 		return m.load(ctx, m.side())
+	}},
+	{name: "the target's disk is full", inflict: func(ctx context.Context, m *migrating) error {
+		if err := m.fillDisk(ctx, true); err != nil {
+			return err
+		}
+		return errors.Join(pause.For(ctx, awayLong), m.fillDisk(ctx, false))
 	}},
 	{
 		name: "credentials expire", person: "only a person can renew credentials",
@@ -131,6 +144,45 @@ func part(p lab.Part) func(context.Context, *migrating) error {
 			return err
 		}
 		return m.field.Lab.Restart(ctx, p)
+	}
+}
+
+// clockIsOff puts the clock of the worker ahead of everyone else's for a while.
+func clockIsOff(ahead time.Duration) func(context.Context, *migrating) error {
+	return func(ctx context.Context, m *migrating) error {
+		if err := m.clock.Set(ahead); err != nil {
+			return err
+		}
+		return errors.Join(pause.For(ctx, storeAway), m.clock.Set(0))
+	}
+}
+
+// watchedDisk has the target's node look at its disk often, and find it good as long as it has room
+// for a byte.
+var watchedDisk = map[string]string{
+	"cluster.info.update.interval":                      "10s", // no less is allowed
+	"cluster.routing.allocation.disk.threshold_enabled": "true",
+	"cluster.routing.allocation.disk.watermark.low":     "1b",
+	"cluster.routing.allocation.disk.watermark.high":    "1b",
+}
+
+// fillDisk has the target's disk count as too full, or as it is again. While it does, no shard is
+// allocated to the node. If another fault has killed that, it is asked when it is back.
+func (m *migrating) fillDisk(ctx context.Context, full bool) error {
+	const mark = "cluster.routing.allocation.disk.watermark."
+	settings := map[string]any{mark + "low": nil, mark + "high": nil}
+	if full {
+		settings = map[string]any{mark + "low": "90tb", mark + "high": "80tb"}
+	}
+	for {
+		err := m.field.Lab.Target.Direct().Do(ctx, http.MethodPut, "/_cluster/settings",
+			map[string]any{"transient": settings}, nil)
+		if err == nil {
+			return nil
+		}
+		if pause.For(ctx, 200*time.Millisecond) != nil {
+			return err
+		}
 	}
 }
 

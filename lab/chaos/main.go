@@ -5,9 +5,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,7 +28,7 @@ var noLimits osstest.Limits
 type options struct {
 	runs int
 	seed uint64
-	also []uint64 // further seeds
+	only []uint // these seeds, instead of runs
 	json string
 }
 
@@ -51,16 +53,20 @@ func command() *cobra.Command {
 	flags := root.Flags()
 	flags.IntVar(&o.runs, "runs", 10, "how many migrations")
 	flags.Uint64Var(&o.seed, "seed", 1, "of the first one; each further run has the next seed")
+	flags.UintSliceVar(&o.only, "seeds", nil, "run these seeds only")
 	flags.StringVar(&o.json, "json", "", "where the report goes (default .lab/chaos.json in the repository)")
 	return root
 }
 
 func (o options) seeds() []uint64 {
 	var all []uint64
-	for n := range o.runs {
+	for _, seed := range o.only {
+		all = append(all, uint64(seed))
+	}
+	for n := 0; n < o.runs && len(o.only) == 0; n++ {
 		all = append(all, o.seed+uint64(n))
 	}
-	return append(all, o.also...)
+	return all
 }
 
 // report is what is written as JSON.
@@ -71,16 +77,23 @@ type report struct {
 // campaign runs migrations one after the other. Its error says that a run has broken a rule, or
 // could not be run.
 func campaign(ctx context.Context, dir string, o options, out io.Writer) (all report, err error) {
-	if o.runs < 1 {
+	if o.runs < 1 && len(o.only) == 0 {
 		return all, fmt.Errorf("--runs: %d is not above 0", o.runs)
 	}
 	f, err := benchmain.NewField(ctx, benchmain.FieldOptions{
 		Dir: dir, Out: out, From: lab.SourceVersion, To: lab.TargetVersion, Quick: true, NoWorker: true,
+		TargetSettings: watchedDisk,
 	})
 	if err != nil {
 		return all, err
 	}
 	broken, seeds := 0, o.seeds()
+	if slices.ContainsFunc(seeds, setsClock) {
+		f.Say("building a worker whose clock can be set (some minutes, the first time)")
+		if err := f.Rig.BuildClocked(ctx); err != nil {
+			return all, errors.Join(err, f.Close(false))
+		}
+	}
 	for n, seed := range seeds {
 		f.Say("run %d of %d, seed %d: %s", n+1, len(seeds), seed, blowsText(draw(seed)))
 		one, runErr := run(ctx, f, seed)
@@ -106,10 +119,15 @@ func campaign(ctx context.Context, dir string, o options, out io.Writer) (all re
 		err = closeErr
 	}
 	if err == nil && broken > 0 {
-		err = fmt.Errorf("%d of %d runs have broken a rule: --seed N --runs 1 has the same faults at the same moments",
+		err = fmt.Errorf("%d of %d runs have broken a rule: --seeds N has the same faults at the same moments",
 			broken, len(seeds))
 	}
 	return all, err
+}
+
+// setsClock tells whether a fault of a seed's run sets a worker's clock.
+func setsClock(seed uint64) bool {
+	return slices.ContainsFunc(draw(seed), func(b blow) bool { return faultNamed(b.Fault).clock })
 }
 
 // notes are what is remarkable about a run.

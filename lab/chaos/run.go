@@ -16,6 +16,7 @@ import (
 	"github.com/snapferry/snapferry/internal/pause"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/lab/benchmain"
+	"github.com/snapferry/snapferry/lab/rig"
 	"github.com/snapferry/snapferry/lab/writer"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -61,6 +62,8 @@ type migrating struct {
 	writer   *writer.Writer
 	// expected tells whether a fault of the run may need a person, or ends the migration.
 	person, ends bool
+	// clock is that of the first worker, if a fault of the run sets it.
+	clock *rig.Clock
 
 	mu      sync.Mutex
 	workers []*lab.Process // one for everything, one for copies
@@ -90,6 +93,13 @@ func run(ctx context.Context, f *benchmain.Field, seed uint64) (outcome, error) 
 	}
 	for _, b := range draw(seed) {
 		drawn := faultNamed(b.Fault)
+		if drawn.clock && m.clock == nil {
+			clock, err := rig.NewClock(f.Dir, name)
+			if err != nil {
+				return m.result, err
+			}
+			m.clock = &clock
+		}
 		m.waiting[b.At] = append(m.waiting[b.At], drawn)
 		m.result.Faults = append(m.result.Faults, b.String())
 		m.person = m.person || drawn.person != ""
@@ -143,8 +153,8 @@ func (m *migrating) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, queues := range []string{migration.TaskQueue + "," + migration.CopyTaskQueue, migration.CopyTaskQueue} {
-		worker, err := m.worker(queues)
+	for number := range 2 {
+		worker, err := m.worker(number)
 		if err != nil {
 			return err
 		}
@@ -163,9 +173,17 @@ func (m *migrating) load(ctx context.Context, index string) error {
 		lab.CatalogOptions{Index: index, Documents: documents, Shards: 2, Seed: m.result.Seed})
 }
 
-func (m *migrating) worker(queues string) (*lab.Process, error) {
+// worker starts the first worker, which does everything, or the second, which only copies.
+func (m *migrating) worker(number int) (*lab.Process, error) {
 	m.started++
-	return m.field.Rig.Worker(fmt.Sprintf("worker-%s-%d", m.name, m.started), "--queues", queues)
+	name := fmt.Sprintf("worker-%s-%d", m.name, m.started)
+	switch {
+	case number > 0:
+		return m.field.Rig.Worker(name, "--queues", migration.CopyTaskQueue)
+	case m.clock != nil:
+		return m.field.Rig.ClockedWorker(*m.clock, name)
+	}
+	return m.field.Rig.Worker(name)
 }
 
 // replaceWorker kills a worker and starts another, as an orchestrator does.
@@ -175,12 +193,8 @@ func (m *migrating) replaceWorker(number int) error {
 	if err := m.workers[number].Kill(); err != nil {
 		return err
 	}
-	queues := migration.CopyTaskQueue
-	if number == 0 {
-		queues += "," + migration.TaskQueue
-	}
 	var err error
-	m.workers[number], err = m.worker(queues)
+	m.workers[number], err = m.worker(number)
 	return err
 }
 

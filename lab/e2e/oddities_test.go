@@ -16,8 +16,11 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// allPairs has the catalogue carried between all versions, and not only between the usual ones.
-var allPairs = flag.Bool("pairs", false, "carry the catalogue of odd indices between all pairs of versions")
+// allPairs has the catalogue carried between all versions, and not only between these.
+var (
+	allPairs   = flag.Bool("pairs", false, "carry the catalogue of odd indices between all pairs of versions")
+	usualPairs = []versions{usual, from7to8}
+)
 
 // Indices as people have them, by a complete migration. The test compares both clusters with code of
 // its own.
@@ -25,7 +28,7 @@ func TestOddIndices(t *testing.T) {
 	t.Parallel()
 	for _, pair := range oddities.Pairs {
 		between := versions{pair.Source, pair.Target}
-		if between != usual && !*allPairs {
+		if !slices.Contains(usualPairs, between) && !*allPairs {
 			continue
 		}
 		t.Run(pair.Source+"-"+pair.Target, func(t *testing.T) {
@@ -37,14 +40,14 @@ func TestOddIndices(t *testing.T) {
 }
 
 func carryOddities(t *testing.T, pair oddities.Pair, s *scenario) {
-	v, indices, err := pair.Carried()
+	v, to, err := pair.Versions()
 	require.NoError(t, err)
-	to, err := oddities.ParseVersion(pair.Target)
+	indices, err := pair.Indices(oddities.Carried)
+	require.NoError(t, err)
+	refused, err := pair.Indices(oddities.Refused)
 	require.NoError(t, err)
 	source := oddities.Side{Client: s.lab.Source.Direct(), Version: v}
 	target := oddities.Side{Client: s.lab.Target.Direct(), Version: to}
-	require.NoError(t, oddities.Prepare(s.ctx, target.Client, indices))
-	require.NoError(t, oddities.Load(s.ctx, source.Client, v, indices))
 	t.Cleanup(func() { // the next test on these clusters has its own
 		for _, side := range []oddities.Side{source, target} {
 			for _, x := range indices {
@@ -52,10 +55,15 @@ func carryOddities(t *testing.T, pair oddities.Pair, s *scenario) {
 			}
 		}
 	})
+	require.NoError(t, oddities.Prepare(s.ctx, target.Client, to, indices))
+	require.NoError(t, oddities.Load(s.ctx, source.Client, v, append(refused, indices...)))
 	s.plan.Indices = append(s.plan.Indices, oddities.Prefix+"*")
 	s.noRoundBesides()
 	s.worker()
 	s.start()
+	if len(refused) > 0 {
+		refuseOddities(t, s, source, refused)
+	}
 	s.await(func(status migration.Status) bool { return status.RoundsEnded >= 1 })
 	for _, x := range indices {
 		require.NoError(t, x.WriteLate(s.ctx, source.Client, v), x.Name)
@@ -112,4 +120,22 @@ func carryOddities(t *testing.T, pair oddities.Pair, s *scenario) {
 			}
 		}
 	}
+}
+
+// refuseOddities expects that preflight names each index that the target lacks a module for, what it
+// lacks and what to do. Without these indices, the migration goes on.
+func refuseOddities(t *testing.T, s *scenario, source oddities.Side, refused []oddities.Index) {
+	attention := s.awaitAttention()
+	require.Equal(t, string(migration.ErrorPreflight), attention.Type)
+	problems := strings.Split(attention.Message, "\n- ")
+	for _, x := range refused {
+		at := slices.IndexFunc(problems, func(problem string) bool {
+			return strings.Contains(problem, "index "+x.Name+" ") && strings.Contains(problem, x.Refusal) &&
+				strings.Contains(problem, "install the plugin")
+		})
+		require.GreaterOrEqual(t, at, 0, "%s: %s", x.Name, attention.Message)
+		require.NoError(t, x.Delete(s.ctx, source))
+	}
+	require.Len(t, problems, len(refused)+1, "nothing else is refused: %s", attention.Message)
+	s.signal(migration.RequestRetry)
 }

@@ -20,10 +20,12 @@ const (
 var (
 	v50 = Version{5, 0}
 	v52 = Version{5, 2}
+	v56 = Version{5, 6}
 	v60 = Version{6, 0}
 	v61 = Version{6, 1}
 	v64 = Version{6, 4}
 	v65 = Version{6, 5}
+	v72 = Version{7, 2}
 	v75 = Version{7, 5}
 	v77 = Version{7, 7}
 )
@@ -150,10 +152,12 @@ func Catalogue() []Oddity {
 		{Name: "hidden", From: v77, Make: one("hidden", func(_ Version, x *Index) { x.Settings["hidden"] = true })},
 		{Name: "shrunk", From: v50, Make: shrunk},
 		{Name: "split", From: v61, Make: split},
-		{Name: "default pipeline", From: v65, Make: one("piped", func(_ Version, x *Index) {
+		{Name: "default pipeline", From: v65, Make: one("piped", func(v Version, x *Index) {
+			passesThrough(v, x)
 			x.Pipelines, x.Settings["default_pipeline"] = []string{"odd-pipeline"}, "odd-pipeline"
 		})},
-		{Name: "final pipeline", From: v75, Make: one("final", func(_ Version, x *Index) {
+		{Name: "final pipeline", From: v75, Make: one("final", func(v Version, x *Index) {
+			passesThrough(v, x)
 			x.Pipelines, x.Settings["final_pipeline"] = []string{"odd-final"}, "odd-final"
 		})},
 		{Name: "allocation rules", Make: one("allocated", func(_ Version, x *Index) {
@@ -197,10 +201,30 @@ func Catalogue() []Oddity {
 				x.Docs[i].Version = int64(i)*1e15 + 7
 			}
 		})},
-		{Name: "join field", From: v60, Lacks: "the module parent-join"},
-		{Name: "percolator", Lacks: "the module percolator"},
-		{Name: "`scaled_float` and other extra fields", From: v50, Lacks: "the module mapper-extras"},
-		{Name: "shapes on a map (`geo_shape`)", Lacks: "the libraries spatial4j and jts"},
+		{Name: "join field", From: v56, Needs: parentJoin, Refusal: "has the type join", Make: joined},
+		{
+			Name: "percolator field", From: v50, Needs: percolation, Refusal: "has the type percolator",
+			Make: percolatorField,
+		},
+		{
+			Name: "`scaled_float`, `token_count`", From: v50, Needs: mapperExtras,
+			Refusal: "which the target does not know", Make: extraFields,
+		},
+		{
+			Name: "`rank_feature`, `search_as_you_type`", From: v72, Needs: mapperExtras,
+			Refusal: "which the target does not know", Make: laterFields,
+		},
+		{
+			Name: "shapes on a map (`geo_shape`)", Needs: geo, Refusal: "has the type geo_shape", Make: shapes,
+		},
+		{
+			Name: "synonyms, n-grams, stems and HTML in analysers of its own", Needs: analysisCommon,
+			Refusal: "setting index.analysis.", Make: manyAnalysers,
+		},
+		{
+			Name: "analysers of a language, named by a field", Needs: analysisCommon,
+			Refusal: "names the analyzer english", Make: languages,
+		},
 	}
 }
 
@@ -264,9 +288,7 @@ func family(v Version) []Index {
 	}
 	x.Docs = append(x.Docs, docs(0, 30, child)...)
 	x.Late = docs(30, 33, child)
-	children := search(object{"parent_id": object{"type": "child", "id": "m-3"}})
-	children.Until = v60 // then it is in the module parent-join
-	x.Queries = []Query{term("toy", "toy-2"), children}
+	x.Queries = []Query{term("toy", "toy-2"), search(object{"parent_id": object{"type": "child", "id": "m-3"}})}
 	return []Index{x}
 }
 
@@ -503,5 +525,156 @@ func sizes(v Version) []Index {
 			Doc{ID: "odd", Source: object{"stored": object{
 				"": []any{}, "a.b": nil, "é": []any{1, "1", 1.0, []any{nil}},
 			}}})
+	})}
+}
+
+// passesThrough has a query find what the index's pipeline has done to documents.
+func passesThrough(v Version, x *Index) {
+	if v.Has(ingestCommon) {
+		x.Queries = append(x.Queries, term("piped", true))
+	}
+}
+
+func joined(v Version) []Index {
+	return []Index{plain(v, "joined", func(x *Index) {
+		if v.Before(v60) {
+			x.Settings["mapping.single_type"] = true // else there may be several, and no join field
+		}
+		x.Mapping["properties"].(object)["relation"] = object{
+			"type": "join", "relations": object{"question": []string{"answer", "comment"}, "answer": "vote"},
+		}
+		question := func(n int) Doc {
+			return Doc{ID: fmt.Sprintf("q-%d", n), Source: object{
+				"relation": "question", "tag": fmt.Sprintf("tag-%d", n),
+			}}
+		}
+		answer := func(n int) Doc {
+			parent := fmt.Sprintf("q-%d", n%4)
+			return Doc{ID: fmt.Sprintf("a-%d", n), Routing: parent, Source: object{
+				"relation": object{"name": "answer", "parent": parent}, "word": "common",
+			}}
+		}
+		x.Docs, x.Late = append(docs(0, 4, question), docs(0, 12, answer)...), docs(12, 15, answer)
+		x.Queries = append(x.Queries,
+			search(object{"has_parent": object{
+				"parent_type": "question", "query": object{"term": object{"tag": "tag-2"}},
+			}}),
+			search(object{"has_child": object{
+				"type": "answer", "query": object{"range": object{"n": object{"gte": 11}}},
+			}}),
+			search(object{"parent_id": object{"type": "answer", "id": "q-3"}}))
+	})}
+}
+
+func percolatorField(v Version) []Index {
+	return []Index{plain(v, "percolated", func(x *Index) {
+		x.Mapping["properties"].(object)["query"] = object{"type": "percolator"}
+		query := func(n int) Doc {
+			return Doc{ID: fmt.Sprintf("q-%d", n), Source: object{"tag": fmt.Sprintf("tag-%d", n%2), "query": object{
+				"bool": object{"must": []object{
+					{"term": object{"tag": fmt.Sprintf("tag-%d", n%3)}}, {"match": object{"word": "alien"}},
+				}},
+			}}}
+		}
+		x.Docs, x.Late = docs(0, 9, query), docs(9, 12, query)
+		percolate := object{"field": "query", "document": object{"tag": "tag-2", "word": "an alien"}}
+		if v.Before(v60) {
+			percolate["document_type"] = docType(v)
+		}
+		x.Queries = []Query{search(object{"percolate": percolate}), term("tag", "tag-1")}
+	})}
+}
+
+func extraFields(v Version) []Index {
+	return []Index{plain(v, "extra", func(x *Index) {
+		fields := x.Mapping["properties"].(object)
+		fields["price"] = object{"type": "scaled_float", "scaling_factor": 100}
+		fields["length"] = object{"type": "token_count", "analyzer": "standard"}
+		for _, d := range append(x.Docs, x.Late...) {
+			d.Source["price"], d.Source["length"] = 9.99+float64(d.Source["n"].(int)), "one two three"
+		}
+		x.Queries = append(x.Queries, search(object{"range": object{"price": object{"gte": 20.5}}}), term("length", 3))
+	})}
+}
+
+func laterFields(v Version) []Index {
+	return []Index{plain(v, "ranked", func(x *Index) {
+		fields := x.Mapping["properties"].(object)
+		fields["rank"], fields["ranks"] = object{"type": "rank_feature"}, object{"type": "rank_features"}
+		fields["title"] = object{"type": "search_as_you_type"}
+		for _, d := range append(x.Docs, x.Late...) {
+			d.Source["rank"], d.Source["ranks"] = d.Source["n"].(int)+1, object{"fun": 2, "sport": 7.5}
+			d.Source["title"] = "the quick fox"
+		}
+		x.Queries = append(x.Queries, search(object{"rank_feature": object{"field": "rank"}}),
+			search(object{"match_phrase_prefix": object{"title": "quick f"}}))
+	})}
+}
+
+func shapes(v Version) []Index {
+	return []Index{plain(v, "shapes", func(x *Index) {
+		x.Mapping["properties"].(object)["area"] = object{"type": "geo_shape"}
+		for _, d := range append(x.Docs, x.Late...) {
+			n := float64(d.Source["n"].(int))
+			d.Source["area"] = object{"type": "polygon", "coordinates": [][][]float64{
+				{{n, n}, {n + 1, n}, {n + 1, n + 1}, {n, n + 1}, {n, n}},
+			}}
+		}
+		x.Queries = append(x.Queries, search(object{"geo_shape": object{"area": object{
+			"relation": "intersects",
+			"shape":    object{"type": "envelope", "coordinates": [][]float64{{4.2, 6.8}, {6.8, 4.2}}},
+		}}}))
+	})}
+}
+
+func manyAnalysers(v Version) []Index {
+	return []Index{plain(v, "analysers", func(x *Index) {
+		x.Settings["analysis"] = object{
+			"tokenizer": object{"parts": object{
+				"type": "edge_ngram", "min_gram": 2, "max_gram": 4, "token_chars": []string{"letter"},
+			}},
+			"filter": object{
+				"same":  object{"type": "synonym", "synonyms": []string{"film, movie", "ship => vessel"}},
+				"stems": object{"type": "snowball", "language": "English"},
+			},
+			"char_filter": object{"signs": object{"type": "mapping", "mappings": []string{"& => and"}}},
+			"analyzer": object{
+				"synonyms": object{
+					"type": "custom", "tokenizer": "standard", "filter": []string{"lowercase", "same", "stems"},
+				},
+				"typing": object{"type": "custom", "tokenizer": "parts", "filter": []string{"lowercase"}},
+				"pages": object{
+					"type": "custom", "tokenizer": "standard", "char_filter": []string{"html_strip", "signs"},
+					"filter": []string{"lowercase", "asciifolding"},
+				},
+			},
+		}
+		fields := x.Mapping["properties"].(object)
+		for _, name := range []string{"synonyms", "typing", "pages"} {
+			fields[name] = text(v)
+			fields[name].(object)["analyzer"] = name
+		}
+		fields["typing"].(object)["search_analyzer"] = "standard"
+		for _, d := range append(x.Docs, x.Late...) {
+			d.Source["synonyms"], d.Source["typing"] = "Movies about ships", "Nostromo"
+			d.Source["pages"] = "<b>Café</b> & bar"
+		}
+		for field, word := range map[string]string{"synonyms": "film", "typing": "nos", "pages": "and cafe"} {
+			x.Queries = append(x.Queries, search(object{"match": object{
+				field: object{"query": word, "operator": "and"},
+			}}))
+		}
+	})}
+}
+
+func languages(v Version) []Index {
+	return []Index{plain(v, "languages", func(x *Index) {
+		title := text(v)
+		title["analyzer"] = "english"
+		x.Mapping["properties"].(object)["title"] = title
+		for _, d := range append(x.Docs, x.Late...) {
+			d.Source["title"] = "The Running Men"
+		}
+		x.Queries = append(x.Queries, search(object{"match": object{"title": "runs"}}))
 	})}
 }

@@ -269,9 +269,6 @@ func (c *comparison) aliases(ctx context.Context) error {
 
 func (c *comparison) queries(ctx context.Context) error {
 	for i, query := range c.Queries {
-		if query.Until != (Version{}) && !c.target.Before(query.Until) {
-			continue
-		}
 		source, err := found(ctx, c.source, c.path(), query.Body)
 		if err != nil {
 			return err

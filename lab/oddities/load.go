@@ -25,10 +25,14 @@ func Load(ctx context.Context, c *cluster.Client, v Version, indices []Index) er
 }
 
 // Prepare makes on a cluster what indices need there: their pipelines.
-func Prepare(ctx context.Context, c *cluster.Client, indices []Index) error {
+func Prepare(ctx context.Context, c *cluster.Client, v Version, indices []Index) error {
+	processors := []object{}
+	if v.Has(ingestCommon) {
+		processors = append(processors, object{"set": object{"field": "piped", "value": true}})
+	}
 	for _, x := range indices {
 		for _, pipeline := range x.Pipelines {
-			err := c.Do(ctx, http.MethodPut, "/_ingest/pipeline/"+pipeline, object{"processors": []any{}}, nil)
+			err := c.Do(ctx, http.MethodPut, "/_ingest/pipeline/"+pipeline, object{"processors": processors}, nil)
 			if err != nil {
 				return err
 			}
@@ -41,7 +45,7 @@ func (x Index) load(ctx context.Context, c *cluster.Client, v Version) error {
 	if x.MadeBy {
 		return nil
 	}
-	if err := Prepare(ctx, c, []Index{x}); err != nil {
+	if err := Prepare(ctx, c, v, []Index{x}); err != nil {
 		return err
 	}
 	if err := c.Do(ctx, http.MethodPut, x.path(), x.definition(v), nil); err != nil {
@@ -173,7 +177,9 @@ func (x Index) WriteOn(ctx context.Context, c Side) error {
 // Delete deletes the index, if it is there.
 func (x Index) Delete(ctx context.Context, c Side) error {
 	if slices.Contains(x.Lost, readOnly) { // which forbids that, too
-		err := c.Do(ctx, http.MethodPut, x.path()+"/_settings?ignore_unavailable=true", object{readOnly: nil}, nil)
+		err := c.Do(ctx, http.MethodPut, x.path()+"/_settings?ignore_unavailable=true&allow_no_indices=true", object{
+			readOnly: nil,
+		}, nil)
 		if err != nil {
 			return err
 		}

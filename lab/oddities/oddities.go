@@ -8,6 +8,7 @@ package oddities
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -46,8 +47,10 @@ type Oddity struct {
 	// From is the first version whose new indices can be so, Until the first that can't any more.
 	// The zero value stands for no bound.
 	From, Until Version
-	// Lacks says what the lab's nodes lack for it; then it is not tried.
-	Lacks string
+	// Needs is the module of Elasticsearch that has it, if not all of the lab's nodes have that.
+	Needs Module
+	// Refusal is what preflight says of each of its indices where the target lacks the module.
+	Refusal string
 	// Note says what becomes of it, if it isn't simply carried.
 	Note string
 	// Make gives the indices for a version.
@@ -75,16 +78,14 @@ type Index struct {
 	// Lost are settings that the target doesn't get, by flat name; a star at the end stands for any
 	// characters.
 	Lost []string
+	// Refusal is what preflight says of it, if the target lacks a module for it.
+	Refusal string
 	// MadeBy says that Then of an index before it has made this one.
 	MadeBy bool
 }
 
 // Query is a search.
-type Query struct {
-	Body map[string]any
-	// Until is the first version of a target of which the lab's nodes lack what it takes.
-	Until Version
-}
+type Query struct{ Body map[string]any }
 
 // Doc is a document.
 type Doc struct {
@@ -100,15 +101,48 @@ type Request struct {
 	Body         any
 }
 
-// On tells whether a cluster of this version can have it, and why not.
-func (o Oddity) On(v Version) (can bool, why string) {
+// Module is a part of Elasticsearch that some versions of the lab's nodes lack, since Maven Central
+// does (lab/elasticsearch/README.md). Where it is in the server itself, no node lacks it.
+type Module string
+
+const (
+	parentJoin     Module = "parent-join"
+	percolation    Module = "percolator"
+	mapperExtras   Module = "mapper-extras"
+	analysisCommon Module = "analysis-common"
+	ingestCommon   Module = "ingest-common"
+	geo            Module = "geo"
+)
+
+// lacking are the versions of the lab's nodes without a module.
+var lacking = map[Module][]Version{
+	parentJoin: {{8, 17}}, percolation: {{8, 17}}, mapperExtras: {{6, 8}, {8, 17}},
+	analysisCommon: {{6, 8}, {7, 17}, {8, 17}}, ingestCommon: {{2, 4}, {5, 5}, {5, 6}, {7, 17}, {8, 17}},
+	geo: {{7, 10}, {7, 17}, {8, 17}},
+}
+
+// Has tells whether the lab's node of a version has a module.
+func (v Version) Has(m Module) bool { return !slices.Contains(lacking[m], v) }
+
+// Fate is what becomes of an oddity in a migration.
+type Fate int
+
+const (
+	Impossible Fate = iota // no new index of the source's version can be so
+	Untried                // the lab's source lacks a module
+	Refused                // by preflight, since the target lacks a module
+	Carried
+)
+
+// Between tells what becomes of it in a migration between two versions.
+func (o Oddity) Between(source, target Version) Fate {
 	switch {
-	case o.Lacks != "":
-		return false, "not tried: the lab's nodes lack " + o.Lacks
-	case v.Before(o.From):
-		return false, "from " + o.From.String() + " on"
-	case o.Until != (Version{}) && !v.Before(o.Until):
-		return false, "before " + o.Until.String()
+	case source.Before(o.From), o.Until != (Version{}) && !source.Before(o.Until):
+		return Impossible
+	case !source.Has(o.Needs):
+		return Untried
+	case !target.Has(o.Needs):
+		return Refused
 	}
-	return true, ""
+	return Carried
 }

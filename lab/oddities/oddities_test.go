@@ -18,18 +18,22 @@ func TestTheTableIsWhatTheCatalogueSays(t *testing.T) {
 	golden.Equal(t, "../../docs/compatibility.md", Table(Pairs))
 }
 
-// Each oddity is tried between some versions, or says what it lacks. No two indices share a name.
+// Each oddity is carried between some versions. No two indices share a name.
 func TestTheCatalogueIsWhole(t *testing.T) {
 	for _, o := range Catalogue() {
-		tried := slices.ContainsFunc(Pairs, func(p Pair) bool { return p.cell(o) == "yes" })
-		require.Equal(t, o.Lacks == "", tried, o.Name)
+		require.True(t, slices.ContainsFunc(Pairs, func(p Pair) bool { return p.cell(o) == "yes" }), o.Name)
+		require.Equal(t, o.Needs == "", o.Refusal == "", o.Name)
 	}
 	for _, pair := range Pairs {
-		v, indices, err := pair.Carried()
+		v, _, err := pair.Versions()
 		require.NoError(t, err)
-		require.Greater(t, len(indices), 12)
+		carried, err := pair.Indices(Carried)
+		require.NoError(t, err)
+		require.Greater(t, len(carried), 12)
+		refused, err := pair.Indices(Refused)
+		require.NoError(t, err)
 		seen := map[string]bool{}
-		for _, x := range indices {
+		for _, x := range append(carried, refused...) {
 			require.False(t, seen[x.Name], "%s in %s", x.Name, pair.Source)
 			require.True(t, strings.HasPrefix(x.Name, Prefix))
 			require.LessOrEqual(t, len(x.Name), 255)
@@ -39,6 +43,22 @@ func TestTheCatalogueIsWhole(t *testing.T) {
 				require.NoError(t, err)
 			}
 		}
+	}
+}
+
+func TestWhatBecomesOfAnOddity(t *testing.T) {
+	o := Oddity{From: v56, Until: Version{8, 0}, Needs: analysisCommon}
+	for _, c := range []struct {
+		source, target Version
+		want           Fate
+	}{
+		{Version{5, 5}, Version{5, 5}, Impossible},
+		{Version{8, 0}, Version{8, 17}, Impossible},
+		{Version{6, 8}, Version{7, 10}, Untried},
+		{Version{5, 6}, Version{6, 8}, Refused},
+		{Version{7, 10}, Version{7, 10}, Carried},
+	} {
+		require.Equal(t, c.want, o.Between(c.source, c.target), "%s to %s", c.source, c.target)
 	}
 }
 

@@ -27,6 +27,9 @@ func (r *request) wrap(err error) error {
 	if e.Kind == objectstore.Forbidden && r.sink.key.refused(r.ctx) {
 		e.Kind = objectstore.Transient // the key was renewed: with the new one it may work
 	}
+	if e.Code == "RequestTimeTooSkewed" && r.sink.clock.Learn(r.header, r.sink.now(), r.ahead) {
+		e.Kind = objectstore.Transient // this computer's clock is wrong: the next attempt has OSS's time
+	}
 	e.Message = r.sink.key.hidden.Text(e.Message)
 	return e
 }

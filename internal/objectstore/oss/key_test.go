@@ -72,3 +72,43 @@ func TestEchoedKeysAreRemoved(t *testing.T) {
 	require.ErrorContains(t, err, "you sent")
 	require.NotContains(t, err.Error(), "planted")
 }
+
+// A clock that is off by more than OSS tolerates costs one attempt, and another when it is set.
+func TestAWrongClockIsCorrected(t *testing.T) {
+	for _, region := range []string{"", "cn-hangzhou"} { // signatures of version 1 and 4
+		key := osstest.Key{ID: "id", Secret: "secret"}
+		off := 20 * time.Minute
+		server, err := osstest.Start(osstest.Options{
+			Dir: t.TempDir(), Region: "cn-hangzhou", Keys: []osstest.Key{key},
+			Now: func() time.Time { return time.Now().Add(off) },
+		})
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = server.Close() })
+		require.NoError(t, server.CreateBucket("shop-es", osstest.BucketOptions{}))
+		sink, err := New(Options{
+			Endpoint: server.URL(), Bucket: "shop-es", BasePath: "base", Region: region, AccessKeyID: key.ID,
+			AccessKeySecret: key.Secret,
+		})
+		require.NoError(t, err)
+		for _, off = range []time.Duration{20 * time.Minute, -20 * time.Minute, 0} {
+			_, err = sink.Put(t.Context(), "k", strings.NewReader("data"), 4, nil)
+			require.Equal(t, objectstore.Transient, objectstore.KindOf(err), "%v", err)
+			_, err = sink.Put(t.Context(), "k", strings.NewReader("data"), 4, map[string]string{"a": "b"})
+			require.NoError(t, err)
+			_, err = sink.CheckBucket(t.Context())
+			require.NoError(t, err)
+			content, _, err := sink.Get(t.Context(), "k", 10)
+			require.NoError(t, err)
+			require.Equal(t, "data", string(content))
+		}
+		for _, off = range []time.Duration{20 * time.Minute, 0} {
+			_, err = sink.CheckBucket(t.Context())
+			require.Equal(t, objectstore.Transient, objectstore.KindOf(err), "%v", err)
+			_, err = sink.CheckBucket(t.Context())
+			require.NoError(t, err)
+		}
+		off = 25 * time.Hour
+		_, err = sink.Put(t.Context(), "k", strings.NewReader("data"), 4, nil)
+		require.Equal(t, objectstore.Forbidden, objectstore.KindOf(err), "that is for a person")
+	}
+}

@@ -18,6 +18,7 @@ import (
 	"github.com/aliyun/aliyun-oss-go-sdk/oss"
 
 	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/internal/skew"
 	"github.com/snapferry/snapferry/internal/version"
 )
 
@@ -68,6 +69,8 @@ type Sink struct {
 	client *oss.Client
 	bucket *oss.Bucket
 	key    *renewedKey
+	clock  skew.Clock
+	now    func() time.Time
 }
 
 var _ objectstore.Sink = (*Sink)(nil)
@@ -112,7 +115,7 @@ func New(o Options) (*Sink, error) {
 			Message: err.Error(),
 		}
 	}
-	return &Sink{base: base, client: client, bucket: bucket, key: key}, nil
+	return &Sink{base: base, client: client, bucket: bucket, key: key, now: time.Now}, nil
 }
 
 // contentType is set on every object; else the SDK would guess it from the host's MIME tables.
@@ -125,6 +128,7 @@ type request struct {
 	op     string
 	key    string // full
 	header http.Header
+	ahead  time.Duration // of OSS's clock, as the signature took it
 }
 
 // on begins a call on an object.
@@ -135,5 +139,18 @@ func (s *Sink) on(ctx context.Context, op, key string) (*request, error) {
 
 // options are those of every call, before its own.
 func (r *request) options(more ...oss.Option) []oss.Option {
-	return append([]oss.Option{oss.WithContext(r.ctx), oss.GetResponseHeader(&r.header)}, more...)
+	all := []oss.Option{oss.WithContext(r.ctx), oss.GetResponseHeader(&r.header)}
+	if date := r.date(); date != "" {
+		all = append(all, oss.SetHeader(oss.HTTPHeaderDate, date))
+	}
+	return append(all, more...)
+}
+
+// date is the time to sign with, if OSS's is another than this computer's; empty leaves it to the
+// SDK.
+func (r *request) date() string {
+	if r.ahead = r.sink.clock.Ahead(); r.ahead == 0 {
+		return ""
+	}
+	return r.sink.clock.Now(r.sink.now()).UTC().Format(http.TimeFormat)
 }

@@ -3,6 +3,7 @@ package oss
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 
@@ -43,6 +44,13 @@ func (s *Sink) Put(ctx context.Context, key string, body io.Reader, size int64,
 func (r *request) send(params map[string]any, headers map[string]string, body io.Reader, size int64) error {
 	e := newExactly(body, size)
 	defer e.end()
+	if date := r.date(); date != "" {
+		headers = maps.Clone(headers)
+		if headers == nil {
+			headers = map[string]string{}
+		}
+		headers[oss.HTTPHeaderDate] = date
+	}
 	answer, err := r.sink.client.Conn.DoWithContext(r.ctx, http.MethodPut, r.sink.base.Bucket(), r.key, params, headers,
 		e, 0, nil)
 	if answer != nil {

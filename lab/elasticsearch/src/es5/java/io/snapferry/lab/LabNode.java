@@ -1,7 +1,6 @@
 package io.snapferry.lab;
 
 import java.net.InetSocketAddress;
-import java.util.List;
 import java.util.Map;
 
 import org.elasticsearch.common.settings.Settings;
@@ -11,12 +10,12 @@ import org.elasticsearch.node.InternalSettingsPreparer;
 import org.elasticsearch.node.Node;
 import org.elasticsearch.transport.Netty4Plugin;
 
-/** Elasticsearch 5.5: a node whose plugins are classes on the class path, which only Node's protected constructor allows. */
+/** Elasticsearch 5.5 and 5.6: a node whose plugins are classes on the class path, which only Node's protected constructor allows. */
 final class LabNode extends Node {
 
     LabNode(Map<String, String> settings) {
         super(InternalSettingsPreparer.prepareEnvironment(Settings.builder().put(settings).build(), null),
-            List.of(Netty4Plugin.class, LabPlugin.class));
+            Modules.and(Netty4Plugin.class, LabPlugin.class));
     }
 
     /** Settings that exist, or are so named, in this line only. */

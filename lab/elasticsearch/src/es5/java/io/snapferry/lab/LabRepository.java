@@ -45,8 +45,9 @@ final class LabRepository extends BlobStoreRepository {
         return spec != null && spec.compress();
     }
 
+    /** In 5.6 the constructor above asks for this, too, and takes a null for "no limit". */
     @Override
     protected ByteSizeValue chunkSize() {
-        return spec.chunkSize();
+        return spec == null ? null : spec.chunkSize();
     }
 }

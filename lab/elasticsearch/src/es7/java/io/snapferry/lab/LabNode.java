@@ -1,7 +1,6 @@
 package io.snapferry.lab;
 
 import java.net.InetSocketAddress;
-import java.util.List;
 import java.util.Map;
 
 import org.elasticsearch.cluster.service.ClusterService;
@@ -17,7 +16,7 @@ final class LabNode extends Node {
     LabNode(Map<String, String> settings) {
         super(InternalSettingsPreparer.prepareEnvironment(
                 Settings.builder().putProperties(settings, key -> key).build(), Map.of(), null, () -> "lab"),
-            List.of(Netty4Plugin.class, LabPlugin.class), true);
+            Modules.and(Netty4Plugin.class, LabPlugin.class), true);
     }
 
     /** Settings that exist, or are so named, in this line only. */
