@@ -231,7 +231,7 @@ var allNumbers = []number{
 	{
 		name: "predicted_window_seconds",
 		help: "How long a frozen window will probably take until the target is verified.",
-		of: known(predicted, whole),
+		of:   known(predicted, whole),
 	},
 	{
 		name: "predicted_window_part_seconds", help: "The parts of the predicted window.", labels: []string{"part"},
@@ -272,7 +272,7 @@ var allNumbers = []number{
 	{
 		name: "last_round_writes",
 		help: "Operations on the source between the last round's snapshot and the one before.",
-		of: known(lastRound, func(r migration.Round) float64 { return float64(r.Writes) }),
+		of:   known(lastRound, func(r migration.Round) float64 { return float64(r.Writes) }),
 	},
 	{
 		name: "last_round_step_seconds", help: "How long the steps of the last round took.", labels: []string{"step"},
