@@ -89,8 +89,8 @@ type listed struct {
 func (a *app) list(asked context.Context, c *connection, options listOptions) error {
 	ctx, cancel := context.WithTimeout(asked, listTimeout)
 	defer cancel()
-	ours := "WorkflowType IN ('" + migration.WorkflowType + "', '" + migration.AuditWorkflowType + "') AND TaskQueue = '" +
-		migration.TaskQueue + "'"
+	ours := "WorkflowType IN ('" + migration.WorkflowType + "', '" + migration.AuditWorkflowType + "') " +
+		"AND TaskQueue = '" + migration.TaskQueue + "'"
 	rows, more, err := a.find(ctx, c, ours+" AND ExecutionStatus = 'Running'")
 	if err != nil {
 		return c.explain(err, target{})

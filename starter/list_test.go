@@ -193,9 +193,12 @@ func running(t *testing.T) []known {
 			Phase: migration.PhaseAwaitCutover, FrozenSinceMillis: at(12 * time.Minute),
 			FrozenUntilMillis: at(-108 * time.Minute), WindowMillis: 42_000, Next: migration.RequestCutover,
 		}},
-		{id: "migration/a-name-that-is-as-long-as-names-are-in-a-large-company", kind: migration.WorkflowType, outline: &migration.Outline{
-			Phase: migration.PhaseRounds, WindowMillis: 42_000, Paused: true, Next: migration.RequestResume,
-		}},
+		{
+			id: "migration/a-name-that-is-as-long-as-names-are-in-a-large-company", kind: migration.WorkflowType,
+			outline: &migration.Outline{
+				Phase: migration.PhaseRounds, WindowMillis: 42_000, Paused: true, Next: migration.RequestResume,
+			},
+		},
 		{id: "rehearsal/movies", kind: migration.WorkflowType, outline: &migration.Outline{
 			Phase: migration.PhaseRehearse, Findings: 2,
 		}},

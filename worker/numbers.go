@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,7 +46,7 @@ func (n number) desc() *prometheus.Desc {
 // What a watcher tells of itself.
 var (
 	descLastPass = prometheus.NewDesc("snapferry_watch_last_pass_timestamp_seconds",
-		"When this worker last asked all running migrations for their status; 0 before the first time.", nil, nil)
+		"When this worker last asked all migrations for their status; 0 before the first time.", nil, nil)
 	descUnreadable = prometheus.NewDesc("snapferry_watch_unreadable_migrations",
 		"Migrations that run and gave no answer when this worker last asked.", nil, nil)
 	descMigrations = prometheus.NewDesc("snapferry_watch_migrations",
@@ -78,7 +79,8 @@ func (n *numbers) Collect(metrics chan<- prometheus.Metric) {
 		}
 		for _, w := range p.seen {
 			number.of(w, now, func(value float64, labels ...string) {
-				metrics <- prometheus.MustNewConstMetric(desc, kind, value, append([]string{w.WorkflowID}, labels...)...)
+				labels = append([]string{w.WorkflowID}, labels...)
+				metrics <- prometheus.MustNewConstMetric(desc, kind, value, labels...)
 			})
 		}
 	}
@@ -197,7 +199,7 @@ var allNumbers = []number{
 		labels: []string{"type", "retrying"},
 		of: func(w watched, _ time.Time, give func(float64, ...string)) {
 			if w.Attention != nil {
-				give(1, attentionType(*w.Attention), map[bool]string{true: "true", false: "false"}[w.Attention.Retrying])
+				give(1, attentionType(*w.Attention), strconv.FormatBool(w.Attention.Retrying))
 			}
 		},
 	},
@@ -227,8 +229,9 @@ var allNumbers = []number{
 		},
 	},
 	{
-		name: "predicted_window_seconds", help: "How long a frozen window will probably take until the target is verified.",
-		of: known(predicted, whole),
+		name: "predicted_window_seconds",
+		help: "How long a frozen window will probably take until the target is verified.",
+		of:   known(predicted, whole),
 	},
 	{
 		name: "predicted_window_part_seconds", help: "The parts of the predicted window.", labels: []string{"part"},
@@ -267,8 +270,9 @@ var allNumbers = []number{
 		of: known(lastRound, func(r migration.Round) float64 { return float64(r.BlobsCopied) }),
 	},
 	{
-		name: "last_round_writes", help: "Operations on the source between the last round's snapshot and the one before.",
-		of: known(lastRound, func(r migration.Round) float64 { return float64(r.Writes) }),
+		name: "last_round_writes",
+		help: "Operations on the source between the last round's snapshot and the one before.",
+		of:   known(lastRound, func(r migration.Round) float64 { return float64(r.Writes) }),
 	},
 	{
 		name: "last_round_step_seconds", help: "How long the steps of the last round took.", labels: []string{"step"},
@@ -301,7 +305,8 @@ var allNumbers = []number{
 		of: known(copied, func(c migration.CopyProgress) float64 { return float64(c.BlobsDone) }),
 	},
 	{
-		name: "copy_pages", help: "Pages of the delta: done, running, or waiting for a place.", labels: []string{"state"},
+		name: "copy_pages", help: "Pages of the delta: done, running, or waiting for a place.",
+		labels: []string{"state"},
 		of: func(w watched, _ time.Time, give func(float64, ...string)) {
 			if c := w.Copy; c != nil {
 				running := min(w.pagesRunning, c.PagesTotal-c.PagesDone) // one may have ended since

@@ -213,9 +213,9 @@ snapferry_migration_rounds_total{migration="migration/movies"} 7
 # HELP snapferry_migration_verify_done_documents Those that it has read.
 # TYPE snapferry_migration_verify_done_documents gauge
 snapferry_migration_verify_done_documents{migration="migration/movies"} 120
-# HELP snapferry_watch_last_pass_timestamp_seconds When this worker last asked all running migrations for their status; 0 before the first time.
-# TYPE snapferry_watch_last_pass_timestamp_seconds gauge
-snapferry_watch_last_pass_timestamp_seconds 1.8e+09
+# HELP snapferry_watch_migrations Migrations and rehearsals that run and gave an answer when this worker last asked.
+# TYPE snapferry_watch_migrations gauge
+snapferry_watch_migrations 1
 `
 
 func TestTheNumbersOfAMigration(t *testing.T) {
