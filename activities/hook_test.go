@@ -20,6 +20,7 @@ import (
 const (
 	hookToken = "planted-hook-token"
 	hookKey   = "planted-hook-signing-key"
+	hookPlain = "planted-plain-header"
 )
 
 // hookReceiver is a receiver of hooks, and what it was sent.
@@ -51,6 +52,7 @@ func newHookReceiver(t *testing.T) *hookReceiver {
 	t.Setenv("TEST_HOOK_URL", r.URL+"/planted-path")
 	t.Setenv("TEST_HOOK_TOKEN", "Bearer "+hookToken)
 	t.Setenv("TEST_HOOK_KEY", hookKey)
+	t.Setenv("TEST_HOOK_PLAIN", hookPlain)
 	return r
 }
 
@@ -61,7 +63,9 @@ func hookRequest() migration.CallHookRequest {
 			Name: "stop-writers", Timeout: migration.Duration(time.Minute), Attempts: 3,
 			HTTP: migration.HookHTTP{
 				URL: "env:TEST_HOOK_URL", SigningSecret: "env:TEST_HOOK_KEY",
-				Headers: map[string]string{"Authorization": "env:TEST_HOOK_TOKEN", "X-Team": "search"},
+				Headers: map[string]string{
+					"Authorization": "env:TEST_HOOK_TOKEN", "X-Team": "search", "X-Key": "env:TEST_HOOK_PLAIN",
+				},
 			},
 		},
 		Input: migration.HookInput{
@@ -176,7 +180,7 @@ func TestTheSecretsOfAHookStayOutOfEverything(t *testing.T) {
 	w, r := newWorld(t), newHookReceiver(t)
 	host := strings.TrimPrefix(r.URL, "http://")
 	repeats := strings.Join([]string{
-		hookToken, hookKey, base64.StdEncoding.EncodeToString([]byte(hookKey)), fmt.Sprintf("%x", hookToken),
+		hookToken, hookKey, hookPlain, base64.StdEncoding.EncodeToString([]byte(hookKey)), fmt.Sprintf("%x", hookToken),
 		r.URL + "/planted-path",
 	}, " ")
 	for _, r.status = range []int{200, 409, 500} {
