@@ -101,7 +101,7 @@ func TestNoWindowBeginsWhileHooksAreCalled(t *testing.T) {
 		return migration.HookAnswer{}, nil
 	}
 	g.window()
-	g.at(5*time.Minute, migration.AskRemove)
+	g.at(5*time.Minute, migration.AskRemove, migration.AskHooks)
 	g.env.RegisterDelayedCallback(func() { g.number++; g.send(migration.AskOpen) }, 6*time.Minute)
 	g.env.RegisterDelayedCallback(func() {
 		require.False(t, g.last(migration.AskOpen).Served, "the hooks are still being called")
@@ -111,6 +111,7 @@ func TestNoWindowBeginsWhileHooksAreCalled(t *testing.T) {
 		8*time.Minute+time.Second)
 	g.ends(9*time.Minute, "Terminated")
 	result := g.run()
+	require.Len(t, g.last(migration.AskHooks).Hooks, 1, "whoever asks waits for them")
 	require.Len(t, ours.inputs, 4, "three attempts of the first window, one of the second")
 	require.Len(t, result.Hooks, 1)
 }

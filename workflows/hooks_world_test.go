@@ -449,3 +449,17 @@ func TestARehearsalCallsNoHook(t *testing.T) {
 	require.NoError(t, w.env.GetWorkflowError())
 	assert.Empty(t, ours.inputs)
 }
+
+// A freeze that begins again in the same window calls its hooks once: the writers have stopped.
+func TestAFreezeThatBeginsAgainCallsItsHooksOnce(t *testing.T) {
+	w := newWorld(t)
+	w.plan = hooked(w.plan, "activity", migration.HookBeforeBlock, migration.HookAfterBlock)
+	ours := registerHooks(w.env, w.fakes)
+	w.fails(migration.ActivityAwaitStandstill, 1, migration.ErrorNoStandstill)
+	w.usualRequests()
+	w.at(25*time.Minute, migration.RequestRetry)
+	w.run()
+	w.completed()
+	require.Equal(t, 2, w.called(migration.ActivityBlockSource))
+	require.Equal(t, []migration.HookMoment{migration.HookBeforeBlock, migration.HookAfterBlock}, ours.moments())
+}
