@@ -171,7 +171,8 @@ func TestRequestsGrowWithBatchesNotWithIndices(t *testing.T) {
 		migration.ActivityCopySnapshot, migration.ActivityAwaitShards, migration.ActivityCopyShards,
 		migration.ActivityCopyPage, migration.ActivityPublishSnapshot, migration.ActivityReadThrottles,
 		migration.ActivitySetThrottles, migration.ActivityRestoreThrottles, migration.ActivityAwaitFreeSlot,
-		migration.ActivityCallWebhook, migration.ActivitySendNotification, migration.ActivityAudit, migration.ActivityDeleteSnapshots,
+		migration.ActivityCallWebhook, migration.ActivitySendNotification, migration.ActivityAudit,
+		migration.ActivityDeleteSnapshots,
 		migration.ActivityDeleteCopies, migration.ActivityWatchGuard, migration.ActivityWatchMigration,
 		migration.ActivityReadGuard, migration.ActivityCutGroups,
 		migration.ActivityProve, // reads documents, index by index and slowly
