@@ -57,11 +57,12 @@ func (r *rooms) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	kind, _, _ := strings.Cut(strings.TrimPrefix(request.URL.Path, "/"), "/")
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch signed := request.URL.Query().Get("sign") != ""; {
+	switch {
 	case r.down:
 		w.WriteHeader(http.StatusServiceUnavailable)
 		return
-	case kind == migration.KindDingTalk && !signed, kind == migration.KindFeishu && !strings.Contains(string(body), "sign"):
+	case kind == migration.KindDingTalk && request.URL.Query().Get("sign") == "",
+		kind == migration.KindFeishu && !strings.Contains(string(body), `"sign"`):
 		_, _ = io.WriteString(w, `{"errcode":310000,"code":19021,"msg":"sign not match"}`)
 		return
 	}

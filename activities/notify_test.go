@@ -66,7 +66,8 @@ func TestAReceiverBeyondTheFence(t *testing.T) {
 			Server: "smtp.example.com:25", From: "a@example.com", To: []string{"b@example.com"},
 		}}), "notify: receiver mail: email.server", "smtp.example.com:25")
 	refused(w, migration.ErrorSecret, w.activities.SendNotification,
-		sendTo(migration.Receiver{Name: "own", Kind: migration.KindSlack, URL: "env:AWS_SECRET"}), "are the worker's own")
+		sendTo(migration.Receiver{Name: "own", Kind: migration.KindSlack, URL: "env:AWS_SECRET"}),
+		"are the worker's own")
 }
 
 // Preflight reads the secrets of the receivers, before anybody needs to be told of anything.

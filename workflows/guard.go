@@ -49,6 +49,8 @@ type guard struct {
 	// source lets one coroutine at a time change the source.
 	source workflow.Mutex
 	teller teller
+	// troubled is the failure that was told last.
+	troubled string
 	// stopBlocking cancel what sets the block.
 	stopBlocking []func()
 	stopWatching func()

@@ -434,7 +434,8 @@ func notifiedGuard(t *testing.T) (*guarded, *told) {
 	g, n := newGuarded(t), &told{}
 	n.register(g.env, g.fakes, nil)
 	g.input.Plan.Notify.Receivers = []migration.Receiver{{Name: "oncall", Kind: migration.KindSlack, URL: "env:A"}}
-	g.env.OnSignalExternalWorkflow(mock.Anything, mock.Anything, "", migration.SignalNotified, mock.Anything).Return(nil)
+	g.env.OnSignalExternalWorkflow(mock.Anything, mock.Anything, "", migration.SignalNotified, mock.Anything).
+		Return(nil)
 	return g, n
 }
 

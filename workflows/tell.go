@@ -363,8 +363,13 @@ func (g *guard) notifyTrouble(ctx workflow.Context, step string, what error) {
 		return
 	}
 	failure := describe(ctx, step, what, 1)
+	key := "guard-" + windowKey(g.UntilMillis) + "-" + failure.Type
+	if key == g.troubled {
+		return
+	}
+	g.troubled = key
 	g.notify(ctx, telling{
-		event: migration.EventAttention, key: "guard-" + windowKey(g.UntilMillis) + "-" + failure.Type,
+		event: migration.EventAttention, key: key,
 		title: "needs attention: " + step,
 		text: fmt.Sprintf("%s: %s\n\nThe migration is no longer running (%s), and its guard keeps trying. What to do: "+
 			"fix what the message names.", failure.Type, human.Shorten(failure.Message, longestAttention), g.Ended),

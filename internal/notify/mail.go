@@ -19,6 +19,10 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
+// partPatience is how long each part of the conversation with a mail server may take: to connect, to
+// greet, to sign in, and to take the mail. Together they end within the activity's own time.
+const partPatience = 10 * time.Second
+
 // mail sends a message by SMTP.
 func mail(ctx context.Context, target Target, n migration.Notification, now time.Time) error {
 	message, err := letter(target.Email, n, now)
@@ -53,7 +57,7 @@ func (t Target) smtp() (*gomail.Client, error) {
 	config := t.tlsConfig()
 	config.ServerName = host
 	options := []gomail.Option{
-		gomail.WithPort(number), gomail.WithTimeout(patience), gomail.WithTLSConfig(config),
+		gomail.WithPort(number), gomail.WithTimeout(partPatience), gomail.WithTLSConfig(config),
 	}
 	switch t.Email.TLS {
 	case migration.TLSImplicit:

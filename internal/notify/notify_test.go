@@ -146,7 +146,8 @@ func TestSignatures(t *testing.T) {
 func TestTheHeadersOfAWebhook(t *testing.T) {
 	s := newServer(t, "")
 	target := Target{
-		Kind: migration.KindWebhook, URL: s.URL, Authorization: "Bearer planted-token", SigningSecret: "planted-signing",
+		Kind: migration.KindWebhook, URL: s.URL, Authorization: "Bearer planted-token",
+		SigningSecret: "planted-signing",
 	}
 	require.NoError(t, Send(t.Context(), target, message(), now))
 	header := s.got[0].Header
@@ -207,8 +208,8 @@ func TestAnswers(t *testing.T) {
 			s.status = test.status
 			s.header.Set("Location", "http://elsewhere.invalid/planted-token")
 			s.header.Set("Retry-After", "7")
-			err := Send(t.Context(), Target{Kind: kind, URL: s.URL + "/hook/planted-token", SigningSecret: "planted-signing"},
-				message(), now)
+			target := Target{Kind: kind, URL: s.URL + "/hook/planted-token", SigningSecret: "planted-signing"}
+			err := Send(t.Context(), target, message(), now)
 			where := kind + " " + test.answer
 			require.Len(t, s.got, 1, where)
 			if test.want == 0 {
@@ -234,7 +235,8 @@ func TestAnUnreachableReceiver(t *testing.T) {
 	closed.Close()
 	for _, address := range []string{
 		closed.URL + "/planted-path?key=planted-key", "https://planted-host.invalid/planted-path", "planted-path",
-		"ftp://planted-host/planted-path", "http://planted-user:planted-pass@" + strings.TrimPrefix(closed.URL, "http://"),
+		"ftp://planted-host/planted-path",
+		"http://planted-user:planted-pass@" + strings.TrimPrefix(closed.URL, "http://"),
 		"http://[planted-host/", "http://planted-host:99999/",
 	} {
 		for _, kind := range webhooks {
