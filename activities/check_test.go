@@ -44,7 +44,7 @@ func TestCheckOfAPlan(t *testing.T) {
 				w.from.Define("movies", `{"analysis":{"filter":{"fold":{"type":"icu_folding"}}}}`, "")
 			},
 			area: "Analysis, mappings, filters",
-			says: []string{"setting index.analysis.filter.fold.type of index movies can't be used there: install the plugin"},
+			says: []string{"setting index.analysis.filter.fold.type of index movies can't be used there"},
 		},
 		"too few shards": {
 			spoil: func(w *world) { w.to.LimitShards(1) },

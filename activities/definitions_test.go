@@ -141,8 +141,8 @@ func TestSettingsOfRefusals(t *testing.T) {
 			"index.analysis.filter.syn.synonyms_path",
 		},
 		{
-			"IOException while reading synonyms_path: /home/config/analysis/nope.txt, caused by no_such_file_exception: " +
-				"/home/config/analysis/nope.txt",
+			"IOException while reading synonyms_path: /home/config/analysis/nope.txt, caused by " +
+				"no_such_file_exception: /home/config/analysis/nope.txt",
 			"index.analysis.filter.syn.synonyms_path",
 		},
 		{

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -139,7 +138,7 @@ func checkText(r migration.CheckReport, checking target) string {
 	fmt.Fprintf(&page, "Check of %s (workflow %s)\n", r.Plan, checking.id)
 	page.WriteString(table(func(row func(...string)) {
 		row("Verdict:", report.CheckVerdict(r))
-		row("Versions:", fmt.Sprintf("%s to %s", cmp.Or(r.SourceVersion, "unknown"), cmp.Or(r.TargetVersion, "unknown")))
+		row("Versions:", report.CheckVersions(r))
 		row("Moves:", report.CheckScope(r))
 		row("Probe:", report.CheckProbe(r))
 		row("Baseline:", report.CheckForecast(r))

@@ -62,7 +62,10 @@ func checkedPlan() migration.CheckReport {
 			Areas: []migration.CheckArea{
 				{Name: "Clusters and versions"},
 				{Name: "Analysis, mappings, filters", Note: "2 definitions tried in a throw-away index"},
-				{Name: "Other snapshots", Warnings: []string{"the target has no known repository of automatic snapshots"}},
+				{
+					Name:     "Other snapshots",
+					Warnings: []string{"the target has no known repository of automatic snapshots"},
+				},
 			},
 		},
 		Probed: &migration.Probed{

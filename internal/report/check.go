@@ -25,6 +25,11 @@ func CheckVerdict(r migration.CheckReport) string {
 	return "Ready."
 }
 
+// CheckVersions are those of both clusters.
+func CheckVersions(r migration.CheckReport) string {
+	return cmp.Or(r.SourceVersion, "unknown") + " to " + cmp.Or(r.TargetVersion, "unknown")
+}
+
 // CheckScope says what the plan moves.
 func CheckScope(r migration.CheckReport) string {
 	return fmt.Sprintf("%s with %s, %s documents, %s", human.Things(r.Indices, "index", "indices"),
@@ -91,7 +96,7 @@ func CheckHTML(r migration.CheckReport) ([]byte, error) {
 	view := checkView{
 		Title: "Check of the plan " + r.Plan, Outcome: CheckVerdict(r), Tone: tone, Areas: r.Areas,
 		Facts: []fact{
-			{Label: "Versions", Value: cmp.Or(r.SourceVersion, "unknown") + " to " + cmp.Or(r.TargetVersion, "unknown")},
+			{Label: "Versions", Value: CheckVersions(r)},
 			{Label: "Moves", Value: CheckScope(r)},
 			{Label: "Probe", Value: CheckProbe(r)},
 			{Label: "Baseline", Value: CheckForecast(r)},

@@ -54,8 +54,8 @@ func TestAPlanIsChecked(t *testing.T) {
 	limit(1)
 	defer limit(nil)
 	s.plan.Indices = append(s.plan.Indices, "checked-words")
-	refusing := s.lab.Source.Front.Faults.FailNext(100, lab.Requests(http.MethodPut, "/_settings"), http.StatusForbidden,
-		`{"error":{"type":"security_exception","reason":"no permissions for [indices:admin/settings/update]"},"status":403}`)
+	refusing := s.lab.Source.Front.Faults.FailNext(100, lab.Requests(http.MethodPut, "/_settings"),
+		http.StatusForbidden, `{"error":{"type":"security_exception","reason":"no permissions for [indices:admin/settings/update]"},"status":403}`)
 	before, path = s.world(), s.planFile()
 	var found migration.CheckReport
 	require.NoError(t, json.Unmarshal([]byte(s.starter(10, "check", "-f", path, "-o", "json").Stdout), &found))
