@@ -50,6 +50,7 @@ func TestEveryActivityIsServed(t *testing.T) {
 	require.Equal(t, []string{
 		migration.WorkflowType, migration.GuardWorkflowType, migration.AuditWorkflowType, migration.RecoverWorkflowType,
 		migration.TranscriptWorkflowType, migration.CheckWorkflowType, migration.CleanupWorkflowType,
+		migration.NotifyWorkflowType,
 	}, everything.workflows)
 	require.Empty(t, copies.workflows)
 	require.Equal(t, []string{

@@ -65,7 +65,7 @@ func breakAt(line []rune, hang, columns int) int {
 func hangOf(line []rune, columns int) int {
 	most := columns * 2 / 3 //nolint:mnd // a third of the line is left
 	hang := 0
-	for i := range min(most, len(line)) {
+	for i := range min(most+1, len(line)) {
 		gap := i >= 2 && line[i-1] == ' ' && line[i-2] == ' '
 		bullet := i >= 2 && line[i-1] == ' ' && line[i-2] == '-' && strings.TrimSpace(string(line[:i-2])) == ""
 		if line[i] != ' ' && (gap || bullet) {
