@@ -76,7 +76,7 @@ func TestDashboard(t *testing.T) {
 	restore := s.lab.Target.Front.Faults.HoldNext(lab.Requests(http.MethodPost, "/_restore"))
 	s.signal(migration.RequestFreeze)
 	s.awaitHeld(restore)
-	search := s.lab.Target.Front.Faults.HoldNext(lab.Requests("", "/_search"))
+	search := s.lab.Target.Front.Faults.HoldNext(lab.Requests("", "/_search/scroll")) // a page was read
 	restore.Release()
 	s.awaitHeld(search)
 	p.await(`snapferry_migration_verify_documents > 0`)
