@@ -194,7 +194,8 @@ func (w *watcher) look(ctx context.Context, id string) (watched, error) {
 		case migration.ActivityVerifyTarget:
 			var progress migration.Progress
 			details := pending.GetHeartbeatDetails()
-			if details != nil && converter.GetDefaultDataConverter().FromPayloads(details, &progress) == nil {
+			if details != nil && converter.GetDefaultDataConverter().FromPayloads(details, &progress) == nil &&
+				progress.DocsTotal > 0 { // it has begun to read
 				found.verifying = &progress
 			}
 		}
