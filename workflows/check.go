@@ -67,6 +67,7 @@ func probe(ctx workflow.Context, plan migration.Plan, found *migration.CheckRepo
 	defer func() { found.Areas = append(found.Areas, area) }()
 
 	plan.Rehearsal, plan.Indices = true, []string{index}
+	plan.Notify = migration.Notify{} // nobody waits for a probe but who asked for the check
 	plan.Rounds.Interval = migration.Duration(probeRounds)
 	input, err := migration.NewInput(plan)
 	if err != nil {

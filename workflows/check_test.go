@@ -3,6 +3,7 @@ package workflows
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -53,8 +54,11 @@ func readyPlan() migration.Checked {
 
 func TestCheckWithAProbe(t *testing.T) {
 	probe := migration.CheckOptions{Probe: true}
-	found, err := runCheck(t, planJSON, probe, readyPlan(), func(plan migration.Plan) (migration.Report, error) {
+	telling := strings.Replace(planJSON, "{",
+		`{"notify": {"receivers": [{"name": "room", "kind": "slack", "url": "env:SNAPFERRY_SECRET_URL"}]}, `, 1)
+	found, err := runCheck(t, telling, probe, readyPlan(), func(plan migration.Plan) (migration.Report, error) {
 		require.True(t, plan.Rehearsal)
+		require.Empty(t, plan.Notify.Receivers, "nobody is told of a probe")
 		require.Equal(t, []string{"movies-1"}, plan.Indices)
 		return migration.Report{
 			Rehearsal: &migration.Rehearsal{}, Remains: []string{"S3: 2 objects"},
