@@ -69,11 +69,6 @@ func probe(ctx workflow.Context, plan migration.Plan, found *migration.CheckRepo
 	plan.Rehearsal, plan.Indices = true, []string{index}
 	plan.Notify = migration.Notify{} // nobody waits for a probe but who asked for the check
 	plan.Rounds.Interval = migration.Duration(probeRounds)
-	input, err := migration.NewInput(plan)
-	if err != nil {
-		area.Problems = []string{err.Error()}
-		return
-	}
 	child := workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
 		WorkflowID: plan.WorkflowID(), TaskQueue: migration.TaskQueue, WaitForCancellation: true,
 		// A rehearsal that loses its parent removes what it made.
@@ -82,7 +77,7 @@ func probe(ctx workflow.Context, plan migration.Plan, found *migration.CheckRepo
 		StaticSummary:         "probe of " + plan.Name + ": rehearses " + index,
 	})
 	var result migration.Report
-	err = workflow.ExecuteChildWorkflow(child, migration.WorkflowType, input).Get(ctx, &result)
+	err := workflow.ExecuteChildWorkflow(child, migration.WorkflowType, migration.ResolvedInput(plan)).Get(ctx, &result)
 	if failure, ok := errors.AsType[*temporal.ApplicationError](err); ok && failure.HasDetails() {
 		_ = failure.Details(&result)
 	}
