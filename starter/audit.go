@@ -8,10 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
-	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/snapferry/snapferry/internal/human"
@@ -83,35 +81,13 @@ func (a *app) audit(ctx context.Context, c *connection, plan migration.Plan, fil
 		return fail(exitUsage, "%w", err)
 	}
 	audit := target{id: migration.AuditWorkflowID(plan.Name)}
-	run, err := within(ctx, callTimeout, func(ctx context.Context) (client.WorkflowRun, error) {
-		return c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-			ID: audit.id, TaskQueue: migration.TaskQueue,
-			WorkflowIDReusePolicy:                    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
-			WorkflowExecutionErrorWhenAlreadyStarted: true,
-			StaticSummary:                            "audit of " + plan.Name + ", " + options.token,
-		}, migration.AuditWorkflowType, input)
-	})
-	if _, ok := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); ok {
-		exit := fail(exitFailed, "an audit of %s is running already (workflow %s)", plan.Name, audit.id)
-		exit.next = "temporal workflow result --workflow-id " + audit.id + " to wait for its result, " +
-			"or temporal workflow cancel --workflow-id " + audit.id
-		return exit
-	}
+	found, err := runSide[migration.AuditReport](ctx, a, c, side{
+		id: audit.id, workflowType: migration.AuditWorkflowType, copies: true,
+		summary: "audit of " + plan.Name + ", " + options.token,
+		title:   "an audit of " + plan.Name, name: "the audit", explain: auditFailed,
+	}, input)
 	if err != nil {
-		return c.explain(err, audit)
-	}
-	warnings, _ := c.missingWorkers(ctx, a.now(), migration.TaskQueue)
-	for _, warning := range warnings {
-		fmt.Fprintf(a.err, "Warning: %s\n", warning)
-	}
-	var found migration.AuditReport
-	if err := run.Get(ctx, &found); err != nil {
-		if ctx.Err() != nil {
-			exit := fail(exitInterrupted, "interrupted; the audit goes on as workflow %s", audit.id)
-			exit.next = "temporal workflow result --workflow-id " + audit.id
-			return exit
-		}
-		return auditFailed(err, c, audit)
+		return err
 	}
 	if a.json() {
 		if err := a.printJSON(found); err != nil {
@@ -151,23 +127,15 @@ func lastToken(ctx context.Context, c *connection, t target) (string, error) {
 	return tokenOf(described.GetWorkflowExecutionInfo()), nil
 }
 
-// auditFailed explains an audit that has no result.
-func auditFailed(err error, c *connection, audit target) error {
-	if failure, ok := errors.AsType[*temporal.ApplicationError](err); ok {
-		exit := fail(exitFailed, "the audit failed: %s (%s)", strings.TrimPrefix(failure.Message(), "audit: "),
-			failure.Type())
-		if failure.Type() == string(migration.ErrorMissing) {
-			exit.next = "find the run's folder in the S3 bucket, then starter audit -f PLAN --token TOKEN"
-		}
-		return exit
+// auditFailed says what to do about an audit that has found nothing to compare.
+func auditFailed(failure *temporal.ApplicationError) error {
+	if failure.Type() != string(migration.ErrorMissing) {
+		return nil
 	}
-	if temporal.IsCanceledError(err) {
-		return fail(exitFailed, "the audit was cancelled; it has no result")
-	}
-	if _, ok := errors.AsType[*temporal.TerminatedError](err); ok {
-		return fail(exitFailed, "the audit was terminated; it has no result")
-	}
-	return c.explain(err, audit)
+	exit := fail(exitFailed, "the audit failed: %s (%s)", strings.TrimPrefix(failure.Message(), "audit: "),
+		failure.Type())
+	exit.next = "find the run's folder in the S3 bucket, then starter audit -f PLAN --token TOKEN"
+	return exit
 }
 
 // auditText is the report for people.

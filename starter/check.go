@@ -2,16 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/serviceerror"
-	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/temporal"
 
 	"github.com/snapferry/snapferry/internal/report"
 	"github.com/snapferry/snapferry/migration"
@@ -72,38 +67,12 @@ func (a *app) check(ctx context.Context, c *connection, plan migration.Plan, fil
 		}
 	}
 	checking := target{id: migration.CheckWorkflowID(plan.Name)}
-	run, err := within(ctx, callTimeout, func(ctx context.Context) (client.WorkflowRun, error) {
-		return c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-			ID: checking.id, TaskQueue: migration.TaskQueue,
-			WorkflowIDReusePolicy:                    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
-			WorkflowExecutionErrorWhenAlreadyStarted: true,
-			StaticSummary:                            "check of the plan " + plan.Name,
-		}, migration.CheckWorkflowType, input, options)
-	})
-	if _, ok := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); ok {
-		exit := fail(exitFailed, "a check of %s is running already (workflow %s)", plan.Name, checking.id)
-		exit.next = "temporal workflow result --workflow-id " + checking.id + " to wait for its result, " +
-			"or temporal workflow cancel --workflow-id " + checking.id
-		return exit
-	}
+	found, err := runSide[migration.CheckReport](ctx, a, c, side{
+		id: checking.id, workflowType: migration.CheckWorkflowType, summary: "check of the plan " + plan.Name,
+		title: "a check of " + plan.Name, name: "the check", copies: options.Probe,
+	}, input, options)
 	if err != nil {
-		return c.explain(err, checking)
-	}
-	warnings, _ := c.missingWorkers(ctx, a.now(), migration.TaskQueue)
-	for _, warning := range warnings {
-		fmt.Fprintf(a.err, "Warning: %s\n", warning)
-	}
-	var found migration.CheckReport
-	if err := run.Get(ctx, &found); err != nil {
-		if ctx.Err() != nil {
-			exit := fail(exitInterrupted, "interrupted; the check goes on as workflow %s", checking.id)
-			exit.next = "temporal workflow result --workflow-id " + checking.id
-			return exit
-		}
-		if failure, ok := errors.AsType[*temporal.ApplicationError](err); ok {
-			return fail(exitFailed, "the check failed: %s (%s)", failure.Message(), failure.Type())
-		}
-		return c.explain(err, checking)
+		return err
 	}
 	if page != "" {
 		html, err := report.CheckHTML(found)

@@ -2,15 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/serviceerror"
-	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/temporal"
 
 	"github.com/snapferry/snapferry/migration"
 )
@@ -63,37 +58,20 @@ receiver does not have the message.`,
 }
 
 func (a *app) notifyTest(ctx context.Context, c *connection, plan migration.Plan) error {
-	t := target{id: migration.NotifyTestID(plan.Name)}
-	run, err := within(ctx, callTimeout, func(ctx context.Context) (client.WorkflowRun, error) {
-		return c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-			ID: t.id, TaskQueue: migration.TaskQueue,
-			WorkflowIDReusePolicy:                    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
-			WorkflowExecutionErrorWhenAlreadyStarted: true,
-			StaticSummary:                            "test of the receivers of " + plan.Name,
-		}, migration.NotifyWorkflowType, a.testMessage(plan))
-	})
-	if _, ok := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); ok {
-		exit := fail(exitFailed, "a test of the receivers of %s is running already (workflow %s)", plan.Name, t.id)
-		exit.next = "temporal workflow result --workflow-id " + t.id
-		return exit
-	}
+	id := migration.NotifyTestID(plan.Name)
+	result, err := runSide[migration.NotifyResult](ctx, a, c, side{
+		id: id, workflowType: migration.NotifyWorkflowType, summary: "test of the receivers of " + plan.Name,
+		title: "a test of the receivers of " + plan.Name, name: "the test",
+	}, a.testMessage(plan))
 	if err != nil {
-		return c.explain(err, t)
-	}
-	warnings, _ := c.missingWorkers(ctx, a.now(), migration.TaskQueue)
-	for _, warning := range warnings {
-		fmt.Fprintf(a.err, "Warning: %s\n", warning)
-	}
-	var result migration.NotifyResult
-	if err := run.Get(ctx, &result); err != nil {
-		return notifyTestFailed(ctx, err, c, t)
+		return err
 	}
 	if a.json() {
 		if err := a.printJSON(result); err != nil {
 			return err
 		}
 	} else {
-		a.printf("%s", deliveriesText(plan.Name, t.id, result))
+		a.printf("%s", deliveriesText(plan.Name, id, result))
 	}
 	for _, d := range result.Deliveries {
 		if d.State != migration.Delivered {
@@ -116,22 +94,6 @@ func (a *app) testMessage(plan migration.Plan) migration.NotifyInput {
 			Commands: []string{"starter status " + plan.Name},
 		},
 	}
-}
-
-// notifyTestFailed explains a test that has no result.
-func notifyTestFailed(ctx context.Context, err error, c *connection, t target) error {
-	switch {
-	case ctx.Err() != nil:
-		exit := fail(exitInterrupted, "interrupted; the test goes on as workflow %s", t.id)
-		exit.next = "temporal workflow result --workflow-id " + t.id
-		return exit
-	case temporal.IsCanceledError(err):
-		return fail(exitFailed, "the test was cancelled; it has no result")
-	}
-	if _, ok := errors.AsType[*temporal.TerminatedError](err); ok {
-		return fail(exitFailed, "the test was terminated; it has no result")
-	}
-	return c.explain(err, t)
 }
 
 // deliveriesText is the table for people.

@@ -3,15 +3,11 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/serviceerror"
-	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/snapferry/snapferry/internal/report"
@@ -214,31 +210,20 @@ func (a *app) runClearing(ctx context.Context, c *connection, what clearing,
 	if _, err := input.Request(allKinds(what)); err != nil {
 		return found, fail(exitUsage, "%w", err)
 	}
-	t := target{id: what.id(request.Plan.Name)}
-	run, err := within(ctx, callTimeout, func(ctx context.Context) (client.WorkflowRun, error) {
-		return c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-			ID: t.id, TaskQueue: migration.TaskQueue,
-			WorkflowIDReusePolicy:                    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
-			WorkflowExecutionErrorWhenAlreadyStarted: true,
-			StaticSummary:                            what.command + " of " + request.Plan.Name,
-		}, what.workflowType, input)
-	})
-	if _, ok := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); ok {
-		exit := fail(exitFailed, "a %s of %s is running already (workflow %s)", what.command, request.Plan.Name, t.id)
-		exit.next = "temporal workflow result --workflow-id " + t.id + " to wait for its result"
-		return found, exit
-	}
-	if err != nil {
-		return found, c.explain(err, t)
-	}
-	if !c.polled(ctx, a.now(), migration.TaskQueue, enums.TASK_QUEUE_TYPE_ACTIVITY) {
-		fmt.Fprintf(a.err, "Warning: no worker polls task queue %s in namespace %s: nothing moves; start a worker\n",
-			migration.TaskQueue, c.namespace)
-	}
-	if err := run.Get(ctx, &found); err != nil {
-		return found, clearingFailed(ctx, err, c, what, t, request.Plan)
-	}
-	return found, nil
+	return runSide[migration.RemainsReport](ctx, a, c, side{
+		id: what.id(request.Plan.Name), workflowType: what.workflowType,
+		summary: what.command + " of " + request.Plan.Name,
+		title:   "a " + what.command + " of " + request.Plan.Name, name: what.command,
+		lost: "run it again to see what is left",
+		explain: func(failure *temporal.ApplicationError) error {
+			if failure.Type() != string(migration.ErrorRunning) {
+				return nil
+			}
+			exit := fail(exitRefused, "%s", failure.Message())
+			exit.next = ofPlan(request.Plan).command("status")
+			return exit
+		},
+	}, input)
 }
 
 func allKinds(what clearing) []migration.RemainsKind {
@@ -246,32 +231,6 @@ func allKinds(what clearing) []migration.RemainsKind {
 		return migration.CleanupKinds
 	}
 	return migration.RecoverKinds
-}
-
-// clearingFailed explains a recover or cleanup that has no result.
-func clearingFailed(ctx context.Context, err error, c *connection, what clearing, t target,
-	plan migration.Plan,
-) error {
-	if ctx.Err() != nil {
-		exit := fail(exitInterrupted, "interrupted; the %s goes on as workflow %s", what.command, t.id)
-		exit.next = "temporal workflow result --workflow-id " + t.id
-		return exit
-	}
-	if failure, ok := errors.AsType[*temporal.ApplicationError](err); ok {
-		if failure.Type() == string(migration.ErrorRunning) {
-			exit := fail(exitRefused, "%s", failure.Message())
-			exit.next = ofPlan(plan).command("status")
-			return exit
-		}
-		return fail(exitFailed, "%s failed: %s (%s)", what.command, failure.Message(), failure.Type())
-	}
-	if temporal.IsCanceledError(err) {
-		return fail(exitFailed, "%s was cancelled; run it again to see what is left", what.command)
-	}
-	if _, ok := errors.AsType[*temporal.TerminatedError](err); ok {
-		return fail(exitFailed, "%s was terminated; run it again to see what is left", what.command)
-	}
-	return c.explain(err, t)
 }
 
 // remainsText is the report for people.

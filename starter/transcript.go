@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -13,8 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/serviceerror"
-	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
 	"github.com/snapferry/snapferry/internal/human"
@@ -68,7 +65,7 @@ func (a *app) transcript(ctx context.Context, c *connection, t target) error {
 	var all []migration.Exchange
 	unreadable := 0
 	for {
-		page, err := transcriptPage(ctx, c, request)
+		page, err := a.transcriptPage(ctx, c, request)
 		if err != nil {
 			return err
 		}
@@ -131,30 +128,13 @@ func planOf(ctx context.Context, c *connection, t target, runID string) (migrati
 }
 
 // transcriptPage has a worker read a part.
-func transcriptPage(ctx context.Context, c *connection, request migration.TranscriptRequest,
-) (page migration.TranscriptPage, err error) {
-	reading := target{id: migration.TranscriptWorkflowID(request.Plan.Name)}
-	run, err := within(ctx, callTimeout, func(ctx context.Context) (client.WorkflowRun, error) {
-		return c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-			ID: reading.id, TaskQueue: migration.TaskQueue,
-			WorkflowIDReusePolicy:                    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
-			WorkflowExecutionErrorWhenAlreadyStarted: true,
-			StaticSummary:                            "transcript of " + request.Plan.Name,
-		}, migration.TranscriptWorkflowType, request)
-	})
-	if _, ok := errors.AsType[*serviceerror.WorkflowExecutionAlreadyStarted](err); ok {
-		exit := fail(exitFailed, "somebody reads the transcript of %s just now (workflow %s)", request.Plan.Name,
-			reading.id)
-		exit.next = "the same command again, or temporal workflow cancel --workflow-id " + reading.id
-		return page, exit
-	}
-	if err == nil {
-		err = run.Get(ctx, &page)
-	}
-	if err != nil {
-		return page, cmp.Or(ctx.Err(), c.explain(err, reading))
-	}
-	return page, nil
+func (a *app) transcriptPage(ctx context.Context, c *connection, request migration.TranscriptRequest,
+) (migration.TranscriptPage, error) {
+	name := request.Plan.Name
+	return runSide[migration.TranscriptPage](ctx, a, c, side{
+		id: migration.TranscriptWorkflowID(name), workflowType: migration.TranscriptWorkflowType,
+		summary: "transcript of " + name, title: "somebody's reading of the transcript of " + name, name: "the reading",
+	}, request)
 }
 
 func exchangesOf(page migration.TranscriptPage) ([]migration.Exchange, error) {
