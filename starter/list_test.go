@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 	commonpb "go.temporal.io/api/common/v1"
 	"go.temporal.io/api/enums/v1"
@@ -231,6 +232,22 @@ func TestList(t *testing.T) {
 	require.Equal(t, "awaitCutover", list.Workflows[0]["phase"])
 	require.EqualValues(t, at(12*time.Minute), list.Workflows[0]["frozenSinceMillis"])
 	require.Equal(t, "starter cutover movies", list.Workflows[0]["command"])
+}
+
+// After a Tab the shell gets the names of what runs, without any worker.
+func TestNamesAreCompleted(t *testing.T) {
+	fake := newMany(t, running(t)...)
+	fake.pollers = nil
+	names := func(arguments ...string) []string {
+		out, _ := newListConsole(t, fake).run(exitOK, append([]string{cobra.ShellCompNoDescRequestCmd}, arguments...)...)
+		lines := strings.Fields(out)
+		return lines[:len(lines)-1] // then comes what the shell may do else
+	}
+	require.Equal(t, []string{"catalog"}, names("status", "ca"))
+	require.Equal(t, []string{"movies"}, names("freeze", "mo"))
+	require.Equal(t, []string{"rehearsal/movies"}, names("report", "rehearsal/"))
+	require.Empty(t, names("status", "movies", ""))
+	require.Empty(t, fake.queried)
 }
 
 // Without a worker nothing is asked that only a worker can answer.

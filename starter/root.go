@@ -97,7 +97,7 @@ TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS_*, or a profile
 	}
 	root.AddCommand(a.bandwidthCommand(), a.reportCommand(), a.transcriptCommand(), a.auditCommand(),
 		a.recoverCommand(), a.cleanupCommand(), a.notifyCommand(), a.iamCommand(), a.versionCommand())
-	root.CompletionOptions.HiddenDefaultCmd = true
+	a.completes(root)
 	guard(root, a)
 	return root
 }

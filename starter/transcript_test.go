@@ -107,7 +107,7 @@ func TestTranscriptsThatCannotBeRead(t *testing.T) {
 	c, fake := newTranscriptConsole(t)
 	fake.startErr = serviceerror.NewWorkflowExecutionAlreadyStarted("", "", "")
 	_, errs := c.run(exitFailed, "transcript", "movies")
-	require.Contains(t, errs, "somebody's reading of the transcript of movies is running already (workflow transcript/movies)")
+	require.Contains(t, errs, "reading of the transcript of movies is running already (workflow transcript/movies)")
 
 	c, fake = newTranscriptConsole(t)
 	fake.moments = nil
