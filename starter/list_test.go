@@ -239,7 +239,8 @@ func TestNamesAreCompleted(t *testing.T) {
 	fake := newMany(t, running(t)...)
 	fake.pollers = nil
 	names := func(arguments ...string) []string {
-		out, _ := newListConsole(t, fake).run(exitOK, append([]string{cobra.ShellCompNoDescRequestCmd}, arguments...)...)
+		all := append([]string{cobra.ShellCompNoDescRequestCmd}, arguments...)
+		out, _ := newListConsole(t, fake).run(exitOK, all...)
 		lines := strings.Fields(out)
 		return lines[:len(lines)-1] // then comes what the shell may do else
 	}

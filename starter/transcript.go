@@ -133,7 +133,8 @@ func (a *app) transcriptPage(ctx context.Context, c *connection, request migrati
 	name := request.Plan.Name
 	return runSide[migration.TranscriptPage](ctx, a, c, side{
 		id: migration.TranscriptWorkflowID(name), workflowType: migration.TranscriptWorkflowType,
-		summary: "transcript of " + name, title: "somebody's reading of the transcript of " + name, name: "the reading",
+		summary: "transcript of " + name, title: "somebody's reading of the transcript of " + name,
+		name: "the reading",
 	}, request)
 }
 
