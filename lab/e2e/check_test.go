@@ -36,7 +36,7 @@ func TestAPlanIsChecked(t *testing.T) {
 	require.Contains(t, string(html), "checked, ")
 	s.noSecretIn("the page", string(html))
 
-	// The source has a file of stop words that the target lacks. The target has room for one shard, and
+	// The source has a file of stop words that the target lacks. The target has room for two shards, and
 	// the source refuses to have settings changed.
 	const words = "checked-stop-words.txt"
 	config := filepath.Join(s.lab.Dir, string(lab.PartSource), "home", "config")
@@ -51,7 +51,7 @@ func TestAPlanIsChecked(t *testing.T) {
 		require.NoError(t, target.Do(s.ctx, http.MethodPut, "/_cluster/settings",
 			map[string]any{"transient": map[string]any{"cluster.max_shards_per_node": value}}, nil))
 	}
-	limit(1)
+	limit(2)
 	defer limit(nil)
 	s.plan.Indices = append(s.plan.Indices, "checked-words")
 	refusing := s.lab.Source.Front.Faults.FailNext(100, lab.Requests(http.MethodPut, "/_settings"),
