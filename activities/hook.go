@@ -3,16 +3,14 @@ package activities
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/json"
-	"fmt"
+	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/snapferry/snapferry/internal/human"
+	"github.com/snapferry/snapferry/internal/webhook"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -41,12 +39,7 @@ func (a *Activities) callHook(ctx context.Context, in migration.CallHookRequest)
 	if err != nil {
 		return none, err
 	}
-	names := make([]string, 0, len(call.Headers))
-	for name := range call.Headers {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(call.Headers)) {
 		value := call.Headers[name]
 		ref := migration.SecretRef(value)
 		secret := ref.Validate() == nil
@@ -57,30 +50,20 @@ func (a *Activities) callHook(ctx context.Context, in migration.CallHookRequest)
 		}
 		p.header(name, value, secret)
 	}
-	p.header("Idempotency-Key", in.Input.IdempotencyKey, false)
+	p.header(webhook.HeaderIdempotency, in.Input.IdempotencyKey, false)
 	if call.SigningSecret != "" {
 		key, err := a.keys.secret(ctx, field+".signingSecret", call.SigningSecret)
 		if err != nil {
 			return none, err
 		}
-		p.hidden.Add(key)
-		timestamp := strconv.FormatInt(a.now().Unix(), 10)
-		p.header("Snapferry-Timestamp", timestamp, false)
-		p.header("Snapferry-Signature", signature(key, timestamp, body), true)
+		webhook.Sign(p.request.Header, key, body, a.now())
+		p.hidden.Add(key, p.request.Header.Get(webhook.HeaderSignature))
 	}
 	answer, err := a.send(p, longestHookAnswer)
 	if err != nil {
 		return none, err
 	}
 	return p.hookAnswer(answer)
-}
-
-// signature is that of a request: the receiver computes it as well, and compares.
-func signature(key, timestamp string, body []byte) string {
-	mac := hmac.New(sha256.New, []byte(key))
-	mac.Write([]byte(timestamp + "."))
-	mac.Write(body)
-	return fmt.Sprintf("v1=%x", mac.Sum(nil))
 }
 
 // hookAnswer makes of what a receiver answered what the workflow is told.

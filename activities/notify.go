@@ -2,8 +2,6 @@ package activities
 
 import (
 	"context"
-	"net/http"
-	"time"
 
 	"github.com/snapferry/snapferry/internal/notify"
 	build "github.com/snapferry/snapferry/internal/version"
@@ -70,9 +68,4 @@ func (k keys) receiverEndpoint(field, url string, secret bool) error {
 	}
 	return fail(migration.ErrorSecret, "%s: this worker connects only to the endpoints of --allow-endpoints, and the "+
 		"host of this URL is none of them", field)
-}
-
-// retryAfter is how long a receiver asks to be left alone; 0 if it doesn't.
-func retryAfter(header http.Header, now time.Time) time.Duration {
-	return notify.RetryAfter(header, now)
 }

@@ -6,12 +6,12 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/snapferry/snapferry/internal/redact"
 	build "github.com/snapferry/snapferry/internal/version"
+	"github.com/snapferry/snapferry/internal/webhook"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -51,8 +51,8 @@ func (a *Activities) newPosting(ctx context.Context, what, field, address string
 	if p.request = request; p.receiver == "" {
 		p.receiver = request.URL.Host // path and query often hold a token
 	} else {
-		p.hidden.Add(address, request.URL.Host, request.URL.Hostname(), request.URL.EscapedPath(),
-			request.URL.RawQuery)
+		p.hidden.Add(address)
+		webhook.Hide(&p.hidden, request.URL)
 	}
 	return p, nil
 }
@@ -100,15 +100,15 @@ func (a *Activities) send(p *posting, most int64) (posted, error) {
 	if err != nil && most > 0 {
 		return posted{}, p.failed(err)
 	}
-	return posted{response.StatusCode, p.hidden.Text(response.Status), body, retryAfter(response.Header, a.now())}, nil
+	return posted{
+		response.StatusCode, p.hidden.Text(response.Status), body, webhook.RetryAfter(response.Header, a.now()),
+	}, nil
 }
 
 func (p *posting) failed(err error) error {
 	if cause := p.request.Context().Err(); errors.Is(cause, context.Canceled) {
 		return cause
 	}
-	if failure, ok := errors.AsType[*url.Error](err); ok {
-		err = failure.Err // its own text repeats the complete URL
-	}
-	return passing(retryUnavailable, "call "+p.what+" at "+p.receiver+": "+p.hidden.Text(err.Error()), 0)
+	return passing(retryUnavailable,
+		"call "+p.what+" at "+p.receiver+": "+p.hidden.Text(webhook.Cause(err).Error()), 0)
 }

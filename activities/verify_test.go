@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -252,11 +251,4 @@ func TestWebhook(t *testing.T) {
 
 	request.Plan.Cutover.Webhook = migration.Webhook{}
 	must[any](w, w.activities.CallWebhook, request)
-
-	now := time.Unix(1_700_000_000, 0)
-	require.Equal(t, 30*time.Second, retryAfter(http.Header{"Retry-After": {"30"}}, now))
-	require.Equal(t, 90*time.Second,
-		retryAfter(http.Header{"Retry-After": {now.Add(90 * time.Second).UTC().Format(http.TimeFormat)}}, now))
-	require.Zero(t, retryAfter(http.Header{"Retry-After": {"soon"}}, now))
-	require.Zero(t, retryAfter(http.Header{}, now))
 }

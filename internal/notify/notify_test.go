@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/snapferry/snapferry/internal/golden"
+	"github.com/snapferry/snapferry/internal/webhook"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -139,7 +140,6 @@ func TestSignatures(t *testing.T) {
 	require.Equal(t, "bC+NiNjHr0Cqlp81SFjH9YuHWp7uARUD6R7Ged8dcCE=", signed.Query().Get("sign"))
 	require.Equal(t, "abc", signed.Query().Get("access_token"))
 	require.Equal(t, "tpkqPqqd4nIM/PnWdrdnfNZDuRs36xrzG39bZD9KxhY=", feishuSign("1764373267", "planted-signing"))
-	require.Equal(t, "sha256=b17c186c201f602761d2c3f248176550325e93c0db542cd79a6af6da63cbb906", webhookSign("1764373267", "planted-signing", []byte(`{"id":"a"}`)))
 }
 
 // A signed webhook can be checked by whoever gets it, and told from the same one sent again.
@@ -152,13 +152,13 @@ func TestTheHeadersOfAWebhook(t *testing.T) {
 	require.NoError(t, Send(t.Context(), target, message(), now))
 	header := s.got[0].Header
 	require.Equal(t, "Bearer planted-token", header.Get("Authorization"))
-	require.Equal(t, message().ID, header.Get(headerID))
-	require.Equal(t, webhookSign(header.Get(headerTimestamp), "planted-signing", []byte(s.bodies[0])),
-		header.Get(headerSignature))
+	require.Equal(t, message().ID, header.Get(webhook.HeaderIdempotency))
+	require.Equal(t, webhook.Signature("planted-signing", header.Get(webhook.HeaderTimestamp), []byte(s.bodies[0])),
+		header.Get(webhook.HeaderSignature))
 
 	target.SigningSecret, target.Authorization = "", ""
 	require.NoError(t, Send(t.Context(), target, message(), now))
-	require.Empty(t, s.got[1].Header.Get(headerSignature))
+	require.Empty(t, s.got[1].Header.Get(webhook.HeaderSignature))
 	require.Empty(t, s.got[1].Header.Get("Authorization"))
 }
 

@@ -4,19 +4,17 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/internal/redact"
+	"github.com/snapferry/snapferry/internal/webhook"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -31,11 +29,11 @@ func post(ctx context.Context, target Target, n migration.Notification, now time
 		return &Error{Kind: Invalid, Message: "make the message: " + err.Error()}
 	}
 	hidden := &redact.Redactor{}
-	hide(hidden, address)
+	webhook.Hide(hidden, address)
 	hidden.Add(target.SigningSecret, target.Authorization)
 	if target.Kind == migration.KindDingTalk && target.SigningSecret != "" {
 		address = dingTalkURL(address, target.SigningSecret, now)
-		hide(hidden, address)
+		webhook.Hide(hidden, address)
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address.String(), bytes.NewReader(body))
 	if err != nil {
@@ -44,14 +42,12 @@ func post(ctx context.Context, target Target, n migration.Notification, now time
 	request.Header.Set("Content-Type", "application/json; charset=utf-8")
 	request.Header.Set("User-Agent", target.UserAgent)
 	if target.Kind == migration.KindWebhook {
-		request.Header.Set(headerID, n.ID)
+		request.Header.Set(webhook.HeaderIdempotency, n.ID)
 		if target.Authorization != "" {
 			request.Header.Set("Authorization", target.Authorization)
 		}
 		if target.SigningSecret != "" {
-			timestamp := strconv.FormatInt(now.Unix(), 10)
-			request.Header.Set(headerTimestamp, timestamp)
-			request.Header.Set(headerSignature, webhookSign(timestamp, target.SigningSecret, body))
+			webhook.Sign(request.Header, target.SigningSecret, body, now)
 		}
 	}
 	response, err := target.client().Do(request)
@@ -67,29 +63,12 @@ func post(ctx context.Context, target Target, n migration.Notification, now time
 	return judge(target.Kind, response, answer, hidden, now)
 }
 
-// hide keeps a URL and its parts out of messages.
-func hide(hidden *redact.Redactor, address *url.URL) {
-	hidden.Add(address.String(), address.Host, address.Hostname(), address.EscapedPath(), address.RawQuery)
-	for _, values := range address.Query() {
-		hidden.Add(values...)
-	}
-	const word = 8 // shorter parts, such as send, are no keys
-	for part := range strings.SplitSeq(address.Path, "/") {
-		if len(part) >= word {
-			hidden.Add(part)
-		}
-	}
-}
-
 // reason is an error of the HTTP client without the URL, which its own text repeats.
 func reason(err error) string {
-	if failure, ok := errors.AsType[*url.Error](err); ok {
-		err = failure.Err
-	}
 	if timedOut(err) {
 		return "no answer within " + patience.String()
 	}
-	return err.Error()
+	return webhook.Cause(err).Error()
 }
 
 // judge says whether an answer means that the message is there.
@@ -102,9 +81,9 @@ func judge(kind string, response *http.Response, body []byte, hidden *redact.Red
 	case status >= 200 && status <= 299:
 		return judgeBody(kind, body, hidden)
 	case status == http.StatusTooManyRequests:
-		return &Error{Kind: Throttled, Message: said, RetryAfter: RetryAfter(response.Header, now)}
+		return &Error{Kind: Throttled, Message: said, RetryAfter: webhook.RetryAfter(response.Header, now)}
 	case status == http.StatusRequestTimeout, status >= 500:
-		return &Error{Kind: Unavailable, Message: said, RetryAfter: RetryAfter(response.Header, now)}
+		return &Error{Kind: Unavailable, Message: said, RetryAfter: webhook.RetryAfter(response.Header, now)}
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return &Error{Kind: Unauthorized, Message: said}
 	case kind == migration.KindFeishu && json.Valid(body): // it answers 400 with a code
@@ -174,17 +153,4 @@ func judgeBody(kind string, body []byte, hidden *redact.Redactor) error {
 		return &Error{Kind: Unauthorized, Message: said}
 	}
 	return &Error{Kind: Refused, Message: said}
-}
-
-// RetryAfter reads the header Retry-After, in seconds or as a date. It is 0 without one, and an hour
-// at most.
-func RetryAfter(header http.Header, now time.Time) time.Duration {
-	value := header.Get("Retry-After")
-	if seconds, err := strconv.Atoi(value); err == nil && seconds > 0 {
-		return min(time.Duration(seconds)*time.Second, time.Hour)
-	}
-	if at, err := http.ParseTime(value); err == nil && at.After(now) {
-		return min(at.Sub(now), time.Hour)
-	}
-	return 0
 }

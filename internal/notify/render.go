@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"net/url"
 	"strconv"
@@ -133,17 +132,6 @@ func dingTalkURL(address *url.URL, secret string, now time.Time) *url.URL {
 	query.Set("sign", base64.StdEncoding.EncodeToString(sum(secret, timestamp+"\n"+secret)))
 	signed.RawQuery = query.Encode()
 	return &signed
-}
-
-// The headers of a signed generic webhook. What is signed is the timestamp, a dot and the body.
-const (
-	headerTimestamp = "X-Snapferry-Timestamp"
-	headerSignature = "X-Snapferry-Signature"
-	headerID        = "Idempotency-Key"
-)
-
-func webhookSign(timestamp, secret string, body []byte) string {
-	return "sha256=" + hex.EncodeToString(sum(secret, timestamp+"."+string(body)))
 }
 
 // sum is HMAC-SHA256.
