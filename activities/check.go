@@ -26,6 +26,7 @@ type checking struct {
 	preflight
 	pulse  *pulse
 	result migration.Checked
+	noted  string // what the step under way has looked at
 }
 
 func (c *checking) everything(ctx context.Context) error {
@@ -39,16 +40,15 @@ func (c *checking) everything(ctx context.Context) error {
 		})
 	for _, step := range steps {
 		c.pulse.set(migration.Progress{Doing: step.doing})
-		problems, warnings, areas := len(c.problems), len(c.warnings), len(c.result.Areas)
+		c.noted = ""
+		problems, warnings := len(c.problems), len(c.warnings)
 		if err := c.collect(step.check(ctx)); err != nil {
 			return err
 		}
-		if areas == len(c.result.Areas) {
-			c.result.Areas = append(c.result.Areas, migration.CheckArea{Name: step.area})
-		}
-		area := &c.result.Areas[areas]
-		area.Name = step.area
-		area.Problems, area.Warnings = atMost(c.problems[problems:]), atMost(c.warnings[warnings:])
+		c.result.Areas = append(c.result.Areas, migration.CheckArea{
+			Name: step.area, Note: c.noted,
+			Problems: atMost(c.problems[problems:]), Warnings: atMost(c.warnings[warnings:]),
+		})
 	}
 	if c.from != nil {
 		c.result.SourceVersion = c.source.Version.String()
@@ -68,9 +68,7 @@ func (c *checking) everything(ctx context.Context) error {
 }
 
 // note says what was looked at.
-func (c *checking) note(format string, args ...any) {
-	c.result.Areas = append(c.result.Areas, migration.CheckArea{Note: fmt.Sprintf(format, args...)})
-}
+func (c *checking) note(format string, args ...any) { c.noted = fmt.Sprintf(format, args...) }
 
 // definitions tries what the indices are made of in a throw-away index.
 func (c *checking) definitions(ctx context.Context) error {

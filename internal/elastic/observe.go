@@ -10,7 +10,6 @@ import (
 
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 
-	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/internal/redact"
 )
 
@@ -100,16 +99,16 @@ func (c *Client) observed(ctx context.Context, request esapi.Request,
 		if r.sent.URL.RawQuery != "" {
 			path += "?" + r.sent.URL.RawQuery
 		}
-		shown := func(text string, most int) string { return human.Shorten(c.redactor.Text(text), most) }
+		shown := func(text []byte, most int) string { return c.redactor.beginning(text, most) }
 		e := Exchange{
-			At: began, Took: time.Since(began), Method: r.sent.Method, Path: shown(path, longestExchangePath),
-			Body: inJSON(shown(string(r.body), longestExchangeBody)),
+			At: began, Took: time.Since(began), Method: r.sent.Method, Path: shown([]byte(path), longestExchangePath),
+			Body: inJSON(shown(r.body, longestExchangeBody)),
 		}
 		if response != nil {
-			e.Status, e.Answer = response.StatusCode, shown(string(answer), longestExchangeAnswer)
+			e.Status, e.Answer = response.StatusCode, shown(answer, longestExchangeAnswer)
 		}
 		if err != nil {
-			e.Failure = shown(err.Error(), longestExchangeAnswer)
+			e.Failure = shown([]byte(err.Error()), longestExchangeAnswer)
 		}
 		c.observe(e)
 	}

@@ -84,3 +84,28 @@ func TestExchangesWithoutAnAnswer(t *testing.T) {
 	require.Equal(t, 403, seen[0].Status)
 	require.Contains(t, seen[0].Answer, "no permission")
 }
+
+// A long request is cut off, and nothing of a secret is left where it is cut, wherever that is.
+func TestLongExchangesAreCutOff(t *testing.T) {
+	const secret, length = "a-secret-of-this-cluster", 100 << 10
+	for at := range 40 {
+		c := elastictest.New(elastictest.NewStore())
+		c.Create("movies", 1, nil)
+		client, err := elastic.New(elastic.Config{Endpoint: c.URL, Redact: []string{secret}})
+		require.NoError(t, err)
+		var found []elastic.Exchange
+		observed := client.Observed(func(e elastic.Exchange) { found = append(found, e) })
+		text := []byte(strings.Repeat("x", length))
+		for _, cut := range []int{16 << 10, 24 << 10} { // of the body, with and without the spare
+			copy(text[cut-at-1:], secret)
+		}
+		_ = observed.PutIndexSettings(t.Context(), []string{"movies"}, map[string]any{"a": string(text)})
+		require.Len(t, found, 1)
+		require.Less(t, len(found[0].Body), 17<<10)
+		require.Greater(t, len(found[0].Body), 12<<10)
+		require.True(t, strings.HasSuffix(found[0].Body, " ..."))
+		require.NotContains(t, found[0].Body, secret[:8])
+		client.Close()
+		c.Close()
+	}
+}

@@ -23,11 +23,7 @@ func Console(e migration.Exchange) string {
 	} else {
 		fmt.Fprintf(&text, "no answer after %d ms: %s\n", e.Millis, oneLine(e.Failure))
 	}
-	path := e.Path
-	if !strings.HasPrefix(path, "/") {
-		path = "/" + path
-	}
-	fmt.Fprintf(&text, "%s %s\n", e.Method, path)
+	fmt.Fprintf(&text, "%s %s\n", e.Method, e.Path)
 	if body := strings.TrimRight(e.Body, "\n"); body != "" {
 		text.WriteString(consoleBody(body) + "\n")
 	}
