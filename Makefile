@@ -44,11 +44,11 @@ test-nodes: tools ## run the tests on clusters of three nodes: nodes die, shards
 	go test -tags lab -count=1 -timeout 2h ./lab/e2e -run '^TestNodes' -nodes
 
 .PHONY: test-pairs
-test-pairs: tools ## move the catalogue of odd indices between all pairs of versions, see docs/compatibility.md (10 minutes)
+test-pairs: tools ## move the catalogue of odd indices between all pairs of versions, see docs/compatibility.md (13 minutes)
 	go test -tags lab -count=1 -timeout 2h -run '^TestOddIndices$$' -v ./lab/e2e -pairs
 
 .PHONY: test-deploy
-test-deploy: tools $(BIN)/prometheus.stamp ## try alert rules and dashboard on a real Prometheus (3 minutes; the first time also 10 for building it)
+test-deploy: tools $(BIN)/prometheus.stamp ## try alert rules and dashboard on a real Prometheus (a minute; the first time it builds one, for minutes)
 	$(BIN)/promtool check rules deploy/prometheus/snapferry.rules.yml
 	cd deploy/prometheus && $(CURDIR)/$(BIN)/promtool test rules snapferry.rules.test.yml
 	go test -tags lab -count=1 -timeout 30m ./lab/e2e -run '^TestDashboard$$' -v \

@@ -35,8 +35,7 @@ func (a *app) completeName(c *cobra.Command, args []string, typed string) ([]str
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	defer connection.Close()
-	rows, _, err := a.find(ctx, connection, "WorkflowType = '"+migration.WorkflowType+"' AND TaskQueue = '"+
-		migration.TaskQueue+"' AND ExecutionStatus = 'Running'")
+	rows, _, err := a.find(ctx, connection, ofTypes(migration.WorkflowType)+andRunning)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

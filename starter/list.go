@@ -89,9 +89,8 @@ type listed struct {
 func (a *app) list(asked context.Context, c *connection, options listOptions) error {
 	ctx, cancel := context.WithTimeout(asked, listTimeout)
 	defer cancel()
-	ours := "WorkflowType IN ('" + migration.WorkflowType + "', '" + migration.AuditWorkflowType + "') " +
-		"AND TaskQueue = '" + migration.TaskQueue + "'"
-	rows, more, err := a.find(ctx, c, ours+" AND ExecutionStatus = 'Running'")
+	ours := ofTypes(migration.WorkflowType, migration.AuditWorkflowType)
+	rows, more, err := a.find(ctx, c, ours+andRunning)
 	if err != nil {
 		return c.explain(err, target{})
 	}
@@ -123,6 +122,13 @@ func (a *app) list(asked context.Context, c *connection, options listOptions) er
 	}
 	return nil
 }
+
+// ofTypes is a query for our workflows of these types; andRunning leaves out what has ended.
+func ofTypes(types ...string) string {
+	return "WorkflowType IN ('" + strings.Join(types, "', '") + "') AND TaskQueue = '" + migration.TaskQueue + "'"
+}
+
+const andRunning = " AND ExecutionStatus = 'Running'"
 
 // find asks Temporal which workflows there are, without any worker. more tells that there are more
 // than a list takes.

@@ -149,11 +149,13 @@ func (m *run) commands(requests []migration.Request) []string {
 }
 
 // starterName is how the starter is told which migration is meant.
-func (m *run) starterName() string {
-	if m.workflowID != migration.WorkflowID(m.plan.Name) { // started elsewhere under another id
-		return "--workflow-id " + m.workflowID
+func (m *run) starterName() string { return starterName(m.workflowID, m.plan.Name) }
+
+func starterName(workflowID, plan string) string {
+	if workflowID != migration.WorkflowID(plan) { // started elsewhere under another id
+		return "--workflow-id " + workflowID
 	}
-	return m.plan.Name
+	return plan
 }
 
 // show puts the status where the Temporal UI shows it, in the current details, and in short where

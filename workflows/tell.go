@@ -328,11 +328,7 @@ func (g *guard) notify(ctx workflow.Context, t telling) {
 
 // commands is what a person can type about the migration that the guard serves.
 func (g *guard) commands(command string) []string {
-	name := g.Plan
-	if g.WorkflowID != migration.WorkflowID(name) {
-		name = "--workflow-id " + g.WorkflowID
-	}
-	return []string{"starter " + command + " " + name}
+	return []string{"starter " + command + " " + starterName(g.WorkflowID, g.Plan)}
 }
 
 // notifyThawed tells that the guard has removed the block by itself.
