@@ -515,6 +515,37 @@ func TestDefinitionsAreComparedBeforeTheFreeze(t *testing.T) {
 	}
 }
 
+// In the window nothing is asked of the documents of an index of which all is proven: its marks and
+// counters suffice.
+func TestWhatIsProvenIsNotSearched(t *testing.T) {
+	for _, versions := range [][2]string{{"5.5.2", "5.5.3"}, {"6.8.23", "7.10.2"}} {
+		t.Run(versions[0], func(t *testing.T) {
+			w := newProvenWorld(t, versions[0], versions[1])
+			w.prove()
+			require.NoError(t, w.from.Index("catalog", "f"))
+			request := w.freeze(nil)
+			asked := func(c *elastictest.Cluster) (paths string) {
+				for _, what := range []string{"_search", "_refresh", "_count"} {
+					paths += strings.Join(c.Requests("* /*/"+what), " ") + " "
+				}
+				return paths
+			}
+			from, to := asked(w.from), asked(w.to)
+			result := must[migration.VerifyResult](w.world, w.activities.VerifyTarget, request)
+			for _, index := range result.Indices {
+				require.True(t, index.Equal, index.Differences)
+			}
+			require.EqualValues(t, 6, result.Indices[0].SourceDocs)
+			require.EqualValues(t, 3, result.Indices[1].SourceDocs)
+			require.EqualValues(t, 3, result.Indices[1].TargetDocs)
+			for what, paths := range map[string][2]string{"source": {from, asked(w.from)}, "target": {to, asked(w.to)}} {
+				require.Greater(t, strings.Count(paths[1], "catalog"), strings.Count(paths[0], "catalog"), what)
+				require.Equal(t, strings.Count(paths[0], "movies"), strings.Count(paths[1], "movies"), what)
+			}
+		})
+	}
+}
+
 // Batches of nothing but definitions have a bound, too.
 func TestBatchesOfDefinitions(t *testing.T) {
 	p := provePlanner{in: migration.PlanProofsRequest{Batches: 3, BatchDocs: 100}, docs: map[string]int64{}}

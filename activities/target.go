@@ -221,21 +221,27 @@ func writtenTo(client *elastic.Client, indices []string) error {
 
 // counters adds up the write counters of each index's primaries.
 func counters(ctx context.Context, client *elastic.Client, indices []elastic.Index) (migration.WriteCounters, error) {
-	sums := migration.WriteCounters{}
-	for _, index := range indices {
-		sums[index.Name] = migration.Counter{UUID: index.UUID}
-	}
 	shards, err := client.WriteCounters(ctx, indexNames(indices))
 	if err != nil {
 		return nil, err
 	}
-	for _, shard := range shards {
-		sum := sums[shard.Index]
-		sum.Writes += shard.IndexTotal + shard.DeleteTotal
-		sum.Docs += shard.Docs
-		sums[shard.Index] = sum
+	return summed(indices, shards), nil
+}
+
+// summed adds up the write counters of each index's primaries; shards of other indices don't count.
+func summed(indices []elastic.Index, shards []elastic.ShardCounters) migration.WriteCounters {
+	sums := make(migration.WriteCounters, len(indices))
+	for _, index := range indices {
+		sums[index.Name] = migration.Counter{UUID: index.UUID}
 	}
-	return sums, nil
+	for _, shard := range shards {
+		if sum, asked := sums[shard.Index]; asked {
+			sum.Writes += shard.IndexTotal + shard.DeleteTotal
+			sum.Docs += shard.Docs
+			sums[shard.Index] = sum
+		}
+	}
+	return sums
 }
 
 // countersAndDefinitions also reads the digests of the definitions.
@@ -270,6 +276,21 @@ type comparison struct {
 	// definition compares mappings, settings and aliases, where the last restore's are known.
 	definition bool
 	skip       func(elastic.Index) bool // indices to leave out; may be nil
+	// shards are the counters of all primaries, if they have been read already.
+	shards []elastic.ShardCounters
+}
+
+// count reads what is compared.
+func (c comparison) count(ctx context.Context, client *elastic.Client,
+	indices []elastic.Index,
+) (migration.WriteCounters, error) {
+	switch {
+	case c.shards != nil:
+		return summed(indices, c.shards), nil
+	case c.definition:
+		return countersAndDefinitions(ctx, client, indices)
+	}
+	return counters(ctx, client, indices)
 }
 
 // changedSince says, in words and by index, what is not as the last restore left it. Without
@@ -301,11 +322,7 @@ func changedSince(ctx context.Context, client *elastic.Client, names []string, e
 	if len(compared) == 0 {
 		return changes, nil
 	}
-	count := counters
-	if compare.definition {
-		count = countersAndDefinitions
-	}
-	counted, err := count(ctx, client, compared)
+	counted, err := compare.count(ctx, client, compared)
 	if err != nil {
 		return nil, err
 	}

@@ -205,48 +205,80 @@ func (v *verifying) markMoved(ctx context.Context, results []migration.IndexResu
 	return nil
 }
 
-// count counts the documents of each shard and those that searches find, and takes the target's marks.
+// count takes the target's marks, and what its shards have counted. Both tell of which indices
+// everything is proven. Only of the others it counts what searches find: then the time follows what
+// has changed, not what there is.
 func (v *verifying) count(ctx context.Context) error {
 	v.names = migration.IndexNames(v.in.Indices)
-	onTarget := targetNames(v.in.Run, v.names)
-	refreshing, refreshCtx := errgroup.WithContext(ctx)
-	refreshing.Go(func() error { return v.to.Refresh(refreshCtx, onTarget) })
-	if v.in.Plan.Rehearsal {
-		// As AwaitStandstill does: a snapshot holds documents that a search may not find yet.
-		refreshing.Go(func() error { return v.from.Refresh(refreshCtx, v.names) })
-	}
-	if err := refreshing.Wait(); err != nil {
-		return err
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		restored, err := shardDocs(ctx, v.to, onTarget)
-		v.restored = renamed(restored, v.in.SourceIndex)
-		return err
-	})
-	group.Go(func() error {
-		written, err := changedSince(ctx, v.to, onTarget, targetCounters(v.in.Run, v.in.Counters),
-			comparison{block: true})
-		v.written = renamed(written, v.in.SourceIndex)
-		return err
-	})
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return v.markTarget(groupCtx) })
+	group.Go(func() error { return v.countTarget(groupCtx, v.unlikeProof()) })
 	if v.in.Plan.Rehearsal {
 		group.Go(func() (err error) {
-			v.in.Frozen, err = shardDocs(ctx, v.from, v.names)
+			// As AwaitStandstill does: a snapshot holds documents that a search may not find yet.
+			if err := v.from.Refresh(groupCtx, v.names); err != nil {
+				return err
+			}
+			v.in.Frozen, err = shardDocs(groupCtx, v.from, v.names)
 			return err
 		})
 	}
-	group.Go(func() error { return v.markTarget(ctx) })
-	group.Go(func() error {
-		var source, target map[string]int64
-		err := both(ctx, v.from, v.to, &source, &target,
-			func(ctx context.Context, client *elastic.Client) (map[string]int64, error) {
-				return countTogether(ctx, client, v.at(client, v.names...)), nil
-			})
-		v.counted = map[*elastic.Client]map[string]int64{v.from: source, v.to: target}
+	if err := group.Wait(); err != nil {
 		return err
-	})
-	return group.Wait()
+	}
+	var searched []string
+	for _, name := range v.names {
+		if !v.standing(name) {
+			searched = append(searched, name)
+		}
+	}
+	var source, target map[string]int64
+	err := both(ctx, v.from, v.to, &source, &target,
+		func(ctx context.Context, client *elastic.Client) (map[string]int64, error) {
+			return countTogether(ctx, client, v.at(client, searched...)), nil
+		})
+	v.counted = map[*elastic.Client]map[string]int64{v.from: source, v.to: target}
+	return err
+}
+
+// unlikeProof are the indices of which the source's marks say that not all is proven. Of the others
+// most will be.
+func (v *verifying) unlikeProof() (names []string) {
+	for _, name := range v.names {
+		proof, source := v.in.Proofs[name], v.in.Marks[name]
+		like := proof.UUID != "" && proof.UUID == source.UUID && len(proof.Shards) == len(source.Shards)
+		for shard := 0; like && shard < len(source.Shards); shard++ {
+			like = proof.Shards[shard].Mark == source.Shards[shard]
+		}
+		if !like {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// countTarget reads how many documents each shard of the target has, and whether somebody wrote
+// there. The indices that were restored last are refreshed before: a search must find what they have.
+func (v *verifying) countTarget(ctx context.Context, refreshed []string) error {
+	if len(refreshed) > 0 {
+		if err := v.to.Refresh(ctx, targetNames(v.in.Run, refreshed)); err != nil {
+			return err
+		}
+	}
+	onTarget := targetNames(v.in.Run, v.names)
+	shards, err := v.to.WriteCounters(ctx, onTarget)
+	if err != nil {
+		return err
+	}
+	restored := migration.ShardDocs{}
+	for _, shard := range shards { // sorted by index and shard, and none is missing
+		restored[shard.Index] = append(restored[shard.Index], shard.Docs)
+	}
+	v.restored = renamed(restored, v.in.SourceIndex)
+	written, err := changedSince(ctx, v.to, onTarget, targetCounters(v.in.Run, v.in.Counters),
+		comparison{block: true, shards: shards})
+	v.written = renamed(written, v.in.SourceIndex)
+	return err
 }
 
 // countTogether counts what searches find, many indices in a request. It leaves out those that a

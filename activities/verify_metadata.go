@@ -62,12 +62,7 @@ func (v *verifying) definedBefore(name string) (differences []string, known bool
 		!proof.Defined.Holds(source.Definition, target.Definition) {
 		return nil, false
 	}
-	for _, shard := range v.work(name) {
-		if shard.proven == nil {
-			return nil, false
-		}
-	}
-	return proof.Defined.Differences, true
+	return proof.Defined.Differences, v.standing(name)
 }
 
 // defining compares what indices are, beside their documents.
