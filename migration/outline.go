@@ -1,6 +1,9 @@
 package migration
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+)
 
 // MemoOutline is the key in a migration's memo under which its Outline stands. A memo needs no
 // registration, and no worker to be read.
@@ -62,6 +65,16 @@ func (s Status) Outline() Outline {
 // Frozen tells whether the migration's block on writes is in force as far as it knows. After a
 // cutover the block stays, and nobody waits for its end any more.
 func (s Status) Frozen() bool { return s.FrozenSinceMillis > 0 && !s.Phase.Ended() }
+
+// DownSince is the epoch time in milliseconds since when nobody can write: that of the first hook that
+// stops the writers, or else that of the write block. It is 0 while somebody can, as far as the
+// migration knows.
+func (s Status) DownSince() int64 {
+	if s.Phase.Ended() {
+		return 0
+	}
+	return cmp.Or(s.DownSinceMillis, s.FrozenSinceMillis)
+}
 
 // Frozen is Status.Frozen.
 func (o Outline) Frozen() bool { return o.FrozenSinceMillis > 0 }

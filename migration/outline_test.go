@@ -61,3 +61,19 @@ func TestTheCommandRegistersEachAttribute(t *testing.T) {
 	text := strings.Join(strings.Fields(strings.ReplaceAll(string(runbook), "\\\n", " ")), " ")
 	require.True(t, strings.Contains(text, RegisterAttributes), "docs/runbook.md gives another command")
 }
+
+// Nobody can write from the first hook that stops the writers, or else from the block.
+func TestDownSince(t *testing.T) {
+	for name, c := range map[string]struct {
+		status Status
+		want   int64
+	}{
+		"rounds":               {Status{Phase: PhaseRounds}, 0},
+		"a hook, no block yet": {Status{Phase: PhaseFreeze, DownSinceMillis: 5}, 5},
+		"no hook":              {Status{Phase: PhaseVerify, FrozenSinceMillis: 7}, 7},
+		"both":                 {Status{Phase: PhaseCutover, DownSinceMillis: 5, FrozenSinceMillis: 7}, 5},
+		"the end":              {Status{Phase: PhaseCompleted, DownSinceMillis: 5, FrozenSinceMillis: 7}, 0},
+	} {
+		require.Equal(t, c.want, c.status.DownSince(), name)
+	}
+}

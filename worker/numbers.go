@@ -221,6 +221,15 @@ var allNumbers = []number{
 		},
 	},
 	{
+		name: "down_seconds",
+		help: "For how long nobody could write: since the writers were stopped, or the block.",
+		of: func(w watched, now time.Time, give func(float64, ...string)) {
+			if since := w.DownSince(); since > 0 {
+				give(seconds(now.UnixMilli() - since))
+			}
+		},
+	},
+	{
 		name: "frozen_left_seconds", help: "In how long the write block is removed if nobody sends cutover.",
 		of: func(w watched, now time.Time, give func(float64, ...string)) {
 			if w.Frozen() && w.FrozenUntilMillis > 0 {

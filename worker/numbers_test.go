@@ -136,6 +136,7 @@ func full() *migration.Status {
 		Phase: migration.PhaseVerify, PhaseSinceMillis: millis - 5_000, StartedMillis: millis - 3_600_000,
 		RoundsEnded: 7, IndicesTotal: 2,
 		FrozenSinceMillis: millis - 12_500, FrozenUntilMillis: millis + 3_600_000,
+		DownSinceMillis: millis - 20_000,
 		Prediction: &migration.Prediction{
 			Millis: 42_000, BlockMillis: 350, SnapshotMillis: 9_000, CopyMillis: 4_000, RestoreMillis: 8_000,
 			VerifyMillis: 20_650,
@@ -169,6 +170,9 @@ snapferry_migration_carried_timestamp_seconds{migration="migration/movies"} 1.79
 snapferry_migration_copy_pages{migration="migration/movies",state="done"} 3
 snapferry_migration_copy_pages{migration="migration/movies",state="running"} 2
 snapferry_migration_copy_pages{migration="migration/movies",state="waiting"} 5
+# HELP snapferry_migration_down_seconds For how long nobody could write: since the writers were stopped, or the block.
+# TYPE snapferry_migration_down_seconds gauge
+snapferry_migration_down_seconds{migration="migration/movies"} 20
 # HELP snapferry_migration_failed_snapshots_total Snapshots that ended PARTIAL or FAILED.
 # TYPE snapferry_migration_failed_snapshots_total counter
 snapferry_migration_failed_snapshots_total{migration="migration/movies"} 3
