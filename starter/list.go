@@ -38,10 +38,11 @@ func (a *app) listCommand() *cobra.Command {
 	var options listOptions
 	command := &cobra.Command{
 		Use:   "list",
-		Short: "List all migrations, rehearsals and audits, and what each waits for",
-		Long: `Lists the migrations, rehearsals and audits that run: the phase, the frozen window
-(since when, and how long until the block is removed), whether somebody is needed, and
-the command that moves it on. With --closed it also lists those that have ended.
+		Short: "List all migrations, rehearsals, audits and checks, and what each waits for",
+		Long: `Lists the migrations, rehearsals, audits and checks that run: the phase, the frozen
+window (since when, and how long until the block is removed), whether somebody is
+needed, and the command that moves it on. With --closed it also lists those that have
+ended.
 
 What runs is read from what each migration has left with Temporal. So a list needs no
 worker, and says which ones no worker serves.`,
@@ -68,11 +69,11 @@ worker, and says which ones no worker serves.`,
 type listed struct {
 	WorkflowID string `json:"workflowId"`
 	RunID      string `json:"runId"`
-	// Kind is migration, rehearsal or audit.
+	// Kind is migration, rehearsal, audit or check.
 	Kind string `json:"kind"`
 	// State as in execution.
 	State string `json:"state"`
-	// Outline is empty of an audit, and if nothing is known.
+	// Outline is empty of an audit and of a check, and if nothing is known.
 	migration.Outline
 	StartedMillis int64 `json:"startedMillis"`
 	ClosedMillis  int64 `json:"closedMillis,omitempty"`
@@ -89,7 +90,7 @@ type listed struct {
 func (a *app) list(asked context.Context, c *connection, options listOptions) error {
 	ctx, cancel := context.WithTimeout(asked, listTimeout)
 	defer cancel()
-	ours := ofTypes(migration.WorkflowType, migration.AuditWorkflowType)
+	ours := ofTypes(migration.WorkflowType, migration.AuditWorkflowType, migration.CheckWorkflowType)
 	rows, more, err := a.find(ctx, c, ours+andRunning)
 	if err != nil {
 		return c.explain(err, target{})
@@ -163,8 +164,13 @@ func newListed(info *workflowpb.WorkflowExecutionInfo) listed {
 		StartedMillis: millis(info.GetStartTime()), ClosedMillis: millis(info.GetCloseTime()),
 		queue: info.GetTaskQueue(),
 	}
-	if row.Kind = row.target().kind(); info.GetType().GetName() == migration.AuditWorkflowType {
-		row.Kind = "audit"
+	switch info.GetType().GetName() {
+	case migration.AuditWorkflowType:
+		row.Kind = kindAudit
+	case migration.CheckWorkflowType:
+		row.Kind = kindCheck
+	default:
+		row.Kind = row.target().kind()
 	}
 	if payload := info.GetMemo().GetFields()[migration.MemoOutline]; payload != nil {
 		row.outline = converter.GetDefaultDataConverter().FromPayload(payload, &row.Outline) == nil
@@ -203,19 +209,19 @@ func (c *connection) complete(ctx context.Context, row *listed, served bool) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	t := row.target()
-	switch {
-	case !row.running() && row.Kind == "audit":
+	if row.looks() {
 		row.Command = "temporal workflow result -w " + row.WorkflowID
-		if row.State == "completed" {
-			c.judge(ctx, row)
-		}
+	}
+	switch {
+	case row.looks() && row.State == "completed":
+		c.judge(ctx, row)
+		return
+	case row.looks() && !row.running():
 		return
 	case !row.running():
 		c.ended(ctx, row, t)
 		return
-	case row.Kind == "audit":
-		row.Command = "temporal workflow result -w " + row.WorkflowID
-	case !row.outline && served: // it began before there were outlines
+	case !row.looks() && !row.outline && served: // it began before there were outlines
 		if status, err := query(ctx, c, t); err == nil {
 			row.Outline, row.outline = status.Outline(), true
 		} else {
@@ -227,7 +233,7 @@ func (c *connection) complete(ctx context.Context, row *listed, served bool) {
 	} else if e, err := describe(ctx, c, t); err == nil && e.WorkflowTaskAttempt > 1 {
 		row.Problem = "task fails"
 	}
-	if row.Kind == "audit" {
+	if row.looks() {
 		return
 	}
 	switch {
@@ -253,15 +259,31 @@ func (c *connection) ended(ctx context.Context, row *listed, t target) {
 	row.Command = v.next(t)[0]
 }
 
-// judge adds what an audit has found.
+// judge adds what an audit or a check has found.
 func (c *connection) judge(ctx context.Context, row *listed) {
-	var found migration.AuditReport
-	if err := c.GetWorkflow(ctx, row.WorkflowID, row.RunID).Get(ctx, &found); err != nil {
+	var found struct {
+		Whole bool `json:"whole"` // of a migration.AuditReport
+		Ready bool `json:"ready"` // of a migration.CheckReport
+	}
+	err := c.GetWorkflow(ctx, row.WorkflowID, row.RunID).Get(ctx, &found)
+	switch {
+	case err != nil:
 		row.Problem = "no answer"
-	} else if !found.Whole {
+	case row.Kind == kindAudit && !found.Whole:
 		row.Problem = "not complete"
+	case row.Kind == kindCheck && !found.Ready:
+		row.Problem = "not ready"
 	}
 }
+
+// The kinds of a line that are neither a migration nor a rehearsal.
+const (
+	kindAudit = "audit"
+	kindCheck = "check"
+)
+
+// looks tells whether it only looks at something: it has no phases, and takes no requests.
+func (r listed) looks() bool { return r.Kind == kindAudit || r.Kind == kindCheck }
 
 func (r listed) running() bool { return r.State == stateRunning }
 
@@ -327,8 +349,10 @@ func (r listed) where() string {
 		return string(r.Phase) // for Temporal, it has failed
 	case !r.running():
 		return r.State
-	case r.Kind == "audit":
+	case r.Kind == kindAudit:
 		return "comparing"
+	case r.Kind == kindCheck:
+		return "checking"
 	case r.Phase == "":
 		return "?"
 	}

@@ -36,8 +36,7 @@ type known struct {
 	outline  *migration.Outline            // in its memo
 	status   *migration.Status             // answers the query; nil if nobody does
 	attempt  int32                         // of the workflow task
-	report   *migration.Report
-	audit    *migration.AuditReport
+	result   any                           // of a report's, an audit's or a check's type
 	failure  error
 }
 
@@ -162,15 +161,14 @@ type manyRun struct {
 }
 
 func (r manyRun) Get(_ context.Context, into any) error {
-	switch into := into.(type) {
-	case *migration.Report:
-		if r.report != nil {
-			*into = *r.report
-		}
-	case *migration.AuditReport:
-		*into = *r.audit
+	if r.failure != nil || r.result == nil {
+		return r.failure
 	}
-	return r.failure
+	payload, err := converter.GetDefaultDataConverter().ToPayload(r.result)
+	if err != nil {
+		return err
+	}
+	return converter.GetDefaultDataConverter().FromPayload(payload, into)
 }
 
 func newListConsole(t *testing.T, fake *manyTemporal) *console {
@@ -204,6 +202,7 @@ func running(t *testing.T) []known {
 			Phase: migration.PhaseRehearse, Findings: 2,
 		}},
 		{id: "audit/movies", kind: migration.AuditWorkflowType},
+		{id: "check/series", kind: migration.CheckWorkflowType},
 		{id: "migration/stuck", kind: migration.WorkflowType, attempt: 12, outline: &migration.Outline{
 			Phase: migration.PhaseRounds,
 		}},
@@ -227,7 +226,7 @@ func TestList(t *testing.T) {
 		More      bool             `json:"more"`
 	}
 	require.NoError(t, json.Unmarshal([]byte(out), &list))
-	require.Len(t, list.Workflows, 7)
+	require.Len(t, list.Workflows, 8)
 	require.Equal(t, "migration/movies", list.Workflows[0]["workflowId"], "writes are blocked: it comes first")
 	require.Equal(t, "awaitCutover", list.Workflows[0]["phase"])
 	require.EqualValues(t, at(12*time.Minute), list.Workflows[0]["frozenSinceMillis"])
@@ -286,11 +285,11 @@ func TestListWhatHasEnded(t *testing.T) {
 			state: enums.WORKFLOW_EXECUTION_STATUS_TERMINATED,
 		},
 		known{
-			id: "migration/done", kind: migration.WorkflowType, closed: time.Hour, report: &completed,
+			id: "migration/done", kind: migration.WorkflowType, closed: time.Hour, result: completed,
 			state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED,
 		},
 		known{
-			id: "migration/late", kind: migration.WorkflowType, closed: 2 * time.Hour, report: &late,
+			id: "migration/late", kind: migration.WorkflowType, closed: 2 * time.Hour, result: late,
 			state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED,
 		},
 		known{
@@ -305,11 +304,19 @@ func TestListWhatHasEnded(t *testing.T) {
 		},
 		known{
 			id: "audit/done", kind: migration.AuditWorkflowType, closed: 5 * time.Hour,
-			state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED, audit: &migration.AuditReport{Whole: true},
+			state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED, result: migration.AuditReport{Whole: true},
 		},
 		known{
 			id: "audit/late", kind: migration.AuditWorkflowType, closed: 6 * time.Hour,
-			state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED, audit: &migration.AuditReport{},
+			state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED, result: migration.AuditReport{},
+		},
+		known{
+			id: "check/done", kind: migration.CheckWorkflowType, closed: 7 * time.Hour,
+			state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED, result: migration.CheckReport{Ready: true},
+		},
+		known{
+			id: "check/late", kind: migration.CheckWorkflowType, closed: 8 * time.Hour,
+			state: enums.WORKFLOW_EXECUTION_STATUS_COMPLETED, result: migration.CheckReport{},
 		})
 	// The run of movies that was terminated is older than the one that runs.
 	all[0], all[1] = all[1], all[0]
