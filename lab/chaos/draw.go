@@ -79,7 +79,7 @@ const mostBlows = 3
 
 // often is how many times as likely a fault is as one that ends a migration or needs a person: a
 // campaign is mostly about what snapferry copes with alone.
-const often = 3
+const often = 6
 
 func (f fault) weight() int {
 	if f.ends || f.person != "" {
