@@ -38,6 +38,8 @@ type changeFinder struct {
 	doubted map[string]bool
 
 	marks map[string]elastic.Mark
+	// onTarget is what the target has, if the request asks; also of indices that will take part.
+	onTarget migration.TargetIndices
 	// other are indices that the target doesn't have as they were restored.
 	other map[string]bool
 }
@@ -90,7 +92,7 @@ func (c *changeFinder) lookAtTarget(ctx context.Context) error {
 	if expected == nil {
 		expected = migration.WriteCounters{} // an index without counters is not known
 	}
-	changed, err := changedSince(ctx, client, targetNames(c.in.Run, names), expected, comparison{
+	compare := comparison{
 		docs: true, block: true, definition: true, skip: func(index elastic.Index) bool {
 			for _, setting := range archivedIn(index.Settings) {
 				if slices.Contains(c.in.IgnoreSettings, setting) {
@@ -99,11 +101,51 @@ func (c *changeFinder) lookAtTarget(ctx context.Context) error {
 			}
 			return false
 		},
-	})
+	}
+	if c.in.OnTarget {
+		compare.count = func(ctx context.Context, indices []elastic.Index) (migration.WriteCounters, error) {
+			return c.markTarget(ctx, client, indices)
+		}
+	}
+	changed, err := changedSince(ctx, client, targetNames(c.in.Run, names), expected, compare)
 	for name := range changed {
 		c.other[c.in.SourceIndex(name)] = true
 	}
 	return err
+}
+
+// markTarget reads the counters of the target's indices, and keeps what stands of them.
+func (c *changeFinder) markTarget(ctx context.Context, client *elastic.Client,
+	indices []elastic.Index,
+) (migration.WriteCounters, error) {
+	var marks map[string]elastic.Mark
+	var shards []elastic.ShardCounters
+	names := indexNames(indices)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) { marks, err = client.Marks(ctx, names); return err })
+	group.Go(func() (err error) { shards, err = client.WriteCounters(ctx, names); return err })
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	counted := summed(indices, shards)
+	c.onTarget = make(migration.TargetIndices, len(names))
+	for _, name := range names {
+		mark, counter := marks[name], counted[name]
+		counter.Definition = mark.Definition
+		counted[name] = counter
+		c.onTarget[c.in.SourceIndex(name)] = migration.TargetIndex{IndexMark: markOf(mark)}
+	}
+	for _, shard := range shards { // sorted by index and shard, and none is missing
+		index := c.in.SourceIndex(shard.Index)
+		on := c.onTarget[index]
+		on.Docs = append(on.Docs, shard.Docs)
+		c.onTarget[index] = on
+	}
+	return counted, nil
+}
+
+func markOf(mark elastic.Mark) migration.IndexMark {
+	return migration.IndexMark{UUID: mark.UUID, Definition: mark.Definition, Shards: mark.Shards}
 }
 
 // result sorts the indices out, and stores what is too long for a payload.
@@ -111,13 +153,16 @@ func (c *changeFinder) result(ctx context.Context) (migration.Changed, error) {
 	var result migration.Changed
 	marks := make(migration.IndexMarks, len(c.in.Indices))
 	because := map[migration.Reason]*migration.TakenBecause{}
-	taking := []migration.Index{}
+	taking, stands := []migration.Index{}, migration.TargetIndices{}
 	for _, index := range c.in.Indices {
 		mark := c.marks[index.Name]
-		now := migration.IndexMark{UUID: mark.UUID, Definition: mark.Definition, Shards: mark.Shards}
+		now := markOf(mark)
 		reason := c.reason(index.Name, now, mark.Written)
 		if reason == "" {
 			marks[index.Name] = c.in.Restored[index.Name]
+			if on, known := c.onTarget[index.Name]; known {
+				stands[index.Name] = on
+			}
 			result.Skipped++
 			continue
 		}
@@ -154,6 +199,10 @@ func (c *changeFinder) result(ctx context.Context) (migration.Changed, error) {
 		// They stand in the workflow's state for good, beside other lists.
 		half := lists{c.lists.open, c.lists.longest / 2}
 		result.Marks, result.MarksOf, err = storeIfLong(ctx, half, c.in.Run, marks)
+		return err
+	})
+	group.Go(func() (err error) {
+		result.OnTarget, result.OnTargetOf, err = storeIfLong(ctx, c.lists.shorter(2), c.in.Run, stands)
 		return err
 	})
 	return result, group.Wait()

@@ -246,6 +246,13 @@ func TestManyIndicesOfWhichFewChanged(t *testing.T) {
 	c := &changedWorld{world: w}
 	list := must[migration.IndexList](w, w.activities.ResolveIndices, migration.ResolveRequest{Run: w.run})
 	require.True(t, list.Stored())
+	measured := len(w.from.Requests("GET /*/_stats/*"))
+	require.Positive(t, measured)
+	compared := must[migration.IndexList](w, w.activities.ResolveIndices,
+		migration.ResolveRequest{Run: w.run, Unmeasured: true})
+	require.True(t, compared.SameIndices(list))
+	require.Zero(t, compared.Of(), "nothing is stored")
+	require.Len(t, w.from.Requests("GET /*/_stats/*"), measured)
 	first := must[migration.Changed](w, w.activities.FindChanged,
 		migration.ChangedRequest{Run: w.run, IndicesOf: list.Of(), All: true})
 	require.Equal(t, list.Of(), first.Taking.Of(), "the same list is not stored twice")
@@ -276,6 +283,11 @@ func TestManyIndicesOfWhichFewChanged(t *testing.T) {
 	require.Len(t, found.Because[0].First, migration.NamedReasons)
 	after := len(w.from.Requests("GET /*")) + len(w.from.Requests("GET /*/*")) + len(w.from.Requests("GET /*/*/*"))
 	require.LessOrEqual(t, after-before, 2*many/20, "requests to the source")
+	require.Zero(t, found.OnTargetOf, "it was not asked")
+	c.request.OnTarget = true
+	looked := must[migration.Changed](w, w.activities.FindChanged, c.request)
+	require.Nil(t, looked.OnTarget)
+	require.Equal(t, many-20, looked.OnTargetOf.Entries)
 
 	c.request.DoubtedOf = []migration.Stored[[]migration.Index]{list.Of()}
 	require.Equal(t, many, must[migration.Changed](w, w.activities.FindChanged, c.request).Taking.Len())

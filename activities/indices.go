@@ -52,12 +52,19 @@ func (a *Activities) ResolveIndices(ctx context.Context, in migration.ResolveReq
 				return none, err
 			}
 		}
-		if err := client.Measure(ctx, found.indices); err != nil {
-			return none, err
+		var list migration.IndexList
+		if in.Unmeasured {
+			list = a.lists.listed(described(found.indices))
+		} else {
+			if err := client.Measure(ctx, found.indices); err != nil {
+				return none, err
+			}
+			if list, err = a.lists.indexList(ctx, in.Run, described(found.indices), in); err != nil {
+				return none, err
+			}
 		}
-		list, err := a.lists.indexList(ctx, in.Run, described(found.indices), in)
 		list.Warnings, list.NotHot = warnings, notHot
-		return list, err
+		return list, nil
 	})
 }
 

@@ -87,10 +87,17 @@ func (w *provenWorld) prove() migration.Proven {
 // freeze is what a freeze and the final round do, up to the verification. spoil comes right before
 // it.
 func (w *provenWorld) freeze(spoil func()) migration.VerifyRequest {
+	request := w.freezeLooking(spoil)
+	request.OnTarget, request.OnTargetOf = nil, migration.Stored[migration.TargetIndices]{} // as after a retry
+	return request
+}
+
+// freezeLooking is freeze whose verification relies on what was seen of the target after the block.
+func (w *provenWorld) freezeLooking(spoil func()) migration.VerifyRequest {
 	w.t.Helper()
 	must[any](w.world, w.activities.BlockWrites, migration.IndicesRequest{Run: w.run, Indices: w.names()})
 	find := w.request
-	find.Run, find.Indices = w.run, w.indices()
+	find.Run, find.Indices, find.OnTarget = w.run, w.indices(), true
 	still := must[migration.Standstill](w.world, w.activities.AwaitStandstill, migration.StandstillRequest{
 		IndicesRequest: migration.IndicesRequest{Run: w.run, Indices: w.names()}, Find: &find,
 	})
@@ -118,7 +125,7 @@ func (w *provenWorld) freeze(spoil func()) migration.VerifyRequest {
 	return migration.VerifyRequest{
 		Run: w.run, Indices: w.indices(), Frozen: still.Docs, Counters: counters,
 		Proofs: w.proofs, ProofsOf: w.proofsOf,
-		Marks: still.Found.Marks,
+		Marks: still.Found.Marks, OnTarget: still.Found.OnTarget, OnTargetOf: still.Found.OnTargetOf,
 	}
 }
 
@@ -515,33 +522,57 @@ func TestDefinitionsAreComparedBeforeTheFreeze(t *testing.T) {
 	}
 }
 
-// In the window nothing is asked of the documents of an index of which all is proven: its marks and
-// counters suffice.
-func TestWhatIsProvenIsNotSearched(t *testing.T) {
+// In the window the clusters are asked nothing about an index that stands as it was proven: what the
+// look after the block has seen suffices. If the verification is tried again, marks and counters are
+// read again, but no search is made.
+func TestWhatIsProvenIsNotAskedAgain(t *testing.T) {
 	for _, versions := range [][2]string{{"5.5.2", "5.5.3"}, {"6.8.23", "7.10.2"}} {
-		t.Run(versions[0], func(t *testing.T) {
-			w := newProvenWorld(t, versions[0], versions[1])
-			w.prove()
-			require.NoError(t, w.from.Index("catalog", "f"))
-			request := w.freeze(nil)
-			asked := func(c *elastictest.Cluster) (paths string) {
-				for _, what := range []string{"_search", "_refresh", "_count"} {
-					paths += strings.Join(c.Requests("* /*/"+what), " ") + " "
+		for _, again := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s again %v", versions[0], again), func(t *testing.T) {
+				w := newProvenWorld(t, versions[0], versions[1])
+				w.prove()
+				require.NoError(t, w.from.Index("catalog", "f"))
+				request, about := w.freezeLooking(nil), "* /*"
+				require.Contains(t, request.OnTarget, "movies")
+				require.NotContains(t, request.OnTarget, "catalog", "it takes part")
+				if again {
+					request.OnTarget, about = nil, "* /*/_search"
 				}
-				return paths
-			}
-			from, to := asked(w.from), asked(w.to)
-			result := must[migration.VerifyResult](w.world, w.activities.VerifyTarget, request)
-			for _, index := range result.Indices {
-				require.True(t, index.Equal, index.Differences)
-			}
-			require.EqualValues(t, 6, result.Indices[0].SourceDocs)
-			require.EqualValues(t, 3, result.Indices[1].SourceDocs)
-			require.EqualValues(t, 3, result.Indices[1].TargetDocs)
-			for what, paths := range map[string][2]string{"source": {from, asked(w.from)}, "target": {to, asked(w.to)}} {
-				require.Greater(t, strings.Count(paths[1], "catalog"), strings.Count(paths[0], "catalog"), what)
-				require.Equal(t, strings.Count(paths[0], "movies"), strings.Count(paths[1], "movies"), what)
-			}
+				asked := func(c *elastictest.Cluster) string {
+					return strings.Join(append(c.Requests(about), c.Requests(about+"/*")...), " ")
+				}
+				from, to := asked(w.from), asked(w.to)
+				result := must[migration.VerifyResult](w.world, w.activities.VerifyTarget, request)
+				for _, index := range result.Indices {
+					require.True(t, index.Equal, index.Differences)
+				}
+				require.EqualValues(t, 6, result.Indices[0].SourceDocs)
+				require.EqualValues(t, 3, result.Indices[1].SourceDocs)
+				require.EqualValues(t, 3, result.Indices[1].TargetDocs)
+				for what, paths := range map[string][2]string{"source": {from, asked(w.from)}, "target": {to, asked(w.to)}} {
+					require.Greater(t, strings.Count(paths[1], "catalog"), strings.Count(paths[0], "catalog"), what)
+					require.Equal(t, strings.Count(paths[0], "movies"), strings.Count(paths[1], "movies"), what)
+				}
+			})
+		}
+	}
+}
+
+// What is not proven, or is another index by now, is asked about, whatever the look has seen.
+func TestALookIsNoProof(t *testing.T) {
+	for name, unlike := range map[string]func(*migration.TargetIndex){
+		"other shard": func(on *migration.TargetIndex) { on.Shards[0] = "9/other" },
+		"other index": func(on *migration.TargetIndex) { on.UUID = "another" },
+		"no shards":   func(on *migration.TargetIndex) { on.Shards = nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newProvenWorld(t, "6.8.23", "7.10.2")
+			w.prove()
+			request := w.freezeLooking(func() { w.to.Smuggle("movies", "alien", 0) })
+			on := request.OnTarget["movies"]
+			unlike(&on)
+			request.OnTarget["movies"] = on
+			refused(w.world, migration.ErrorVerification, w.activities.VerifyTarget, request, "movies")
 		})
 	}
 }

@@ -276,21 +276,8 @@ type comparison struct {
 	// definition compares mappings, settings and aliases, where the last restore's are known.
 	definition bool
 	skip       func(elastic.Index) bool // indices to leave out; may be nil
-	// shards are the counters of all primaries, if they have been read already.
-	shards []elastic.ShardCounters
-}
-
-// count reads what is compared.
-func (c comparison) count(ctx context.Context, client *elastic.Client,
-	indices []elastic.Index,
-) (migration.WriteCounters, error) {
-	switch {
-	case c.shards != nil:
-		return summed(indices, c.shards), nil
-	case c.definition:
-		return countersAndDefinitions(ctx, client, indices)
-	}
-	return counters(ctx, client, indices)
+	// count reads the counters of indices that exist and are open; nil has them read here.
+	count func(context.Context, []elastic.Index) (migration.WriteCounters, error)
 }
 
 // changedSince says, in words and by index, what is not as the last restore left it. Without
@@ -322,7 +309,16 @@ func changedSince(ctx context.Context, client *elastic.Client, names []string, e
 	if len(compared) == 0 {
 		return changes, nil
 	}
-	counted, err := compare.count(ctx, client, compared)
+	count := compare.count
+	if count == nil {
+		count = func(ctx context.Context, indices []elastic.Index) (migration.WriteCounters, error) {
+			if compare.definition {
+				return countersAndDefinitions(ctx, client, indices)
+			}
+			return counters(ctx, client, indices)
+		}
+	}
+	counted, err := count(ctx, compared)
 	if err != nil {
 		return nil, err
 	}

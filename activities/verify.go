@@ -66,31 +66,33 @@ func (a *Activities) VerifyTarget(ctx context.Context, in migration.VerifyReques
 
 // verified is a request to verify with all its lists.
 func (l lists) verified(ctx context.Context, in migration.VerifyRequest) (migration.VerifyRequest, error) {
-	var err error
-	if in.Indices, err = fetch(ctx, l, in.Run, in.Indices, in.IndicesOf); err != nil {
-		return in, err
-	}
-	if in.Frozen, err = fetch(ctx, l, in.Run, in.Frozen, in.FrozenOf); err != nil {
-		return in, err
-	}
-	if in.Counters, err = fetch(ctx, l, in.Run, in.Counters, in.CountersOf); err != nil {
-		return in, err
-	}
-	if in.Seen, err = fetch(ctx, l, in.Run, in.Seen, in.SeenOf); err != nil {
-		return in, err
-	}
-	if in.Marks, err = fetch(ctx, l, in.Run, in.Marks, in.MarksOf); err != nil {
-		return in, err
-	}
-	if in.Taken, err = fetch(ctx, l, in.Run, in.Taken, in.TakenOf); err != nil {
-		return in, err
-	}
-	proofs, err := fetch(ctx, l, in.Run, in.Proofs, in.ProofsOf)
-	if lost(err) {
-		proofs, err = nil, nil // everything is read
-	}
-	in.Proofs = proofs
-	return in, err
+	group, ctx := errgroup.WithContext(ctx)
+	fetching(ctx, group, l, in.Run, &in.Indices, in.IndicesOf)
+	fetching(ctx, group, l, in.Run, &in.Frozen, in.FrozenOf)
+	fetching(ctx, group, l, in.Run, &in.Counters, in.CountersOf)
+	fetching(ctx, group, l, in.Run, &in.Seen, in.SeenOf)
+	fetching(ctx, group, l, in.Run, &in.Marks, in.MarksOf)
+	fetching(ctx, group, l, in.Run, &in.OnTarget, in.OnTargetOf)
+	fetching(ctx, group, l, in.Run, &in.Taken, in.TakenOf)
+	group.Go(func() error {
+		proofs, err := fetch(ctx, l, in.Run, in.Proofs, in.ProofsOf)
+		if lost(err) {
+			proofs, err = nil, nil // everything is read
+		}
+		in.Proofs = proofs
+		return err
+	})
+	return in, group.Wait()
+}
+
+// fetching fetches a list beside others, into where it belongs.
+func fetching[T any](ctx context.Context, group *errgroup.Group, l lists, run migration.Run, list *T,
+	stored migration.Stored[T],
+) {
+	group.Go(func() (err error) {
+		*list, err = fetch(ctx, l, run, *list, stored)
+		return err
+	})
 }
 
 // verifying is one comparison.
@@ -205,14 +207,25 @@ func (v *verifying) markMoved(ctx context.Context, results []migration.IndexResu
 	return nil
 }
 
-// count takes the target's marks, and what its shards have counted. Both tell of which indices
-// everything is proven. Only of the others it counts what searches find: then the time follows what
-// has changed, not what there is.
+// count finds out what has to be asked about each index. What stands since before the freeze, as it
+// was proven, needs no request: the time follows what has changed, not what there is. Of the others it
+// takes the target's marks, and counts what its shards have and what searches find.
 func (v *verifying) count(ctx context.Context) error {
 	v.names = migration.IndexNames(v.in.Indices)
+	v.target, v.restored = map[string]elastic.Mark{}, migration.ShardDocs{}
+	v.written = map[string]string{}
+	for name, on := range v.in.OnTarget {
+		v.target[name] = elastic.Mark{
+			UUID: on.UUID, Definition: on.Definition, Shards: on.Shards,
+			Lives: make([]elastic.Life, len(on.Shards)), // not known
+		}
+		v.restored[name] = on.Docs
+	}
+	asked := v.moving(v.names)
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() error { return v.markTarget(groupCtx) })
-	group.Go(func() error { return v.countTarget(groupCtx, v.unlikeProof()) })
+	var marks map[string]elastic.Mark
+	group.Go(func() (err error) { marks, err = v.markTarget(groupCtx, asked); return err })
+	group.Go(func() error { return v.countTarget(groupCtx, asked) })
 	if v.in.Plan.Rehearsal {
 		group.Go(func() (err error) {
 			// As AwaitStandstill does: a snapshot holds documents that a search may not find yet.
@@ -226,12 +239,10 @@ func (v *verifying) count(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	var searched []string
-	for _, name := range v.names {
-		if !v.standing(name) {
-			searched = append(searched, name)
-		}
+	for _, name := range asked {
+		v.target[name] = marks[name]
 	}
+	searched := v.moving(asked)
 	var source, target map[string]int64
 	err := both(ctx, v.from, v.to, &source, &target,
 		func(ctx context.Context, client *elastic.Client) (map[string]int64, error) {
@@ -241,42 +252,42 @@ func (v *verifying) count(ctx context.Context) error {
 	return err
 }
 
-// unlikeProof are the indices of which the source's marks say that not all is proven. Of the others
-// most will be.
-func (v *verifying) unlikeProof() (names []string) {
-	for _, name := range v.names {
-		proof, source := v.in.Proofs[name], v.in.Marks[name]
-		like := proof.UUID != "" && proof.UUID == source.UUID && len(proof.Shards) == len(source.Shards)
-		for shard := 0; like && shard < len(source.Shards); shard++ {
-			like = proof.Shards[shard].Mark == source.Shards[shard]
-		}
-		if !like {
-			names = append(names, name)
+// moving are those of the indices of which not everything is known to be as it was proven.
+func (v *verifying) moving(names []string) (moving []string) {
+	for _, name := range names {
+		if !v.standing(name) {
+			moving = append(moving, name)
 		}
 	}
-	return names
+	return moving
 }
 
 // countTarget reads how many documents each shard of the target has, and whether somebody wrote
-// there. The indices that were restored last are refreshed before: a search must find what they have.
-func (v *verifying) countTarget(ctx context.Context, refreshed []string) error {
-	if len(refreshed) > 0 {
-		if err := v.to.Refresh(ctx, targetNames(v.in.Run, refreshed)); err != nil {
-			return err
-		}
+// there.
+func (v *verifying) countTarget(ctx context.Context, names []string) error {
+	if len(names) == 0 {
+		return nil
 	}
-	onTarget := targetNames(v.in.Run, v.names)
+	onTarget := targetNames(v.in.Run, names)
+	if err := v.to.Refresh(ctx, onTarget); err != nil {
+		return err
+	}
 	shards, err := v.to.WriteCounters(ctx, onTarget)
 	if err != nil {
 		return err
 	}
-	restored := migration.ShardDocs{}
-	for _, shard := range shards { // sorted by index and shard, and none is missing
-		restored[shard.Index] = append(restored[shard.Index], shard.Docs)
+	for _, name := range names {
+		delete(v.restored, name)
 	}
-	v.restored = renamed(restored, v.in.SourceIndex)
-	written, err := changedSince(ctx, v.to, onTarget, targetCounters(v.in.Run, v.in.Counters),
-		comparison{block: true, shards: shards})
+	for _, shard := range shards { // sorted by index and shard, and none is missing
+		name := v.in.SourceIndex(shard.Index)
+		v.restored[name] = append(v.restored[name], shard.Docs)
+	}
+	written, err := changedSince(ctx, v.to, onTarget, targetCounters(v.in.Run, v.in.Counters), comparison{
+		block: true, count: func(_ context.Context, indices []elastic.Index) (migration.WriteCounters, error) {
+			return summed(indices, shards), nil
+		},
+	})
 	v.written = renamed(written, v.in.SourceIndex)
 	return err
 }

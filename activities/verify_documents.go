@@ -16,14 +16,14 @@ import (
 // differing takes what makes an index unequal.
 type differing func(format string, args ...any)
 
-// markTarget takes the target's marks, if there are proofs that may hold.
-func (v *verifying) markTarget(ctx context.Context) error {
-	if v.in.Plan.Verify.Checksum != migration.ChecksumVersions || len(v.in.Proofs) == 0 || len(v.in.Marks) == 0 {
-		return nil
+// markTarget takes the target's marks of indices, if there are proofs that may hold.
+func (v *verifying) markTarget(ctx context.Context, names []string) (map[string]elastic.Mark, error) {
+	if v.in.Plan.Verify.Checksum != migration.ChecksumVersions || len(v.in.Proofs) == 0 || len(v.in.Marks) == 0 ||
+		len(names) == 0 {
+		return nil, nil
 	}
-	marks, err := v.to.Marks(ctx, targetNames(v.in.Run, v.names))
-	v.target = renamed(marks, v.in.SourceIndex)
-	return err
+	marks, err := v.to.Marks(ctx, targetNames(v.in.Run, names))
+	return renamed(marks, v.in.SourceIndex), err
 }
 
 // shardWork says how a shard is verified: proven and beyond are nil for a shard that is read whole.

@@ -149,6 +149,9 @@ type ResolveRequest struct {
 	// Frozen says that these indices will be handed over: ErrorNotHot if one of the plan's is in
 	// UltraWarm or cold storage, unless the plan leaves such indices out. A round leaves them out.
 	Frozen bool `json:"frozen,omitempty"`
+	// Unmeasured asks only which indices there are, to compare them with a list that is known. Nothing
+	// is stored, and their sizes are 0.
+	Unmeasured bool `json:"unmeasured,omitempty"`
 }
 
 // SnapshotRequest asks for one snapshot of exactly these indices.

@@ -26,7 +26,20 @@ type ChangedRequest struct {
 	IgnoreSettings []string `json:"ignoreSettings,omitempty"`
 	// All has all indices take part.
 	All bool `json:"all,omitempty"`
+	// OnTarget also asks what the target has of those that don't take part: then a verification later
+	// in the frozen window needs to ask nothing about them.
+	OnTarget bool `json:"onTarget,omitempty"`
 }
+
+// TargetIndex is what the target has of an index that stands as it was restored.
+type TargetIndex struct {
+	IndexMark
+	// Docs are those of each shard, as Lucene counts them.
+	Docs []int64 `json:"docs"`
+}
+
+// TargetIndices are by the names of the indices on the source.
+type TargetIndices = map[string]TargetIndex
 
 // Changed says which indices take part in a round, and why.
 type Changed struct {
@@ -40,7 +53,13 @@ type Changed struct {
 	// Marks are those of all indices once those that take part are restored.
 	Marks   IndexMarks         `json:"marks,omitempty"`
 	MarksOf Stored[IndexMarks] `json:"marksOf,omitzero"`
+	// OnTarget is what the target has of those that don't take part, if that was asked.
+	OnTarget   TargetIndices         `json:"onTarget,omitempty"`
+	OnTargetOf Stored[TargetIndices] `json:"onTargetOf,omitzero"`
 }
+
+// ForgetTarget has whoever comes next ask the target again.
+func (c *Changed) ForgetTarget() { c.OnTarget, c.OnTargetOf = nil, Stored[TargetIndices]{} }
 
 // TakenBecause counts indices that take part in a round for one reason.
 type TakenBecause struct {

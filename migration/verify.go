@@ -67,6 +67,10 @@ type VerifyRequest struct {
 	ProofsOf Stored[Proofs]     `json:"proofsOf,omitzero"`
 	Marks    IndexMarks         `json:"marks,omitempty"`
 	MarksOf  Stored[IndexMarks] `json:"marksOf,omitzero"`
+	// OnTarget is what the target had of indices that stand since before the freeze, as it was looked at
+	// after the block. Of the others it is asked now.
+	OnTarget   TargetIndices         `json:"onTarget,omitempty"`
+	OnTargetOf Stored[TargetIndices] `json:"onTargetOf,omitzero"`
 	// Files is what the last restore recovered, and Taken are the indices that it restored.
 	Files   *RestoredFiles  `json:"files,omitempty"`
 	Taken   []Index         `json:"taken,omitempty"`

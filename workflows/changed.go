@@ -93,6 +93,7 @@ func (m *run) findFrozen(indices migration.IndexList) *migration.ChangedRequest 
 		return nil
 	}
 	request := m.changedRequest(indices)
+	request.OnTarget = m.proves()
 	return &request
 }
 

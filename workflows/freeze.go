@@ -76,9 +76,9 @@ func (m *run) freeze() (migration.Phase, error) {
 
 // resolveAhead resolves the plan's indices while something else goes on. The function returns what
 // it found. If that failed, it resolves again, and parks like any other step.
-func (m *run) resolveAhead() func(step string) (migration.IndexList, error) {
+func (m *run) resolveAhead(request migration.ResolveRequest) func(step string) (migration.IndexList, error) {
 	ctx := m.context()
-	resolving := m.startResolving(m.bounded(ctx))
+	resolving := m.startResolving(m.bounded(ctx), request)
 	return func(step string) (migration.IndexList, error) {
 		var found migration.IndexList
 		if resolving.Get(ctx, &found) == nil {
@@ -169,8 +169,11 @@ func (m *run) verify() (migration.Phase, error) {
 	if err := m.tryFrozen(); err != nil {
 		return "", err
 	}
-	resolved := m.resolveAhead()
+	request := m.resolveRequest()
+	request.Unmeasured = true // it is compared with what is frozen
+	resolved := m.resolveAhead(request)
 	err := m.attempt("compare the target with the frozen source", func(ctx workflow.Context) error {
+		defer m.changed.ForgetTarget() // somebody may change it, and then send retry
 		options := m.paced(pollUntilDone("verify " + indexCount(w.indices.Len())))
 		verified, err := call[migration.VerifyResult](ctx, options, migration.ActivityVerifyTarget,
 			m.verifyRequest(w.indices, w.frozen))

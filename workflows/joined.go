@@ -50,7 +50,7 @@ func (m *run) lookAhead() (found func(step string) (migration.IndexList, error),
 	look := m.window.look
 	m.window.look = nil
 	if look == nil {
-		return m.resolveAhead(), func(step string) (migration.Standstill, error) {
+		return m.resolveAhead(m.resolveRequest()), func(step string) (migration.Standstill, error) {
 			return m.awaitStandstill(step, nil, m.findFrozen(m.window.indices))
 		}
 	}

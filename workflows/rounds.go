@@ -246,18 +246,22 @@ func (m *run) findIndices(kind string) error {
 // resolve has the plan's patterns resolved on the source.
 func (m *run) resolve(ctx workflow.Context, pick ...string) (migration.IndexList, error) {
 	var found migration.IndexList
-	err := m.startResolving(ctx, pick...).Get(ctx, &found)
+	request := m.resolveRequest()
+	request.Pick = pick
+	err := m.startResolving(ctx, request).Get(ctx, &found)
 	return found, err
 }
 
-func (m *run) startResolving(ctx workflow.Context, pick ...string) resolving {
+func (m *run) startResolving(ctx workflow.Context, request migration.ResolveRequest) resolving {
 	// Its requests grow with the number of indices.
 	options := m.paced(pollUntilDone("indices " + patterns(m.plan)))
-	return resolving{m, workflow.ExecuteActivity(withOptions(ctx, options),
-		migration.ActivityResolveIndices, migration.ResolveRequest{
-			Run: m.forActivities(), Seen: m.SeenWrites, SeenOf: m.SeenWritesOf, Pick: pick, LeaveOut: true,
-			Frozen: m.frozen(),
-		})}
+	return resolving{m, workflow.ExecuteActivity(withOptions(ctx, options), migration.ActivityResolveIndices, request)}
+}
+
+func (m *run) resolveRequest() migration.ResolveRequest {
+	return migration.ResolveRequest{
+		Run: m.forActivities(), Seen: m.SeenWrites, SeenOf: m.SeenWritesOf, LeaveOut: true, Frozen: m.frozen(),
+	}
 }
 
 // resolving is an activity under way that finds the plan's indices.

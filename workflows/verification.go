@@ -23,6 +23,7 @@ func (m *run) verifyRequest(indices migration.IndexList, frozen migration.Stands
 	if m.proves() {
 		request.Proofs, request.ProofsOf = m.Proofs, m.ProofsOf
 		request.Marks, request.MarksOf = m.Restored, m.RestoredOf
+		request.OnTarget, request.OnTargetOf = m.changed.OnTarget, m.changed.OnTargetOf
 	}
 	if m.shape.delta() && !m.plan.Rehearsal {
 		request.Files, request.Taken, request.TakenOf = m.lastRound().Files, m.taking.Inline, m.taking.Of()
