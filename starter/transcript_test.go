@@ -21,6 +21,10 @@ type transcriptTemporal struct {
 	*fakeTemporal
 	pages    []migration.TranscriptPage
 	requests []migration.TranscriptRequest
+	// busy is a server whose workers have no time.
+	busy bool
+	// asked is called by whoever asks one that is busy.
+	asked func()
 }
 
 func (f *transcriptTemporal) ExecuteWorkflow(_ context.Context, options client.StartWorkflowOptions, workflow any,
@@ -32,6 +36,12 @@ func (f *transcriptTemporal) ExecuteWorkflow(_ context.Context, options client.S
 		return nil, f.startErr
 	}
 	f.requests = append(f.requests, args[0].(migration.TranscriptRequest))
+	if f.busy {
+		if f.asked != nil {
+			f.asked()
+		}
+		return busyRun{}, nil
+	}
 	page := f.pages[0]
 	f.pages = f.pages[1:]
 	return transcriptRun{page: page}, nil
@@ -45,6 +55,13 @@ type transcriptRun struct {
 func (r transcriptRun) Get(_ context.Context, into any) error {
 	*into.(*migration.TranscriptPage) = r.page
 	return nil
+}
+
+type busyRun struct{ client.WorkflowRun }
+
+func (busyRun) Get(ctx context.Context, _ any) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func transcriptLines(t *testing.T, exchanges ...migration.Exchange) []byte {
