@@ -21,6 +21,7 @@ type element struct {
 	name, text string
 	attributes map[string]string
 	parts      []*element
+	written    strings.Builder // what becomes the text
 }
 
 // unclosed are the elements of HTML that a page doesn't close.
@@ -36,6 +37,7 @@ func parsed(t *testing.T, page []byte) *element {
 		token, err := decoder.Token()
 		if errors.Is(err, io.EOF) {
 			require.Len(t, open, 1)
+			open[0].text = open[0].written.String()
 			return open[0]
 		}
 		require.NoError(t, err)
@@ -49,10 +51,11 @@ func parsed(t *testing.T, page []byte) *element {
 			last.parts = append(last.parts, e)
 			open = append(open, e)
 		case xml.EndElement:
+			last.text = last.written.String()
 			open = open[:len(open)-1]
 		case xml.CharData:
 			for _, e := range open {
-				e.text += string(token)
+				e.written.Write(token)
 			}
 		}
 	}
