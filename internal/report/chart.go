@@ -278,13 +278,16 @@ func newPlot(name string, slots []slot, parts func(slot) []step, text func(int64
 			height += grows
 			if part.millis > 0 {
 				c.Boxes = append(c.Boxes, box{
-					Class: part.Class, X: x, Y: hundredth(100 - height), Width: hundredth(width), Height: hundredth(grows),
+					Class: part.Class, X: x, Y: hundredth(100 - height), Width: hundredth(width),
+					Height: hundredth(grows),
 				})
 			}
 		}
 		if s.frozen {
 			wider := width / 8 //nolint:mnd // on each side
-			c.Frame = &box{X: hundredth(x - wider), Y: 100 - plotted, Width: hundredth(width + 2*wider), Height: plotted}
+			c.Frame = &box{
+				X: hundredth(x - wider), Y: 100 - plotted, Width: hundredth(width + 2*wider), Height: plotted,
+			}
 		}
 		if i == 0 && cut {
 			c.Cut, c.CutAt = text(total), x

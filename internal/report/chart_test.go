@@ -105,7 +105,8 @@ func TestColumnsAreAsHighAsTheirNumbers(t *testing.T) {
 // A baseline of hours doesn't make rounds of seconds flat.
 func TestABaselineThatTowersIsCutOff(t *testing.T) {
 	r := measured(timed(0, migration.RoundBaseline, 0, 300, 300, 300, 100),
-		timed(1, migration.RoundIncremental, 950, 5, 3, 2, 100), timed(2, migration.RoundIncremental, 970, 2, 2, 1, 300))
+		timed(1, migration.RoundIncremental, 950, 5, 3, 2, 100),
+		timed(2, migration.RoundIncremental, 970, 2, 2, 1, 300))
 	page := pageOf(t, r, nil)
 	took := page.picture(t, "How long each round took")
 	columns := took.all("g")
@@ -145,8 +146,8 @@ func TestManyRoundsShareColumns(t *testing.T) {
 	require.Equal(t, "Rounds 8 to 16, on average: 7s (snapshot 4s, copy 2s, restore 1s)", took[2].all("title")[0].text)
 	require.Equal(t, "Rounds 8 to 16, on average: copied 4.0 MiB",
 		page.picture(t, "How much each round copied").all("g")[2].all("title")[0].text)
-	require.Contains(t, page.text, "Between the first and the last round, each column is the average of up to 9 rounds. "+
-		"7 rounds after the baseline can't be shown: the report doesn't hold them.")
+	require.Contains(t, page.text, "Between the first and the last round, each column is the average of up to 9 "+
+		"rounds. 7 rounds after the baseline can't be shown: the report doesn't hold them.")
 	require.Len(t, with(page.picture(t, "When the rounds ran").all("rect"), "gap"), 1)
 	numbers := page.all("svg")[3].all("text")
 	require.LessOrEqual(t, len(numbers), 11, "they don't touch each other on a telephone")
@@ -175,7 +176,8 @@ func TestGroupsAreOnePart(t *testing.T) {
 	r := measured(timed(0, migration.RoundBaseline, 0, 20, 5, 5, 1), final)
 	r.FrozenWindow = &migration.FrozenWindow{
 		StartedMillis: begin + 500*second, Millis: 13 * second, BlockMillis: second, SnapshotMillis: 6 * second,
-		CopyMillis: 6 * second, RestoreMillis: 6 * second, VerifyMillis: 2 * second, Groups: 3, GroupedMillis: 10 * second,
+		CopyMillis: 6 * second, RestoreMillis: 6 * second, VerifyMillis: 2 * second,
+		Groups: 3, GroupedMillis: 10 * second,
 	}
 	page := pageOf(t, r, nil)
 	requireBars(t, map[string]float64{"p0": 2.93, "p6": 29.33, "p4": 5.87},
@@ -203,7 +205,8 @@ func TestOddReportsAreDrawn(t *testing.T) {
 		require.Empty(t, bars(t, column))
 	}
 
-	r := measured(timed(0, migration.RoundBaseline, -50, 40, 20, 20, 1), timed(1, migration.RoundFinal, 2000, 1, 1, 1, 1))
+	r := measured(timed(0, migration.RoundBaseline, -50, 40, 20, 20, 1),
+		timed(1, migration.RoundFinal, 2000, 1, 1, 1, 1))
 	for _, box := range pageOf(t, r, nil).picture(t, "When the rounds ran").all("rect") {
 		require.Positive(t, box.percent(t, "width"))
 		if box.attributes["class"] != "ground" {

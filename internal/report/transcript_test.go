@@ -128,7 +128,8 @@ func TestAPictureIsNoMarkup(t *testing.T) {
 	}
 	page := pageOf(t, r, nil)
 	require.Empty(t, page.all("script"))
-	require.Contains(t, page.picture(t, "How long each round took").all("g")[0].text, "Round 0 (</pre></details><script>")
+	columns := page.picture(t, "How long each round took").all("g")
+	require.Contains(t, columns[0].text, "Round 0 (</pre></details><script>")
 }
 
 func TestALongTranscriptIsBounded(t *testing.T) {
