@@ -29,7 +29,7 @@ const (
 	mostSent = 1000
 	// mostSentBytes bounds the requests with their bodies and answers.
 	mostSentBytes = 1 << 20
-	// longestRequest bounds a request on its line, in bytes. Below the line it is complete.
+	// longestRequest bounds a path on its line, in bytes. Below the line it is complete, with its query.
 	longestRequest = 160
 )
 
@@ -117,7 +117,7 @@ func (g *sentGroup) count() {
 
 func sentNote(t *Transcript, shown int) string {
 	note := "Each request that changed something on a cluster, in the form that the console of Kibana's Dev Tools " +
-		"takes. Secrets are left out. Some have to be refused: snapferry tries whether a block holds."
+		"takes. Secrets are left out."
 	if total := len(t.Exchanges); shown < total {
 		note += fmt.Sprintf(" Shown are %s of %s.", human.Count(int64(shown)),
 			human.Things(total, "request", "requests"))
@@ -208,9 +208,10 @@ func roundTitle(e migration.Exchange, r migration.Report) string {
 func roundName(r migration.Round) string { return fmt.Sprintf("Round %d (%s)", r.Number, r.Kind) }
 
 func newSent(e migration.Exchange, zone *time.Location) sent {
+	path, _, _ := strings.Cut(e.Path, "?")
 	s := sent{
 		At: e.At.In(zone).Format("15:04:05.000"), Took: human.Span(e.Millis), Side: e.Side, Step: stepOf(e),
-		Request: e.Method + " " + human.Shorten(e.Path, longestRequest), Text: request(e),
+		Request: e.Method + " " + human.Shorten(path, longestRequest), Text: request(e),
 		Status: fmt.Sprint(e.Status), Tone: "good",
 	}
 	switch {
