@@ -98,7 +98,8 @@ func (a *app) sent(ctx context.Context, c *connection, t target, e execution, r 
 		reading, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		var err error
-		sent.Exchanges, sent.Unreadable, err = a.exchanges(reading, c, t, e)
+		// A reading that nobody waits for must not be in the way of the next one for long.
+		sent.Exchanges, sent.Unreadable, err = a.exchanges(reading, c, t, e, patience+callTimeout)
 		switch {
 		case err == nil:
 		case ctx.Err() != nil:

@@ -80,6 +80,7 @@ func TestThePageHasTheTranscript(t *testing.T) {
 	require.Equal(t, []migration.TranscriptRequest{{
 		Run: migration.Run{Plan: moviesPlan(t), Token: migration.TokenOf("run-1")},
 	}}, fake.requests)
+	require.Equal(t, []time.Duration{time.Minute + callTimeout}, fake.limits, "it ends soon after nobody waits for it")
 	require.Contains(t, page, "<code>starter transcript movies</code> prints all.")
 	before, after, found := strings.Cut(page, "PUT /_snapshot/snapferry-movies-1\n")
 	require.True(t, found, "both are there, in the order of time")

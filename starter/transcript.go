@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/api/enums/v1"
@@ -57,7 +58,7 @@ func (a *app) transcript(ctx context.Context, c *connection, t target) error {
 	if err != nil {
 		return c.explain(err, t)
 	}
-	all, unreadable, err := a.exchanges(ctx, c, t, e)
+	all, unreadable, err := a.exchanges(ctx, c, t, e, 0)
 	if err != nil {
 		return err
 	}
@@ -81,8 +82,9 @@ func (a *app) transcript(ctx context.Context, c *connection, t target) error {
 	return nil
 }
 
-// exchanges has a worker read the transcript of a migration. They are in the order of time.
-func (a *app) exchanges(ctx context.Context, c *connection, t target, e execution,
+// exchanges has a worker read the transcript of a migration. They are in the order of time. The limit
+// is that of a part, and 0 is none.
+func (a *app) exchanges(ctx context.Context, c *connection, t target, e execution, limit time.Duration,
 ) (all []migration.Exchange, unreadable int, err error) {
 	plan, err := planOf(ctx, c, t, e.RunID)
 	if err != nil {
@@ -90,7 +92,7 @@ func (a *app) exchanges(ctx context.Context, c *connection, t target, e executio
 	}
 	request := migration.TranscriptRequest{Run: migration.Run{Plan: plan, Token: e.token}}
 	for {
-		page, err := a.transcriptPage(ctx, c, request)
+		page, err := a.transcriptPage(ctx, c, request, limit)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -137,12 +139,13 @@ func planOf(ctx context.Context, c *connection, t target, runID string) (migrati
 
 // transcriptPage has a worker read a part.
 func (a *app) transcriptPage(ctx context.Context, c *connection, request migration.TranscriptRequest,
+	limit time.Duration,
 ) (migration.TranscriptPage, error) {
 	name := request.Plan.Name
 	return runSide[migration.TranscriptPage](ctx, a, c, side{
 		id: migration.TranscriptWorkflowID(name), workflowType: migration.TranscriptWorkflowType,
 		summary: "transcript of " + name, title: "somebody's reading of the transcript of " + name,
-		name: "the reading",
+		name: "the reading", limit: limit,
 	}, request)
 }
 

@@ -21,6 +21,8 @@ type transcriptTemporal struct {
 	*fakeTemporal
 	pages    []migration.TranscriptPage
 	requests []migration.TranscriptRequest
+	// limits are those of the readings.
+	limits []time.Duration
 	// busy is a server whose workers have no time.
 	busy bool
 	// asked is called by whoever asks one that is busy.
@@ -36,6 +38,7 @@ func (f *transcriptTemporal) ExecuteWorkflow(_ context.Context, options client.S
 		return nil, f.startErr
 	}
 	f.requests = append(f.requests, args[0].(migration.TranscriptRequest))
+	f.limits = append(f.limits, options.WorkflowExecutionTimeout)
 	if f.busy {
 		if f.asked != nil {
 			f.asked()
@@ -107,6 +110,7 @@ func TestTranscriptOfAMigration(t *testing.T) {
 	require.Contains(t, errs, "2 parts of the transcript could not be read")
 	run := migration.Run{Plan: moviesPlan(t), Token: migration.TokenOf("run-1")}
 	require.Equal(t, []migration.TranscriptRequest{{Run: run}, {Run: run, After: "0001"}}, fake.requests)
+	require.Equal(t, []time.Duration{0, 0}, fake.limits, "who asked for it waits for a worker")
 
 	c, _ = newTranscriptConsole(t, pages...)
 	out, _ = c.run(exitOK, "transcript", "movies", "-o", "json")

@@ -31,6 +31,8 @@ type chart struct {
 type strip struct {
 	About string
 	Parts []box
+	// Lines says that rounds are drawn as lines, since their parts would be too short.
+	Lines bool
 	// Blocked is the time for which writes were blocked, Gap the one of rounds that aren't kept.
 	Blocked, Gap *box
 	Window       *mark
@@ -73,7 +75,7 @@ type mark struct {
 // step is a part of a round, or of the frozen window. Class has its colour, in all pictures the same.
 type step struct {
 	Class, Name string
-	millis      int64
+	millis      int64 // of the picture of what was copied: bytes
 }
 
 // The classes of steps.
@@ -158,8 +160,11 @@ func newChart(r migration.Report, zone *time.Location) *chart {
 		}
 	}
 	var notes []string
+	if c.Strip != nil && c.Strip.Lines {
+		notes = append(notes, "A thin line is a round that was too short to show its parts there.")
+	}
 	if tookCut || copiedCut {
-		notes = append(notes, "The baseline's column is cut off: its number stands above it.")
+		notes = append(notes, "The first column is cut off: its number stands above it.")
 	}
 	if shared > 1 {
 		notes = append(notes, fmt.Sprintf("Between the first and the last round, each column is the average of up "+
@@ -245,64 +250,61 @@ func newPlot(name string, slots []slot, parts func(slot) []step, text func(int64
 	p.Name = name
 	first, others, highest := sum(parts(slots[0])), int64(0), slots[0]
 	for _, s := range slots[1:] {
-		if value := sum(parts(s)); value > sum(parts(highest)) {
+		value := sum(parts(s))
+		if value > sum(parts(highest)) {
 			highest = s
 		}
-		others = max(others, sum(parts(s)))
+		others = max(others, value)
 	}
 	top := max(first, others)
 	if others > 0 && first > towering*others {
 		top, cut = others+others/4, true
 	}
 	each := 100 / float64(len(slots))
-	width := min(widest, each*0.75)
 	for i, s := range slots {
-		steps, total := parts(s), sum(parts(s))
-		scale := max(top, 1)
+		place := box{Class: "hit", X: float64(i) * each, Y: 100 - plotted, Width: each, Height: plotted}
 		if i == 0 && cut {
-			scale = total
+			c := newColumn(s, place, parts(s), first, text)
+			c.Cut, c.CutAt = text(first), c.Boxes[0].X
+			p.Columns = append(p.Columns, c)
+			continue
 		}
-		at := float64(i) * each
-		c := column{
-			box:   box{Class: "hit", X: hundredth(at), Y: 100 - plotted, Width: hundredth(each), Height: plotted},
-			Title: s.name,
-		}
-		if s.gap {
-			c.Class = "gap"
-		} else {
-			c.Title += ": " + saying(steps, text)
-		}
-		x, height := hundredth(at+(each-width)/2), 0.0
-		for _, part := range steps {
-			grows := plotted * float64(part.millis) / float64(scale)
-			height += grows
-			if part.millis > 0 {
-				c.Boxes = append(c.Boxes, box{
-					Class: part.Class, X: x, Y: hundredth(100 - height), Width: hundredth(width),
-					Height: hundredth(grows),
-				})
-			}
-		}
-		if s.frozen {
-			wider := width / 8 //nolint:mnd // on each side
-			c.Frame = &box{
-				X: hundredth(x - wider), Y: 100 - plotted, Width: hundredth(width + 2*wider), Height: plotted,
-			}
-		}
-		if i == 0 && cut {
-			c.Cut, c.CutAt = text(total), x
-		}
-		p.Columns = append(p.Columns, c)
+		p.Columns = append(p.Columns, newColumn(s, place, parts(s), top, text))
 	}
-	if interval := gridStep(top); interval > 0 {
-		for value := interval; value <= top; value += interval {
-			at := hundredth(plotted * float64(value) / float64(top))
-			p.Grid = append(p.Grid, mark{At: at, Top: hundredth(100 - at), Text: text(value)})
-		}
+	interval := gridStep(top)
+	for value := interval; value <= top; value += interval {
+		at := hundredth(plotted * float64(value) / float64(top))
+		p.Grid = append(p.Grid, mark{At: at, Top: hundredth(100 - at), Text: text(value)})
 	}
 	p.About = fmt.Sprintf("%s. The highest: %s with %s. The last: %s.", human.Things(len(slots), "column", "columns"),
 		highest.name, text(sum(parts(highest))), p.Columns[len(slots)-1].Title)
 	return p, cut
+}
+
+// newColumn stacks the steps of a slot in its place. A column of the value top reaches up to the top.
+func newColumn(s slot, place box, steps []step, top int64, text func(int64) string) column {
+	width := min(widest, place.Width*3/4)
+	x, height := hundredth(place.X+(place.Width-width)/2), 0.0
+	c := column{box: place, Title: s.name + ": " + saying(steps, text)}
+	if s.gap {
+		c.Class, c.Title = "gap", s.name
+	}
+	c.X, c.Width = hundredth(place.X), hundredth(place.Width)
+	for _, part := range steps {
+		if part.millis <= 0 {
+			continue
+		}
+		grows := plotted * float64(part.millis) / float64(top)
+		height += grows
+		c.Boxes = append(c.Boxes, box{
+			Class: part.Class, X: x, Y: hundredth(100 - height), Width: hundredth(width), Height: hundredth(grows),
+		})
+	}
+	if s.frozen {
+		wider := width / 8 //nolint:mnd // on each side
+		c.Frame = &box{X: hundredth(x - wider), Y: place.Y, Width: hundredth(width + 2*wider), Height: place.Height}
+	}
+	return c
 }
 
 // saying lists the steps of a column.
@@ -330,6 +332,9 @@ func labels(slots []slot) (all []mark) {
 	}
 	return all
 }
+
+// leastParted is how wide a round must be on the strip to be drawn by its parts.
+const leastParted = 0.5
 
 // newStrip is the time of the migration, with its rounds and its window; nil if it took none.
 func newStrip(r migration.Report, zone *time.Location) *strip {
@@ -361,6 +366,10 @@ func newStrip(r migration.Report, zone *time.Location) *strip {
 		}
 		if w := r.FrozenWindow; w != nil && i == len(r.Rounds)-1 && round.Kind == migration.RoundFinal {
 			at, steps = w.StartedMillis, windowSteps(*w)
+		}
+		if all := span("ran", at, at+sum(steps)); all.Width < leastParted {
+			s.Parts, s.Lines = append(s.Parts, all), true
+			continue
 		}
 		for _, part := range steps {
 			if part.millis > 0 {

@@ -116,7 +116,7 @@ func TestABaselineThatTowersIsCutOff(t *testing.T) {
 	require.Len(t, with(columns[0].all("rect"), "cut"), 1)
 	require.Empty(t, with(columns[1].all("rect"), "cut"))
 	require.Equal(t, "15m", took.all("text")[0].text)
-	require.Contains(t, page.text, "The baseline's column is cut off: its number stands above it.")
+	require.Contains(t, page.text, "The first column is cut off: its number stands above it.")
 
 	copied := page.picture(t, "How much each round copied")
 	require.Empty(t, with(copied.all("rect"), "cut"), "it copied no more than others")
@@ -152,6 +152,20 @@ func TestManyRoundsShareColumns(t *testing.T) {
 	numbers := page.all("svg")[3].all("text")
 	require.LessOrEqual(t, len(numbers), 11, "they don't touch each other on a telephone")
 	require.Equal(t, "506", numbers[len(numbers)-1].text)
+}
+
+// Of a migration of weeks, a round is a line: its parts would hide each other.
+func TestAShortRoundIsALine(t *testing.T) {
+	r := measured(timed(0, migration.RoundBaseline, 0, 300, 300, 300, 100),
+		timed(1, migration.RoundIncremental, 950, 2, 1, 1, 100),
+		timed(2, migration.RoundIncremental, 970, 2, 2, 1, 300))
+	page := pageOf(t, r, nil)
+	strip := page.picture(t, "When the rounds ran").all("rect")
+	require.Len(t, with(strip, "ran"), 1)
+	require.InDelta(t, 95, with(strip, "ran")[0].percent(t, "x"), 0.01)
+	require.InDelta(t, 0.4, with(strip, "ran")[0].percent(t, "width"), 0.01)
+	require.Len(t, with(strip, "p1"), 2, "half a percent is enough for three parts")
+	require.Contains(t, page.text, "A thin line is a round that was too short to show its parts there.")
 }
 
 func TestAsManyRoundsAsAReportHoldsHaveAColumnEach(t *testing.T) {
