@@ -52,10 +52,12 @@ type sentGroup struct {
 
 // sent is one request. Text is what the console of Kibana's Dev Tools takes, with the answer.
 type sent struct {
-	At, Took, Side, Step string
-	Request              string
-	Status, Tone         string
-	Text                 string
+	// At is a time of day, and Sent a sentence with the day.
+	At, Sent     string
+	Took, Side   string
+	Request      string
+	Status, Tone string
+	Text         string
 }
 
 func newSentView(t *Transcript, r migration.Report, zone *time.Location) *sentView {
@@ -68,11 +70,11 @@ func newSentView(t *Transcript, r migration.Report, zone *time.Location) *sentVi
 		return &sentView{Note: "The transcript is empty: nothing was changed on the clusters, or what was known of " +
 			"it was removed, as starter cleanup does."}
 	}
-	all := make([]sent, len(t.Exchanges))
-	for i, e := range t.Exchanges {
-		all[i] = newSent(e, zone)
-	}
-	head, tail := fitting(all)
+	all := make([]sent, len(t.Exchanges)) // in words as far as they are shown
+	head, tail := fitting(len(all), func(i int) int {
+		all[i] = newSent(t.Exchanges[i], zone)
+		return len(all[i].Request) + len(all[i].Text)
+	})
 	v := &sentView{Note: sentNote(t, len(all)-tail+head), Command: t.Command}
 	titles := sentTitles(t.Exchanges, r)
 	add := func(from, to int) {
@@ -130,26 +132,35 @@ func sentNote(t *Transcript, shown int) string {
 	return note
 }
 
-// fitting chooses what the page has room for: all before head, and all from tail on.
-func fitting(all []sent) (head, tail int) {
-	size := func(s sent) int { return len(s.Request) + len(s.Text) }
-	total := 0
-	for _, s := range all {
-		total += size(s)
-	}
-	if len(all) <= mostSent && total <= mostSentBytes {
-		return len(all), len(all)
-	}
+// fitting chooses what of n requests the page has room for: all before head, and all from tail on.
+func fitting(n int, size func(i int) int) (head, tail int) {
 	const quarters = 4
 	used := 0
-	for head < mostSent/quarters && used+size(all[head]) <= mostSentBytes/quarters {
-		used += size(all[head])
+	room := func(i, count, part int) bool {
+		if count >= mostSent*part/quarters {
+			return false
+		}
+		more := used + size(i)
+		if more > mostSentBytes*part/quarters {
+			return false
+		}
+		used = more
+		return true
+	}
+	if n <= mostSent {
+		for head < n && room(head, head, quarters) {
+			head++
+		}
+		if head == n {
+			return n, n
+		}
+	}
+	head, tail, used = 0, n, 0
+	for head < n && room(head, head, 1) {
 		head++
 	}
-	tail = len(all)
-	for tail > head && head+len(all)-tail < mostSent && used+size(all[tail-1]) <= mostSentBytes {
+	for tail > head && room(tail-1, head+n-tail, quarters) {
 		tail--
-		used += size(all[tail])
 	}
 	return head, tail
 }
@@ -209,8 +220,11 @@ func roundName(r migration.Round) string { return fmt.Sprintf("Round %d (%s)", r
 
 func newSent(e migration.Exchange, zone *time.Location) sent {
 	path, _, _ := strings.Cut(e.Path, "?")
+	at := e.At.In(zone)
 	s := sent{
-		At: e.At.In(zone).Format("15:04:05.000"), Took: human.Span(e.Millis), Side: e.Side, Step: stepOf(e),
+		At:   at.Format("15:04:05.000"),
+		Sent: fmt.Sprintf("Sent on %s by %s to the %s", at.Format("2006-01-02 15:04:05.000 MST"), stepOf(e), e.Side),
+		Took: human.Span(e.Millis), Side: e.Side,
 		Request: e.Method + " " + human.Shorten(path, longestRequest), Text: request(e),
 		Status: fmt.Sprint(e.Status), Tone: "good",
 	}

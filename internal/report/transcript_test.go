@@ -89,7 +89,7 @@ func TestRequestsStandBelowTheirRound(t *testing.T) {
 	require.Equal(t, "PUT /_snapshot/snapferry-movies-1/movies-r0000-a1?wait_for_completion=false\n"+
 		"{\n  \"indices\": \"movies,catalog\",\n  \"include_global_state\": false\n}\n# {\"accepted\":true}\n",
 		sent[1].all("pre")[0].text)
-	require.Equal(t, "Sent by TakeSnapshot to the source", sent[1].all("p")[0].text)
+	require.Equal(t, "Sent on 2026-03-02 22:00:01.000 UTC by TakeSnapshot to the source", sent[1].all("p")[0].text)
 	for i, tone := range map[int]string{1: "good", 9: "warn", 12: "bad"} {
 		require.Len(t, with(sent[i].all("span"), tone), 1)
 	}
@@ -112,7 +112,7 @@ func TestATranscriptIsNoMarkup(t *testing.T) {
 	}
 	visible := strings.NewReplacer("\u202e", `\u202e`, "\x1b", `\u001b`).Replace(hostile)
 	require.Equal(t, 5, strings.Count(page.all("pre")[0].text, visible), "method, path, body, answer and failure")
-	require.Contains(t, page.text, "Sent by "+visible+" (attempt 2) to the "+visible)
+	require.Contains(t, page.text, " by "+visible+" (attempt 2) to the "+visible)
 
 	page = pageOf(t, completed(), &Transcript{Missing: hostile})
 	require.Empty(t, page.all("script"))
