@@ -27,7 +27,8 @@ type element struct {
 // unclosed are the elements of HTML that a page doesn't close.
 var unclosed = regexp.MustCompile(`<(meta|br)([^>]*)>`)
 
-// parsed reads a page as strictly as XML: each element has to end where it should.
+// parsed reads a page as strictly as XML: each element has to end where it should. None may load
+// something.
 func parsed(t *testing.T, page []byte) *element {
 	t.Helper()
 	decoder := xml.NewDecoder(bytes.NewReader(unclosed.ReplaceAll(page, []byte("<$1$2/>"))))
@@ -46,7 +47,10 @@ func parsed(t *testing.T, page []byte) *element {
 		case xml.StartElement:
 			e := &element{name: token.Name.Local, attributes: map[string]string{}}
 			for _, attribute := range token.Attr {
-				e.attributes[attribute.Name.Local] = attribute.Value
+				name := attribute.Name.Local
+				require.NotContains(t, []string{"src", "href"}, name, "a page loads nothing")
+				require.False(t, strings.HasPrefix(name, "on"), "%s is a script", name)
+				e.attributes[name] = attribute.Value
 			}
 			last.parts = append(last.parts, e)
 			open = append(open, e)
