@@ -1,10 +1,15 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
+	"go.temporal.io/api/enums/v1"
 
+	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/internal/report"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -12,12 +17,18 @@ import (
 func (a *app) reportCommand() *cobra.Command {
 	var flags targetFlags
 	var page, markdown string
+	var patience time.Duration
 	command := &cobra.Command{
 		Use:   "report",
 		Short: "Print the report of a migration that has ended",
 		Long: `Prints what was copied, how long writes were blocked, the verdict on each index, and
 what remains where. It needs no worker. It does not wait: while a migration runs,
-there is no report yet (exit code 1).`,
+there is no report yet (exit code 1).
+
+The HTML page also has the transcript: each request that changed something on the
+clusters, with its body and its answer, without secrets. A worker reads it. If none
+does within --transcript-wait, the page says so instead. Leave the transcript out with
+--transcript-wait 0 if those who get the page must not see it.`,
 		Example: "  starter report movies\n  starter report movies --html movies.html",
 		RunE: func(c *cobra.Command, args []string) error {
 			t, err := a.target(flags, args)
@@ -43,7 +54,13 @@ there is no report yet (exit code 1).`,
 				return fail(exitAborted, "%s %s has ended as %s and left no report: %s",
 					t.kind(), t.label(), e.State, failure)
 			}
-			if err := a.writeReports(*r, page, markdown); err != nil {
+			var sent *report.Transcript
+			if page != "" && patience > 0 {
+				if sent, err = a.sent(c.Context(), connection, t, e, *r, patience); err != nil {
+					return err
+				}
+			}
+			if err := a.writeReports(*r, sent, page, markdown); err != nil {
 				return err
 			}
 			if a.json() {
@@ -60,12 +77,49 @@ there is no report yet (exit code 1).`,
 	flags.add(command)
 	command.Flags().StringVar(&page, "html", "", "also write the report as one HTML page into this file")
 	command.Flags().StringVar(&markdown, "markdown", "", "also write the report as Markdown into this file")
+	command.Flags().DurationVar(&patience, "transcript-wait", time.Minute,
+		"how long to wait for the transcript that goes into the HTML page; 0 leaves it out")
 	return command
 }
 
-func (a *app) writeReports(r migration.Report, page, markdown string) error {
+// sent is the transcript for the page. What keeps it from being read stands in the page, and stops
+// nothing; only who interrupts the command ends it.
+func (a *app) sent(ctx context.Context, c *connection, t target, e execution, r migration.Report,
+	patience time.Duration,
+) (*report.Transcript, error) {
+	sent := &report.Transcript{Command: t.command("transcript")}
+	if r.Rehearsal != nil {
+		sent.Missing = "a rehearsal has none, since it leaves nothing behind."
+		return sent, nil
+	}
+	if !c.polled(ctx, a.now(), migration.TaskQueue, enums.TASK_QUEUE_TYPE_ACTIVITY) {
+		sent.Missing = fmt.Sprintf("a worker has to read it, and none polled task queue %s.", migration.TaskQueue)
+	} else {
+		reading, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		var err error
+		// A reading that nobody waits for must not be in the way of the next one for long.
+		sent.Exchanges, sent.Unreadable, err = a.exchanges(reading, c, t, e, patience+callTimeout)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return nil, err
+		case reading.Err() != nil:
+			sent.Missing = fmt.Sprintf("no worker had read it after %s.", human.Span(patience.Milliseconds()))
+		default:
+			sent.Missing = err.Error() + "."
+		}
+	}
+	if sent.Missing != "" {
+		fmt.Fprintf(a.err, "Warning: the page has no transcript: %s Write it again later, or print the transcript "+
+			"with %s\n", sent.Missing, sent.Command)
+	}
+	return sent, nil
+}
+
+func (a *app) writeReports(r migration.Report, sent *report.Transcript, page, markdown string) error {
 	if page != "" {
-		text, err := report.HTML(r, a.zone)
+		text, err := report.HTML(r, sent, a.zone)
 		if err != nil {
 			return fail(exitFailed, "can't write the report as HTML: %w", err)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
@@ -21,6 +22,8 @@ type side struct {
 	id, workflowType, summary string
 	// title says what it is and whose, as in "an audit of movies"; name is short, as in "the audit".
 	title, name string
+	// limit ends it, also if no worker is there; 0 doesn't.
+	limit time.Duration
 	// copies says that it needs a worker of the queue for copies.
 	copies bool
 	// lost is what to know if it was stopped; "it has no result" if empty.
@@ -36,6 +39,7 @@ func runSide[T any](ctx context.Context, a *app, c *connection, s side, input ..
 	run, err := within(ctx, callTimeout, func(ctx context.Context) (client.WorkflowRun, error) {
 		return c.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 			ID: s.id, TaskQueue: migration.TaskQueue, StaticSummary: s.summary,
+			WorkflowExecutionTimeout:                 s.limit,
 			WorkflowIDReusePolicy:                    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 			WorkflowExecutionErrorWhenAlreadyStarted: true,
 		}, s.workflowType, input...)

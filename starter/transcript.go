@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.temporal.io/api/enums/v1"
@@ -57,29 +58,10 @@ func (a *app) transcript(ctx context.Context, c *connection, t target) error {
 	if err != nil {
 		return c.explain(err, t)
 	}
-	plan, err := planOf(ctx, c, t, e.RunID)
+	all, unreadable, err := a.exchanges(ctx, c, t, e, 0)
 	if err != nil {
 		return err
 	}
-	request := migration.TranscriptRequest{Run: migration.Run{Plan: plan, Token: e.token}}
-	var all []migration.Exchange
-	unreadable := 0
-	for {
-		page, err := a.transcriptPage(ctx, c, request)
-		if err != nil {
-			return err
-		}
-		exchanges, err := exchangesOf(page)
-		if err != nil {
-			return fail(exitFailed, "the transcript of %s can't be read: %w", t.label(), err)
-		}
-		all, unreadable = append(all, exchanges...), unreadable+page.Unreadable
-		if page.After == "" {
-			break
-		}
-		request.After = page.After
-	}
-	slices.SortStableFunc(all, func(x, y migration.Exchange) int { return x.At.Compare(y.At) })
 	if unreadable > 0 {
 		fmt.Fprintf(a.err, "Warning: %s of the transcript could not be read\n",
 			human.Things(unreadable, "part", "parts"))
@@ -98,6 +80,34 @@ func (a *app) transcript(ctx context.Context, c *connection, t target) error {
 		a.next(t.command("status"))
 	}
 	return nil
+}
+
+// exchanges has a worker read the transcript of a migration. They are in the order of time. The limit
+// is that of a part, and 0 is none.
+func (a *app) exchanges(ctx context.Context, c *connection, t target, e execution, limit time.Duration,
+) (all []migration.Exchange, unreadable int, err error) {
+	plan, err := planOf(ctx, c, t, e.RunID)
+	if err != nil {
+		return nil, 0, err
+	}
+	request := migration.TranscriptRequest{Run: migration.Run{Plan: plan, Token: e.token}}
+	for {
+		page, err := a.transcriptPage(ctx, c, request, limit)
+		if err != nil {
+			return nil, 0, err
+		}
+		exchanges, err := exchangesOf(page)
+		if err != nil {
+			return nil, 0, fail(exitFailed, "the transcript of %s can't be read: %w", t.label(), err)
+		}
+		all, unreadable = append(all, exchanges...), unreadable+page.Unreadable
+		if page.After == "" {
+			break
+		}
+		request.After = page.After
+	}
+	slices.SortStableFunc(all, func(x, y migration.Exchange) int { return x.At.Compare(y.At) })
+	return all, unreadable, nil
 }
 
 // planOf reads the plan of a migration from its history. That needs no worker.
@@ -129,12 +139,13 @@ func planOf(ctx context.Context, c *connection, t target, runID string) (migrati
 
 // transcriptPage has a worker read a part.
 func (a *app) transcriptPage(ctx context.Context, c *connection, request migration.TranscriptRequest,
+	limit time.Duration,
 ) (migration.TranscriptPage, error) {
 	name := request.Plan.Name
 	return runSide[migration.TranscriptPage](ctx, a, c, side{
 		id: migration.TranscriptWorkflowID(name), workflowType: migration.TranscriptWorkflowType,
 		summary: "transcript of " + name, title: "somebody's reading of the transcript of " + name,
-		name: "the reading",
+		name: "the reading", limit: limit,
 	}, request)
 }
 

@@ -21,6 +21,12 @@ type transcriptTemporal struct {
 	*fakeTemporal
 	pages    []migration.TranscriptPage
 	requests []migration.TranscriptRequest
+	// limits are those of the readings.
+	limits []time.Duration
+	// busy is a server whose workers have no time.
+	busy bool
+	// asked is called by whoever asks one that is busy.
+	asked func()
 }
 
 func (f *transcriptTemporal) ExecuteWorkflow(_ context.Context, options client.StartWorkflowOptions, workflow any,
@@ -32,6 +38,13 @@ func (f *transcriptTemporal) ExecuteWorkflow(_ context.Context, options client.S
 		return nil, f.startErr
 	}
 	f.requests = append(f.requests, args[0].(migration.TranscriptRequest))
+	f.limits = append(f.limits, options.WorkflowExecutionTimeout)
+	if f.busy {
+		if f.asked != nil {
+			f.asked()
+		}
+		return busyRun{}, nil
+	}
 	page := f.pages[0]
 	f.pages = f.pages[1:]
 	return transcriptRun{page: page}, nil
@@ -45,6 +58,13 @@ type transcriptRun struct {
 func (r transcriptRun) Get(_ context.Context, into any) error {
 	*into.(*migration.TranscriptPage) = r.page
 	return nil
+}
+
+type busyRun struct{ client.WorkflowRun }
+
+func (busyRun) Get(ctx context.Context, _ any) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func transcriptLines(t *testing.T, exchanges ...migration.Exchange) []byte {
@@ -90,6 +110,7 @@ func TestTranscriptOfAMigration(t *testing.T) {
 	require.Contains(t, errs, "2 parts of the transcript could not be read")
 	run := migration.Run{Plan: moviesPlan(t), Token: migration.TokenOf("run-1")}
 	require.Equal(t, []migration.TranscriptRequest{{Run: run}, {Run: run, After: "0001"}}, fake.requests)
+	require.Equal(t, []time.Duration{0, 0}, fake.limits, "who asked for it waits for a worker")
 
 	c, _ = newTranscriptConsole(t, pages...)
 	out, _ = c.run(exitOK, "transcript", "movies", "-o", "json")

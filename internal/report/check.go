@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/snapferry/snapferry/internal/human"
 	"github.com/snapferry/snapferry/migration"
@@ -90,8 +91,11 @@ type checkView struct {
 // CheckHTML is a check as one page that loads nothing.
 func CheckHTML(r migration.CheckReport) ([]byte, error) {
 	tone := "good"
-	if !r.Ready {
+	switch {
+	case !r.Ready:
 		tone = "bad"
+	case slices.ContainsFunc(r.Areas, func(a migration.CheckArea) bool { return len(a.Warnings) > 0 }):
+		tone = "warn"
 	}
 	view := checkView{
 		Title: "Check of the plan " + r.Plan, Outcome: CheckVerdict(r), Tone: tone, Areas: r.Areas,

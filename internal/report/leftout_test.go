@@ -43,7 +43,7 @@ func TestIndicesThatAreNotHotAreOnEachPage(t *testing.T) {
 	require.Equal(t, "Completed: all 2 indices are equal. Others stay on the source, in UltraWarm or cold storage.",
 		v.Outcome)
 	require.Equal(t, "warn", v.Tone)
-	page, err := HTML(r, time.UTC)
+	page, err := HTML(r, nil, time.UTC)
 	require.NoError(t, err)
 	for _, text := range []string{Text(r, time.UTC), Markdown(r, time.UTC), string(page)} {
 		require.Equal(t, 1, strings.Count(text, "Left on the source"))

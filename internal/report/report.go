@@ -9,7 +9,6 @@ package report
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/snapferry/snapferry/internal/human"
@@ -49,6 +48,9 @@ type view struct {
 	NotHot []string
 	// Hooks is what the plan's hooks said.
 	Hooks []string
+	// Chart and Sent are the rounds over time and the transcript, which only the HTML page has.
+	Chart *chart
+	Sent  *sentView
 }
 
 type fact struct{ Label, Value string }
@@ -60,7 +62,7 @@ type window struct {
 }
 
 type part struct {
-	Name, Took string
+	Class, Name, Took string
 	// Percent of the window.
 	Percent float64
 }
@@ -259,22 +261,9 @@ func newWindow(w *migration.FrozenWindow, zone *time.Location) *window {
 		return nil
 	}
 	result := &window{Started: human.Clock(w.StartedMillis, zone), Took: human.Span(w.Millis)}
-	type step struct {
-		name   string
-		millis int64
-	}
-	steps := []step{{"snapshot", w.SnapshotMillis}, {"copy", w.CopyMillis}, {"restore", w.RestoreMillis}}
-	if w.Groups > 0 {
-		steps = []step{{fmt.Sprintf("snapshot, copy and restore, in %d groups", w.Groups), w.GroupedMillis}}
-	}
-	if w.HookMillis > 0 {
-		steps = slices.Insert(steps, 0, step{"hooks after the block", w.HookMillis})
-	}
-	for _, p := range slices.Concat([]step{{"block and standstill", w.BlockMillis}}, steps,
-		[]step{{"verification", w.VerifyMillis}}) {
+	for _, p := range windowSteps(*w) {
 		result.Parts = append(result.Parts, part{
-			Name: p.name, Took: human.Span(p.millis),
-			Percent: percent(p.millis, w.Millis),
+			Class: p.Class, Name: p.Name, Took: human.Span(p.millis), Percent: percent(p.millis, w.Millis),
 		})
 	}
 	return result

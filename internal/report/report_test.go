@@ -180,7 +180,7 @@ func TestGolden(t *testing.T) {
 	} {
 		asJSON, err := json.MarshalIndent(report, "", "  ")
 		require.NoError(t, err)
-		asHTML, err := HTML(report, time.UTC)
+		asHTML, err := HTML(report, transcripts()[name], time.UTC)
 		require.NoError(t, err)
 		golden.Equal(t, "testdata/"+name+".json", append(asJSON, '\n'))
 		golden.Equal(t, "testdata/"+name+".html", asHTML)
@@ -190,7 +190,7 @@ func TestGolden(t *testing.T) {
 }
 
 func TestThePageNeedsNothingBesideItself(t *testing.T) {
-	page, err := HTML(aborted(), time.UTC)
+	page, err := HTML(aborted(), nil, time.UTC)
 	require.NoError(t, err)
 	for _, loads := range []string{"src=", "href=", "@import", "url(", "<script"} {
 		require.NotContains(t, string(page), loads)
@@ -226,7 +226,7 @@ func TestIndicesThatTheReportOmitsAreCounted(t *testing.T) {
 	report := completed()
 	report.Warnings = nil
 	report.IndicesOmitted = &migration.Unlisted{Equal: 9998, Differing: 3, SourceDocs: 123456, TargetDocs: 123456}
-	page, err := HTML(report, time.UTC)
+	page, err := HTML(report, nil, time.UTC)
 	require.NoError(t, err)
 	for _, text := range []string{Text(report, time.UTC), Markdown(report, time.UTC), string(page)} {
 		require.Contains(t, text, "Completed: all 10000 indices are equal.")
@@ -273,7 +273,7 @@ func TestLateIndicesAreOnEachPage(t *testing.T) {
 	sentence, tone := outcome(report)
 	require.Equal(t, "Completed, but 5 indices took writes on the source after the cutover.", sentence)
 	require.Equal(t, "bad", tone)
-	page, err := HTML(report, time.UTC)
+	page, err := HTML(report, nil, time.UTC)
 	require.NoError(t, err)
 	for _, text := range []string{Text(report, time.UTC), Markdown(report, time.UTC), string(page)} {
 		require.Contains(t, text, sentence)
@@ -294,7 +294,7 @@ func TestLateIndicesAreOnEachPage(t *testing.T) {
 func TestRoundsThatTheReportOmitsAreCounted(t *testing.T) {
 	report := completed()
 	report.RoundsOmitted = 500
-	page, err := HTML(report, time.UTC)
+	page, err := HTML(report, nil, time.UTC)
 	require.NoError(t, err)
 	require.Contains(t, string(page), "500 rounds omitted")
 	for _, text := range []string{Text(report, time.UTC), Markdown(report, time.UTC)} {
@@ -305,7 +305,7 @@ func TestRoundsThatTheReportOmitsAreCounted(t *testing.T) {
 }
 
 func TestAnEmptyReportPrints(t *testing.T) {
-	_, err := HTML(migration.Report{}, time.UTC)
+	_, err := HTML(migration.Report{}, nil, time.UTC)
 	require.NoError(t, err)
 	require.Contains(t, Text(migration.Report{Result: "terminated"}, time.UTC), "Ended: terminated.")
 }

@@ -5,8 +5,11 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -47,6 +50,11 @@ func TestATranscriptCanBeRepeatedByHand(t *testing.T) {
 	var exchanges []migration.Exchange
 	require.NoError(t, json.Unmarshal([]byte(s.starter(0, "transcript", s.name, "-o", "json").Stdout), &exchanges))
 	found := s.countOnTarget()
+	page := s.reportPage()
+	s.noSecretIn("the page", page)
+	require.Contains(t, page, "Round 0 (baseline)</strong>")
+	require.Contains(t, page, fmt.Sprintf("There are %d requests.", len(exchanges)))
+	require.Contains(t, page, redact.Mark+"&#34;")
 
 	// Nothing of the migration is left, but for its block, which the transcript sets.
 	t.Log(s.starter(0, "cleanup", "-f", s.planFile(), "--yes").Stdout)
@@ -54,6 +62,7 @@ func TestATranscriptCanBeRepeatedByHand(t *testing.T) {
 		require.False(t, strings.HasPrefix(object.Key, "snapferry/"+s.name+"/"),
 			"%s: cleanup removes the transcript as well", object.Key)
 	}
+	require.Contains(t, s.reportPage(), "The transcript is empty")
 	source, target := s.lab.Source.Direct(), s.lab.Target.Direct()
 	require.NoError(t, target.Do(s.ctx, http.MethodDelete, "/"+s.index, nil, nil))
 	require.NoError(t, source.Do(s.ctx, http.MethodPut, "/"+s.index+"/_settings",
@@ -65,6 +74,16 @@ func TestATranscriptCanBeRepeatedByHand(t *testing.T) {
 	require.Equal(t, found-1, s.countOnTarget(), "but for the document of the test itself")
 	require.NoError(t, s.put(target), "the target takes writes")
 	require.ErrorContains(t, s.put(source), "cluster_block_exception")
+}
+
+// reportPage is the report as an HTML page.
+func (s *scenario) reportPage() string {
+	s.t.Helper()
+	path := filepath.Join(s.t.TempDir(), "report.html")
+	s.starter(0, "report", s.name, "--html", path)
+	page, err := os.ReadFile(path)
+	require.NoError(s.t, err)
+	return string(page)
 }
 
 func (s *scenario) countOnTarget() int64 {
