@@ -46,9 +46,10 @@ const (
 const (
 	// filesOfSegment is how many files a segment has at most, about: Lucene's formats have 14 to 18.
 	filesOfSegment = 18
-	// newSegments is how many segments a round finds new in a shard that was written: Lucene merges
-	// ten of about the same size (TieredMergePolicy: segmentsPerTier).
-	newSegments = 10
+	// newSegments is how many small segments a round finds new in a shard that was written: Lucene
+	// merges ten of about the same size (TieredMergePolicy: segmentsPerTier). A small one has four
+	// files (compound: cfs, cfe and si; and liv). One more comes of a merge.
+	newSegments, filesOfSmallSegment = 10, 4
 	// partBytes is from which size on Elasticsearch puts a file in parts (repository-s3: buffer_size).
 	partBytes = 100_000_000
 )
@@ -98,7 +99,7 @@ func (p Prices) Costs(r CheckReport) Costs {
 		const day = 24 * 60 * 60 * 1000
 		rounds := day / float64(max(round.IntervalMillis+round.Most.Millis, 1))
 		dailyBytes = rounds * float64(round.Most.Bytes)
-		blobs := float64(r.Written.Shards) * newSegments * perSegment
+		blobs := float64(r.Written.Shards) * (newSegments*filesOfSmallSegment + perSegment)
 		daily = requestsFor(blobs, float64(round.Most.Bytes), r.Written.Shards, r.Written.Indices).times(rounds)
 	case r.Written != nil:
 		c.NoRounds = "nothing was written on the source while it was watched"

@@ -141,8 +141,8 @@ func TestCosts(t *testing.T) {
 	require.InDelta(t, 0.9375, item(c, "Traffic from S3").DailyQuantity, 1e-9)
 	require.InDelta(t, 9.375, item(c, "Traffic from S3").Daily, 1e-9)
 	require.InDelta(t, (10+5*0.9375)/30, item(c, "Storage in S3").DailyQuantity, 1e-9)
-	// A round: 2*10*18 = 360 blobs, 0.105 parts, 2*2 + 1 + 4 lists; 96 of them.
-	require.InDelta(t, 35.435, item(c, "Writing requests to OSS").DailyQuantity, 1e-9, "96 * 369.105 = 35,434.1")
+	// A round: 2*(10*4 + 18) = 116 blobs, 0.105 parts, 2*2 + 1 + 4 lists; 96 of them.
+	require.InDelta(t, 12.011, item(c, "Writing requests to OSS").DailyQuantity, 1e-9, "96 * 125.105 = 12,010.1")
 	require.InDelta(t, c.Baseline+10*c.Daily, c.Total, 1e-9)
 
 	// The probe's files tell how many a segment has: 30 of 5 segments.
