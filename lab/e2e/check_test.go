@@ -156,7 +156,10 @@ func TestACheckCountsTheRequests(t *testing.T) {
 			writes += float64(times)
 		}
 	}
-	require.Positive(t, writes)
-	t.Logf("writes: %g of %g, reads: %g of %g", writes, counted["Writing requests to OSS"], reads,
-		counted["Reading requests to OSS"])
+	const slack = 6 // a segment counts with as many files as it has at most
+	for item, real := range map[string]float64{"Writing requests to OSS": writes, "Reading requests to OSS": reads} {
+		require.Positive(t, real)
+		require.GreaterOrEqual(t, counted[item], real, item)
+		require.LessOrEqual(t, counted[item], slack*real, item)
+	}
 }
