@@ -13,8 +13,12 @@ import (
 
 func TestWritten(t *testing.T) {
 	indices := []elastic.Index{
-		{Name: "busy", Shards: 3}, {Name: "idle", Shards: 5}, {Name: "moved", Shards: 1}, {Name: "new", Shards: 2},
-		{Name: "fresh", Shards: 1}, {Name: "deleted", Shards: 1},
+		{Name: "busy", Shards: 3},
+		{Name: "idle", Shards: 5},
+		{Name: "moved", Shards: 1},
+		{Name: "new", Shards: 2},
+		{Name: "fresh", Shards: 1},
+		{Name: "deleted", Shards: 1},
 	}
 	before := map[string]elastic.Load{
 		"busy": {IndexTotal: 1000, DeleteTotal: 10}, "idle": {IndexTotal: 7, DeleteTotal: 7},

@@ -162,8 +162,8 @@ func TestForecastsThatAreNotKnown(t *testing.T) {
 		require.NotNil(t, r.Forecast, name)
 	}
 	for says, spoil := range map[string]func(*CheckReport){
-		"there was no probe":              func(r *CheckReport) { r.Probed = nil },
-		"it had a second round":           func(r *CheckReport) { r.Probed.Round = nil },
+		"there was no probe":               func(r *CheckReport) { r.Probed = nil },
+		"it had a second round":            func(r *CheckReport) { r.Probed.Round = nil },
 		"copied too little to tell the pa": func(r *CheckReport) { r.Probed.Bytes = 30_000_000 },
 	} {
 		r := forecastOf(busy())

@@ -72,21 +72,22 @@ func (p Prices) problems() []Problem {
 	if p.Days > mostDays {
 		c.add("days", fmt.Sprint(p.Days), fmt.Sprintf("must be at most %d", mostDays), "for example days: 14")
 	}
-	for _, store := range []struct {
-		name   string
-		prices StorePrices
-	}{{"s3", p.S3}, {"oss", p.OSS}} {
-		for _, price := range []struct {
-			name  string
-			value float64
-		}{
-			{"storage", store.prices.Storage}, {"writes", store.prices.Writes}, {"reads", store.prices.Reads},
-			{"traffic", store.prices.Traffic},
-		} {
-			if price.value > mostPrice {
-				c.add(store.name+"."+price.name, fmt.Sprint(price.value), fmt.Sprintf("must be at most %.0f", mostPrice),
-					"write the price of one GB, or of 1,000 requests")
-			}
+	for _, price := range []struct {
+		field string
+		value float64
+	}{
+		{"s3.storage", p.S3.Storage},
+		{"s3.writes", p.S3.Writes},
+		{"s3.reads", p.S3.Reads},
+		{"s3.traffic", p.S3.Traffic},
+		{"oss.storage", p.OSS.Storage},
+		{"oss.writes", p.OSS.Writes},
+		{"oss.reads", p.OSS.Reads},
+		{"oss.traffic", p.OSS.Traffic},
+	} {
+		if price.value > mostPrice {
+			c.add(price.field, fmt.Sprint(price.value), fmt.Sprintf("must be at most %.0f", mostPrice),
+				"write the price of one GB, or of 1,000 requests")
 		}
 	}
 	return c.problems

@@ -43,8 +43,8 @@ func TestPricesThatAreNotValid(t *testing.T) {
 		"half":     {"days: 10", "days: 1.5", "days (1.5) must be a whole number; for example days: 14"},
 		"currency": {"EUR", `""`, "currency must be a short text of up to 20 characters; for example currency: USD"},
 		"unknown": {
-			"traffic: 10", "trafic: 10",
-			"s3.trafic is not a field of a price table; did you mean s3.traffic?",
+			"traffic: 10", "transfer: 10",
+			"s3.transfer is not a field of a price table; use one of storage, writes, reads, traffic",
 		},
 		"not YAML": {"days: 10", "days: [", "(file) is neither YAML nor JSON"},
 		"twice":    {"days: 10", "days: 10\ndays: 10", "(file) is neither YAML nor JSON"},

@@ -95,7 +95,8 @@ func (a *app) readPrices(path string) (*migration.Prices, error) {
 	}
 	prices, err := migration.DecodePrices(data)
 	if invalid, ok := errors.AsType[*migration.InvalidPricesError](err); ok {
-		exit := fail(exitUsage, "%w", &invalidFile{what: "the price table", path: path, problems: invalid.Problems, err: err})
+		exit := fail(exitUsage, "%w",
+			&invalidFile{what: "the price table", path: path, problems: invalid.Problems, err: err})
 		exit.next = "starter plan prices to see a price table with every field"
 		return nil, exit
 	}

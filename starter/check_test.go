@@ -184,8 +184,8 @@ func TestCheckWithPricesThatAreNotValid(t *testing.T) {
 	require.Contains(t, errs, `s3.reads ("cheap") must be a number; for example reads: 1.25`)
 	require.Contains(t, errs, "starter plan prices")
 	_, errs = never(t).run(exitUsage, "check", "-f", minimal, "--prices", prices(t, "days: 14", "day: 0"))
-	require.Contains(t, errs, "is not valid (2 problems):\n  - days is missing; for example days: 14\n  - day is not a "+
-		"field of a price table; did you mean days?")
+	require.Contains(t, errs, "is not valid (2 problems):\n  - days is missing; for example days: 14\n"+
+		"  - day is not a field of a price table; did you mean days?")
 	_, errs = never(t).run(exitUsage, "check", "-f", minimal, "--prices", "no-such-file.yaml")
 	require.Contains(t, errs, "can't read the price table: open no-such-file.yaml")
 	_, errs = never(t).run(exitUsage, "check", "-f", "-", "--prices", "-")

@@ -31,7 +31,8 @@ func runCheck(t *testing.T, text string, options migration.CheckOptions, checked
 	env.RegisterActivityWithOptions(
 		func(ctx context.Context, in migration.WatchWritesRequest) (migration.Written, error) {
 			if in.Run.Plan.Name == "" || watched == nil {
-				return migration.Written{}, temporal.NewNonRetryableApplicationError("the source is away", "Refused", nil)
+				return migration.Written{}, temporal.NewNonRetryableApplicationError("the source is away",
+					"Refused", nil)
 			}
 			found := *watched
 			found.Millis = in.For.Std().Milliseconds()
@@ -70,7 +71,7 @@ func TestCheckWithAProbe(t *testing.T) {
 	probe := migration.CheckOptions{Probe: true}
 	telling := strings.Replace(planJSON, "{",
 		`{"notify": {"receivers": [{"name": "room", "kind": "slack", "url": "env:SNAPFERRY_SECRET_URL"}]}, `, 1)
-	found, err := runCheck(t, telling, probe, readyPlan(), nothing, func(plan migration.Plan) (migration.Report, error) {
+	rehearse := func(plan migration.Plan) (migration.Report, error) {
 		require.True(t, plan.Rehearsal)
 		require.Empty(t, plan.Notify.Receivers, "nobody is told of a probe")
 		require.Equal(t, []string{"movies-1"}, plan.Indices)
@@ -86,7 +87,8 @@ func TestCheckWithAProbe(t *testing.T) {
 				{BytesCopied: 1, SnapshotMillis: 1, CopyMillis: 1, RestoreMillis: 1},
 			},
 		}, nil
-	})
+	}
+	found, err := runCheck(t, telling, probe, readyPlan(), nothing, rehearse)
 	require.NoError(t, err)
 	require.True(t, found.Ready)
 	require.Equal(t, "Ready, with 1 warning.", report.CheckVerdict(found))
