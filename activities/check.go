@@ -146,8 +146,8 @@ func (c *checking) otherSnapshots(ctx context.Context) error {
 // pace reads what limits the pace of the rounds, and what a forecast of the costs needs.
 func (c *checking) pace(ctx context.Context) error {
 	c.sum()
-	if c.from == nil || c.to == nil || len(c.indices) == 0 {
-		c.note("not read: a cluster doesn't answer, or there is no index")
+	if c.from == nil || len(c.indices) == 0 {
+		c.note("not read: there is no index")
 		return nil
 	}
 	loads, err := c.from.Loads(ctx, indexNames(c.indices))
@@ -159,7 +159,10 @@ func (c *checking) pace(ctx context.Context) error {
 	}
 	c.result.ProbeSegments = loads[c.result.Probe.Name].Segments
 
-	around := migration.Surroundings{Shards: c.result.Shards}
+	if c.to == nil {
+		c.note("not read: the target doesn't answer")
+		return nil
+	}
 	from, err := c.from.DiskFree(ctx)
 	if err != nil {
 		return err
@@ -168,7 +171,7 @@ func (c *checking) pace(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	around.SourceNodes, around.TargetNodes = from.Nodes, to.Nodes
+	around := migration.Surroundings{Shards: c.result.Shards, SourceNodes: from.Nodes, TargetNodes: to.Nodes}
 	unread := ""
 	if c.target.Version.AtLeast(7, 9) {
 		settings, err := c.to.ClusterSettings(ctx)

@@ -39,9 +39,7 @@ func Check(ctx workflow.Context, input migration.Input, options migration.CheckO
 	found.NoProbe = noProbe(options, found)
 	probes := found.NoProbe == ""
 	watching := watchWrites(ctx, run, options.WatchFor(probes), &found)
-	if watching != nil {
-		show(report.CheckPage(found) + "\n\nThe writes on the source are counted.")
-	}
+	show(report.CheckPage(found))
 	if probes {
 		show(report.CheckPage(found) + "\n\nA rehearsal of the index " + found.Checked.Probe.Name + " is under way.")
 		probe(ctx, plan, &found)
@@ -83,6 +81,7 @@ func watchWrites(ctx workflow.Context, run migration.Run, length migration.Durat
 		found.NotWatched = "the plan has no index yet"
 		return nil
 	}
+	found.NotWatched = "it is counted for " + length.String() // until that is known
 	options := pollUntilDone("count for " + length.String() + " what is written on the source")
 	return workflow.ExecuteActivity(withOptions(bounded(ctx, checkBound), options), migration.ActivityWatchWrites,
 		migration.WatchWritesRequest{Run: run, For: length})
