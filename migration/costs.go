@@ -52,6 +52,9 @@ const (
 	newSegments, filesOfSmallSegment = 10, 4
 	// partBytes is from which size on Elasticsearch puts a file in parts (repository-s3: buffer_size).
 	partBytes = 100_000_000
+	// ownRequests are those that a round has beside what it copies: for its lists, its transcript, and to
+	// look at the buckets.
+	ownRequests = 20
 )
 
 // requests are those that a round causes.
@@ -61,7 +64,7 @@ type requests struct{ s3Writes, s3Reads, ossWrites, ossReads float64 }
 // lists, each index its metadata, and the root four objects.
 func requestsFor(blobs, bytes float64, shards, indices int) requests {
 	data := blobs + bytes/partBytes
-	lists := float64(2*shards + indices + 4)
+	lists := float64(2*shards + indices + 4 + ownRequests)
 	return requests{
 		// The snapshot and the copy each list every shard's folder.
 		s3Writes: data + lists + float64(2*shards),

@@ -100,7 +100,7 @@ func TestCosts(t *testing.T) {
 	const gib = 1 << 30
 	check := CheckReport{
 		// 20 segments with up to 18 files each are 360 blobs, and 10 GiB are 107.4 parts: 467.4.
-		// The lists are 2*4 + 2 + 4 = 14.
+		// The lists are 2*4 + 2 + 4 + 20 = 34.
 		Checked: Checked{Bytes: 10 * gib, Shards: 4, Indices: 2, Segments: 20},
 	}
 	item := func(c Costs, name string) CostItem {
@@ -123,15 +123,15 @@ func TestCosts(t *testing.T) {
 	require.InDelta(t, 0.1, storage.Daily, 1e-9)
 	require.Zero(t, storage.Baseline)
 	require.InDelta(t, 0.2, item(c, "Storage in OSS").Daily, 1e-9)
-	require.InDelta(t, 0.490, item(c, "Writing requests to S3").BaselineQuantity, 1e-9, "467.4 + 14 + 8")
-	require.InDelta(t, 0.842, item(c, "Reading requests to S3").BaselineQuantity, 1e-9, "360 + 467.4 + 14")
-	require.InDelta(t, 0.482, item(c, "Writing requests to OSS").BaselineQuantity, 1e-9, "467.4 + 14")
-	require.InDelta(t, 0.482, item(c, "Reading requests to OSS").BaselineQuantity, 1e-9)
+	require.InDelta(t, 0.510, item(c, "Writing requests to S3").BaselineQuantity, 1e-9, "467.4 + 34 + 8")
+	require.InDelta(t, 0.862, item(c, "Reading requests to S3").BaselineQuantity, 1e-9, "360 + 467.4 + 34")
+	require.InDelta(t, 0.502, item(c, "Writing requests to OSS").BaselineQuantity, 1e-9, "467.4 + 34")
+	require.InDelta(t, 0.502, item(c, "Reading requests to OSS").BaselineQuantity, 1e-9)
 	require.Zero(t, item(c, "Traffic from OSS").Baseline)
-	// 100 + 0.490*5 + 0.842*0.5 + 0.482*2 + 0.482*0.25
-	require.InDelta(t, 103.9555, c.Baseline, 1e-9)
+	// 100 + 0.510*5 + 0.862*0.5 + 0.502*2 + 0.502*0.25
+	require.InDelta(t, 104.1105, c.Baseline, 1e-9)
 	require.InDelta(t, 0.3, c.Daily, 1e-9)
-	require.InDelta(t, 106.9555, c.Total, 1e-9)
+	require.InDelta(t, 107.1105, c.Total, 1e-9)
 
 	// 96 rounds of at most 10 MiB a day are 0.9375 GiB. Five days of it are kept on the average of ten.
 	check.Written = &Written{Indexed: 1, Millis: 1, Shards: 2, Indices: 1}
@@ -141,14 +141,14 @@ func TestCosts(t *testing.T) {
 	require.InDelta(t, 0.9375, item(c, "Traffic from S3").DailyQuantity, 1e-9)
 	require.InDelta(t, 9.375, item(c, "Traffic from S3").Daily, 1e-9)
 	require.InDelta(t, (10+5*0.9375)/30, item(c, "Storage in S3").DailyQuantity, 1e-9)
-	// A round: 2*(10*4 + 18) = 116 blobs, 0.105 parts, 2*2 + 1 + 4 lists; 96 of them.
-	require.InDelta(t, 12.011, item(c, "Writing requests to OSS").DailyQuantity, 1e-9, "96 * 125.105 = 12,010.1")
+	// A round: 2*(10*4 + 18) = 116 blobs, 0.105 parts, 2*2 + 1 + 4 + 20 lists; 96 of them.
+	require.InDelta(t, 13.931, item(c, "Writing requests to OSS").DailyQuantity, 1e-9, "96 * 145.105 = 13,930.1")
 	require.InDelta(t, c.Baseline+10*c.Daily, c.Total, 1e-9)
 
 	// The probe's files tell how many a segment has: 30 of 5 segments.
 	check.Probed, check.ProbeSegments = &Probed{Blobs: 30}, 5
 	c = prices.Costs(check)
-	require.InDelta(t, 0.242, item(c, "Writing requests to OSS").BaselineQuantity, 1e-9, "20*6 + 107.4 + 14")
+	require.InDelta(t, 0.262, item(c, "Writing requests to OSS").BaselineQuantity, 1e-9, "20*6 + 107.4 + 34")
 
 	check.Round, check.Written = nil, &Written{Millis: 1}
 	c = prices.Costs(check)

@@ -31,8 +31,8 @@ func TestAPlanIsChecked(t *testing.T) {
 	before := s.world()
 	page := filepath.Join(t.TempDir(), "check.html")
 	var idle migration.CheckReport
-	require.NoError(t, json.Unmarshal([]byte(s.starter(0, "check", "-f", path, "--probe", "--watch", "2s", "--html", page,
-		"-o", "json").Stdout), &idle))
+	require.NoError(t, json.Unmarshal([]byte(s.starter(0, "check", "-f", path, "--probe", "--watch", "2s",
+		"--html", page, "-o", "json").Stdout), &idle))
 	s.same(before)
 	require.True(t, idle.Written.Nothing())
 	require.Nil(t, idle.Round)
@@ -135,6 +135,8 @@ func TestACheckCountsTheRequests(t *testing.T) {
 	s := newScenario(t, labs.take(t, from6to7), "counted", 20_000)
 	s.noRoundBesides()
 	s.worker()
+	require.NoError(t, s.lab.Source.Direct().Do(s.ctx, http.MethodPost, "/"+s.index+"/_forcemerge?max_num_segments=1",
+		nil, nil), "or a merge between check and baseline changes what there is")
 	prices := filepath.Join(t.TempDir(), "prices.yaml")
 	require.NoError(t, os.WriteFile(prices, []byte("currency: EUR\ndays: 1\n"+
 		"s3: {storage: 0, writes: 0, reads: 0, traffic: 0}\noss: {storage: 0, writes: 1, reads: 1, traffic: 0}\n"),
@@ -159,7 +161,7 @@ func TestACheckCountsTheRequests(t *testing.T) {
 			writes += float64(times)
 		}
 	}
-	const slack = 6 // a segment counts with as many files as it has at most
+	const slack = 3 // a segment counts with as many files as it has at most
 	for item, real := range map[string]float64{"Writing requests to OSS": writes, "Reading requests to OSS": reads} {
 		require.Positive(t, real)
 		require.GreaterOrEqual(t, counted[item], real, item)

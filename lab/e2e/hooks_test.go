@@ -326,7 +326,8 @@ func TestTheGuardCallsTheHookAfterTheHandover(t *testing.T) {
 	require.Equal(t, migration.HookAfterHandover, status.Hooks[0].Moment)
 	require.Equal(t, migration.HookDone, status.Hooks[0].Outcome)
 	require.Equal(t, "switched", status.Hooks[0].Message)
-	require.Equal(t, []migration.HookMoment{migration.HookAfterHandover}, ours.moments(), "once, and no writer is started")
+	require.Equal(t, []migration.HookMoment{migration.HookAfterHandover}, ours.moments(),
+		"once, and no writer is started")
 }
 
 // The migration is gone: the guard removes the block, and has the writers started again.
