@@ -142,6 +142,7 @@ func (a *Activities) Register(registry worker.ActivityRegistry) {
 		migration.ActivityProve:                  a.Prove,
 		migration.ActivityReadTranscript:         a.ReadTranscript,
 		migration.ActivityCheckPlan:              a.CheckPlan,
+		migration.ActivityWatchWrites:            a.WatchWrites,
 		migration.ActivityCallHook:               a.CallHook,
 	} {
 		registry.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: name})

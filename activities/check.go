@@ -1,10 +1,12 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/internal/human"
@@ -37,6 +39,7 @@ func (c *checking) everything(ctx context.Context) error {
 			{"Analysis, mappings, filters", "trying definitions on the target", c.definitions},
 			{"Permission to block writes", "setting what is set already", c.mayBlock},
 			{"Other snapshots", "looking for other snapshots", c.otherSnapshots},
+			{"Throttles", "reading the clusters' throttles", c.pace},
 		})
 	for _, step := range steps {
 		c.pulse.set(migration.Progress{Doing: step.doing})
@@ -57,6 +60,11 @@ func (c *checking) everything(ctx context.Context) error {
 		c.result.TargetVersion = c.target.Version.String()
 	}
 	c.result.NoBucket = c.createsBucket
+	return ctx.Err()
+}
+
+// sum says what the plan moves. It knows that once the indices were looked for.
+func (c *checking) sum() {
 	indices := described(c.indices)
 	c.result.Indices, c.result.Probe = len(indices), migration.PickProbe(indices)
 	for _, index := range indices {
@@ -64,7 +72,6 @@ func (c *checking) everything(ctx context.Context) error {
 		c.result.Docs += index.Docs
 		c.result.Bytes += index.Bytes
 	}
-	return ctx.Err()
 }
 
 // note says what was looked at.
@@ -133,5 +140,56 @@ func (c *checking) otherSnapshots(ctx context.Context) error {
 		}
 		c.warnings = append(c.warnings, s.warnings(now)...)
 	}
+	return nil
+}
+
+// pace reads what limits the pace of the rounds, and what a forecast of the costs needs.
+func (c *checking) pace(ctx context.Context) error {
+	c.sum()
+	if c.from == nil || len(c.indices) == 0 {
+		c.note("not read: there is no index")
+		return nil
+	}
+	loads, err := c.from.Loads(ctx, indexNames(c.indices))
+	if err != nil {
+		return err
+	}
+	for _, load := range loads {
+		c.result.Segments += load.Segments
+	}
+	c.result.ProbeSegments = loads[c.result.Probe.Name].Segments
+
+	if c.to == nil {
+		c.note("not read: the target doesn't answer")
+		return nil
+	}
+	from, err := c.from.DiskFree(ctx)
+	if err != nil {
+		return err
+	}
+	to, err := c.to.DiskFree(ctx)
+	if err != nil {
+		return err
+	}
+	around := migration.Surroundings{Shards: c.result.Shards, SourceNodes: from.Nodes, TargetNodes: to.Nodes}
+	unread := ""
+	if c.target.Version.AtLeast(7, 9) {
+		settings, err := c.to.ClusterSettings(ctx)
+		switch {
+		case permanent(err):
+			unread = "; " + recoveryThrottle + " can't be read, so the default is assumed"
+		case err != nil:
+			return err
+		}
+		around.Recovery = &migration.RecoveryFound{
+			Transient: settings.Transient[recoveryThrottle], Persistent: settings.Persistent[recoveryThrottle],
+		}
+	}
+	c.result.Limits = c.run.Plan.PaceLimits(around)
+	var limits []string
+	for _, l := range c.result.Limits {
+		limits = append(limits, l.Setting+" "+l.Value)
+	}
+	c.note("%s%s", cmp.Or(strings.Join(limits, ", "), "there are none"), unread)
 	return nil
 }

@@ -91,6 +91,11 @@ func TestCheckOfAPlan(t *testing.T) {
 				require.Empty(t, problems(found))
 				require.Equal(t, "7.10.2", found.TargetVersion)
 				require.Contains(t, area(t, found, "Permission to block writes").Note, "3 indices")
+				require.Equal(t, "max_snapshot_bytes_per_sec 80mb, indices.recovery.max_bytes_per_sec 40mb",
+					area(t, found, "Throttles").Note)
+				require.Len(t, found.Limits, 2)
+				require.EqualValues(t, found.Shards, found.Segments, "the fake has one segment in each shard")
+				require.EqualValues(t, found.Probe.Shards, found.ProbeSegments)
 				return
 			}
 			all := strings.Join(area(t, found, tt.area).Problems, "\n")
@@ -102,4 +107,32 @@ func TestCheckOfAPlan(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What the plan and the target say limits the pace. What can't be read is taken for the default.
+func TestCheckReadsTheThrottles(t *testing.T) {
+	w := newWorld(t)
+	w.from.Version, w.to.Version = "6.8.23", "7.10.2"
+	for _, name := range both2 {
+		w.from.Change(name, "index.version.created", "6082399")
+	}
+	w.run.Plan.Indices, w.run.Plan.Copy.Bandwidth = both2, 50_000_000
+	w.run.Plan.Throttles.Rounds.Snapshot = "60mb"
+	recovery := func() (string, migration.CheckArea) {
+		found := must[migration.Checked](w, w.activities.CheckPlan, w.run)
+		require.Equal(t, []string{"60mb", "50MB/s"}, []string{found.Limits[0].Value, found.Limits[1].Value})
+		last := found.Limits[len(found.Limits)-1]
+		require.Equal(t, recoveryThrottle, last.Setting)
+		return last.Value, area(t, found, "Throttles")
+	}
+	w.to.SetClusterSetting("persistent", recoveryThrottle, "25mb")
+	value, noted := recovery()
+	require.Equal(t, "25mb", value)
+	require.Empty(t, noted.Problems)
+
+	w.to.Refuse("GET /_cluster/settings", 99, 403, "security_exception", "no permission for the cluster's settings")
+	value, noted = recovery()
+	require.Equal(t, "40mb", value)
+	require.Contains(t, noted.Note, "can't be read, so the default is assumed")
+	require.Empty(t, noted.Problems)
 }

@@ -235,7 +235,41 @@ func answersCounts(t *testing.T, r *labRig) {
 		require.NoError(t, err)
 		require.Equal(t, one, counts[name], name)
 	}
+	countsLoads(t, r, c, names)
 	require.NoError(t, c.DeleteIndices(ctx, names))
+}
+
+// countsLoads looks at what each version counts of indices whose number is that of their documents.
+func countsLoads(t *testing.T, r *labRig, c *elastic.Client, names []string) {
+	loads, err := c.Loads(t.Context(), names)
+	require.NoError(t, err)
+	for i, name := range names {
+		load := loads[name]
+		require.EqualValues(t, i, load.Docs, name)
+		require.EqualValues(t, i, load.IndexTotal, name)
+		require.Positive(t, load.Bytes, name)
+		require.Zero(t, load.MergedBytes, name)
+		if i > 0 {
+			require.Positive(t, load.Segments, name)
+		}
+	}
+
+	// Merges are counted once a shard has several segments.
+	merged := names[0]
+	const docs = 4
+	for id := range docs {
+		r.ask(r.node(), http.MethodPut, fmt.Sprintf("/%s/%s/%d?refresh=true", merged, r.docType(), id),
+			map[string]any{"a": id})
+	}
+	r.ask(r.node(), http.MethodDelete, "/"+merged+"/"+r.docType()+"/0?refresh=true", nil)
+	r.ask(r.node(), http.MethodPost, "/"+merged+"/_forcemerge?max_num_segments=1", nil)
+	loads, err = c.Loads(t.Context(), []string{merged})
+	require.NoError(t, err)
+	load := loads[merged]
+	require.EqualValues(t, []int64{docs, 1}, []int64{load.IndexTotal, load.DeleteTotal})
+	require.EqualValues(t, docs-1, load.Docs)
+	require.Positive(t, load.MergedBytes, "%+v", load)
+	require.LessOrEqual(t, load.Segments, int64(1))
 }
 
 // 300 indices on real nodes: the block, the standstill with its probe, the verification and the

@@ -62,6 +62,9 @@ func TestRequestsGrowWithBatchesNotWithIndices(t *testing.T) {
 		list = resolved.Inline
 	})
 	require.Len(t, list, indices)
+	bounded("WatchWrites", 10, 5, func() {
+		must[migration.Written](w, a.WatchWrites, migration.WatchWritesRequest{Run: w.run, For: 1})
+	})
 	bounded("TryDefinitions", 8, 10, func() { must[migration.TryResult](w, a.TryDefinitions, w.run) })
 	bounded("CheckDependencies", 5, 10, func() { must[any](w, a.CheckDependencies, w.run) })
 	var snapshot migration.Snapshot

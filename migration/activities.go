@@ -64,7 +64,7 @@ func ActivityNames() []string {
 		ActivityClearTarget, ActivityCheckDependencies, ActivityTryDefinitions,
 		ActivityTryHandover, ActivityCheckShardLimit, ActivityCheckHandover, ActivityHandOver,
 		ActivityFindChanged, ActivityCutGroups, ActivityPlanProofs, ActivityProve, ActivityCallHook,
-		ActivityReadTranscript, ActivityCheckPlan,
+		ActivityReadTranscript, ActivityCheckPlan, ActivityWatchWrites,
 	}
 }
 

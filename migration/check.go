@@ -6,6 +6,8 @@ const (
 	CheckWorkflowType = "Check"
 	// ActivityCheckPlan takes a [Run] and returns [Checked]. It leaves both clusters as they were.
 	ActivityCheckPlan = "CheckPlan"
+	// ActivityWatchWrites takes a [WatchWritesRequest] and returns [Written]. It only reads.
+	ActivityWatchWrites = "WatchWrites"
 )
 
 // CheckWorkflowID is the one id of a plan's checks: they run one after another.
@@ -15,20 +17,28 @@ func CheckWorkflowID(planName string) string { return "check/" + planName }
 type CheckOptions struct {
 	// Probe rehearses the plan with one index.
 	Probe bool `json:"probe,omitempty"`
+	// Watch is how long the writes on the source are counted, up to LongestWatch. Default: with a
+	// probe as long as DefaultWatch, and else not at all.
+	Watch Duration `json:"watch,omitempty"`
 }
 
 // Checked is what was found without moving anything.
 type Checked struct {
 	SourceVersion string `json:"sourceVersion,omitempty"`
 	TargetVersion string `json:"targetVersion,omitempty"`
-	// Indices, Shards (primaries), Docs and Bytes are what the plan moves.
-	Indices int   `json:"indices"`
-	Shards  int   `json:"shards"`
-	Docs    int64 `json:"docs"`
-	Bytes   int64 `json:"bytes"`
-	// Probe is the index with which a probe would be made; nil if there is none.
-	Probe *Index      `json:"probe,omitempty"`
-	Areas []CheckArea `json:"areas"`
+	// Indices, Shards (primaries), Segments (of these), Docs and Bytes are what the plan moves.
+	Indices  int   `json:"indices"`
+	Shards   int   `json:"shards"`
+	Segments int64 `json:"segments"`
+	Docs     int64 `json:"docs"`
+	Bytes    int64 `json:"bytes"`
+	// Probe is the index with which a probe would be made; nil if there is none. ProbeSegments counts
+	// its segments.
+	Probe         *Index `json:"probe,omitempty"`
+	ProbeSegments int64  `json:"probeSegments,omitempty"`
+	// Limits are those on the pace of the rounds, the baseline among them.
+	Limits []PaceLimit `json:"limits,omitempty"`
+	Areas  []CheckArea `json:"areas"`
 	// NoBucket says that the bucket in OSS isn't there yet: the migration creates it.
 	NoBucket bool `json:"noBucket,omitempty"`
 }
@@ -50,18 +60,39 @@ type CheckReport struct {
 	Probed   *Probed   `json:"probed,omitempty"`
 	NoProbe  string    `json:"noProbe,omitempty"`
 	Forecast *Forecast `json:"forecast,omitempty"`
+	// Written is what was written on the source while it was watched; nil if it wasn't. NotWatched
+	// says why not.
+	Written    *Written `json:"written,omitempty"`
+	NotWatched string   `json:"notWatched,omitempty"`
+	// Round is the forecast of an incremental round; nil if nothing was seen to be written.
+	Round *RoundForecast `json:"round,omitempty"`
+	// Costs are set by whoever has the prices.
+	Costs *Costs `json:"costs,omitempty"`
 }
 
-// Probed is a baseline of one index, on a throw-away name.
+// Probed is a rehearsal of one index, on a throw-away name.
 type Probed struct {
 	Index string `json:"index"`
-	Bytes int64  `json:"bytes"` // that were copied
+	// Bytes and Blobs are those that its baseline copied.
+	Bytes int64 `json:"bytes"`
+	Blobs int64 `json:"blobs,omitempty"`
 	// The times of its baseline.
 	SnapshotMillis int64 `json:"snapshotMillis"`
 	CopyMillis     int64 `json:"copyMillis"`
 	RestoreMillis  int64 `json:"restoreMillis"`
+	// Round is the round after it; nil if it didn't come so far.
+	Round *ProbedRound `json:"round,omitempty"`
 	// Remains names what the probe could not remove.
 	Remains []string `json:"remains,omitempty"`
+}
+
+// ProbedRound is an incremental round that took the index in any case, so that it shows what a round
+// takes whatever its size.
+type ProbedRound struct {
+	Bytes          int64 `json:"bytes"`
+	SnapshotMillis int64 `json:"snapshotMillis"`
+	CopyMillis     int64 `json:"copyMillis"`
+	RestoreMillis  int64 `json:"restoreMillis"`
 }
 
 // Forecast is how long the baseline of the plan takes, at the pace of the probe. A small index has
@@ -94,21 +125,6 @@ func PickProbe(indices []Index) *Index {
 		}
 	}
 	return pick
-}
-
-// Forecast is the baseline of so many bytes at this pace; nil if the probe was too small.
-func (p Probed) Forecast(bytes int64) *Forecast {
-	if p.Bytes < LeastProbe {
-		return nil
-	}
-	times := float64(bytes) / float64(p.Bytes)
-	scaled := func(millis int64) int64 { return max(int64(float64(millis)*times), millis) }
-	f := Forecast{
-		SnapshotMillis: scaled(p.SnapshotMillis), CopyMillis: scaled(p.CopyMillis),
-		RestoreMillis: scaled(p.RestoreMillis),
-	}
-	f.BaselineMillis = f.SnapshotMillis + f.CopyMillis + f.RestoreMillis
-	return &f
 }
 
 // Conclude sets Ready.

@@ -116,20 +116,30 @@ func decodeInput(data []byte) Input {
 // Decode reads a plan from YAML or JSON, strictly, fills in the defaults and validates it. The
 // error is an *InvalidPlanError that lists every problem.
 func Decode(data []byte) (Plan, error) {
+	asJSON, problem := yamlToJSON(data, "plan", "`starter plan example` prints a complete plan")
+	if problem != nil {
+		return Plan{}, &InvalidPlanError{Problems: []Problem{*problem}}
+	}
+	return decodeJSON(asJSON, Plan.allProblems)
+}
+
+// yamlToJSON reads one document. What is what a file should hold one of, and remedy where to see such
+// a file.
+func yamlToJSON(data []byte, what, remedy string) ([]byte, *Problem) {
 	if hasSecondDocument(data) {
-		return Plan{}, &InvalidPlanError{Problems: []Problem{{
+		return nil, &Problem{
 			Field: "(file)", Message: "contains more than one YAML document",
-			Remedy: "keep one plan per file: everything after --- would be ignored",
-		}}}
+			Remedy: "keep one " + what + " per file: everything after --- would be ignored",
+		}
 	}
 	asJSON, err := yaml.YAMLToJSONStrict(data)
 	if err != nil {
-		return Plan{}, &InvalidPlanError{Problems: []Problem{{
+		return nil, &Problem{
 			Field: "(file)", Message: "is neither YAML nor JSON: " + strings.TrimPrefix(err.Error(), "yaml: "),
-			Remedy: "fix the syntax; `starter plan example` prints a complete plan",
-		}}}
+			Remedy: "fix the syntax; " + remedy,
+		}
 	}
-	return decodeJSON(asJSON, Plan.allProblems)
+	return asJSON, nil
 }
 
 func decodeJSON(data []byte, rules func(Plan) []Problem) (Plan, error) {
@@ -276,6 +286,15 @@ func checkShape(path string, value any, shape reflect.Type, field reflect.Struct
 		if least := minimum(field, parseInt); whole < least {
 			return wrong(fmt.Sprintf("at least %d", least))
 		}
+	case reflect.Float64:
+		number, _ := value.(json.Number)
+		price, err := number.Float64()
+		if err != nil {
+			return wrong("a number")
+		}
+		if least := minimum(field, parseFloat); price < least {
+			return wrong(fmt.Sprintf("at least %g", least))
+		}
 	}
 	return nil
 }
@@ -371,6 +390,8 @@ func minimum[T any](field reflect.StructField, parse func(string) (T, error)) T 
 	least, _ := parse(field.Tag.Get("min")) // without a tag, the zero value
 	return least
 }
+
+func parseFloat(text string) (float64, error) { return strconv.ParseFloat(text, 64) }
 
 func parseInt(text string) (int64, error) { return strconv.ParseInt(text, 10, 64) }
 

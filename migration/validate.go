@@ -41,15 +41,18 @@ func (p Problem) String() string {
 // InvalidPlanError lists everything that is wrong with a plan.
 type InvalidPlanError struct{ Problems []Problem }
 
-func (e *InvalidPlanError) Error() string {
-	lines := make([]string, len(e.Problems))
-	for i, problem := range e.Problems {
+func (e *InvalidPlanError) Error() string { return notValid("the plan", e.Problems) }
+
+// notValid says on one line what is wrong with it.
+func notValid(it string, problems []Problem) string {
+	lines := make([]string, len(problems))
+	for i, problem := range problems {
 		lines[i] = problem.String()
 	}
 	if len(lines) == 1 {
-		return "the plan is not valid: " + lines[0]
+		return it + " is not valid: " + lines[0]
 	}
-	return fmt.Sprintf("the plan is not valid (%d problems): %s", len(lines), strings.Join(lines, " | "))
+	return fmt.Sprintf("%s is not valid (%d problems): %s", it, len(lines), strings.Join(lines, " | "))
 }
 
 var (

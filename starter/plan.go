@@ -17,6 +17,9 @@ var examplePlan string
 //go:embed examples/plan-minimal.yaml
 var minimalPlan string
 
+//go:embed examples/prices.yaml
+var emptyPrices string
+
 func (a *app) planCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "plan",
@@ -27,7 +30,8 @@ func (a *app) planCommand() *cobra.Command {
 		// A misspelt command is the mistake to report, not its flags.
 		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
 	}
-	command.AddCommand(a.planExampleCommand(), a.planValidateCommand(), a.planJSONCommand(), a.planSchemaCommand())
+	command.AddCommand(a.planExampleCommand(), a.planValidateCommand(), a.planJSONCommand(), a.planSchemaCommand(),
+		a.planPricesCommand())
 	return command
 }
 
@@ -71,6 +75,19 @@ func (a *app) planExampleCommand() *cobra.Command {
 	}
 	command.Flags().BoolVar(&minimal, "minimal", false, "only the required fields")
 	return command
+}
+
+func (a *app) planPricesCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "prices",
+		Short:   "Print a price table to fill in, for starter check --prices",
+		Example: "  starter plan prices > prices.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			a.printf("%s", emptyPrices)
+			return nil
+		},
+	}
 }
 
 // validation is what plan validate prints for programs.

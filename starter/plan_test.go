@@ -17,7 +17,7 @@ import (
 )
 
 func TestEveryExampleIsAValidPlan(t *testing.T) {
-	paths, err := filepath.Glob("examples/*")
+	paths, err := filepath.Glob("examples/plan*")
 	require.NoError(t, err)
 	require.NotEmpty(t, paths)
 	for _, path := range paths {

@@ -108,7 +108,11 @@ func byID(id string) target {
 
 // readPlan reads a plan from a file, or stdin, and validates it.
 func (a *app) readPlan(path string) (migration.Plan, error) {
-	data, err := a.readFile(path)
+	if path == "" {
+		return migration.Plan{}, fail(exitUsage, "no plan is given: use -f PLAN, or -f - for stdin; `starter plan "+
+			"example` prints a plan")
+	}
+	data, err := a.readFile(path, "plan")
 	if err != nil {
 		return migration.Plan{}, err
 	}
@@ -135,51 +139,50 @@ func (a *app) readNewPlan(path string) (migration.Plan, error) {
 	return plan, nil
 }
 
-func (a *app) readFile(path string) ([]byte, error) {
-	switch path {
-	case "":
-		return nil, fail(exitUsage, "no plan is given: use -f PLAN, or -f - for stdin; `starter plan example` prints "+
-			"a plan")
-	case "-":
+// readFile reads a file, or stdin. What is the name of what it holds.
+func (a *app) readFile(path, what string) ([]byte, error) {
+	if path == "-" {
 		data, err := io.ReadAll(a.in)
 		if err != nil {
-			return nil, fail(exitFailed, "can't read the plan from stdin: %w", err)
+			return nil, fail(exitFailed, "can't read the %s from stdin: %w", what, err)
 		}
 		return data, nil
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fail(exitUsage, "can't read the plan: %w", err)
+		return nil, fail(exitUsage, "can't read the %s: %w", what, err)
 	}
 	return data, nil
 }
 
-// planError is an InvalidPlanError with a line for each problem.
-type planError struct {
-	path string
-	err  *migration.InvalidPlanError
+// invalidFile is what is wrong with a file, a line for each problem.
+type invalidFile struct {
+	what, path string
+	problems   []migration.Problem
+	err        error
 }
 
-func (e *planError) Error() string {
-	if len(e.err.Problems) == 1 {
-		return fmt.Sprintf("the plan %s is not valid: %s", e.path, e.err.Problems[0])
+func (e *invalidFile) Error() string {
+	path := e.path
+	if path == "-" {
+		path = "from stdin"
+	}
+	if len(e.problems) == 1 {
+		return fmt.Sprintf("%s %s is not valid: %s", e.what, path, e.problems[0])
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "the plan %s is not valid (%d problems):", e.path, len(e.err.Problems))
-	for _, problem := range e.err.Problems {
+	fmt.Fprintf(&text, "%s %s is not valid (%d problems):", e.what, path, len(e.problems))
+	for _, problem := range e.problems {
 		fmt.Fprintf(&text, "\n  - %s", problem)
 	}
 	return text.String()
 }
 
-func (e *planError) Unwrap() error { return e.err }
+func (e *invalidFile) Unwrap() error { return e.err }
 
 func invalidPlan(path string, err error) error {
-	if path == "-" {
-		path = "from stdin"
-	}
 	if invalid, ok := errors.AsType[*migration.InvalidPlanError](err); ok {
-		return &planError{path: path, err: invalid}
+		return &invalidFile{what: "the plan", path: path, problems: invalid.Problems, err: err}
 	}
 	return err
 }

@@ -36,22 +36,68 @@ func Check(ctx workflow.Context, input migration.Input, options migration.CheckO
 		return found, err
 	}
 	found.Conclude()
-	switch {
-	case !options.Probe:
-		found.NoProbe = "it was not asked for"
-	case !found.Ready:
-		found.NoProbe = "the problems come first"
-	case found.Checked.Probe == nil:
-		found.NoProbe = "the plan has no index yet"
-	case found.NoBucket:
-		found.NoProbe = "the bucket in OSS is not there yet, and a rehearsal creates none"
-	default:
+	found.NoProbe = noProbe(options, found)
+	probes := found.NoProbe == ""
+	watching := watchWrites(ctx, run, options.WatchFor(probes), &found)
+	show(report.CheckPage(found))
+	if probes {
 		show(report.CheckPage(found) + "\n\nA rehearsal of the index " + found.Checked.Probe.Name + " is under way.")
 		probe(ctx, plan, &found)
 		found.Conclude()
 	}
+	if watching != nil {
+		found.Written, found.NotWatched = awaitWritten(ctx, watching)
+	}
+	found.Foresee(plan.Rounds.Interval)
 	show(report.CheckPage(found))
 	return found, nil
+}
+
+// noProbe says why nothing is rehearsed; empty if something is.
+func noProbe(options migration.CheckOptions, found migration.CheckReport) string {
+	switch {
+	case !options.Probe:
+		return "it was not asked for"
+	case !found.Ready:
+		return "the problems come first"
+	case found.Checked.Probe == nil:
+		return "the plan has no index yet"
+	case found.NoBucket:
+		return "the bucket in OSS is not there yet, and a rehearsal creates none"
+	}
+	return ""
+}
+
+// watchWrites begins to count what is written on the source. It returns nil if nothing is to be
+// watched, and says why.
+func watchWrites(ctx workflow.Context, run migration.Run, length migration.Duration,
+	found *migration.CheckReport,
+) workflow.Future {
+	switch {
+	case length <= 0:
+		found.NotWatched = "it was not asked for"
+		return nil
+	case found.Indices == 0:
+		found.NotWatched = "the plan has no index yet"
+		return nil
+	}
+	found.NotWatched = "it is counted for " + length.String() // until that is known
+	options := pollUntilDone("count for " + length.String() + " what is written on the source")
+	return workflow.ExecuteActivity(withOptions(bounded(ctx, checkBound), options), migration.ActivityWatchWrites,
+		migration.WatchWritesRequest{Run: run, For: length})
+}
+
+// awaitWritten waits for what was counted. A check without that says less, and doesn't fail.
+func awaitWritten(ctx workflow.Context, watching workflow.Future) (*migration.Written, string) {
+	var written migration.Written
+	err := watching.Get(ctx, &written)
+	if failure, ok := errors.AsType[*temporal.ApplicationError](err); ok {
+		return nil, failure.Message()
+	}
+	if err != nil {
+		return nil, err.Error()
+	}
+	return &written, ""
 }
 
 // checkBound is how often the check is tried again after its worker has died.
@@ -69,6 +115,7 @@ func probe(ctx workflow.Context, plan migration.Plan, found *migration.CheckRepo
 	plan.Rehearsal, plan.Indices = true, []string{index}
 	plan.Notify = migration.Notify{} // nobody waits for a probe but who asked for the check
 	plan.Rounds.Interval = migration.Duration(probeRounds)
+	plan.Rounds.FullEvery = 1 // its round takes the index also if nobody writes to it
 	child := workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
 		WorkflowID: plan.WorkflowID(), TaskQueue: migration.TaskQueue, WaitForCancellation: true,
 		// A rehearsal that loses its parent removes what it made.
@@ -102,8 +149,14 @@ func probe(ctx workflow.Context, plan migration.Plan, found *migration.CheckRepo
 	}
 	first := result.Rounds[0]
 	found.Probed = &migration.Probed{
-		Index: index, Bytes: first.BytesCopied, SnapshotMillis: first.SnapshotMillis, CopyMillis: first.CopyMillis,
-		RestoreMillis: first.RestoreMillis, Remains: result.Remains,
+		Index: index, Bytes: first.BytesCopied, Blobs: first.BlobsCopied, SnapshotMillis: first.SnapshotMillis,
+		CopyMillis: first.CopyMillis, RestoreMillis: first.RestoreMillis, Remains: result.Remains,
 	}
-	found.Forecast = found.Probed.Forecast(found.Bytes)
+	if len(result.Rounds) > 1 {
+		second := result.Rounds[1]
+		found.Probed.Round = &migration.ProbedRound{
+			Bytes: second.BytesCopied, SnapshotMillis: second.SnapshotMillis, CopyMillis: second.CopyMillis,
+			RestoreMillis: second.RestoreMillis,
+		}
+	}
 }

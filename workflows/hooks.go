@@ -50,6 +50,9 @@ func callHook(ctx workflow.Context, call migration.CallHookRequest) (migration.H
 	made.Millis = workflow.Now(ctx).Sub(began).Milliseconds()
 	if ctx.Err() != nil {
 		made.Outcome = migration.HookLeft
+		if call.Hook.HTTP.URL == "" {
+			made.Message = call.Hook.What() // perhaps nobody serves the queue
+		}
 		return made, ctx.Err()
 	}
 	outcome, message := judgeHook(call.Hook, answer, err)

@@ -419,6 +419,7 @@ func TestAnAbortWhileAHookIsCalled(t *testing.T) {
 	w.run()
 	report := w.aborted()
 	require.Equal(t, migration.HookLeft, report.Hooks[0].Outcome)
+	require.Contains(t, report.Hooks[0].Message, " on task queue ", "perhaps nobody serves it")
 	require.Equal(t, migration.HookAfterThaw, report.Hooks[1].Moment)
 	require.Zero(t, w.called(migration.ActivityBlockSource))
 	require.Contains(t, w.guard.asks, migration.AskRemove)

@@ -92,6 +92,21 @@ func TestIndices(t *testing.T) {
 	assert.ErrorContains(t, err, "no such index [nope]")
 }
 
+func TestLoads(t *testing.T) {
+	_, client := newFake(t, "5.5.2", map[string]answer{
+		"GET /a1/_stats/docs,indexing,merge,segments,store": ok(
+			`{"_shards":{"total":6,"successful":3,"failed":0},"indices":{"a1":{"primaries":{` +
+				`"docs":{"count":42,"deleted":1},"indexing":{"index_total":50,"delete_total":4,"noop_update_total":1},` +
+				`"merges":{"current":0,"total":3,"total_docs":30,"total_size_in_bytes":700},` +
+				`"segments":{"count":9},"store":{"size_in_bytes":1000}},"total":{"docs":{"count":84,"deleted":2}}}}}`),
+	})
+	loads, err := client.Loads(t.Context(), []string{"a1"})
+	require.NoError(t, err)
+	assert.Equal(t, map[string]elastic.Load{"a1": {
+		Docs: 42, Deleted: 1, Bytes: 1000, Segments: 9, IndexTotal: 50, DeleteTotal: 4, MergedBytes: 700,
+	}}, loads)
+}
+
 func TestMappingsAndAliases(t *testing.T) {
 	typed := `{"a":{"mappings":{"kid":{"_parent":{"type":"dad"}},"dad":{}}}}`
 	_, five := newFake(t, "5.5.2", map[string]answer{

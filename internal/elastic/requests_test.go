@@ -103,6 +103,10 @@ func TestRequestsAsTheyTravel(t *testing.T) {
 		"unblock, 2.x": {"2.4.6", func(c *elastic.Client) error {
 			return c.PutIndexSettings(ctx, []string{"a"}, map[string]any{"index.blocks.write": false})
 		}, `{"acknowledged":true}`, "PUT /a/_settings?master_timeout=80000ms&timeout=30000ms", `{"index.blocks.write":false}`},
+		"loads": {
+			"5.5.2", func(c *elastic.Client) error { _, err := c.Loads(ctx, []string{"a", "b"}); return err },
+			`{"indices":{}}`, "GET /a,b/_stats/docs,indexing,merge,segments,store", "",
+		},
 		"cluster settings": {
 			"5.5.2", func(c *elastic.Client) error { _, err := c.ClusterSettings(ctx); return err },
 			`{}`, "GET /_cluster/settings?flat_settings=true", "",

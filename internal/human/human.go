@@ -60,6 +60,19 @@ func Size(bytes int64) string {
 // Count prints a number with separators: 1,000.
 func Count(n int64) string { return humanize.Comma(n) }
 
+// Amount prints an amount of money, or another number with a fraction: 1,234.50. What is more than
+// nothing is never printed as nothing.
+func Amount(amount float64) string {
+	const least = 0.01
+	switch {
+	case amount == 0:
+		return "0"
+	case amount > 0 && amount < least:
+		return "<0.01"
+	}
+	return humanize.FormatFloat("#,###.##", amount)
+}
+
 // Things prints a number and what it counts: 1 index, 1,000 indices.
 func Things(n int, one, many string) string {
 	return Count(int64(n)) + " " + english.PluralWord(n, one, many)

@@ -264,6 +264,78 @@ func TestAHookThatHangsEndsInAThaw(t *testing.T) {
 	}
 }
 
+// A hook on a task queue that nobody serves: the window ends at its deadline, and the warning names the
+// queue.
+func TestAHookThatNobodyServesEndsInAThaw(t *testing.T) {
+	t.Parallel()
+	s := newScenario(t, labs.take(t, usual), "hooknobody", 200)
+	s.noRoundBesides()
+	s.plan.Freeze.MaxDuration = migration.Duration(time.Minute)
+	s.plan.Hooks.AfterBlock = []migration.Hook{{
+		Name: "drain", Activity: migration.HookTask{Type: "Theirs", TaskQueue: "nobody-serves-this"},
+		Timeout: migration.Duration(59 * time.Second), Attempts: migration.MaxHookAttempts,
+	}}
+	s.worker()
+	s.write()
+	s.firstRound()
+	s.signal(migration.RequestFreeze)
+	status := s.await(func(status migration.Status) bool {
+		return status.FrozenUntilMillis > 0 && status.Step == "call the hook drain"
+	})
+	require.True(t, s.sourceBlocked())
+	require.NoError(t, s.writer.Stop()) // it has what it was refused
+	s.writableSoon(time.UnixMilli(status.FrozenUntilMillis))
+	require.False(t, s.sourceBlocked())
+	require.False(t, time.Now().Before(time.UnixMilli(status.FrozenUntilMillis)), "nothing else ended the window")
+	after := s.await(func(status migration.Status) bool {
+		return status.Phase == migration.PhaseRounds && len(status.Warnings) > 0
+	})
+	require.Contains(t, strings.Join(after.Warnings, "|"), "the hook drain (afterBlock) had not answered when the "+
+		"window ended: activity Theirs on task queue nobody-serves-this")
+	require.Nil(t, after.Attention)
+	s.signal(migration.RequestRound) // the migration goes on
+	s.await(func(status migration.Status) bool { return status.RoundsEnded > after.RoundsEnded })
+}
+
+// The migration is gone once the cutover has begun: the guard hands over, and then has the service
+// switched over.
+func TestTheGuardCallsTheHookAfterTheHandover(t *testing.T) {
+	t.Parallel()
+	s := newScenario(t, labs.take(t, usual), "hookover", 200)
+	switched := make(chan error, 1)
+	ours := s.theirs(func(_ context.Context, in migration.HookInput) (migration.HookAnswer, error) {
+		if in.Moment == migration.HookAfterHandover {
+			switched <- s.put(s.lab.Target.Direct())
+		}
+		return migration.HookAnswer{Message: "switched"}, nil
+	})
+	s.plan.Hooks = migration.Hooks{AfterHandover: ours.activity("dns"), AfterThaw: ours.activity("start")}
+	s.waiting()
+	fault := targetFaults(s).HoldNext(lab.Requests(http.MethodPut, "/"+s.name+"/_settings"))
+	s.signal(migration.RequestCutover)
+	s.awaitHeld(fault)
+	s.temporal("workflow", "terminate", "--workflow-id", s.id, "--reason", "a test")
+	fault.Release()
+	select {
+	case err := <-switched:
+		require.NoError(t, err, "the target takes writes when the service is switched over")
+	case <-time.After(lab.Patience):
+		t.Fatal("nobody has switched the service over")
+	}
+	s.handedOverSoon(time.Now())
+	require.True(t, s.sourceBlocked())
+	var status migration.GuardStatus
+	require.Eventually(t, func() bool {
+		value, err := s.rig.Client.QueryWorkflow(s.ctx, migration.GuardID(s.name), "", migration.QueryStatus)
+		return err == nil && value.Get(&status) == nil && len(status.Hooks) == 1
+	}, lab.Patience, 200*time.Millisecond)
+	require.Equal(t, migration.HookAfterHandover, status.Hooks[0].Moment)
+	require.Equal(t, migration.HookDone, status.Hooks[0].Outcome)
+	require.Equal(t, "switched", status.Hooks[0].Message)
+	require.Equal(t, []migration.HookMoment{migration.HookAfterHandover}, ours.moments(),
+		"once, and no writer is started")
+}
+
 // The migration is gone: the guard removes the block, and has the writers started again.
 func TestTheGuardStartsTheWritersOfATerminatedMigration(t *testing.T) {
 	t.Parallel()

@@ -47,6 +47,8 @@ func (c *Cluster) stats(found []*index) any {
 				"docs":     map[string]any{"count": x.docs()},
 				"store":    map[string]any{"size_in_bytes": x.docs() * docBytes},
 				"indexing": map[string]any{"index_total": indexed, "delete_total": deleted},
+				"merges":   map[string]any{"total_size_in_bytes": 2 * indexed * docBytes},
+				"segments": map[string]any{"count": len(shards)},
 			},
 			"shards": shards,
 		}
