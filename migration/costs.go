@@ -50,6 +50,9 @@ const (
 	// merges ten of about the same size (TieredMergePolicy: segmentsPerTier). A small one has four
 	// files (compound: cfs, cfe and si; and liv). One more comes of a merge.
 	newSegments, filesOfSmallSegment = 10, 4
+	// unknownSegments is how many a shard has if nobody could count them: Lucene's policy keeps about
+	// ten of each size.
+	unknownSegments = 30
 	// partBytes is from which size on Elasticsearch puts a file in parts (repository-s3: buffer_size).
 	partBytes = 100_000_000
 	// ownRequests are those that a round has beside what it copies: for its lists, its transcript, and to
@@ -92,16 +95,21 @@ func (r CheckReport) blobsPerSegment() float64 {
 // most that they may copy.
 func (p Prices) Costs(r CheckReport) Costs {
 	c := Costs{Currency: p.Currency, Days: p.Days}
-	perSegment := r.blobsPerSegment()
-	baseline := requestsFor(float64(r.Segments)*perSegment, float64(r.Bytes), r.Shards, r.Indices)
+	perSegment, segments := r.blobsPerSegment(), r.Segments
+	if segments == 0 {
+		segments = unknownSegments * int64(r.Shards)
+	}
+	baseline := requestsFor(float64(segments)*perSegment, float64(r.Bytes), r.Shards, r.Indices)
 
 	var daily requests
 	var dailyBytes float64
 	switch round := r.Round; {
 	case round != nil:
 		const day = 24 * 60 * 60 * 1000
-		rounds := day / float64(max(round.IntervalMillis+round.Most.Millis, 1))
-		dailyBytes = rounds * float64(round.Most.Bytes)
+		// The shorter a round takes, the more there are. They copy no more than what is written.
+		rounds := day / float64(max(round.IntervalMillis+round.Least.Millis, 1))
+		written := day * float64(r.Written.NewBytes+r.Written.MergedBytes) / float64(max(r.Written.Millis, 1))
+		dailyBytes = min(rounds*float64(round.Most.Bytes), written)
 		blobs := float64(r.Written.Shards) * (newSegments*filesOfSmallSegment + perSegment)
 		daily = requestsFor(blobs, float64(round.Most.Bytes), r.Written.Shards, r.Written.Indices).times(rounds)
 	case r.Written != nil:

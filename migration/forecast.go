@@ -201,6 +201,8 @@ func (r *CheckReport) foreseeRound(interval Duration) *RoundForecast {
 		f.NoTime = "there was no probe"
 	case probed.Round == nil:
 		f.NoTime = "the probe ended before it had a second round"
+	case probed.Bytes >= LeastProbe && probed.Bytes-probed.Round.Bytes < LeastProbe:
+		f.NoTime = "the probed index was written to: its second round copied about as much as its first"
 	default:
 		pace = probed.pace(r.Limits)
 	}

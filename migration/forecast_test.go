@@ -165,6 +165,7 @@ func TestForecastsThatAreNotKnown(t *testing.T) {
 		"there was no probe":               func(r *CheckReport) { r.Probed = nil },
 		"it had a second round":            func(r *CheckReport) { r.Probed.Round = nil },
 		"copied too little to tell the pa": func(r *CheckReport) { r.Probed.Bytes = 30_000_000 },
+		"second round copied about as muc": func(r *CheckReport) { r.Probed.Round.Bytes = r.Probed.Bytes - 1 },
 	} {
 		r := forecastOf(busy())
 		spoil(&r)

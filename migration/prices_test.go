@@ -134,8 +134,11 @@ func TestCosts(t *testing.T) {
 	require.InDelta(t, 107.1105, c.Total, 1e-9)
 
 	// 96 rounds of at most 10 MiB a day are 0.9375 GiB. Five days of it are kept on the average of ten.
-	check.Written = &Written{Indexed: 1, Millis: 1, Shards: 2, Indices: 1}
-	check.Round = &RoundForecast{IntervalMillis: 890_000, Most: RoundEstimate{Bytes: 10 << 20, Millis: 10_000}}
+	// That a round may take two hours makes it no cheaper.
+	check.Written = &Written{Indexed: 1, Millis: 900_000, NewBytes: 8 << 20, MergedBytes: 2 << 20, Shards: 2, Indices: 1}
+	check.Round = &RoundForecast{
+		IntervalMillis: 890_000, Least: RoundEstimate{Millis: 10_000}, Most: RoundEstimate{Bytes: 10 << 20, Millis: 7_200_000},
+	}
 	c = prices.Costs(check)
 	require.Empty(t, c.NoRounds)
 	require.InDelta(t, 0.9375, item(c, "Traffic from S3").DailyQuantity, 1e-9)
@@ -144,6 +147,17 @@ func TestCosts(t *testing.T) {
 	// A round: 2*(10*4 + 18) = 116 blobs, 0.105 parts, 2*2 + 1 + 4 + 20 lists; 96 of them.
 	require.InDelta(t, 13.931, item(c, "Writing requests to OSS").DailyQuantity, 1e-9, "96 * 145.105 = 13,930.1")
 	require.InDelta(t, c.Baseline+10*c.Daily, c.Total, 1e-9)
+
+	// All rounds of a day copy no more than what is written in it.
+	check.Round.Most.Bytes = 90 << 20
+	require.InDelta(t, 0.9375, item(prices.Costs(check), "Traffic from S3").DailyQuantity, 1e-9)
+	check.Round.Most.Bytes = 10 << 20
+
+	// Nobody could count the segments: 4*30 with 18 files each are 2,160 blobs.
+	unknown := check
+	unknown.Segments = 0
+	require.InDelta(t, 2.302, item(prices.Costs(unknown), "Writing requests to OSS").BaselineQuantity, 1e-9,
+		"2160 + 107.4 + 34")
 
 	// The probe's files tell how many a segment has: 30 of 5 segments.
 	check.Probed, check.ProbeSegments = &Probed{Blobs: 30}, 5

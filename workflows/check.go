@@ -77,6 +77,9 @@ func watchWrites(ctx workflow.Context, run migration.Run, length migration.Durat
 	case length <= 0:
 		found.NotWatched = "it was not asked for"
 		return nil
+	case !found.Ready:
+		found.NotWatched = "the problems come first"
+		return nil
 	case found.Indices == 0:
 		found.NotWatched = "the plan has no index yet"
 		return nil
