@@ -67,10 +67,9 @@ func (s Status) Outline() Outline {
 func (s Status) Frozen() bool { return s.FrozenSinceMillis > 0 && !s.Phase.Ended() }
 
 // DownSince is the epoch time in milliseconds since when nobody can write: that of the first hook that
-// stops the writers, or else that of the write block. It is 0 while somebody can, as far as the
-// migration knows.
+// stops the writers, or else that of the write block. It is 0 outside the frozen window and the cutover.
 func (s Status) DownSince() int64 {
-	if s.Phase.Ended() {
+	if !s.Phase.Frozen() && s.Phase != PhaseCutover {
 		return 0
 	}
 	return cmp.Or(s.DownSinceMillis, s.FrozenSinceMillis)

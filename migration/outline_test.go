@@ -72,6 +72,7 @@ func TestDownSince(t *testing.T) {
 		"a hook, no block yet": {Status{Phase: PhaseFreeze, DownSinceMillis: 5}, 5},
 		"no hook":              {Status{Phase: PhaseVerify, FrozenSinceMillis: 7}, 7},
 		"both":                 {Status{Phase: PhaseCutover, DownSinceMillis: 5, FrozenSinceMillis: 7}, 5},
+		"an abort":             {Status{Phase: PhaseAborting, DownSinceMillis: 5, FrozenSinceMillis: 7}, 0},
 		"the end":              {Status{Phase: PhaseCompleted, DownSinceMillis: 5, FrozenSinceMillis: 7}, 0},
 	} {
 		require.Equal(t, c.want, c.status.DownSince(), name)
