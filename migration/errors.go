@@ -179,7 +179,7 @@ func (t ErrorType) remedy() remedy {
 // RemedyIn says what a person can do in a phase, and names only what that phase allows.
 func (t ErrorType) RemedyIn(phase Phase) string {
 	r := t.remedy()
-	if t == ErrorTargetWritten && phase == PhaseCutover {
+	if t == ErrorTargetWritten && (phase == PhaseCutover || phase == PhaseAwaitCutover) { // no restore comes
 		r.retry = "Then send retry, which accepts what was written: it stays."
 	}
 	return r.in(phase)

@@ -245,12 +245,13 @@ func (m *run) awaitCutover() (migration.Phase, error) {
 	if err := m.hooksOrPerson(migration.HookBeforeHandover); err != nil {
 		return "", err
 	}
+	confirmed, err := true, error(nil)
 	if m.guarded() {
-		if err := m.checkTarget(); err != nil {
-			return "", err
-		}
+		confirmed, err = m.checkTarget()
 	}
-	confirmed, err := m.confirm()
+	if err == nil && confirmed {
+		confirmed, err = m.confirm()
+	}
 	if err != nil {
 		return "", err
 	}

@@ -317,28 +317,40 @@ func (m *run) beginCutover() error {
 }
 
 // checkTarget is the last look at the target before there is no way back, and tells the guard what
-// to hand over.
-func (m *run) checkTarget() error {
+// to hand over. It returns false if the target is no longer as it was verified.
+func (m *run) checkTarget() (bool, error) {
 	if err := m.attempt("check the target's shard limit", m.checkShardLimit); err != nil {
-		return err
+		return false, err
 	}
 	indices := m.window.indices
 	check := migration.CheckHandoverRequest{
 		Run: m.forActivities(), Indices: indices.Names(), IndicesOf: indices.Of(),
 		Counters: m.Counters, CountersOf: m.CountersOf,
 	}
+	var written error
 	err := m.attempt("check that the target is as it was verified", func(ctx workflow.Context) error {
 		options := m.paced(pollUntilDone("check " + indexCount(indices.Len())))
 		err := do(ctx, options, migration.ActivityCheckHandover, check)
-		if errorType(err) == migration.ErrorTargetWritten { // only retry begins another attempt: a person accepts it
-			check.Counters, check.CountersOf = nil, migration.Stored[migration.WriteCounters]{}
+		if errorType(err) != migration.ErrorTargetWritten {
+			return err
 		}
+		if m.shape.delta() { // the final round takes what was written to
+			written = err
+			return nil
+		}
+		// Only retry begins another attempt: a person accepts it.
+		check.Counters, check.CountersOf = nil, migration.Stored[migration.WriteCounters]{}
 		return err
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
-	return m.attempt("tell the guard what to hand over", func(ctx workflow.Context) error {
+	if written != nil {
+		m.warn("the target is not as it was verified: " + describe(m.work, "", written, 1).Message +
+			". snapferry freezes, copies and verifies again")
+		return false, nil
+	}
+	return true, m.attempt("tell the guard what to hand over", func(ctx workflow.Context) error {
 		request := m.guardRequest(migration.AskList)
 		request.Indices, request.IndicesOf = indices.Inline, indices.Of()
 		request.Counters, request.CountersOf = m.Counters, m.CountersOf

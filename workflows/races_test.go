@@ -440,17 +440,24 @@ func TestAnAbortBeforeAnythingWasDoneClaimsNoRemains(t *testing.T) {
 	require.Contains(t, remains[0], "may be registered")
 }
 
-func TestWritesToTheTargetBeforeTheHandoverParkUntilAPersonAcceptsThem(t *testing.T) {
+// What is written to the target after the verification is never handed over as equal: everything is
+// frozen, copied and verified again, and a person sends cutover once more.
+func TestWritesToTheTargetBeforeTheHandoverHaveItVerifiedAgain(t *testing.T) {
 	w := newWorld(t)
 	w.usualRequests()
 	w.fails(migration.ActivityCheckHandover, 1, migration.ErrorTargetWritten)
 	w.env.RegisterDelayedCallback(func() {
-		require.Equal(t, migration.PhaseAwaitCutover, w.status().Phase, "an abort is still possible")
-		w.env.SignalWorkflow(string(migration.RequestRetry), nil)
+		status := w.status()
+		require.Equal(t, migration.PhaseAwaitCutover, status.Phase)
+		require.False(t, status.CutoverRequested)
+		require.Nil(t, status.Attention)
+		require.Contains(t, strings.Join(status.Warnings, "\n"), "the target is not as it was verified")
+		w.env.SignalWorkflow(string(migration.RequestCutover), nil)
 	}, 40*time.Minute)
 	w.run()
 	w.completed()
+	require.Equal(t, 2, w.called(migration.ActivityVerifyTarget))
 	require.Len(t, w.handovers, 1)
 	require.Len(t, w.checks, 1)
-	require.Empty(t, w.checks[0].Counters)
+	require.NotEmpty(t, w.checks[0].Counters)
 }
