@@ -577,6 +577,45 @@ func TestALookIsNoProof(t *testing.T) {
 	}
 }
 
+// Whoever changes the target during the final round is found before the cutover at the latest: the
+// verification relies on what was seen after the block.
+func TestWritesDuringTheFinalRoundAreFound(t *testing.T) {
+	w := newProvenWorld(t, "7.10.2", "7.10.2")
+	w.prove()
+	request := w.freezeLooking(func() {
+		w.to.SetSetting("movies", "index.blocks.write", "false")
+		require.NoError(t, w.to.Remove("movies", "alien"))
+		w.to.SetSetting("movies", "index.blocks.write", "true")
+	})
+	must[migration.VerifyResult](w.world, w.activities.VerifyTarget, request)
+	refused(w.world, migration.ErrorTargetWritten, w.activities.CheckHandover,
+		migration.CheckHandoverRequest{Run: w.run, Indices: w.names(), Counters: request.Counters}, "movies")
+}
+
+// Something may hide the documents of an index from searches on both clusters. Then a proof has
+// compared nothing with nothing.
+func TestAProofThatFoundNothingProvesNothing(t *testing.T) {
+	w := newProvenWorld(t, "7.10.2", "7.10.2")
+	hidden := func(rw http.ResponseWriter, r *http.Request) bool {
+		shards := 1
+		if preference := r.URL.Query().Get("preference"); preference == "" || strings.Contains(preference, ",") {
+			shards = 2
+		}
+		_, _ = fmt.Fprintf(rw, `{"_scroll_id":"eA==","count":0,"_shards":{"total":%d,"successful":%d,"failed":0},`+
+			`"hits":{"total":{"value":0,"relation":"eq"},"hits":[]}}`, shards, shards)
+		return true
+	}
+	for _, c := range []*elastictest.Cluster{w.from, w.to} {
+		for _, request := range []string{"POST /movies/_search", "POST /movies/_count", "GET /movies/_count"} {
+			c.On(request, 1000, hidden)
+		}
+	}
+	w.prove()
+	require.Zero(t, w.proofs["movies"].Shards[0].Docs)
+	refused(w.world, migration.ErrorVerification, w.activities.VerifyTarget, w.freezeLooking(nil),
+		"a search finds none of its 3 documents")
+}
+
 // Batches of nothing but definitions have a bound, too.
 func TestBatchesOfDefinitions(t *testing.T) {
 	p := provePlanner{in: migration.PlanProofsRequest{Batches: 3, BatchDocs: 100}, docs: map[string]int64{}}

@@ -72,17 +72,12 @@ func (l lists) verified(ctx context.Context, in migration.VerifyRequest) (migrat
 	fetching(ctx, group, l, in.Run, &in.Counters, in.CountersOf)
 	fetching(ctx, group, l, in.Run, &in.Seen, in.SeenOf)
 	fetching(ctx, group, l, in.Run, &in.Marks, in.MarksOf)
-	fetching(ctx, group, l, in.Run, &in.OnTarget, in.OnTargetOf)
 	fetching(ctx, group, l, in.Run, &in.Taken, in.TakenOf)
-	group.Go(func() error {
-		proofs, err := fetch(ctx, l, in.Run, in.Proofs, in.ProofsOf)
-		if lost(err) {
-			proofs, err = nil, nil // everything is read
-		}
-		in.Proofs = proofs
-		return err
-	})
-	return in, group.Wait()
+	// Without these, everything is asked and read.
+	fetchingIfThere(ctx, group, l, in.Run, &in.OnTarget, in.OnTargetOf)
+	fetchingIfThere(ctx, group, l, in.Run, &in.Proofs, in.ProofsOf)
+	err := group.Wait()
+	return in, err
 }
 
 // fetching fetches a list beside others, into where it belongs.
@@ -91,6 +86,21 @@ func fetching[T any](ctx context.Context, group *errgroup.Group, l lists, run mi
 ) {
 	group.Go(func() (err error) {
 		*list, err = fetch(ctx, l, run, *list, stored)
+		return err
+	})
+}
+
+// fetchingIfThere fetches a list that nobody needs: one that is lost is empty.
+func fetchingIfThere[T any](ctx context.Context, group *errgroup.Group, l lists, run migration.Run, list *T,
+	stored migration.Stored[T],
+) {
+	group.Go(func() error {
+		found, err := fetch(ctx, l, run, *list, stored)
+		if lost(err) {
+			var none T
+			found, err = none, nil
+		}
+		*list = found
 		return err
 	})
 }

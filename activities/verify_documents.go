@@ -50,9 +50,14 @@ func (v *verifying) work(name string) []shardWork {
 	}
 	for i := range work {
 		shard := proof.Shards[i]
-		if shard.Holds(source.Shards[i], target.Shards[i]) {
+		holds := shard.Holds(source.Shards[i], target.Shards[i])
+		upTo, reaches := shard.Reaches(source.Shards[i])
+		switch {
+		case holds && shard.Docs == 0 && v.in.Frozen[name][i] > 0:
+			// A search that found nothing proves nothing: something may hide the documents.
+		case holds:
 			work[i] = shardWork{proven: &shard, since: shard.AtMillis}
-		} else if upTo, reaches := shard.Reaches(source.Shards[i]); reaches && upTo >= 0 && target.Lives[i].ID != "" {
+		case reaches && upTo >= 0 && target.Lives[i].ID != "":
 			work[i] = shardWork{beyond: &upTo, held: shard.Held, since: shard.AtMillis}
 		}
 	}

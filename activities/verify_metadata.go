@@ -206,6 +206,8 @@ func (d defining) settings(source, target map[string]string) []difference {
 		to, onTo := target[name]
 		_, isArchived := target[archived+name]
 		switch {
+		case name == refreshInterval && (to == triedInterval || to == otherInterval):
+			// A trial of the handover is under way beside the comparison, and changes it back.
 		case strings.HasPrefix(name, archived) && !onFrom:
 			add(rankArchived, "setting %s is %q on the target, which does not know it and archived it: "+
 				"restore.ignoreSettings leaves it out", strings.TrimPrefix(name, archived), to)
