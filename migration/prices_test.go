@@ -135,9 +135,12 @@ func TestCosts(t *testing.T) {
 
 	// 96 rounds of at most 10 MiB a day are 0.9375 GiB. Five days of it are kept on the average of ten.
 	// That a round may take two hours makes it no cheaper.
-	check.Written = &Written{Indexed: 1, Millis: 900_000, NewBytes: 8 << 20, MergedBytes: 2 << 20, Shards: 2, Indices: 1}
+	check.Written = &Written{
+		Indexed: 1, Millis: 900_000, NewBytes: 8 << 20, MergedBytes: 2 << 20, Shards: 2, Indices: 1,
+	}
 	check.Round = &RoundForecast{
-		IntervalMillis: 890_000, Least: RoundEstimate{Millis: 10_000}, Most: RoundEstimate{Bytes: 10 << 20, Millis: 7_200_000},
+		IntervalMillis: 890_000, Least: RoundEstimate{Millis: 10_000},
+		Most: RoundEstimate{Bytes: 10 << 20, Millis: 7_200_000},
 	}
 	c = prices.Costs(check)
 	require.Empty(t, c.NoRounds)

@@ -327,7 +327,7 @@ func (m *run) checkTarget() (bool, error) {
 		Run: m.forActivities(), Indices: indices.Names(), IndicesOf: indices.Of(),
 		Counters: m.Counters, CountersOf: m.CountersOf,
 	}
-	var written error
+	var unlike string
 	err := m.attempt("check that the target is as it was verified", func(ctx workflow.Context) error {
 		options := m.paced(pollUntilDone("check " + indexCount(indices.Len())))
 		err := do(ctx, options, migration.ActivityCheckHandover, check)
@@ -335,7 +335,7 @@ func (m *run) checkTarget() (bool, error) {
 			return err
 		}
 		if m.shape.delta() { // the final round takes what was written to
-			written = err
+			unlike = describe(ctx, "", err, 1).Message
 			return nil
 		}
 		// Only retry begins another attempt: a person accepts it.
@@ -345,9 +345,8 @@ func (m *run) checkTarget() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if written != nil {
-		m.warn("the target is not as it was verified: " + describe(m.work, "", written, 1).Message +
-			". snapferry freezes, copies and verifies again")
+	if unlike != "" {
+		m.warn("the target is not as it was verified: " + unlike + ". snapferry freezes, copies and verifies again")
 		return false, nil
 	}
 	return true, m.attempt("tell the guard what to hand over", func(ctx workflow.Context) error {
