@@ -229,12 +229,13 @@ func (p prometheusServer) query(expr string) []series {
 	return found.Result
 }
 
-// during are the series that an expression had since then.
+// during are the series that an expression had since then. The last step is after what was seen last.
 func (p prometheusServer) during(expr string, since time.Time) []series {
 	p.s.t.Helper()
 	var found struct{ Result []series }
 	require.NoError(p.s.t, p.get("/api/v1/query_range", url.Values{
-		"query": {expr}, "step": {"1"}, "start": {fmt.Sprint(since.Unix())}, "end": {fmt.Sprint(time.Now().Unix())},
+		"query": {expr}, "step": {"1"}, "start": {fmt.Sprint(since.Unix())},
+		"end": {fmt.Sprint(time.Now().Unix() + 1)},
 	}, &found))
 	return found.Result
 }
