@@ -127,19 +127,13 @@ func (c *changeFinder) markTarget(ctx context.Context, client *elastic.Client,
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	counted := summed(indices, shards)
+	counted, docs := summed(indices, shards), docsByShard(shards)
 	c.onTarget = make(migration.TargetIndices, len(names))
 	for _, name := range names {
 		mark, counter := marks[name], counted[name]
 		counter.Definition = mark.Definition
 		counted[name] = counter
-		c.onTarget[c.in.SourceIndex(name)] = migration.TargetIndex{IndexMark: markOf(mark)}
-	}
-	for _, shard := range shards { // sorted by index and shard, and none is missing
-		index := c.in.SourceIndex(shard.Index)
-		on := c.onTarget[index]
-		on.Docs = append(on.Docs, shard.Docs)
-		c.onTarget[index] = on
+		c.onTarget[c.in.SourceIndex(name)] = migration.TargetIndex{IndexMark: markOf(mark), Docs: docs[name]}
 	}
 	return counted, nil
 }
@@ -197,8 +191,7 @@ func (c *changeFinder) result(ctx context.Context) (migration.Changed, error) {
 	})
 	group.Go(func() (err error) {
 		// They stand in the workflow's state for good, beside other lists.
-		half := lists{c.lists.open, c.lists.longest / 2}
-		result.Marks, result.MarksOf, err = storeIfLong(ctx, half, c.in.Run, marks)
+		result.Marks, result.MarksOf, err = storeIfLong(ctx, c.lists.shorter(2), c.in.Run, marks)
 		return err
 	})
 	group.Go(func() (err error) {

@@ -228,6 +228,15 @@ func counters(ctx context.Context, client *elastic.Client, indices []elastic.Ind
 	return summed(indices, shards), nil
 }
 
+// docsByShard are the documents of the primaries, by index. Shards are sorted, and none is missing.
+func docsByShard(shards []elastic.ShardCounters) migration.ShardDocs {
+	docs := migration.ShardDocs{}
+	for _, shard := range shards {
+		docs[shard.Index] = append(docs[shard.Index], shard.Docs)
+	}
+	return docs
+}
+
 // summed adds up the write counters of each index's primaries; shards of other indices don't count.
 func summed(indices []elastic.Index, shards []elastic.ShardCounters) migration.WriteCounters {
 	sums := make(migration.WriteCounters, len(indices))

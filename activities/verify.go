@@ -286,13 +286,7 @@ func (v *verifying) countTarget(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		delete(v.restored, name)
-	}
-	for _, shard := range shards { // sorted by index and shard, and none is missing
-		name := v.in.SourceIndex(shard.Index)
-		v.restored[name] = append(v.restored[name], shard.Docs)
-	}
+	maps.Copy(v.restored, renamed(docsByShard(shards), v.in.SourceIndex))
 	written, err := changedSince(ctx, v.to, onTarget, targetCounters(v.in.Run, v.in.Counters), comparison{
 		block: true, count: func(_ context.Context, indices []elastic.Index) (migration.WriteCounters, error) {
 			return summed(indices, shards), nil
