@@ -7,9 +7,8 @@ BIN := .lab/bin
 
 # KEEP=1: the demo leaves its servers running, with the Temporal UI to look at.
 KEEP ?=
-# Packages with tests that start real servers, two at a time: each waits much, for nodes that start and
-# for what it does to them. LAB_TESTS have other tests, too. Of those packages only the tests whose
-# names begin with TestLab run here: the others are unit tests.
+# Packages with tests that start real servers. LAB_TESTS have other tests, too. Of those packages only
+# the tests whose names begin with TestLab run here: the others are unit tests.
 LAB_PACKAGES := ./lab/...
 LAB_TESTS := ./activities ./worker ./internal/objectstore/s3 ./internal/osstest
 # The version that the commands print: the nearest tag and the commit. Set it to name a release.
@@ -35,10 +34,17 @@ test: tools unit-test lab-test ## run all tests: the unit tests, then those on r
 unit-test: ## run the tests that need neither Java nor tools
 	go test -race ./...
 
-.PHONY: lab-test
+# Up to three packages at a time, one of them of LAB_TESTS: each waits much, for nodes that start and for
+# what it does to them. A failure of one half doesn't keep the other from its end.
+.PHONY: lab-test lab-test-packages lab-test-parts
 lab-test: tools ## run the tests on real servers only
+	+$(MAKE) --no-print-directory -k -j 2 lab-test-packages lab-test-parts
+
+lab-test-packages:
 	go test -tags lab -count=1 -p 2 -timeout 3h $(LAB_PACKAGES)
-	go test -tags lab -count=1 -p 2 -timeout 3h -run '^TestLab' $(LAB_TESTS)
+
+lab-test-parts:
+	go test -tags lab -count=1 -p 1 -timeout 3h -run '^TestLab' $(LAB_TESTS)
 
 .PHONY: test-nodes
 test-nodes: tools ## run the tests on clusters of three nodes: nodes die, shards move, disks fill (15 minutes)
