@@ -1,6 +1,7 @@
 package ferry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -181,24 +182,23 @@ func (r *round) copyDelta(ctx context.Context) error {
 		}
 		return nil
 	}
-	if err := r.copyData(ctx, p); err != nil {
+	// No reader sees any of it before the root, and writers may be waiting for each turn.
+	err = sides.Together(ctx,
+		func(ctx context.Context) error { return r.copyData(ctx, p) },
+		func(ctx context.Context) error { return r.publishMetadata(ctx, p) })
+	if err != nil {
 		return err
 	}
 	if err := r.prove(ctx, p); err != nil {
 		return err
 	}
-	return r.publish(ctx, p)
+	return r.publish(ctx)
 }
 
 // readRoots finds out what both repositories are now, and whether the snapshot is published
 // already.
 func (r *round) readRoots(ctx context.Context) (published bool, err error) {
-	// The target first: whatever stands there was published from a source that is at least as new
-	// when it is read.
-	if r.to, err = r.readTarget(ctx); err != nil {
-		return false, err
-	}
-	if r.from, err = r.readSource(ctx); err != nil {
+	if err := r.readBoth(ctx); err != nil {
 		return false, err
 	}
 	if r.to.Legacy() && !r.from.Legacy() {
@@ -211,4 +211,23 @@ func (r *round) readRoots(ctx context.Context) (published bool, err error) {
 		return false, err
 	}
 	return r.compareRoots()
+}
+
+// readBoth reads both repositories at the same time. The source's has to be at least as new as the
+// one that the target's was published from, or what somebody publishes in between would look like a
+// stranger's: where that isn't plain, the source is read again.
+func (r *round) readBoth(ctx context.Context) error {
+	var toErr, fromErr error
+	err := sides.Together(ctx,
+		func(ctx context.Context) error { r.to, toErr = r.readTarget(ctx); return nil },
+		func(ctx context.Context) error { r.from, fromErr = r.readSource(ctx); return nil })
+	if err = cmp.Or(err, toErr); err != nil {
+		return err
+	}
+	if fromErr == nil && (r.to.Root == nil || !r.from.Legacy() && r.to.Generation <= r.from.Generation &&
+		len(deleted(r.from, r.to)) == 0) {
+		return nil
+	}
+	r.from, err = r.readSource(ctx)
+	return err
 }

@@ -265,6 +265,7 @@ func TestGroupsCrash(t *testing.T) {
 					g.Source.SetHooks(memory.Hooks{})
 					g.Sink.SetHooks(memory.Hooks{})
 					sidestest.RequireReadable(t, g.Sink.Objects())
+					taken() // if it died before that
 					if died() {
 						require.Error(t, err)
 						result, err = g.Run(t, g.request(1, first))

@@ -252,11 +252,14 @@ func (r *round) publishPages(ctx context.Context, request migration.PublishReque
 		return r.blame(ctx, p, err)
 	}
 	p.fillGenerations()
-	if err := r.publish(ctx, p); err != nil {
-		return err
-	}
-	r.sweep(ctx)
-	return nil
+	return sides.Together(ctx,
+		func(ctx context.Context) error { r.sweep(ctx); return nil },
+		func(ctx context.Context) error {
+			if err := r.publishMetadata(ctx, p); err != nil {
+				return err
+			}
+			return r.publish(ctx)
+		})
 }
 
 // sweep ends uploads in parts that killed attempts have left: nothing of this snapshot is under way

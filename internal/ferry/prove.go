@@ -36,7 +36,7 @@ func (r *round) provePages(ctx context.Context, p *plan, request migration.Publi
 	r.doing("proving")
 	var sum migration.Digest
 	var proven int64
-	err := sides.InParallel(ctx, r.concurrency, p.shards, func(ctx context.Context, t shardTask) error {
+	proveShard := func(ctx context.Context, t shardTask) error {
 		d, err := r.deltaOf(ctx, p, t)
 		if err != nil {
 			return err
@@ -46,10 +46,15 @@ func (r *round) provePages(ctx context.Context, p *plan, request migration.Publi
 			return err
 		}
 		r.mu.Lock()
+		defer r.mu.Unlock()
 		sum += digest
 		proven += int64(len(d.blobs))
-		r.mu.Unlock()
-		return r.findGeneration(ctx, p, t)
+		return nil
+	}
+	err := sides.InParallel(ctx, r.concurrency, p.shards, func(ctx context.Context, t shardTask) error {
+		return sides.Together(ctx,
+			func(ctx context.Context) error { return proveShard(ctx, t) },
+			func(ctx context.Context) error { return r.findGeneration(ctx, p, t) })
 	})
 	if err != nil {
 		return err

@@ -40,11 +40,10 @@ func (j *job) transfer(ctx context.Context, p *plan) error {
 	})
 }
 
-// publish writes what the data blobs need to be found, and then the root, which is the first to
-// name any of it: the stages before have no order among themselves that a reader could see, and
-// writers may be waiting for each turn.
-func (r *round) publish(ctx context.Context, p *plan) error {
-	r.doing("publishing")
+// publishMetadata writes what the data blobs need to be found. The root is the first to name any of
+// it: the stages before have no order among themselves, and none with the data, that a reader could
+// see.
+func (r *round) publishMetadata(ctx context.Context, p *plan) error {
 	stages, err := p.metadata(r.from.Root)
 	if err != nil {
 		return err
@@ -58,13 +57,16 @@ func (r *round) publish(ctx context.Context, p *plan) error {
 	err = sides.InParallel(ctx, r.concurrency, before, func(ctx context.Context, o repository.Object) error {
 		return r.publishObject(ctx, p, o)
 	})
-	if err := r.blame(ctx, p, err); err != nil {
-		return err
-	}
+	return r.blame(ctx, p, err)
+}
+
+// publish writes the root, once all is there that it names.
+func (r *round) publish(ctx context.Context) error {
+	r.doing("publishing")
 	if err := r.publishRoot(ctx); err != nil {
 		return err
 	}
-	err = sides.Together(ctx,
+	err := sides.Together(ctx,
 		func(ctx context.Context) error { return r.publishLatest(ctx, r.from.Generation) },
 		func(ctx context.Context) error {
 			key := repository.RootIndexKey(r.from.Generation)
