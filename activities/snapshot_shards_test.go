@@ -3,6 +3,7 @@ package activities
 import (
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -55,4 +56,30 @@ func TestFollowingEnds(t *testing.T) {
 	w.from.Refuse("GET /_snapshot/*/s/_status", 1, http.StatusUnauthorized, "",
 		`{"Message":"Your request: '/_snapshot' is not allowed."}`)
 	require.True(t, w.follow().Ended, "the cluster doesn't tell")
+}
+
+// Nobody waits for a round. For the final one writes stand still, so its shards are looked at sooner,
+// and the next ones sooner still.
+func TestAFrozenSnapshotIsFollowedSooner(t *testing.T) {
+	one := []migration.SnapshotShard{{Index: "movies"}}
+	for _, tt := range []struct {
+		name  string
+		in    migration.ShardsRequest
+		after time.Duration
+	}{
+		{"a round", migration.ShardsRequest{}, 4 * time.Second},
+		{"a round's next shards", migration.ShardsRequest{Known: one}, 4 * time.Second},
+		{"the window", migration.ShardsRequest{Frozen: true}, time.Second},
+		{"the window's next shards", migration.ShardsRequest{Frozen: true, Known: one}, 250 * time.Millisecond},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.prepared()
+			w.snapshot("s") // it is over at the first look
+			began := w.activities.now()
+			tt.in.Run, tt.in.Snapshot = w.run, "s"
+			require.True(t, must[migration.DoneShards](w, w.activities.AwaitShards, tt.in).Ended)
+			require.Equal(t, tt.after, w.activities.now().Sub(began))
+		})
+	}
 }

@@ -207,6 +207,8 @@ type ShardsRequest struct {
 	Snapshot string `json:"snapshot"`
 	// Known are those that need not be told again.
 	Known []SnapshotShard `json:"known,omitempty"`
+	// Frozen says that writes are blocked, so that a second less to wait counts.
+	Frozen bool `json:"frozen,omitempty"`
 }
 
 // SnapshotShard names a shard of an index; as text `<index>/<shard>`.

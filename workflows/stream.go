@@ -47,7 +47,9 @@ func (s *stream) run(ctx workflow.Context) {
 	for {
 		done, err := call[migration.DoneShards](ctx, s.m.paced(watchSnapshot("shards of "+s.snapshot)),
 			migration.ActivityAwaitShards,
-			migration.ShardsRequest{Run: s.m.forActivities(), Snapshot: s.snapshot, Known: known})
+			migration.ShardsRequest{
+				Run: s.m.forActivities(), Snapshot: s.snapshot, Known: known, Frozen: s.m.frozen(),
+			})
 		if err != nil || done.Ended || ctx.Err() != nil {
 			return
 		}
