@@ -218,9 +218,13 @@ func (r *round) readRoots(ctx context.Context) (published bool, err error) {
 // stranger's: where that isn't plain, the source is read again.
 func (r *round) readBoth(ctx context.Context) error {
 	var toErr, fromErr error
+	base := int64(-1) // a round adds one root, if nothing else happens
+	if r.request.BaseUUID != "" {
+		base = r.request.BaseGeneration
+	}
 	err := sides.Together(ctx,
-		func(ctx context.Context) error { r.to, toErr = r.readTarget(ctx); return nil },
-		func(ctx context.Context) error { r.from, fromErr = r.readSource(ctx); return nil })
+		func(ctx context.Context) error { r.to, toErr = r.readTarget(ctx, base); return nil },
+		func(ctx context.Context) error { r.from, fromErr = r.readSource(ctx, base+1); return nil })
 	if err = cmp.Or(err, toErr); err != nil {
 		return err
 	}
@@ -228,6 +232,6 @@ func (r *round) readBoth(ctx context.Context) error {
 		len(deleted(r.from, r.to)) == 0) {
 		return nil
 	}
-	r.from, err = r.readSource(ctx)
+	r.from, err = r.readSource(ctx, -1)
 	return err
 }

@@ -313,7 +313,7 @@ func (m *mirror) publishLegacyRoot(ctx context.Context) error {
 
 // unlessPublished makes sure that nobody else has published to OSS since the round began.
 func (m *mirror) unlessPublished(ctx context.Context) error {
-	to, err := m.readTarget(ctx)
+	to, err := m.readTarget(ctx, -1)
 	if err != nil {
 		return err
 	}

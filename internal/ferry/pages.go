@@ -199,7 +199,7 @@ func (g *page) snapshotsOf(ctx context.Context, t shardTask) ([]string, error) {
 // readSameRoot reads the root in S3 for a page, if it is still the one from which the page was
 // planned.
 func (g *page) readSameRoot(ctx context.Context) (sides.Side, error) {
-	from, err := g.readSource(ctx)
+	from, err := g.readSource(ctx, g.request.Delta.RootGeneration)
 	if err == nil && !sameRoot(from, g.request.Delta) {
 		err = sides.ErrMoved
 	}

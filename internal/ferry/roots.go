@@ -12,9 +12,9 @@ import (
 )
 
 // readSource reads the highest root index-N in S3 and keeps its bytes: those are published,
-// whatever stands there by then.
-func (j *job) readSource(ctx context.Context) (sides.Side, error) {
-	from, err := j.s3.ReadSide(ctx)
+// whatever stands there by then. It is fast if that is the expected one.
+func (j *job) readSource(ctx context.Context, expected int64) (sides.Side, error) {
+	from, err := j.s3.ReadSideExpecting(ctx, expected)
 	if err != nil {
 		return from, err
 	}
@@ -78,9 +78,9 @@ func (r *round) successful(ctx context.Context, root *repository.Root) ([]reposi
 	return success, nil
 }
 
-// readTarget reads the highest root index-N in OSS.
-func (j *job) readTarget(ctx context.Context) (sides.Side, error) {
-	to, err := j.oss.ReadSide(ctx)
+// readTarget reads the highest root index-N in OSS. It is fast if that is the expected one.
+func (j *job) readTarget(ctx context.Context, expected int64) (sides.Side, error) {
+	to, err := j.oss.ReadSideExpecting(ctx, expected)
 	if lost, ok := errors.AsType[*objectstore.Error](err); ok && errors.Is(err, sides.ErrMoved) {
 		return to, lost // nothing takes a root of OSS away but somebody else
 	}

@@ -59,7 +59,7 @@ func leftToTheCopy(err error) bool {
 func (s *stream) copy(ctx context.Context,
 	request migration.CopyShardsRequest,
 ) (result migration.CopyShardsResult, err error) {
-	if s.to, err = s.readTarget(ctx); err != nil {
+	if s.to, err = s.readTarget(ctx, -1); err != nil {
 		return result, err
 	}
 	candidates, err := s.candidates(ctx, request.Shards)
@@ -156,7 +156,7 @@ func (p *plan) streamedShard(shard repository.ShardID, uuid string, d *shardDelt
 // in the root yet: it may be any folder that the root doesn't know.
 func (s *stream) candidates(ctx context.Context, shards []migration.SnapshotShard) ([]repository.ShardID, error) {
 	ids := map[string]string{}
-	root, err := s.readSource(ctx)
+	root, err := s.readSource(ctx, -1)
 	if err == nil {
 		s.from = root
 		for _, s := range root.Snapshots {

@@ -39,9 +39,24 @@ type Side struct {
 
 // ReadSide reads the root folder and the highest root in it. A root that is damaged is a Flaw, not
 // an error. The error is [ErrMoved] if the root vanished after it was listed.
-func (s Store) ReadSide(ctx context.Context) (Side, error) {
+func (s Store) ReadSide(ctx context.Context) (Side, error) { return s.ReadSideExpecting(ctx, -1) }
+
+// ReadSideExpecting is ReadSide for who expects a generation to be the highest: that root is read
+// while the folder is listed, and again if it is not the one that is listed. -1 expects none.
+func (s Store) ReadSideExpecting(ctx context.Context, expected int64) (Side, error) {
 	side := Side{Generation: -1, store: s}
-	objects, generation, found, err := s.Highest(ctx)
+	var objects map[string]objectstore.Object
+	var generation int64
+	var found bool
+	var early rootObject
+	err := Together(ctx,
+		func(ctx context.Context) (err error) { objects, generation, found, err = s.Highest(ctx); return err },
+		func(ctx context.Context) error {
+			if expected >= 0 {
+				early = s.readRoot(ctx, expected)
+			}
+			return nil
+		})
 	if err != nil {
 		return side, err
 	}
@@ -51,23 +66,34 @@ func (s Store) ReadSide(ctx context.Context) (Side, error) {
 	}
 	side.Found, side.Generation = true, generation
 	side.ETag = objects[side.Key()].ETag
-	data, info, err := s.Read(ctx, side.Key())
+	root := early
+	if generation != expected || root.err != nil || root.info.ETag != side.ETag {
+		root = s.readRoot(ctx, generation)
+	}
 	switch {
-	case Gone(err):
-		return side, fmt.Errorf("%w: %w", ErrMoved, err)
-	case Damaged(err):
-		side.Flaw = err
+	case Gone(root.err):
+		return side, fmt.Errorf("%w: %w", ErrMoved, root.err)
+	case Damaged(root.err):
+		side.Flaw = root.err
 		return side, nil
-	case err != nil:
-		return side, err
+	case root.err != nil:
+		return side, root.err
 	}
-	side.Data, side.Info, side.ETag = data, info, info.ETag
-	if root, err := repository.ParseRoot(generation, data); err != nil {
-		side.Flaw = err
-	} else {
-		side.Root = root
-	}
+	side.Data, side.Info, side.ETag = root.data, root.info, root.info.ETag
+	side.Root, side.Flaw = repository.ParseRoot(generation, root.data)
 	return side, nil
+}
+
+// rootObject is a root as it was read, or why it could not be.
+type rootObject struct {
+	data []byte
+	info objectstore.Info
+	err  error
+}
+
+func (s Store) readRoot(ctx context.Context, generation int64) (o rootObject) {
+	o.data, o.info, o.err = s.Read(ctx, repository.RootIndexKey(generation))
+	return o
 }
 
 // Key is the root's own key.

@@ -153,3 +153,64 @@ func TestWalkAndWorkGivesTheFirstError(t *testing.T) {
 		return nil
 	}))
 }
+
+// A root that is expected is read while the folder is listed. What the listing says counts: another
+// root, or other bytes under the same name, are read after it.
+func TestSideWithAnExpectedRoot(t *testing.T) {
+	const older, newer = `{"snapshots":[{"name":"a","uuid":"a"}],"indices":{}}`, emptyRoot
+	for name, tt := range map[string]struct {
+		expected int64
+		replaced bool // between the early read and the listing
+		reads    []string
+	}{
+		"as expected":  {expected: 7, reads: []string{"index-7"}},
+		"an older one": {expected: 6, reads: []string{"index-6", "index-7"}},
+		"a later one":  {expected: 8, reads: []string{"index-8", "index-7"}},
+		"replaced":     {expected: 7, replaced: true, reads: []string{"index-7", "index-7"}},
+		"none":         {expected: -1, reads: []string{"index-7"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source, sink := memory.NewSource(), memory.NewSink()
+			from, _ := open(source, sink)
+			source.Store("index-6", []byte(older))
+			source.Store("index-7", []byte(newer))
+			if tt.replaced {
+				source.Store("index-7", []byte(older))
+			}
+			early := make(chan struct{})
+			if tt.expected < 0 {
+				close(early)
+			}
+			var reads []string // one after the other, since the listing waits for the early one
+			source.SetHooks(memory.Hooks{
+				Before: func(c memory.Call) error {
+					if c.Op == "ListFolder" {
+						<-early
+						return nil
+					}
+					reads = append(reads, c.Key)
+					if c.Key == "index-8" { // there is none, so it has no answer that After sees
+						close(early)
+					}
+					return nil
+				},
+				After: func(c memory.Call) error {
+					if c.Op != "ListFolder" && len(reads) == 1 && tt.expected >= 0 {
+						if tt.replaced {
+							source.Store("index-7", []byte(newer))
+						}
+						close(early)
+					}
+					return nil
+				},
+			})
+			side, err := from.ReadSideExpecting(t.Context(), tt.expected)
+			require.NoError(t, err)
+			require.EqualValues(t, 7, side.Generation)
+			require.Equal(t, newer, string(side.Data))
+			require.NoError(t, side.Flaw)
+			require.NoError(t, side.Unchanged(t.Context()))
+			require.Equal(t, tt.reads, reads)
+		})
+	}
+}
