@@ -2,7 +2,6 @@ package migration
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -63,7 +62,7 @@ func (p Plan) PaceLimits(in Surroundings) []PaceLimit {
 		}
 		l.Value = string(value)
 		l.Default = value == values[len(values)-1] && cmp.Or(values[:len(values)-1]...) == ""
-		if rate, ok := value.bytes(); ok && rate >= 1 {
+		if rate, ok := sizeOf(string(value)); ok && rate >= 1 {
 			l.BytesPerSecond = int64(rate)
 			limits = append(limits, l)
 		}
@@ -98,7 +97,7 @@ func (t Throttle) given() Throttle {
 
 func throttleIn(settings map[string]any, name string) Throttle {
 	if value, there := settings[name]; there && value != nil {
-		return Throttle(fmt.Sprint(value))
+		return Throttle(settingText(value))
 	}
 	return ""
 }

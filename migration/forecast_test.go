@@ -49,6 +49,20 @@ func TestPaceLimits(t *testing.T) {
 				limit(StepRestore, "indices.recovery.max_bytes_per_sec", "10mb", 10*mib, 3, false),
 			},
 		},
+		"in Elasticsearch's own short units": {
+			plan: func(p *Plan) {
+				p.Source.Repository.Settings = map[string]any{"max_snapshot_bytes_per_sec": "40m"}
+				p.Target.Repository.Settings = map[string]any{"max_restore_bytes_per_sec": "1.5G"}
+			},
+			around: Surroundings{
+				SourceNodes: 2, TargetNodes: 3, Shards: 10, Recovery: &RecoveryFound{Transient: "512k"},
+			},
+			want: []PaceLimit{
+				limit(StepSnapshot, "max_snapshot_bytes_per_sec", "40m", 40*mib, 2, false),
+				limit(StepRestore, "max_restore_bytes_per_sec", "1.5G", 1536*mib, 3, false),
+				limit(StepRestore, "indices.recovery.max_bytes_per_sec", "512k", 512<<10, 3, false),
+			},
+		},
 		"the plan's throttles stand before what is set": {
 			plan: func(p *Plan) {
 				p.Throttles.Rounds = Limits{Snapshot: "80mb", Restore: ThrottleUnlimited, Recovery: ThrottleKeep}
