@@ -30,6 +30,51 @@ func TestTheSnapshotOfARunThatWasResetIsNotAdopted(t *testing.T) {
 	require.Equal(t, first, must[migration.Snapshot](w.world, w.activities.TakeSnapshot, request))
 }
 
+// To look whether the snapshot is there makes the source read its repository, while writers wait. The
+// answer to the request says the same.
+func TestANewSnapshotIsAskedForWithoutALook(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	request := w.snapshotRequest("s")
+	request.New = true
+	looks := -1
+	w.from.During("PUT /_snapshot/*/s", func() { looks = len(w.from.Requests("GET /_snapshot/*/s")) })
+	require.False(t, must[migration.Snapshot](w, w.activities.TakeSnapshot, request).Earlier)
+	require.Zero(t, looks)
+}
+
+// What was refused was never asked for: a snapshot that turns up under the name while the request
+// waits for the slot is from before a reset.
+func TestASnapshotThatHeldTheSlotIsNotAdopted(t *testing.T) {
+	w := newChangedWorld(t)
+	request := migration.SnapshotRequest{
+		Run: w.run, Snapshot: "movies-r0001-a1", Indices: []string{"movies"}, New: true,
+	}
+	before := request
+	before.New = false
+	w.from.Refuse("PUT /_snapshot/*/movies-r0001-a1", 1, http.StatusServiceUnavailable,
+		"concurrent_snapshot_execution_exception", "a snapshot is already running")
+	w.onSleep = func() { // the other run's ends
+		w.onSleep = nil
+		client, err := w.activities.cluster(t.Context(), onSource, w.run)
+		require.NoError(t, err)
+		require.NoError(t, client.CreateSnapshot(t.Context(), w.run.RepositoryName(), request.Snapshot, request.Indices))
+	}
+	require.True(t, must[migration.Snapshot](w.world, w.activities.TakeSnapshot, request).Earlier)
+	require.False(t, must[migration.Snapshot](w.world, w.activities.TakeSnapshot, before).Earlier)
+}
+
+// Once the answer is lost, what turns up under the name is what was asked for.
+func TestANewSnapshotWhoseAnswerIsLostIsAdopted(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.from.Lose("PUT /_snapshot/*/s", 1)
+	request := w.snapshotRequest("s")
+	request.New = true
+	require.False(t, must[migration.Snapshot](w, w.activities.TakeSnapshot, request).Earlier)
+	require.Len(t, w.from.Requests("PUT /_snapshot/*/s"), 1)
+}
+
 // An index that is closed after a round has found its indices holds no round up: the snapshot
 // refuses it, and the next attempt leaves it out.
 func TestAnIndexThatIsClosedHasNoMarks(t *testing.T) {

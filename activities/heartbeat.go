@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -191,7 +192,10 @@ func afterAttempt(attempt int32, since time.Duration, err error) error {
 }
 
 // backoff is a growing interval between polls.
-type backoff struct{ next, most time.Duration }
+type backoff struct {
+	next, most time.Duration
+	growth     time.Duration // see usualGrowth; 0 means that
+}
 
 // statusPace is the pace at which a snapshot or restore is watched: small ones take well under a
 // second, and the frozen window waits for them; large ones need none of the load.
@@ -199,15 +203,31 @@ func (a *Activities) statusPace() backoff {
 	return backoff{next: 50 * time.Millisecond, most: 5 * time.Second}
 }
 
+// paceOf is statusPace, or one that grows less: what ends in the frozen window is noticed within a
+// hundredth of its time.
+func (a *Activities) paceOf(frozen bool) backoff {
+	pace := a.statusPace()
+	if frozen {
+		pace.growth = frozenGrowth
+	}
+	return pace
+}
+
+// A pace grows by one part in so many with each pause, so that what ends during a pause is noticed no
+// later than that part of the time that it took.
+const (
+	usualGrowth  = 20
+	frozenGrowth = 100
+)
+
 // slotPace is the pace at which a place in the cluster's only snapshot slot is asked for.
 func (a *Activities) slotPace() backoff {
 	return backoff{next: 50 * time.Millisecond, most: 10 * time.Second}
 }
 
-// wait pauses for the interval and lets it grow by a twentieth: what ends during a pause is noticed
-// no later than a twentieth of the time that it took.
+// wait pauses for the interval and lets it grow.
 func (a *Activities) wait(ctx context.Context, b *backoff) error {
-	pause := b.next
-	b.next = min(b.next*21/20, b.most)
+	pause, growth := b.next, cmp.Or(b.growth, time.Duration(usualGrowth))
+	b.next = min(b.next*(growth+1)/growth, b.most)
 	return a.sleep(ctx, pause)
 }

@@ -70,10 +70,18 @@ func takesChanges(t *testing.T, r *labRig) {
 	})
 
 	require.NoError(t, c.CreateSnapshot(ctx, "requests", "one", []string{"changed"}))
+	// Whoever asks for a snapshot without a look is told that there is one, also while it runs.
+	again := func() elastic.Kind {
+		kind := elastic.KindOf(c.CreateSnapshot(ctx, "requests", "one", []string{"changed"}))
+		require.Contains(t, []elastic.Kind{elastic.SlotTaken, elastic.AlreadyExists}, kind)
+		return kind
+	}
+	again()
 	r.until(func() bool {
 		info, err := c.Snapshot(ctx, "requests", "one")
 		return err == nil && info.Complete()
 	})
+	r.until(func() bool { return again() == elastic.AlreadyExists })
 	require.NoError(t, c.CloseIndices(ctx, []string{"changed"}))
 	require.NoError(t, c.OpenIndices(ctx, []string{"changed"}))
 	require.NoError(t, c.Restore(ctx, "requests", "one", elastic.RestoreOptions{

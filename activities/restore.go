@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.temporal.io/sdk/activity"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/migration"
@@ -42,17 +43,21 @@ func (a *Activities) RestoreSnapshot(ctx context.Context,
 				first: map[string]string{}, refused: map[string]int{}, explained: map[string]explanation{},
 				earlier: map[string]bool{},
 			}
-			if err := r.visible(ctx); err != nil {
+			wanted, err := r.look(ctx)
+			if err != nil {
 				return migration.RestoreResult{}, err
 			}
 			files := r.listFiles(ctx)
 			defer files.end()
 			for {
-				if err := r.begin(ctx); err != nil {
+				if err := r.begin(ctx, wanted); err != nil {
 					return migration.RestoreResult{}, err
 				}
 				result, err := r.finish(ctx)
 				if errors.Is(err, errOnceMore) {
+					if wanted, err = r.wanted(ctx); err != nil {
+						return migration.RestoreResult{}, err
+					}
 					continue
 				}
 				result, err = r.compared(ctx, files, result, err)
@@ -85,6 +90,15 @@ type restoring struct {
 	explained map[string]explanation
 	// repeated is set once indices were deleted to be restored again.
 	repeated bool
+}
+
+// look finds what is to be restored, while the target reads its repository to say whether it sees the
+// snapshot: writers may be waiting.
+func (r *restoring) look(ctx context.Context) (wanted []string, err error) {
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.visible(groupCtx) })
+	group.Go(func() (err error) { wanted, err = r.wanted(groupCtx); return err })
+	return wanted, group.Wait()
 }
 
 // visible makes sure that the target sees the snapshot that was copied, and sees all of it.
@@ -120,31 +134,25 @@ func (r *restoring) visible(ctx context.Context) error {
 	}
 }
 
-// begin starts the restore of every index that isn't being restored from this snapshot already.
-// After a lost answer it first checks again which indices those are.
-func (r *restoring) begin(ctx context.Context) error {
+// begin starts the restore of the indices that are wanted. After a lost answer it first checks again
+// which indices those are.
+func (r *restoring) begin(ctx context.Context, wanted []string) error {
 	pace := r.slotPace()
-	for refused := 0; ; {
-		wanted, err := r.wanted(ctx)
-		if err != nil || len(wanted) == 0 {
-			return err
-		}
-		err = r.client.Restore(ctx, r.repository, r.in.Snapshot.Name, r.options(wanted))
+	for refused := 0; len(wanted) > 0; {
+		err := r.client.Restore(ctx, r.repository, r.in.Snapshot.Name, r.options(wanted))
 		if err != nil && movedWriteIndex.MatchString(err.Error()) {
 			// Not until the other index is restored: the snapshot is too old or too small.
 			return fail(migration.ErrorSnapshotFailed, "%w: the alias got another write index on the source, and the "+
 				"snapshot doesn't hold both", err)
 		}
+		freed := false
 		switch elastic.KindOf(err) {
 		case elastic.None, elastic.Unclassified:
 			return err
 		case elastic.SlotTaken:
-			freed, freeErr := r.free(ctx)
-			if freeErr != nil {
-				return freeErr
-			}
-			if freed {
-				continue
+			var failed error
+			if freed, failed = r.free(ctx); failed != nil {
+				return failed
 			}
 			r.pulse.update(func(p *migration.Progress) { p.Waiting = err.Error() })
 		case elastic.OutcomeUnknown:
@@ -156,10 +164,16 @@ func (r *restoring) begin(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := r.wait(ctx, &pace); err != nil {
+		if !freed {
+			if err := r.wait(ctx, &pace); err != nil {
+				return err
+			}
+		}
+		if wanted, err = r.wanted(ctx); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // movedWriteIndex finds the refusal of an index that is an alias's write index, while another index
@@ -310,7 +324,7 @@ const standstillOfRestore = 10 * time.Minute
 // finish waits for the primaries. _recovery doesn't show failed shards and may be empty at first,
 // so the routing table decides; _recovery tells how much was restored.
 func (r *restoring) finish(ctx context.Context) (migration.RestoreResult, error) {
-	pace := r.statusPace()
+	pace := r.paceOf(r.in.Frozen)
 	var headway shardsState
 	moved, vanished := r.now(), 0
 	for {
@@ -330,7 +344,7 @@ func (r *restoring) finish(ctx context.Context) (migration.RestoreResult, error)
 		}
 		if state.absent == "" {
 			vanished = 0
-		} else if vanished++; vanished > patientPolls {
+		} else if vanished++; vanished > patientPollsOf(r.in.Frozen) {
 			// The next attempt restores it again.
 			return migration.RestoreResult{}, passing(retryInternal,
 				fmt.Sprintf("restore snapshot %s on %s: index %s was deleted during the restore", r.in.Snapshot.Name,
@@ -467,7 +481,7 @@ func (r *restoring) refusedByAllNodes(c elastic.ShardCopy) bool {
 	}
 	key := fmt.Sprintf("%s %d", c, c.Unassigned.FailedAttempts)
 	r.refused[key]++
-	return r.refused[key] > patientPolls
+	return r.refused[key] > patientPollsOf(r.in.Frozen)
 }
 
 // explanation is why no node takes a primary. It is final once its restore has failed.
@@ -486,7 +500,7 @@ func (r *restoring) explain(ctx context.Context, c elastic.ShardCopy) explanatio
 	}
 	key := c.String()
 	r.refused[key]++
-	if r.refused[key]%patientPolls != 0 {
+	if r.refused[key]%patientPollsOf(r.in.Frozen) != 0 {
 		return r.explained[key]
 	}
 	deciders, err := r.client.WhyUnassigned(ctx, c.Index, c.Shard)

@@ -445,3 +445,24 @@ func TestRestoreThatCannotCountHasRestored(t *testing.T) {
 	require.Nil(t, restored.Opened)
 	require.Equal(t, 5, restored.Shards)
 }
+
+// The target reads its repository to say whether it sees the snapshot. What is to be restored is found
+// at the same time, since writers may be waiting.
+func TestARestoreLooksAtBothAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	taken := w.snapshot("s")
+	looked := make(chan struct{})
+	w.to.On("GET /_snapshot/*/s", 1, func(http.ResponseWriter, *http.Request) bool {
+		select { // the other look must not wait for this answer
+		case <-looked:
+		case <-t.Context().Done():
+		}
+		return false
+	})
+	w.to.On("GET /*/_settings", 1, func(http.ResponseWriter, *http.Request) bool {
+		close(looked)
+		return false
+	})
+	must[migration.RestoreResult](w, w.activities.RestoreSnapshot, w.restoreRequest(taken))
+}

@@ -70,23 +70,48 @@ type taking struct {
 // at the pace at which a watch begins. At a slower pace it is as many polls.
 const patience = 7 * time.Second
 
-// patientPolls is patience as a number of polls.
-var patientPolls = pollsWithin(patience)
+// patientPolls is patience as a number of polls, and patientPollsFrozen in the frozen window.
+var (
+	patientPolls       = pollsWithin(patience, false)
+	patientPollsFrozen = pollsWithin(patience, true)
+)
+
+// patientPollsOf is one of them.
+func patientPollsOf(frozen bool) int {
+	if frozen {
+		return patientPollsFrozen
+	}
+	return patientPolls
+}
 
 // pollsWithin counts the polls from the first one on whose pauses make up a time.
-func pollsWithin(limit time.Duration) (count int) {
+func pollsWithin(limit time.Duration, frozen bool) (count int) {
 	var waited time.Duration
 	clock := &Activities{sleep: func(_ context.Context, pause time.Duration) error { waited += pause; return nil }}
-	for pace := clock.statusPace(); waited < limit; count++ {
+	for pace := clock.paceOf(frozen); waited < limit; count++ {
 		_ = clock.wait(context.Background(), &pace) // this sleep never fails
 	}
 	return count
 }
 
 // run reads the snapshot before it asks for it, and after each lost answer. So it works from any
-// state.
+// state. Only the first request of all needs no look before it: the cluster says if there is one, and
+// to look it would have to read its repository.
 func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
-	pace, slotPace, absent := t.statusPace(), t.slotPace(), 0
+	pace, slotPace, absent := t.paceOf(t.in.Frozen), t.slotPace(), 0
+	if t.unasked {
+		waiting, err := t.ask(ctx)
+		if err != nil || t.earlier {
+			return elastic.SnapshotInfo{}, err
+		}
+		next := &pace
+		if waiting {
+			next = &slotPace
+		}
+		if err := t.wait(ctx, next); err != nil {
+			return elastic.SnapshotInfo{}, err
+		}
+	}
 	for {
 		if t.runs(ctx) {
 			t.progress(ctx)
@@ -102,7 +127,7 @@ func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
 		switch elastic.KindOf(err) {
 		case elastic.Missing:
 			if t.accepted {
-				if absent++; absent > patientPolls {
+				if absent++; absent > patientPollsOf(t.in.Frozen) {
 					return info, passing(retryInternal, "take snapshot "+t.in.Snapshot+
 						": the source accepted it but doesn't list it: "+err.Error(), 0)
 				}
@@ -151,12 +176,19 @@ func (t *taking) runs(ctx context.Context) bool {
 // ask asks the source for the snapshot. waiting reports that another snapshot is in the way, or
 // that the answer was lost.
 func (t *taking) ask(ctx context.Context) (waiting bool, err error) {
-	t.unasked = false
 	if err := t.awaitPrimaries(ctx); err != nil {
 		return false, err
 	}
 	err = t.client.CreateSnapshot(ctx, t.repository, t.in.Snapshot, t.in.Indices)
-	switch elastic.KindOf(err) {
+	kind := elastic.KindOf(err)
+	if kind == elastic.AlreadyExists && t.unasked {
+		t.earlier = true
+		return false, nil
+	}
+	if kind != elastic.SlotTaken { // then nothing was asked for
+		t.unasked = false
+	}
+	switch kind {
 	case elastic.SlotTaken:
 		why := err.Error()
 		if running, err := t.client.RunningSnapshots(ctx); err == nil && len(running) > 0 {

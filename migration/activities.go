@@ -166,6 +166,8 @@ type SnapshotRequest struct {
 	// PrimariesMillis is how long to wait for primaries that no node holds before the snapshot is
 	// asked for. Without them it would fail at once.
 	PrimariesMillis int64 `json:"primariesMillis,omitempty"`
+	// Frozen says that writes are blocked, so that its end is to be noticed soon.
+	Frozen bool `json:"frozen,omitempty"`
 }
 
 // Snapshot is a snapshot that ended in SUCCESS with every index and no failed shard. Times are
@@ -401,6 +403,8 @@ type RestoreRequest struct {
 	// Open has the restored indices opened and counted as well, as ActivityOpenTarget does. Their
 	// names and the run are those of this request.
 	Open *OpenAfterRestore `json:"open,omitempty"`
+	// Frozen says that writes are blocked, so that its end is to be noticed soon.
+	Frozen bool `json:"frozen,omitempty"`
 }
 
 // RestoreResult sums up the restored primaries.

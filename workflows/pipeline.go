@@ -320,7 +320,7 @@ func (p *pipeline) take(ctx workflow.Context, g *group) error {
 	snapshot, err := call[migration.Snapshot](ctx, options, migration.ActivityTakeSnapshot,
 		migration.SnapshotRequest{
 			Run: p.forActivities(), Snapshot: g.name, Indices: g.indices.Names(), IndicesOf: g.indices.Of(),
-			New: !g.asked, PrimariesMillis: p.primariesMillis(),
+			New: !g.asked, PrimariesMillis: p.primariesMillis(), Frozen: true,
 		})
 	g.asked = true
 	if err == nil && p.snapshotting == g.name {
@@ -400,7 +400,7 @@ func (p *pipeline) restore(ctx workflow.Context, g *group) error {
 		migration.ActivityRestoreSnapshot, migration.RestoreRequest{
 			Run: p.forActivities(), Snapshot: g.snapshot,
 			Indices: g.indices.Inline, IndicesOf: g.indices.Of(), IgnoreSettings: p.UnknownSettings,
-			Files: true,
+			Files: true, Frozen: true,
 		})
 	if err != nil {
 		return err

@@ -320,7 +320,7 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed
 			migration.SnapshotRequest{
 				Run: m.forActivities(), Snapshot: round.Snapshot,
 				Indices: m.taking.Names(), IndicesOf: m.taking.Of(), New: !asked,
-				PrimariesMillis: m.primariesMillis(),
+				PrimariesMillis: m.primariesMillis(), Frozen: m.frozen(),
 			})
 		asked = true
 		round.SnapshotMillis = m.elapsed(watch)
@@ -398,6 +398,7 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 				IgnoreSettings: m.UnknownSettings,
 				Files:          m.shape.delta(),
 				Open:           m.openAfterRestore(),
+				Frozen:         m.frozen(),
 			})
 		round.BytesRestored, round.BytesReused = restored.BytesRestored, restored.BytesReused
 		round.Files = restored.Files

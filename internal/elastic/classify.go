@@ -212,7 +212,7 @@ func (e *Error) classifyType() Kind {
 		}
 		return Blocked
 	case "invalid_snapshot_name_exception":
-		if strings.Contains(e.Reason, "already exists") {
+		if strings.Contains(e.Reason, "already exists") || strings.Contains(e.Reason, "already in-progress") {
 			return AlreadyExists
 		}
 	case "resource_already_exists_exception", "index_already_exists_exception",

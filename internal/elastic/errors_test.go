@@ -51,6 +51,11 @@ func TestRefusalsAreClassified(t *testing.T) {
 				"[mig:s1] Invalid snapshot name [s1], snapshot with the same name already exists", ""),
 			elastic.AlreadyExists, "already exists",
 		},
+		"name of one that runs": { // 7.x
+			es(400, "invalid_snapshot_name_exception",
+				"[mig:s1] Invalid snapshot name [s1], snapshot with the same name is already in-progress", ""),
+			elastic.AlreadyExists, "already in-progress",
+		},
 		"bad name": {es(400, "invalid_snapshot_name_exception",
 			"[mig:S1] Invalid snapshot name [S1], must be lowercase", ""), elastic.Invalid, "lowercase"},
 		"missing index": {answer{
