@@ -10,6 +10,7 @@ import (
 
 	"github.com/snapferry/snapferry/internal/ferry"
 	"github.com/snapferry/snapferry/internal/objectstore"
+	"github.com/snapferry/snapferry/internal/pause"
 	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/internal/transfer"
 	"github.com/snapferry/snapferry/migration"
@@ -26,6 +27,7 @@ type Copier struct {
 	moving transfer.Options
 	// pages bounds what is copied without pages; the zero value is ferry's default.
 	pages ferry.Paging
+	pause func(context.Context, time.Duration) error
 	// ask tells how many bytes per second an activity may read, by its migration.
 	ask func(context.Context) (int64, error)
 }
@@ -41,7 +43,7 @@ func NewCopier(fence secrets.Fence) *Copier {
 			Buffers: transfer.DefaultBuffers(), Limits: []*transfer.Limit{{}},
 			Stats: &transfer.Stats{},
 		},
-		ask: newSharedAsk().get,
+		pause: pause.For, ask: newSharedAsk().get,
 	}
 }
 
@@ -49,6 +51,8 @@ func NewCopier(fence secrets.Fence) *Copier {
 func (c *Copier) Register(registry worker.ActivityRegistry) {
 	registry.RegisterActivityWithOptions(c.CopySnapshot, activity.RegisterOptions{Name: migration.ActivityCopySnapshot})
 	registry.RegisterActivityWithOptions(c.CopyShards, activity.RegisterOptions{Name: migration.ActivityCopyShards})
+	registry.RegisterActivityWithOptions(c.CopyAhead, activity.RegisterOptions{Name: migration.ActivityCopyAhead})
+	registry.RegisterActivityWithOptions(c.PublishAhead, activity.RegisterOptions{Name: migration.ActivityPublishAhead})
 	registry.RegisterActivityWithOptions(c.CopyPage, activity.RegisterOptions{Name: migration.ActivityCopyPage})
 	registry.RegisterActivityWithOptions(c.PublishSnapshot,
 		activity.RegisterOptions{Name: migration.ActivityPublishSnapshot})
@@ -64,12 +68,9 @@ func (c *Copier) CopySnapshot(ctx context.Context, request migration.CopyRequest
 	request.Again = request.Again || repeated(ctx)
 	return withFerry(ctx, c, request.Run, readingSnapshot,
 		func(ctx context.Context, f *ferry.Ferry) (migration.CopyResult, error) {
-			for _, stored := range request.CarriedOf {
-				carried, err := fetch(ctx, c.lists, request.Run, nil, stored)
-				if err != nil {
-					return migration.CopyResult{}, err
-				}
-				request.Carried = append(request.Carried, carried...)
+			var err error
+			if request.Carried, err = c.carried(ctx, request.Run, request.Carried, request.CarriedOf); err != nil {
+				return migration.CopyResult{}, err
 			}
 			result, err := f.Copy(ctx, request)
 			logSwept(ctx, result.Swept)
@@ -95,6 +96,76 @@ func (c *Copier) CopyShards(ctx context.Context,
 				result.Carried, result.CarriedOf, err = storeIfLong(ctx, c.lists, request.Run, result.Carried)
 			}
 			return result, err
+		})
+}
+
+// carried adds the stored lists of shards to those that are given.
+func (c *Copier) carried(ctx context.Context, run migration.Run, all []migration.CarriedShard,
+	lists []migration.Stored[[]migration.CarriedShard],
+) ([]migration.CarriedShard, error) {
+	for _, stored := range lists {
+		carried, err := fetch(ctx, c.lists, run, nil, stored)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, carried...)
+	}
+	return all, nil
+}
+
+const (
+	// aheadPace is how often the root in S3 is looked at: writers wait for the end of a snapshot whose
+	// shards are all done.
+	aheadPace = 50 * time.Millisecond
+	// mostAheadLooks is after how many looks that is given up: a minute or more. A snapshot that takes
+	// longer to end costs more than what is gained.
+	mostAheadLooks = 1200
+)
+
+// CopyAhead copies what a snapshot needs, but for the root, while the cluster still ends it. See
+// [ferry.Ferry.Ahead]. What fails for good it leaves to CopySnapshot.
+func (c *Copier) CopyAhead(ctx context.Context, request migration.AheadRequest) (migration.Ahead, error) {
+	request.Again = request.Again || repeated(ctx)
+	return withFerry(ctx, c, request.Run, "waiting for the end of the snapshot",
+		func(ctx context.Context, f *ferry.Ferry) (migration.Ahead, error) {
+			var err error
+			if request.Carried, err = c.carried(ctx, request.Run, request.Carried, request.CarriedOf); err != nil {
+				return migration.Ahead{}, err
+			}
+			looks := 0
+			ready, err := f.Ahead(ctx, request, func(ctx context.Context) error {
+				if looks++; looks > mostAheadLooks {
+					return ferry.ErrNotYet
+				}
+				return c.pause(ctx, aheadPace)
+			})
+			if permanent(err) {
+				return migration.Ahead{Why: err.Error()}, nil
+			}
+			if err != nil {
+				return migration.Ahead{}, err
+			}
+			lists := c.lists.shorter(2)
+			if ready.Root, ready.RootOf, err = storeIfLong(ctx, lists, request.Run, ready.Root); err != nil {
+				return migration.Ahead{}, err
+			}
+			ready.Shards, ready.ShardsOf, err = storeIfLong(ctx, lists, request.Run, ready.Shards)
+			return ready, err
+		})
+}
+
+// PublishAhead publishes what CopyAhead has copied. See [ferry.Ferry.PublishAhead].
+func (c *Copier) PublishAhead(ctx context.Context, request migration.PublishAheadRequest) (migration.CopyResult, error) {
+	return withFerry(ctx, c, request.Run, "publishing",
+		func(ctx context.Context, f *ferry.Ferry) (migration.CopyResult, error) {
+			ready, err := &request.Ready, error(nil)
+			if ready.Root, err = fetch(ctx, c.lists, request.Run, ready.Root, ready.RootOf); err != nil {
+				return migration.CopyResult{}, err
+			}
+			if ready.Shards, err = fetch(ctx, c.lists, request.Run, ready.Shards, ready.ShardsOf); err != nil {
+				return migration.CopyResult{}, err
+			}
+			return f.PublishAhead(ctx, request)
 		})
 }
 

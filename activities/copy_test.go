@@ -119,6 +119,66 @@ func TestCopyShardsLeavesWhatFailsForGood(t *testing.T) {
 	requireRetryable(t, err)
 }
 
+// A snapshot is copied as soon as the root lists it, and published later, also with lists that are too
+// long for a payload.
+func TestASnapshotIsCopiedAheadAndPublished(t *testing.T) {
+	for name, longest := range map[string]int{"in payloads": migration.LongestInline, "stored": 0} {
+		t.Run(name, func(t *testing.T) {
+			w := newCopyWorld(repositorytest.Layout55)
+			w.longest = longest
+			w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 2)))
+			r1 := w.Snapshot("r1", repositorytest.AddSegments("movies", 2, 300))
+			w.names[r1] = "r1"
+			request := w.request(r1)
+			c := w.copier()
+			looks := 0
+			c.pause = func(context.Context, time.Duration) error {
+				if looks++; looks == 2 {
+					w.Sync()
+				}
+				return nil
+			}
+			ready, err := runActivity[migration.Ahead](w.environment(c), c.CopyAhead, migration.AheadRequest{
+				Run: request.Run, Snapshot: "r1", BaseUUID: request.BaseUUID, BaseGeneration: request.BaseGeneration,
+			})
+			require.NoError(t, err)
+			require.Equal(t, r1, ready.UUID)
+			require.Equal(t, longest == 0, !ready.RootOf.IsZero())
+			require.Equal(t, longest == 0, !ready.ShardsOf.IsZero())
+			result, err := runActivity[migration.CopyResult](w.environment(c), c.PublishAhead,
+				migration.PublishAheadRequest{Run: request.Run, Snapshot: request.Snapshot, Ready: ready})
+			require.NoError(t, err)
+			require.False(t, result.Moved)
+			require.Equal(t, ready.BlobsCopied, result.BlobsCopied)
+			w.RequirePublished(t, r1)
+		})
+	}
+}
+
+// A snapshot whose end doesn't come soon, and what fails for good, are left to the copy; what passes
+// is an error.
+func TestCopyAheadLeavesWhatFailsForGood(t *testing.T) {
+	w := newCopyWorld(repositorytest.Layout55)
+	w.carry(t, w.snapshot("r0", repositorytest.CreateIndex("movies", 1)))
+	c := w.copier()
+	looks := 0
+	c.pause = func(context.Context, time.Duration) error { looks++; return nil }
+	request := migration.AheadRequest{
+		Run: w.request("").Run, Snapshot: "r1", BaseUUID: w.Base, BaseGeneration: w.BaseGeneration,
+	}
+	ready, err := runActivity[migration.Ahead](w.environment(c), c.CopyAhead, request)
+	require.NoError(t, err)
+	require.Contains(t, ready.Why, "doesn't list")
+	require.Equal(t, mostAheadLooks, looks)
+	w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error { return memory.Failure(objectstore.Forbidden, c) }})
+	ready, err = runActivity[migration.Ahead](w.environment(c), c.CopyAhead, request)
+	require.NoError(t, err)
+	require.NotEmpty(t, ready.Why)
+	w.sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error { return memory.Failure(objectstore.Transient, c) }})
+	_, err = runActivity[migration.Ahead](w.environment(c), c.CopyAhead, request)
+	requireRetryable(t, err)
+}
+
 // What doesn't pass soon is left to Temporal's retries, and forbidden is not.
 func TestCopyFailures(t *testing.T) {
 	w := newCopyWorld(repositorytest.Layout55)

@@ -71,6 +71,7 @@ func (w *copyWorld) copier() *Copier {
 		heart:  heart{heartbeat: activity.RecordHeartbeat, beat: time.Hour},
 		source: func(context.Context, migration.Run) (objectstore.Source, error) { return w.source, nil },
 		sink:   func(context.Context, migration.Run) (objectstore.Sink, error) { return w.sink, nil },
+		pause:  func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 		moving: transfer.Options{
 			Buffers: transfer.DefaultBuffers(),
 			Retry:   transfer.Retry{Attempts: 10, First: time.Microsecond, Most: 10 * time.Microsecond},

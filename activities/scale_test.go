@@ -172,6 +172,7 @@ func TestRequestsGrowWithBatchesNotWithIndices(t *testing.T) {
 	without := []string{ // no list of indices makes these ask the clusters more often
 		migration.ActivityEnsureTargetBucket, migration.ActivityUnregisterRepositories, migration.ActivityAbortSnapshot,
 		migration.ActivityCopySnapshot, migration.ActivityAwaitShards, migration.ActivityCopyShards,
+		migration.ActivityCopyAhead, migration.ActivityPublishAhead,
 		migration.ActivityCopyPage, migration.ActivityPublishSnapshot, migration.ActivityReadThrottles,
 		migration.ActivitySetThrottles, migration.ActivityRestoreThrottles, migration.ActivityAwaitFreeSlot,
 		migration.ActivityCallWebhook, migration.ActivitySendNotification, migration.ActivityAudit,

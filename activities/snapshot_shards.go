@@ -45,7 +45,7 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 				case elastic.Missing: // TakeSnapshot waits for the slot
 				case elastic.None:
 					if ended(status) {
-						return migration.DoneShards{Ended: true}, nil
+						return migration.DoneShards{Ended: true, All: allDone(status)}, nil
 					}
 					p.set(migration.Progress{
 						Doing: "following snapshot " + in.Snapshot, ShardsDone: status.ShardsDone,
@@ -83,6 +83,11 @@ func ended(status elastic.SnapshotStatus) bool {
 	running := status.State == "INIT" || status.State == "STARTED"
 	return !running || status.UUID == "" || status.ShardsTotal > mostStreamed || status.ShardsTotal > 0 &&
 		status.ShardsDone == status.ShardsTotal
+}
+
+// allDone reports whether each shard of a snapshot that can be followed is done.
+func allDone(status elastic.SnapshotStatus) bool {
+	return status.ShardsTotal > 0 && status.ShardsTotal <= mostStreamed && status.ShardsDone == status.ShardsTotal
 }
 
 func doneShards(status elastic.SnapshotStatus, known map[migration.SnapshotShard]bool) []migration.SnapshotShard {

@@ -53,9 +53,22 @@ func TestFollowingEnds(t *testing.T) {
 
 	w = newWorld(t)
 	w.prepared()
+	w.from.Looks = 1000
+	w.from.Done = func(string, int) bool { return true }
+	client, err := w.activities.cluster(t.Context(), onSource, w.run)
+	require.NoError(t, err)
+	require.NoError(t, client.CreateSnapshot(t.Context(), w.run.RepositoryName(), "s", both2))
+	over := w.follow()
+	require.True(t, over.Ended, "it runs, but each shard is done")
+	require.True(t, over.All)
+
+	w = newWorld(t)
+	w.prepared()
 	w.from.Refuse("GET /_snapshot/*/s/_status", 1, http.StatusUnauthorized, "",
 		`{"Message":"Your request: '/_snapshot' is not allowed."}`)
-	require.True(t, w.follow().Ended, "the cluster doesn't tell")
+	untold := w.follow()
+	require.True(t, untold.Ended, "the cluster doesn't tell")
+	require.False(t, untold.All)
 }
 
 // Nobody waits for a round. For the final one writes stand still, so its shards are looked at sooner,

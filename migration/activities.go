@@ -13,6 +13,8 @@ const (
 	ActivityCopySnapshot           = "CopySnapshot"
 	ActivityAwaitShards            = "AwaitShards"
 	ActivityCopyShards             = "CopyShards"
+	ActivityCopyAhead              = "CopyAhead"
+	ActivityPublishAhead           = "PublishAhead"
 	ActivityCopyPage               = "CopyPage"
 	ActivityPublishSnapshot        = "PublishSnapshot"
 	ActivityCloseTarget            = "CloseTarget"
@@ -51,6 +53,7 @@ func ActivityNames() []string {
 		ActivityPreflight, ActivityEnsureTargetBucket, ActivityRegisterRepositories,
 		ActivityUnregisterRepositories, ActivityResolveIndices, ActivityTakeSnapshot,
 		ActivityAbortSnapshot, ActivityCopySnapshot, ActivityAwaitShards, ActivityCopyShards,
+		ActivityCopyAhead, ActivityPublishAhead,
 		ActivityCopyPage, ActivityPublishSnapshot, ActivityCloseTarget, ActivityRestoreSnapshot,
 		ActivityOpenTarget, ActivityReadBlocks, ActivityBlockWrites, ActivityAwaitStandstill,
 		ActivityReadThrottles, ActivitySetThrottles, ActivityRestoreThrottles, ActivityAwaitFreeSlot,
@@ -220,11 +223,13 @@ type SnapshotShard struct {
 }
 
 // DoneShards are shards whose lists of files are final. Ended says that there is nothing more to
-// learn: the snapshot has ended, or the cluster doesn't tell.
+// learn: the snapshot has ended, or the cluster doesn't tell. All says that each shard of the snapshot
+// is done, so that only its end is left to wait for.
 type DoneShards struct {
 	UUID   string          `json:"uuid,omitempty"`
 	Shards []SnapshotShard `json:"shards,omitempty"`
 	Ended  bool            `json:"ended,omitempty"`
+	All    bool            `json:"all,omitempty"`
 }
 
 // CopyShardsRequest asks for shards of a running snapshot to be copied.
@@ -257,6 +262,45 @@ type CopyShardsResult struct {
 	BytesCopied int64                  `json:"bytesCopied"`
 	// Why says what kept shards from being copied, for people.
 	Why string `json:"why,omitempty"`
+}
+
+// AheadRequest asks for all that a snapshot needs to be copied, but for the root, before the cluster
+// says that the snapshot has ended. What was copied while its shards were written is Carried.
+type AheadRequest struct {
+	Run
+	Snapshot       string                   `json:"snapshot"`
+	BaseUUID       string                   `json:"baseUuid,omitempty"`
+	BaseGeneration int64                    `json:"baseGeneration,omitempty"`
+	Carried        []CarriedShard           `json:"carried,omitempty"`
+	CarriedOf      []Stored[[]CarriedShard] `json:"carriedOf,omitempty"`
+	Again          bool                     `json:"again,omitempty"` // OSS may have some of it
+}
+
+// Ahead is what stands in OSS and is ready to be published: the bytes of the root, the generation that
+// OSS had when it was copied (-1 for none), and a digest of all that OSS lists below the shards.
+// Without a UUID nothing is ready, and Why says for what reason.
+type Ahead struct {
+	UUID           string               `json:"uuid,omitempty"`
+	Root           []byte               `json:"root,omitempty"`
+	RootOf         Stored[[]byte]       `json:"rootOf,omitzero"`
+	RootGeneration int64                `json:"rootGeneration,omitempty"`
+	RootETag       string               `json:"rootETag,omitempty"`
+	Published      int64                `json:"published,omitempty"`
+	Shards         []ShardRange         `json:"shards,omitempty"`
+	ShardsOf       Stored[[]ShardRange] `json:"shardsOf,omitzero"`
+	Digest         Digest               `json:"digest,omitempty"`
+	BlobsCopied    int64                `json:"blobsCopied,omitempty"`
+	BytesCopied    int64                `json:"bytesCopied,omitempty"`
+	BlobsSkipped   int64                `json:"blobsSkipped,omitempty"`
+	BytesSkipped   int64                `json:"bytesSkipped,omitempty"`
+	Why            string               `json:"why,omitempty"`
+}
+
+// PublishAheadRequest asks for a snapshot to be published of which all but the root was copied.
+type PublishAheadRequest struct {
+	Run
+	Snapshot Snapshot `json:"snapshot"`
+	Ready    Ahead    `json:"ready"`
 }
 
 // CopyResult is what a copy did. If it names pages, the delta was too large for one activity: they

@@ -158,7 +158,7 @@ func TestAGroupWhoseSnapshotFailsAgainAndAgainNeedsAPerson(t *testing.T) {
 // A run of an older shape gives the commands that it gave: it asks a person at once.
 func TestARunOfAnOlderShapeAsksAPersonAboutAFailedSnapshot(t *testing.T) {
 	w := newWorld(t)
-	w.env.OnGetVersion("shape", workflow.Version(shapeFirst), workflow.Version(shapeDelta)).
+	w.env.OnGetVersion("shape", workflow.Version(shapeFirst), workflow.Version(newestShape)).
 		Return(workflow.Version(shapeGuarded))
 	w.fails(migration.ActivityTakeSnapshot, 1, migration.ErrorSnapshotFailed)
 	var parked migration.Status

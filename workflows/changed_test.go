@@ -230,7 +230,7 @@ func TestOlderShapesTakeAll(t *testing.T) {
 		w := newWorld(t)
 		w.still("catalog", "movies")
 		w.env.OnGetVersion("shape", workflow.Version(shapeFirst),
-			workflow.Version(shapeDelta)).Return(workflow.Version(older))
+			workflow.Version(newestShape)).Return(workflow.Version(older))
 		w.usualRequests()
 		w.run()
 		report := w.completed()

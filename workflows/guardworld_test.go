@@ -47,7 +47,7 @@ const thisRun = "run-1"
 // firstShape has the world's run be one that began before there was a guard.
 func (w *world) firstShape() {
 	w.env.OnGetVersion("shape", workflow.Version(shapeFirst),
-		workflow.Version(shapeDelta)).Return(workflow.DefaultVersion)
+		workflow.Version(newestShape)).Return(workflow.DefaultVersion)
 }
 
 func (w *world) registerGuard() {

@@ -73,13 +73,13 @@ func TestTheTrialAfterEachRound(t *testing.T) {
 		shape  shape
 		trials int // until the freeze, of which there are three rounds before
 	}{
-		"now":                   {shapeDelta, 4},
+		"now":                   {newestShape, 4},
 		"a run of an old shape": {shapeGuarded, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			if test.shape != shapeDelta {
-				w.env.OnGetVersion("shape", workflow.Version(shapeFirst), workflow.Version(shapeDelta)).
+			if test.shape != newestShape {
+				w.env.OnGetVersion("shape", workflow.Version(shapeFirst), workflow.Version(newestShape)).
 					Return(workflow.Version(test.shape))
 			}
 			w.at(50*time.Minute, migration.RequestFreeze)

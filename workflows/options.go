@@ -52,6 +52,14 @@ func watchSnapshot(summary string) workflow.ActivityOptions {
 	return options
 }
 
+// tryOnce is for what something else does as well, if it fails.
+func tryOnce(options workflow.ActivityOptions) workflow.ActivityOptions {
+	retries := *options.RetryPolicy
+	retries.MaximumAttempts = 1
+	options.RetryPolicy = &retries
+	return options
+}
+
 // bestEffort is for what must not keep a finished migration from ending: it is retried for a while
 // and then given up.
 func bestEffort(summary string) workflow.ActivityOptions {
@@ -136,7 +144,9 @@ func (b bound) shown() bound { return bound{attempts: 10 * b.attempts, quick: 10
 
 func (b bound) apply(options workflow.ActivityOptions) workflow.ActivityOptions {
 	retries := *options.RetryPolicy
-	retries.MaximumAttempts = b.attempts
+	if retries.MaximumAttempts == 0 {
+		retries.MaximumAttempts = b.attempts
+	}
 	options.RetryPolicy = &retries
 	if options.StartToCloseTimeout < b.quick && options.ScheduleToCloseTimeout == 0 {
 		options.ScheduleToCloseTimeout = b.quick

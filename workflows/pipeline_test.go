@@ -286,7 +286,7 @@ func TestNoGroups(t *testing.T) {
 		"one index changed": func(w *world) { inGroups(w, 2); w.still("catalog") },
 		"an older shape": func(w *world) {
 			inGroups(w, 2)
-			w.env.OnGetVersion("shape", workflow.Version(shapeFirst), workflow.Version(shapeDelta)).
+			w.env.OnGetVersion("shape", workflow.Version(shapeFirst), workflow.Version(newestShape)).
 				Return(workflow.Version(shapeGuarded))
 		},
 	} {

@@ -313,8 +313,11 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed
 	}
 	err := m.attemptUnless("take snapshot "+round.Snapshot, again, newSnapshot, func(ctx workflow.Context) error {
 		following = m.follow(ctx, round.Snapshot)
-		defer following.end(ctx)
+		if round.Kind == migration.RoundFinal && m.shape.ahead() {
+			following.ahead = m.aheadRequest(*round)
+		}
 		var err error
+		defer func() { following.end(ctx, err == nil) }()
 		options := m.paced(pollUntilDone("snapshot " + round.Snapshot))
 		snapshot, err = call[migration.Snapshot](ctx, options, migration.ActivityTakeSnapshot,
 			migration.SnapshotRequest{
@@ -338,6 +341,10 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed
 	round.UUID = snapshot.UUID
 	round.StartTimeMillis, round.EndTimeMillis = snapshot.StartMillis, snapshot.EndMillis
 	copied := following.copied[snapshot.UUID]
+	copied.begun = following.begun
+	if following.ready.UUID == snapshot.UUID {
+		copied.ready = following.ready
+	}
 	round.BlobsStreamed, round.BytesStreamed = copied.blobs, copied.bytes
 	return snapshot, copied, nil
 }
@@ -352,9 +359,16 @@ func (m *run) copySnapshot(round *migration.Round, snapshot migration.Snapshot,
 		Again:   round.Attempt > 1, // the attempt with another snapshot has left some blobs
 		Carried: streamed.carried, CarriedOf: streamed.carriedOf,
 	}
-	watch := m.startWatch()
+	request.Again = request.Again || streamed.begun && streamed.ready.UUID == ""
+	watch, ready := m.startWatch(), streamed.ready
 	err := m.attemptOr("copy snapshot "+snapshot.Name+" to OSS", newSnapshot, func(ctx workflow.Context) error {
-		copied, err := m.copying.copySnapshot(ctx, request)
+		copied, done := m.publishAhead(ctx, snapshot, ready)
+		var err error
+		if !done {
+			request.Again = request.Again || ready.UUID != ""
+			copied, err = m.copying.copySnapshot(ctx, request)
+		}
+		ready = migration.Ahead{}
 		// What was copied before is treated like anything else in OSS from now on.
 		request.Again, request.Carried, request.CarriedOf = true, nil, nil
 		if err != nil {
@@ -369,6 +383,33 @@ func (m *run) copySnapshot(round *migration.Round, snapshot migration.Snapshot,
 	})
 	round.CopyMillis += m.elapsed(watch)
 	return err
+}
+
+// aheadRequest asks for the final round's snapshot to be copied before it has ended.
+func (m *run) aheadRequest(round migration.Round) *migration.AheadRequest {
+	base := m.base()
+	return &migration.AheadRequest{
+		Run: m.forActivities(), Snapshot: round.Snapshot, BaseUUID: base.UUID, BaseGeneration: base.Generation,
+		Again: round.Attempt > 1,
+	}
+}
+
+// publishAhead publishes what was copied before the snapshot had ended. Nothing depends on it: if it
+// fails, the snapshot is copied as any other is.
+func (m *run) publishAhead(ctx workflow.Context, snapshot migration.Snapshot,
+	ready migration.Ahead,
+) (migration.CopyResult, bool) {
+	if ready.UUID == "" {
+		return migration.CopyResult{}, false
+	}
+	options := tryOnce(m.paced(copyActivity("publish " + snapshot.Name)))
+	published, err := call[migration.CopyResult](ctx, options, migration.ActivityPublishAhead,
+		migration.PublishAheadRequest{Run: m.forActivities(), Snapshot: snapshot, Ready: ready})
+	if err != nil || published.Moved {
+		workflow.GetLogger(ctx).Info("the snapshot is copied once more", "snapshot", snapshot.Name, "error", err)
+		return migration.CopyResult{}, false
+	}
+	return published, true
 }
 
 // restore closes the target's indices, restores the snapshot over them and opens them again. Before

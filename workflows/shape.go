@@ -19,11 +19,15 @@ const (
 	// shapeDelta lets only the indices that changed take part in a round, and has proofs made while
 	// rounds go on.
 	shapeDelta shape = 2
+	// shapeAhead copies the final round's snapshot before the cluster says that it has ended.
+	shapeAhead shape = 3
+
+	newestShape = shapeAhead
 )
 
 // shapeOf fixes the run's shape, or finds in its history which one it has.
 func shapeOf(ctx workflow.Context) shape {
-	return shape(workflow.GetVersion(ctx, "shape", workflow.Version(shapeFirst), workflow.Version(shapeDelta)))
+	return shape(workflow.GetVersion(ctx, "shape", workflow.Version(shapeFirst), workflow.Version(newestShape)))
 }
 
 // guardShape is the same for a run of Guard.
@@ -56,3 +60,6 @@ func (s shape) guarded() bool { return s >= shapeGuarded }
 
 // delta tells whether the run has the commands with which only what changed takes part.
 func (s shape) delta() bool { return s >= shapeDelta }
+
+// ahead tells whether the final round's snapshot is copied before it has ended.
+func (s shape) ahead() bool { return s >= shapeAhead }

@@ -17,6 +17,14 @@ type stream struct {
 	ctx   workflow.Context
 	stop  func()
 	under workflow.WaitGroup
+	// ahead is what else is to be copied once all shards are done; nil for nothing. stopAhead ends that.
+	ahead     *migration.AheadRequest
+	stopAhead func()
+	// begun says that it was begun, ready is what came of it.
+	begun bool
+	ready migration.Ahead
+	// batches counts the batches of shards that are being copied.
+	batches int
 	// copied is by the snapshot's uuid. One that is lost while it runs is taken again under its
 	// name, and what was copied of the first says nothing of the second.
 	copied map[string]streamed
@@ -27,6 +35,10 @@ type streamed struct {
 	carried      []migration.CarriedShard
 	carriedOf    []migration.Stored[[]migration.CarriedShard]
 	blobs, bytes int64
+	// ready is what only has to be published; its UUID is empty if nothing is. begun says that OSS may
+	// have some of it.
+	ready migration.Ahead
+	begun bool
 }
 
 // follow begins to copy a snapshot that is about to be taken.
@@ -50,6 +62,9 @@ func (s *stream) run(ctx workflow.Context) {
 			migration.ShardsRequest{
 				Run: s.m.forActivities(), Snapshot: s.snapshot, Known: known, Frozen: s.m.frozen(),
 			})
+		if err == nil && done.All && s.ahead != nil {
+			s.copyAhead(ctx, done.UUID)
+		}
 		if err != nil || done.Ended || ctx.Err() != nil {
 			return
 		}
@@ -58,6 +73,7 @@ func (s *stream) run(ctx workflow.Context) {
 		}
 		known = append(known, done.Shards...)
 		s.under.Add(1)
+		s.batches++
 		s.m.copying.inFlight++
 		workflow.GoNamed(s.ctx, "copy shards of "+s.snapshot, func(ctx workflow.Context) {
 			defer s.under.Done()
@@ -73,6 +89,7 @@ func (s *stream) copyShards(ctx workflow.Context, done migration.DoneShards) {
 		migration.CopyShardsRequest{
 			Run: s.m.forActivities(), Snapshot: s.snapshot, UUID: done.UUID, Base: s.base, Shards: done.Shards,
 		})
+	s.batches--
 	s.m.copying.inFlight--
 	if err != nil {
 		workflow.GetLogger(ctx).Warn("shards are left to the copy of the snapshot", "snapshot", s.snapshot, "error",
@@ -89,8 +106,39 @@ func (s *stream) copyShards(ctx workflow.Context, done migration.DoneShards) {
 	s.copied[done.UUID] = sum
 }
 
-// end ends it once the snapshot has, and waits for what is under way.
-func (s *stream) end(ctx workflow.Context) {
+// copyAhead begins to copy all that the snapshot needs but for the root, now that its shards are done.
+// The cluster still has to write the root, and to tidy up.
+func (s *stream) copyAhead(watching workflow.Context, uuid string) {
+	if workflow.Await(watching, func() bool { return s.batches == 0 }) != nil {
+		return // the snapshot has ended
+	}
+	request := *s.ahead
+	request.Carried, request.CarriedOf = s.copied[uuid].carried, s.copied[uuid].carriedOf
+	ctx, stop := workflow.WithCancel(s.ctx)
+	s.stopAhead = stop
+	s.begun = true
+	s.under.Add(1)
+	s.m.copying.inFlight++
+	workflow.GoNamed(ctx, "copy ahead "+s.snapshot, func(ctx workflow.Context) {
+		defer s.under.Done()
+		options := tryOnce(s.m.paced(copyActivity("copy " + s.snapshot + " before it ends")))
+		ready, err := call[migration.Ahead](ctx, options, migration.ActivityCopyAhead, request)
+		s.m.copying.inFlight--
+		if err != nil || ready.UUID == "" {
+			workflow.GetLogger(ctx).Info("the snapshot is copied once it has ended", "snapshot", s.snapshot, "because",
+				ready.Why, "error", err)
+			return
+		}
+		s.ready = ready
+	})
+}
+
+// end ends it once the snapshot has, and waits for what is under way. Of a snapshot that has failed,
+// nothing more is copied.
+func (s *stream) end(ctx workflow.Context, taken bool) {
 	s.stop()
+	if !taken && s.stopAhead != nil {
+		s.stopAhead()
+	}
 	s.under.Wait(ctx)
 }

@@ -113,6 +113,7 @@ type world struct {
 	unlisted         *migration.Unlisted
 	changing
 	proofWorld
+	aheadWorld
 }
 
 const planJSON = `{
@@ -233,6 +234,8 @@ func newWorld(t *testing.T) *world {
 		}
 		return result, nil
 	})
+	register(w, migration.ActivityCopyAhead, w.copyAhead)
+	register(w, migration.ActivityPublishAhead, w.publishAhead)
 	register(w, migration.ActivityCopyPage, w.copyPage)
 	register(w, migration.ActivityPublishSnapshot, w.publishSnapshot)
 	register(w, migration.ActivityCloseTarget, func(r migration.CloseRequest) (any, error) {

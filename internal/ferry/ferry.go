@@ -129,6 +129,8 @@ type round struct {
 	// from is the repository in S3, to the one in OSS. The root of to is nil as long as nothing was
 	// published.
 	from, to sides.Side
+	// fence is what has to hold as well right before the root is written; nil for nothing.
+	fence func(context.Context) error
 	// kept is the root from which pages were planned, if that was kept, and keptOf says which.
 	kept   []byte
 	keptOf migration.CopyDelta
@@ -162,14 +164,10 @@ func (r *round) copy(ctx context.Context) error {
 
 // copyDelta copies and publishes what the snapshot needs beyond the base, or cuts it into pages.
 func (r *round) copyDelta(ctx context.Context) error {
-	if err := r.chooseBases(ctx); err != nil {
-		return err
-	}
-	p, err := r.makePlan(ctx)
+	p, err := r.planDeltas(ctx)
 	if err != nil {
 		return err
 	}
-	r.result.BlobsSkipped, r.result.BytesSkipped = p.skipped, p.skippedSize
 	if err := r.withdraw(ctx, p); err != nil {
 		return err
 	}
@@ -182,17 +180,34 @@ func (r *round) copyDelta(ctx context.Context) error {
 		}
 		return nil
 	}
-	// No reader sees any of it before the root, and writers may be waiting for each turn.
-	err = sides.Together(ctx,
+	if err := r.copyBeneathRoot(ctx, p); err != nil {
+		return err
+	}
+	return r.publish(ctx)
+}
+
+// planDeltas finds the bases, and what the missing snapshots need beyond them.
+func (r *round) planDeltas(ctx context.Context) (*plan, error) {
+	if err := r.chooseBases(ctx); err != nil {
+		return nil, err
+	}
+	p, err := r.makePlan(ctx)
+	if err == nil {
+		r.result.BlobsSkipped, r.result.BytesSkipped = p.skipped, p.skippedSize
+	}
+	return p, err
+}
+
+// copyBeneathRoot copies and proves all that the root names, data and metadata side by side: no reader
+// sees any of it before the root, and writers may be waiting for each turn.
+func (r *round) copyBeneathRoot(ctx context.Context, p *plan) error {
+	err := sides.Together(ctx,
 		func(ctx context.Context) error { return r.copyData(ctx, p) },
 		func(ctx context.Context) error { return r.publishMetadata(ctx, p) })
 	if err != nil {
 		return err
 	}
-	if err := r.prove(ctx, p); err != nil {
-		return err
-	}
-	return r.publish(ctx)
+	return r.prove(ctx, p)
 }
 
 // readRoots finds out what both repositories are now, and whether the snapshot is published
@@ -201,6 +216,12 @@ func (r *round) readRoots(ctx context.Context) (published bool, err error) {
 	if err := r.readBoth(ctx); err != nil {
 		return false, err
 	}
+	return r.meet(ctx)
+}
+
+// meet makes sure that the roots which were read fit each other and the snapshot, and tells whether
+// this is published already.
+func (r *round) meet(ctx context.Context) (published bool, err error) {
 	if r.to.Legacy() && !r.from.Legacy() {
 		r.to.Root = nil // Elasticsearch 5 and later reads index-N if there is one
 	}
@@ -218,10 +239,7 @@ func (r *round) readRoots(ctx context.Context) (published bool, err error) {
 // stranger's: where that isn't plain, the source is read again.
 func (r *round) readBoth(ctx context.Context) error {
 	var toErr, fromErr error
-	base := int64(-1) // a round adds one root, if nothing else happens
-	if r.request.BaseUUID != "" {
-		base = r.request.BaseGeneration
-	}
+	base := r.baseGeneration() // a round adds one root, if nothing else happens
 	err := sides.Together(ctx,
 		func(ctx context.Context) error { r.to, toErr = r.readTarget(ctx, base); return nil },
 		func(ctx context.Context) error { r.from, fromErr = r.readSource(ctx, base+1); return nil })
@@ -234,4 +252,12 @@ func (r *round) readBoth(ctx context.Context) error {
 	}
 	r.from, err = r.readSource(ctx, -1)
 	return err
+}
+
+// baseGeneration is the root that the workflow knows in OSS; -1 if there is none.
+func (r *round) baseGeneration() int64 {
+	if r.request.BaseUUID == "" {
+		return -1
+	}
+	return r.request.BaseGeneration
 }

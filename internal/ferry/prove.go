@@ -141,18 +141,7 @@ func (r *round) prove(ctx context.Context, p *plan) error {
 	} else {
 		listed = slices.Collect(maps.Keys(p.streamed))
 	}
-	inSink := map[string]objectstore.Object{}
-	err := sides.InParallel(ctx, r.concurrency, listed, func(ctx context.Context, shard repository.ShardID) error {
-		prefix, err := repository.ShardPrefix(shard)
-		if err != nil {
-			return err
-		}
-		objects, err := r.oss.List(ctx, prefix)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		maps.Copy(inSink, objects)
-		return err
-	})
+	inSink, err := r.listInSink(ctx, listed)
 	if err != nil {
 		return err
 	}
@@ -176,6 +165,23 @@ func (r *round) prove(ctx context.Context, p *plan) error {
 		r.result.Proven = int64(len(p.blobs)) + p.streamedBlobs
 	}
 	return nil
+}
+
+// listInSink gives all that OSS lists below shards, by key.
+func (j *job) listInSink(ctx context.Context, shards []repository.ShardID) (map[string]objectstore.Object, error) {
+	inSink := map[string]objectstore.Object{}
+	err := sides.InParallel(ctx, j.concurrency, shards, func(ctx context.Context, shard repository.ShardID) error {
+		prefix, err := repository.ShardPrefix(shard)
+		if err != nil {
+			return err
+		}
+		objects, err := j.oss.List(ctx, prefix)
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		maps.Copy(inSink, objects)
+		return err
+	})
+	return inSink, err
 }
 
 // verifyPublished is for a repetition after the publish: the answer of an earlier attempt got lost.

@@ -117,8 +117,13 @@ func (r *round) publishedBefore(key string, from, to objectstore.Object) bool {
 // publishRoot is the commit: before it nothing of the snapshot is seen. What was copied must still
 // be what the source has, and nobody else may have published in between.
 func (r *round) publishRoot(ctx context.Context) error {
-	err := sides.Together(ctx, r.unmoved,
-		func(ctx context.Context) error { return r.unlessPublished(ctx, r.from.Generation) })
+	fences := []func(context.Context) error{
+		r.unmoved, func(ctx context.Context) error { return r.unlessPublished(ctx, r.from.Generation) },
+	}
+	if r.fence != nil {
+		fences = append(fences, r.fence)
+	}
+	err := sides.Together(ctx, fences...)
 	if err != nil {
 		return err
 	}

@@ -96,6 +96,13 @@ func (s Store) readRoot(ctx context.Context, generation int64) (o rootObject) {
 	return o
 }
 
+// Known is a side whose root is known from an earlier look.
+func (s Store) Known(root *repository.Root, data []byte, etag string) Side {
+	return Side{
+		Root: root, Found: true, Generation: root.Generation, Data: data, ETag: etag, store: s,
+	}
+}
+
 // Key is the root's own key.
 func (s Side) Key() string { return repository.RootIndexKey(s.Generation) }
 
