@@ -233,6 +233,31 @@ func TestTheStandstillFindsWhatChanged(t *testing.T) {
 	require.Nil(t, must[migration.Standstill](w.world, w.activities.AwaitStandstill, still).Found)
 }
 
+// A write that was under way when the block was set may land beside the reading of the marks. Those
+// that count are read after it.
+func TestTheStandstillFindsAWriteThatLandsBesideIt(t *testing.T) {
+	for _, beside := range []string{"GET /*/_stats/translog", "POST /_bulk", "POST /*/_refresh"} {
+		t.Run(beside, func(t *testing.T) {
+			w := newChangedWorld(t)
+			request := w.request
+			request.Run, request.Indices = w.run, w.indices()
+			must[any](w.world, w.activities.BlockWrites, w.world.request())
+			still := w.still()
+			still.Find = &request
+			w.from.After(beside, func() { w.from.Route("movies", 0, "late", "") })
+			frozen := must[migration.Standstill](w.world, w.activities.AwaitStandstill, still)
+			require.Equal(t, int64(4), frozen.Docs["movies"][0]+frozen.Docs["movies"][1])
+			require.Equal(t, []string{"movies"}, frozen.Found.Taking.Names())
+			require.Equal(t, w.find(w.request).Marks, frozen.Found.Marks)
+
+			still.Before = &frozen
+			after := must[migration.Standstill](w.world, w.activities.AwaitStandstill, still)
+			require.Empty(t, after.Changed)
+			require.Equal(t, frozen.Marks, after.Marks)
+		})
+	}
+}
+
 // Thousands of indices: lists are stored, and the number of requests doesn't grow with them.
 func TestManyIndicesOfWhichFewChanged(t *testing.T) {
 	const many = 2000

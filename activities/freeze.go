@@ -1,10 +1,12 @@
 package activities
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -34,35 +36,26 @@ func (a *Activities) AwaitStandstill(ctx context.Context, in migration.Standstil
 			if in.Indices, err = a.lists.names(ctx, in.Run, in.Indices, in.IndicesOf); err != nil {
 				return still, err
 			}
-			var changed *changeFinder
+			waiting := standstill{Activities: a, in: in.IndicesRequest, client: client, pulse: p}
+			ctx, cancel := context.WithCancel(ctx)
 			beside, besideCtx := errgroup.WithContext(ctx)
+			defer func() { cancel(); _ = beside.Wait() }()
 			if in.Find != nil {
-				if changed, err = a.comparing(ctx, *in.Find); err != nil {
+				if waiting.changed, err = a.comparing(ctx, *in.Find); err != nil {
 					return still, err
 				}
-				beside.Go(func() error { return changed.lookAtTarget(besideCtx) })
+				beside.Go(func() error { return waiting.changed.lookAtTarget(besideCtx) })
 			}
-			defer func() { _ = beside.Wait() }()
-			if still.Marks, err = a.standstill(ctx, client, in.IndicesRequest, p); err != nil {
+			shards, err := waiting.await(ctx)
+			if err != nil {
 				return still, err
 			}
-			if changed != nil { // only what is read now counts
-				beside.Go(func() error { return changed.mark(besideCtx) })
-			}
-			if err := refuseWrites(ctx, client, in.Indices); err != nil {
-				return still, err
-			}
-			if err := client.Refresh(ctx, in.Indices); err != nil {
-				return still, err
-			}
-			if still.Docs, err = shardDocs(ctx, client, in.Indices); err != nil {
-				return still, err
-			}
+			still.Docs, still.Marks = docsByShard(shards), writeMarks(shards)
 			if err := beside.Wait(); err != nil {
 				return still, err
 			}
-			if changed != nil {
-				found, err := changed.result(ctx)
+			if waiting.changed != nil {
+				found, err := waiting.changed.result(ctx)
 				if err != nil {
 					return still, err
 				}
@@ -70,6 +63,101 @@ func (a *Activities) AwaitStandstill(ctx context.Context, in migration.Standstil
 			}
 			return a.lists.still(ctx, in, still)
 		})
+}
+
+// standstill waits for the source's writes to end.
+type standstill struct {
+	*Activities
+	in      migration.IndicesRequest // with all its lists
+	client  *elastic.Client
+	changed *changeFinder // nil if nobody asks what changed
+	pulse   *pulse
+}
+
+// await returns the last of the equal samples. What has to be read of a source that stands still is
+// read beside the sampling: while writes are blocked, each request that waits for another one costs
+// time. A reading lies between two samples. It counts if all samples from the one to the other are
+// equal and settled: then nothing was written in between, and it is as good as one after the last.
+// So the last sample waits for the end of the reading. Its document counts are those of the refresh.
+func (s *standstill) await(ctx context.Context) ([]elastic.ShardCounters, error) {
+	deadline := s.now().Add(s.in.Plan.Freeze.StandstillTimeout.Std())
+	var reads *bracketed
+	defer func() { reads.discard() }()
+	var last []elastic.ShardCounters
+	for equal := 0; ; {
+		shards, err := s.client.WriteCounters(ctx, s.in.Indices)
+		if err != nil {
+			return nil, err
+		}
+		moving := movement(last, shards)
+		if moving == "" {
+			equal++
+		} else {
+			equal = 0
+			reads.discard()
+			reads = nil
+		}
+		if equal >= standstillSamples {
+			return shards, reads.wait()
+		}
+		if moving != "" && last != nil {
+			s.pulse.update(func(progress *migration.Progress) { progress.Waiting = moving })
+			if s.now().After(deadline) {
+				return nil, fail(migration.ErrorNoStandstill, "wait for the writes on %s to stand still: after %s, %s",
+					s.client.Host(), s.in.Plan.Freeze.StandstillTimeout, moving)
+			}
+		}
+		// After a movement, another sample has to be equal first: a source that still takes writes is
+		// not read again and again.
+		if reads == nil && (equal > 0 || last == nil && unsettled(shards) == "") {
+			reads = s.read(ctx)
+		}
+		last = shards
+		if err := s.sleep(ctx, standstillInterval); err != nil {
+			return nil, err
+		}
+		if equal == standstillSamples-1 {
+			_ = reads.wait() // its error counts only if nothing has moved
+		}
+	}
+}
+
+// bracketed is what is read of the source between two samples. nil is nothing.
+type bracketed struct {
+	cancel context.CancelFunc
+	parts  sync.WaitGroup
+
+	probed, refreshed, marked error
+}
+
+// read begins a reading.
+func (s *standstill) read(ctx context.Context) *bracketed {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &bracketed{cancel: cancel}
+	r.parts.Go(func() {
+		if r.probed = refuseWrites(ctx, s.client, s.in.Indices); r.probed != nil {
+			cancel() // nothing else counts then
+		}
+	})
+	r.parts.Go(func() { r.refreshed = s.client.Refresh(ctx, s.in.Indices) })
+	if s.changed != nil {
+		r.parts.Go(func() { r.marked = s.changed.mark(ctx) })
+	}
+	return r
+}
+
+// wait waits for the end of a reading.
+func (r *bracketed) wait() error {
+	r.parts.Wait()
+	return cmp.Or(r.probed, r.refreshed, r.marked)
+}
+
+// discard ends a reading that doesn't count, or no longer matters.
+func (r *bracketed) discard() {
+	if r != nil {
+		r.cancel()
+		r.parts.Wait()
+	}
 }
 
 // refuseWrites probes each index. It doesn't matter which block refuses the write: ours, or one
@@ -125,6 +213,14 @@ func (l lists) still(ctx context.Context, in migration.StandstillRequest,
 	return still, err
 }
 
+func writeMarks(shards []elastic.ShardCounters) migration.ShardMarks {
+	marks := migration.ShardMarks{}
+	for _, shard := range shards { // sorted by index and shard, and none is missing
+		marks[shard.Index] = append(marks[shard.Index], writeMark(shard))
+	}
+	return marks
+}
+
 // writeMark changes with every write to a shard. It holds the sequence number, or before 6.0 the
 // counters and the node: counters start again at 0 when a shard moves.
 func writeMark(s elastic.ShardCounters) string {
@@ -134,53 +230,16 @@ func writeMark(s elastic.ShardCounters) string {
 	return fmt.Sprintf("%d+%d operations on %s", s.IndexTotal, s.DeleteTotal, s.Node)
 }
 
-func (a *Activities) standstill(ctx context.Context, client *elastic.Client, in migration.IndicesRequest,
-	p *pulse,
-) (migration.ShardMarks, error) {
-	deadline := a.now().Add(in.Plan.Freeze.StandstillTimeout.Std())
-	var last []elastic.ShardCounters
-	for equal := 0; ; {
-		counters, err := client.WriteCounters(ctx, in.Indices)
-		if err != nil {
-			return nil, err
-		}
-		moving := movement(last, counters)
-		if moving == "" {
-			equal++
-		} else {
-			equal = 0
-		}
-		if equal >= standstillSamples {
-			marks := migration.ShardMarks{}
-			for _, s := range counters { // sorted by index and shard, and none is missing
-				marks[s.Index] = append(marks[s.Index], writeMark(s))
-			}
-			return marks, nil
-		}
-		if moving != "" && last != nil {
-			p.update(func(progress *migration.Progress) { progress.Waiting = moving })
-			if a.now().After(deadline) {
-				return nil, fail(migration.ErrorNoStandstill, "wait for the writes on %s to stand still: after %s, %s",
-					client.Host(), in.Plan.Freeze.StandstillTimeout, moving)
-			}
-		}
-		last = counters
-		if err := a.sleep(ctx, standstillInterval); err != nil {
-			return nil, err
-		}
-	}
-}
-
 // movement says in words which shard was written between two samples, or is being written; empty if
 // all stand still.
 func movement(last, now []elastic.ShardCounters) string {
 	if len(last) != len(now) {
 		return "not every shard was seen twice yet"
 	}
+	if writes := unsettled(now); writes != "" {
+		return writes
+	}
 	for i, counters := range now {
-		if !counters.Settled() {
-			return fmt.Sprintf("writes to [%s][%d] are under way", counters.Index, counters.Shard)
-		}
 		if !counters.SameAs(last[i]) {
 			return fmt.Sprintf("[%s][%d] still takes writes (%d operations)", counters.Index, counters.Shard,
 				counters.IndexTotal+counters.DeleteTotal)
@@ -189,16 +248,14 @@ func movement(last, now []elastic.ShardCounters) string {
 	return ""
 }
 
-func shardDocs(ctx context.Context, client *elastic.Client, indices []string) (migration.ShardDocs, error) {
-	counts, err := client.DocCounts(ctx, indices)
-	if err != nil {
-		return nil, err
+// unsettled says in words which shard is being written; empty if none is.
+func unsettled(now []elastic.ShardCounters) string {
+	for _, counters := range now {
+		if !counters.Settled() {
+			return fmt.Sprintf("writes to [%s][%d] are under way", counters.Index, counters.Shard)
+		}
 	}
-	docs := migration.ShardDocs{}
-	for _, count := range counts { // sorted by index and shard, and none is missing
-		docs[count.Index] = append(docs[count.Index], count.Docs)
-	}
-	return docs, nil
+	return ""
 }
 
 // retryableFirst picks the error that decides. As long as a retry may fix one of them, that one

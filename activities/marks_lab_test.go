@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -75,6 +76,21 @@ func (r *markRig) ready() {
 	r.ask(r.node(), http.MethodGet, "/_cluster/health/"+marked+"?wait_for_status=yellow&timeout=60s", nil)
 }
 
+// refreshed makes sure that a refresh is no write: a standstill refreshes between two of its samples.
+func (r *markRig) refreshed() {
+	client, names := r.client(onSource), []string{marked}
+	counters := func() []elastic.ShardCounters {
+		shards, err := client.WriteCounters(r.t.Context(), names)
+		require.NoError(r.t, err)
+		return shards
+	}
+	before := counters()
+	require.NoError(r.t, client.Refresh(r.t.Context(), names))
+	after := counters()
+	require.Empty(r.t, movement(before, after))
+	require.Equal(r.t, int64(10), after[0].Docs+after[1].Docs, "the sample after a refresh counts all documents")
+}
+
 // Marks stay as they are as long as nothing happens, and whatever happens to an index changes them
 // or makes them unknown.
 func TestLabMarks(t *testing.T) {
@@ -84,6 +100,7 @@ func TestLabMarks(t *testing.T) {
 }
 
 func (r *markRig) test() {
+	r.refreshed()
 	before := r.mark()
 	require.Equal(r.t, r.old, slices.Contains(before.Shards, ""), "operations that are not committed: %v", before)
 	r.snapshot("first") // it commits

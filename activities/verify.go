@@ -262,6 +262,18 @@ func (v *verifying) count(ctx context.Context) error {
 	return err
 }
 
+func shardDocs(ctx context.Context, client *elastic.Client, indices []string) (migration.ShardDocs, error) {
+	counts, err := client.DocCounts(ctx, indices)
+	if err != nil {
+		return nil, err
+	}
+	docs := migration.ShardDocs{}
+	for _, count := range counts { // sorted by index and shard, and none is missing
+		docs[count.Index] = append(docs[count.Index], count.Docs)
+	}
+	return docs, nil
+}
+
 // moving are those of the indices of which not everything is known to be as it was proven.
 func (v *verifying) moving(names []string) (moving []string) {
 	for _, name := range names {

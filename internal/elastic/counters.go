@@ -3,10 +3,13 @@ package elastic
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/elastic/go-elasticsearch/v7/esapi"
+	"golang.org/x/sync/errgroup"
 )
 
 // ShardCounters are the counters of one started primary. Totals start again at 0 when the shard is
@@ -104,41 +107,27 @@ func (c *Client) primaryStats(ctx context.Context, operation string, indices,
 	if err := c.named(operation, indices); err != nil {
 		return nil, err
 	}
-	settings, err := c.settings(ctx, call{operation: operation, subject: list(indices)}, indices, "")
+	var all []ShardCounters
+	settings := make(map[string]map[string]string, len(indices))
+	var mu sync.Mutex
+	err := eachBatch(ctx, indices, func(ctx context.Context, batch []string) error {
+		what := call{operation: operation, subject: list(batch)}
+		var shards []ShardCounters
+		var has map[string]map[string]string
+		both, ctx := errgroup.WithContext(ctx)
+		both.Go(func() (err error) { shards, err = c.batchStats(ctx, what, batch, metrics); return err })
+		both.Go(func() (err error) { has, err = c.settings(ctx, what, batch, ""); return err })
+		if err := both.Wait(); err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, shards...)
+		maps.Copy(settings, has)
+		return nil
+	})
 	if err != nil {
 		return nil, err
-	}
-	var all []ShardCounters
-	for _, batch := range batches(indices) {
-		var answer struct {
-			Shards  shardsHeader `json:"_shards"`
-			Indices map[string]struct {
-				Shards map[string][]shardStats `json:"shards"`
-			} `json:"indices"`
-		}
-		what := call{operation: operation, subject: list(batch)}
-		if err := c.do(ctx, what, esapi.IndicesStatsRequest{Index: segments(batch), Metric: metrics, Level: "shards"},
-			&answer); err != nil {
-			return nil, err
-		}
-		if answer.Shards.Failed > 0 {
-			return nil, c.fail(what, Unavailable, answer.Shards.failure())
-		}
-		for index, found := range answer.Indices {
-			for number, copies := range found.Shards {
-				shard, err := strconv.Atoi(number)
-				if err != nil {
-					return nil, c.fail(what, Internal, "shard "+number+" isn't a number")
-				}
-				for _, s := range copies {
-					// A copy that relocates shows twice: the new place is INITIALIZING and doesn't
-					// count yet.
-					if s.Routing.Primary && s.Routing.State != "INITIALIZING" {
-						all = append(all, newCounters(index, shard, s))
-					}
-				}
-			}
-		}
 	}
 	slices.SortFunc(all, func(a, b ShardCounters) int {
 		return compareShards(a.Index, b.Index, a.Shard, b.Shard, true,
@@ -146,6 +135,40 @@ func (c *Client) primaryStats(ctx context.Context, operation string, indices,
 	})
 	if absent := absentPrimaries(settings, all); absent != "" {
 		return nil, c.fail(call{operation: operation, subject: list(indices)}, Unavailable, "no answer from "+absent)
+	}
+	return all, nil
+}
+
+// batchStats reads the statistics of the primaries of as many indices as fit into one request.
+func (c *Client) batchStats(ctx context.Context, what call, batch, metrics []string) ([]ShardCounters, error) {
+	var answer struct {
+		Shards  shardsHeader `json:"_shards"`
+		Indices map[string]struct {
+			Shards map[string][]shardStats `json:"shards"`
+		} `json:"indices"`
+	}
+	if err := c.do(ctx, what, esapi.IndicesStatsRequest{Index: segments(batch), Metric: metrics, Level: "shards"},
+		&answer); err != nil {
+		return nil, err
+	}
+	if answer.Shards.Failed > 0 {
+		return nil, c.fail(what, Unavailable, answer.Shards.failure())
+	}
+	var all []ShardCounters
+	for index, found := range answer.Indices {
+		for number, copies := range found.Shards {
+			shard, err := strconv.Atoi(number)
+			if err != nil {
+				return nil, c.fail(what, Internal, "shard "+number+" isn't a number")
+			}
+			for _, s := range copies {
+				// A copy that relocates shows twice: the new place is INITIALIZING and doesn't
+				// count yet.
+				if s.Routing.Primary && s.Routing.State != "INITIALIZING" {
+					all = append(all, newCounters(index, shard, s))
+				}
+			}
+		}
 	}
 	return all, nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/elastic/go-elasticsearch/v7/esapi"
 )
@@ -158,7 +159,8 @@ func (c *Client) indexStates(ctx context.Context, names []string) (map[string]st
 
 func (c *Client) states(ctx context.Context, names []string, expand string) (map[string]string, error) {
 	states := map[string]string{}
-	for _, batch := range batches(names) {
+	var mu sync.Mutex
+	err := eachBatch(ctx, names, func(ctx context.Context, batch []string) error {
 		var answer struct {
 			Metadata struct {
 				Indices map[string]struct {
@@ -170,12 +172,15 @@ func (c *Client) states(ctx context.Context, names []string, expand string) (map
 			Metric: []string{"metadata"}, Index: segments(batch), ExpandWildcards: expand,
 			FilterPath: []string{"metadata.indices.*.state"},
 		}, &answer)
-		if err != nil {
-			return nil, err
-		}
+		mu.Lock()
+		defer mu.Unlock()
 		for name, index := range answer.Metadata.Indices {
 			states[name] = index.State
 		}
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return states, nil
 }

@@ -12,7 +12,6 @@ import (
 	"sync"
 
 	"github.com/elastic/go-elasticsearch/v7/esapi"
-	"golang.org/x/sync/errgroup"
 )
 
 // Mark tells whether an index is what it was when an earlier mark was taken: then both are equal.
@@ -50,9 +49,6 @@ type Life struct {
 	SeqNo SeqNo
 }
 
-// marksAtOnce bounds the batches that are asked for at the same time.
-const marksAtOnce = 4
-
 // largestDefinitions bounds, in bytes, an answer with definitions. Where it is larger, fewer indices
 // are asked for. A single index is read whatever it takes.
 const largestDefinitions = 8 << 20
@@ -79,20 +75,16 @@ func marksBy(ctx context.Context, indices []string,
 ) (map[string]Mark, error) {
 	all := make(map[string]Mark, len(indices))
 	var mu sync.Mutex
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(marksAtOnce)
-	for _, batch := range batches(indices) {
-		group.Go(func() error {
-			marks, err := of(ctx, batch)
-			mu.Lock()
-			defer mu.Unlock()
-			for name, mark := range marks {
-				all[name] = *mark
-			}
-			return err
-		})
-	}
-	return all, group.Wait()
+	err := eachBatch(ctx, indices, func(ctx context.Context, batch []string) error {
+		marks, err := of(ctx, batch)
+		mu.Lock()
+		defer mu.Unlock()
+		for name, mark := range marks {
+			all[name] = *mark
+		}
+		return err
+	})
+	return all, err
 }
 
 // DefinitionDigests are those parts of the indices' marks that stand for their definitions. An index

@@ -1,9 +1,12 @@
 package elastic
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/snapferry/snapferry/internal/human"
 )
@@ -46,6 +49,19 @@ func batches(names []string) [][]string {
 		length += need
 	}
 	return all
+}
+
+// batchesAtOnce bounds the batches that one call asks about at the same time.
+const batchesAtOnce = 4
+
+// eachBatch asks about names in batches that fit into one request line, some of them side by side.
+func eachBatch(ctx context.Context, names []string, ask func(context.Context, []string) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(batchesAtOnce)
+	for _, batch := range batches(names) {
+		group.Go(func() error { return ask(ctx, batch) })
+	}
+	return group.Wait()
 }
 
 // concrete refuses what Elasticsearch would expand to other or all indices.

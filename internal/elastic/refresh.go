@@ -26,7 +26,7 @@ func (c *Client) broadcast(ctx context.Context, operation string, indices []stri
 	if err := c.named(operation, indices); err != nil {
 		return err
 	}
-	for _, batch := range batches(indices) {
+	return eachBatch(ctx, indices, func(ctx context.Context, batch []string) error {
 		var answer struct {
 			Shards shardsHeader `json:"_shards"`
 		}
@@ -37,6 +37,6 @@ func (c *Client) broadcast(ctx context.Context, operation string, indices []stri
 		if answer.Shards.Failed > 0 {
 			return c.fail(what, answer.Shards.kind(), answer.Shards.failure())
 		}
-	}
-	return nil
+		return nil
+	})
 }

@@ -15,7 +15,9 @@ import (
 func newTransport(caCert []byte) (*http.Transport, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DialContext = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
-	transport.MaxIdleConnsPerHost = 16 // polls, unblocking and the slices of a checksum run at the same time
+	// Polls, unblocking and the slices of a checksum run at the same time, and so do the batches of a
+	// standstill: two for its samples, and those that it reads beside them.
+	transport.MaxIdleConnsPerHost = 32
 	if caCert != nil {
 		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM(caCert) {

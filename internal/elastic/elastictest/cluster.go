@@ -114,6 +114,16 @@ func (c *Cluster) During(pattern string, do func()) {
 	c.On(pattern, 1, func(http.ResponseWriter, *http.Request) bool { do(); return false })
 }
 
+// After runs something once the next request that matches is executed, before its answer is sent.
+func (c *Cluster) After(pattern string, do func()) {
+	c.On(pattern, 1, func(w http.ResponseWriter, r *http.Request) bool {
+		answer := c.answer(r)
+		do()
+		write(w, answer)
+		return true
+	})
+}
+
 // Requests lists method and path of what was asked and matches the pattern.
 func (c *Cluster) Requests(pattern string) []string {
 	c.mu.Lock()

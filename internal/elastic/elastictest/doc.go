@@ -32,7 +32,7 @@
 //	client, err := elastic.New(elastic.Config{Endpoint: cluster.URL})
 //
 // A test refuses, loses or watches requests with [Cluster.Refuse], [Cluster.Lose] and [Cluster.On],
-// and acts between two of them with [Cluster.During]. It looks behind the server with
+// and acts between two of them with [Cluster.During] and [Cluster.After]. It looks behind the server with
 // [Cluster.Requests] and [Cluster.Bodies]. Two clusters share a [Store], or [Store.Copy] copies
 // what one has published to the other's.
 //

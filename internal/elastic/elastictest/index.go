@@ -363,7 +363,8 @@ func (c *Cluster) answerIndex(r *http.Request, expression string, rest []string)
 		if r.URL.Query().Get("flat_settings") != "true" {
 			return byIndex(found, definitionOf)
 		}
-		return byIndex(found, func(x *index) any { return map[string]any{"settings": x.settings} })
+		// An answer is sent without the lock, while somebody may change the index.
+		return byIndex(found, func(x *index) any { return map[string]any{"settings": maps.Clone(x.settings)} })
 	case "PUT _settings":
 		return c.putSettings(r, found)
 	case "GET _mapping":
@@ -416,7 +417,9 @@ func (c *Cluster) mappings(x *index) any {
 
 // described is all that a cluster tells of an index's definition.
 func (c *Cluster) described(x *index) any {
-	return map[string]any{"settings": x.settings, "mappings": c.mappings(x), "aliases": x.aliases}
+	return map[string]any{
+		"settings": maps.Clone(x.settings), "mappings": c.mappings(x), "aliases": maps.Clone(x.aliases),
+	}
 }
 
 func byIndex(found []*index, describe func(*index) any) map[string]any {
