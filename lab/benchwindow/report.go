@@ -314,8 +314,8 @@ func (r *Report) print(out io.Writer) error {
 				fmt.Fprintf(t, "%.2f\t", row.Steps[name])
 			}
 			fmt.Fprintf(t, "%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%s\t\n", row.ElasticsearchSnapshotSeconds,
-				row.ElasticsearchRestoreSeconds, row.overhead(), row.ElasticsearchRequestsSeconds, row.overheadByRequests(),
-				row.predicted())
+				row.ElasticsearchRestoreSeconds, row.overhead(),
+				row.ElasticsearchRequestsSeconds, row.overheadByRequests(), row.predicted())
 		}
 	}
 	if err := t.Flush(); err != nil {
