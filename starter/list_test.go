@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -262,19 +263,21 @@ func TestListWithoutAWorker(t *testing.T) {
 // Workers that poll and never answer hold nothing up for longer than the limit, and few are asked at
 // the same time.
 func TestAListIsBounded(t *testing.T) {
-	var all []known
-	const many = 3 * looksAtOnce
-	for i := range many {
-		all = append(all, known{id: fmt.Sprintf("migration/m%02d", i), kind: migration.WorkflowType})
-	}
-	fake := newMany(t, all...)
-	fake.silent = true
-	c := newListConsole(t, fake)
-	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
-	defer cancel()
-	require.Equal(t, exitOK, execute(ctx, c.deps, []string{"list"}), c.err.String())
-	require.EqualValues(t, looksAtOnce, fake.most.Load())
-	require.Equal(t, many, strings.Count(c.out.String(), "no answer"), c.out.String())
+	synctest.Test(t, func(t *testing.T) {
+		var all []known
+		const many = 6 * looksAtOnce // six times lookTimeout is longer
+		for i := range many {
+			all = append(all, known{id: fmt.Sprintf("migration/m%02d", i), kind: migration.WorkflowType})
+		}
+		fake := newMany(t, all...)
+		fake.silent = true
+		c := newListConsole(t, fake)
+		began := time.Now()
+		require.Equal(t, exitOK, execute(t.Context(), c.deps, []string{"list"}), c.err.String())
+		require.Equal(t, listTimeout, time.Since(began))
+		require.EqualValues(t, looksAtOnce, fake.most.Load())
+		require.Equal(t, many, strings.Count(c.out.String(), "no answer"), c.out.String())
+	})
 }
 
 func TestListWhatHasEnded(t *testing.T) {

@@ -62,14 +62,13 @@ type watcher struct {
 	namespace string
 	logger    *zap.Logger
 	now       func() time.Time
-	timeout   time.Duration
 
 	mu   sync.Mutex
 	last pass
 }
 
 func newWatcher(temporal watchedTemporal, namespace string, logger *zap.Logger) *watcher {
-	return &watcher{temporal: temporal, namespace: namespace, logger: logger, now: time.Now, timeout: watchTimeout}
+	return &watcher{temporal: temporal, namespace: namespace, logger: logger, now: time.Now}
 }
 
 // run makes a pass at each tick until the context ends.
@@ -160,14 +159,14 @@ func (w *watcher) running(ctx context.Context) (ids []string, err error) {
 func (w *watcher) list(ctx context.Context,
 	request *workflowservice.ListWorkflowExecutionsRequest,
 ) (*workflowservice.ListWorkflowExecutionsResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, w.timeout)
+	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	return w.temporal.ListWorkflow(ctx, request)
 }
 
 // look asks a migration for its status, and Temporal for what runs of it now.
 func (w *watcher) look(ctx context.Context, id string) (watched, error) {
-	ctx, cancel := context.WithTimeout(ctx, w.timeout)
+	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	var found watched
 	value, err := w.temporal.QueryWorkflow(ctx, id, "", migration.QueryStatus)

@@ -267,7 +267,7 @@ func TestCountsAndObserver(t *testing.T) {
 	assert.Equal(t, map[string]int64{"PutObject": 2, "GetObject": 2}, srv.Counts())
 	require.Len(t, events, 4)
 	assert.Equal(t, osstest.Event{
-		Face: osstest.FaceOSS, Op: "PutObject", Bucket: "bkt", Key: "k", AccessKey: "ak",
+		Face: osstest.FaceOSS, Op: "PutObject", Writes: true, Bucket: "bkt", Key: "k", AccessKey: "ak",
 		Status: 200, BytesIn: 5,
 	}, events[0])
 	assert.Equal(t, osstest.Event{

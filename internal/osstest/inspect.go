@@ -11,6 +11,7 @@ import (
 type Event struct {
 	Face      Face
 	Op        string // the face's name of it; "Unknown" for what isn't served
+	Writes    bool   // whether it's for changing something
 	Bucket    string
 	Key       string
 	AccessKey string // "" if the signature wasn't valid, or not looked at
@@ -23,8 +24,8 @@ type Event struct {
 
 func (s *Server) finish(c *call) {
 	e := Event{
-		Face: c.d.face, Op: c.op.name, Bucket: c.bucket, Key: c.key, AccessKey: c.access, Status: c.w.status,
-		Code:    c.code,
+		Face: c.d.face, Op: c.op.name, Writes: c.op.writes, Bucket: c.bucket, Key: c.key, AccessKey: c.access,
+		Status: c.w.status, Code: c.code,
 		BytesIn: c.body.n, BytesOut: c.w.bytes, Took: time.Since(c.began),
 	}
 	s.tally.add(e)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -35,10 +36,13 @@ type FieldOptions struct {
 // slowed down.
 type Field struct {
 	FieldOptions
-	S3      *osstest.Server
-	Lab     *lab.Lab
-	Rig     *rig.Rig
-	OSSAsS3 string // OSS's face for S3 clients, which rclone needs
+	S3 *osstest.Server
+	// SourceKey is the source cluster's own on S3: whoever copies has another one, so that their
+	// requests can be told apart.
+	SourceKey osstest.Key
+	Lab       *lab.Lab
+	Rig       *rig.Rig
+	OSSAsS3   string // OSS's face for S3 clients, which rclone needs
 
 	began   time.Time
 	closers []func() error
@@ -46,7 +50,10 @@ type Field struct {
 
 // NewField starts the nodes, S3, OSS, Temporal and, unless it is told otherwise, a worker. Close it.
 func NewField(ctx context.Context, o FieldOptions) (_ *Field, err error) {
-	f := &Field{FieldOptions: o, began: time.Now()}
+	f := &Field{
+		FieldOptions: o, began: time.Now(),
+		SourceKey: osstest.Key{ID: "LABAWSCLUSTERKEYID", Secret: "lab/aws+cluster-secret-that-must-not-leak"},
+	}
 	if err := os.RemoveAll(o.Dir); err != nil { // of a run that was killed
 		return nil, fmt.Errorf("what an earlier run left can't be removed: %w", err)
 	}
@@ -59,8 +66,9 @@ func NewField(ctx context.Context, o FieldOptions) (_ *Field, err error) {
 		return nil, err
 	}
 	f.S3, err = osstest.Start(osstest.Options{
-		Dir: filepath.Join(o.Dir, "s3"), Keys: []osstest.Key{{ID: lab.AWSAccessKey, Secret: lab.AWSSecretKey}},
-		S3: &osstest.S3Options{Region: lab.Region},
+		Dir:  filepath.Join(o.Dir, "s3"),
+		Keys: []osstest.Key{{ID: lab.AWSAccessKey, Secret: lab.AWSSecretKey}, f.SourceKey},
+		S3:   &osstest.S3Options{Region: lab.Region},
 	})
 	if err != nil {
 		return nil, err
@@ -69,12 +77,16 @@ func NewField(ctx context.Context, o FieldOptions) (_ *Field, err error) {
 	if err := f.S3.CreateBucket(lab.Bucket, osstest.BucketOptions{}); err != nil {
 		return nil, err
 	}
+	sourceSettings := map[string]string{
+		"lab.s3.access_key": f.SourceKey.ID, "lab.s3.secret_key": f.SourceKey.Secret,
+	}
+	maps.Copy(sourceSettings, o.SourceSettings)
 	f.Say("starting Elasticsearch %s and %s, S3, OSS, Temporal and a worker", o.From, o.To)
 	f.Lab, err = lab.Start(ctx, lab.Options{
 		Dir:        filepath.Join(o.Dir, "lab"),
 		Parts:      []lab.Part{lab.PartOSS, lab.PartTemporal, lab.PartTarget, lab.PartSource},
 		S3Endpoint: f.S3.S3URL(), SourceVersion: o.From, TargetVersion: o.To, Measured: !o.Quick, HeapMB: o.HeapMB,
-		SourceSettings: o.SourceSettings, TargetSettings: o.TargetSettings,
+		SourceSettings: sourceSettings, TargetSettings: o.TargetSettings,
 	})
 	if err != nil {
 		return nil, err

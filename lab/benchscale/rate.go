@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/snapferry/snapferry/internal/elastic"
+	"github.com/snapferry/snapferry/internal/pause"
 	"github.com/snapferry/snapferry/lab/benchmain"
 	"github.com/snapferry/snapferry/lab/cluster"
 )
@@ -41,12 +42,16 @@ const (
 	searchesPerSecond = 50
 	writesPerSecond   = 10
 	docsPerWrite      = 100
+	// mostUnanswered is how many searches, and how many writes, may have no answer. Each is one task
+	// for each of 5 shards, and the queue of a node for writes has 200 places: it refuses more.
+	mostUnanswered = 32
 	// noRate and unlimited are rates.
 	noRate    = 0
 	unlimited = -1
 )
 
-// comparingRates measures what a busy cluster feels of comparisons before the freeze, by their rate.
+// comparingRates measures what a busy cluster feels of comparisons before the freeze, by their rate:
+// each for at least so long.
 func comparingRates(ctx context.Context, root string, rates []int, each time.Duration, documents int64, out io.Writer,
 ) (cases []RateCase, err error) {
 	f, err := newField(ctx, root, "", documentsFrom, documentsTo, out)
@@ -98,64 +103,60 @@ type busy struct {
 	written int
 }
 
-// measure searches and writes for a time, while documents are compared at a rate.
-func (b *busy) measure(ctx context.Context, rate int, each time.Duration) (RateCase, error) {
+// measure searches and writes for at least so long, while documents are compared at a rate.
+func (b *busy) measure(ctx context.Context, rate int, least time.Duration) (RateCase, error) {
 	one := RateCase{What: whatRate, Rate: rate}
-	during, end := context.WithTimeout(ctx, each)
-	defer end()
-	group, working := errgroup.WithContext(during)
 	var searches, writes []time.Duration
-	group.Go(func() (err error) {
-		searches, err = b.regularly(working, searchesPerSecond, b.search)
-		return err
-	})
-	group.Go(func() (err error) {
-		writes, err = b.regularly(working, writesPerSecond, b.write)
-		return err
-	})
 	var read int64
+	all := []repeated{{"search", func(ctx context.Context, done func()) (err error) {
+		searches, err = regularly(ctx, searchesPerSecond, b.search, done)
+		return err
+	}}, {"write", func(ctx context.Context, done func()) (err error) {
+		writes, err = regularly(ctx, writesPerSecond, b.write, done)
+		return err
+	}}}
 	if rate != noRate {
-		group.Go(func() (err error) {
-			read, err = b.compare(working, rate)
+		all = append(all, repeated{"comparison", func(ctx context.Context, done func()) (err error) {
+			read, err = b.compare(ctx, rate, done)
 			return err
-		})
+		}})
 	}
-	if err := group.Wait(); err != nil {
+	took, err := together(ctx, least, all)
+	if err != nil {
 		return one, err
 	}
-	one.ReadPerSecond = benchmain.Round3(float64(read) / each.Seconds())
+	one.ReadPerSecond = benchmain.Round3(float64(read) / took.Seconds())
 	one.Search, one.Write = latencyOf(searches), latencyOf(writes)
-	return one, ctx.Err()
+	return one, nil
 }
 
 // regularly sends a request so many times a second, also while earlier ones have no answer. It ends
 // with the context, and returns for how long each one had to be waited for since it was due.
-func (b *busy) regularly(ctx context.Context, perSecond int,
-	send func(context.Context) error,
+func regularly(ctx context.Context, perSecond int, send func(context.Context) error, done func(),
 ) ([]time.Duration, error) {
-	ticks := time.NewTicker(time.Second / time.Duration(perSecond))
-	defer ticks.Stop()
+	every := time.Second / time.Duration(perSecond)
 	var mu sync.Mutex
 	var took []time.Duration
 	sending, working := errgroup.WithContext(ctx)
-	for {
-		select {
-		case <-working.Done():
-			err := sending.Wait()
-			return took, err
-		case due := <-ticks.C:
-			sending.Go(func() error {
-				err := send(working)
-				if working.Err() != nil {
-					return nil // the time is over
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				took = append(took, time.Since(due))
+	sending.SetLimit(mostUnanswered)
+	for due := time.Now().Add(every); pause.For(working, time.Until(due)) == nil; due = due.Add(every) {
+		sending.Go(func() error {
+			err := send(working)
+			if working.Err() != nil {
+				return nil // the time is over
+			}
+			if err != nil {
 				return err
-			})
-		}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			took = append(took, time.Since(due))
+			done()
+			return nil
+		})
 	}
+	err := sending.Wait()
+	return took, err
 }
 
 // search asks for what a page shows: some documents in an order, and numbers beside them.
@@ -183,7 +184,7 @@ func (b *busy) write(ctx context.Context) error {
 
 // compare reads all shards, again and again, as comparisons before the freeze do. It ends with the
 // context, and returns how many documents it has read.
-func (b *busy) compare(ctx context.Context, rate int) (int64, error) {
+func (b *busy) compare(ctx context.Context, rate int, done func()) (int64, error) {
 	var read int64
 	options := elastic.ChecksumOptions{Pace: elastic.NewPace(float64(rate)), AtOnce: 2}
 	var scans []elastic.ShardScan
@@ -192,7 +193,11 @@ func (b *busy) compare(ctx context.Context, rate int) (int64, error) {
 	}
 	for ctx.Err() == nil {
 		before := read
-		options.Progress = func(docs int64) { read = before + docs }
+		options.Progress = func(docs int64) {
+			if read = before + docs; read > 0 {
+				done()
+			}
+		}
 		if _, err := b.client.ShardChecksums(ctx, documentsIndex, scans, options); err != nil && ctx.Err() == nil {
 			return read, err
 		}

@@ -22,7 +22,8 @@ import (
 type run struct {
 	window    float64
 	steps     map[string]float64
-	own       own
+	own       own     // by Elasticsearch's own account
+	requests  own     // by what it asked of S3 and OSS
 	predicted float64 // -1 without a prediction
 	delta     int64   // bytes copied, if known
 	groups    int     // that the final round was cut into, if known
@@ -49,6 +50,8 @@ type bench struct {
 	rclone string // path; "" to run without the scripts
 	report *Report
 	serial int // makes names
+	// fromSource and fromTarget are the clusters' requests to S3 and OSS in the window.
+	fromSource, fromTarget journal
 }
 
 // snapshotThreads is how many shards the source's node snapshots at once: what a node of ten cores
@@ -62,10 +65,16 @@ func newBench(ctx context.Context, dir string, out io.Writer, o options) (*bench
 		Dir: dir, Out: out, From: lab.SourceVersion, To: lab.TargetVersion,
 		SourceSettings: map[string]string{"thread_pool.snapshot.max": snapshotThreads},
 	})
-	return &bench{
+	if err != nil {
+		return nil, err
+	}
+	b := &bench{
 		Field: field, o: o, rclone: o.rclone,
 		report: &Report{Quick: o.quick, Seed: o.seed, CPUs: runtime.NumCPU(), Cases: []Case{}},
-	}, err
+	}
+	b.S3.Observe(b.fromSource.of(b.SourceKey.ID))
+	b.Lab.OSS.Server.Observe(b.fromTarget.of(b.Lab.OSS.ClusterKey.ID))
+	return b, nil
 }
 
 // end ends everything and removes what is temporary.
@@ -196,14 +205,17 @@ func (b *bench) turn(ctx context.Context, turn int, delta, limits string,
 			return fmt.Errorf("%s, before the window: %w", w.name, err)
 		}
 		byhand.Settle()
+		b.fromSource.clear()
+		b.fromTarget.clear()
 		one, err := w.final(ctx)
 		if err != nil {
 			return fmt.Errorf("%s, final round: %w", w.name, err)
 		}
 		runs[w.name] = append(runs[w.name], one)
-		b.Say("%s, %s: %-18s window %6.2f s  %s  Elasticsearch's own %.2f + %.2f s%s", delta, limits, w.name,
-			one.window, stepsText(one.steps),
-			one.own.snapshot.Seconds(), one.own.restore.Seconds(), aside(one))
+		b.Say("%s, %s: %-18s window %6.2f s  %s  Elasticsearch's own %.2f + %.2f s, by requests %.2f + %.2f s%s",
+			delta, limits, w.name, one.window, stepsText(one.steps),
+			one.own.snapshot.Seconds(), one.own.restore.Seconds(),
+			one.requests.snapshot.Seconds(), one.requests.restore.Seconds(), aside(one))
 		if err := data.unblock(ctx); err != nil {
 			return err
 		}

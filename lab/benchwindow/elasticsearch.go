@@ -10,11 +10,13 @@ import (
 	"github.com/snapferry/snapferry/lab/byhand"
 )
 
-// own is when Elasticsearch itself was at work, as it says.
+// own is when Elasticsearch itself was at work.
 type own struct{ snapshot, restore byhand.Timed }
 
-// ownTime asks the clusters: the source from the snapshot's start to its end, the target from the
-// first shard's start to the last one's end. So many shards are expected.
+func (o own) seconds() float64 { return o.snapshot.Seconds() + o.restore.Seconds() }
+
+// ownTime asks the clusters for their own account: the source from the snapshot's start to its end,
+// the target from the first shard's start to the last one's end. So many shards are expected.
 func ownTime(ctx context.Context, l *lab.Lab, repository, snapshot, restored string, expected int) (own, error) {
 	var taken struct {
 		Snapshots []struct {

@@ -73,6 +73,8 @@ func (o *ours) final(ctx context.Context) (run, error) {
 		return run{}, err
 	}
 	look(before)
+	var accepted calls
+	defer accepted.watch(o.b.Lab)()
 	if err := o.b.Rig.Signal(ctx, o.workflowID, migration.RequestFreeze); err != nil {
 		return run{}, err
 	}
@@ -92,6 +94,13 @@ func (o *ours) final(ctx context.Context) (run, error) {
 	if last.Groups <= 1 { // each group has a snapshot of its own, beside the others' restores
 		one.own, err = ownTime(ctx, o.b.Lab, o.repository, last.Snapshot, o.stock.names(), o.stock.shards)
 		if err != nil {
+			return run{}, err
+		}
+		when, err := accepted.asked(o.repository, last.Snapshot)
+		if err != nil {
+			return run{}, err
+		}
+		if one.requests, err = ownByRequests(when, o.b.fromSource.all(), o.b.fromTarget.all(), one.own); err != nil {
 			return run{}, err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 // script copies rounds with migrate.sh.
 type script struct {
 	*byhand.Script
+	b      *bench
 	raised bool // the throttles, before the window
 	shards int
 }
@@ -17,7 +18,7 @@ func (b *bench) script(name string, stock *stock, raised bool) *script {
 	return &script{&byhand.Script{
 		Lab: b.Lab, Dir: b.Dir, Rclone: b.rclone, OSSAsS3: b.OSSAsS3, Name: name,
 		Indices: stock.names(), DocType: docType,
-	}, raised, stock.shards}
+	}, b, raised, stock.shards}
 }
 
 // start registers the repositories and copies the baseline, without throttles: what comes before
@@ -52,6 +53,11 @@ func (s *script) final(ctx context.Context) (run, error) {
 	for name, took := range steps {
 		one.steps[name] = took.Seconds()
 	}
-	one.own, err = ownTime(ctx, s.Lab, s.Name, snapshot, s.Restored(), s.shards)
+	if one.own, err = ownTime(ctx, s.Lab, s.Name, snapshot, s.Restored(), s.shards); err != nil {
+		return run{}, err
+	}
+	// The script reads nothing of a repository before it asks for the snapshot or the restore.
+	when := asked{snapshot: steps[byhand.StepSnapshot].Began, restore: steps[byhand.StepRestore].Began}
+	one.requests, err = ownByRequests(when, s.b.fromSource.all(), s.b.fromTarget.all(), one.own)
 	return one, err
 }

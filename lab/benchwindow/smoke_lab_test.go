@@ -55,7 +55,9 @@ func TestLabWindow(t *testing.T) {
 		}
 		require.Positive(t, w.ElasticsearchSnapshotSeconds)
 		require.Positive(t, w.ElasticsearchRestoreSeconds)
-		require.Greater(t, w.WindowSeconds, w.ElasticsearchSeconds)
+		require.Greater(t, w.ElasticsearchRequestsSnapshotSeconds, w.ElasticsearchSnapshotSeconds)
+		require.Greater(t, w.ElasticsearchRequestsRestoreSeconds, w.ElasticsearchRestoreSeconds)
+		require.Greater(t, w.WindowSeconds, w.ElasticsearchRequestsSeconds)
 		require.LessOrEqual(t, sum, w.WindowSeconds+0.1, "the steps are parts of the window")
 	}
 	activities := map[string]bool{}

@@ -268,6 +268,7 @@ func (m *migrating) leftovers(ctx context.Context) error {
 func (m *migrating) secrets(ctx context.Context) error {
 	secrets := []string{
 		lab.AWSSecretKey, lab.TargetPassword, m.field.Lab.OSS.CopierKey.Secret, m.field.Lab.OSS.ClusterKey.Secret,
+		m.field.SourceKey.Secret,
 	}
 	look := func(what string, text []byte) {
 		for _, secret := range secrets {
