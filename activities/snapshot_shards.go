@@ -45,7 +45,7 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 				case elastic.Missing: // TakeSnapshot waits for the slot
 				case elastic.None:
 					if ended(status) {
-						return migration.DoneShards{Ended: true, All: allDone(status)}, nil
+						return migration.DoneShards{UUID: status.UUID, Ended: true, All: allDone(status)}, nil
 					}
 					p.set(migration.Progress{
 						Doing: "following snapshot " + in.Snapshot, ShardsDone: status.ShardsDone,

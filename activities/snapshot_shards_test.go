@@ -61,6 +61,7 @@ func TestFollowingEnds(t *testing.T) {
 	over := w.follow()
 	require.True(t, over.Ended, "it runs, but each shard is done")
 	require.True(t, over.All)
+	require.NotEmpty(t, over.UUID, "what was copied of it before is known by that")
 
 	w = newWorld(t)
 	w.prepared()

@@ -54,7 +54,8 @@ func TestEveryActivityIsServed(t *testing.T) {
 	}, everything.workflows)
 	require.Empty(t, copies.workflows)
 	require.Equal(t, []string{
-		migration.ActivityCopySnapshot, migration.ActivityCopyShards, migration.ActivityCopyPage,
+		migration.ActivityCopySnapshot, migration.ActivityCopyShards, migration.ActivityCopyAhead,
+		migration.ActivityPublishAhead, migration.ActivityCopyPage,
 		migration.ActivityPublishSnapshot, migration.ActivityAudit,
 	}, copies.activities)
 	require.Empty(t, guards.workflows)
