@@ -87,6 +87,7 @@ HISTORIES ?= .lab/histories
 histories: tools ## record workflow histories for the replay tests into .lab/histories (35 minutes)
 	@mkdir -p $(HISTORIES)
 	go test -tags lab -count=1 -timeout 40m ./lab/e2e -histories $(abspath $(HISTORIES))
+	go test -tags lab -count=1 -timeout 25m ./lab/benchwindow -run '^TestLabWindow$$' -histories $(abspath $(HISTORIES))
 	go test -tags lab -count=1 -timeout 25m ./activities -run '^TestLab(RecordGuards|EveryEventReachesEachKindOfReceiver)$$' \
 		-guard-histories $(abspath $(HISTORIES))
 

@@ -6,10 +6,8 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"net/http"
@@ -133,7 +131,7 @@ var branches = []string{
 	"nodesnapshot", "hooks", "hookveto", "hookhangafterblock",
 }
 
-// export writes the history for the replay tests: compact, and without the name of this computer.
+// export writes the history for the replay tests.
 func (s *scenario) export() {
 	if slices.Contains(branches, s.name) {
 		s.exportAs(s.id, s.name)
@@ -145,14 +143,7 @@ func (s *scenario) exportAs(id, name string) {
 	if *histories == "" || s.t.Failed() {
 		return
 	}
-	path := filepath.Join(*histories, name+".json")
-	require.NoError(s.t, s.rig.History(context.Background(), id, path))
-	text, err := os.ReadFile(path)
-	require.NoError(s.t, err)
-	text = regexp.MustCompile(`"identity": *"[^"]*"`).ReplaceAll(text, []byte(`"identity":"worker"`))
-	var compact bytes.Buffer
-	require.NoError(s.t, json.Compact(&compact, text))
-	require.NoError(s.t, os.WriteFile(path, append(compact.Bytes(), '\n'), 0o644))
+	require.NoError(s.t, s.rig.Recording(context.Background(), id, filepath.Join(*histories, name+".json")))
 }
 
 // noRoundBesides has no round run but those that are asked for. On a slow computer one more would

@@ -7,11 +7,13 @@ package rig
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"go.temporal.io/sdk/client"
@@ -234,3 +236,22 @@ func (r *Rig) History(ctx context.Context, workflowID, path string) error {
 	}
 	return os.WriteFile(path, []byte(out.Stdout), 0o644)
 }
+
+// Recording writes a workflow's history for the replay tests: compact, and without the name of this
+// computer.
+func (r *Rig) Recording(ctx context.Context, workflowID, path string) error {
+	if err := r.History(ctx, workflowID, path); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, identity.ReplaceAll(text, []byte(`"identity":"worker"`))); err != nil {
+		return fmt.Errorf("the history of %s is no JSON: %w", workflowID, err)
+	}
+	return os.WriteFile(path, append(compact.Bytes(), '\n'), 0o644)
+}
+
+var identity = regexp.MustCompile(`"identity": *"[^"]*"`)
