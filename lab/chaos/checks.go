@@ -62,7 +62,7 @@ func (m *migrating) settled(ctx context.Context) (handedOver bool, err error) {
 	if m.result.Verdict == completed || m.result.Verdict == parked {
 		return true, nil
 	}
-	const soon = 2 * time.Minute
+	const soon = 5 * time.Minute // shorter than the pause after which a guard looks at its migration again
 	ctx, cancel := context.WithTimeout(ctx, soon)
 	defer cancel()
 	for {
