@@ -33,8 +33,8 @@ import (
 // Package e2e has the same on real clusters.
 
 // soon is how long the guard may take, with nobody acting. It takes a second; this is for a slow
-// computer that is busy. A guard that fails to watch its migration looks again after ten minutes, and
-// the window of these migrations ends after an hour: that would be too late.
+// computer that is busy. A guard that fails to watch its migration looks again after ten minutes,
+// and the window of these migrations ends after an hour: that would be too late.
 const soon = 5 * time.Minute
 
 // stricken is a migration that something ends.

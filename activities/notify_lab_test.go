@@ -169,7 +169,7 @@ func TestLabEveryEventReachesEachKindOfReceiver(t *testing.T) {
 	// here nobody knows.
 	inTime, name := false, "told"
 	for limit := 10 * time.Second; !inTime && !t.Failed(); limit *= 2 {
-		t.Run("window of "+limit.String(), func(t *testing.T) { inTime = everyEvent(t, name, limit) })
+		t.Run(limit.String(), func(t *testing.T) { inTime = everyEvent(t, name, limit) })
 		name = "told-" + (2 * limit).String()
 	}
 }

@@ -220,7 +220,7 @@ func TestAHookThatHangsEndsInAThaw(t *testing.T) {
 	for _, moment := range []migration.HookMoment{migration.HookAfterBlock, migration.HookBeforeHandover} {
 		t.Run(string(moment), func(t *testing.T) {
 			t.Parallel()
-			withinWindow(t, "hookhang"+strings.ToLower(string(moment)), time.Minute,
+			doubling(t, "hookhang"+strings.ToLower(string(moment)), time.Minute,
 				func(t *testing.T, name string, limit time.Duration) bool { return hookHangs(t, name, moment, limit) })
 		})
 	}

@@ -162,15 +162,15 @@ func (s *scenario) noRoundBesides() {
 	s.plan.Freeze.HotRound = migration.HotRoundNever
 }
 
-// withinWindow repeats a scenario, with a window of twice the length, until it tells that the window was
-// long enough: how long the way to a moment of it takes here nobody knows.
-func withinWindow(t *testing.T, name string, limit time.Duration,
+// doubling repeats a scenario, with twice the time, until it tells that the time was long enough: how
+// long the way to a moment takes here nobody knows.
+func doubling(t *testing.T, name string, limit time.Duration,
 	scenario func(t *testing.T, name string, limit time.Duration) (inTime bool),
 ) {
 	t.Helper()
 	inTime := false
 	for as := name; !inTime && !t.Failed(); as = fmt.Sprintf("%s-%s", name, limit) {
-		t.Run("window of "+limit.String(), func(t *testing.T) { inTime = scenario(t, as, limit) })
+		t.Run(limit.String(), func(t *testing.T) { inTime = scenario(t, as, limit) })
 		limit *= 2
 	}
 }

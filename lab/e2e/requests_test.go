@@ -230,7 +230,7 @@ func TestAnAbortedMigrationGivesTheSourceFree(t *testing.T) {
 	}
 	t.Run("deadmansswitch", func(t *testing.T) {
 		t.Parallel()
-		withinWindow(t, "deadmansswitch", 15*time.Second, func(t *testing.T, name string, limit time.Duration) bool {
+		doubling(t, "deadmansswitch", 15*time.Second, func(t *testing.T, name string, limit time.Duration) bool {
 			s := newScenario(t, labs.take(t, usual), name, 500)
 			s.plan.Freeze.MaxDuration = migration.Duration(limit)
 			waited := false
