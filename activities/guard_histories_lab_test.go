@@ -148,10 +148,10 @@ func (e *stricken) windowOf(most time.Duration) {
 	freeze.MaxDuration, freeze.StandstillTimeout = migration.Duration(most), migration.Duration(most/2)
 }
 
-// guarded waits until the guard has come to a phase. Its second try to hand over comes after a
-// minute.
+// guarded waits until the guard has come to a phase, once its window is over. Its second try to hand
+// over comes after a minute.
 func (e *stricken) guarded(phase migration.GuardPhase) {
 	e.t.Helper()
-	require.Eventually(e.t, func() bool { return e.guardStatus().Phase == phase }, 3*time.Minute,
+	require.Eventually(e.t, func() bool { return e.guardStatus().Phase == phase }, soon,
 		100*time.Millisecond, "%s: the guard never came to %s", e.name, phase)
 }

@@ -130,7 +130,9 @@ func TestLabWhateverEndsAMigration(t *testing.T) {
 				}
 				e.soon("at rest", func() bool {
 					status, err := e.status()
-					require.NoError(t, err)
+					if err != nil {
+						return false // nobody has answered in time
+					}
 					if stage.begun {
 						return status.Phase == migration.PhaseCompleted
 					}

@@ -32,8 +32,10 @@ import (
 // clusters that are fakes: what ends a migration is Temporal's, and takes no time to reach here.
 // Package e2e has the same on real clusters.
 
-// soon is how long the guard may take, with nobody acting.
-const soon = 30 * time.Second
+// soon is how long the guard may take, with nobody acting. It takes a second; this is for a slow
+// computer that is busy. A guard that fails to watch its migration looks again after ten minutes,
+// and the window of these migrations ends after an hour: that would be too late.
+const soon = 5 * time.Minute
 
 // stricken is a migration that something ends.
 type stricken struct {
@@ -271,13 +273,8 @@ func (e *stricken) status() (status migration.Status, err error) {
 
 func (e *stricken) await(what string, is func(migration.Status) bool) migration.Status {
 	e.t.Helper()
-	return e.awaitFor(what, time.Minute, is)
-}
-
-func (e *stricken) awaitFor(what string, most time.Duration, is func(migration.Status) bool) migration.Status {
-	e.t.Helper()
 	var status migration.Status
-	for until := time.Now().Add(most); ; time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(lab.Patience); ; time.Sleep(20 * time.Millisecond) {
 		var err error
 		if status, err = e.status(); err == nil && is(status) {
 			return status
@@ -316,7 +313,7 @@ func (e *stricken) awaitHeld(arrived <-chan struct{}) {
 	e.t.Helper()
 	select {
 	case <-arrived:
-	case <-time.After(time.Minute):
+	case <-time.After(lab.Patience):
 		status, err := e.status()
 		e.t.Fatalf("the request that is to be held never came; phase %s, attention %+v, %v", status.Phase,
 			status.Attention, err)

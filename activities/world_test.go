@@ -106,7 +106,7 @@ func newWorld(t *testing.T) *world {
 
 	w.activities = &Activities{
 		keys: testKeys, cluster: newClusters(testKeys).get, buckets: w.buckets,
-		http:   &http.Client{Timeout: 5 * time.Second},
+		http:   &http.Client{Timeout: slowest},
 		source: func(context.Context, migration.Run) (objectstore.Source, error) { return w.inS3, nil },
 		sink:   func(context.Context, migration.Run) (objectstore.Sink, error) { return w.inOSS, nil },
 		lists: lists{

@@ -283,6 +283,7 @@ func TestALostAnswerIsAnUnknownOutcomeOnlyWhereARepeatCouldHarm(t *testing.T) {
 	refusing := "http://" + listener.Addr().String()
 	require.NoError(t, listener.Close())
 
+	const short = 40 * time.Millisecond
 	for name, c := range map[string]struct {
 		endpoint     string
 		timeout      time.Duration
@@ -290,7 +291,7 @@ func TestALostAnswerIsAnUnknownOutcomeOnlyWhereARepeatCouldHarm(t *testing.T) {
 	}{
 		"connection closed after the request": {gone.URL, 0, elastic.OutcomeUnknown, elastic.Unavailable},
 		"answer cut off":                      {half.URL, 0, elastic.OutcomeUnknown, elastic.Unavailable},
-		"no answer in time":                   {silent.URL, 40 * time.Millisecond, elastic.OutcomeUnknown, elastic.Unavailable},
+		"no answer in time":                   {silent.URL, short, elastic.OutcomeUnknown, elastic.Unavailable},
 		"connection refused":                  {refusing, 0, elastic.Unavailable, elastic.Unavailable},
 	} {
 		t.Run(name, func(t *testing.T) {

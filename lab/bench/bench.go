@@ -23,7 +23,7 @@ import (
 )
 
 // runLimit ends a run that hangs.
-const runLimit = 10 * time.Minute
+const runLimit = lab.Patience
 
 // bench runs the cases.
 type bench struct {

@@ -154,7 +154,7 @@ func (b *bench) limit(limits osstest.Limits) {
 }
 
 // runLimit ends a run that hangs.
-const runLimit = 10 * time.Minute
+const runLimit = lab.Patience
 
 // turn makes indices, lets each way copy baseline and round, writes the delta, and lets each way
 // copy the final round, another one first each time. All copy the same documents from the same

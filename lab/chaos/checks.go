@@ -62,7 +62,8 @@ func (m *migrating) settled(ctx context.Context) (handedOver bool, err error) {
 	if m.result.Verdict == completed || m.result.Verdict == parked {
 		return true, nil
 	}
-	const soon = 2 * time.Minute
+	// A guard that fails to watch its migration looks again after ten minutes.
+	const soon = 5 * time.Minute
 	ctx, cancel := context.WithTimeout(ctx, soon)
 	defer cancel()
 	for {

@@ -128,7 +128,7 @@ func run(ctx context.Context, f *benchmain.Field, seed uint64) (outcome, error) 
 		}
 	}
 	m.result.Seconds = benchmain.Round3(time.Since(began).Seconds())
-	clean, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	clean, stop := context.WithTimeout(context.WithoutCancel(ctx), lab.Patience)
 	defer stop()
 	return m.result, errors.Join(err, m.cleanUp(clean))
 }

@@ -220,48 +220,65 @@ func TestAHookThatHangsEndsInAThaw(t *testing.T) {
 	for _, moment := range []migration.HookMoment{migration.HookAfterBlock, migration.HookBeforeHandover} {
 		t.Run(string(moment), func(t *testing.T) {
 			t.Parallel()
-			s := newScenario(t, labs.take(t, usual), "hookhang"+strings.ToLower(string(moment)), 200)
-			s.noRoundBesides()
-			s.plan.Freeze.MaxDuration = migration.Duration(time.Minute)
-			hanging := make(chan struct{})
-			var once sync.Once
-			ours := s.theirs(func(ctx context.Context, in migration.HookInput) (migration.HookAnswer, error) {
-				if in.Moment == moment {
-					once.Do(func() { close(hanging) })
-					<-ctx.Done()
-				}
-				return migration.HookAnswer{}, ctx.Err()
-			})
-			hangs := ours.activity("hangs")
-			hangs[0].Timeout, hangs[0].Attempts = migration.Duration(59*time.Second), migration.MaxHookAttempts
-			s.plan.Hooks.AfterThaw = ours.activity("start")
-			if moment == migration.HookAfterBlock {
-				s.plan.Hooks.AfterBlock = hangs
-			} else {
-				s.plan.Hooks.BeforeHandover = hangs
-			}
-			s.worker()
-			s.firstRound()
-			s.signal(migration.RequestFreeze)
-			if moment == migration.HookBeforeHandover {
-				s.awaitPhase(migration.PhaseAwaitCutover)
-				s.signal(migration.RequestCutover)
-			}
-			select {
-			case <-hanging:
-			case <-s.ctx.Done():
-				t.Fatal("the hook was never called")
-			}
-			status := s.await(func(status migration.Status) bool { return status.FrozenUntilMillis > 0 })
-			s.writableSoon(time.UnixMilli(status.FrozenUntilMillis))
-			require.False(t, s.sourceBlocked())
-			after := s.await(func(status migration.Status) bool {
-				return status.Phase == migration.PhaseRounds && slices.Contains(ours.moments(), migration.HookAfterThaw)
-			})
-			require.Contains(t, strings.Join(after.Warnings, "|"), "the hook hangs ("+string(moment)+
-				") had not answered when the window ended")
+			doubling(t, "hookhang"+strings.ToLower(string(moment)), time.Minute,
+				func(t *testing.T, name string, limit time.Duration) bool { return hookHangs(t, name, moment, limit) })
 		})
 	}
+}
+
+// hookHangs tells whether the hook was called within the window.
+func hookHangs(t *testing.T, name string, moment migration.HookMoment, limit time.Duration) bool {
+	s := newScenario(t, labs.take(t, usual), name, 200)
+	s.noRoundBesides()
+	s.plan.Freeze.MaxDuration = migration.Duration(limit)
+	hanging := make(chan struct{})
+	var once sync.Once
+	ours := s.theirs(func(ctx context.Context, in migration.HookInput) (migration.HookAnswer, error) {
+		if in.Moment == moment {
+			once.Do(func() { close(hanging) })
+			<-ctx.Done()
+		}
+		return migration.HookAnswer{}, ctx.Err()
+	})
+	hangs := ours.activity("hangs")
+	hangs[0].Timeout, hangs[0].Attempts = migration.Duration(limit-time.Second), migration.MaxHookAttempts
+	s.plan.Hooks.AfterThaw = ours.activity("start")
+	if moment == migration.HookAfterBlock {
+		s.plan.Hooks.AfterBlock = hangs
+	} else {
+		s.plan.Hooks.BeforeHandover = hangs
+	}
+	s.worker()
+	s.firstRound()
+	s.signal(migration.RequestFreeze)
+	if moment == migration.HookBeforeHandover {
+		status := s.await(func(status migration.Status) bool {
+			return status.Phase == migration.PhaseAwaitCutover || windowIsOver(status)
+		})
+		if windowIsOver(status) {
+			return false
+		}
+		s.signal(migration.RequestCutover)
+	}
+	status := s.await(func(status migration.Status) bool {
+		select {
+		case <-hanging:
+			return status.FrozenUntilMillis > 0 || windowIsOver(status)
+		default:
+			return windowIsOver(status)
+		}
+	})
+	if windowIsOver(status) {
+		return false
+	}
+	s.writableSoon(time.UnixMilli(status.FrozenUntilMillis))
+	require.False(t, s.sourceBlocked())
+	after := s.await(func(status migration.Status) bool {
+		return status.Phase == migration.PhaseRounds && slices.Contains(ours.moments(), migration.HookAfterThaw)
+	})
+	require.Contains(t, strings.Join(after.Warnings, "|"), "the hook hangs ("+string(moment)+
+		") had not answered when the window ended")
+	return true
 }
 
 // A hook on a task queue that nobody serves: the window ends at its deadline, and the warning names the

@@ -153,6 +153,24 @@ func (s *scenario) noRoundBesides() {
 	s.plan.Freeze.HotRound = migration.HotRoundNever
 }
 
+// doubling repeats a scenario, with twice the time, until it tells that the time was long enough: how
+// long the way to a moment takes here nobody knows.
+func doubling(t *testing.T, name string, limit time.Duration,
+	scenario func(t *testing.T, name string, limit time.Duration) (inTime bool),
+) {
+	t.Helper()
+	inTime := false
+	for as := name; !inTime && !t.Failed(); as = fmt.Sprintf("%s-%s", name, limit) {
+		t.Run(limit.String(), func(t *testing.T) { inTime = scenario(t, as, limit) })
+		limit *= 2
+	}
+}
+
+// windowIsOver tells whether the window that was asked for has ended without a cutover.
+func windowIsOver(status migration.Status) bool {
+	return status.Phase == migration.PhaseRounds && !status.FreezeRequested
+}
+
 // write puts a writer on the index for as long as the test runs. It returns when a write has been
 // acknowledged.
 func (s *scenario) write() {

@@ -5,7 +5,6 @@ package e2e
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -231,29 +230,21 @@ func TestAnAbortedMigrationGivesTheSourceFree(t *testing.T) {
 	}
 	t.Run("deadmansswitch", func(t *testing.T) {
 		t.Parallel()
-		r := labs.take(t, usual)
-		// The limit must be longer than the way to the wait for cutover, and how long that takes
-		// here nobody knows.
-		name := "deadmansswitch"
-		for limit := 15 * time.Second; ; limit *= 2 {
-			s := newScenario(t, r, name, 500)
+		doubling(t, "deadmansswitch", 15*time.Second, func(t *testing.T, name string, limit time.Duration) bool {
+			s := newScenario(t, labs.take(t, usual), name, 500)
 			s.plan.Freeze.MaxDuration = migration.Duration(limit)
 			waited := false
 			s.abortAfter(func(s *scenario) {
 				s.signal(migration.RequestFreeze)
 				s.await(func(status migration.Status) bool {
 					waited = waited || status.Phase == migration.PhaseAwaitCutover
-					return status.Phase == migration.PhaseRounds && !status.FreezeRequested
+					return windowIsOver(status)
 				})
 				require.NoError(t, s.put(s.lab.Source.Client()), "the switch has made the source writable again")
 				s.signal(migration.RequestAbort)
 			})
-			if waited {
-				return
-			}
-			t.Logf("the target was not verified within %s", limit)
-			name = fmt.Sprintf("deadmansswitch-%s", 2*limit)
-		}
+			return waited
+		})
 	})
 }
 
