@@ -58,7 +58,8 @@ func TestASnapshotThatHeldTheSlotIsNotAdopted(t *testing.T) {
 		w.onSleep = nil
 		client, err := w.activities.cluster(t.Context(), onSource, w.run)
 		require.NoError(t, err)
-		require.NoError(t, client.CreateSnapshot(t.Context(), w.run.RepositoryName(), request.Snapshot, request.Indices))
+		err = client.CreateSnapshot(t.Context(), w.run.RepositoryName(), request.Snapshot, request.Indices)
+		require.NoError(t, err)
 	}
 	require.True(t, must[migration.Snapshot](w.world, w.activities.TakeSnapshot, request).Earlier)
 	require.False(t, must[migration.Snapshot](w.world, w.activities.TakeSnapshot, before).Earlier)

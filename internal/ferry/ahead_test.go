@@ -40,7 +40,8 @@ func eachWhole(t *testing.T, test func(t *testing.T, w *world)) {
 	for name, layout := range sidestest.Layouts {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(layout)
-			w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 3), repositorytest.AddSegments("movies", 3, 500)))
+			w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 3),
+				repositorytest.AddSegments("movies", 3, 500)))
 			test(t, w)
 		})
 	}
@@ -97,7 +98,8 @@ func TestABaselineIsCopiedAhead(t *testing.T) {
 	for name, layout := range sidestest.Layouts {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(layout)
-			r0 := w.Snapshot("r0", repositorytest.CreateIndex("movies", 2), repositorytest.AddSegments("movies", 2, 300))
+			r0 := w.Snapshot("r0", repositorytest.CreateIndex("movies", 2),
+				repositorytest.AddSegments("movies", 2, 300))
 			w.Names[r0] = "r0"
 			ready, err := w.aheadOf(t, w.Request(r0), func() error { w.Sync(); return nil })
 			require.NoError(t, err)
@@ -230,7 +232,8 @@ func TestTripsOfAPublishAhead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(layout)
-				w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 3), repositorytest.AddSegments("movies", 3, 500)))
+				w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 3),
+					repositorytest.AddSegments("movies", 3, 500)))
 				request := w.Request(w.Take("r1", repositorytest.AddSegments("movies", 2, 300)))
 				ready, err := w.aheadOf(t, request, never)
 				require.NoError(t, err)

@@ -119,7 +119,8 @@ func TestCopyBaselineIsProven(t *testing.T) {
 			w := newWorld(repositorytest.Layout55)
 			r0 := w.Take("r0", repositorytest.CreateIndex("movies", 2))
 			w.Sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
-				copied := slices.DeleteFunc(sidestest.Keys(w.Sink.Objects()), func(key string) bool { return !sidestest.IsData(key) })
+				copied := slices.DeleteFunc(sidestest.Keys(w.Sink.Objects()),
+					func(key string) bool { return !sidestest.IsData(key) })
 				if c.Op == "List" && len(copied) > 0 {
 					harm(w, slices.Min(copied))
 				}
