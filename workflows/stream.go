@@ -109,7 +109,8 @@ func (s *stream) copyShards(ctx workflow.Context, done migration.DoneShards) {
 // copyAhead begins to copy all that the snapshot needs but for the root, now that its shards are done.
 // The cluster still has to write the root, and to tidy up.
 func (s *stream) copyAhead(watching workflow.Context, uuid string) {
-	if workflow.Await(watching, func() bool { return s.batches == 0 }) != nil {
+	err := workflow.Await(watching, func() bool { return s.batches == 0 || watching.Err() != nil })
+	if err != nil || watching.Err() != nil {
 		return // the snapshot has ended
 	}
 	request := *s.ahead
