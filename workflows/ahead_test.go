@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/snapferry/snapferry/migration"
@@ -202,4 +203,22 @@ func TestOlderShapesCopyNothingAhead(t *testing.T) {
 	w.completed()
 	require.Empty(t, w.aheads)
 	require.Len(t, w.copies, 3)
+}
+
+// The end of the shards and that of the snapshot may be told in one workflow task. Then the copy of the
+// snapshot has begun.
+func TestNothingIsCopiedAheadOfWhatHasEnded(t *testing.T) {
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestWorkflowEnvironment()
+	begun := true
+	env.ExecuteWorkflow(func(ctx workflow.Context) error {
+		watching, stop := workflow.WithCancel(ctx)
+		s := &stream{m: &run{}, ctx: ctx, stop: stop, ahead: &migration.AheadRequest{}}
+		s.stop()
+		s.copyAhead(watching, "uuid")
+		begun = s.begun
+		return nil
+	})
+	require.NoError(t, env.GetWorkflowError())
+	require.False(t, begun)
 }
