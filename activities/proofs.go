@@ -127,7 +127,8 @@ func (a *Activities) marksOfBoth(ctx context.Context, run migration.Run,
 		target = renamed(marks, run.SourceIndex)
 		return err
 	})
-	return source, target, group.Wait()
+	err = group.Wait()
+	return source, target, err
 }
 
 func (p *provePlanner) plan(ctx context.Context) (migration.ProofPlan, error) {
