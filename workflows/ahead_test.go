@@ -203,3 +203,22 @@ func TestOlderShapesCopyNothingAhead(t *testing.T) {
 	require.Empty(t, w.aheads)
 	require.Len(t, w.copies, 3)
 }
+
+// The answer that all shards are done may come together with the snapshot's end. Nobody waits for
+// that copy any more: it would run beside the copy of the snapshot, and take half of its bandwidth.
+func TestNothingIsCopiedAheadOnceTheSnapshotHasEnded(t *testing.T) {
+	env := newEnvironment(t)
+	begun := true
+	after := func(ctx workflow.Context) error {
+		watching, stop := workflow.WithCancel(ctx)
+		stop()
+		s := &stream{ctx: ctx, under: workflow.NewWaitGroup(ctx), ahead: &migration.AheadRequest{}}
+		s.copyAhead(watching, "uuid")
+		begun = s.begun
+		return nil
+	}
+	env.RegisterWorkflow(after)
+	env.ExecuteWorkflow(after)
+	require.NoError(t, env.GetWorkflowError())
+	require.False(t, begun)
+}
