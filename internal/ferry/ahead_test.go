@@ -269,3 +269,14 @@ func TestAPublishAheadMayDieAnywhere(t *testing.T) {
 		})
 	}
 }
+
+// The root of 2.x has the same name always, so a new one is not seen by its generation. Writers must
+// not wait until the looking ends.
+func TestALegacyRepositoryIsNotWaitedFor(t *testing.T) {
+	w := newMirrorWorld()
+	w.Copy(t, w.Take("movies-r0000-a1", repositorytest.CreateIndex("movies", 2), repositorytest.AddSegments("movies", 1, 300)))
+	ready, err := w.world.aheadOf(t, w.Request(w.Take("movies-r0001-a1", repositorytest.AddSegments("movies", 1, 300))), never)
+	require.NoError(t, err)
+	require.Empty(t, ready.UUID)
+	require.Contains(t, ready.Why, "2.x")
+}
