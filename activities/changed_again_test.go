@@ -101,3 +101,15 @@ func TestARestoreOfOneOfTwoWriteIndicesNeedsAnotherSnapshot(t *testing.T) {
 	refused(w.world, migration.ErrorSnapshotFailed, w.activities.RestoreSnapshot,
 		migration.RestoreRequest{Run: w.run, Snapshot: taken, Indices: w.indices()[1:]}, "write index")
 }
+
+// Without a registration nothing was asked for either: what is there once the repository is
+// registered again is from before a reset.
+func TestASnapshotFoundAfterARegistrationIsNotAdopted(t *testing.T) {
+	w := newChangedWorld(t)
+	request := migration.SnapshotRequest{
+		Run: w.run, Snapshot: "movies-r0001-a1", Indices: []string{"movies"}, New: true,
+	}
+	require.False(t, must[migration.Snapshot](w.world, w.activities.TakeSnapshot, request).Earlier)
+	require.NoError(t, clientOf(w.world, onSource).DeleteRepository(t.Context(), w.run.RepositoryName()))
+	require.True(t, must[migration.Snapshot](w.world, w.activities.TakeSnapshot, request).Earlier)
+}
