@@ -222,3 +222,28 @@ func TestNothingIsCopiedAheadOnceTheSnapshotHasEnded(t *testing.T) {
 	require.NoError(t, env.GetWorkflowError())
 	require.False(t, begun)
 }
+
+// What an attempt that failed has left in OSS is looked at by the next one, and its uploads in parts
+// are ended.
+func TestACopyAheadKnowsOfTheOneBefore(t *testing.T) {
+	w := newAheadWorld(t, 0)
+	begun := []chan struct{}{make(chan struct{}), make(chan struct{})}
+	w.after[migration.ActivityCopyAhead] = func(n int) { close(begun[n-1]) }
+	w.on[migration.ActivityTakeSnapshot] = func(n int) error {
+		switch n {
+		case 3:
+			<-begun[0]
+			return temporal.NewNonRetryableApplicationError("no", string(migration.ErrorUnauthorized), nil)
+		case 4:
+			<-begun[1]
+		}
+		return nil
+	}
+	w.usualRequests()
+	w.at(21*time.Minute, migration.RequestRetry)
+	w.run()
+	w.completed()
+	require.Len(t, w.aheads, 2)
+	require.False(t, w.aheads[0].Again)
+	require.True(t, w.aheads[1].Again)
+}
