@@ -56,9 +56,8 @@ func TestASnapshotThatHeldTheSlotIsNotAdopted(t *testing.T) {
 		"concurrent_snapshot_execution_exception", "a snapshot is already running")
 	w.onSleep = func() { // the other run's ends
 		w.onSleep = nil
-		client, err := w.activities.cluster(t.Context(), onSource, w.run)
-		require.NoError(t, err)
-		require.NoError(t, client.CreateSnapshot(t.Context(), w.run.RepositoryName(), request.Snapshot, request.Indices))
+		require.NoError(t, clientOf(w.world, onSource).CreateSnapshot(t.Context(), w.run.RepositoryName(),
+			request.Snapshot, request.Indices))
 	}
 	require.True(t, must[migration.Snapshot](w.world, w.activities.TakeSnapshot, request).Earlier)
 	require.False(t, must[migration.Snapshot](w.world, w.activities.TakeSnapshot, before).Earlier)

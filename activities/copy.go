@@ -155,10 +155,13 @@ func (c *Copier) CopyAhead(ctx context.Context, request migration.AheadRequest) 
 }
 
 // PublishAhead publishes what CopyAhead has copied. See [ferry.Ferry.PublishAhead].
-func (c *Copier) PublishAhead(ctx context.Context, request migration.PublishAheadRequest) (migration.CopyResult, error) {
+func (c *Copier) PublishAhead(ctx context.Context,
+	request migration.PublishAheadRequest,
+) (migration.CopyResult, error) {
 	return withFerry(ctx, c, request.Run, "publishing",
 		func(ctx context.Context, f *ferry.Ferry) (migration.CopyResult, error) {
-			ready, err := &request.Ready, error(nil)
+			ready := &request.Ready
+			var err error
 			if ready.Root, err = fetch(ctx, c.lists, request.Run, ready.Root, ready.RootOf); err != nil {
 				return migration.CopyResult{}, err
 			}

@@ -88,7 +88,8 @@ func ended(status elastic.SnapshotStatus) bool {
 // allDone reports whether each shard of a snapshot that can be followed is done. Before 5.0 none can:
 // it has no uuid.
 func allDone(status elastic.SnapshotStatus) bool {
-	return status.UUID != "" && status.ShardsTotal > 0 && status.ShardsTotal <= mostStreamed && status.ShardsDone == status.ShardsTotal
+	return status.UUID != "" && status.ShardsTotal > 0 && status.ShardsTotal <= mostStreamed &&
+		status.ShardsDone == status.ShardsTotal
 }
 
 func doneShards(status elastic.SnapshotStatus, known map[migration.SnapshotShard]bool) []migration.SnapshotShard {

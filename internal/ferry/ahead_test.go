@@ -40,7 +40,8 @@ func eachWhole(t *testing.T, test func(t *testing.T, w *world)) {
 	for name, layout := range sidestest.Layouts {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(layout)
-			w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 3), repositorytest.AddSegments("movies", 3, 500)))
+			w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 3),
+				repositorytest.AddSegments("movies", 3, 500)))
 			test(t, w)
 		})
 	}
@@ -97,7 +98,8 @@ func TestABaselineIsCopiedAhead(t *testing.T) {
 	for name, layout := range sidestest.Layouts {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(layout)
-			r0 := w.Snapshot("r0", repositorytest.CreateIndex("movies", 2), repositorytest.AddSegments("movies", 2, 300))
+			r0 := w.Snapshot("r0", repositorytest.CreateIndex("movies", 2),
+				repositorytest.AddSegments("movies", 2, 300))
 			w.Names[r0] = "r0"
 			ready, err := w.aheadOf(t, w.Request(r0), func() error { w.Sync(); return nil })
 			require.NoError(t, err)
@@ -230,7 +232,8 @@ func TestTripsOfAPublishAhead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(layout)
-				w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 3), repositorytest.AddSegments("movies", 3, 500)))
+				w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 3),
+					repositorytest.AddSegments("movies", 3, 500)))
 				request := w.Request(w.Take("r1", repositorytest.AddSegments("movies", 2, 300)))
 				ready, err := w.aheadOf(t, request, never)
 				require.NoError(t, err)
@@ -274,8 +277,10 @@ func TestAPublishAheadMayDieAnywhere(t *testing.T) {
 // not wait until the looking ends.
 func TestALegacyRepositoryIsNotWaitedFor(t *testing.T) {
 	w := newMirrorWorld()
-	w.Copy(t, w.Take("movies-r0000-a1", repositorytest.CreateIndex("movies", 2), repositorytest.AddSegments("movies", 1, 300)))
-	ready, err := w.world.aheadOf(t, w.Request(w.Take("movies-r0001-a1", repositorytest.AddSegments("movies", 1, 300))), never)
+	w.Copy(t, w.Take("movies-r0000-a1", repositorytest.CreateIndex("movies", 2),
+		repositorytest.AddSegments("movies", 1, 300)))
+	request := w.Request(w.Take("movies-r0001-a1", repositorytest.AddSegments("movies", 1, 300)))
+	ready, err := w.world.aheadOf(t, request, never)
 	require.NoError(t, err)
 	require.Empty(t, ready.UUID)
 	require.Contains(t, ready.Why, "2.x")
@@ -289,7 +294,8 @@ func TestACopyAheadMayDieAnywhere(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				for n, done := 0, false; !done; n++ {
 					w := newWorld(layout)
-					w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2), repositorytest.AddSegments("movies", 2, 300)))
+					w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2),
+						repositorytest.AddSegments("movies", 2, 300)))
 					request := w.Request(w.Take("r1", repositorytest.AddSegments("movies", 2, 300),
 						repositorytest.CreateIndex("new", 1), repositorytest.AddSegments("new", 1, 300)))
 					died := w.CrashAt(n, reached)
