@@ -186,7 +186,7 @@ func TestAnAbortEndsACopyAhead(t *testing.T) {
 		}
 		return nil
 	}
-	w.at(time.Minute, migration.RequestFreeze)
+	w.at(20*time.Minute, migration.RequestFreeze)
 	w.run()
 	w.aborted()
 	require.Zero(t, w.called(migration.ActivityPublishAhead))
