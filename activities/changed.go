@@ -198,7 +198,8 @@ func (c *changeFinder) result(ctx context.Context) (migration.Changed, error) {
 		result.OnTarget, result.OnTargetOf, err = storeIfLong(ctx, c.lists.shorter(2), c.in.Run, stands)
 		return err
 	})
-	return result, group.Wait()
+	err := group.Wait()
+	return result, err
 }
 
 // reason is why an index takes part; empty if it doesn't.

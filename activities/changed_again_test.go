@@ -56,10 +56,8 @@ func TestASnapshotThatHeldTheSlotIsNotAdopted(t *testing.T) {
 		"concurrent_snapshot_execution_exception", "a snapshot is already running")
 	w.onSleep = func() { // the other run's ends
 		w.onSleep = nil
-		client, err := w.activities.cluster(t.Context(), onSource, w.run)
-		require.NoError(t, err)
-		err = client.CreateSnapshot(t.Context(), w.run.RepositoryName(), request.Snapshot, request.Indices)
-		require.NoError(t, err)
+		require.NoError(t, clientOf(w.world, onSource).CreateSnapshot(t.Context(), w.run.RepositoryName(),
+			request.Snapshot, request.Indices))
 	}
 	require.True(t, must[migration.Snapshot](w.world, w.activities.TakeSnapshot, request).Earlier)
 	require.False(t, must[migration.Snapshot](w.world, w.activities.TakeSnapshot, before).Earlier)
@@ -101,4 +99,16 @@ func TestARestoreOfOneOfTwoWriteIndicesNeedsAnotherSnapshot(t *testing.T) {
 		"alias [logs] has more than one write index [movies,catalog]")
 	refused(w.world, migration.ErrorSnapshotFailed, w.activities.RestoreSnapshot,
 		migration.RestoreRequest{Run: w.run, Snapshot: taken, Indices: w.indices()[1:]}, "write index")
+}
+
+// Without a registration nothing was asked for either: what is there once the repository is
+// registered again is from before a reset.
+func TestASnapshotFoundAfterARegistrationIsNotAdopted(t *testing.T) {
+	w := newChangedWorld(t)
+	request := migration.SnapshotRequest{
+		Run: w.run, Snapshot: "movies-r0001-a1", Indices: []string{"movies"}, New: true,
+	}
+	require.False(t, must[migration.Snapshot](w.world, w.activities.TakeSnapshot, request).Earlier)
+	require.NoError(t, clientOf(w.world, onSource).DeleteRepository(t.Context(), w.run.RepositoryName()))
+	require.True(t, must[migration.Snapshot](w.world, w.activities.TakeSnapshot, request).Earlier)
 }

@@ -70,3 +70,23 @@ func TestAKeyThatWasRotatedReachesTheRegistration(t *testing.T) {
 	_, settings := w.to.Repository(w.run.RepositoryName())
 	require.Equal(t, "planted-newer-key-id", settings["access_key_id"])
 }
+
+// Which of two snapshots is the earlier one is asked of the repository as well, at the same time as
+// whether the target sees the snapshot.
+func TestALostRegistrationIsMadeAgainForAResetRun(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.round("movies-r0003-a1")
+	request := w.restoreRequest(w.snapshot("movies-r0002-a2"))
+	require.NoError(t, clientOf(w, onTarget).DeleteRepository(t.Context(), w.run.RepositoryName()))
+	asked := make(chan struct{})
+	w.to.After("GET /_snapshot/*/movies-r0003-a1", func() { close(asked) })
+	w.to.On("GET /_snapshot/*/movies-r0002-a2", 1, func(http.ResponseWriter, *http.Request) bool {
+		select { // the other look is made without a registration, too
+		case <-asked:
+		case <-t.Context().Done():
+		}
+		return false
+	})
+	must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
+}

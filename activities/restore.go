@@ -98,7 +98,8 @@ func (r *restoring) look(ctx context.Context) (wanted []string, err error) {
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.visible(groupCtx) })
 	group.Go(func() (err error) { wanted, err = r.wanted(groupCtx); return err })
-	return wanted, group.Wait()
+	err = group.Wait()
+	return wanted, err
 }
 
 // visible makes sure that the target sees the snapshot that was copied, and sees all of it.
@@ -282,7 +283,10 @@ func (r *restoring) takenEarlier(ctx context.Context, name string) (bool, error)
 	if known, asked := r.earlier[name]; asked {
 		return known, nil
 	}
-	info, err := r.client.Snapshot(ctx, r.repository, name)
+	// Beside visible, which may find only now that the registration is lost.
+	info, err := registered(ctx, r.Activities, r.pulse, onTarget, r.in.Run, func() (elastic.SnapshotInfo, error) {
+		return r.client.Snapshot(ctx, r.repository, name)
+	})
 	if err != nil && elastic.KindOf(err) != elastic.Missing {
 		return false, err
 	}

@@ -185,7 +185,8 @@ func (t *taking) ask(ctx context.Context) (waiting bool, err error) {
 		t.earlier = true
 		return false, nil
 	}
-	if kind != elastic.SlotTaken { // then nothing was asked for
+	switch kind {
+	case elastic.None, elastic.OutcomeUnknown, elastic.AlreadyExists: // what is refused was never asked for
 		t.unasked = false
 	}
 	switch kind {

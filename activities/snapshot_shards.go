@@ -85,9 +85,11 @@ func ended(status elastic.SnapshotStatus) bool {
 		status.ShardsDone == status.ShardsTotal
 }
 
-// allDone reports whether each shard of a snapshot that can be followed is done.
+// allDone reports whether each shard of a snapshot that can be followed is done. Before 5.0 none can:
+// it has no uuid.
 func allDone(status elastic.SnapshotStatus) bool {
-	return status.ShardsTotal > 0 && status.ShardsTotal <= mostStreamed && status.ShardsDone == status.ShardsTotal
+	return status.UUID != "" && status.ShardsTotal > 0 && status.ShardsTotal <= mostStreamed &&
+		status.ShardsDone == status.ShardsTotal
 }
 
 func doneShards(status elastic.SnapshotStatus, known map[migration.SnapshotShard]bool) []migration.SnapshotShard {

@@ -97,3 +97,18 @@ func TestAFrozenSnapshotIsFollowedSooner(t *testing.T) {
 		})
 	}
 }
+
+// Before 5.0 a snapshot has no uuid, and its repository no root whose name tells that it is a new one:
+// to wait for that would only hold writers up.
+func TestNothingIsCopiedAheadOfASnapshotWithoutAUUID(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.from.Looks = 1000
+	w.from.Done = func(string, int) bool { return true }
+	require.NoError(t, clientOf(w, onSource).CreateSnapshot(t.Context(), w.run.RepositoryName(), "s", both2))
+	w.s3.SetUUID("s", "")
+	over := w.follow()
+	require.True(t, over.Ended)
+	require.Empty(t, over.UUID)
+	require.False(t, over.All)
+}

@@ -7,7 +7,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/temporal"
-	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/snapferry/snapferry/migration"
@@ -187,7 +186,7 @@ func TestAnAbortEndsACopyAhead(t *testing.T) {
 		}
 		return nil
 	}
-	w.at(time.Minute, migration.RequestFreeze)
+	w.at(20*time.Minute, migration.RequestFreeze)
 	w.run()
 	w.aborted()
 	require.Zero(t, w.called(migration.ActivityPublishAhead))
@@ -205,20 +204,46 @@ func TestOlderShapesCopyNothingAhead(t *testing.T) {
 	require.Len(t, w.copies, 3)
 }
 
-// The end of the shards and that of the snapshot may be told in one workflow task. Then the copy of the
-// snapshot has begun.
-func TestNothingIsCopiedAheadOfWhatHasEnded(t *testing.T) {
-	var suite testsuite.WorkflowTestSuite
-	env := suite.NewTestWorkflowEnvironment()
+// The answer that all shards are done may come together with the snapshot's end. Nobody waits for
+// that copy any more: it would run beside the copy of the snapshot, and take half of its bandwidth.
+func TestNothingIsCopiedAheadOnceTheSnapshotHasEnded(t *testing.T) {
+	env := newEnvironment(t)
 	begun := true
-	env.ExecuteWorkflow(func(ctx workflow.Context) error {
+	after := func(ctx workflow.Context) error {
 		watching, stop := workflow.WithCancel(ctx)
-		s := &stream{m: &run{}, ctx: ctx, stop: stop, ahead: &migration.AheadRequest{}}
-		s.stop()
+		stop()
+		s := &stream{ctx: ctx, under: workflow.NewWaitGroup(ctx), ahead: &migration.AheadRequest{}}
 		s.copyAhead(watching, "uuid")
 		begun = s.begun
 		return nil
-	})
+	}
+	env.RegisterWorkflow(after)
+	env.ExecuteWorkflow(after)
 	require.NoError(t, env.GetWorkflowError())
 	require.False(t, begun)
+}
+
+// What an attempt that failed has left in OSS is looked at by the next one, and its uploads in parts
+// are ended.
+func TestACopyAheadKnowsOfTheOneBefore(t *testing.T) {
+	w := newAheadWorld(t, 0)
+	begun := []chan struct{}{make(chan struct{}), make(chan struct{})}
+	w.after[migration.ActivityCopyAhead] = func(n int) { close(begun[n-1]) }
+	w.on[migration.ActivityTakeSnapshot] = func(n int) error {
+		switch n {
+		case 3:
+			<-begun[0]
+			return temporal.NewNonRetryableApplicationError("no", string(migration.ErrorUnauthorized), nil)
+		case 4:
+			<-begun[1]
+		}
+		return nil
+	}
+	w.usualRequests()
+	w.at(21*time.Minute, migration.RequestRetry)
+	w.run()
+	w.completed()
+	require.Len(t, w.aheads, 2)
+	require.False(t, w.aheads[0].Again)
+	require.True(t, w.aheads[1].Again)
 }

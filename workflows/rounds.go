@@ -303,7 +303,7 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed
 	m.snapshotting = round.Snapshot
 	var snapshot migration.Snapshot
 	var following *stream
-	asked := !m.shape.delta()
+	asked, begun := !m.shape.delta(), false
 	watch := m.startWatch()
 	again := func(cause error) error {
 		if m.ofNoUse(m.context(), round.Snapshot, cause) {
@@ -315,9 +315,13 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed
 		following = m.follow(ctx, round.Snapshot)
 		if round.Kind == migration.RoundFinal && m.shape.ahead() {
 			following.ahead = m.aheadRequest(*round)
+			following.ahead.Again = following.ahead.Again || begun
 		}
 		var err error
-		defer func() { following.end(ctx, err == nil) }()
+		defer func() {
+			following.end(ctx, err == nil)
+			begun = begun || following.begun
+		}()
 		options := m.paced(pollUntilDone("snapshot " + round.Snapshot))
 		snapshot, err = call[migration.Snapshot](ctx, options, migration.ActivityTakeSnapshot,
 			migration.SnapshotRequest{
@@ -341,7 +345,7 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed
 	round.UUID = snapshot.UUID
 	round.StartTimeMillis, round.EndTimeMillis = snapshot.StartMillis, snapshot.EndMillis
 	copied := following.copied[snapshot.UUID]
-	copied.begun = following.begun
+	copied.begun = begun
 	if following.ready.UUID == snapshot.UUID {
 		copied.ready = following.ready
 	}

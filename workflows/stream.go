@@ -109,9 +109,9 @@ func (s *stream) copyShards(ctx workflow.Context, done migration.DoneShards) {
 // copyAhead begins to copy all that the snapshot needs but for the root, now that its shards are done.
 // The cluster still has to write the root, and to tidy up.
 func (s *stream) copyAhead(watching workflow.Context, uuid string) {
-	err := workflow.Await(watching, func() bool { return s.batches == 0 || watching.Err() != nil })
-	if err != nil || watching.Err() != nil {
-		return // the snapshot has ended
+	_ = workflow.Await(watching, func() bool { return s.batches == 0 })
+	if watching.Err() != nil { // which Await doesn't say if there is nothing to wait for
+		return // the snapshot has ended, and nobody waits for this any more
 	}
 	request := *s.ahead
 	request.Carried, request.CarriedOf = s.copied[uuid].carried, s.copied[uuid].carriedOf

@@ -16,6 +16,10 @@ import (
 // ErrNotYet is what a wait returns that has had enough of waiting for a snapshot's end.
 var ErrNotYet = errors.New("the root in S3 doesn't list the snapshot yet")
 
+// errLegacy is what a wait for a root of 2.x would end with: such a root has no generation, so that
+// nobody sees by its name that it is another one.
+var errLegacy = errors.New("the repository is one of Elasticsearch 2.x")
+
 // Ahead copies what a snapshot needs, but for the root, as soon as the root in S3 lists the snapshot.
 // Elasticsearch goes on for a while then: it writes index.latest, removes old roots, and tells the
 // cluster. wait is called between two looks. Nothing rests on this: what it can't do is left to
@@ -29,7 +33,7 @@ func (f *Ferry) Ahead(ctx context.Context, request migration.AheadRequest,
 		Carried: request.Carried,
 	})
 	ready, err := r.ahead(ctx, wait)
-	if leftToTheCopy(err) || errors.Is(err, ErrNotYet) {
+	if leftToTheCopy(err) || errors.Is(err, ErrNotYet) || errors.Is(err, errLegacy) {
 		return migration.Ahead{Why: err.Error()}, nil
 	}
 	return ready, err
@@ -51,8 +55,6 @@ func (r *round) ahead(ctx context.Context, wait func(context.Context) error) (re
 		return ready, err
 	case published:
 		return migration.Ahead{Why: "it is published already"}, nil
-	case r.from.Legacy():
-		return migration.Ahead{Why: "the repository is one of Elasticsearch 2.x"}, nil
 	case r.to.Root != nil && len(deleted(r.from, r.to)) > 0:
 		return migration.Ahead{Why: "OSS lists a snapshot that is deleted in S3"}, nil // see withdraw
 	}
@@ -93,9 +95,12 @@ func (r *round) ahead(ctx context.Context, wait func(context.Context) error) (re
 // awaitRoot waits until the root in S3 lists the snapshot, and reads that root.
 func (r *round) awaitRoot(ctx context.Context, base int64, wait func(context.Context) error) error {
 	for seen := base; ; {
-		_, generation, found, err := r.s3.Highest(ctx)
+		objects, generation, found, err := r.s3.Highest(ctx)
 		if err != nil && !nothingYet(err) {
 			return err
+		}
+		if _, legacy := objects[repository.LegacyRootKey]; legacy && !found {
+			return errLegacy
 		}
 		if err == nil && found && generation != seen {
 			if r.from, err = r.readSource(ctx, generation); err != nil {

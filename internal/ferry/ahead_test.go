@@ -272,3 +272,85 @@ func TestAPublishAheadMayDieAnywhere(t *testing.T) {
 		})
 	}
 }
+
+// The root of 2.x has the same name always, so a new one is not seen by its generation. Writers must
+// not wait until the looking ends.
+func TestALegacyRepositoryIsNotWaitedFor(t *testing.T) {
+	w := newMirrorWorld()
+	w.Copy(t, w.Take("movies-r0000-a1", repositorytest.CreateIndex("movies", 2),
+		repositorytest.AddSegments("movies", 1, 300)))
+	request := w.Request(w.Take("movies-r0001-a1", repositorytest.AddSegments("movies", 1, 300)))
+	ready, err := w.world.aheadOf(t, request, never)
+	require.NoError(t, err)
+	require.Empty(t, ready.UUID)
+	require.Contains(t, ready.Why, "2.x")
+}
+
+// So may a copy ahead. Whatever it has left, no reader is misled, and the copy of the snapshot
+// publishes.
+func TestACopyAheadMayDieAnywhere(t *testing.T) {
+	for _, reached := range []bool{false, true} {
+		for name, layout := range sidestest.Layouts {
+			t.Run(name, func(t *testing.T) {
+				for n, done := 0, false; !done; n++ {
+					w := newWorld(layout)
+					w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 2),
+						repositorytest.AddSegments("movies", 2, 300)))
+					request := w.Request(w.Take("r1", repositorytest.AddSegments("movies", 2, 300),
+						repositorytest.CreateIndex("new", 1), repositorytest.AddSegments("new", 1, 300)))
+					died := w.CrashAt(n, reached)
+					ready, err := w.aheadOf(t, request, never)
+					w.Source.SetHooks(memory.Hooks{})
+					w.Sink.SetHooks(memory.Hooks{})
+					root := sidestest.RequireReadable(t, w.Sink.Objects())
+					_, published := root.Snapshot(request.Snapshot.UUID)
+					require.False(t, published)
+					if done = !died(); done {
+						require.NoError(t, err)
+						require.NotEmpty(t, ready.UUID)
+						require.Greater(t, n, 5, "data and metadata are written")
+					} else {
+						require.True(t, err != nil || ready.UUID == "")
+					}
+					request.Again = true
+					_, err = w.Run(t, request)
+					require.NoError(t, err)
+					w.RequirePublished(t, request.Snapshot.UUID)
+				}
+			})
+		}
+	}
+}
+
+// What an earlier attempt has left there is proven as well, and so is a snapshot whose copy was never
+// published; also where S3's ETags say nothing of the bytes.
+func TestACopyAheadTakesAlongWhatWasNeverPublished(t *testing.T) {
+	for _, encrypted := range []bool{false, true} {
+		eachWhole(t, func(t *testing.T, w *world) {
+			r1 := w.Take("r1", repositorytest.AddSegments("movies", 2, 300))
+			first, err := w.aheadOf(t, w.Request(r1), never)
+			require.NoError(t, err)
+			request := w.Request(w.Take("r2", repositorytest.AddSegments("movies", 1, 300)))
+			if encrypted {
+				for key, data := range w.Objects() {
+					w.Source.StoreEncrypted(key, data)
+				}
+			}
+			request.Again = true
+			writes := sidestest.CountData(w.Sink)
+			ready, err := w.aheadOf(t, request, never)
+			require.NoError(t, err)
+			require.NotEmpty(t, ready.UUID, ready.Why)
+			require.EqualValues(t, writes(), ready.BlobsCopied)
+			stale := w.Request(r1)
+			late, err := w.publishAhead(t, stale, first)
+			require.NoError(t, err)
+			require.True(t, late.Moved, "an attempt that comes back late publishes no root that S3 has passed")
+			result, err := w.publishAhead(t, request, ready)
+			require.NoError(t, err)
+			require.False(t, result.Moved)
+			w.RequirePublished(t, r1)
+			w.RequirePublished(t, request.Snapshot.UUID)
+		})
+	}
+}
