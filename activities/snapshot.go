@@ -57,6 +57,8 @@ type taking struct {
 	// unasked says that this run has not asked for the snapshot yet, and earlier that it is there
 	// anyway.
 	unasked, earlier bool
+	// looked says that there was none when the source was asked last.
+	looked bool
 	// awaited is set once the primaries were waited for.
 	awaited bool
 	// noStatusAPI is set if the service refuses to tell the progress of a snapshot (_status),
@@ -95,11 +97,11 @@ func pollsWithin(limit time.Duration, frozen bool) (count int) {
 }
 
 // run reads the snapshot before it asks for it, and after each lost answer. So it works from any
-// state. Only the first request of all needs no look before it: the cluster says if there is one, and
-// to look it would have to read its repository.
+// state. A request that is to be sent at once has no look before it: for that the cluster would have to
+// read its repository, and its answer says as well if there is one.
 func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
 	pace, slotPace, absent := t.paceOf(t.in.Frozen), t.slotPace(), 0
-	if t.unasked {
+	if t.unasked && t.in.AtOnce {
 		waiting, err := t.ask(ctx)
 		if err != nil || t.earlier {
 			return elastic.SnapshotInfo{}, err
@@ -124,6 +126,7 @@ func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
 		if registrationLost(onSource, err) {
 			return info, err
 		}
+		t.looked = true
 		switch elastic.KindOf(err) {
 		case elastic.Missing:
 			if t.accepted {
@@ -181,12 +184,11 @@ func (t *taking) ask(ctx context.Context) (waiting bool, err error) {
 	}
 	err = t.client.CreateSnapshot(ctx, t.repository, t.in.Snapshot, t.in.Indices)
 	kind := elastic.KindOf(err)
-	if kind == elastic.AlreadyExists && t.unasked {
+	if t.unasked && (kind == elastic.AlreadyExists || kind == elastic.OutcomeUnknown && !t.looked) {
 		t.earlier = true
 		return false, nil
 	}
-	switch kind {
-	case elastic.None, elastic.OutcomeUnknown, elastic.AlreadyExists: // what is refused was never asked for
+	if kind == elastic.None || kind == elastic.OutcomeUnknown { // what is refused was never asked for
 		t.unasked = false
 	}
 	switch kind {

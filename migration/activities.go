@@ -171,6 +171,9 @@ type SnapshotRequest struct {
 	PrimariesMillis int64 `json:"primariesMillis,omitempty"`
 	// Frozen says that writes are blocked, so that its end is to be noticed soon.
 	Frozen bool `json:"frozen,omitempty"`
+	// AtOnce asks for a new snapshot without a look whether there is one. If the answer is lost, nobody
+	// can tell any more whether what is there is this run's: it counts as Earlier.
+	AtOnce bool `json:"atOnce,omitempty"`
 }
 
 // Snapshot is a snapshot that ended in SUCCESS with every index and no failed shard. Times are

@@ -328,6 +328,8 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed
 				Run: m.forActivities(), Snapshot: round.Snapshot,
 				Indices: m.taking.Names(), IndicesOf: m.taking.Of(), New: !asked,
 				PrimariesMillis: m.primariesMillis(), Frozen: m.frozen(),
+				// Another attempt looks before it asks.
+				AtOnce: round.Kind == migration.RoundFinal && round.Attempt == 1,
 			})
 		asked = true
 		round.SnapshotMillis = m.elapsed(watch)
