@@ -269,6 +269,9 @@ func writes(op string) bool {
 
 func writesData(op, key string) bool     { return writes(op) && sidestest.IsData(key) }
 func writesMetadata(op, key string) bool { return writes(op) && !sidestest.IsData(key) }
+func writesRoot(op, key string) bool {
+	return writes(op) && repository.Classify(key).Class == repository.ClassRootIndex
+}
 
 // act runs an activity of a worker.
 func (w *nodesWorld) act(activity string, request, result any) error {
