@@ -124,8 +124,7 @@ const (
 
 // CopyAhead copies what a snapshot needs, but for the root, while the cluster still ends it. See
 // [ferry.Ferry.Ahead]. What fails for good it leaves to CopySnapshot.
-func (c *Copier) CopyAhead(ctx context.Context, request migration.AheadRequest) (migration.Ahead, error) {
-	request.Again = request.Again || repeated(ctx)
+func (c *Copier) CopyAhead(ctx context.Context, request migration.CopyRequest) (migration.Ahead, error) {
 	return withFerry(ctx, c, request.Run, "waiting for the end of the snapshot",
 		func(ctx context.Context, f *ferry.Ferry) (migration.Ahead, error) {
 			var err error

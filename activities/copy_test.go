@@ -138,9 +138,9 @@ func TestASnapshotIsCopiedAheadAndPublished(t *testing.T) {
 				}
 				return nil
 			}
-			ready, err := runActivity[migration.Ahead](w.environment(c), c.CopyAhead, migration.AheadRequest{
-				Run: request.Run, Snapshot: "r1", BaseUUID: request.BaseUUID, BaseGeneration: request.BaseGeneration,
-			})
+			ahead := request
+			ahead.Snapshot.UUID = ""
+			ready, err := runActivity[migration.Ahead](w.environment(c), c.CopyAhead, ahead)
 			require.NoError(t, err)
 			require.Equal(t, r1, ready.UUID)
 			require.Equal(t, longest == 0, !ready.RootOf.IsZero())
@@ -163,9 +163,8 @@ func TestCopyAheadLeavesWhatFailsForGood(t *testing.T) {
 	c := w.copier()
 	looks := 0
 	c.pause = func(context.Context, time.Duration) error { looks++; return nil }
-	request := migration.AheadRequest{
-		Run: w.request("").Run, Snapshot: "r1", BaseUUID: w.Base, BaseGeneration: w.BaseGeneration,
-	}
+	request := w.request("")
+	request.Snapshot.Name = "r1"
 	ready, err := runActivity[migration.Ahead](w.environment(c), c.CopyAhead, request)
 	require.NoError(t, err)
 	require.Contains(t, ready.Why, "doesn't list")

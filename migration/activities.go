@@ -267,18 +267,6 @@ type CopyShardsResult struct {
 	Why string `json:"why,omitempty"`
 }
 
-// AheadRequest asks for all that a snapshot needs to be copied, but for the root, before the cluster
-// says that the snapshot has ended. What was copied while its shards were written is Carried.
-type AheadRequest struct {
-	Run
-	Snapshot       string                   `json:"snapshot"`
-	BaseUUID       string                   `json:"baseUuid,omitempty"`
-	BaseGeneration int64                    `json:"baseGeneration,omitempty"`
-	Carried        []CarriedShard           `json:"carried,omitempty"`
-	CarriedOf      []Stored[[]CarriedShard] `json:"carriedOf,omitempty"`
-	Again          bool                     `json:"again,omitempty"` // OSS may have some of it
-}
-
 // Ahead is what stands in OSS and is ready to be published: the bytes of the root, the generation that
 // OSS had when it was copied (-1 for none), and a digest of all that OSS lists below the shards.
 // Without a UUID nothing is ready, and Why says for what reason.

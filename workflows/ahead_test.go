@@ -15,11 +15,11 @@ import (
 // aheadWorld is what is copied of a snapshot before it has ended.
 type aheadWorld struct {
 	// ready says what came of it; nothing if it is nil.
-	ready  func(migration.AheadRequest) migration.Ahead
-	aheads []migration.AheadRequest
+	ready  func(migration.CopyRequest) migration.Ahead
+	aheads []migration.CopyRequest
 }
 
-func (w *world) copyAhead(r migration.AheadRequest) (migration.Ahead, error) {
+func (w *world) copyAhead(r migration.CopyRequest) (migration.Ahead, error) {
 	w.aheads = append(w.aheads, r)
 	assert.Equal(w.t, w.published, r.BaseUUID)
 	if w.ready == nil {
@@ -53,8 +53,8 @@ func newAheadWorld(t *testing.T, batches int) *world {
 		}
 		return migration.DoneShards{UUID: uuid, Ended: true, All: true}
 	}
-	w.ready = func(r migration.AheadRequest) migration.Ahead {
-		return migration.Ahead{UUID: "uuid-" + r.Snapshot, Root: []byte("{}"), BlobsCopied: 4}
+	w.ready = func(r migration.CopyRequest) migration.Ahead {
+		return migration.Ahead{UUID: "uuid-" + r.Snapshot.Name, Root: []byte("{}"), BlobsCopied: 4}
 	}
 	return w
 }
@@ -88,7 +88,7 @@ func TestTheFinalSnapshotIsCopiedBeforeItEnds(t *testing.T) {
 	w.run()
 	report := w.completed()
 	require.Len(t, w.aheads, 1, "nobody waits for a round")
-	require.Equal(t, finalSnapshot, w.aheads[0].Snapshot)
+	require.Equal(t, finalSnapshot, w.aheads[0].Snapshot.Name)
 	require.Len(t, w.aheads[0].Carried, 2, "what was copied while the shards were written")
 	require.False(t, w.aheads[0].Again)
 	require.Equal(t, 1, w.called(migration.ActivityPublishAhead))
@@ -108,7 +108,7 @@ func TestAFinalSnapshotIsCopiedAsOthersAre(t *testing.T) {
 	}{
 		"nothing is ready": {prepare: func(w *world) { w.ready = nil }},
 		"another one is ready": {prepare: func(w *world) {
-			w.ready = func(migration.AheadRequest) migration.Ahead { return migration.Ahead{UUID: "another"} }
+			w.ready = func(migration.CopyRequest) migration.Ahead { return migration.Ahead{UUID: "another"} }
 		}},
 		"the copy fails": {prepare: func(w *world) {
 			w.fails(migration.ActivityCopyAhead, 1, migration.ErrorUnauthorized)
@@ -212,7 +212,7 @@ func TestNothingIsCopiedAheadOnceTheSnapshotHasEnded(t *testing.T) {
 	after := func(ctx workflow.Context) error {
 		watching, stop := workflow.WithCancel(ctx)
 		stop()
-		s := &stream{ctx: ctx, under: workflow.NewWaitGroup(ctx), ahead: &migration.AheadRequest{}}
+		s := &stream{ctx: ctx, under: workflow.NewWaitGroup(ctx), ahead: &migration.CopyRequest{}}
 		s.copyAhead(watching, "uuid")
 		begun = s.begun
 		return nil

@@ -314,8 +314,9 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed
 	err := m.attemptUnless("take snapshot "+round.Snapshot, again, newSnapshot, func(ctx workflow.Context) error {
 		following = m.follow(ctx, round.Snapshot)
 		if round.Kind == migration.RoundFinal && m.shape.ahead() {
-			following.ahead = m.aheadRequest(*round)
-			following.ahead.Again = following.ahead.Again || begun
+			request := m.copyRequest(*round, migration.Snapshot{Name: round.Snapshot})
+			request.Again = request.Again || begun
+			following.ahead = &request
 		}
 		var err error
 		defer func() {
@@ -359,12 +360,8 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed
 func (m *run) copySnapshot(round *migration.Round, snapshot migration.Snapshot,
 	streamed streamed,
 ) error {
-	base := m.base()
-	request := migration.CopyRequest{
-		Run: m.forActivities(), Snapshot: snapshot, BaseUUID: base.UUID, BaseGeneration: base.Generation,
-		Again:   round.Attempt > 1, // the attempt with another snapshot has left some blobs
-		Carried: streamed.carried, CarriedOf: streamed.carriedOf,
-	}
+	request := m.copyRequest(*round, snapshot)
+	request.Carried, request.CarriedOf = streamed.carried, streamed.carriedOf
 	request.Again = request.Again || streamed.begun && streamed.ready.UUID == ""
 	watch, ready := m.startWatch(), streamed.ready
 	err := m.attemptOr("copy snapshot "+snapshot.Name+" to OSS", newSnapshot, func(ctx workflow.Context) error {
@@ -391,12 +388,12 @@ func (m *run) copySnapshot(round *migration.Round, snapshot migration.Snapshot,
 	return err
 }
 
-// aheadRequest asks for the final round's snapshot to be copied before it has ended.
-func (m *run) aheadRequest(round migration.Round) *migration.AheadRequest {
+// copyRequest asks for a round's snapshot to be copied.
+func (m *run) copyRequest(round migration.Round, snapshot migration.Snapshot) migration.CopyRequest {
 	base := m.base()
-	return &migration.AheadRequest{
-		Run: m.forActivities(), Snapshot: round.Snapshot, BaseUUID: base.UUID, BaseGeneration: base.Generation,
-		Again: round.Attempt > 1,
+	return migration.CopyRequest{
+		Run: m.forActivities(), Snapshot: snapshot, BaseUUID: base.UUID, BaseGeneration: base.Generation,
+		Again: round.Attempt > 1, // the attempt with another snapshot has left some blobs
 	}
 }
 

@@ -18,7 +18,7 @@ type stream struct {
 	stop  func()
 	under workflow.WaitGroup
 	// ahead is what else is to be copied once all shards are done; nil for nothing. stopAhead ends that.
-	ahead     *migration.AheadRequest
+	ahead     *migration.CopyRequest
 	stopAhead func()
 	// begun says that it was begun, ready is what came of it.
 	begun bool

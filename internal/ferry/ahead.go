@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/repository"
@@ -24,14 +22,12 @@ var errLegacy = errors.New("the repository is one of Elasticsearch 2.x")
 // Elasticsearch goes on for a while then: it writes index.latest, removes old roots, and tells the
 // cluster. wait is called between two looks. Nothing rests on this: what it can't do is left to
 // [Ferry.Copy], and the result says why. [Ferry.PublishAhead] publishes.
-func (f *Ferry) Ahead(ctx context.Context, request migration.AheadRequest,
+//
+// The request is that for the copy of the snapshot, of which only the name is known yet.
+func (f *Ferry) Ahead(ctx context.Context, request migration.CopyRequest,
 	wait func(context.Context) error,
 ) (migration.Ahead, error) {
-	snapshot := migration.Snapshot{Name: request.Snapshot}
-	r := newRound(f.job(request.Run, snapshot, request.Again), migration.CopyRequest{
-		Run: request.Run, BaseUUID: request.BaseUUID, BaseGeneration: request.BaseGeneration,
-		Carried: request.Carried,
-	})
+	r := newRound(f.job(request.Run, request.Snapshot, request.Again), request)
 	ready, err := r.ahead(ctx, wait)
 	if leftToTheCopy(err) || errors.Is(err, ErrNotYet) || errors.Is(err, errLegacy) {
 		return migration.Ahead{Why: err.Error()}, nil
@@ -65,30 +61,19 @@ func (r *round) ahead(ctx context.Context, wait func(context.Context) error) (re
 	if !p.inline() {
 		return migration.Ahead{Why: "the delta is better copied in pages"}, nil
 	}
-	if err := r.copyBeneathRoot(ctx, p); err != nil {
+	inSink, err := r.copyBeneathRoot(ctx, p, true)
+	if err != nil {
 		return ready, err
 	}
 	ready = migration.Ahead{
 		UUID: r.snapshot.UUID, Root: r.from.Data, RootGeneration: r.from.Generation, RootETag: r.from.ETag,
-		Published:   r.to.Generation,
+		Published: r.to.Generation, Digest: digestOfAll(inSink),
 		BlobsCopied: r.result.BlobsCopied, BytesCopied: r.result.BytesCopied,
 		BlobsSkipped: r.result.BlobsSkipped, BytesSkipped: r.result.BytesSkipped,
 	}
-	shards := slices.Concat(slices.Collect(maps.Keys(p.sizes)), slices.Collect(maps.Keys(p.streamed)))
-	slices.SortFunc(shards, sides.CompareShards)
-	inSink, err := r.listInSink(ctx, shards)
-	if err != nil {
-		return ready, err
-	}
-	for _, b := range p.blobs {
-		if o := inSink[b.Key]; o.Size != b.Size || o.ETag != p.stored[b.Key] {
-			return ready, r.conflict("the blob %s was removed or replaced after it was copied", b.Key)
-		}
-	}
-	for _, shard := range shards {
+	for _, shard := range p.touched() {
 		ready.Shards = append(ready.Shards, migration.ShardRange{IndexID: shard.IndexID, Shard: shard.Number})
 	}
-	ready.Digest = digestOfAll(inSink)
 	return ready, nil
 }
 

@@ -18,10 +18,8 @@ import (
 // aheadOf asks for a snapshot to be copied ahead. The root lists it at the look after wait.
 func (w *world) aheadOf(t *testing.T, request migration.CopyRequest, wait func() error) (migration.Ahead, error) {
 	t.Helper()
-	return w.ferry(w.Source, 64).Ahead(t.Context(), migration.AheadRequest{
-		Run: request.Run, Snapshot: request.Snapshot.Name, BaseUUID: request.BaseUUID,
-		BaseGeneration: request.BaseGeneration, Carried: request.Carried, Again: request.Again,
-	}, func(context.Context) error { return wait() })
+	request.Snapshot.UUID = ""
+	return w.ferry(w.Source, 64).Ahead(t.Context(), request, func(context.Context) error { return wait() })
 }
 
 func (w *world) publishAhead(t *testing.T, request migration.CopyRequest,

@@ -180,7 +180,7 @@ func (r *round) copyDelta(ctx context.Context) error {
 		}
 		return nil
 	}
-	if err := r.copyBeneathRoot(ctx, p); err != nil {
+	if _, err := r.copyBeneathRoot(ctx, p, false); err != nil {
 		return err
 	}
 	return r.publish(ctx)
@@ -199,15 +199,16 @@ func (r *round) planDeltas(ctx context.Context) (*plan, error) {
 }
 
 // copyBeneathRoot copies and proves all that the root names, data and metadata side by side: no reader
-// sees any of it before the root, and writers may be waiting for each turn.
-func (r *round) copyBeneathRoot(ctx context.Context, p *plan) error {
+// sees any of it before the root, and writers may be waiting for each turn. See prove for all, and for
+// what it returns.
+func (r *round) copyBeneathRoot(ctx context.Context, p *plan, all bool) (map[string]objectstore.Object, error) {
 	err := sides.Together(ctx,
 		func(ctx context.Context) error { return r.copyData(ctx, p) },
 		func(ctx context.Context) error { return r.publishMetadata(ctx, p) })
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return r.prove(ctx, p)
+	return r.prove(ctx, p, all)
 }
 
 // readRoots finds out what both repositories are now, and whether the snapshot is published

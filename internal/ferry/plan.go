@@ -102,6 +102,13 @@ func (p *plan) keepStreamed(shard repository.ShardID, c migration.CarriedShard, 
 	p.streamedDigest += c.Digest
 }
 
+// touched are the shards that have something to copy, or had while the snapshot ran.
+func (p *plan) touched() []repository.ShardID {
+	shards := slices.Concat(slices.Collect(maps.Keys(p.sizes)), slices.Collect(maps.Keys(p.streamed)))
+	slices.SortFunc(shards, sides.CompareShards)
+	return shards
+}
+
 // inline tells whether one activity copies all of the delta.
 func (p *plan) inline() bool { return p.count <= p.most.Blobs && p.bytes <= p.most.Bytes }
 

@@ -125,29 +125,27 @@ func (r *round) proveEach(ctx context.Context, p *plan, t shardTask) error {
 // blob of the delta when it was copied. What was copied while the snapshot ran is compared with a
 // listing: another activity has proven it, some time ago. A baseline rests on nothing before it, so
 // all of it is compared.
-func (r *round) prove(ctx context.Context, p *plan) error {
+//
+// all has everything compared that was copied. What OSS lists below the shards that were looked at is
+// returned.
+func (r *round) prove(ctx context.Context, p *plan, all bool) (inSink map[string]objectstore.Object, err error) {
 	r.doing("proving")
 	for _, b := range p.blobs {
 		if _, ok := p.stored[b.Key]; !ok {
-			return r.conflict("the blob %s was never copied", b.Key)
+			return nil, r.conflict("the blob %s was never copied", b.Key)
 		}
 	}
 	baseline := r.to.Root == nil
-	var listed []repository.ShardID
-	if baseline {
-		for _, t := range p.shards {
-			listed = append(listed, t.shard)
-		}
-	} else {
-		listed = slices.Collect(maps.Keys(p.streamed))
+	listed := slices.Collect(maps.Keys(p.streamed))
+	if all = all || baseline; all {
+		listed = p.touched()
 	}
-	inSink, err := r.listInSink(ctx, listed)
-	if err != nil {
-		return err
+	if inSink, err = r.listInSink(ctx, listed); err != nil {
+		return nil, err
 	}
 	for _, b := range p.blobs {
-		if o, ok := inSink[b.Key]; baseline && (!ok || o.Size != b.Size || o.ETag != p.stored[b.Key]) {
-			return r.conflict("the blob %s was removed or replaced after it was copied", b.Key)
+		if o, ok := inSink[b.Key]; all && (!ok || o.Size != b.Size || o.ETag != p.stored[b.Key]) {
+			return nil, r.conflict("the blob %s was removed or replaced after it was copied", b.Key)
 		}
 	}
 	for _, d := range p.streamed {
@@ -157,14 +155,14 @@ func (r *round) prove(ctx context.Context, p *plan) error {
 			sum += digestOf(b.Key, o.Size, o.ETag)
 		}
 		if sum != d.digest {
-			return r.conflict("one of %d blobs, the first of which is %s, was removed or replaced after it was copied",
-				len(d.blobs), d.blobs[0].Key)
+			return nil, r.conflict("one of %d blobs, the first of which is %s, was removed or replaced after it was "+
+				"copied", len(d.blobs), d.blobs[0].Key)
 		}
 	}
 	if baseline {
 		r.result.Proven = int64(len(p.blobs)) + p.streamedBlobs
 	}
-	return nil
+	return inSink, nil
 }
 
 // listInSink gives all that OSS lists below shards, by key.
