@@ -57,7 +57,7 @@ type taking struct {
 	// unasked says that this run has not asked for the snapshot yet, and earlier that it is there
 	// anyway.
 	unasked, earlier bool
-	// looked says that there was none when the source was asked last.
+	// looked says that the source was asked whether there is one.
 	looked bool
 	// awaited is set once the primaries were waited for.
 	awaited bool
@@ -177,7 +177,7 @@ func (t *taking) runs(ctx context.Context) bool {
 }
 
 // ask asks the source for the snapshot. waiting reports that another snapshot is in the way, or
-// that the answer was lost.
+// that the answer was lost. earlier is set if what is there, or may be, can't be known for this run's.
 func (t *taking) ask(ctx context.Context) (waiting bool, err error) {
 	if err := t.awaitPrimaries(ctx); err != nil {
 		return false, err
