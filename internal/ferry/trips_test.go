@@ -113,10 +113,11 @@ func TestCopyReadsBothRootsWhileAnotherPublishes(t *testing.T) {
 		w.Copy(t, w.Take("r0", repositorytest.CreateIndex("movies", 1)))
 		r1 := w.Take("r1", repositorytest.AddSegments("movies", 1, 300))
 		request := w.Request(r1)
-		read := make(chan struct{})
+		listing, read := make(chan struct{}), make(chan struct{})
 		var waited, published atomic.Bool
 		w.Source.SetHooks(memory.Hooks{After: func(c memory.Call) error {
 			if c.Op == "Get" && c.Key == repository.RootIndexKey(1) && published.CompareAndSwap(false, true) {
+				<-listing // the copy's own: those of the copies below wait for nothing
 				w.Copy(t, r1) // an attempt that this one has taken over from
 				w.Copy(t, w.Take("r2", repositorytest.AddSegments("movies", 1, 300)))
 				close(read)
@@ -125,6 +126,7 @@ func TestCopyReadsBothRootsWhileAnotherPublishes(t *testing.T) {
 		}})
 		w.Sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
 			if c.Op == "ListFolder" && waited.CompareAndSwap(false, true) {
+				close(listing)
 				<-read
 			}
 			return nil
