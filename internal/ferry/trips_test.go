@@ -117,7 +117,7 @@ func TestCopyReadsBothRootsWhileAnotherPublishes(t *testing.T) {
 		var waited, published atomic.Bool
 		w.Source.SetHooks(memory.Hooks{After: func(c memory.Call) error {
 			if c.Op == "Get" && c.Key == repository.RootIndexKey(1) && published.CompareAndSwap(false, true) {
-				<-listing // the copy's own: those of the copies below wait for nothing
+				<-listing     // the copy's own: those of the copies below wait for nothing
 				w.Copy(t, r1) // an attempt that this one has taken over from
 				w.Copy(t, w.Take("r2", repositorytest.AddSegments("movies", 1, 300)))
 				close(read)

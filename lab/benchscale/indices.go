@@ -24,6 +24,8 @@ type IndicesCase struct {
 	Steps         map[string]float64 `json:"steps"`
 	// ScriptWindowSeconds is 0 without the script.
 	ScriptWindowSeconds float64 `json:"scriptWindowSeconds"`
+	// CopiedBytes is what the last round copied from S3 to OSS.
+	CopiedBytes int64 `json:"copiedBytes"`
 	// Taken is how many indices the last round copied.
 	Taken int `json:"taken"`
 }
@@ -50,7 +52,7 @@ func manyIndices(ctx context.Context, root, rclone string, count int, out io.Wri
 	return IndicesCase{
 		What: "indices", Count: count, Changed: many.changed, WindowSeconds: benchmain.Round3(one.window),
 		RoundSeconds: benchmain.Round3(one.round), Steps: one.steps,
-		ScriptWindowSeconds: benchmain.Round3(one.scriptWindow), Taken: taken,
+		ScriptWindowSeconds: benchmain.Round3(one.scriptWindow), CopiedBytes: one.last.BytesCopied, Taken: taken,
 	}, err
 }
 
@@ -77,12 +79,7 @@ func (m *many) makeAll(ctx context.Context, source *cluster.Client) error {
 		return err
 	}
 	m.written = docsPerIndex
-	if err := commit(ctx, source, "events-*"); err != nil {
-		return err
-	}
-	// Elasticsearch does this five minutes after the last write of an index, and it looks like one.
-	// Most indices of a log cluster have been silent for longer.
-	return source.Do(ctx, http.MethodPost, "/events-*/_flush/synced", nil, nil)
+	return benchmain.Rest(ctx, source, "events-*")
 }
 
 // change writes to a few indices.
@@ -93,7 +90,7 @@ func (m *many) change(ctx context.Context, source *cluster.Client) error {
 		}
 	}
 	m.written += docsPerIndex
-	return commit(ctx, source, "events-*")
+	return benchmain.Rest(ctx, source, "events-*")
 }
 
 func (m *many) write(ctx context.Context, source *cluster.Client, index, from int) error {
@@ -105,14 +102,4 @@ func (m *many) write(ctx context.Context, source *cluster.Client, index, from in
 		}
 	}
 	return source.Bulk(ctx, indexName(index), manyDocType, documents)
-}
-
-// commit has nothing left to do for Elasticsearch when it returns.
-func commit(ctx context.Context, source *cluster.Client, indices string) error {
-	for _, call := range []string{"/_refresh", "/_flush?wait_if_ongoing=true"} {
-		if err := source.Do(ctx, http.MethodPost, "/"+indices+call, nil, nil); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -184,12 +184,12 @@ func measureDocuments(ctx context.Context, root string, o options, out io.Writer
 		}
 	}
 	table(out, func(row func(...string)) {
-		row(append([]string{"documents", "changed", "proven before", "window s"},
+		row(append([]string{"documents", "changed", "copied", "proven before", "window s"},
 			append(byhand.Steps(), "script's window s")...)...)
 		for _, one := range cases {
 			row(append([]string{
-				human.Count(one.Count), human.Count(one.DeltaDocuments), fmt.Sprint(one.Proven), figure(
-					one.WindowSeconds),
+				human.Count(one.Count), human.Count(one.DeltaDocuments), human.Size(one.CopiedBytes),
+				fmt.Sprint(one.Proven), figure(one.WindowSeconds),
 			}, append(figures(one.Steps), figure(one.ScriptWindowSeconds))...)...)
 		}
 	})

@@ -6,12 +6,11 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/snapferry/snapferry/internal/pause"
 	"github.com/snapferry/snapferry/lab"
+	"github.com/snapferry/snapferry/lab/benchmain"
 	"github.com/snapferry/snapferry/lab/cluster"
 )
 
@@ -129,36 +128,7 @@ func (s *stock) grow(ctx context.Context, bytes int64) error {
 		return fmt.Errorf("items %d to %d were not written: %w", first, last, err)
 	}
 	s.items = last
-	return s.rest(ctx)
-}
-
-// rest commits everything and waits until no merge is under way: each of the ways finds the same
-// segments then, whichever comes first.
-func (s *stock) rest(ctx context.Context) error {
-	for quiet := 0; quiet < 2; quiet++ {
-		for {
-			var stats struct {
-				All struct {
-					Primaries struct{ Merges struct{ Current int } }
-				} `json:"_all"`
-			}
-			if err := s.source.Do(ctx, http.MethodGet, "/"+s.names()+"/_stats/merge", nil, &stats); err != nil {
-				return err
-			}
-			if stats.All.Primaries.Merges.Current == 0 {
-				break
-			}
-			if err := pause.For(ctx, 200*time.Millisecond); err != nil {
-				return err
-			}
-		}
-		for _, call := range []string{"/_refresh", "/_flush?wait_if_ongoing=true"} {
-			if err := s.source.Do(ctx, http.MethodPost, "/"+s.names()+call, nil, nil); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return benchmain.Rest(ctx, s.source, s.names())
 }
 
 // unblock lets the source take writes again.
