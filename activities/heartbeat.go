@@ -98,7 +98,7 @@ func performForEver[T any](ctx context.Context, b beating, doing string,
 	working, cancel := context.WithCancelCause(ctx)
 	working, end := b.transcribe(working)
 	defer end()
-	p := &pulse{progress: migration.Progress{Doing: doing}}
+	p := &pulse{progress: migration.Progress{Doing: doing, Reads: earlierReads(ctx)}}
 	var beats sync.WaitGroup
 	beats.Go(func() { b.keepBeating(ctx, working, cancel, p) })
 	result, err := work(working, p)
@@ -118,6 +118,15 @@ func performForEver[T any](ctx context.Context, b beating, doing string,
 		return none, passing(retryWorkerStopping, errWorkerStopping.Error()+" while "+doing, time.Second)
 	}
 	return none, classify(err)
+}
+
+// earlierReads is what the attempt before has read, and the next one needn't read again either.
+func earlierReads(ctx context.Context) []migration.ShardRead {
+	var before migration.Progress
+	if !activity.HasHeartbeatDetails(ctx) || activity.GetHeartbeatDetails(ctx, &before) != nil {
+		return nil
+	}
+	return before.Reads
 }
 
 // clockOff is by how much this computer's clock is ahead of Temporal's, which says when an attempt was
@@ -193,6 +202,7 @@ func afterAttempt(attempt int32, since time.Duration, err error) error {
 
 // backoff is a growing interval between polls.
 type backoff struct {
+	first      time.Duration // before the first poll, if not 0
 	next, most time.Duration
 	growth     time.Duration // see usualGrowth; 0 means that
 }
@@ -227,6 +237,10 @@ func (a *Activities) slotPace() backoff {
 
 // wait pauses for the interval and lets it grow.
 func (a *Activities) wait(ctx context.Context, b *backoff) error {
+	if first := b.first; first > 0 {
+		b.first = 0
+		return a.sleep(ctx, first)
+	}
 	pause, growth := b.next, cmp.Or(b.growth, time.Duration(usualGrowth))
 	b.next = min(b.next*(growth+1)/growth, b.most)
 	return a.sleep(ctx, pause)

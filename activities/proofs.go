@@ -197,6 +197,9 @@ func (p *provePlanner) index(index migration.Index) migration.Proof {
 			proof.Shards[shard] = s.proof
 		}
 		task, kind := s.task(p.doubted[index.Name], p.in.BatchDocs)
+		if kind == wholeShard {
+			task.Piece = pieceOf(s.mark, p.docs[index.Name], p.in.PieceDocs)
+		}
 		switch kind {
 		case wholeShard:
 			whole.Shards = append(whole.Shards, task)
@@ -329,6 +332,17 @@ func (s provedShard) reached() (int64, bool) {
 		return -1, false
 	}
 	return *s.proof.UpTo, true
+}
+
+// pieceOf is how many sequence numbers of a shard hold about so many of its documents; 0 if all of it
+// is no more than that, or if it has none.
+func pieceOf(mark string, docs, piece int64) int64 {
+	highest, known := migration.SeqNo(mark)
+	if piece <= 0 || docs <= piece || !known {
+		return 0
+	}
+	pieces := (docs + piece - 1) / piece
+	return highest/pieces + 1
 }
 
 type taskKind int

@@ -34,6 +34,8 @@ type proofLab struct {
 	proofs migration.ProofPlan
 	marks  migration.IndexMarks
 	frozen migration.Standstill
+	// inPieces says that shards were read in pieces.
+	inPieces bool
 }
 
 func newProofLab(t *testing.T, from, to string) *proofLab {
@@ -85,7 +87,7 @@ func (p *proofLab) still() {
 func (p *proofLab) prove(indices ...string) migration.Proven {
 	p.t.Helper()
 	request := migration.PlanProofsRequest{
-		Run: p.run, Indices: p.only(indices...), Restored: p.marks, Batches: 100, BatchDocs: 1000,
+		Run: p.run, Indices: p.only(indices...), Restored: p.marks, Batches: 100, BatchDocs: 1000, PieceDocs: 2,
 	}
 	plan := labMust[migration.ProofPlan](p.labRig, p.activities.PlanProofs, request)
 	require.NotEmpty(p.t, plan.Batches)
@@ -94,6 +96,7 @@ func (p *proofLab) prove(indices ...string) migration.Proven {
 			migration.ProveRequest{Run: p.run, Batch: batch, Rate: 1_000_000})
 		require.Zero(p.t, proved.Failed+proved.Moved, proved.Failure)
 		require.Positive(p.t, proved.Docs)
+		p.inPieces = p.inPieces || proved.ReadRate.Shards > batch.Shards
 		if proved.ProofsOf.IsZero() {
 			request.New = append(request.New, proved.Proofs)
 		} else {
@@ -176,6 +179,7 @@ func (p *proofLab) check(t *testing.T, numbered bool) {
 	})
 	proven := p.prove(toProve...)
 	t.Logf("proven before the freeze: %+v", proven)
+	require.Equal(t, numbered, p.inPieces, "sequence numbers cut shards into pieces")
 	require.Len(t, p.of("before"), 1+len(damages))
 	require.GreaterOrEqual(t, proven.UnlikeShards, len(damages), "damage is told before the freeze")
 	require.Equal(t, len(toProve)-len(damages), proven.Indices)

@@ -58,6 +58,8 @@ type proving struct {
 	layoutFrom       map[string]map[string]string
 	layoutTo         map[string]map[string]string
 	read             atomic.Int64
+	// targetBefore are the target's marks before anything was read.
+	targetBefore map[string]elastic.Mark
 
 	// defined are the differences of settings, mappings and aliases, of the indices that were asked for.
 	defined map[string][]string
@@ -88,6 +90,7 @@ func (p *proving) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.targetBefore = targetBefore
 	names = slices.DeleteFunc(names, func(name string) bool {
 		return sourceBefore[name].UUID == "" || targetBefore[name].UUID == ""
 	})
@@ -230,18 +233,28 @@ func (p *proving) moved(shards int) {
 type comparedShard struct {
 	source, target elastic.ShardChecksum // of all documents
 	unlike         string                // the first of the documents that the target lacks
+	// unfinished says that some were not read, since the shard doesn't stand still.
+	unfinished bool
 }
 
 // compare reads the shards of a task.
 func (p *proving) compare(ctx context.Context, task migration.ProofTask) (map[int]comparedShard, error) {
 	found := map[int]comparedShard{}
 	var whole []elastic.ShardScan
+	var large []migration.ShardTask
 	for _, shard := range task.Shards {
-		if shard.Mark != "" {
+		switch {
+		case shard.Mark == "":
+		case shard.Piece > 0:
+			large = append(large, shard)
+		default:
 			whole = append(whole, elastic.ShardScan{Shard: shard.Shard})
 		}
 	}
 	err := p.whole(ctx, task, whole, found)
+	if err == nil {
+		err = p.pieces(ctx, task.Index, large, found)
+	}
 	if err == nil {
 		for _, shard := range task.Shards {
 			if shard.Mark != "" {
@@ -421,6 +434,9 @@ func (p *proving) prove(shard migration.ShardTask, compared comparedShard, sourc
 		none, nothing := int64(-1), int64(0)
 		proof.UpTo, proof.Life, proof.Held = &none, life.ID, &nothing
 		return proof, true
+	}
+	if compared.unfinished {
+		return proof, false
 	}
 	proof.Mark, proof.Target = shard.Mark, targetAfter
 	if compared.source.Checksum != compared.target.Checksum {

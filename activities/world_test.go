@@ -60,6 +60,7 @@ type world struct {
 	beaten     *sync.Cond // a heartbeat came
 	log        bytes.Buffer
 	stop       chan struct{}
+	before     *migration.Progress // the last heartbeat of the attempt before
 	onSleep    func()
 }
 
@@ -210,6 +211,9 @@ func do[T any](w *world, method, in any) (T, error) {
 	w.t.Helper()
 	env := newEnvironment(sdklog.NewStructuredLogger(slog.New(slog.NewTextHandler(&w.log, nil))))
 	env.SetWorkerStopChannel(w.stop)
+	if w.before != nil {
+		env.SetHeartbeatDetails(*w.before)
+	}
 	env.RegisterActivityWithOptions(method, activity.RegisterOptions{Name: "under test"})
 	value, err := env.ExecuteActivity("under test", in)
 	return result[T](w.t, value, err)

@@ -105,9 +105,11 @@ type PlanProofsRequest struct {
 	New      []Proofs         `json:"new,omitempty"`
 	NewOf    []Stored[Proofs] `json:"newOf,omitempty"`
 	// Batches bounds how many batches the plan has; 0 asks only how much is proven. BatchDocs bounds
-	// the documents of one, unless it is a single shard.
+	// the documents of one, unless it is a single shard. PieceDocs is about how many documents of a
+	// shard are read at a time, where sequence numbers can cut it.
 	Batches   int   `json:"batches,omitempty"`
 	BatchDocs int64 `json:"batchDocs,omitempty"`
+	PieceDocs int64 `json:"pieceDocs,omitempty"`
 }
 
 // ProofPlan is what is proven, and what to prove next.
@@ -178,6 +180,31 @@ type ShardTask struct {
 	UpTo   int64  `json:"upTo,omitempty"`
 	// Held as in ShardProof: of the documents that are not beyond Beyond.
 	Held *int64 `json:"held,omitempty"`
+	// Piece is how many sequence numbers of a shard with a Mark are read at a time; 0 reads it in one
+	// go. What has none is read with the last ones.
+	Piece int64 `json:"piece,omitempty"`
+}
+
+// ShardRead is how far a shard was read, piece by piece. It is part of a heartbeat: the next attempt
+// goes on from there, if the marks of both clusters are still the same.
+type ShardRead struct {
+	Index  string `json:"index"`
+	Shard  int    `json:"shard"`
+	Mark   string `json:"mark"`
+	Target string `json:"target"`
+	// UpTo is the last sequence number that was read. Done says that nothing is left.
+	UpTo int64 `json:"upTo"`
+	Done bool  `json:"done,omitempty"`
+	// What was read until then of the source, and of the target.
+	FromSource ReadSum `json:"fromSource"`
+	FromTarget ReadSum `json:"fromTarget"`
+}
+
+// ReadSum is a checksum over documents, as package elastic makes it.
+type ReadSum struct {
+	Docs int64  `json:"docs"`
+	Sum  uint64 `json:"sum,string"` // no number: other readers of JSON would round it
+	Xor  uint64 `json:"xor,string"`
 }
 
 // ProveRequest asks for one batch to be proven.

@@ -156,6 +156,8 @@ type Progress struct {
 	DocsTotal   int64 `json:"docsTotal,omitempty"`
 	// Waiting says what it waits for, if something else is in its way.
 	Waiting string `json:"waiting,omitempty"`
+	// Reads is what the next attempt needn't read again.
+	Reads []ShardRead `json:"reads,omitempty"`
 }
 
 // Convergence says what to do when rounds.until has nothing more to gain; nothing as long as it

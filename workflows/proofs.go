@@ -50,6 +50,10 @@ const (
 	// mostBatchSeconds is how long a batch takes at most at the rate of the plan. What a killed worker
 	// has compared is compared again.
 	mostBatchSeconds = 300
+	// pieceSeconds is how long a piece of a large shard takes at that rate, and leastPiece how many
+	// documents it has at least: each piece opens a scroll.
+	pieceSeconds = 60
+	leastPiece   = 5_000
 )
 
 // batchSeconds is how long a batch takes. A round restores what is written to, and spoils the batches
@@ -145,6 +149,7 @@ func (m *run) planProofs(ctx workflow.Context, batches int) (migration.ProofPlan
 		Restored: m.Restored, RestoredOf: m.RestoredOf, Doubted: m.Doubted, DoubtedOf: m.DoubtedOf,
 		Proofs: m.Proofs, ProofsOf: m.ProofsOf, New: m.NewProofs, NewOf: m.NewProofsOf,
 		Batches: batches, BatchDocs: int64(m.plan.Verify.Rate) * batchSeconds(m.plan.Rounds) / batchesInFlight,
+		PieceDocs: max(int64(m.plan.Verify.Rate)*pieceSeconds/batchesInFlight, leastPiece),
 	}
 	options := pollUntilDone("what of " + indexCount(m.Indices.Len()) + " is proven")
 	plan, err := call[migration.ProofPlan](bounded(ctx, usualBound), options, migration.ActivityPlanProofs, request)

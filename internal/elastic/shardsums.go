@@ -16,6 +16,9 @@ type ShardScan struct {
 	// UpTo leaves only those whose number is at most that: with Beyond, what lies between the two.
 	// Documents without a number are none of them.
 	UpTo *int64
+	// Unnumbered finds with Beyond also what has no number where the index says that each has one. It
+	// looks at all documents of the shard for that.
+	Unnumbered bool
 }
 
 // whole tells whether all documents are read.
@@ -25,7 +28,7 @@ func (s ShardScan) whole() bool { return s.Beyond == nil && s.UpTo == nil }
 func (s ShardScan) where(numbered bool) any {
 	switch {
 	case s.UpTo == nil:
-		return beyond(*s.Beyond, numbered)
+		return beyond(*s.Beyond, numbered && !s.Unnumbered)
 	case s.Beyond == nil:
 		return notBeyond(*s.UpTo)
 	}
