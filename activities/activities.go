@@ -4,7 +4,7 @@
 // Temporal runs an activity at least once: a worker may die after it has changed something and
 // before it could report that. So every activity first reads the state of the cluster, and may run
 // twice without harm. It adopts what an earlier attempt began, and leaves alone what that attempt
-// finished.
+// finished. The one exception is the first request for the final snapshot (ADR 34).
 //
 // A file holds one concern: the snapshot, the restore, the freeze, the verification and so on.
 // perform (heartbeat.go) runs each of them: it sends heartbeats and ends the work when the activity

@@ -15,8 +15,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// A standstill is this many equal samples of the write counters in a row, this far apart. A bulk
-// request that was under way when the block was set ends within that time.
+// A standstill is this many samples of the write counters in a row that are equal to the one before,
+// this far apart. A bulk request that was under way when the block was set ends within that time.
 const (
 	standstillSamples  = 3
 	standstillInterval = 50 * time.Millisecond

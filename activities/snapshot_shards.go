@@ -66,15 +66,15 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 // round, following a short snapshot would gain a second that nobody waits for. In the frozen window
 // somebody does.
 func (a *Activities) shardPace(in migration.ShardsRequest) backoff {
-	pace := a.statusPace()
-	switch {
-	case !in.Frozen:
+	pace := a.paceOf(in.Frozen)
+	if !in.Frozen {
 		pace.next = 4 * time.Second
-	case len(in.Known) == 0:
-		pace.next = time.Second
-	default:
-		pace.next = 250 * time.Millisecond
+		return pace
 	}
+	if len(in.Known) == 0 {
+		pace.first = time.Second
+	}
+	pace.next = 250 * time.Millisecond
 	return pace
 }
 

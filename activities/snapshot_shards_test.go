@@ -98,6 +98,22 @@ func TestAFrozenSnapshotIsFollowedSooner(t *testing.T) {
 	}
 }
 
+// A first look that finds too little done is no reason to wait for another second.
+func TestAFrozenSnapshotIsLookedAtEveryQuarter(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.from.Looks = 1000
+	require.NoError(t, clientOf(w, onSource).CreateSnapshot(t.Context(), w.run.RepositoryName(), "s", both2))
+	looks := 0
+	w.onSleep = func() { looks++ }
+	w.from.Done = func(string, int) bool { return looks > 1 }
+	began := w.activities.now()
+	over := must[migration.DoneShards](w, w.activities.AwaitShards,
+		migration.ShardsRequest{Run: w.run, Snapshot: "s", Frozen: true})
+	require.True(t, over.All)
+	require.Equal(t, 1250*time.Millisecond, w.activities.now().Sub(began))
+}
+
 // Before 5.0 a snapshot has no uuid, and its repository no root whose name tells that it is a new one:
 // to wait for that would only hold writers up.
 func TestNothingIsCopiedAheadOfASnapshotWithoutAUUID(t *testing.T) {

@@ -184,8 +184,8 @@ type Snapshot struct {
 	StartMillis int64  `json:"startMillis"`
 	EndMillis   int64  `json:"endMillis"`
 	Shards      int    `json:"shards"`
-	// Earlier says that the snapshot is none that this run has asked for. It is older than the marks
-	// of its indices, so it can't be used, and nothing else of it is told.
+	// Earlier says that nobody knows whether this run has asked for the snapshot. It may be older than
+	// the marks of its indices, so it can't be used, and nothing else of it is told.
 	Earlier bool `json:"earlier,omitempty"`
 }
 

@@ -6,8 +6,9 @@ import "strings"
 // retry of Temporal's fixes what went wrong; everything else they leave to Temporal's retries.
 type ErrorType string
 
-// The error types. ErrorInvalidPlan and ErrorAborted end the workflow, every other one parks it
-// until retry or abort.
+// The error types. ErrorInvalidPlan and ErrorAborted end the workflow, ErrorWebhook and ErrorReceiver
+// are told and stop nothing, ErrorSnapshotFailed has the snapshot taken again a few times. Every other
+// one parks it until retry or abort.
 const (
 	ErrorInvalidPlan ErrorType = "InvalidPlan"
 	ErrorAborted     ErrorType = "Aborted"

@@ -19,8 +19,8 @@ const (
 	PhaseCutover      Phase = "cutover"
 	PhaseThaw         Phase = "thaw"
 	PhaseAborting     Phase = "aborting"
-	// PhaseRehearse and PhaseCleanUp are a rehearsal's. After makeReady it does what a migration
-	// does in the frozen window, while writes go on. Then it removes all that it has made.
+	// PhaseRehearse and PhaseCleanUp are a rehearsal's. After makeReady it takes the steps of the
+	// frozen window, while writes go on. Then it removes all that it has made.
 	PhaseRehearse  Phase = "rehearse"
 	PhaseCleanUp   Phase = "cleanUp"
 	PhaseCompleted Phase = "completed"

@@ -136,12 +136,6 @@ func (r Round) Took() (indices int, known bool) {
 	return r.Indices - r.Skipped, r.Skipped > 0 || len(r.Taken) > 0
 }
 
-// TookNothing tells whether no index took part, so that there was no snapshot.
-func (r Round) TookNothing() bool {
-	took, known := r.Took()
-	return known && took == 0
-}
-
 // IndexResult is the verdict on one index.
 type IndexResult struct {
 	Name       string `json:"name"`

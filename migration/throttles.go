@@ -14,8 +14,8 @@ import (
 type Throttles struct {
 	// Rounds holds for the baseline and the rounds; what stands on the clusters if left out.
 	Rounds Limits `json:"rounds,omitzero"`
-	// Window holds from just before the write block until the target is restored, and for a round
-	// that measures what the window will take.
+	// Window holds from before the write block, or the hot round, until the window has ended. A
+	// rehearsal's round that measures what the window will take has it, too.
 	Window Limits `json:"window,omitzero"`
 }
 

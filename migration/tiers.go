@@ -61,9 +61,6 @@ func (n *NotHot) Has(name string) bool {
 	return n != nil && (slices.Contains(n.Warm, name) || slices.Contains(n.Cold, name))
 }
 
-// Unnamed tells whether there are more than those that are named.
-func (n *NotHot) Unnamed() bool { return n != nil && n.MoreWarm+n.MoreCold > 0 }
-
 // Sentences say which indices stay on the source and why, for people.
 func (n *NotHot) Sentences() []string {
 	if n == nil {

@@ -13,7 +13,6 @@ func TestIndicesThatAreNotHotAreNamed(t *testing.T) {
 	var none *NotHot
 	require.Empty(t, none.Sentences())
 	require.False(t, none.Has("a"))
-	require.False(t, none.Unnamed())
 
 	var plan Plan
 	plan.Source.Warm = WarmLeftOut
@@ -43,7 +42,6 @@ func TestOfVeryManyIndicesThatAreNotHotTheFirstAreNamed(t *testing.T) {
 	require.Equal(t, len(names), len(n.Warm)+n.MoreWarm)
 	require.Equal(t, n.Warm, n.Cold)
 	require.Greater(t, len(n.Warm), 300)
-	require.True(t, n.Unnamed())
 	text, err := json.Marshal(n)
 	require.NoError(t, err)
 	require.Less(t, len(text), 2*longestNotHot+200)

@@ -192,6 +192,17 @@ func TestAnAbortEndsACopyAhead(t *testing.T) {
 	require.Zero(t, w.called(migration.ActivityPublishAhead))
 }
 
+// The answer to the first request was lost: whatever became of it is stopped as well.
+func TestAnAbortStopsASnapshotThatNobodyKnowsForItsOwn(t *testing.T) {
+	w := newAheadWorld(t, 0)
+	w.earlier = []string{"movies-r0002-a1"}
+	w.during(migration.ActivityTakeSnapshot, 4, func() { w.env.SignalWorkflow(string(migration.RequestAbort), nil) })
+	w.at(20*time.Minute, migration.RequestFreeze)
+	w.run()
+	w.aborted()
+	require.Contains(t, w.stopped, "movies-r0002-a1")
+}
+
 // Runs that began before know nothing of it.
 func TestOlderShapesCopyNothingAhead(t *testing.T) {
 	w := newAheadWorld(t, 0)

@@ -221,6 +221,10 @@ func (g *guard) watch(ctx workflow.Context) {
 				g.Ended = end.Status
 				return
 			}
+			if ctx.Err() == nil { // freeze.maxDuration removes the block in any case
+				workflow.GetLogger(ctx).Warn("nobody knows whether the migration runs", "workflowID", g.WorkflowID,
+					"error", err)
+			}
 			_ = workflow.Sleep(ctx, longestPause)
 		}
 	})

@@ -133,7 +133,13 @@ func (m *run) openGuard() error {
 	workflow.GoNamed(w.ctx, "watch the guard", func(ctx workflow.Context) {
 		answer, err := call[migration.GuardAnswer](ctx, waiting(urgent(watchSnapshot("notice when the guard ends"))),
 			migration.ActivityWatchGuard, request)
-		if err == nil && w.armed() {
+		if err != nil {
+			if ctx.Err() == nil {
+				m.warn("nobody watches the guard until the next request to it: " + err.Error())
+			}
+			return
+		}
+		if w.armed() {
 			if m.hear(answer) == nil {
 				_ = m.served(answer)
 			}

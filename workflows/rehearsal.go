@@ -176,7 +176,8 @@ func (m *rehearsing) measuringRound() error {
 	return m.round(migration.RoundIncremental)
 }
 
-// rehearseWindow does what a migration does while writes are blocked, and measures it.
+// rehearseWindow takes the steps of a migration while writes are blocked, as a round takes them, and
+// measures them.
 func (m *rehearsing) rehearseWindow() error {
 	r, predicted := m.Rehearsal, *m.Prediction
 	r.Predicted = &predicted

@@ -51,8 +51,8 @@ const (
 	maxWarnings  = 40
 	// longestWarning is in bytes, with what marks the cut.
 	longestWarning = 1020
-	// roundsGuarded is maxRounds of runs of the shape before, and roundsBefore that of runs that began
-	// when there was no guard. What their rounds say decides on commands, so they keep as many as they
+	// roundsGuarded is maxRounds of runs of shapeGuarded, and roundsBefore that of runs that began when
+	// there was no guard. What their rounds say decides on commands, so they keep as many as they
 	// kept.
 	roundsGuarded = 80
 	roundsBefore  = 500

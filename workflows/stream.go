@@ -62,6 +62,9 @@ func (s *stream) run(ctx workflow.Context) {
 			migration.ShardsRequest{
 				Run: s.m.forActivities(), Snapshot: s.snapshot, Known: known, Frozen: s.m.frozen(),
 			})
+		if err != nil && ctx.Err() == nil {
+			workflow.GetLogger(ctx).Warn("the snapshot is copied once it has ended", "snapshot", s.snapshot, "error", err)
+		}
 		if err == nil && done.All && s.ahead != nil {
 			s.copyAhead(ctx, done.UUID)
 		}
@@ -91,9 +94,11 @@ func (s *stream) copyShards(ctx workflow.Context, done migration.DoneShards) {
 		})
 	s.batches--
 	s.m.copying.inFlight--
+	if err != nil || copied.Why != "" {
+		workflow.GetLogger(ctx).Warn("shards are left to the copy of the snapshot", "snapshot", s.snapshot, "because",
+			copied.Why, "error", err)
+	}
 	if err != nil {
-		workflow.GetLogger(ctx).Warn("shards are left to the copy of the snapshot", "snapshot", s.snapshot, "error",
-			err)
 		return
 	}
 	sum := s.copied[done.UUID]

@@ -228,7 +228,6 @@ func TestSnapshotProgressHasOneShapeForAllVersions(t *testing.T) {
 			assert.Equal(t, c.want, got.Indices["a"].Shards[0].Progress)
 			assert.Equal(t, "INIT", got.Indices["a"].Shards[1].Stage)
 			assert.Equal(t, 2, got.ShardsTotal)
-			assert.InDelta(t, c.want.Fraction()/2, got.Fraction(), 1e-9, "a shard that hasn't begun counts")
 			running, err := client.RunningSnapshots(t.Context())
 			require.NoError(t, err)
 			assert.Equal(t, []elastic.RunningSnapshot{{Repository: "mig", Name: "s1"}}, running)

@@ -13,15 +13,6 @@ type Progress struct {
 	BytesTotal, BytesDone int64
 }
 
-// Fraction is the part of the bytes that is done, from 0 to 1. It is 1 if there is nothing to
-// upload.
-func (p Progress) Fraction() float64 {
-	if p.BytesTotal <= 0 {
-		return 1
-	}
-	return min(1, float64(p.BytesDone)/float64(p.BytesTotal))
-}
-
 func (p *Progress) add(q Progress) {
 	p.FilesTotal += q.FilesTotal
 	p.FilesDone += q.FilesDone
@@ -37,23 +28,6 @@ type SnapshotStatus struct {
 	Progress
 	ShardsTotal, ShardsDone, ShardsFailed int
 	Indices                               map[string]IndexStatus
-}
-
-// Fraction is the part of the bytes that is done, from 0 to 1. A shard that hasn't begun has no
-// known size yet, so it counts as a shard of average size.
-func (s SnapshotStatus) Fraction() float64 {
-	if s.ShardsTotal == 0 {
-		return 0
-	}
-	known := s.ShardsTotal
-	for _, index := range s.Indices {
-		for _, shard := range index.Shards {
-			if shard.Stage == "INIT" {
-				known--
-			}
-		}
-	}
-	return s.Progress.Fraction() * float64(max(0, known)) / float64(s.ShardsTotal)
 }
 
 // IndexStatus is the progress of one index in a snapshot.

@@ -53,7 +53,7 @@ type SnapshotFailure struct {
 // [Missing] if there is no such index. [AlreadyExists] after an [OutcomeUnknown] most likely is
 // one's own snapshot. [SlotTaken] while another snapshot runs. On a small node that answer may come
 // only when the other one has ended (5.5.2: the request queues behind the shards in the same thread
-// pool), so ask [Client.RunningSnapshots] first.
+// pool). [Client.RunningSnapshots] tells which one holds the slot.
 func (c *Client) CreateSnapshot(ctx context.Context, repository, name string, indices []string) error {
 	what := call{operation: "create snapshot", subject: repository + "/" + name, once: true, slow: true}
 	if err := firstError(oneName("repository", repository), oneName("snapshot", name), concrete(indices)); err != nil {
@@ -115,8 +115,8 @@ func (c *Client) Snapshots(ctx context.Context, repository string) ([]SnapshotIn
 	return c.snapshots(ctx, what, repository, "_all")
 }
 
-// CurrentSnapshots reads the records of the snapshots that run in one repository. It is for
-// services that don't offer [Client.RunningSnapshots].
+// CurrentSnapshots reads the records of the snapshots that run in one repository. The cluster's state
+// has them, so the repository is not read.
 func (c *Client) CurrentSnapshots(ctx context.Context, repository string) ([]SnapshotInfo, error) {
 	what := call{operation: "read running snapshots", subject: repository}
 	if err := oneName("repository", repository); err != nil {

@@ -2,13 +2,14 @@
 // there.
 //
 // A round reads both roots ([round]). It plans which blobs the snapshots need that OSS lacks, from
-// the lists of files that both sides hold ([plan]). It copies and proves these blobs, and
-// publishes: first what the blobs need to be found, then the root index-N, which is the commit,
-// then index.latest. Until the root is written, a reader of OSS sees the repository as it was; from
+// the lists of files that both sides hold ([plan]). It copies these blobs, and beside them what they
+// need to be found. It proves them, and publishes: the root index-N, which is the commit, then
+// index.latest. Until the root is written, a reader of OSS sees the repository as it was; from
 // then on, all of the new one. A delta that is too large for one activity is cut into pages:
 // [Ferry.Page] copies each, and [Ferry.Publish] publishes when it has made sure, by a listing, that
 // all blobs are in OSS. While a snapshot still runs, [Ferry.Stream] copies the shards of it that
-// are done. A repository of Elasticsearch 2.x has no ids to take a delta by, so both sides are
+// are done. [Ferry.Ahead] copies all but the root before the snapshot has ended, and
+// [Ferry.PublishAhead] publishes it then. A repository of Elasticsearch 2.x has no ids to take a delta by, so both sides are
 // compared object by object ([mirror]).
 //
 // Whatever dies at any point, and whoever else writes to either repository, nothing that OSS lists
