@@ -334,15 +334,15 @@ func (s provedShard) reached() (int64, bool) {
 	return *s.proof.UpTo, true
 }
 
-// pieceOf is how many sequence numbers of a shard hold about so many of its documents; 0 if all of it
-// is no more than that, or if it has none.
+// pieceOf is how many sequence numbers of a shard hold about so many of its documents; 0 if they are
+// no reason to cut it. No two documents have the same number, so a piece has at least as many.
 func pieceOf(mark string, docs, piece int64) int64 {
 	highest, known := migration.SeqNo(mark)
-	if piece <= 0 || docs <= piece || !known {
+	if piece <= 0 || docs <= piece || !known || highest < piece {
 		return 0
 	}
 	pieces := (docs + piece - 1) / piece
-	return highest/pieces + 1
+	return max(highest/pieces+1, piece)
 }
 
 type taskKind int

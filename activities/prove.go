@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -58,8 +59,8 @@ type proving struct {
 	layoutFrom       map[string]map[string]string
 	layoutTo         map[string]map[string]string
 	read             atomic.Int64
-	// targetBefore are the target's marks before anything was read.
-	targetBefore map[string]elastic.Mark
+	// The marks before anything was read.
+	sourceBefore, targetBefore map[string]elastic.Mark
 
 	// defined are the differences of settings, mappings and aliases, of the indices that were asked for.
 	defined map[string][]string
@@ -90,7 +91,7 @@ func (p *proving) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.targetBefore = targetBefore
+	p.sourceBefore, p.targetBefore = sourceBefore, targetBefore
 	names = slices.DeleteFunc(names, func(name string) bool {
 		return sourceBefore[name].UUID == "" || targetBefore[name].UUID == ""
 	})
@@ -268,6 +269,8 @@ func (p *proving) compare(ctx context.Context, task migration.ProofTask) (map[in
 	switch {
 	case err == nil, ctx.Err() != nil:
 		return found, ctx.Err()
+	case errors.Is(err, errPiecesKept):
+		return nil, err
 	case moves(err):
 		p.moved(len(task.Shards) - len(found))
 		return found, nil

@@ -2,6 +2,8 @@ package activities
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -38,6 +40,9 @@ func (p *proving) pieces(ctx context.Context, index string, shards []migration.S
 // inPieces reads a shard from where the attempt before has stopped.
 func (p *proving) inPieces(ctx context.Context, index string, shard migration.ShardTask) (comparedShard, error) {
 	read := p.readBefore(index, shard)
+	if read.Target == "" || !has(p.sourceBefore[index], shard.Shard, shard.Mark) {
+		return comparedShard{unfinished: true}, nil
+	}
 	highest, _ := migration.SeqNo(shard.Mark)
 	for !read.Done {
 		beyond, upTo := read.UpTo, read.UpTo+shard.Piece
@@ -46,7 +51,7 @@ func (p *proving) inPieces(ctx context.Context, index string, shard migration.Sh
 			piece.UpTo, piece.Unnumbered = nil, true // what the target has too many may lie anywhere
 		}
 		if err := p.piece(ctx, index, piece, &read); err != nil {
-			return comparedShard{}, err
+			return p.interrupted(ctx, read, err)
 		}
 		read.UpTo = upTo
 		p.keep(read)
@@ -65,6 +70,25 @@ func (p *proving) inPieces(ctx context.Context, index string, shard migration.Sh
 		source: elastic.ShardChecksum{Shard: shard.Shard, Checksum: elastic.Checksum(read.FromSource)},
 		target: elastic.ShardChecksum{Shard: shard.Shard, Checksum: elastic.Checksum(read.FromTarget)},
 	}, nil
+}
+
+// errPiecesKept says that the next attempt goes on behind what was read.
+var errPiecesKept = errors.New("a large shard was read in part")
+
+// interrupted tells a shard that no longer stands still from a failure that passes, such as a scroll
+// that has expired. After that, the next attempt goes on.
+func (p *proving) interrupted(ctx context.Context, read migration.ShardRead, err error) (comparedShard, error) {
+	if !moves(err) || ctx.Err() != nil {
+		return comparedShard{}, err
+	}
+	switch stands, asked := p.stillStands(ctx, read); {
+	case asked == nil && stands:
+		return comparedShard{}, fmt.Errorf("%w: %w", errPiecesKept, err)
+	case asked == nil, moves(asked):
+		return comparedShard{unfinished: true}, nil
+	default:
+		return comparedShard{}, asked
+	}
 }
 
 // piece reads one piece on both clusters, and adds it to what was read.
@@ -122,8 +146,10 @@ func (p *proving) stillStands(ctx context.Context, read migration.ShardRead) (bo
 	if err != nil {
 		return false, err
 	}
-	is := func(mark elastic.Mark, wanted string) bool {
-		return read.Shard < len(mark.Shards) && mark.Shards[read.Shard] == wanted
-	}
-	return is(source[read.Index], read.Mark) && is(target[read.Index], read.Target), nil
+	return has(source[read.Index], read.Shard, read.Mark) && has(target[read.Index], read.Shard, read.Target), nil
+}
+
+// has tells whether that is the mark of a shard.
+func has(mark elastic.Mark, shard int, wanted string) bool {
+	return shard < len(mark.Shards) && mark.Shards[shard] == wanted
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/snapferry/snapferry/internal/elastic/elastictest"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -109,8 +110,8 @@ func TestTheNextAttemptGoesOnBehindTheLastPiece(t *testing.T) {
 	}{
 		"nothing changed":       {func(largeWorld) {}, 2, true},
 		"the target's moved":    {func(w largeWorld) { w.to.Reallocate("movies") }, 4, true},
-		"the source's moved":    {func(w largeWorld) { w.from.Reallocate("movies") }, 1, false},
-		"the source is written": {func(w largeWorld) { w.add("m10") }, 1, false},
+		"the source's moved":    {func(w largeWorld) { w.from.Reallocate("movies") }, 0, false},
+		"the source is written": {func(w largeWorld) { w.add("m10") }, 0, false},
 	} {
 		t.Run(what, func(t *testing.T) {
 			w := newLargeWorld(t)
@@ -141,13 +142,68 @@ func TestWhatWasReadIsNeverForgotten(t *testing.T) {
 	require.Equal(t, 2, w.pieces()-begun)
 }
 
+// A failure that passes ends the attempt, and not the reading.
+func TestAFailureThatPassesKeepsThePieces(t *testing.T) {
+	w := newLargeWorld(t)
+	batch := w.batch()
+	asked := 0
+	w.from.On("POST /movies/_search", 1000, func(answer http.ResponseWriter, _ *http.Request) bool {
+		if asked++; asked != 3 {
+			return false
+		}
+		answer.Header().Set("Content-Type", "application/json")
+		answer.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(answer, `{"error":{"type":"search_phase_execution_exception","root_cause":[
+			{"type":"search_context_missing_exception","reason":"No search context found"}]},"status":404}`)
+		return true
+	})
+	passes(w.world, retryUnavailable, w.activities.Prove, migration.ProveRequest{Run: w.run, Batch: batch})
+	last := w.heartbeats[len(w.heartbeats)-1]
+	w.before = &last
+	begun := w.pieces()
+	require.EqualValues(t, 10, w.shard(batch).Docs)
+	require.Equal(t, 2, w.pieces()-begun)
+}
+
 // A shard that is written to is not read to its end.
 func TestAWriteEndsTheReadingOfALargeShard(t *testing.T) {
 	w := newLargeWorld(t)
 	w.atPiece(2, func(*http.Request) { w.add("m10") })
-	proof := w.shard(w.batch())
+	batch := w.batch()
+	proof := w.shard(batch)
 	require.Equal(t, 2, w.pieces())
 	require.EqualValues(t, -1, *proof.UpTo, "from now on it is proven in parts, which writes don't spoil")
+	require.EqualValues(t, -1, *w.shard(batch).UpTo)
+	require.Equal(t, 2, w.pieces(), "nothing is read if it was written to before")
+}
+
+// Where numbers are no way to cut a shard, it isn't cut.
+func TestPiecesHoldDocuments(t *testing.T) {
+	for _, tt := range []struct {
+		highest, docs, piece, want int64
+	}{
+		{9, 10, 3, 3},
+		{999, 1000, 1000, 0},
+		{999, 50_000_000, 75_000, 0}, // most documents are of 5.x
+		{199_999_999, 1_000_000, 500_000, 100_000_000},
+		{299_999, 50_000_000, 75_000, 75_000},
+		{-1, 50_000_000, 75_000, 0},
+		{9, 10, 0, 0},
+	} {
+		require.Equal(t, tt.want, pieceOf(fmt.Sprintf("%d/life", tt.highest), tt.docs, tt.piece), "%+v", tt)
+	}
+	require.Zero(t, pieceOf("AbcDef123/life", 1000, 10), "the id of a commit")
+	require.Zero(t, pieceOf("", 1000, 10))
+}
+
+// Documents of 5.x have no number, or -2.
+func TestPiecesHoldDocumentsWithoutANumber(t *testing.T) {
+	w := newLargeWorld(t)
+	for _, at := range []*elastictest.Cluster{w.from, w.to} {
+		at.Unassign("movies", "m0")
+	}
+	w.to.Smuggle("movies", "m0", 7)
+	require.Contains(t, w.shard(w.batch()).Unlike, "the source has 10 documents")
 }
 
 // Each difference is found, wherever it lies.

@@ -231,7 +231,7 @@ type Proved struct {
 // ReadRate is what was measured while documents were compared: time of requests, without the pauses
 // of verify.rate.
 type ReadRate struct {
-	// Docs were read on each cluster, of Shards shards.
+	// Docs were read on each cluster, in Shards reads: of a shard, or of a piece of one.
 	Docs   int64 `json:"docs,omitempty"`
 	Shards int   `json:"shards,omitempty"`
 	Millis int64 `json:"millis,omitempty"`

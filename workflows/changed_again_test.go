@@ -37,6 +37,17 @@ func TestSnapshotsOfGroupsOfARunThatWasResetAreNotUsed(t *testing.T) {
 	require.Equal(t, []string{"movies-r0002-g1-a3", "movies-r0002-g2-a4"}, groups)
 }
 
+// Such a snapshot may still run, and an abort stops it, also once the groups have ended.
+func TestAnAbortStopsSnapshotsOfGroupsThatNobodyKnows(t *testing.T) {
+	w := newWorld(t)
+	inGroups(w, 2)
+	w.earlier = []string{"movies-r0002-g1-a1"}
+	w.during(migration.ActivityVerifyTarget, 1, func() { w.env.SignalWorkflow(string(migration.RequestAbort), nil) })
+	w.run()
+	w.aborted()
+	require.Equal(t, w.earlier, w.stopped)
+}
+
 // A step that is repeated asks for its own snapshot once more: it may be there.
 func TestAStepThatIsRepeatedAdoptsItsSnapshot(t *testing.T) {
 	w := newWorld(t)

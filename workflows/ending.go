@@ -144,6 +144,17 @@ func (m *run) abort(ctx workflow.Context, cause error) (migration.Report, error)
 		temporal.ApplicationErrorOptions{NonRetryable: true, Details: []any{report}})
 }
 
+// giveUp remembers a snapshot of which nobody knows whose it is: it may run until somebody stops it. A
+// run whose history doesn't stop it goes on without.
+func (m *run) giveUp(ctx workflow.Context, name string) (remembered bool) {
+	const first = 1
+	if workflow.GetVersion(ctx, "giveUp", workflow.DefaultVersion, first) < first {
+		return false
+	}
+	m.givenUp = append(m.givenUp, name)
+	return true
+}
+
 // stopSnapshot stops the snapshots that may still run on the source. One that has finished stays.
 func (m *run) stopSnapshot() {
 	names := m.givenUp

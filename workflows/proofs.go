@@ -47,8 +47,8 @@ const (
 	batchesInFlight = 4
 	// batchesPlanned is how many one plan has: between two plans the source goes on changing.
 	batchesPlanned = 16
-	// mostBatchSeconds is how long a batch takes at most at the rate of the plan. What a killed worker
-	// has compared is compared again.
+	// mostBatchSeconds is how long a batch takes at most at the rate of the plan, unless it is a single
+	// shard. What a killed worker has compared is compared again, but for pieces of large shards.
 	mostBatchSeconds = 300
 	// pieceSeconds is how long a piece of a large shard takes at that rate, and leastPiece how many
 	// documents it has at least: each piece opens a scroll.

@@ -342,10 +342,8 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed
 	m.snapshotting = ""
 	if snapshot.Earlier {
 		// A run that was reset has taken it, before this one has read the marks; or the answer to the first
-		// request was lost, and nobody knows whose it is. It may still run.
-		if m.shape.ahead() {
-			m.givenUp = append(m.givenUp, round.Snapshot)
-		}
+		// request was lost, and nobody knows whose it is.
+		m.giveUp(m.context(), round.Snapshot)
 		return snapshot, streamed{}, errNewSnapshot
 	}
 	// To copy to its end what was streamed is part of the copy.

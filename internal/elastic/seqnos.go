@@ -19,7 +19,9 @@ import (
 //   - those not beyond P were there when the shard had reached P, and were not changed since;
 //   - those beyond P came or were changed after it.
 //
-// Documents of segments that 5.x wrote have no number, and count as beyond each P. An update moves
+// Documents of segments that 5.x wrote have no number, and count as beyond each P. So do those with
+// -2, which 6.x gives to what it replays of a 5.x translog (UNASSIGNED_SEQ_NO in its InternalEngine).
+// An update moves
 // a document beyond P, a delete takes it away. P must have been at most the shard's global
 // checkpoint: what is above may be given to other operations after the primary failed.
 
@@ -27,7 +29,10 @@ const seqNoField = "_seq_no"
 
 // notBeyond finds the documents whose sequence number is at most p.
 func notBeyond(p int64) map[string]any {
-	return map[string]any{"range": map[string]any{seqNoField: map[string]any{"lte": p}}}
+	if p < 0 {
+		return map[string]any{"match_none": map[string]any{}}
+	}
+	return between(-1, p)
 }
 
 // beyond finds all others. Where each document has a number, it looks at those only: the negation looks

@@ -156,10 +156,11 @@ func (s *shards) checkBeyond(t *testing.T) {
 	require.Equal(t, was-2, left)
 }
 
-// Documents of segments that 5.x wrote have no sequence number.
+// Documents of segments that 5.x wrote have no sequence number, and those of its translog have -2.
 func TestDocumentsOf5xAreBeyondEachSequenceNumber(t *testing.T) {
 	s := newShards(t, "5.5.2", 30)
 	s.Version = "6.8.23"
+	s.Unassign("a", "d3")
 	s.client, _ = elastic.New(elastic.Config{Endpoint: s.URL})
 	t.Cleanup(s.client.Close)
 	require.NoError(t, s.Index("a", "new"))
@@ -171,6 +172,14 @@ func TestDocumentsOf5xAreBeyondEachSequenceNumber(t *testing.T) {
 	}
 	require.EqualValues(t, 30, read)
 	require.EqualValues(t, 1, not)
+	read = 0
+	for shard, sum := range s.beyond([]int64{-1, -1, -1}) {
+		read += sum.Docs
+		count, err := s.client.CountNotBeyond(t.Context(), "a", shard, last[shard], false)
+		require.NoError(t, err)
+		require.Equal(t, s.digest(shard, last[shard]).Docs, count)
+	}
+	require.EqualValues(t, 31, read, "everything is beyond -1")
 }
 
 func TestNoSequenceNumbersBefore6(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 type Doc struct {
 	Type, ID, Routing string
 	Version           int64
-	seq               int64 // its sequence number, counted from 1 on; 0 is none
+	seq               int64 // its sequence number, counted from 1 on; 0 is none, -1 is -2
 }
 
 // String leaves the sequence number out, which is no part of what a cluster holds.
@@ -126,6 +126,16 @@ func (c *Cluster) Smuggle(name, id string, version int64) {
 		return
 	}
 	s.docs[id] = Doc{Type: "doc", ID: id, Version: version, seq: s.docs[id].seq}
+}
+
+// Unassign gives a document the sequence number -2, as 6.x does to what it replays of a 5.x translog.
+func (c *Cluster) Unassign(name, id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.indices[name].shardOf(id)
+	doc := s.docs[id]
+	doc.seq = -1
+	s.docs[id] = doc
 }
 
 // Reallocate has the primaries of an index allocated again, as a restart of their node does.

@@ -1,6 +1,7 @@
 package elastictest
 
 import (
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -22,10 +23,11 @@ type request struct {
 	} `json:"aggs"`
 }
 
-// query is one of those that snapferry sends: ids, a range of sequence numbers, or what is not in
-// such a range. An empty one finds all documents.
+// query is one of those that snapferry sends: none, ids, a range of sequence numbers, or what is not
+// in such a range. An empty one finds all documents.
 type query struct {
-	IDs *struct {
+	MatchNone *struct{} `json:"match_none"`
+	IDs       *struct {
 		Values []string `json:"values"`
 	} `json:"ids"`
 	Range map[string]struct {
@@ -44,6 +46,9 @@ func searchBody(r *http.Request) request {
 }
 
 func (q query) finds(doc Doc) bool {
+	if q.MatchNone != nil {
+		return false
+	}
 	if q.IDs != nil && !slices.Contains(q.IDs.Values, doc.ID) {
 		return false
 	}
@@ -94,7 +99,7 @@ func seqNoSum(r *http.Request, x *index, body request) any {
 	var count, sum int64
 	for _, s := range chosen {
 		for _, doc := range s.docs {
-			if doc.seq > 0 && body.Query.finds(doc) {
+			if doc.seq != 0 && body.Query.finds(doc) {
 				count++
 				sum += doc.seq - 1
 			}
@@ -117,8 +122,8 @@ func seqNoBuckets(r *http.Request, x *index, body request) any {
 	counts, sums := map[int64]int64{}, map[int64]int64{}
 	for _, s := range chosen {
 		for _, doc := range s.docs {
-			if doc.seq > 0 && body.Query.finds(doc) {
-				key := (doc.seq - 1) / interval * interval
+			if doc.seq != 0 && body.Query.finds(doc) {
+				key := int64(math.Floor(float64(doc.seq-1)/float64(interval))) * interval
 				counts[key]++
 				sums[key] += doc.seq - 1
 			}
