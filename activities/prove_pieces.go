@@ -51,7 +51,7 @@ func (p *proving) inPieces(ctx context.Context, index string, shard migration.Sh
 			piece.UpTo, piece.Unnumbered = nil, true // what the target has too many may lie anywhere
 		}
 		if err := p.piece(ctx, index, piece, &read); err != nil {
-			return p.interrupted(ctx, read, err)
+			return p.interrupted(ctx, err)
 		}
 		read.UpTo = upTo
 		p.keep(read)
@@ -60,7 +60,7 @@ func (p *proving) inPieces(ctx context.Context, index string, shard migration.Sh
 		}
 		stands, err := p.stillStands(ctx, read)
 		if err != nil {
-			return comparedShard{}, err
+			return p.interrupted(ctx, err)
 		}
 		if !stands {
 			return comparedShard{unfinished: true}, nil
@@ -75,20 +75,16 @@ func (p *proving) inPieces(ctx context.Context, index string, shard migration.Sh
 // errPiecesKept says that the next attempt goes on behind what was read.
 var errPiecesKept = errors.New("a large shard was read in part")
 
-// interrupted tells a shard that no longer stands still from a failure that passes, such as a scroll
-// that has expired. After that, the next attempt goes on.
-func (p *proving) interrupted(ctx context.Context, read migration.ShardRead, err error) (comparedShard, error) {
-	if !moves(err) || ctx.Err() != nil {
+// interrupted tells an index that was closed or deleted from a failure that passes, such as a scroll
+// that has expired. After that, the next attempt goes on, if the shard still stands.
+func (p *proving) interrupted(ctx context.Context, err error) (comparedShard, error) {
+	switch {
+	case ctx.Err() != nil, !moves(err):
 		return comparedShard{}, err
-	}
-	switch stands, asked := p.stillStands(ctx, read); {
-	case asked == nil && stands:
+	case elastic.KindOf(err) == elastic.Unavailable:
 		return comparedShard{}, fmt.Errorf("%w: %w", errPiecesKept, err)
-	case asked == nil, moves(asked):
-		return comparedShard{unfinished: true}, nil
-	default:
-		return comparedShard{}, asked
 	}
+	return comparedShard{unfinished: true}, nil
 }
 
 // piece reads one piece on both clusters, and adds it to what was read.

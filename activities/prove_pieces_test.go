@@ -177,6 +177,22 @@ func TestAWriteEndsTheReadingOfALargeShard(t *testing.T) {
 	require.Equal(t, 2, w.pieces(), "nothing is read if it was written to before")
 }
 
+// What is closed or deleted while it is read is not proven, and is no failure.
+func TestALargeShardThatGoesAway(t *testing.T) {
+	for what, change := range map[string]func(largeWorld){
+		"closed on the target":  func(w largeWorld) { w.to.SetOpen("movies", false) },
+		"deleted on the target": func(w largeWorld) { w.to.Delete("movies") },
+		"deleted on the source": func(w largeWorld) { w.from.Delete("movies") },
+		"moved on the target":   func(w largeWorld) { w.to.Reallocate("movies") },
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newLargeWorld(t)
+			w.atPiece(2, func(*http.Request) { change(w) })
+			require.Zero(t, w.shard(w.batch()))
+		})
+	}
+}
+
 // Where numbers are no way to cut a shard, it isn't cut.
 func TestPiecesHoldDocuments(t *testing.T) {
 	for _, tt := range []struct {
