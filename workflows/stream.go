@@ -63,7 +63,8 @@ func (s *stream) run(ctx workflow.Context) {
 				Run: s.m.forActivities(), Snapshot: s.snapshot, Known: known, Frozen: s.m.frozen(),
 			})
 		if err != nil && ctx.Err() == nil {
-			workflow.GetLogger(ctx).Warn("the snapshot is copied once it has ended", "snapshot", s.snapshot, "error", err)
+			workflow.GetLogger(ctx).Warn("the snapshot is copied once it has ended", "snapshot", s.snapshot, "error",
+				err)
 		}
 		if err == nil && done.All && s.ahead != nil {
 			s.copyAhead(ctx, done.UUID)

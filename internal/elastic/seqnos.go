@@ -21,9 +21,8 @@ import (
 //
 // Documents of segments that 5.x wrote have no number, and count as beyond each P. So do those with
 // -2, which 6.x gives to what it replays of a 5.x translog (UNASSIGNED_SEQ_NO in its InternalEngine).
-// An update moves
-// a document beyond P, a delete takes it away. P must have been at most the shard's global
-// checkpoint: what is above may be given to other operations after the primary failed.
+// An update moves a document beyond P, a delete takes it away. P must have been at most the shard's
+// global checkpoint: what is above may be given to other operations after the primary failed.
 
 const seqNoField = "_seq_no"
 

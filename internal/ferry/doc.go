@@ -9,8 +9,8 @@
 // [Ferry.Page] copies each, and [Ferry.Publish] publishes when it has made sure, by a listing, that
 // all blobs are in OSS. While a snapshot still runs, [Ferry.Stream] copies the shards of it that
 // are done. [Ferry.Ahead] copies all but the root before the snapshot has ended, and
-// [Ferry.PublishAhead] publishes it then. A repository of Elasticsearch 2.x has no ids to take a delta by, so both sides are
-// compared object by object ([mirror]).
+// [Ferry.PublishAhead] publishes it then. A repository of Elasticsearch 2.x has no ids to take a
+// delta by, so both sides are compared object by object ([mirror]).
 //
 // Whatever dies at any point, and whoever else writes to either repository, nothing that OSS lists
 // may ever lack its bytes. So nothing is deleted, the root in S3 is read again right before the
