@@ -291,19 +291,30 @@ func (p *proving) whole(ctx context.Context, task migration.ProofTask, shards []
 	if len(shards) == 0 {
 		return nil
 	}
-	var source, target []elastic.ShardChecksum
-	err := both(ctx, p.from, p.to, &source, &target,
-		func(ctx context.Context, client *elastic.Client) ([]elastic.ShardChecksum, error) {
-			return client.ShardChecksums(ctx, p.at(client, task.Index), shards, p.options(client, task.Index))
-		})
+	source, target, err := p.checksums(ctx, task.Index, shards)
 	if err != nil {
 		return err
 	}
 	for i := range source {
 		found[source[i].Shard] = comparedShard{source: source[i], target: target[i]}
-		p.measured(source[i].Docs, max(source[i].Took, target[i].Took))
 	}
 	return nil
+}
+
+// checksums reads shards of an index, or parts of them, on both clusters.
+func (p *proving) checksums(ctx context.Context, index string, scans []elastic.ShardScan,
+) (source, target []elastic.ShardChecksum, err error) {
+	err = both(ctx, p.from, p.to, &source, &target,
+		func(ctx context.Context, client *elastic.Client) ([]elastic.ShardChecksum, error) {
+			return client.ShardChecksums(ctx, p.at(client, index), scans, p.options(client, index))
+		})
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range source {
+		p.measured(source[i].Docs, max(source[i].Took, target[i].Took))
+	}
+	return source, target, nil
 }
 
 // part looks documents of the source up on the target: those between two sequence numbers.

@@ -50,9 +50,12 @@ func (p *proving) inPieces(ctx context.Context, index string, shard migration.Sh
 		if read.Done = upTo >= highest; read.Done {
 			piece.UpTo, piece.Unnumbered = nil, true // what the target has too many may lie anywhere
 		}
-		if err := p.piece(ctx, index, piece, &read); err != nil {
-			return p.interrupted(ctx, err)
+		source, target, err := p.checksums(ctx, index, []elastic.ShardScan{piece})
+		if err != nil {
+			return interrupted(ctx, err)
 		}
+		add(&read.FromSource, source[0])
+		add(&read.FromTarget, target[0])
 		read.UpTo = upTo
 		p.keep(read)
 		if read.Done {
@@ -60,7 +63,7 @@ func (p *proving) inPieces(ctx context.Context, index string, shard migration.Sh
 		}
 		stands, err := p.stillStands(ctx, read)
 		if err != nil {
-			return p.interrupted(ctx, err)
+			return interrupted(ctx, err)
 		}
 		if !stands {
 			return comparedShard{unfinished: true}, nil
@@ -77,7 +80,7 @@ var errPiecesKept = errors.New("a large shard was read in part")
 
 // interrupted tells an index that was closed or deleted from a failure that passes, such as a scroll
 // that has expired. After that, the next attempt goes on, if the shard still stands.
-func (p *proving) interrupted(ctx context.Context, err error) (comparedShard, error) {
+func interrupted(ctx context.Context, err error) (comparedShard, error) {
 	switch {
 	case ctx.Err() != nil, !moves(err):
 		return comparedShard{}, err
@@ -85,22 +88,6 @@ func (p *proving) interrupted(ctx context.Context, err error) (comparedShard, er
 		return comparedShard{}, fmt.Errorf("%w: %w", errPiecesKept, err)
 	}
 	return comparedShard{unfinished: true}, nil
-}
-
-// piece reads one piece on both clusters, and adds it to what was read.
-func (p *proving) piece(ctx context.Context, index string, piece elastic.ShardScan, read *migration.ShardRead) error {
-	var source, target []elastic.ShardChecksum
-	err := both(ctx, p.from, p.to, &source, &target,
-		func(ctx context.Context, client *elastic.Client) ([]elastic.ShardChecksum, error) {
-			return client.ShardChecksums(ctx, p.at(client, index), []elastic.ShardScan{piece}, p.options(client, index))
-		})
-	if err != nil {
-		return err
-	}
-	add(&read.FromSource, source[0])
-	add(&read.FromTarget, target[0])
-	p.measured(source[0].Docs, max(source[0].Took, target[0].Took))
-	return nil
 }
 
 func add(sum *migration.ReadSum, piece elastic.ShardChecksum) {

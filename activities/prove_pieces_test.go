@@ -151,6 +151,8 @@ func TestAFailureThatPassesKeepsThePieces(t *testing.T) {
 		if asked++; asked != 3 {
 			return false
 		}
+		before := w.awaitHeartbeat(func(p migration.Progress) bool { return len(p.Reads) == 1 && p.Reads[0].UpTo == 5 })
+		w.before = &before
 		answer.Header().Set("Content-Type", "application/json")
 		answer.WriteHeader(http.StatusNotFound)
 		_, _ = io.WriteString(answer, `{"error":{"type":"search_phase_execution_exception","root_cause":[
@@ -158,8 +160,6 @@ func TestAFailureThatPassesKeepsThePieces(t *testing.T) {
 		return true
 	})
 	passes(w.world, retryUnavailable, w.activities.Prove, migration.ProveRequest{Run: w.run, Batch: batch})
-	last := w.heartbeats[len(w.heartbeats)-1]
-	w.before = &last
 	begun := w.pieces()
 	require.EqualValues(t, 10, w.shard(batch).Docs)
 	require.Equal(t, 2, w.pieces()-begun)

@@ -144,24 +144,22 @@ func (m *run) abort(ctx workflow.Context, cause error) (migration.Report, error)
 		temporal.ApplicationErrorOptions{NonRetryable: true, Details: []any{report}})
 }
 
-// giveUp remembers a snapshot of which nobody knows whose it is: it may run until somebody stops it. A
-// run whose history doesn't stop it goes on without.
-func (m *run) giveUp(ctx workflow.Context, name string) (remembered bool) {
+// leaveUnclaimed remembers a snapshot of which nobody knows whose it is: it may run until somebody
+// stops it. A run whose history doesn't stop it goes on without.
+func (m *run) leaveUnclaimed(ctx workflow.Context, name string) {
 	const first = 1
-	if workflow.GetVersion(ctx, "giveUp", workflow.DefaultVersion, first) < first {
-		return false
+	if workflow.GetVersion(ctx, "unclaimed", workflow.DefaultVersion, first) >= first {
+		m.unclaimed = append(m.unclaimed, name)
 	}
-	m.givenUp = append(m.givenUp, name)
-	return true
 }
 
 // stopSnapshot stops the snapshots that may still run on the source. One that has finished stays.
 func (m *run) stopSnapshot() {
-	names := m.givenUp
+	names := slices.Concat(m.givenUp, m.unclaimed)
 	if m.snapshotting != "" {
-		names = append(slices.Clone(names), m.snapshotting)
+		names = append(names, m.snapshotting)
 	}
-	m.snapshotting, m.givenUp = "", nil
+	m.snapshotting, m.givenUp, m.unclaimed = "", nil, nil
 	for _, name := range names {
 		if !m.try("stop snapshot "+name, migration.ActivityAbortSnapshot,
 			migration.SnapshotRequest{Run: m.forActivities(), Snapshot: name}) {

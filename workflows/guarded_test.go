@@ -10,6 +10,15 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
+// Nothing but the next request to the guard finds then that it has ended.
+func TestAWatchOfTheGuardThatFailsIsTold(t *testing.T) {
+	w := newWorld(t)
+	w.watchFails = refusal(migration.ErrorUnauthorized, "403")
+	w.usualRequests()
+	w.run()
+	require.Contains(t, strings.Join(w.completed().Warnings, "|"), "nobody watches the guard")
+}
+
 // A reset sends the freeze again that was sent to the run which it replaces. It counts for nothing;
 // one that is sent to the new run does.
 func TestAFreezeThatAResetSendsAgain(t *testing.T) {

@@ -61,6 +61,9 @@ func (w *world) registerGuard() {
 	w.env.RegisterActivityWithOptions(func(ctx context.Context, in migration.GuardRequest) (migration.GuardAnswer,
 		error,
 	) {
+		if w.watchFails != nil {
+			return migration.GuardAnswer{}, w.watchFails
+		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.watching = activity.GetInfo(ctx).TaskToken

@@ -28,8 +28,6 @@ type pipeline struct {
 	close   migration.CloseRequest
 	// archived says that a restore brought settings that the target doesn't know.
 	archived bool
-	// doubtful are the snapshots of which nobody knows whose they are.
-	doubtful []string
 }
 
 // groupStep is what is to be done next with a group.
@@ -124,7 +122,7 @@ func (m *run) weights(found migration.IndexList) []int64 {
 // carryGroups snapshots, copies and restores the groups of a final round.
 func (m *run) carryGroups(round *migration.Round, cut []migration.IndexList) error {
 	ctx, watch := m.context(), m.startWatch()
-	p := &pipeline{run: m, round: round, close: m.closeRequest(), doubtful: slices.Clone(m.givenUp)}
+	p := &pipeline{run: m, round: round, close: m.closeRequest()}
 	for i, indices := range cut {
 		g := &group{number: i + 1, indices: indices, again: round.Attempt > 1}
 		p.groups = append(p.groups, g)
@@ -152,7 +150,7 @@ func (m *run) carryGroups(round *migration.Round, cut []migration.IndexList) err
 			return err
 		}
 	}
-	m.givenUp = p.doubtful
+	m.givenUp = nil
 	m.endRestore()
 	m.hold(m.changed)
 	for _, g := range p.groups {
@@ -335,9 +333,7 @@ func (p *pipeline) take(ctx workflow.Context, g *group) error {
 		return err
 	}
 	if snapshot.Earlier { // a run that was reset has taken it, before this one has read the marks
-		if p.giveUp(ctx, g.name) {
-			p.doubtful = append(p.doubtful, g.name)
-		}
+		p.leaveUnclaimed(ctx, g.name)
 		p.Attempt++
 		p.name(g)
 		return p.take(ctx, g)

@@ -343,7 +343,7 @@ func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed
 	if snapshot.Earlier {
 		// A run that was reset has taken it, before this one has read the marks; or the answer to the first
 		// request was lost, and nobody knows whose it is.
-		m.giveUp(m.context(), round.Snapshot)
+		m.leaveUnclaimed(m.context(), round.Snapshot)
 		return snapshot, streamed{}, errNewSnapshot
 	}
 	// To copy to its end what was streamed is part of the copy.

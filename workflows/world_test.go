@@ -76,6 +76,8 @@ type world struct {
 	onAsk    map[migration.GuardAsk]func() error
 	watching []byte // the token of the activity that watches the guard
 	watched  *sync.Cond
+	// watchFails ends that activity at once.
+	watchFails error
 
 	plan string
 	// pages are those of every delta; empty means that one activity copies it.

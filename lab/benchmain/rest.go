@@ -9,9 +9,8 @@ import (
 	"github.com/snapferry/snapferry/lab/cluster"
 )
 
-// Rest commits everything that was written to indices, and waits until no merge is under way. So each
-// snapshot holds what was written since the one before, whoever takes it, and no segments that were
-// merged in between.
+// Rest commits everything that was written to indices, and waits until no merge is under way: whoever
+// takes a snapshot then finds the same segments.
 func Rest(ctx context.Context, source *cluster.Client, indices string) error {
 	for quiet := 0; quiet < 2; quiet++ {
 		for {
