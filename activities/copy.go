@@ -122,8 +122,9 @@ const (
 	mostAheadLooks = 1200
 )
 
-// CopyAhead copies what a snapshot needs, but for the root, while the cluster still ends it. See
-// [ferry.Ferry.Ahead]. What fails for good it leaves to CopySnapshot.
+// CopyAhead copies what a snapshot needs, but for the root, while the cluster still ends it, and the
+// root as well if the request says so. See [ferry.Ferry.Ahead]. What fails for good it leaves to
+// CopySnapshot.
 func (c *Copier) CopyAhead(ctx context.Context, request migration.CopyRequest) (migration.Ahead, error) {
 	return withFerry(ctx, c, request.Run, "waiting for the end of the snapshot",
 		func(ctx context.Context, f *ferry.Ferry) (migration.Ahead, error) {
@@ -131,18 +132,24 @@ func (c *Copier) CopyAhead(ctx context.Context, request migration.CopyRequest) (
 			if request.Carried, err = c.carried(ctx, request.Run, request.Carried, request.CarriedOf); err != nil {
 				return migration.Ahead{}, err
 			}
-			looks := 0
+			looks, listed := 0, time.Now()
 			ready, err := f.Ahead(ctx, request, func(ctx context.Context) error {
 				if looks++; looks > mostAheadLooks {
 					return ferry.ErrNotYet
 				}
-				return c.pause(ctx, aheadPace)
+				err := c.pause(ctx, aheadPace)
+				listed = time.Now()
+				return err
 			})
 			if permanent(err) {
 				return migration.Ahead{Why: err.Error()}, nil
 			}
 			if err != nil {
 				return migration.Ahead{}, err
+			}
+			if ready.Early != nil {
+				ready.Early.Millis = time.Since(listed).Milliseconds()
+				return ready, nil
 			}
 			lists := c.lists.shorter(2)
 			if ready.Root, ready.RootOf, err = storeIfLong(ctx, lists, request.Run, ready.Root); err != nil {

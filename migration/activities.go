@@ -207,6 +207,8 @@ type CopyRequest struct {
 	// round. They may be taken while this one is copied: that S3's root gets them, and nothing
 	// else, doesn't count as a change of the repository.
 	Later []string `json:"later,omitempty"`
+	// Publish has CopyAhead publish as well what it has copied. Other activities always do.
+	Publish bool `json:"publish,omitempty"`
 }
 
 // ShardsRequest asks for shards of a snapshot that are done while it still runs.
@@ -269,7 +271,8 @@ type CopyShardsResult struct {
 
 // Ahead is what stands in OSS and is ready to be published: the bytes of the root, the generation that
 // OSS had when it was copied (-1 for none), and a digest of all that OSS lists below the shards.
-// Without a UUID nothing is ready, and Why says for what reason.
+// Without a UUID nothing is ready, and Why says for what reason. If it is published already, Early says
+// so, and the fields that a publish needs are empty.
 type Ahead struct {
 	UUID           string               `json:"uuid,omitempty"`
 	Root           []byte               `json:"root,omitempty"`
@@ -285,6 +288,16 @@ type Ahead struct {
 	BlobsSkipped   int64                `json:"blobsSkipped,omitempty"`
 	BytesSkipped   int64                `json:"bytesSkipped,omitempty"`
 	Why            string               `json:"why,omitempty"`
+	Early          *EarlyCopy           `json:"early,omitempty"`
+}
+
+// EarlyCopy is a snapshot that was published when the root in S3 listed it. Its Shards are not known,
+// and Millis is how long it took from then on.
+type EarlyCopy struct {
+	Snapshot Snapshot `json:"snapshot"`
+	// Generation is that of the root.
+	Generation int64 `json:"generation"`
+	Millis     int64 `json:"millis"`
 }
 
 // PublishAheadRequest asks for a snapshot to be published of which all but the root was copied.

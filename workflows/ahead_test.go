@@ -17,6 +17,8 @@ type aheadWorld struct {
 	// ready says what came of it; nothing if it is nil.
 	ready  func(migration.CopyRequest) migration.Ahead
 	aheads []migration.CopyRequest
+	// uuidOf are snapshots that the source says have another uuid than the root in S3 had.
+	uuidOf map[string]string
 }
 
 func (w *world) copyAhead(r migration.CopyRequest) (migration.Ahead, error) {

@@ -209,7 +209,7 @@ func (m *run) attemptRound(round migration.Round) (migration.Round, error) {
 	if m.shape.delta() {
 		closing = m.closeAhead(round.Kind)
 	}
-	snapshot, streamed, err := m.takeSnapshot(&round)
+	taken, err := m.takeSnapshot(&round)
 	if err != nil {
 		m.awaitClosing(closing)
 		return round, err
@@ -217,11 +217,12 @@ func (m *run) attemptRound(round migration.Round) (migration.Round, error) {
 	if !m.shape.delta() {
 		closing = m.closeAhead(round.Kind)
 	}
-	if err := m.copySnapshot(&round, snapshot, streamed); err != nil {
+	if err := m.copySnapshot(&round, taken); err != nil {
 		m.awaitClosing(closing)
 		return round, err
 	}
-	if err := m.restore(&round, snapshot, closing); err != nil {
+	if err := m.restore(&round, taken, closing); err != nil {
+		m.awaitEnd(taken)
 		return round, err
 	}
 	m.seenWrites = counted
@@ -293,76 +294,9 @@ func patterns(plan migration.Plan) string {
 	return human.Shorten(strings.Join(plan.Indices, ", "), 150)
 }
 
-// takeSnapshot takes the round's snapshot on the source, and copies what is done of it while it
-// runs.
-func (m *run) takeSnapshot(round *migration.Round) (migration.Snapshot, streamed, error) {
-	if err := m.pauseBefore(m.context()); err != nil {
-		return migration.Snapshot{}, streamed{}, err
-	}
-	round.Snapshot = migration.SnapshotName(m.plan.Name, round.Number, round.Attempt)
-	m.snapshotting = round.Snapshot
-	var snapshot migration.Snapshot
-	var following *stream
-	asked, begun := !m.shape.delta(), false
-	watch := m.startWatch()
-	again := func(cause error) error {
-		if m.ofNoUse(m.context(), round.Snapshot, cause) {
-			return errNewSnapshot
-		}
-		return nil
-	}
-	err := m.attemptUnless("take snapshot "+round.Snapshot, again, newSnapshot, func(ctx workflow.Context) error {
-		following = m.follow(ctx, round.Snapshot)
-		if round.Kind == migration.RoundFinal && m.shape.ahead() {
-			request := m.copyRequest(*round, migration.Snapshot{Name: round.Snapshot})
-			request.Again = request.Again || begun
-			following.ahead = &request
-		}
-		var err error
-		defer func() {
-			following.end(ctx, err == nil)
-			begun = begun || following.begun
-		}()
-		options := m.paced(pollUntilDone("snapshot " + round.Snapshot))
-		snapshot, err = call[migration.Snapshot](ctx, options, migration.ActivityTakeSnapshot,
-			migration.SnapshotRequest{
-				Run: m.forActivities(), Snapshot: round.Snapshot,
-				Indices: m.taking.Names(), IndicesOf: m.taking.Of(), New: !asked,
-				PrimariesMillis: m.primariesMillis(), Frozen: m.frozen(),
-				// Another attempt looks before it asks.
-				AtOnce: round.Kind == migration.RoundFinal && round.Attempt == 1,
-			})
-		asked = true
-		round.SnapshotMillis = m.elapsed(watch)
-		return err
-	})
-	if err != nil {
-		return snapshot, streamed{}, err
-	}
-	m.snapshotting = ""
-	if snapshot.Earlier {
-		// A run that was reset has taken it, before this one has read the marks; or the answer to the first
-		// request was lost, and nobody knows whose it is.
-		m.leaveUnclaimed(m.context(), round.Snapshot)
-		return snapshot, streamed{}, errNewSnapshot
-	}
-	// To copy to its end what was streamed is part of the copy.
-	round.CopyMillis = m.elapsed(watch) - round.SnapshotMillis
-	round.UUID = snapshot.UUID
-	round.StartTimeMillis, round.EndTimeMillis = snapshot.StartMillis, snapshot.EndMillis
-	copied := following.copied[snapshot.UUID]
-	copied.begun = begun
-	if following.ready.UUID == snapshot.UUID {
-		copied.ready = following.ready
-	}
-	round.BlobsStreamed, round.BytesStreamed = copied.blobs, copied.bytes
-	return snapshot, copied, nil
-}
-
 // copySnapshot copies the snapshot's delta to OSS, proves it and publishes it.
-func (m *run) copySnapshot(round *migration.Round, snapshot migration.Snapshot,
-	streamed streamed,
-) error {
+func (m *run) copySnapshot(round *migration.Round, taken takenSnapshot) error {
+	snapshot, streamed := taken.snapshot, taken.streamed
 	request := m.copyRequest(*round, snapshot)
 	request.Carried, request.CarriedOf = streamed.carried, streamed.carriedOf
 	request.Again = request.Again || streamed.begun && streamed.ready.UUID == ""
@@ -400,13 +334,19 @@ func (m *run) copyRequest(round migration.Round, snapshot migration.Snapshot) mi
 	}
 }
 
-// publishAhead publishes what was copied before the snapshot had ended. Nothing depends on it: if it
+// publishAhead publishes what was copied before the snapshot had ended, if that is not done. Nothing depends on it: if it
 // fails, the snapshot is copied as any other is.
 func (m *run) publishAhead(ctx workflow.Context, snapshot migration.Snapshot,
 	ready migration.Ahead,
 ) (migration.CopyResult, bool) {
-	if ready.UUID == "" {
+	switch {
+	case ready.UUID == "":
 		return migration.CopyResult{}, false
+	case ready.Early != nil:
+		return migration.CopyResult{
+			Generation: ready.Early.Generation, BlobsCopied: ready.BlobsCopied, BytesCopied: ready.BytesCopied,
+			BlobsSkipped: ready.BlobsSkipped, BytesSkipped: ready.BytesSkipped,
+		}, true
 	}
 	options := tryOnce(m.paced(copyActivity("publish " + snapshot.Name)))
 	published, err := call[migration.CopyResult](ctx, options, migration.ActivityPublishAhead,
@@ -420,8 +360,8 @@ func (m *run) publishAhead(ctx workflow.Context, snapshot migration.Snapshot,
 
 // restore closes the target's indices, restores the snapshot over them and opens them again. Before
 // that, what has left the source is cleared out of the way.
-func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closing workflow.Future) error {
-	watch := m.startWatch()
+func (m *run) restore(round *migration.Round, taken takenSnapshot, closing workflow.Future) error {
+	watch, snapshot := m.startWatch(), taken.snapshot
 	if err := m.clearTarget(); err != nil {
 		return err
 	}
@@ -453,6 +393,9 @@ func (m *run) restore(round *migration.Round, snapshot migration.Snapshot, closi
 		return err
 	})
 	if err != nil {
+		return err
+	}
+	if err := m.confirmEnd(round, taken); err != nil {
 		return err
 	}
 	err = m.attempt("open the target's indices and count", func(ctx workflow.Context) error {

@@ -21,8 +21,10 @@ const (
 	shapeDelta shape = 2
 	// shapeAhead copies the final round's snapshot before the cluster says that it has ended.
 	shapeAhead shape = 3
+	// shapeEarly publishes and restores it before the cluster says so, too.
+	shapeEarly shape = 4
 
-	newestShape = shapeAhead
+	newestShape = shapeEarly
 )
 
 // shapeOf fixes the run's shape, or finds in its history which one it has.
@@ -63,3 +65,6 @@ func (s shape) delta() bool { return s >= shapeDelta }
 
 // ahead tells whether the final round's snapshot is copied before it has ended.
 func (s shape) ahead() bool { return s >= shapeAhead }
+
+// early tells whether the final round's snapshot is published and restored before it has ended.
+func (s shape) early() bool { return s >= shapeEarly }

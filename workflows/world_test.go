@@ -346,8 +346,12 @@ func (w *world) takeSnapshot(r migration.SnapshotRequest) (migration.Snapshot, e
 	assert.NotContains(w.t, w.snapshots, r.Snapshot, "a snapshot name is used twice")
 	w.snapshots = append(w.snapshots, r.Snapshot)
 	w.inS3 = append(w.inS3, r.Snapshot)
+	uuid := "uuid-" + r.Snapshot
+	if another, told := w.uuidOf[r.Snapshot]; told {
+		uuid = another
+	}
 	return migration.Snapshot{
-		Name: r.Snapshot, UUID: "uuid-" + r.Snapshot, StartMillis: 1, EndMillis: 2,
+		Name: r.Snapshot, UUID: uuid, StartMillis: 1, EndMillis: 2,
 		Shards: 6,
 	}, nil
 }

@@ -21,7 +21,8 @@ var errLegacy = errors.New("the repository is one of Elasticsearch 2.x")
 // Ahead copies what a snapshot needs, but for the root, as soon as the root in S3 lists the snapshot.
 // Elasticsearch goes on for a while then: it writes index.latest, removes old roots, and tells the
 // cluster. wait is called between two looks. Nothing rests on this: what it can't do is left to
-// [Ferry.Copy], and the result says why. [Ferry.PublishAhead] publishes.
+// [Ferry.Copy], and the result says why. It publishes if the request says so, else [Ferry.PublishAhead]
+// does.
 //
 // The request is that for the copy of the snapshot, of which only the name is known yet.
 func (f *Ferry) Ahead(ctx context.Context, request migration.CopyRequest,
@@ -61,20 +62,47 @@ func (r *round) ahead(ctx context.Context, wait func(context.Context) error) (re
 	if !p.inline() {
 		return migration.Ahead{Why: "the delta is better copied in pages"}, nil
 	}
+	if r.request.Publish {
+		return r.publishEarly(ctx, p)
+	}
 	inSink, err := r.copyBeneathRoot(ctx, p, true)
 	if err != nil {
 		return ready, err
 	}
-	ready = migration.Ahead{
-		UUID: r.snapshot.UUID, Root: r.from.Data, RootGeneration: r.from.Generation, RootETag: r.from.ETag,
-		Published: r.to.Generation, Digest: digestOfAll(inSink),
-		BlobsCopied: r.result.BlobsCopied, BytesCopied: r.result.BytesCopied,
-		BlobsSkipped: r.result.BlobsSkipped, BytesSkipped: r.result.BytesSkipped,
-	}
+	ready = r.copiedAhead()
+	ready.Root, ready.RootGeneration, ready.RootETag = r.from.Data, r.from.Generation, r.from.ETag
+	ready.Published, ready.Digest = r.to.Generation, digestOfAll(inSink)
 	for _, shard := range p.touched() {
 		ready.Shards = append(ready.Shards, migration.ShardRange{IndexID: shard.IndexID, Shard: shard.Number})
 	}
 	return ready, nil
+}
+
+// publishEarly copies all that the root names, and publishes it. It reads besides when the snapshot
+// began and ended, which the cluster doesn't tell yet.
+func (r *round) publishEarly(ctx context.Context, p *plan) (migration.Ahead, error) {
+	var info *repository.SnapshotInfo
+	err := sides.Together(ctx,
+		func(ctx context.Context) error { _, err := r.copyBeneathRoot(ctx, p, true); return err },
+		func(ctx context.Context) (err error) { info, err = r.snapshotInfo(ctx, r.snapshot.UUID); return err })
+	if err == nil {
+		err = r.publish(ctx)
+	}
+	if err != nil {
+		return migration.Ahead{}, err
+	}
+	ready, snapshot := r.copiedAhead(), r.snapshot
+	snapshot.StartMillis, snapshot.EndMillis = info.StartTime, info.EndTime
+	ready.Early = &migration.EarlyCopy{Snapshot: snapshot, Generation: r.result.Generation}
+	return ready, nil
+}
+
+// copiedAhead says what was copied, and of which snapshot.
+func (r *round) copiedAhead() migration.Ahead {
+	return migration.Ahead{
+		UUID: r.snapshot.UUID, BlobsCopied: r.result.BlobsCopied, BytesCopied: r.result.BytesCopied,
+		BlobsSkipped: r.result.BlobsSkipped, BytesSkipped: r.result.BytesSkipped,
+	}
 }
 
 // awaitRoot waits until the root in S3 lists the snapshot, and reads that root.

@@ -352,3 +352,90 @@ func TestACopyAheadTakesAlongWhatWasNeverPublished(t *testing.T) {
 		})
 	}
 }
+
+// early publishes a snapshot as soon as the root lists it.
+func (w *world) early(t *testing.T, uuid string) migration.Ahead {
+	t.Helper()
+	request := w.Request(uuid)
+	request.Publish = true
+	ready, err := w.aheadOf(t, request, never)
+	require.NoError(t, err)
+	return ready
+}
+
+func TestASnapshotIsPublishedWhenTheRootListsIt(t *testing.T) {
+	eachWhole(t, func(t *testing.T, w *world) {
+		r1 := w.Take("r1", repositorytest.AddSegments("movies", 2, 300))
+		writes := sidestest.CountData(w.Sink)
+		ready := w.early(t, r1)
+		require.Empty(t, ready.Why)
+		require.Equal(t, r1, ready.UUID)
+		require.Empty(t, ready.Root, "nobody needs it any more")
+		require.EqualValues(t, writes(), ready.BlobsCopied)
+		w.RequirePublished(t, r1)
+		info, err := repository.ParseSnapshotInfo(w.Sink.Objects()["snap-"+r1+".dat"])
+		require.NoError(t, err)
+		require.NotZero(t, info.StartTime)
+		require.Equal(t, &migration.EarlyCopy{
+			Snapshot: migration.Snapshot{
+				Name: "r1", UUID: r1, StartMillis: info.StartTime, EndMillis: info.EndTime,
+			},
+			Generation: w.Generation(),
+		}, ready.Early)
+		// Nobody has heard of it: the next one, and the copy, find out.
+		require.Equal(t, "it is published already", w.early(t, r1).Why)
+		w.Copy(t, r1)
+		w.Copy(t, w.Take("r2", repositorytest.AddSegments("movies", 1, 300)))
+	})
+}
+
+// The fences of an early publish are those of any other.
+func TestNothingIsPublishedEarlyThatIsNoLongerWhatTheRootLists(t *testing.T) {
+	eachWhole(t, func(t *testing.T, w *world) {
+		r1 := w.Take("r1", repositorytest.AddSegments("movies", 2, 300))
+		last, _ := repository.SnapshotKey(r1)
+		w.Sink.SetHooks(memory.Hooks{Before: func(c memory.Call) error {
+			if c.Op == "Put" && c.Key == last {
+				w.Take("r2", repositorytest.AddSegments("movies", 1, 300))
+			}
+			return nil
+		}})
+		ready := w.early(t, r1)
+		require.NotEmpty(t, ready.Why)
+		require.Empty(t, ready.UUID)
+		w.Sink.SetHooks(memory.Hooks{})
+		_, published := sidestest.RequireReadable(t, w.Sink.Objects()).Snapshot(r1)
+		require.False(t, published)
+		w.Copy(t, r1)
+	})
+}
+
+// The dead man's switch ends a window when the snapshot is published and the cluster has not ended it:
+// it is stopped, and S3 has it no more. Whatever dies while the next one is copied, nothing is listed
+// without its bytes.
+func TestCopyOverAnEarlyPublishedSnapshotThatWasStopped(t *testing.T) {
+	for name, layout := range sidestest.Layouts {
+		t.Run(name, func(t *testing.T) {
+			for n := 0; ; n++ {
+				w := newWorld(layout)
+				w.Copy(t, w.Take("movies-r0000-a1", repositorytest.CreateIndex("movies", 2),
+					repositorytest.AddSegments("movies", 2, 300)))
+				require.NotNil(t, w.early(t, w.Take("movies-r0001-a1", repositorytest.AddSegments("movies", 2, 300))).Early)
+				w.Delete("movies-r0001-a1")
+				next := w.Take("movies-r0001-a2", repositorytest.Merge("movies"),
+					repositorytest.AddSegments("movies", 2, 300))
+				died := w.CrashAt(n, true)
+				_, err := w.Run(t, w.Request(next))
+				w.Sink.SetHooks(memory.Hooks{})
+				sidestest.RequireReadable(t, w.Sink.Objects())
+				if !died() {
+					require.NoError(t, err)
+					require.Greater(t, n, 5)
+					break
+				}
+				require.Error(t, err)
+				w.Copy(t, next)
+			}
+		})
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/internal/sides"
+	"github.com/snapferry/snapferry/migration"
 )
 
 // readSource reads the highest root index-N in S3 and keeps its bytes: those are published,
@@ -59,23 +60,29 @@ func (r *round) successful(ctx context.Context, root *repository.Root) ([]reposi
 		if s.State != repository.StateUnknown || s.UUID != r.snapshot.UUID && r.listed(s) {
 			continue
 		}
-		key, err := repository.SnapshotKey(s.UUID)
+		info, err := r.snapshotInfo(ctx, s.UUID)
 		if err != nil {
 			return nil, err
-		}
-		data, _, err := r.s3.Read(ctx, key)
-		if err != nil {
-			return nil, err
-		}
-		info, err := repository.ParseSnapshotInfo(data)
-		if err != nil {
-			return nil, parsed(key, err)
 		}
 		if info.State == repository.StateSuccess {
 			success = append(success, s)
 		}
 	}
 	return success, nil
+}
+
+// snapshotInfo is what S3's snapshot tells of itself.
+func (j *job) snapshotInfo(ctx context.Context, uuid string) (*repository.SnapshotInfo, error) {
+	key, err := repository.SnapshotKey(uuid)
+	if err != nil {
+		return nil, err
+	}
+	data, _, err := j.s3.Read(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	info, err := repository.ParseSnapshotInfo(data)
+	return info, parsed(key, err)
 }
 
 // readTarget reads the highest root index-N in OSS. It is fast if that is the expected one.
@@ -130,9 +137,14 @@ func (r *round) compareRoots() (published bool, err error) {
 	}
 	// A copy may have published and been cancelled before the workflow heard of it, as the dead
 	// man's switch does. Then S3 has all that OSS lists; what somebody else has published it
-	// hasn't.
+	// hasn't. But a snapshot of our own that was published right before its end may be gone from S3:
+	// an abort or the dead man's switch stops what the cluster has not ended yet.
 	for _, s := range r.to.Snapshots {
-		if known, ok := r.from.Snapshot(s.UUID); !ok || known.Name != s.Name {
+		known, ok := r.from.Snapshot(s.UUID)
+		if _, ours := migration.TurnOf(r.run.Plan.Name, s.Name); !ok && ours {
+			continue // see withdraw
+		}
+		if !ok || known.Name != s.Name {
 			return false, r.conflict("index-%d in OSS lists the snapshot %s, which S3 doesn't have", r.to.Generation,
 				s.Name)
 		}

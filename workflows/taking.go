@@ -1,0 +1,159 @@
+package workflows
+
+import (
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/snapferry/snapferry/migration"
+)
+
+// takenSnapshot is a snapshot that can be copied and restored: it has ended, or it is published because the
+// root in S3 lists it.
+type takenSnapshot struct {
+	snapshot migration.Snapshot
+	streamed streamed
+	// taking is the activity that waits for its end; nil if it has ended.
+	taking *takingSnapshot
+}
+
+// takingSnapshot is a round's snapshot that is being taken on the source.
+type takingSnapshot struct {
+	*run
+	round *migration.Round
+	// asked says that the source was asked for it, or may have been.
+	asked bool
+	// ended is the activity under way.
+	ended workflow.Future
+}
+
+// takeSnapshot takes the round's snapshot on the source, and copies what is done of it while it
+// runs. What is published before its end needs confirmEnd.
+func (m *run) takeSnapshot(round *migration.Round) (takenSnapshot, error) {
+	if err := m.pauseBefore(m.context()); err != nil {
+		return takenSnapshot{}, err
+	}
+	round.Snapshot = migration.SnapshotName(m.plan.Name, round.Number, round.Attempt)
+	m.snapshotting = round.Snapshot
+	var snapshot migration.Snapshot
+	var following *stream
+	t, begun, watch := &takingSnapshot{run: m, round: round, asked: !m.shape.delta()}, false, m.startWatch()
+	err := t.attempt("take snapshot "+round.Snapshot, func(ctx workflow.Context) error {
+		following = m.follow(ctx, round.Snapshot)
+		if round.Kind == migration.RoundFinal && m.shape.ahead() {
+			request := m.copyRequest(*round, migration.Snapshot{Name: round.Snapshot})
+			request.Again, request.Publish = request.Again || begun, m.shape.early()
+			following.ahead = &request
+		}
+		var err error
+		defer func() {
+			following.end(ctx, err == nil)
+			begun = begun || following.begun
+		}()
+		t.begin(ctx)
+		if m.shape.early() {
+			_ = workflow.Await(ctx, func() bool { return t.ended.IsReady() || following.ready.Early != nil })
+		}
+		if early := following.ready.Early; early != nil && !t.ended.IsReady() {
+			snapshot = early.Snapshot
+			round.SnapshotMillis = max(m.elapsed(watch)-early.Millis, 0)
+			return nil
+		}
+		snapshot, err = t.end(ctx)
+		round.SnapshotMillis = m.elapsed(watch)
+		return err
+	})
+	if err != nil {
+		return takenSnapshot{}, err
+	}
+	if t.ended == nil {
+		if err := t.settle(snapshot); err != nil {
+			return takenSnapshot{}, err
+		}
+		t = nil
+	}
+	// To copy to its end what was streamed is part of the copy.
+	round.CopyMillis = m.elapsed(watch) - round.SnapshotMillis
+	round.UUID = snapshot.UUID
+	round.StartTimeMillis, round.EndTimeMillis = snapshot.StartMillis, snapshot.EndMillis
+	copied := following.copied[snapshot.UUID]
+	copied.begun = begun
+	if following.ready.UUID == snapshot.UUID {
+		copied.ready = following.ready
+	}
+	round.BlobsStreamed, round.BytesStreamed = copied.blobs, copied.bytes
+	return takenSnapshot{snapshot, copied, t}, nil
+}
+
+// confirmEnd waits until the source says as well that the snapshot is complete which was restored
+// before its end: until then nothing counts of that.
+func (m *run) confirmEnd(round *migration.Round, taken takenSnapshot) error {
+	t := taken.taking
+	if t == nil {
+		return nil
+	}
+	var snapshot migration.Snapshot
+	err := t.attempt("wait for the end of snapshot "+round.Snapshot, func(ctx workflow.Context) error {
+		if t.ended == nil { // it has failed
+			t.begin(ctx)
+		}
+		var err error
+		snapshot, err = t.end(ctx)
+		return err
+	})
+	if err == nil {
+		err = t.settle(snapshot)
+	}
+	if err == nil && snapshot.UUID != taken.snapshot.UUID { // that one was lost, and taken again
+		err = errNewSnapshot
+	}
+	return err
+}
+
+// awaitEnd waits for a snapshot that is of no use any more: as long as it runs there can be no other.
+func (m *run) awaitEnd(taken takenSnapshot) {
+	if t := taken.taking; t != nil && t.ended != nil {
+		_, _ = t.end(m.context())
+	}
+}
+
+// attempt is a step that begins the round again if the snapshot is of no use.
+func (t *takingSnapshot) attempt(step string, run func(workflow.Context) error) error {
+	again := func(cause error) error {
+		if t.ofNoUse(t.context(), t.round.Snapshot, cause) {
+			return errNewSnapshot
+		}
+		return nil
+	}
+	return t.attemptUnless(step, again, newSnapshot, run)
+}
+
+// begin has an activity ask for the snapshot and wait for its end.
+func (t *takingSnapshot) begin(ctx workflow.Context) {
+	options := t.paced(pollUntilDone("snapshot " + t.round.Snapshot))
+	t.ended = workflow.ExecuteActivity(withOptions(ctx, options), migration.ActivityTakeSnapshot,
+		migration.SnapshotRequest{
+			Run: t.forActivities(), Snapshot: t.round.Snapshot,
+			Indices: t.run.taking.Names(), IndicesOf: t.run.taking.Of(), New: !t.asked,
+			PrimariesMillis: t.primariesMillis(), Frozen: t.frozen(),
+			// Another attempt looks before it asks.
+			AtOnce: t.round.Kind == migration.RoundFinal && t.round.Attempt == 1,
+		})
+}
+
+// end waits for the end of that activity.
+func (t *takingSnapshot) end(ctx workflow.Context) (snapshot migration.Snapshot, err error) {
+	err = t.ended.Get(ctx, &snapshot)
+	t.ended, t.asked = nil, true
+	return snapshot, err
+}
+
+// settle notes that the snapshot has ended. One that can't be known for this round's is of no use: a
+// run that was reset has taken it, before this one has read the marks; or the answer to the first
+// request was lost.
+func (t *takingSnapshot) settle(snapshot migration.Snapshot) error {
+	t.snapshotting = ""
+	if snapshot.Earlier {
+		t.leaveUnclaimed(t.context(), t.round.Snapshot)
+		return errNewSnapshot
+	}
+	return nil
+}
