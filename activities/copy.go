@@ -116,10 +116,10 @@ func (c *Copier) carried(ctx context.Context, run migration.Run, all []migration
 const (
 	// aheadPace is how often the root in S3 is looked at: writers wait for the end of a snapshot whose
 	// shards are all done.
-	aheadPace = 50 * time.Millisecond
+	aheadPace = 25 * time.Millisecond
 	// mostAheadLooks is after how many looks that is given up: a minute or more. A snapshot that takes
 	// longer to end costs more than what is gained.
-	mostAheadLooks = 1200
+	mostAheadLooks = 2400
 )
 
 // CopyAhead copies what a snapshot needs, but for the root, while the cluster still ends it, and the

@@ -202,7 +202,6 @@ func afterAttempt(attempt int32, since time.Duration, err error) error {
 
 // backoff is a growing interval between polls.
 type backoff struct {
-	first      time.Duration // before the first poll, if not 0
 	next, most time.Duration
 	growth     time.Duration // see usualGrowth; 0 means that
 }
@@ -213,12 +212,12 @@ func (a *Activities) statusPace() backoff {
 	return backoff{next: 50 * time.Millisecond, most: 5 * time.Second}
 }
 
-// paceOf is statusPace, or one that grows less: what ends in the frozen window is noticed within a
-// hundredth of its time.
+// paceOf is statusPace, or one that begins sooner and grows less: what ends in the frozen window is
+// noticed within a hundredth of its time.
 func (a *Activities) paceOf(frozen bool) backoff {
 	pace := a.statusPace()
 	if frozen {
-		pace.growth = frozenGrowth
+		pace.next, pace.growth = 25*time.Millisecond, frozenGrowth
 	}
 	return pace
 }
@@ -237,10 +236,6 @@ func (a *Activities) slotPace() backoff {
 
 // wait pauses for the interval and lets it grow.
 func (a *Activities) wait(ctx context.Context, b *backoff) error {
-	if first := b.first; first > 0 {
-		b.first = 0
-		return a.sleep(ctx, first)
-	}
 	pause, growth := b.next, cmp.Or(b.growth, time.Duration(usualGrowth))
 	b.next = min(b.next*(growth+1)/growth, b.most)
 	return a.sleep(ctx, pause)

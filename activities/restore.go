@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"go.temporal.io/sdk/activity"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/migration"
@@ -43,17 +42,25 @@ func (a *Activities) RestoreSnapshot(ctx context.Context,
 				first: map[string]string{}, refused: map[string]int{}, explained: map[string]explanation{},
 				earlier: map[string]bool{},
 			}
-			wanted, err := r.look(ctx)
+			seen := r.see(ctx)
+			defer seen.end()
+			wanted, err := r.wanted(ctx)
+			if err == nil && !in.Frozen {
+				err = seen.wait()
+			}
 			if err != nil {
 				return migration.RestoreResult{}, err
 			}
 			files := r.listFiles(ctx)
 			defer files.end()
 			for {
-				if err := r.begin(ctx, wanted); err != nil {
+				if err := r.beginSeen(ctx, wanted, seen); err != nil {
 					return migration.RestoreResult{}, err
 				}
 				result, err := r.finish(ctx)
+				if err == nil {
+					err = r.confirm(ctx, seen)
+				}
 				if errors.Is(err, errOnceMore) {
 					if wanted, err = r.wanted(ctx); err != nil {
 						return migration.RestoreResult{}, err
@@ -92,18 +99,81 @@ type restoring struct {
 	repeated bool
 }
 
-// look finds what is to be restored, while the target reads its repository to say whether it sees the
-// snapshot: writers may be waiting.
-func (r *restoring) look(ctx context.Context) (wanted []string, err error) {
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() error { return r.visible(groupCtx) })
-	group.Go(func() (err error) { wanted, err = r.wanted(groupCtx); return err })
-	err = group.Wait()
-	return wanted, err
+// sighting is whether the target sees the snapshot. It is found out beside other requests, since the
+// target reads its repository for that.
+type sighting struct {
+	stop context.CancelFunc
+	done chan struct{}
+	err  error
+	// other says that the target sees something else.
+	other bool
 }
 
-// visible makes sure that the target sees the snapshot that was copied, and sees all of it.
-func (r *restoring) visible(ctx context.Context) error {
+func (r *restoring) see(ctx context.Context) *sighting {
+	ctx, stop := context.WithCancel(ctx)
+	s := &sighting{stop: stop, done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		s.other, s.err = r.visible(ctx)
+	}()
+	return s
+}
+
+func (s *sighting) wait() error {
+	<-s.done
+	return s.err
+}
+
+func (s *sighting) ended() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// end ends the look, and waits for that.
+func (s *sighting) end() {
+	s.stop()
+	<-s.done
+}
+
+// beginSeen starts the restore. In the frozen window the snapshot may not have been seen yet: writers
+// wait, and the target reads the same of its repository for the restore as for the look. If that was
+// too early, it starts the restore once more.
+func (r *restoring) beginSeen(ctx context.Context, wanted []string, seen *sighting) error {
+	early := !seen.ended()
+	err := r.begin(ctx, wanted)
+	if err == nil || !early {
+		return err
+	}
+	if err := seen.wait(); err != nil {
+		return err
+	}
+	if wanted, err = r.wanted(ctx); err != nil {
+		return err
+	}
+	return r.begin(ctx, wanted)
+}
+
+// confirm makes sure that what was restored is the snapshot that was copied. If it is another one of
+// that name, it is deleted: by that name alone, the next attempt would take it for the right one.
+func (r *restoring) confirm(ctx context.Context, seen *sighting) error {
+	if err := seen.wait(); err == nil || !seen.other {
+		return err
+	}
+	names := migration.IndexNames(r.in.Indices)
+	err := r.whenFree(ctx, r.pulse, func() error { return r.client.DeleteIndices(ctx, names) })
+	if err != nil && elastic.KindOf(err) != elastic.Missing {
+		return err
+	}
+	return seen.err
+}
+
+// visible makes sure that the target sees the snapshot that was copied, and sees all of it. other
+// says that it sees something else.
+func (r *restoring) visible(ctx context.Context) (other bool, err error) {
 	pace := r.statusPace()
 	for attempt := 0; ; attempt++ {
 		info, err := registered(ctx, r.Activities, r.pulse, onTarget, r.in.Run, func() (elastic.SnapshotInfo, error) {
@@ -111,26 +181,26 @@ func (r *restoring) visible(ctx context.Context) error {
 		})
 		switch {
 		case err == nil && info.UUID != r.in.Snapshot.UUID:
-			return fail(migration.ErrorRepository, "read snapshot %s on %s: the target sees another snapshot of "+
+			return true, fail(migration.ErrorRepository, "read snapshot %s on %s: the target sees another snapshot of "+
 				"that name (UUID %s instead of %s)", info.Name, r.client.Host(), info.UUID, r.in.Snapshot.UUID)
 		case err == nil && !info.Complete():
-			return fail(migration.ErrorRepository, "read snapshot %s on %s: the target sees it as %s with %d of %d "+
+			return true, fail(migration.ErrorRepository, "read snapshot %s on %s: the target sees it as %s with %d of %d "+
 				"shards failed", info.Name, r.client.Host(), info.State, info.ShardsFailed, info.ShardsTotal)
 		case err == nil:
 			if missing, _ := differ(r.inSnapshot(migration.IndexNames(r.in.Indices)), info.Indices); len(missing) > 0 {
-				return fail(migration.ErrorRepository, "read snapshot %s on %s: %s", info.Name, r.client.Host(),
+				return true, fail(migration.ErrorRepository, "read snapshot %s on %s: %s", info.Name, r.client.Host(),
 					named("it lacks ", missing))
 			}
-			return nil
+			return false, nil
 		case elastic.KindOf(err) != elastic.Missing:
-			return err
+			return false, err
 		case attempt == patientPolls:
-			return fail(migration.ErrorRepository, "read snapshot %s on %s: the target doesn't see it, although it "+
+			return false, fail(migration.ErrorRepository, "read snapshot %s on %s: the target doesn't see it, although it "+
 				"was published: %w", r.in.Snapshot.Name, r.client.Host(), err)
 		}
 		// The listing of an object store may be behind for a moment.
 		if err := r.wait(ctx, &pace); err != nil {
-			return err
+			return false, err
 		}
 	}
 }

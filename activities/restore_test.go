@@ -2,6 +2,7 @@ package activities
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"testing"
 	"time"
@@ -68,6 +69,55 @@ func TestRestoreNeedsTheVerySnapshotThatWasCopied(t *testing.T) {
 	// A listing may be behind for a moment.
 	w.to.Refuse("GET /_snapshot/*/s", 3, http.StatusNotFound, "snapshot_missing_exception", "[s] is missing")
 	w.restored(snapshot)
+}
+
+// In the frozen window the restore is asked for beside the look. What is restored is the snapshot that
+// was copied, or nothing.
+func TestARestoreInTheWindowDoesNotWaitForTheLook(t *testing.T) {
+	newFrozen := func(t *testing.T) (*world, migration.RestoreRequest) {
+		w := newWorld(t)
+		w.prepared()
+		request := w.restoreRequest(w.snapshot("s"))
+		request.Frozen = true
+		return w, request
+	}
+	t.Run("the restore comes first", func(t *testing.T) {
+		w, request := newFrozen(t)
+		asked := make(chan struct{})
+		w.to.During("POST /_snapshot/*/s/_restore", func() { close(asked) })
+		w.to.During("GET /_snapshot/*/s", func() { <-asked })
+		must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
+		require.True(t, w.to.Has("movies"))
+	})
+	t.Run("it is another one", func(t *testing.T) {
+		w, request := newFrozen(t)
+		right := request.Snapshot.UUID
+		request.Snapshot.UUID = "another"
+		refused(w, migration.ErrorRepository, w.activities.RestoreSnapshot, request, "another snapshot of that name")
+		require.False(t, w.to.Has("movies"), "nobody may take it for the right one")
+		request.Snapshot.UUID = right
+		must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
+		require.Len(t, w.to.Requests("POST /_snapshot/*/s/_restore"), 2)
+	})
+	t.Run("it is not seen yet", func(t *testing.T) {
+		w, request := newFrozen(t)
+		refusedOnce := make(chan struct{})
+		w.to.On("POST /_snapshot/*/s/_restore", 1, func(answer http.ResponseWriter, _ *http.Request) bool {
+			defer close(refusedOnce)
+			answer.WriteHeader(http.StatusInternalServerError)
+			_, err := io.WriteString(answer, `{"error":{"type":"snapshot_restore_exception",
+				"reason":"snapshot does not exist"},"status":500}`)
+			return err == nil
+		})
+		w.to.During("GET /_snapshot/*/s", func() { <-refusedOnce })
+		must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
+		require.Len(t, w.to.Requests("POST /_snapshot/*/s/_restore"), 2)
+	})
+	t.Run("it is never seen", func(t *testing.T) {
+		w, request := newFrozen(t)
+		request.Snapshot.Name = "t"
+		refused(w, migration.ErrorRepository, w.activities.RestoreSnapshot, request, "doesn't see it")
+	})
 }
 
 // A worker was killed while the target restored: the next attempt only waits.

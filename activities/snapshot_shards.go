@@ -67,14 +67,9 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 // somebody does.
 func (a *Activities) shardPace(in migration.ShardsRequest) backoff {
 	pace := a.paceOf(in.Frozen)
-	if !in.Frozen {
-		pace.next = 4 * time.Second
-		return pace
+	if pace.next = 4 * time.Second; in.Frozen {
+		pace.next = 100 * time.Millisecond
 	}
-	if len(in.Known) == 0 {
-		pace.first = time.Second
-	}
-	pace.next = 250 * time.Millisecond
 	return pace
 }
 

@@ -72,8 +72,7 @@ func TestFollowingEnds(t *testing.T) {
 	require.False(t, untold.All)
 }
 
-// Nobody waits for a round. For the final one writes stand still, so its shards are looked at sooner,
-// and the next ones sooner still.
+// Nobody waits for a round. For the final one writes stand still, so its shards are looked at sooner.
 func TestAFrozenSnapshotIsFollowedSooner(t *testing.T) {
 	one := []migration.SnapshotShard{{Index: "movies"}}
 	for _, tt := range []struct {
@@ -83,8 +82,8 @@ func TestAFrozenSnapshotIsFollowedSooner(t *testing.T) {
 	}{
 		{"a round", migration.ShardsRequest{}, 4 * time.Second},
 		{"a round's next shards", migration.ShardsRequest{Known: one}, 4 * time.Second},
-		{"the window", migration.ShardsRequest{Frozen: true}, time.Second},
-		{"the window's next shards", migration.ShardsRequest{Frozen: true, Known: one}, 250 * time.Millisecond},
+		{"the window", migration.ShardsRequest{Frozen: true}, 100 * time.Millisecond},
+		{"the window's next shards", migration.ShardsRequest{Frozen: true, Known: one}, 100 * time.Millisecond},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -96,22 +95,6 @@ func TestAFrozenSnapshotIsFollowedSooner(t *testing.T) {
 			require.Equal(t, tt.after, w.activities.now().Sub(began))
 		})
 	}
-}
-
-// A first look that finds too little done is no reason to wait for another second.
-func TestAFrozenSnapshotIsLookedAtEveryQuarter(t *testing.T) {
-	w := newWorld(t)
-	w.prepared()
-	w.from.Looks = 1000
-	require.NoError(t, clientOf(w, onSource).CreateSnapshot(t.Context(), w.run.RepositoryName(), "s", both2))
-	looks := 0
-	w.onSleep = func() { looks++ }
-	w.from.Done = func(string, int) bool { return looks > 1 }
-	began := w.activities.now()
-	over := must[migration.DoneShards](w, w.activities.AwaitShards,
-		migration.ShardsRequest{Run: w.run, Snapshot: "s", Frozen: true})
-	require.True(t, over.All)
-	require.Equal(t, 1250*time.Millisecond, w.activities.now().Sub(began))
 }
 
 // Before 5.0 a snapshot has no uuid, and its repository no root whose name tells that it is a new one:

@@ -219,8 +219,8 @@ func TestSnapshotProgressHasOneShapeForAllVersions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, client := newFake(t, "5.5.2", map[string]answer{
-				"GET /_snapshot/mig/s1/_status": c.answer,
-				"GET /_snapshot/_status":        c.answer,
+				"GET /_snapshot/mig/_status": c.answer,
+				"GET /_snapshot/_status":     c.answer,
 			})
 			got, err := client.SnapshotStatus(t.Context(), "mig", "s1")
 			require.NoError(t, err)
@@ -231,6 +231,25 @@ func TestSnapshotProgressHasOneShapeForAllVersions(t *testing.T) {
 			running, err := client.RunningSnapshots(t.Context())
 			require.NoError(t, err)
 			assert.Equal(t, []elastic.RunningSnapshot{{Repository: "mig", Name: "s1"}}, running)
+		})
+	}
+}
+
+// One that doesn't run is asked for by name, and so is each where the service allows nothing else.
+func TestSnapshotStatusByName(t *testing.T) {
+	byName := ok(`{"snapshots":[{"snapshot":"s1","repository":"mig","uuid":"u1","state":"SUCCESS"}]}`)
+	for name, running := range map[string]answer{
+		"nothing runs":      ok(`{"snapshots":[]}`),
+		"another one runs":  ok(`{"snapshots":[{"snapshot":"s2","repository":"mig","uuid":"u2","state":"STARTED"}]}`),
+		"it is not allowed": {403, `{"Message":"not allowed"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, client := newFake(t, "5.5.2", map[string]answer{
+				"GET /_snapshot/mig/_status": running, "GET /_snapshot/mig/s1/_status": byName,
+			})
+			got, err := client.SnapshotStatus(t.Context(), "mig", "s1")
+			require.NoError(t, err)
+			require.Equal(t, "u1", got.UUID)
 		})
 	}
 }

@@ -98,19 +98,28 @@ type statusAnswer struct {
 }
 
 // SnapshotStatus reads a snapshot's progress by index and shard. It is cheap while the snapshot
-// runs. For a finished snapshot the cluster reads one object per shard, so ask once. [Missing] if
-// there is no such snapshot.
+// runs: asked for all that run in a repository, the cluster doesn't read that; asked by name, it reads
+// the repository's roots first. For a finished snapshot the cluster reads one object per shard, so ask
+// once. [Missing] if there is no such snapshot.
 func (c *Client) SnapshotStatus(ctx context.Context, repository, name string) (SnapshotStatus, error) {
 	what := call{operation: "read snapshot status", subject: repository + "/" + name, slow: true}
 	if err := firstError(oneName("repository", repository), oneName("snapshot", name)); err != nil {
 		return SnapshotStatus{}, c.fail(what, Invalid, err.Error())
 	}
+	status, err := c.statusOf(ctx, what, esapi.SnapshotStatusRequest{Repository: segment(repository)}, name)
+	switch KindOf(err) {
+	case Missing, NotSupported, Unauthorized: // it doesn't run, or the service allows only the other request
+		return c.statusOf(ctx, what, esapi.SnapshotStatusRequest{
+			Repository: segment(repository), Snapshot: []string{segment(name)},
+		}, name)
+	}
+	return status, err
+}
+
+// statusOf reads the status of one snapshot out of an answer that may have others.
+func (c *Client) statusOf(ctx context.Context, what call, request esapi.Request, name string) (SnapshotStatus, error) {
 	var answer statusAnswer
-	err := c.do(ctx, what, esapi.SnapshotStatusRequest{
-		Repository: segment(repository),
-		Snapshot:   []string{segment(name)},
-	}, &answer)
-	if err != nil {
+	if err := c.do(ctx, what, request, &answer); err != nil {
 		return SnapshotStatus{}, err
 	}
 	for _, s := range answer.Snapshots {

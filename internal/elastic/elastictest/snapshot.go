@@ -126,7 +126,7 @@ func (c *Cluster) answerSnapshot(r *http.Request, rest []string) any {
 	if len(rest) == 0 {
 		return c.listRepositories()
 	}
-	if rest[0] == "_status" {
+	if len(rest) == 1 && rest[0] == "_status" {
 		running := c.allRunning()
 		if c.automatic > 0 {
 			running = append(running, map[string]any{
@@ -145,6 +145,8 @@ func (c *Cluster) answerSnapshot(r *http.Request, rest []string) any {
 	}
 	name := rest[1]
 	switch {
+	case len(rest) == 2 && name == "_status":
+		return c.runningIn(rest[0], repo)
 	case len(rest) == 3 && rest[2] == "_restore":
 		return c.restore(r, rest[0], repo, name)
 	case len(rest) == 3 && rest[2] == "_status":
@@ -300,6 +302,21 @@ func (c *Cluster) status(repoName string, repo *repository, name string) any {
 	if snap == nil {
 		return refuse(http.StatusNotFound, "snapshot_missing_exception", "[%s:%s] is missing", repoName, name)
 	}
+	return map[string]any{"snapshots": []any{c.statusOf(repoName, snap)}}
+}
+
+// runningIn is what GET /_snapshot/REPOSITORY/_status shows.
+func (c *Cluster) runningIn(repoName string, repo *repository) any {
+	running := []any{}
+	for _, snap := range c.store.snapshots[repo.folder()] {
+		if snap.state == "IN_PROGRESS" {
+			running = append(running, c.statusOf(repoName, snap))
+		}
+	}
+	return map[string]any{"snapshots": running}
+}
+
+func (c *Cluster) statusOf(repoName string, snap *snapshot) any {
 	done, indices := 0, map[string]any{}
 	for index, of := range snap.indices {
 		shards := map[string]any{}
@@ -317,12 +334,12 @@ func (c *Cluster) status(repoName string, repo *repository, name string) any {
 	if state == "IN_PROGRESS" {
 		state = "STARTED"
 	}
-	return map[string]any{"snapshots": []any{map[string]any{
-		"snapshot": name, "repository": repoName, "uuid": snap.uuid, "state": state, "indices": indices,
+	return map[string]any{
+		"snapshot": snap.name, "repository": repoName, "uuid": snap.uuid, "state": state, "indices": indices,
 		"shards_stats": map[string]any{"done": done, "failed": 0, "total": snap.shards},
 		"stats": map[string]any{
 			"number_of_files": 10, "processed_files": 5, "total_size_in_bytes": 1000,
 			"processed_size_in_bytes": 500,
 		},
-	}}}
+	}
 }
