@@ -194,7 +194,7 @@ func (b *bench) turn(ctx context.Context, turn int, delta, limits string,
 			return fmt.Errorf("%s, round: %w", w.name, err)
 		}
 	}
-	if err := grow(size.delta); err != nil {
+	if err := grow(size.deltaOf(turn)); err != nil {
 		return err
 	}
 	b.Say("%s, %s: run %d of %d prepared in %.0f s, %.0f of them to write documents", delta, limits, turn+1,
