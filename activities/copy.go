@@ -117,7 +117,7 @@ const (
 	// aheadPace is how often the root in S3 is looked at: writers wait for the end of a snapshot whose
 	// shards are all done.
 	aheadPace = 25 * time.Millisecond
-	// mostAheadLooks is after how many looks that is given up: a minute or more. A snapshot that takes
+	// mostAheadLooks is after how many looks that is given up: a minute at least. A snapshot that takes
 	// longer to end costs more than what is gained.
 	mostAheadLooks = 2400
 )

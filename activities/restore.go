@@ -58,9 +58,7 @@ func (a *Activities) RestoreSnapshot(ctx context.Context,
 					return migration.RestoreResult{}, err
 				}
 				result, err := r.finish(ctx)
-				if err == nil {
-					err = r.confirm(ctx, seen)
-				}
+				err = r.confirm(ctx, seen, err)
 				if errors.Is(err, errOnceMore) {
 					if wanted, err = r.wanted(ctx); err != nil {
 						return migration.RestoreResult{}, err
@@ -144,8 +142,11 @@ func (s *sighting) end() {
 // too early, it starts the restore once more.
 func (r *restoring) beginSeen(ctx context.Context, wanted []string, seen *sighting) error {
 	early := !seen.ended()
+	if !early && seen.err != nil {
+		return seen.err
+	}
 	err := r.begin(ctx, wanted)
-	if err == nil || !early {
+	if !early || !notSeenYet(err) {
 		return err
 	}
 	if err := seen.wait(); err != nil {
@@ -157,18 +158,55 @@ func (r *restoring) beginSeen(ctx context.Context, wanted []string, seen *sighti
 	return r.begin(ctx, wanted)
 }
 
+// notSeenYet tells whether a restore was refused because the target has no such snapshot, or no
+// repository.
+func notSeenYet(err error) bool {
+	failure, ok := errors.AsType[*elastic.Error](err)
+	return registrationLost(onTarget, err) || elastic.KindOf(err) == elastic.Missing ||
+		ok && failure.Type == "snapshot_restore_exception" && strings.Contains(failure.Error(), "does not exist")
+}
+
 // confirm makes sure that what was restored is the snapshot that was copied. If it is another one of
 // that name, it is deleted: by that name alone, the next attempt would take it for the right one.
-func (r *restoring) confirm(ctx context.Context, seen *sighting) error {
-	if err := seen.wait(); err == nil || !seen.other {
+// finished is how the restore ended.
+func (r *restoring) confirm(ctx context.Context, seen *sighting, finished error) error {
+	err := seen.wait()
+	if !seen.other {
+		if finished != nil {
+			return finished
+		}
 		return err
 	}
-	names := migration.IndexNames(r.in.Indices)
-	err := r.whenFree(ctx, r.pulse, func() error { return r.client.DeleteIndices(ctx, names) })
-	if err != nil && elastic.KindOf(err) != elastic.Missing {
+	if err := r.disown(ctx); err != nil {
 		return err
 	}
-	return seen.err
+	return err
+}
+
+// disown deletes the indices that were restored from a snapshot of that name. It looks each time
+// before it deletes: this may be a late attempt, and an index without our block may be handed over.
+func (r *restoring) disown(ctx context.Context) error {
+	return r.whenFree(ctx, r.pulse, func() error {
+		found, _, err := existing(ctx, r.client, migration.IndexNames(r.in.Indices))
+		if err != nil {
+			return err
+		}
+		var open []string
+		for name, index := range found {
+			if index.Open && hasOurBlock(index) {
+				open = append(open, name)
+			}
+		}
+		origins, err := originsOf(ctx, r.client, r.repository, open)
+		if err != nil {
+			return err
+		}
+		open = slices.DeleteFunc(open, func(name string) bool { return !origins[name].isAll(r.in.Snapshot.Name) })
+		if len(open) == 0 {
+			return nil
+		}
+		return r.client.DeleteIndices(ctx, open)
+	})
 }
 
 // visible makes sure that the target sees the snapshot that was copied, and sees all of it. other
@@ -181,8 +219,8 @@ func (r *restoring) visible(ctx context.Context) (other bool, err error) {
 		})
 		switch {
 		case err == nil && info.UUID != r.in.Snapshot.UUID:
-			return true, fail(migration.ErrorRepository, "read snapshot %s on %s: the target sees another snapshot of "+
-				"that name (UUID %s instead of %s)", info.Name, r.client.Host(), info.UUID, r.in.Snapshot.UUID)
+			return true, fail(migration.ErrorRepository, "read snapshot %s on %s: the target sees another snapshot "+
+				"of that name (UUID %s instead of %s)", info.Name, r.client.Host(), info.UUID, r.in.Snapshot.UUID)
 		case err == nil && !info.Complete():
 			return true, fail(migration.ErrorRepository, "read snapshot %s on %s: the target sees it as %s with %d of %d "+
 				"shards failed", info.Name, r.client.Host(), info.State, info.ShardsFailed, info.ShardsTotal)

@@ -1,6 +1,7 @@
 package activities
 
 import (
+	"errors"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -93,6 +94,9 @@ func TestARestoreInTheWindowDoesNotWaitForTheLook(t *testing.T) {
 		w, request := newFrozen(t)
 		right := request.Snapshot.UUID
 		request.Snapshot.UUID = "another"
+		asked := make(chan struct{})
+		w.to.During("POST /_snapshot/*/s/_restore", func() { close(asked) })
+		w.to.During("GET /_snapshot/*/s", func() { <-asked })
 		refused(w, migration.ErrorRepository, w.activities.RestoreSnapshot, request, "another snapshot of that name")
 		require.False(t, w.to.Has("movies"), "nobody may take it for the right one")
 		request.Snapshot.UUID = right
@@ -118,6 +122,38 @@ func TestARestoreInTheWindowDoesNotWaitForTheLook(t *testing.T) {
 		request.Snapshot.Name = "t"
 		refused(w, migration.ErrorRepository, w.activities.RestoreSnapshot, request, "doesn't see it")
 	})
+}
+
+// What the look has found before the restore is asked for counts.
+func TestNothingIsRestoredOnceTheLookHasFailed(t *testing.T) {
+	looked := &sighting{done: make(chan struct{}), err: errors.New("another snapshot"), other: true}
+	close(looked.done)
+	r := restoring{} // which can ask nothing
+	require.ErrorIs(t, r.beginSeen(t.Context(), []string{"movies"}, looked), looked.err)
+}
+
+// A late attempt must not delete what was handed over, or restored from another snapshot since.
+func TestOnlyWhatWasRestoredOfThatNameIsDeleted(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	s := w.snapshot("s")
+	w.restored(s)
+	disown := func(snapshot migration.Snapshot) {
+		request := w.restoreRequest(snapshot)
+		r := restoring{
+			Activities: w.activities, client: clientOf(w, onTarget), repository: w.run.RepositoryName(), in: request,
+			pulse: &pulse{},
+		}
+		require.NoError(t, r.disown(t.Context()))
+	}
+	later := s
+	later.Name = "t"
+	disown(later)
+	require.True(t, w.to.Has("movies") && w.to.Has("catalog"))
+	w.to.SetSetting("movies", writeBlock, "false")
+	disown(s)
+	require.True(t, w.to.Has("movies"), "it takes writes")
+	require.False(t, w.to.Has("catalog"))
 }
 
 // A worker was killed while the target restored: the next attempt only waits.

@@ -33,16 +33,21 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 			for _, shard := range in.Known {
 				known[shard] = true
 			}
-			for pace := a.shardPace(in); ; {
+			pace, absent := a.shardPace(in), backoff{next: 250 * time.Millisecond, most: 5 * time.Second}
+			for next := &pace; ; {
 				// Also before the first poll: a snapshot that has ended by then needs no following.
-				if err := a.wait(ctx, &pace); err != nil {
+				if err := a.wait(ctx, next); err != nil {
 					return migration.DoneShards{}, err
 				}
+				next = &pace
 				status, err := client.SnapshotStatus(ctx, in.RepositoryName(), in.Snapshot)
 				switch elastic.KindOf(err) {
 				case elastic.NotSupported, elastic.Unauthorized:
 					return migration.DoneShards{Ended: true}, nil // the round works without
-				case elastic.Missing: // TakeSnapshot waits for the slot
+				case elastic.Missing: // TakeSnapshot waits for the slot; this look has read the repository
+					if in.Frozen {
+						next = &absent
+					}
 				case elastic.None:
 					if ended(status) {
 						return migration.DoneShards{UUID: status.UUID, Ended: true, All: allDone(status)}, nil

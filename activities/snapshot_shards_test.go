@@ -97,6 +97,23 @@ func TestAFrozenSnapshotIsFollowedSooner(t *testing.T) {
 	}
 }
 
+// As long as a snapshot waits for the slot, each look has the cluster read its repository.
+func TestASnapshotThatDoesNotRunYetIsLookedForSlowly(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	const until = 10
+	looks, waited := 0, w.activities.now()
+	w.onSleep = func() {
+		if looks++; looks == until {
+			require.GreaterOrEqual(t, w.activities.now().Sub(waited), (until-2)*250*time.Millisecond)
+			w.snapshot("s")
+		}
+	}
+	require.True(t, must[migration.DoneShards](w, w.activities.AwaitShards,
+		migration.ShardsRequest{Run: w.run, Snapshot: "s", Frozen: true}).Ended)
+	require.GreaterOrEqual(t, looks, until)
+}
+
 // Before 5.0 a snapshot has no uuid, and its repository no root whose name tells that it is a new one:
 // to wait for that would only hold writers up.
 func TestNothingIsCopiedAheadOfASnapshotWithoutAUUID(t *testing.T) {

@@ -218,6 +218,7 @@ func (m *run) attemptRound(round migration.Round) (migration.Round, error) {
 		closing = m.closeAhead(round.Kind)
 	}
 	if err := m.copySnapshot(&round, taken); err != nil {
+		m.awaitEnd(taken)
 		m.awaitClosing(closing)
 		return round, err
 	}
@@ -376,7 +377,13 @@ func (m *run) restore(round *migration.Round, taken takenSnapshot, closing workf
 	}
 	var opening *migration.OpenResult
 	step := "restore snapshot " + snapshot.Name + " into the target"
-	err := m.attemptOr(step, newSnapshot, func(ctx workflow.Context) error {
+	lost := func(error) error { // an answer that has come may say that no restore of it is of use
+		if !taken.told() {
+			return nil
+		}
+		return m.confirmEnd(round, taken)
+	}
+	err := m.attemptUnless(step, lost, newSnapshot, func(ctx workflow.Context) error {
 		options := m.paced(pollUntilDone("restore " + snapshot.Name))
 		restored, err := call[migration.RestoreResult](ctx, options, migration.ActivityRestoreSnapshot,
 			migration.RestoreRequest{

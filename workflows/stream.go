@@ -20,7 +20,7 @@ type stream struct {
 	// ahead is what else is to be copied once all shards are done; nil for nothing. stopAhead ends that.
 	ahead     *migration.CopyRequest
 	stopAhead func()
-	// begun says that it was begun, ready is what came of it.
+	// begun says that it was begun, ready is what came of it: it is published, or only has to be.
 	begun bool
 	ready migration.Ahead
 	// batches counts the batches of shards that are being copied.
@@ -35,8 +35,8 @@ type streamed struct {
 	carried      []migration.CarriedShard
 	carriedOf    []migration.Stored[[]migration.CarriedShard]
 	blobs, bytes int64
-	// ready is what only has to be published; its UUID is empty if nothing is. begun says that OSS may
-	// have some of it.
+	// ready is what is published, or only has to be; its UUID is empty if nothing is. begun says that OSS
+	// may have some of it.
 	ready migration.Ahead
 	begun bool
 }
@@ -112,8 +112,8 @@ func (s *stream) copyShards(ctx workflow.Context, done migration.DoneShards) {
 	s.copied[done.UUID] = sum
 }
 
-// copyAhead begins to copy all that the snapshot needs but for the root, now that its shards are done.
-// The cluster still has to write the root, and to tidy up.
+// copyAhead begins to copy all that the snapshot needs, now that its shards are done: as soon as the
+// cluster has written the root, while it still tidies up.
 func (s *stream) copyAhead(watching workflow.Context, uuid string) {
 	_ = workflow.Await(watching, func() bool { return s.batches == 0 })
 	if watching.Err() != nil { // which Await doesn't say if there is nothing to wait for

@@ -21,8 +21,10 @@ type takingSnapshot struct {
 	round *migration.Round
 	// asked says that the source was asked for it, or may have been.
 	asked bool
-	// ended is the activity under way.
-	ended workflow.Future
+	// ended is the activity under way. confirmed is set once it has said that the snapshot is complete
+	// which was restored.
+	ended     workflow.Future
+	confirmed bool
 }
 
 // takeSnapshot takes the round's snapshot on the source, and copies what is done of it while it
@@ -62,6 +64,7 @@ func (m *run) takeSnapshot(round *migration.Round) (takenSnapshot, error) {
 		return err
 	})
 	if err != nil {
+		m.awaitEnd(takenSnapshot{taking: t})
 		return takenSnapshot{}, err
 	}
 	if t.ended == nil {
@@ -83,11 +86,16 @@ func (m *run) takeSnapshot(round *migration.Round) (takenSnapshot, error) {
 	return takenSnapshot{snapshot, copied, t}, nil
 }
 
+// told tells whether the source has said how the snapshot has ended, which nobody has heard yet.
+func (t takenSnapshot) told() bool {
+	return t.taking != nil && t.taking.ended != nil && t.taking.ended.IsReady()
+}
+
 // confirmEnd waits until the source says as well that the snapshot is complete which was restored
 // before its end: until then nothing counts of that.
 func (m *run) confirmEnd(round *migration.Round, taken takenSnapshot) error {
 	t := taken.taking
-	if t == nil {
+	if t == nil || t.confirmed {
 		return nil
 	}
 	var snapshot migration.Snapshot
@@ -105,14 +113,30 @@ func (m *run) confirmEnd(round *migration.Round, taken takenSnapshot) error {
 	if err == nil && snapshot.UUID != taken.snapshot.UUID { // that one was lost, and taken again
 		err = errNewSnapshot
 	}
+	t.confirmed = err == nil
 	return err
 }
 
-// awaitEnd waits for a snapshot that is of no use any more: as long as it runs there can be no other.
+// awaitEnd waits for a snapshot that is of no use any more. Up to Elasticsearch 7.8 there can be no
+// other one as long as it runs.
 func (m *run) awaitEnd(taken takenSnapshot) {
-	if t := taken.taking; t != nil && t.ended != nil {
-		_, _ = t.end(m.context())
+	t := taken.taking
+	if t == nil || t.ended == nil {
+		return
 	}
+	ctx := m.context()
+	m.step = "wait for the end of snapshot " + t.round.Snapshot
+	m.show(ctx)
+	defer func() { m.step = "" }()
+	snapshot, err := t.end(ctx)
+	if err == nil {
+		_ = t.settle(snapshot)
+		return
+	}
+	if ctx.Err() == nil {
+		_ = m.ofNoUse(ctx, t.round.Snapshot, err)
+	}
+	m.givenUp = append(m.givenUp, t.round.Snapshot) // it may run
 }
 
 // attempt is a step that begins the round again if the snapshot is of no use.

@@ -166,6 +166,79 @@ func TestARestoreThatFailsBeforeTheEndTakesAnotherSnapshot(t *testing.T) {
 	require.Equal(t, []string{finalSnapshot, "movies-r0002-a2"}, w.snapshots[2:])
 }
 
+// If both fail, the snapshot's failure is noted, and needs nobody.
+func TestASnapshotThatFailsAfterItsRestoreFailedNeedsNobody(t *testing.T) {
+	w := newEarlyWorld(t, neverFails)
+	failed := make(chan struct{})
+	w.on[migration.ActivityTakeSnapshot] = func(n int) error {
+		if n == 3 {
+			defer close(failed)
+			return temporal.NewNonRetryableApplicationError("gone", string(migration.ErrorSnapshotFailed), nil)
+		}
+		return nil
+	}
+	w.on[migration.ActivityRestoreSnapshot] = func(n int) error {
+		if n == 3 {
+			<-failed
+			return temporal.NewNonRetryableApplicationError("no", string(migration.ErrorRestoreFailed), nil)
+		}
+		return nil
+	}
+	w.after[migration.ActivityCopyAhead] = func(int) {}
+	w.usualRequests()
+	w.run()
+	report := w.completed()
+	require.Equal(t, "movies-r0002-a2", report.Rounds[2].Snapshot)
+	require.Len(t, report.Failed, 1)
+}
+
+// A restore that needs another snapshot may come before the answer that this one has failed, too: it
+// is noted, and an abort stops it.
+func TestTheEndOfASnapshotOfNoUseIsHeard(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer  error
+		earlier bool
+		stopped bool
+	}{
+		"it failed": {
+			answer: temporal.NewNonRetryableApplicationError("gone", string(migration.ErrorSnapshotFailed), nil),
+			stopped: true,
+		},
+		"nobody knows whose it is": {earlier: true, stopped: true},
+		"it has ended":             {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newEarlyWorld(t, neverFails)
+			if test.earlier {
+				w.earlier = []string{finalSnapshot}
+			}
+			failed := make(chan struct{})
+			w.on[migration.ActivityTakeSnapshot] = func(n int) error {
+				switch n {
+				case 3:
+					<-failed
+					return test.answer
+				case 4:
+					w.env.SignalWorkflow(string(migration.RequestAbort), nil)
+				}
+				return nil
+			}
+			w.on[migration.ActivityRestoreSnapshot] = func(n int) error {
+				if n == 3 {
+					defer close(failed)
+					return temporal.NewNonRetryableApplicationError("no", string(migration.ErrorSnapshotUnusable), nil)
+				}
+				return nil
+			}
+			w.at(20*time.Minute, migration.RequestFreeze)
+			w.at(21*time.Minute, migration.RequestRetry)
+			w.run()
+			w.aborted()
+			require.Equal(t, test.stopped, slices.Contains(w.stopped, finalSnapshot), "%v", w.stopped)
+		})
+	}
+}
+
 // Runs that began before publish when the cluster has told the end.
 func TestOlderShapesPublishAtTheEnd(t *testing.T) {
 	w := newAheadWorld(t, 0)

@@ -18,11 +18,10 @@ var ErrNotYet = errors.New("the root in S3 doesn't list the snapshot yet")
 // nobody sees by its name that it is another one.
 var errLegacy = errors.New("the repository is one of Elasticsearch 2.x")
 
-// Ahead copies what a snapshot needs, but for the root, as soon as the root in S3 lists the snapshot.
-// Elasticsearch goes on for a while then: it writes index.latest, removes old roots, and tells the
-// cluster. wait is called between two looks. Nothing rests on this: what it can't do is left to
-// [Ferry.Copy], and the result says why. It publishes if the request says so, else [Ferry.PublishAhead]
-// does.
+// Ahead copies what a snapshot needs as soon as the root in S3 lists the snapshot. Elasticsearch goes
+// on for a while then: it writes index.latest, removes old roots, and tells the cluster. wait is called
+// between two looks. Nothing rests on this: what it can't do is left to [Ferry.Copy], and the result
+// says why. It publishes if the request says so; else it leaves the root to [Ferry.PublishAhead].
 //
 // The request is that for the copy of the snapshot, of which only the name is known yet.
 func (f *Ferry) Ahead(ctx context.Context, request migration.CopyRequest,

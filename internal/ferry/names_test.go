@@ -53,3 +53,20 @@ func TestCopyNamesThatMeanTwoThings(t *testing.T) {
 		})
 	}
 }
+
+// A manager of 7.9 or later that dies when it has written the root makes the next one end the snapshot
+// once more, with metadata of its own. What OSS has is not all of that.
+func TestASnapshotWithOtherMetadataIsMissing(t *testing.T) {
+	parsed := func(blob string) sides.Side {
+		root, err := repository.ParseRoot(1, []byte(`{"snapshots":[{"name":"s","uuid":"u","state":1,
+			"index_metadata_lookup":{"i":"x"},"version":"7.10.2"}],"indices":{"movies":{"id":"i","snapshots":["u"],
+			"shard_generations":["g"]}},"min_version":"7.9.0","index_metadata_identifiers":{"x":"`+blob+`"}}`))
+		require.NoError(t, err)
+		return sides.Side{Root: root}
+	}
+	r := &round{from: parsed("one"), to: parsed("one")}
+	r.success = r.from.Snapshots
+	require.Empty(t, r.missing())
+	r.to = parsed("another")
+	require.Equal(t, []string{"u"}, r.missing())
+}

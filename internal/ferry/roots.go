@@ -170,5 +170,5 @@ func (r *round) listed(s repository.Snapshot) bool {
 		return false
 	}
 	known, ok := r.to.Snapshot(s.UUID)
-	return ok && known.State == s.State
+	return ok && known.State == s.State && known.SameMetadata(s)
 }

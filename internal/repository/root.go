@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -148,6 +149,13 @@ func (s Snapshot) IndexMetadataID(indexID string) string {
 		return id
 	}
 	return s.UUID
+}
+
+// SameMetadata tells whether two roots name the same objects for the metadata of a snapshot's indices.
+// They may not, if the manager of 7.9 or later died when it had written the one root, and the next
+// one ended that snapshot once more.
+func (s Snapshot) SameMetadata(other Snapshot) bool {
+	return s.UUID == other.UUID && maps.Equal(s.indexMetadata, other.indexMetadata)
 }
 
 // link builds the lookups of a root whose parts have been checked.

@@ -154,7 +154,7 @@ func (u *upload) start(ctx context.Context, group *errgroup.Group, i int) error 
 		return err
 	}
 	size, move := u.parts[i].size, u.putPart
-	if size > int64(u.options.Buffers.block) {
+	if u.pipes(size) {
 		size, move = min(copySlab, int64(u.options.Buffers.block)), u.pipePart
 	}
 	slab, free, err := u.options.Buffers.get(ctx, size)
@@ -168,6 +168,13 @@ func (u *upload) start(ctx context.Context, group *errgroup.Group, i int) error 
 		return move(ctx, i, slab)
 	})
 	return nil
+}
+
+// pipes tells whether a part is copied by one GET into one PUT: if it fits into no slab, and if nothing
+// is hashed here. All parts of a few large blobs run at the same time. If each was read before it is
+// put, the line from S3 and the one to OSS would have to wait for each other.
+func (u *upload) pipes(size int64) bool {
+	return size > int64(u.options.Buffers.block) || size > largestWhole && !u.hash && u.sum == nil
 }
 
 // putPart copies a part that fits into a slab.
@@ -214,7 +221,7 @@ func (u *upload) hashInTurn(ctx context.Context, i int, isMD5 bool, slab []byte)
 	return nil
 }
 
-// pipePart copies a part that is larger than any slab, through a small one.
+// pipePart copies a part through a small slab.
 func (u *upload) pipePart(ctx context.Context, i int, slab []byte) error {
 	p := &u.parts[i]
 	done, err := try(ctx, u.tries(), func() (objectstore.Part, error) {

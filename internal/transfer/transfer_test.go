@@ -2,8 +2,10 @@ package transfer_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"sync"
@@ -14,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/objectstore/memory"
 	"github.com/snapferry/snapferry/internal/objectstore/objectstoretest"
 	"github.com/snapferry/snapferry/internal/transfer"
@@ -264,4 +267,55 @@ func TestCopyUnlisted(t *testing.T) {
 	lost, ok := errors.AsType[*transfer.Error](err)
 	require.True(t, ok)
 	require.Equal(t, transfer.Vanished, lost.Kind)
+}
+
+// notedSource notes when the first bytes of a range are read, notedSink when a part is uploaded.
+type notedSource struct {
+	objectstore.Source
+	note func(string)
+}
+
+func (s notedSource) ReadRange(ctx context.Context, key, etag string, offset, length int64) (objectstore.Body, error) {
+	body, err := s.Source.ReadRange(ctx, key, etag, offset, length)
+	body.ReadCloser = &notedBody{body.ReadCloser, sync.OnceFunc(func() { s.note("read") })}
+	return body, err
+}
+
+type notedBody struct {
+	io.ReadCloser
+	first func()
+}
+
+func (b *notedBody) Read(p []byte) (int, error) {
+	b.first()
+	return b.ReadCloser.Read(p)
+}
+
+type notedSink struct {
+	objectstore.Sink
+	note func(string)
+}
+
+func (s notedSink) UploadPart(ctx context.Context, u objectstore.Upload, number int, body io.Reader,
+	size int64,
+) (objectstore.Part, error) {
+	s.note("upload")
+	return s.Sink.UploadPart(ctx, u, number, body, size)
+}
+
+// All parts of a few large blobs are copied at the same time. If each was read before it is uploaded,
+// the line from S3 would be idle while OSS gets them, and the other way round.
+func TestLargePartsAreUploadedWhileTheyAreRead(t *testing.T) {
+	source, sink := memory.NewSource(), memory.NewSink()
+	const part = 2 << 20
+	data := objectstoretest.Random(1, 2*part+1000)
+	source.StoreParts("large", data, part)
+	blob := (&world{source: source}).list(t)[0]
+	var events []string
+	note := func(event string) { events = append(events, event) }
+	m := transfer.New(notedSource{source, note}, notedSink{sink, note}, transfer.Options{Concurrency: 1})
+	_, err := m.CopyOne(t.Context(), blob)
+	require.NoError(t, err)
+	require.Equal(t, []string{"upload", "read", "upload", "read", "read", "upload"}, events, "the last part is small")
+	require.Equal(t, data, sink.Objects()["large"])
 }
