@@ -222,8 +222,8 @@ func (r *restoring) visible(ctx context.Context) (other bool, err error) {
 			return true, fail(migration.ErrorRepository, "read snapshot %s on %s: the target sees another snapshot "+
 				"of that name (UUID %s instead of %s)", info.Name, r.client.Host(), info.UUID, r.in.Snapshot.UUID)
 		case err == nil && !info.Complete():
-			return true, fail(migration.ErrorRepository, "read snapshot %s on %s: the target sees it as %s with %d of %d "+
-				"shards failed", info.Name, r.client.Host(), info.State, info.ShardsFailed, info.ShardsTotal)
+			return true, fail(migration.ErrorRepository, "read snapshot %s on %s: the target sees it as %s with %d of "+
+				"%d shards failed", info.Name, r.client.Host(), info.State, info.ShardsFailed, info.ShardsTotal)
 		case err == nil:
 			if missing, _ := differ(r.inSnapshot(migration.IndexNames(r.in.Indices)), info.Indices); len(missing) > 0 {
 				return true, fail(migration.ErrorRepository, "read snapshot %s on %s: %s", info.Name, r.client.Host(),
@@ -233,8 +233,8 @@ func (r *restoring) visible(ctx context.Context) (other bool, err error) {
 		case elastic.KindOf(err) != elastic.Missing:
 			return false, err
 		case attempt == patientPolls:
-			return false, fail(migration.ErrorRepository, "read snapshot %s on %s: the target doesn't see it, although it "+
-				"was published: %w", r.in.Snapshot.Name, r.client.Host(), err)
+			return false, fail(migration.ErrorRepository, "read snapshot %s on %s: the target doesn't see it, although "+
+				"it was published: %w", r.in.Snapshot.Name, r.client.Host(), err)
 		}
 		// The listing of an object store may be behind for a moment.
 		if err := r.wait(ctx, &pace); err != nil {

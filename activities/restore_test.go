@@ -1,8 +1,8 @@
 package activities
 
 import (
-	"errors"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"testing"

@@ -335,8 +335,8 @@ func (m *run) copyRequest(round migration.Round, snapshot migration.Snapshot) mi
 	}
 }
 
-// publishAhead publishes what was copied before the snapshot had ended, if that is not done. Nothing depends on it: if it
-// fails, the snapshot is copied as any other is.
+// publishAhead publishes what was copied before the snapshot had ended, if that is not done. Nothing
+// depends on it: if it fails, the snapshot is copied as any other is.
 func (m *run) publishAhead(ctx workflow.Context, snapshot migration.Snapshot,
 	ready migration.Ahead,
 ) (migration.CopyResult, bool) {

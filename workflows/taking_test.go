@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -167,24 +169,29 @@ func TestARestoreThatFailsBeforeTheEndTakesAnotherSnapshot(t *testing.T) {
 }
 
 // If both fail, the snapshot's failure is noted, and needs nobody.
-func TestASnapshotThatFailsAfterItsRestoreFailedNeedsNobody(t *testing.T) {
+func TestASnapshotThatFailsBeforeItsRestoreDoesNeedsNobody(t *testing.T) {
 	w := newEarlyWorld(t, neverFails)
-	failed := make(chan struct{})
+	restoring, heard := make(chan struct{}), make(chan struct{})
 	w.on[migration.ActivityTakeSnapshot] = func(n int) error {
 		if n == 3 {
-			defer close(failed)
+			<-restoring
 			return temporal.NewNonRetryableApplicationError("gone", string(migration.ErrorSnapshotFailed), nil)
 		}
 		return nil
 	}
+	w.env.SetOnActivityCompletedListener(func(info *activity.Info, _ converter.EncodedValue, err error) {
+		if info.ActivityType.Name == migration.ActivityTakeSnapshot && err != nil {
+			close(heard)
+		}
+	})
 	w.on[migration.ActivityRestoreSnapshot] = func(n int) error {
 		if n == 3 {
-			<-failed
+			close(restoring)
+			<-heard
 			return temporal.NewNonRetryableApplicationError("no", string(migration.ErrorRestoreFailed), nil)
 		}
 		return nil
 	}
-	w.after[migration.ActivityCopyAhead] = func(int) {}
 	w.usualRequests()
 	w.run()
 	report := w.completed()
@@ -201,7 +208,7 @@ func TestTheEndOfASnapshotOfNoUseIsHeard(t *testing.T) {
 		stopped bool
 	}{
 		"it failed": {
-			answer: temporal.NewNonRetryableApplicationError("gone", string(migration.ErrorSnapshotFailed), nil),
+			answer:  temporal.NewNonRetryableApplicationError("gone", string(migration.ErrorSnapshotFailed), nil),
 			stopped: true,
 		},
 		"nobody knows whose it is": {earlier: true, stopped: true},
@@ -223,9 +230,13 @@ func TestTheEndOfASnapshotOfNoUseIsHeard(t *testing.T) {
 				}
 				return nil
 			}
+			w.env.SetOnActivityCompletedListener(func(info *activity.Info, _ converter.EncodedValue, err error) {
+				if info.ActivityType.Name == migration.ActivityRestoreSnapshot && err != nil {
+					close(failed)
+				}
+			})
 			w.on[migration.ActivityRestoreSnapshot] = func(n int) error {
 				if n == 3 {
-					defer close(failed)
 					return temporal.NewNonRetryableApplicationError("no", string(migration.ErrorSnapshotUnusable), nil)
 				}
 				return nil

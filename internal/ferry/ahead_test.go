@@ -420,7 +420,8 @@ func TestCopyOverAnEarlyPublishedSnapshotThatWasStopped(t *testing.T) {
 				w := newWorld(layout)
 				w.Copy(t, w.Take("movies-r0000-a1", repositorytest.CreateIndex("movies", 2),
 					repositorytest.AddSegments("movies", 2, 300)))
-				require.NotNil(t, w.early(t, w.Take("movies-r0001-a1", repositorytest.AddSegments("movies", 2, 300))).Early)
+				stopped := w.Take("movies-r0001-a1", repositorytest.AddSegments("movies", 2, 300))
+				require.NotNil(t, w.early(t, stopped).Early)
 				w.Delete("movies-r0001-a1")
 				next := w.Take("movies-r0001-a2", repositorytest.Merge("movies"),
 					repositorytest.AddSegments("movies", 2, 300))
