@@ -233,8 +233,8 @@ func (r *restoring) visible(ctx context.Context) (other bool, err error) {
 		case elastic.KindOf(err) != elastic.Missing:
 			return false, err
 		case attempt == patientPolls:
-			return false, fail(migration.ErrorRepository, "read snapshot %s on %s: the target doesn't see it, although "+
-				"it was published: %w", r.in.Snapshot.Name, r.client.Host(), err)
+			return false, fail(migration.ErrorRepository, "read snapshot %s on %s: the target doesn't see it, "+
+				"although it was published: %w", r.in.Snapshot.Name, r.client.Host(), err)
 		}
 		// The listing of an object store may be behind for a moment.
 		if err := r.wait(ctx, &pace); err != nil {
