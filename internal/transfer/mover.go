@@ -1,9 +1,10 @@
 // Package transfer copies blobs from a Source to a Sink and proves each copy.
 //
 // A small blob is read into memory and put from there. A larger one is either piped, one GET into
-// one PUT, or uploaded in several parts at the same time. Every GET names the ETag under which the
-// blob was listed, so no copy is ever made of two versions. All memory for blobs comes from
-// [Buffers], which have a hard limit; nothing else grows with the blobs.
+// one PUT, or uploaded in several parts at the same time. Large parts are piped as well, unless their
+// bytes are hashed here. Every GET names the ETag under which the blob was listed, so no copy is ever
+// made of two versions. All memory for blobs comes from [Buffers], which have a hard limit; nothing
+// else grows with the blobs.
 //
 // A blob counts as copied only if it was proven on both legs: from S3 to here, and from here to
 // OSS.
@@ -91,8 +92,8 @@ const (
 	defaultConcurrency = 32
 	defaultPutLimit    = 128 << 20
 	defaultStall       = 30 * time.Second
-	// largestWhole, in bytes, is the largest blob that is always read completely before it is put.
-	// Then a failed PUT reads nothing again. For larger ones that would hold too much of the
+	// largestWhole, in bytes, is the largest blob or part that is always read completely before it is
+	// put. Then a failed PUT reads nothing again. For larger ones that would hold too much of the
 	// memory.
 	largestWhole = 1 << 20
 	// attemptsToProve is how often a blob is copied at most because its checksums differ.
