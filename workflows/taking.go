@@ -6,8 +6,8 @@ import (
 	"github.com/snapferry/snapferry/migration"
 )
 
-// takenSnapshot is a snapshot that can be copied and restored: it has ended, or it is published because the
-// root in S3 lists it.
+// takenSnapshot is a snapshot that can be copied and restored: it has ended, or it is published because
+// the root in S3 lists it.
 type takenSnapshot struct {
 	snapshot migration.Snapshot
 	streamed streamed
@@ -136,7 +136,7 @@ func (m *run) awaitEnd(taken takenSnapshot) {
 	if ctx.Err() == nil {
 		_ = m.ofNoUse(ctx, t.round.Snapshot, err)
 	}
-	m.givenUp = append(m.givenUp, t.round.Snapshot) // it may run
+	m.snapshotting, m.givenUp = "", append(m.givenUp, t.round.Snapshot) // it may run
 }
 
 // attempt is a step that begins the round again if the snapshot is of no use.

@@ -139,7 +139,7 @@ func TestAnAbortStopsASnapshotThatIsRestoredAlready(t *testing.T) {
 	w.at(20*time.Minute, migration.RequestFreeze)
 	w.run()
 	w.aborted()
-	require.Contains(t, w.stopped, finalSnapshot)
+	require.Equal(t, []string{finalSnapshot}, w.stopped)
 	require.Zero(t, w.called(migration.ActivityVerifyTarget))
 }
 
