@@ -186,12 +186,14 @@ func (b *bench) turn(ctx context.Context, turn int, delta, limits string,
 			return fmt.Errorf("%s, baseline: %w", w.name, err)
 		}
 	}
-	if err := grow(size.round); err != nil {
-		return err
-	}
-	for _, w := range ways {
-		if err := w.round(ctx); err != nil {
-			return fmt.Errorf("%s, round: %w", w.name, err)
+	for i, bytes := range size.rounds {
+		if err := grow(bytes); err != nil {
+			return err
+		}
+		for _, w := range ways {
+			if err := w.round(ctx); err != nil {
+				return fmt.Errorf("%s, round %d: %w", w.name, i+1, err)
+			}
 		}
 	}
 	if err := grow(size.deltaOf(turn)); err != nil {

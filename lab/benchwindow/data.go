@@ -24,17 +24,20 @@ const (
 	deltaLines = "lines"
 )
 
-// size says what is written in a case: first the baseline, then what one round copies, then the
+// size says what is written in a case: first the baseline, then what each round copies, then the
 // delta of the final round. All of it is spread over so many indices.
 type size struct {
-	baseline, round, delta int64
-	indices, shards        int
+	baseline        int64
+	rounds          []int64
+	delta           int64
+	indices, shards int
 }
 
 var sizes = map[string]size{
-	deltaSmall: {baseline: 100 * mib, round: 17 * mib, delta: 50 * mib, indices: 3, shards: 5},
-	deltaLarge: {baseline: 200 * mib, round: 200 * mib, delta: 600 * mib, indices: 3, shards: 5},
-	deltaLines: {baseline: 100 * mib, round: 200 * mib, delta: 600 * mib, indices: 8, shards: 2},
+	deltaSmall: {baseline: 100 * mib, rounds: []int64{17 * mib}, delta: 50 * mib, indices: 3, shards: 5},
+	deltaLarge: {baseline: 200 * mib, rounds: []int64{200 * mib}, delta: 600 * mib, indices: 3, shards: 5},
+	// A round of next to nothing shows what a step takes whatever its size, and so how many groups pay.
+	deltaLines: {baseline: 100 * mib, rounds: []int64{200 * mib, 2 * mib}, delta: 600 * mib, indices: 8, shards: 2},
 }
 
 // deltaOf is what is written before a window, in one of several runs. The runs differ by up to a

@@ -23,6 +23,7 @@ type ours struct {
 	plan       migration.Plan
 	workflowID string
 	repository string
+	rounds     int // that have ended, the baseline among them
 }
 
 // start starts the migration and waits for the end of its baseline.
@@ -44,16 +45,20 @@ func (o *ours) start(ctx context.Context) error {
 		return fmt.Errorf("the migration did not start: %w", err)
 	}
 	o.repository = migration.Run{Plan: o.plan, Token: migration.TokenOf(started.GetRunID())}.RepositoryName()
-	err = o.await(ctx, func(s migration.Status) bool { return s.RoundsEnded == 1 && s.Step == "" })
-	return err
+	return o.awaitRound(ctx)
 }
 
 func (o *ours) round(ctx context.Context) error {
 	if err := o.b.Rig.Signal(ctx, o.workflowID, migration.RequestRound); err != nil {
 		return err
 	}
-	err := o.await(ctx, func(s migration.Status) bool { return s.RoundsEnded == 2 && s.Step == "" })
-	return err
+	return o.awaitRound(ctx)
+}
+
+// awaitRound waits for the end of the next round.
+func (o *ours) awaitRound(ctx context.Context) error {
+	o.rounds++
+	return o.await(ctx, func(s migration.Status) bool { return s.RoundsEnded == o.rounds && s.Step == "" })
 }
 
 // ready has nothing to do: what has to be done before the block the migration does itself, after

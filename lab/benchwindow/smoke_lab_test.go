@@ -27,9 +27,9 @@ func TestLabWindow(t *testing.T) {
 	root, err := lab.Root()
 	require.NoError(t, err)
 	const tiny = "tiny"
-	sizes[tiny] = size{baseline: 2 * mib, round: mib, delta: mib, indices: 3, shards: 5}
+	sizes[tiny] = size{baseline: 2 * mib, rounds: []int64{mib}, delta: mib, indices: 3, shards: 5}
 	defer func(lines size) { delete(sizes, tiny); sizes[deltaLines] = lines }(sizes[deltaLines])
-	sizes[deltaLines] = size{baseline: 2 * mib, round: mib, delta: mib, indices: 3, shards: 2}
+	sizes[deltaLines] = size{baseline: 2 * mib, rounds: []int64{mib}, delta: mib, indices: 3, shards: 2}
 	o := options{
 		seed: 7, runs: 1, deltas: []string{tiny, deltaLines}, latencies: []int{1}, line: 60,
 		rclone: filepath.Join(root, ".lab", "bin", "rclone"),
