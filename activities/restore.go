@@ -42,11 +42,11 @@ func (a *Activities) RestoreSnapshot(ctx context.Context,
 				first: map[string]string{}, refused: map[string]int{}, explained: map[string]explanation{},
 				earlier: map[string]bool{},
 			}
-			seen := r.see(ctx)
-			defer seen.end()
+			r.see(ctx)
+			defer r.seen.end()
 			wanted, err := r.wanted(ctx)
 			if err == nil && !in.Frozen {
-				err = seen.wait()
+				err = r.seen.wait()
 			}
 			if err != nil {
 				return migration.RestoreResult{}, err
@@ -54,11 +54,11 @@ func (a *Activities) RestoreSnapshot(ctx context.Context,
 			files := r.listFiles(ctx)
 			defer files.end()
 			for {
-				if err := r.beginSeen(ctx, wanted, seen); err != nil {
+				if err := r.beginSeen(ctx, wanted); err != nil {
 					return migration.RestoreResult{}, err
 				}
 				result, err := r.finish(ctx)
-				err = r.confirm(ctx, seen, err)
+				err = r.confirm(ctx, err)
 				if errors.Is(err, errOnceMore) {
 					if wanted, err = r.wanted(ctx); err != nil {
 						return migration.RestoreResult{}, err
@@ -95,6 +95,8 @@ type restoring struct {
 	explained map[string]explanation
 	// repeated is set once indices were deleted to be restored again.
 	repeated bool
+	// seen is the look at the snapshot.
+	seen *sighting
 }
 
 // sighting is whether the target sees the snapshot. It is found out beside other requests, since the
@@ -107,14 +109,15 @@ type sighting struct {
 	other bool
 }
 
-func (r *restoring) see(ctx context.Context) *sighting {
+// see begins the look.
+func (r *restoring) see(ctx context.Context) {
 	ctx, stop := context.WithCancel(ctx)
 	s := &sighting{stop: stop, done: make(chan struct{})}
+	r.seen = s
 	go func() {
 		defer close(s.done)
 		s.other, s.err = r.visible(ctx)
 	}()
-	return s
 }
 
 func (s *sighting) wait() error {
@@ -140,16 +143,16 @@ func (s *sighting) end() {
 // beginSeen starts the restore. In the frozen window the snapshot may not have been seen yet: writers
 // wait, and the target reads the same of its repository for the restore as for the look. If that was
 // too early, it starts the restore once more.
-func (r *restoring) beginSeen(ctx context.Context, wanted []string, seen *sighting) error {
-	early := !seen.ended()
-	if !early && seen.err != nil {
-		return seen.err
+func (r *restoring) beginSeen(ctx context.Context, wanted []string) error {
+	early := !r.seen.ended()
+	if !early && r.seen.err != nil {
+		return r.confirm(ctx, r.seen.err) // an earlier attempt may have restored what the target sees
 	}
 	err := r.begin(ctx, wanted)
 	if !early || !notSeenYet(err) {
 		return err
 	}
-	if err := seen.wait(); err != nil {
+	if err := r.seen.wait(); err != nil {
 		return err
 	}
 	if wanted, err = r.wanted(ctx); err != nil {
@@ -169,9 +172,9 @@ func notSeenYet(err error) bool {
 // confirm makes sure that what was restored is the snapshot that was copied. If it is another one of
 // that name, it is deleted: by that name alone, the next attempt would take it for the right one.
 // finished is how the restore ended.
-func (r *restoring) confirm(ctx context.Context, seen *sighting, finished error) error {
-	err := seen.wait()
-	if !seen.other {
+func (r *restoring) confirm(ctx context.Context, finished error) error {
+	err := r.seen.wait()
+	if !r.seen.other {
 		if finished != nil {
 			return finished
 		}
@@ -248,6 +251,9 @@ func (r *restoring) visible(ctx context.Context) (other bool, err error) {
 func (r *restoring) begin(ctx context.Context, wanted []string) error {
 	pace := r.slotPace()
 	for refused := 0; len(wanted) > 0; {
+		if r.seen.ended() && r.seen.other {
+			return r.seen.err
+		}
 		err := r.client.Restore(ctx, r.repository, r.in.Snapshot.Name, r.options(wanted))
 		if err != nil && movedWriteIndex.MatchString(err.Error()) {
 			// Not until the other index is restored: the snapshot is too old or too small.

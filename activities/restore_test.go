@@ -124,12 +124,44 @@ func TestARestoreInTheWindowDoesNotWaitForTheLook(t *testing.T) {
 	})
 }
 
-// What the look has found before the restore is asked for counts.
-func TestNothingIsRestoredOnceTheLookHasFailed(t *testing.T) {
-	looked := &sighting{done: make(chan struct{}), err: errors.New("another snapshot"), other: true}
+// restoringOf is a restore of a snapshot whose look has ended.
+func restoringOf(w *world, snapshot migration.Snapshot, looked *sighting) *restoring {
+	looked.done = make(chan struct{})
 	close(looked.done)
-	r := restoring{} // which can ask nothing
-	require.ErrorIs(t, r.beginSeen(t.Context(), []string{"movies"}, looked), looked.err)
+	return &restoring{
+		Activities: w.activities, client: clientOf(w, onTarget), repository: w.run.RepositoryName(),
+		in: w.restoreRequest(snapshot), pulse: &pulse{}, seen: looked,
+	}
+}
+
+// What the look has found before the restore is asked for counts, and while a place is waited for.
+func TestNothingIsRestoredOnceTheLookHasFailed(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	s := w.snapshot("s")
+	for name, looked := range map[string]*sighting{
+		"it is not seen":    {err: errors.New("not seen")},
+		"it is another one": {err: errors.New("another one"), other: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.ErrorIs(t, restoringOf(w, s, looked).beginSeen(t.Context(), []string{"movies"}), looked.err)
+			require.Empty(t, w.to.Requests("POST /_snapshot/*/*/_restore"))
+		})
+	}
+	another := &sighting{err: errors.New("another one"), other: true}
+	require.ErrorIs(t, restoringOf(w, s, another).begin(t.Context(), []string{"movies"}), another.err)
+	require.Empty(t, w.to.Requests("POST /_snapshot/*/*/_restore"))
+}
+
+// A worker died when it had restored what another attempt's look finds to be another one.
+func TestWhatAnEarlierAttemptHasRestoredOfAnotherIsDeleted(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	s := w.snapshot("s")
+	w.restored(s)
+	another := &sighting{err: errors.New("another one"), other: true}
+	require.ErrorIs(t, restoringOf(w, s, another).beginSeen(t.Context(), nil), another.err)
+	require.False(t, w.to.Has("movies") || w.to.Has("catalog"))
 }
 
 // A late attempt must not delete what was handed over, or restored from another snapshot since.
@@ -138,20 +170,12 @@ func TestOnlyWhatWasRestoredOfThatNameIsDeleted(t *testing.T) {
 	w.prepared()
 	s := w.snapshot("s")
 	w.restored(s)
-	disown := func(snapshot migration.Snapshot) {
-		request := w.restoreRequest(snapshot)
-		r := restoring{
-			Activities: w.activities, client: clientOf(w, onTarget), repository: w.run.RepositoryName(), in: request,
-			pulse: &pulse{},
-		}
-		require.NoError(t, r.disown(t.Context()))
-	}
 	later := s
 	later.Name = "t"
-	disown(later)
+	require.NoError(t, restoringOf(w, later, &sighting{}).disown(t.Context()))
 	require.True(t, w.to.Has("movies") && w.to.Has("catalog"))
 	w.to.SetSetting("movies", writeBlock, "false")
-	disown(s)
+	require.NoError(t, restoringOf(w, s, &sighting{}).disown(t.Context()))
 	require.True(t, w.to.Has("movies"), "it takes writes")
 	require.False(t, w.to.Has("catalog"))
 }

@@ -377,12 +377,8 @@ func (m *run) restore(round *migration.Round, taken takenSnapshot, closing workf
 	}
 	var opening *migration.OpenResult
 	step := "restore snapshot " + snapshot.Name + " into the target"
-	lost := func(error) error { // an answer that has come may say that no restore of it is of use
-		if !taken.told() {
-			return nil
-		}
-		return m.confirmEnd(round, taken)
-	}
+	// An answer that has come may say that no restore of it is of use.
+	lost := func(error) error { return taken.heard(m.context()) }
 	err := m.attemptUnless(step, lost, newSnapshot, func(ctx workflow.Context) error {
 		options := m.paced(pollUntilDone("restore " + snapshot.Name))
 		restored, err := call[migration.RestoreResult](ctx, options, migration.ActivityRestoreSnapshot,

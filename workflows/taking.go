@@ -22,9 +22,9 @@ type takingSnapshot struct {
 	// asked says that the source was asked for it, or may have been.
 	asked bool
 	// ended is the activity under way. confirmed is set once it has said that the snapshot is complete
-	// which was restored.
-	ended     workflow.Future
-	confirmed bool
+	// which was restored, and unknown as long as it has failed without saying how that has ended.
+	ended              workflow.Future
+	confirmed, unknown bool
 }
 
 // takeSnapshot takes the round's snapshot on the source, and copies what is done of it while it
@@ -86,9 +86,22 @@ func (m *run) takeSnapshot(round *migration.Round) (takenSnapshot, error) {
 	return takenSnapshot{snapshot, copied, t}, nil
 }
 
-// told tells whether the source has said how the snapshot has ended, which nobody has heard yet.
-func (t takenSnapshot) told() bool {
-	return t.taking != nil && t.taking.ended != nil && t.taking.ended.IsReady()
+// heard takes the source's answer on how the snapshot has ended, if it has come. The error is
+// errNewSnapshot if another one is taken without a person. What else is wrong confirmEnd finds.
+func (s takenSnapshot) heard(ctx workflow.Context) error {
+	t := s.taking
+	if t == nil || t.ended == nil || !t.ended.IsReady() {
+		return nil
+	}
+	snapshot, err := t.end(ctx)
+	switch {
+	case err == nil:
+		return s.accept(snapshot)
+	case t.ofNoUse(ctx, t.round.Snapshot, err):
+		return errNewSnapshot
+	}
+	t.unknown = true
+	return nil
 }
 
 // confirmEnd waits until the source says as well that the snapshot is complete which was restored
@@ -107,13 +120,20 @@ func (m *run) confirmEnd(round *migration.Round, taken takenSnapshot) error {
 		snapshot, err = t.end(ctx)
 		return err
 	})
-	if err == nil {
-		err = t.settle(snapshot)
+	if err != nil {
+		return err
 	}
-	if err == nil && snapshot.UUID != taken.snapshot.UUID { // that one was lost, and taken again
+	return taken.accept(snapshot)
+}
+
+// accept takes the snapshot that the source tells of, if it is the one that was restored: that may be
+// lost, and taken again under its name.
+func (s takenSnapshot) accept(told migration.Snapshot) error {
+	err := s.taking.settle(told)
+	if err == nil && told.UUID != s.snapshot.UUID {
 		err = errNewSnapshot
 	}
-	t.confirmed = err == nil
+	s.taking.confirmed = err == nil
 	return err
 }
 
@@ -121,7 +141,11 @@ func (m *run) confirmEnd(round *migration.Round, taken takenSnapshot) error {
 // other one as long as it runs.
 func (m *run) awaitEnd(taken takenSnapshot) {
 	t := taken.taking
-	if t == nil || t.ended == nil {
+	switch {
+	case t == nil || t.ended == nil && !t.unknown:
+		return
+	case t.ended == nil:
+		t.giveUp()
 		return
 	}
 	ctx := m.context()
@@ -136,7 +160,12 @@ func (m *run) awaitEnd(taken takenSnapshot) {
 	if ctx.Err() == nil {
 		_ = m.ofNoUse(ctx, t.round.Snapshot, err)
 	}
-	m.snapshotting, m.givenUp = "", append(m.givenUp, t.round.Snapshot) // it may run
+	t.giveUp()
+}
+
+// giveUp remembers a snapshot that may run, and that nobody waits for any more.
+func (t *takingSnapshot) giveUp() {
+	t.snapshotting, t.givenUp = "", append(t.givenUp, t.round.Snapshot)
 }
 
 // attempt is a step that begins the round again if the snapshot is of no use.
@@ -166,7 +195,7 @@ func (t *takingSnapshot) begin(ctx workflow.Context) {
 // end waits for the end of that activity.
 func (t *takingSnapshot) end(ctx workflow.Context) (snapshot migration.Snapshot, err error) {
 	err = t.ended.Get(ctx, &snapshot)
-	t.ended, t.asked = nil, true
+	t.ended, t.asked, t.unknown = nil, true, false
 	return snapshot, err
 }
 

@@ -199,6 +199,40 @@ func TestASnapshotThatFailsBeforeItsRestoreDoesNeedsNobody(t *testing.T) {
 	require.Len(t, report.Failed, 1)
 }
 
+// The source's answer says nothing of the end, and the restore needs another snapshot: this one may run.
+func TestASnapshotWhoseEndNobodyKnowsIsStopped(t *testing.T) {
+	w := newEarlyWorld(t, neverFails)
+	restoring, heard := make(chan struct{}), make(chan struct{})
+	w.on[migration.ActivityTakeSnapshot] = func(n int) error {
+		switch n {
+		case 3:
+			<-restoring
+			return temporal.NewNonRetryableApplicationError("no", string(migration.ErrorUnauthorized), nil)
+		case 4:
+			w.env.SignalWorkflow(string(migration.RequestAbort), nil)
+		}
+		return nil
+	}
+	w.env.SetOnActivityCompletedListener(func(info *activity.Info, _ converter.EncodedValue, err error) {
+		if info.ActivityType.Name == migration.ActivityTakeSnapshot && err != nil {
+			close(heard)
+		}
+	})
+	w.on[migration.ActivityRestoreSnapshot] = func(n int) error {
+		if n == 3 {
+			close(restoring)
+			<-heard
+			return temporal.NewNonRetryableApplicationError("no", string(migration.ErrorSnapshotUnusable), nil)
+		}
+		return nil
+	}
+	w.at(20*time.Minute, migration.RequestFreeze)
+	w.at(21*time.Minute, migration.RequestRetry)
+	w.run()
+	w.aborted()
+	require.Contains(t, w.stopped, finalSnapshot)
+}
+
 // A restore that needs another snapshot may come before the answer that this one has failed, too: it
 // is noted, and an abort stops it.
 func TestTheEndOfASnapshotOfNoUseIsHeard(t *testing.T) {
@@ -209,6 +243,10 @@ func TestTheEndOfASnapshotOfNoUseIsHeard(t *testing.T) {
 	}{
 		"it failed": {
 			answer:  temporal.NewNonRetryableApplicationError("gone", string(migration.ErrorSnapshotFailed), nil),
+			stopped: true,
+		},
+		"nobody knows how it has ended": {
+			answer:  temporal.NewNonRetryableApplicationError("no", string(migration.ErrorUnauthorized), nil),
 			stopped: true,
 		},
 		"nobody knows whose it is": {earlier: true, stopped: true},

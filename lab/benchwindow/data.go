@@ -40,9 +40,9 @@ var sizes = map[string]size{
 	deltaLines: {baseline: 100 * mib, rounds: []int64{200 * mib, 2 * mib}, delta: 600 * mib, indices: 8, shards: 2},
 }
 
-// deltaOf is what is written before a window, in one of several runs. The runs differ by up to a
-// fifth: the scripts look once a second, and where all snapshots of a case take equally long, each
-// look would come right after their end, or a second too late.
+// deltaOf is what is written before a window, in one of several runs, a fifth more or less: the
+// scripts look once a second, and where all snapshots of a case take equally long, each look would
+// come right after their end, or a second too late.
 func (s size) deltaOf(turn int) int64 {
 	percent := []int64{100, 80, 120, 90, 110}
 	return s.delta * percent[turn%len(percent)] / 100

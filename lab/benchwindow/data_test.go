@@ -21,7 +21,7 @@ func TestDocumentsDependOnTheSeedAlone(t *testing.T) {
 	require.InEpsilon(t, itemBytes, sum*4/3/many+500, 0.03)
 }
 
-// Medians are of the size that the case is called by.
+// Medians of one, three and five runs are of the size that the case is called by.
 func TestDeltasOfRunsDiffer(t *testing.T) {
 	s := size{delta: 1000}
 	var deltas []int64
