@@ -1,10 +1,10 @@
 // Package transfer copies blobs from a Source to a Sink and proves each copy.
 //
 // A small blob is read into memory and put from there. A larger one is either piped, one GET into
-// one PUT, or uploaded in several parts at the same time. Large parts are piped as well; those that fit
-// into a slab are not if their bytes are hashed here. Every GET names the ETag under which the blob was listed, so no copy is ever
-// made of two versions. All memory for blobs comes from [Buffers], which have a hard limit; nothing
-// else grows with the blobs.
+// one PUT, or uploaded in several parts at the same time. Large parts are piped as well; those that
+// fit into a slab are not if their bytes are hashed here. Every GET names the ETag under which the
+// blob was listed, so no copy is ever made of two versions. All memory for blobs comes from
+// [Buffers], which have a hard limit; nothing else grows with the blobs.
 //
 // A blob counts as copied only if it was proven on both legs: from S3 to here, and from here to
 // OSS.
