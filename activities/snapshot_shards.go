@@ -72,7 +72,8 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 // somebody does.
 func (a *Activities) shardPace(in migration.ShardsRequest) backoff {
 	pace := a.paceOf(in.Frozen)
-	if pace.next = 4 * time.Second; in.Frozen {
+	pace.next = 4 * time.Second
+	if in.Frozen {
 		pace.next = 100 * time.Millisecond
 	}
 	return pace

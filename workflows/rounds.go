@@ -218,12 +218,12 @@ func (m *run) attemptRound(round migration.Round) (migration.Round, error) {
 		closing = m.closeAhead(round.Kind)
 	}
 	if err := m.copySnapshot(&round, taken); err != nil {
-		m.awaitEnd(taken)
+		taken.taking.awaitEnd()
 		m.awaitClosing(closing)
 		return round, err
 	}
 	if err := m.restore(&round, taken, closing); err != nil {
-		m.awaitEnd(taken)
+		taken.taking.awaitEnd()
 		return round, err
 	}
 	m.seenWrites = counted
@@ -378,7 +378,7 @@ func (m *run) restore(round *migration.Round, taken takenSnapshot, closing workf
 	var opening *migration.OpenResult
 	step := "restore snapshot " + snapshot.Name + " into the target"
 	// An answer that has come may say that no restore of it is of use.
-	lost := func(error) error { return taken.heard(m.context()) }
+	lost := func(error) error { return taken.heard() }
 	err := m.attemptUnless(step, lost, newSnapshot, func(ctx workflow.Context) error {
 		options := m.paced(pollUntilDone("restore " + snapshot.Name))
 		restored, err := call[migration.RestoreResult](ctx, options, migration.ActivityRestoreSnapshot,
@@ -398,7 +398,7 @@ func (m *run) restore(round *migration.Round, taken takenSnapshot, closing workf
 	if err != nil {
 		return err
 	}
-	if err := m.confirmEnd(round, taken); err != nil {
+	if err := taken.confirmEnd(); err != nil {
 		return err
 	}
 	err = m.attempt("open the target's indices and count", func(ctx workflow.Context) error {

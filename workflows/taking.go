@@ -64,7 +64,7 @@ func (m *run) takeSnapshot(round *migration.Round) (takenSnapshot, error) {
 		return err
 	})
 	if err != nil {
-		m.awaitEnd(takenSnapshot{taking: t})
+		t.awaitEnd()
 		return takenSnapshot{}, err
 	}
 	if t.ended == nil {
@@ -88,11 +88,12 @@ func (m *run) takeSnapshot(round *migration.Round) (takenSnapshot, error) {
 
 // heard takes the source's answer on how the snapshot has ended, if it has come. The error is
 // errNewSnapshot if another one is taken without a person. What else is wrong confirmEnd finds.
-func (s takenSnapshot) heard(ctx workflow.Context) error {
+func (s takenSnapshot) heard() error {
 	t := s.taking
 	if t == nil || t.ended == nil || !t.ended.IsReady() {
 		return nil
 	}
+	ctx := t.context()
 	snapshot, err := t.end(ctx)
 	switch {
 	case err == nil:
@@ -106,13 +107,13 @@ func (s takenSnapshot) heard(ctx workflow.Context) error {
 
 // confirmEnd waits until the source says as well that the snapshot is complete which was restored
 // before its end: until then nothing counts of that.
-func (m *run) confirmEnd(round *migration.Round, taken takenSnapshot) error {
-	t := taken.taking
+func (s takenSnapshot) confirmEnd() error {
+	t := s.taking
 	if t == nil || t.confirmed {
 		return nil
 	}
 	var snapshot migration.Snapshot
-	err := t.attempt("wait for the end of snapshot "+round.Snapshot, func(ctx workflow.Context) error {
+	err := t.attempt("wait for the end of snapshot "+t.round.Snapshot, func(ctx workflow.Context) error {
 		if t.ended == nil { // it has failed
 			t.begin(ctx)
 		}
@@ -123,7 +124,7 @@ func (m *run) confirmEnd(round *migration.Round, taken takenSnapshot) error {
 	if err != nil {
 		return err
 	}
-	return taken.accept(snapshot)
+	return s.accept(snapshot)
 }
 
 // accept takes the snapshot that the source tells of, if it is the one that was restored: that may be
@@ -138,9 +139,8 @@ func (s takenSnapshot) accept(told migration.Snapshot) error {
 }
 
 // awaitEnd waits for a snapshot that is of no use any more. Up to Elasticsearch 7.8 there can be no
-// other one as long as it runs.
-func (m *run) awaitEnd(taken takenSnapshot) {
-	t := taken.taking
+// other one as long as it runs. nil is one that has ended.
+func (t *takingSnapshot) awaitEnd() {
 	switch {
 	case t == nil || t.ended == nil && !t.unknown:
 		return
@@ -148,17 +148,17 @@ func (m *run) awaitEnd(taken takenSnapshot) {
 		t.giveUp()
 		return
 	}
-	ctx := m.context()
-	m.step = "wait for the end of snapshot " + t.round.Snapshot
-	m.show(ctx)
-	defer func() { m.step = "" }()
+	ctx := t.context()
+	t.step = "wait for the end of snapshot " + t.round.Snapshot
+	t.show(ctx)
+	defer func() { t.step = "" }()
 	snapshot, err := t.end(ctx)
 	if err == nil {
 		_ = t.settle(snapshot)
 		return
 	}
 	if ctx.Err() == nil {
-		_ = m.ofNoUse(ctx, t.round.Snapshot, err)
+		_ = t.ofNoUse(ctx, t.round.Snapshot, err)
 	}
 	t.giveUp()
 }

@@ -168,14 +168,17 @@ func TestARestoreThatFailsBeforeTheEndTakesAnotherSnapshot(t *testing.T) {
 	require.Equal(t, []string{finalSnapshot, "movies-r0002-a2"}, w.snapshots[2:])
 }
 
-// If both fail, the snapshot's failure is noted, and needs nobody.
-func TestASnapshotThatFailsBeforeItsRestoreDoesNeedsNobody(t *testing.T) {
-	w := newEarlyWorld(t, neverFails)
+// failsBeforeItsRestore has the source's answer fail, and be heard, before the restore fails. again
+// runs when the source is asked the next time.
+func (w *world) failsBeforeItsRestore(answer, restore migration.ErrorType, again func()) {
 	restoring, heard := make(chan struct{}), make(chan struct{})
 	w.on[migration.ActivityTakeSnapshot] = func(n int) error {
-		if n == 3 {
+		switch n {
+		case 3:
 			<-restoring
-			return temporal.NewNonRetryableApplicationError("gone", string(migration.ErrorSnapshotFailed), nil)
+			return temporal.NewNonRetryableApplicationError("no", string(answer), nil)
+		case 4:
+			again()
 		}
 		return nil
 	}
@@ -188,10 +191,16 @@ func TestASnapshotThatFailsBeforeItsRestoreDoesNeedsNobody(t *testing.T) {
 		if n == 3 {
 			close(restoring)
 			<-heard
-			return temporal.NewNonRetryableApplicationError("no", string(migration.ErrorRestoreFailed), nil)
+			return temporal.NewNonRetryableApplicationError("no", string(restore), nil)
 		}
 		return nil
 	}
+}
+
+// If both fail, the snapshot's failure is noted, and needs nobody.
+func TestASnapshotThatFailsBeforeItsRestoreNeedsNobody(t *testing.T) {
+	w := newEarlyWorld(t, neverFails)
+	w.failsBeforeItsRestore(migration.ErrorSnapshotFailed, migration.ErrorRestoreFailed, func() {})
 	w.usualRequests()
 	w.run()
 	report := w.completed()
@@ -202,30 +211,8 @@ func TestASnapshotThatFailsBeforeItsRestoreDoesNeedsNobody(t *testing.T) {
 // The source's answer says nothing of the end, and the restore needs another snapshot: this one may run.
 func TestASnapshotWhoseEndNobodyKnowsIsStopped(t *testing.T) {
 	w := newEarlyWorld(t, neverFails)
-	restoring, heard := make(chan struct{}), make(chan struct{})
-	w.on[migration.ActivityTakeSnapshot] = func(n int) error {
-		switch n {
-		case 3:
-			<-restoring
-			return temporal.NewNonRetryableApplicationError("no", string(migration.ErrorUnauthorized), nil)
-		case 4:
-			w.env.SignalWorkflow(string(migration.RequestAbort), nil)
-		}
-		return nil
-	}
-	w.env.SetOnActivityCompletedListener(func(info *activity.Info, _ converter.EncodedValue, err error) {
-		if info.ActivityType.Name == migration.ActivityTakeSnapshot && err != nil {
-			close(heard)
-		}
-	})
-	w.on[migration.ActivityRestoreSnapshot] = func(n int) error {
-		if n == 3 {
-			close(restoring)
-			<-heard
-			return temporal.NewNonRetryableApplicationError("no", string(migration.ErrorSnapshotUnusable), nil)
-		}
-		return nil
-	}
+	w.failsBeforeItsRestore(migration.ErrorUnauthorized, migration.ErrorSnapshotUnusable,
+		func() { w.env.SignalWorkflow(string(migration.RequestAbort), nil) })
 	w.at(20*time.Minute, migration.RequestFreeze)
 	w.at(21*time.Minute, migration.RequestRetry)
 	w.run()

@@ -174,7 +174,7 @@ func (u *upload) start(ctx context.Context, group *errgroup.Group, i int) error 
 // is hashed here. All parts of a few large blobs run at the same time. If each was read before it is
 // put, the line from S3 and the one to OSS would have to wait for each other.
 func (u *upload) pipes(size int64) bool {
-	return size > int64(u.options.Buffers.block) || size > largestWhole && !u.hash && u.sum == nil
+	return size > int64(u.options.Buffers.block) || size > largestWhole && !u.hash
 }
 
 // putPart copies a part that fits into a slab.

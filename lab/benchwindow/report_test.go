@@ -155,7 +155,7 @@ func TestWayIsTheMediansOfItsRuns(t *testing.T) {
 	require.Zero(t, newWay(nil).WindowSeconds)
 }
 
-// Groups gain by what overlaps: all but one group's two faster steps.
+// Groups gain by what overlaps: the restore waits for one group's snapshot and copy only.
 func TestSlowLines(t *testing.T) {
 	groups := func(n int) []run {
 		return []run{{window: 15, groups: n, delta: 600_000_000, steps: map[string]float64{}}}
