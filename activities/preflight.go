@@ -275,10 +275,6 @@ func (f *preflight) throwAwayNames(ctx context.Context, names []string) error {
 	return nil
 }
 
-// lowWatermark is how full a disk may be, as a fraction, before Elasticsearch allocates no more
-// shards to its node: the default of cluster.routing.allocation.disk.watermark.low.
-const lowWatermark = 0.85
-
 // disks compares the room on the target with the size of the indices. Replicas during the migration
 // count; replicas after the cutover only cause a warning.
 func (f *preflight) disks(ctx context.Context) error {
@@ -299,47 +295,50 @@ func (f *preflight) disks(ctx context.Context) error {
 		during += index.PrimaryBytes * int64(1+f.run.Plan.Restore.Replicas)
 		after += index.PrimaryBytes * int64(1+index.Replicas)
 	}
-	if err := f.fullDisks(ctx, disk); err != nil {
+	mark, err := f.watermark(ctx, disk)
+	if err != nil {
 		return err
 	}
-	usable := disk.SumAvailable - int64((1-lowWatermark)*float64(disk.SumInTotal))
-	switch {
+	f.fullDisks(disk, mark)
+	switch usable := mark.Room(disk); {
 	case during > disk.SumAvailable:
 		f.problem("the target's disks have %s left, and the indices need %s: add disks or nodes",
 			human.Size(disk.SumAvailable), human.Size(during))
 	case during > usable:
-		f.warnings = append(f.warnings, fmt.Sprintf("the indices (%s) fill the target's disks (%s left) beyond %.0f "+
-			"%%, where Elasticsearch stops to allocate shards by default", human.Size(during),
-			human.Size(disk.SumAvailable),
-			lowWatermark*100))
+		f.warnings = append(f.warnings, fmt.Sprintf("the indices (%s) fill the target's disks (%s left) beyond what "+
+			"%s (%s) allows, where Elasticsearch stops to allocate shards", human.Size(during),
+			human.Size(disk.SumAvailable), watermarkSetting, mark.Low))
+	case after > disk.SumAvailable:
+		f.warnings = append(f.warnings, fmt.Sprintf("cutover sets the source's number of replicas. With these, the "+
+			"indices need %s, and the target's disks have %s left", human.Size(after), human.Size(disk.SumAvailable)))
 	case after > usable:
 		f.warnings = append(f.warnings, fmt.Sprintf("cutover sets the source's number of replicas. With these, the "+
-			"indices (%s) fill the target's disks (%s left) beyond %.0f %%", human.Size(after),
-			human.Size(disk.SumAvailable),
-			lowWatermark*100))
+			"indices (%s) fill the target's disks (%s left) beyond what %s (%s) allows", human.Size(after),
+			human.Size(disk.SumAvailable), watermarkSetting, mark.Low))
 	}
 	return nil
 }
 
-// fullDisks makes sure that the target's data nodes take shards. A cluster of one data node looks at
-// no disk, before 8.0.
-func (f *preflight) fullDisks(ctx context.Context, disk elastic.Disk) error {
+const watermarkSetting = "cluster.routing.allocation.disk.watermark.low"
+
+// watermark is the one by which the target allocates shards. A cluster of one data node looks at no
+// disk, before 8.0.
+func (f *preflight) watermark(ctx context.Context, disk elastic.Disk) (elastic.Watermark, error) {
 	if disk.Nodes == 1 && f.target.Version.Major < 8 {
-		return nil
+		return elastic.Watermark{}, nil
 	}
-	mark, err := f.to.LowWatermark(ctx)
-	if err != nil {
-		return err
-	}
-	const setting = "cluster.routing.allocation.disk.watermark.low"
+	return f.to.LowWatermark(ctx)
+}
+
+// fullDisks makes sure that the target's data nodes take shards.
+func (f *preflight) fullDisks(disk elastic.Disk, mark elastic.Watermark) {
 	switch full := mark.Full(disk); {
 	case full == 0:
 	case full == disk.Nodes:
 		f.problem("the disks of all data nodes of the target (%d) are fuller than %s (%s) allows, so the target "+
-			"restores no shard: add disks or nodes, or free room", disk.Nodes, setting, mark.Low)
+			"restores no shard: add disks or nodes, or free room", disk.Nodes, watermarkSetting, mark.Low)
 	default:
 		f.warnings = append(f.warnings, fmt.Sprintf("the disks of %d of the target's %d data nodes are fuller than %s "+
-			"(%s) allows, so these get no shards", full, disk.Nodes, setting, mark.Low))
+			"(%s) allows, so these get no shards", full, disk.Nodes, watermarkSetting, mark.Low))
 	}
-	return nil
 }

@@ -138,14 +138,35 @@ func TestPreflightWarns(t *testing.T) {
 	w := newWorld(t)
 	w.to.Version = "6.7.0"
 	w.from.SetTypes("movies", "film", "series")
-	w.to.Total, w.to.Free = 10_000, 3_100
+	free := 3_100
+	w.to.On("GET /_nodes/stats/fs", 100, func(rw http.ResponseWriter, _ *http.Request) bool {
+		const node = `"%s":{"roles":["data"],"fs":{"total":{"total_in_bytes":5000,"free_in_bytes":%d,` +
+			`"available_in_bytes":%d}}}`
+		_, _ = fmt.Fprintf(rw, `{"nodes":{`+node+","+node+`}}`, "a", free/2, free/2, "b", free/2, free/2)
+		return true
+	})
 	found := must[migration.PreflightResult](w, w.activities.Preflight, w.run)
 	require.Len(t, found.Warnings, 2)
 	require.Contains(t, found.Warnings[0], "index movies has 2 mapping types (film, series)")
-	require.Contains(t, found.Warnings[1], "cutover sets the source's number of replicas")
+	require.Contains(t, found.Warnings[1], "cutover sets the source's number of replicas. With these, the indices (2.1 "+
+		"KiB) fill")
 
-	w.to.Free = 1_900
-	require.Contains(t, must[migration.PreflightResult](w, w.activities.Preflight, w.run).Warnings[1], "beyond 85 %")
+	free = 1_900
+	require.Contains(t, must[migration.PreflightResult](w, w.activities.Preflight, w.run).Warnings[1],
+		"beyond what cluster.routing.allocation.disk.watermark.low (85%) allows")
+	w.to.SetClusterSetting("transient", "cluster.routing.allocation.disk.threshold_enabled", "false")
+	require.Contains(t, must[migration.PreflightResult](w, w.activities.Preflight, w.run).Warnings[1],
+		"With these, the indices need 2.1 KiB, and", "a cluster that looks at no disk stops at none")
+	free = 700
+	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run,
+		"the target's disks have 700 B left, and the indices need 800 B")
+}
+
+// Before 8.0 a node that is the only one gets shards however full its disk is.
+func TestPreflightKnowsThatTheOnlyNodeTakesAll(t *testing.T) {
+	w := newWorld(t)
+	w.to.Total, w.to.Free = 100_000, 2_500
+	require.Empty(t, must[migration.PreflightResult](w, w.activities.Preflight, w.run).Warnings)
 	w.to.Free = 700
 	refused(w, migration.ErrorPreflight, w.activities.Preflight, w.run,
 		"the target's disks have 700 B left, and the indices need 800 B")

@@ -26,7 +26,10 @@ type node struct {
 // nodeSettings become key=value arguments of the launcher.
 type nodeSettings map[string]string
 
-const defaultHeapMB = 512
+const (
+	defaultHeapMB = 512
+	diskThreshold = "cluster.routing.allocation.disk.threshold_enabled"
+)
 
 // quickStart halves the CPU time that a node takes to start. Its code is never compiled to be as
 // fast as it can be.
@@ -51,7 +54,9 @@ func newNode(name, version, dir string, t *toolbox, o Options, more nodeSettings
 			args = append(args, "-cp", filepath.Join(t.elasticsearch(version).path, "*"), "io.snapferry.lab.Launcher",
 				"path.home="+filepath.Join(dir, "home"), "path.data="+filepath.Join(dir, "data"), "path.repo="+
 					filepath.Join(dir, "repo"),
-				"cluster.name="+name, "node.name="+nodeName(name, 1), fmt.Sprintf("http.port=%d", port))
+				"cluster.name="+name, "node.name="+nodeName(name, 1), fmt.Sprintf("http.port=%d", port),
+				// However full the disk of this computer is, it decides nothing in the lab.
+				diskThreshold+"=false")
 			for key, value := range more {
 				args = append(args, key+"="+value)
 			}

@@ -348,7 +348,7 @@ func TestDiskFree(t *testing.T) {
 	}{
 		"told": {ok(nodes), forbidden, elastic.Disk{
 			Known: true, Nodes: 2, LeastAvailable: 30, LeastFree: 40,
-			SumAvailable: 80, SumFree: 100, SumInTotal: 200,
+			SumAvailable: 80, SumFree: 100,
 			Rooms: []elastic.DiskRoom{{Available: 50, Total: 100}, {Available: 30, Total: 100}},
 		}},
 		"redacted": {
@@ -357,7 +357,7 @@ func TestDiskFree(t *testing.T) {
 				`[{"disk.avail":"70","disk.total":"90"},{"disk.avail":"20","disk.total":"90"},{"disk.avail":null,"disk.total":null}]`),
 			elastic.Disk{
 				Known: true, Nodes: 2, LeastAvailable: 20, LeastFree: 20,
-				SumAvailable: 90, SumFree: 90, SumInTotal: 180,
+				SumAvailable: 90, SumFree: 90,
 				Rooms: []elastic.DiskRoom{{Available: 70, Total: 90}, {Available: 20, Total: 90}},
 			},
 		},
@@ -386,22 +386,24 @@ func TestLowWatermark(t *testing.T) {
 	for settings, want := range map[string]struct {
 		low  string
 		full int
+		room int64 // in GiB
 	}{
-		`{}`: {"85%", 1},
-		`{"defaults":{"cluster.routing.allocation.disk.threshold_enabled":"false"}}`: {"", 0},
-		`{"transient":{"cluster.routing.allocation.disk.watermark.low":"75%"}}`:      {"75%", 2},
-		`{"persistent":{"cluster.routing.allocation.disk.watermark.low":"0.95"}}`:    {"0.95", 0},
+		`{}`: {"85%", 1, 5},
+		`{"defaults":{"cluster.routing.allocation.disk.threshold_enabled":"false"}}`: {"", 0, 30},
+		`{"transient":{"cluster.routing.allocation.disk.watermark.low":"75%"}}`:      {"75%", 2, 0},
+		`{"persistent":{"cluster.routing.allocation.disk.watermark.low":"0.95"}}`:    {"0.95", 0, 20},
 		`{"transient":{"cluster.routing.allocation.disk.watermark.low":"15gb"},` +
-			`"persistent":{"cluster.routing.allocation.disk.watermark.low":"90tb"}}`: {"15gb", 1},
-		`{"transient":{"cluster.routing.allocation.disk.watermark.low":"90TB"}}`: {"90TB", 2},
+			`"persistent":{"cluster.routing.allocation.disk.watermark.low":"90tb"}}`: {"15gb", 1, 5},
+		`{"transient":{"cluster.routing.allocation.disk.watermark.low":"90TB"}}`: {"90TB", 2, 0},
 		`{"defaults":{"cluster.routing.allocation.disk.watermark.low":"85%",` +
-			`"cluster.routing.allocation.disk.watermark.low.max_headroom":"5gb"}}`: {"85%", 0},
+			`"cluster.routing.allocation.disk.watermark.low.max_headroom":"5gb"}}`: {"85%", 0, 20},
 	} {
 		_, client := newFake(t, "7.10.2", map[string]answer{"GET /_cluster/settings": ok(settings)})
 		mark, err := client.LowWatermark(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, want.low, mark.Low, settings)
 		assert.Equal(t, want.full, mark.Full(disk), settings)
+		assert.InDelta(t, want.room*gib, mark.Room(disk), 1, settings)
 	}
 	_, client := newFake(t, "7.10.2", map[string]answer{"GET /_cluster/settings": {401, `{"Message":"not allowed"}`}})
 	mark, err := client.LowWatermark(t.Context())

@@ -16,8 +16,8 @@ type Disk struct {
 	// Least are the figures of the node with the least room, Sum those of all nodes together.
 	// Available is what Elasticsearch can use. Free includes what the system reserves; it equals
 	// Available if only that is known.
-	LeastAvailable, LeastFree         int64
-	SumAvailable, SumFree, SumInTotal int64
+	LeastAvailable, LeastFree int64
+	SumAvailable, SumFree     int64
 	// Rooms are the figures of each data node, in no order.
 	Rooms []DiskRoom
 }
@@ -58,7 +58,6 @@ func (d *Disk) add(available, free, total int64) {
 	d.Nodes++
 	d.SumAvailable += available
 	d.SumFree += free
-	d.SumInTotal += total
 	d.Rooms = append(d.Rooms, DiskRoom{Available: available, Total: total})
 }
 

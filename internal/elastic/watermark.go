@@ -65,6 +65,15 @@ func (w Watermark) Full(disk Disk) (nodes int) {
 	return nodes
 }
 
+// Room is how many bytes the data nodes can still take together before they get no more shards.
+func (w Watermark) Room(disk Disk) int64 {
+	var bytes float64
+	for _, room := range disk.Rooms {
+		bytes += math.Max(0, float64(room.Available)-w.keepsFree(float64(room.Total)))
+	}
+	return int64(bytes)
+}
+
 // keepsFree is how many bytes of a disk must stay free; 0 if the watermark can't be read.
 func (w Watermark) keepsFree(total float64) float64 {
 	if free, ok := sizeOf(w.Low); ok {

@@ -51,10 +51,12 @@ func TestLabWindow(t *testing.T) {
 	if o.rclone != "" {
 		ways = append(ways, c.Script, c.ScriptUnthrottled)
 	}
-	for _, w := range ways {
+	for i, w := range ways {
 		var sum float64
 		for _, name := range byhand.Steps() {
-			require.Positive(t, w.Steps[name], name)
+			if name != byhand.StepCopy || i > 0 { // our copy may end before the snapshot does, and then takes no time
+				require.Positive(t, w.Steps[name], name)
+			}
 			sum += w.Steps[name]
 		}
 		require.Positive(t, w.ElasticsearchSnapshotSeconds)
