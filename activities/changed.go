@@ -26,7 +26,8 @@ func (a *Activities) FindChanged(ctx context.Context, in migration.ChangedReques
 			if err := group.Wait(); err != nil {
 				return migration.Changed{}, err
 			}
-			return c.result(ctx)
+			found, _, err := c.result(ctx)
+			return found, err
 		})
 }
 
@@ -142,8 +143,9 @@ func markOf(mark elastic.Mark) migration.IndexMark {
 	return migration.IndexMark{UUID: mark.UUID, Definition: mark.Definition, Shards: mark.Shards}
 }
 
-// result sorts the indices out, and stores what is too long for a payload.
-func (c *changeFinder) result(ctx context.Context) (migration.Changed, error) {
+// result sorts the indices out, and stores what is too long for a payload. It names those that take
+// part.
+func (c *changeFinder) result(ctx context.Context) (migration.Changed, []string, error) {
 	var result migration.Changed
 	marks := make(migration.IndexMarks, len(c.in.Indices))
 	because := map[migration.Reason]*migration.TakenBecause{}
@@ -199,7 +201,7 @@ func (c *changeFinder) result(ctx context.Context) (migration.Changed, error) {
 		return err
 	})
 	err := group.Wait()
-	return result, err
+	return result, migration.IndexNames(taking), err
 }
 
 // reason is why an index takes part; empty if it doesn't.

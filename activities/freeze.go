@@ -27,6 +27,12 @@ const (
 // marks that tell later whether anything was written since.
 func (a *Activities) AwaitStandstill(ctx context.Context, in migration.StandstillRequest,
 ) (migration.Standstill, error) {
+	return a.standStill(ctx, in, nil)
+}
+
+// standStill is AwaitStandstill. It can ask for the final snapshot on the way.
+func (a *Activities) standStill(ctx context.Context, in migration.StandstillRequest, ahead *askingAhead,
+) (migration.Standstill, error) {
 	return perform(ctx, a, "waiting for the source's writes to stand still",
 		func(ctx context.Context, p *pulse) (still migration.Standstill, err error) {
 			client, err := a.cluster(ctx, onSource, in.Run)
@@ -44,7 +50,12 @@ func (a *Activities) AwaitStandstill(ctx context.Context, in migration.Standstil
 				if waiting.changed, err = a.comparing(ctx, *in.Find); err != nil {
 					return still, err
 				}
-				beside.Go(func() error { return waiting.changed.lookAtTarget(besideCtx) })
+				waiting.ahead, waiting.looked = ahead, make(chan error, 1)
+				beside.Go(func() error {
+					err := waiting.changed.lookAtTarget(besideCtx)
+					waiting.looked <- err
+					return err
+				})
 			}
 			shards, err := waiting.await(ctx)
 			if err != nil {
@@ -55,11 +66,9 @@ func (a *Activities) AwaitStandstill(ctx context.Context, in migration.Standstil
 				return still, err
 			}
 			if waiting.changed != nil {
-				found, err := waiting.changed.result(ctx)
-				if err != nil {
+				if still.Found, err = waiting.found(ctx); err != nil {
 					return still, err
 				}
-				still.Found = &found
 			}
 			return a.lists.still(ctx, in, still)
 		})
@@ -72,6 +81,9 @@ type standstill struct {
 	client  *elastic.Client
 	changed *changeFinder // nil if nobody asks what changed
 	pulse   *pulse
+	// ahead asks for the snapshot of what changed. looked tells that the target was looked at, too.
+	ahead  *askingAhead
+	looked chan error
 }
 
 // await returns the last of the equal samples. What has to be read of a source that stands still is
@@ -79,10 +91,15 @@ type standstill struct {
 // time. A reading lies between two samples. It counts if all samples from the one to the other are
 // equal and settled: then nothing was written in between, and it is as good as one after the last.
 // So the last sample waits for the end of the reading. Its document counts are those of the refresh.
-func (s *standstill) await(ctx context.Context) ([]elastic.ShardCounters, error) {
+func (s *standstill) await(ctx context.Context) (still []elastic.ShardCounters, err error) {
 	deadline := s.now().Add(s.in.Plan.Freeze.StandstillTimeout.Std())
 	var reads *bracketed
-	defer func() { reads.discard() }()
+	defer func() {
+		reads.discard()
+		if err != nil {
+			s.ahead.void()
+		}
+	}()
 	var last []elastic.ShardCounters
 	for equal := 0; ; {
 		shards, err := s.client.WriteCounters(ctx, s.in.Indices)
@@ -95,6 +112,7 @@ func (s *standstill) await(ctx context.Context) ([]elastic.ShardCounters, error)
 		} else {
 			equal = 0
 			reads.discard()
+			s.ahead.void()
 			reads = nil
 		}
 		if equal >= standstillSamples {
@@ -112,6 +130,9 @@ func (s *standstill) await(ctx context.Context) ([]elastic.ShardCounters, error)
 		if reads == nil && (equal > 0 || last == nil && unsettled(shards) == "") {
 			reads = s.read(ctx)
 		}
+		if equal > 0 {
+			s.ahead.begin(ctx, s.findAfter(reads))
+		}
 		last = shards
 		if err := s.sleep(ctx, standstillInterval); err != nil {
 			return nil, err
@@ -120,6 +141,34 @@ func (s *standstill) await(ctx context.Context) ([]elastic.ShardCounters, error)
 			_ = reads.wait() // its error counts only if nothing has moved
 		}
 	}
+}
+
+// findAfter finds out what changed once a reading is over, and the look at the target.
+func (s *standstill) findAfter(reads *bracketed) func(context.Context) (migration.Changed, []string, error) {
+	return func(ctx context.Context) (found migration.Changed, names []string, err error) {
+		if err := reads.wait(); err != nil {
+			return found, nil, err
+		}
+		select {
+		case err = <-s.looked:
+			s.looked <- err // it may be asked for again
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		if err != nil {
+			return found, nil, err
+		}
+		return s.changed.result(ctx)
+	}
+}
+
+// found is what changed. It may be known since the snapshot was asked for.
+func (s *standstill) found(ctx context.Context) (*migration.Changed, error) {
+	if found := s.ahead.wait(); found != nil {
+		return found, nil
+	}
+	found, _, err := s.changed.result(ctx)
+	return &found, err
 }
 
 // bracketed is what is read of the source between two samples. nil is nothing.

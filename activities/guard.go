@@ -153,15 +153,27 @@ func (g *Guards) ask(ctx context.Context, in migration.GuardRequest) (migration.
 			break
 		}
 	}
-	if in.Ask == migration.AskBlock && in.Look != nil && answer.Served && len(answer.Refused) == 0 {
-		answer.Look = g.lookAtBlocked(ctx, in)
+	if in.Look == nil || in.Ask != migration.AskBlock {
+		return answer, nil
+	}
+	if in.Look.Snapshot != "" && repeated(ctx) {
+		answer.Snapshot = migration.AskedInVain // an earlier attempt may have asked
+	}
+	if answer.Served && len(answer.Refused) == 0 {
+		g.lookAtBlocked(ctx, in, &answer)
 	}
 	return answer, nil
 }
 
-// lookAtBlocked finds out how the blocked source stands, with what the migration asks next anyway.
-// nil leaves that to the migration, which shows why it fails.
-func (g *Guards) lookAtBlocked(ctx context.Context, in migration.GuardRequest) *migration.FrozenLook {
+// lookAtBlocked finds out how the blocked source stands, with what the migration asks next anyway, and
+// asks for the final snapshot. If it fails, it leaves that to the migration, which shows why.
+func (g *Guards) lookAtBlocked(ctx context.Context, in migration.GuardRequest, answer *migration.GuardAnswer) {
+	var ahead *askingAhead
+	if in.Look.Snapshot != "" && answer.Snapshot == migration.NotAsked {
+		if client, err := g.cluster(ctx, onSource, in.Run); err == nil {
+			ahead = &askingAhead{client: client, repository: in.RepositoryName(), snapshot: in.Look.Snapshot}
+		}
+	}
 	var look migration.FrozenLook
 	find := in.Look.Find
 	if find != nil {
@@ -169,11 +181,11 @@ func (g *Guards) lookAtBlocked(ctx context.Context, in migration.GuardRequest) *
 	}
 	both, working := errgroup.WithContext(ctx)
 	both.Go(func() (err error) {
-		look.Standstill, err = g.AwaitStandstill(working, migration.StandstillRequest{
+		look.Standstill, err = g.standStill(working, migration.StandstillRequest{
 			IndicesRequest: migration.IndicesRequest{
 				Run: in.Run, Indices: in.Look.Indices, IndicesOf: in.Look.IndicesOf,
 			}, Store: true, Find: find,
-		})
+		}, ahead)
 		return err
 	})
 	both.Go(func() (err error) {
@@ -182,11 +194,16 @@ func (g *Guards) lookAtBlocked(ctx context.Context, in migration.GuardRequest) *
 		})
 		return err
 	})
-	if err := both.Wait(); err != nil {
+	err := both.Wait()
+	if err != nil {
 		activity.GetLogger(ctx).Warn("the migration looks at the blocked source itself", "error", err)
-		return nil
+		ahead.void()
+	} else {
+		answer.Look = &look
 	}
-	return &look
+	if ahead != nil {
+		answer.Snapshot = ahead.outcome
+	}
 }
 
 const (

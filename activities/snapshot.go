@@ -30,7 +30,7 @@ func (a *Activities) TakeSnapshot(ctx context.Context, in migration.SnapshotRequ
 			}
 			taking := taking{
 				Activities: a, client: client, repository: in.RepositoryName(), in: in, pulse: p,
-				unasked: in.New && !repeated(ctx),
+				unasked: in.New && !repeated(ctx), accepted: in.Asked && !repeated(ctx),
 			}
 			info, err := registered(ctx, a, p, onSource, in.Run,
 				func() (elastic.SnapshotInfo, error) { return taking.run(ctx) })

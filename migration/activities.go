@@ -174,6 +174,9 @@ type SnapshotRequest struct {
 	// AtOnce asks for a new snapshot without a look whether there is one. If the answer is lost, nobody
 	// can tell any more whether what is there is this run's: it counts as Earlier.
 	AtOnce bool `json:"atOnce,omitempty"`
+	// Asked says that the source has accepted the request for it already: see
+	// FrozenLookRequest.Snapshot.
+	Asked bool `json:"asked,omitempty"`
 }
 
 // Snapshot is a snapshot that ended in SUCCESS with every index and no failed shard. Times are

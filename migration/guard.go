@@ -323,6 +323,8 @@ type GuardAnswer struct {
 	Warnings []string  `json:"warnings,omitempty"`
 	// Look is how the blocked source stands; nil if it wasn't asked for, or could not be found out.
 	Look *FrozenLook `json:"look,omitempty"`
+	// Snapshot is what became of the one that the look was to ask for.
+	Snapshot AskedAhead `json:"snapshot,omitempty"`
 }
 
 // WatchRequest names a run of a migration.

@@ -12,7 +12,23 @@ type FrozenLookRequest struct {
 	Seen      map[string]int64         `json:"seen,omitempty"`
 	SeenOf    Stored[map[string]int64] `json:"seenOf,omitzero"`
 	Find      *ChangedRequest          `json:"find,omitempty"`
+	// Snapshot is the name of the final round's snapshot, which is asked for as soon as it is known
+	// what takes part in it. If it is empty, or if nothing takes part, none is asked for.
+	Snapshot string `json:"snapshot,omitempty"`
 }
+
+// AskedAhead says what became of FrozenLookRequest.Snapshot.
+type AskedAhead string
+
+const (
+	// NotAsked means that there is no such snapshot, unless somebody else takes it.
+	NotAsked AskedAhead = ""
+	// AskedFor means that the source has accepted the request for it, and that nothing was written
+	// since the marks of its indices were read.
+	AskedFor AskedAhead = "asked"
+	// AskedInVain means that there may be one, or will be, that is of no use.
+	AskedInVain AskedAhead = "in-vain"
+)
 
 // FrozenLook is the blocked source: what ActivityAwaitStandstill and ActivityResolveIndices found,
 // both asked after the block was set.

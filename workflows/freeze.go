@@ -38,6 +38,7 @@ func (m *run) freeze() (migration.Phase, error) {
 		return "", err
 	}
 	for {
+		m.freezeAgain()
 		if err := m.boundWindow(); err != nil {
 			return "", err
 		}
@@ -69,6 +70,7 @@ func (m *run) freeze() (migration.Phase, error) {
 		}
 		w.indices, w.changed, frozen.Found = found, frozen.Found, nil
 		w.frozen = frozen
+		m.stopSpent()
 		w.measured.BlockMillis = m.elapsed(w.pass) - w.hookMillis
 		return migration.PhaseFinalRound, nil
 	}

@@ -188,7 +188,11 @@ func (m *run) blockByGuard(indices migration.IndexList) error {
 	return m.attempt("block writes on the source", func(ctx workflow.Context) error {
 		request := m.guardRequest(migration.AskBlock)
 		request.Look = m.lookRequest(indices)
+		if request.Look != nil && request.Look.Snapshot != "" {
+			m.snapshotting = request.Look.Snapshot
+		}
 		answer, err := m.ask(ctx, pollUntilDone("block "+indexCount(indices.Len())), request)
+		m.hearOfSnapshot(request.Look, answer)
 		if err == nil {
 			err = m.served(answer)
 		}

@@ -39,6 +39,7 @@ func (m *run) lookRequest(indices migration.IndexList) *migration.FrozenLookRequ
 	find.Run = migration.Run{} // that of the request
 	return &migration.FrozenLookRequest{
 		Indices: indices.Names(), IndicesOf: indices.Of(), Seen: m.SeenWrites, SeenOf: m.SeenWritesOf, Find: find,
+		Snapshot: m.snapshotAhead(),
 	}
 }
 

@@ -73,7 +73,8 @@ type group struct {
 // cutGroups cuts what takes part in a final round into groups, if that makes the window shorter;
 // else there is none.
 func (m *run) cutGroups(round migration.Round) ([]migration.IndexList, error) {
-	if !m.shape.delta() || round.Kind != migration.RoundFinal || !m.window.armed() || m.mustClear() {
+	if !m.shape.delta() || round.Kind != migration.RoundFinal || !m.window.armed() || m.mustClear() ||
+		m.window.asked != "" {
 		return nil, nil
 	}
 	prediction := m.measured(m.weights(m.taking)).Predict(round.Writes)

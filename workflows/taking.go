@@ -19,8 +19,9 @@ type takenSnapshot struct {
 type takingSnapshot struct {
 	*run
 	round *migration.Round
-	// asked says that the source was asked for it, or may have been.
-	asked bool
+	// asked says that the source was asked for it, or may have been. ahead says that it has accepted
+	// the request of the look at the blocked source.
+	asked, ahead bool
 	// ended is the activity under way. confirmed is set once it has said that the snapshot is complete
 	// which was restored, and unknown as long as it has failed without saying how that has ended.
 	ended              workflow.Future
@@ -38,6 +39,9 @@ func (m *run) takeSnapshot(round *migration.Round) (takenSnapshot, error) {
 	var snapshot migration.Snapshot
 	var following *stream
 	t, begun, watch := &takingSnapshot{run: m, round: round, asked: !m.shape.delta()}, false, m.startWatch()
+	if w := m.window; w != nil && w.asked == round.Snapshot {
+		t.asked, t.ahead, w.asked = true, true, ""
+	}
 	err := t.attempt("take snapshot "+round.Snapshot, func(ctx workflow.Context) error {
 		following = m.follow(ctx, round.Snapshot)
 		if round.Kind == migration.RoundFinal && m.shape.ahead() {
@@ -185,11 +189,12 @@ func (t *takingSnapshot) begin(ctx workflow.Context) {
 	t.ended = workflow.ExecuteActivity(withOptions(ctx, options), migration.ActivityTakeSnapshot,
 		migration.SnapshotRequest{
 			Run: t.forActivities(), Snapshot: t.round.Snapshot,
-			Indices: t.run.taking.Names(), IndicesOf: t.run.taking.Of(), New: !t.asked,
+			Indices: t.run.taking.Names(), IndicesOf: t.run.taking.Of(), New: !t.asked, Asked: t.ahead,
 			PrimariesMillis: t.primariesMillis(), Frozen: t.frozen(),
 			// Another attempt looks before it asks.
 			AtOnce: t.round.Kind == migration.RoundFinal && t.round.Attempt == 1,
 		})
+	t.ahead = false // another activity looks
 }
 
 // end waits for the end of that activity.
