@@ -52,10 +52,11 @@ func askedBy(err error) migration.AskedAhead {
 	switch elastic.KindOf(err) {
 	case elastic.None:
 		return migration.AskedFor
-	case elastic.OutcomeUnknown, elastic.AlreadyExists:
-		return migration.AskedInVain
+	case elastic.SlotTaken, elastic.Missing, elastic.Invalid, elastic.Rejected, elastic.Blocked,
+		elastic.Unauthorized, elastic.NotSupported:
+		return migration.NotAsked // the source has refused it, and TakeSnapshot finds out why
 	}
-	return migration.NotAsked // the source has refused it, and TakeSnapshot finds out why
+	return migration.AskedInVain
 }
 
 // wait waits for the source's answer. What was found to take part holds as long as nothing is
@@ -66,6 +67,15 @@ func (a *askingAhead) wait() *migration.Changed {
 	}
 	a.asking.Wait()
 	return a.found
+}
+
+// became waits for the source's answer as well, and says what became of the snapshot.
+func (a *askingAhead) became() migration.AskedAhead {
+	if a == nil {
+		return migration.NotAsked
+	}
+	a.asking.Wait()
+	return a.outcome
 }
 
 // void ends the asking because the source still takes writes, or nobody knows that it takes none.

@@ -20,8 +20,12 @@ func (a *Activities) FindChanged(ctx context.Context, in migration.ChangedReques
 			if err != nil {
 				return migration.Changed{}, err
 			}
+			client, err := a.cluster(ctx, onSource, in.Run)
+			if err != nil {
+				return migration.Changed{}, err
+			}
 			group, groupCtx := errgroup.WithContext(ctx)
-			group.Go(func() error { return c.mark(groupCtx) })
+			group.Go(func() error { return c.mark(groupCtx, client) })
 			group.Go(func() error { return c.lookAtTarget(groupCtx) })
 			if err := group.Wait(); err != nil {
 				return migration.Changed{}, err
@@ -62,12 +66,10 @@ func (a *Activities) comparing(ctx context.Context, in migration.ChangedRequest)
 }
 
 // mark takes the marks of the source's indices.
-func (c *changeFinder) mark(ctx context.Context) error {
-	client, err := c.cluster(ctx, onSource, c.in.Run)
-	if err != nil || len(c.in.Indices) == 0 {
-		return err
+func (c *changeFinder) mark(ctx context.Context, client *elastic.Client) (err error) {
+	if len(c.in.Indices) > 0 {
+		c.marks, err = client.Marks(ctx, migration.IndexNames(c.in.Indices))
 	}
-	c.marks, err = client.Marks(ctx, migration.IndexNames(c.in.Indices))
 	return err
 }
 

@@ -50,11 +50,11 @@ func (a *Activities) standStill(ctx context.Context, in migration.StandstillRequ
 				if waiting.changed, err = a.comparing(ctx, *in.Find); err != nil {
 					return still, err
 				}
-				waiting.ahead, waiting.looked = ahead, make(chan error, 1)
+				waiting.ahead, waiting.looked = ahead, make(chan struct{})
 				beside.Go(func() error {
-					err := waiting.changed.lookAtTarget(besideCtx)
-					waiting.looked <- err
-					return err
+					defer close(waiting.looked)
+					waiting.look = waiting.changed.lookAtTarget(besideCtx)
+					return waiting.look
 				})
 			}
 			shards, err := waiting.await(ctx)
@@ -81,9 +81,11 @@ type standstill struct {
 	client  *elastic.Client
 	changed *changeFinder // nil if nobody asks what changed
 	pulse   *pulse
-	// ahead asks for the snapshot of what changed. looked tells that the target was looked at, too.
+	// ahead asks for the snapshot of what changed. looked is closed once the target was looked at, too,
+	// which look is the failure of.
 	ahead  *askingAhead
-	looked chan error
+	looked chan struct{}
+	look   error
 }
 
 // await returns the last of the equal samples. What has to be read of a source that stands still is
@@ -143,20 +145,19 @@ func (s *standstill) await(ctx context.Context) (still []elastic.ShardCounters, 
 	}
 }
 
-// findAfter finds out what changed once a reading is over, and the look at the target.
+// findAfter finds out what changed once the marks of a reading are known, and the target was looked
+// at. The rest of the reading may take longer: what the refresh is for is the count.
 func (s *standstill) findAfter(reads *bracketed) func(context.Context) (migration.Changed, []string, error) {
-	return func(ctx context.Context) (found migration.Changed, names []string, err error) {
-		if err := reads.wait(); err != nil {
-			return found, nil, err
+	return func(ctx context.Context) (migration.Changed, []string, error) {
+		for _, known := range []<-chan struct{}{reads.known, s.looked} {
+			select {
+			case <-known:
+			case <-ctx.Done():
+				return migration.Changed{}, nil, ctx.Err()
+			}
 		}
-		select {
-		case err = <-s.looked:
-			s.looked <- err // it may be asked for again
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-		if err != nil {
-			return found, nil, err
+		if err := cmp.Or(reads.marked, s.look); err != nil {
+			return migration.Changed{}, nil, err
 		}
 		return s.changed.result(ctx)
 	}
@@ -175,6 +176,7 @@ func (s *standstill) found(ctx context.Context) (*migration.Changed, error) {
 type bracketed struct {
 	cancel context.CancelFunc
 	parts  sync.WaitGroup
+	known  chan struct{} // closed once marked is set
 
 	probed, refreshed, marked error
 }
@@ -182,7 +184,7 @@ type bracketed struct {
 // read begins a reading.
 func (s *standstill) read(ctx context.Context) *bracketed {
 	ctx, cancel := context.WithCancel(ctx)
-	r := &bracketed{cancel: cancel}
+	r := &bracketed{cancel: cancel, known: make(chan struct{})}
 	r.parts.Go(func() {
 		if r.probed = refuseWrites(ctx, s.client, s.in.Indices); r.probed != nil {
 			cancel() // nothing else counts then
@@ -190,7 +192,10 @@ func (s *standstill) read(ctx context.Context) *bracketed {
 	})
 	r.parts.Go(func() { r.refreshed = s.client.Refresh(ctx, s.in.Indices) })
 	if s.changed != nil {
-		r.parts.Go(func() { r.marked = s.changed.mark(ctx) })
+		r.parts.Go(func() {
+			defer close(r.known)
+			r.marked = s.changed.mark(ctx, s.client)
+		})
 	}
 	return r
 }

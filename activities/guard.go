@@ -202,7 +202,7 @@ func (g *Guards) lookAtBlocked(ctx context.Context, in migration.GuardRequest, a
 		answer.Look = &look
 	}
 	if ahead != nil {
-		answer.Snapshot = ahead.outcome
+		answer.Snapshot = ahead.became()
 	}
 }
 

@@ -24,8 +24,9 @@ import (
 // network. Requests take no time, unless a test says so.
 type timedWorld struct {
 	*world
-	still standstill
-	began time.Time
+	present []migration.Index
+	still   standstill
+	began   time.Time
 
 	mu    sync.Mutex
 	asked []*timedRequest
@@ -45,6 +46,8 @@ const samples = "GET /*/_stats/docs,indexing,translog"
 // inTime runs a test in a bubble.
 func inTime(t *testing.T, do func(*timedWorld)) {
 	w := &timedWorld{world: newWorld(t)}
+	w.prepared()
+	w.present = w.indices()
 	for _, name := range both2 {
 		w.from.SetSetting(name, writeBlock, "true")
 	}

@@ -168,6 +168,7 @@ func (w *world) ask(in migration.GuardRequest) (migration.GuardAnswer, error) {
 		})
 		if len(answer.Refused) == 0 && err == nil {
 			answer.Look = w.looksFrozen(in)
+			answer.Snapshot = w.askedAhead(in)
 		}
 		return fill(), err
 	case migration.AskList:

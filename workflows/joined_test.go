@@ -26,12 +26,17 @@ func (w *world) looksFrozen(in migration.GuardRequest) *migration.FrozenLook {
 	if !w.joined || in.Look == nil || !w.blocked {
 		return nil
 	}
-	return &migration.FrozenLook{
+	look := &migration.FrozenLook{
 		Standstill: migration.Standstill{
 			Docs: migration.ShardDocs{"movies": {3}}, Marks: migration.ShardMarks{"movies": {w.mark}},
 		},
 		Indices: migration.IndexList{Inline: w.indices, NotHot: w.notHot},
 	}
+	if w.becomes != nil {
+		found := w.findChanged(*in.Look.Find)
+		look.Standstill.Found = &found
+	}
+	return look
 }
 
 // Nothing is decided between block and standstill, or between a restore and the opening. So one

@@ -43,6 +43,7 @@ import (
 type world struct {
 	// joined has activities do what follows at once.
 	joined bool
+	askedWorld
 	t      *testing.T
 	env    *testsuite.TestWorkflowEnvironment
 

@@ -28,8 +28,9 @@ type Span struct {
 // account. It counts neither what it writes once all shards of a snapshot are done nor what it
 // reads of a repository before the first shard is restored.
 type Own struct {
-	BeforeMS int64 `json:"beforeMs"` // from the activity's start to Elasticsearch's
-	AfterMS  int64 `json:"afterMs"`  // from Elasticsearch's end to the activity's
+	// BeforeMS is from the activity's start to Elasticsearch's; less than 0 if the source was asked before.
+	BeforeMS int64 `json:"beforeMs"`
+	AfterMS  int64 `json:"afterMs"` // from Elasticsearch's end to the activity's
 }
 
 // timelineOf reads what a migration did within a time.
