@@ -148,8 +148,8 @@ func TestPreflightWarns(t *testing.T) {
 	found := must[migration.PreflightResult](w, w.activities.Preflight, w.run)
 	require.Len(t, found.Warnings, 2)
 	require.Contains(t, found.Warnings[0], "index movies has 2 mapping types (film, series)")
-	require.Contains(t, found.Warnings[1], "cutover sets the source's number of replicas. With these, the indices (2.1 "+
-		"KiB) fill")
+	require.Contains(t, found.Warnings[1],
+		"cutover sets the source's number of replicas. With these, the indices (2.1 KiB) fill")
 
 	free = 1_900
 	require.Contains(t, must[migration.PreflightResult](w, w.activities.Preflight, w.run).Warnings[1],

@@ -37,6 +37,7 @@ func (m *run) spend(name string) {
 	m.Attempt++
 	m.snapshotting, m.givenUp = "", append(m.givenUp, name)
 	m.window.asked, m.window.spent = "", name
+	workflow.GetLogger(m.work).Info("a snapshot was asked for in vain", "snapshot", name)
 }
 
 // freezeAgain begins the look at the source once more. What was asked for before that is of no use.
@@ -61,6 +62,6 @@ func (m *run) stopSpent() {
 	options := m.paced(tryOnce(quickCall("stop snapshot " + name)))
 	if err := do(ctx, options, migration.ActivityAbortSnapshot,
 		migration.SnapshotRequest{Run: m.forActivities(), Snapshot: name}); err != nil {
-		workflow.GetLogger(ctx).Warn("a snapshot that was asked for in vain is not stopped", "snapshot", name, "error", err)
+		workflow.GetLogger(ctx).Warn("a snapshot of no use is not stopped", "snapshot", name, "error", err)
 	}
 }

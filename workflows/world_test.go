@@ -43,7 +43,6 @@ import (
 type world struct {
 	// joined has activities do what follows at once.
 	joined bool
-	askedWorld
 	t      *testing.T
 	env    *testsuite.TestWorkflowEnvironment
 
@@ -117,6 +116,7 @@ type world struct {
 	changing
 	proofWorld
 	aheadWorld
+	askedWorld
 }
 
 const planJSON = `{

@@ -208,9 +208,17 @@ func TestAnAbortedMigrationGivesTheSourceFree(t *testing.T) {
 			s.signal(migration.RequestAbort)
 			s.replaceWorker()
 		},
-		"abortwindow": func(s *scenario) { // the final round stands still until it has the abort
+		"abortasked": func(s *scenario) { // while the guard's look asks for the final snapshot
 			require.NoError(s.t, s.put(s.lab.Source.Client()), "or the final round takes nothing")
 			held := s.lab.Source.Front.HoldNext(lab.Requests(http.MethodPut, "/"+s.name+"-r"))
+			s.signal(migration.RequestFreeze)
+			s.awaitHeld(held)
+			s.signal(migration.RequestAbort)
+			held.Release()
+		},
+		"abortwindow": func(s *scenario) { // the final round stands still until it has the abort
+			require.NoError(s.t, s.put(s.lab.Source.Client()), "or the final round takes nothing")
+			held := s.lab.Target.Front.HoldNext(lab.Requests(http.MethodPost, "/_restore"))
 			s.signal(migration.RequestFreeze)
 			s.awaitHeld(held)
 			s.awaitPhase(migration.PhaseFinalRound)
