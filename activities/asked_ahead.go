@@ -19,9 +19,10 @@ type askingAhead struct {
 	client               *elastic.Client
 	repository, snapshot string
 
-	cancel  context.CancelFunc
-	asking  sync.WaitGroup
-	begun   bool
+	cancel context.CancelFunc
+	asking sync.WaitGroup
+	begun  bool
+	// outcome is empty as long as nothing was sent.
 	outcome migration.AskedAhead
 	// found is what takes part in the snapshot, if that was found out.
 	found *migration.Changed
@@ -30,7 +31,7 @@ type askingAhead struct {
 // begin asks for the snapshot of what has changed, unless that is under way. find waits until it is
 // known.
 func (a *askingAhead) begin(ctx context.Context, find func(context.Context) (migration.Changed, []string, error)) {
-	if a == nil || a.begun || a.outcome != migration.NotAsked {
+	if a == nil || a.begun || a.outcome != "" {
 		return
 	}
 	a.begun = true
@@ -52,9 +53,13 @@ func askedBy(err error) migration.AskedAhead {
 	switch elastic.KindOf(err) {
 	case elastic.None:
 		return migration.AskedFor
-	case elastic.SlotTaken, elastic.Missing, elastic.Invalid, elastic.Rejected, elastic.Blocked,
-		elastic.Unauthorized, elastic.NotSupported:
+	case elastic.SlotTaken, elastic.Missing, elastic.Invalid, elastic.Blocked, elastic.Unauthorized,
+		elastic.NotSupported:
 		return migration.NotAsked // the source has refused it, and TakeSnapshot finds out why
+	case elastic.Rejected: // a manager that lost its place may have begun with it
+		if elastic.LacksPrimaries(err) {
+			return migration.NotAsked
+		}
 	}
 	return migration.AskedInVain
 }
@@ -69,10 +74,11 @@ func (a *askingAhead) wait() *migration.Changed {
 	return a.found
 }
 
-// became waits for the source's answer as well, and says what became of the snapshot.
+// became waits for the source's answer as well, and says what became of the snapshot; nothing if no
+// request was sent.
 func (a *askingAhead) became() migration.AskedAhead {
 	if a == nil {
-		return migration.NotAsked
+		return ""
 	}
 	a.asking.Wait()
 	return a.outcome

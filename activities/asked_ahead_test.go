@@ -130,6 +130,18 @@ func TestWhatBecomesOfASnapshotThatIsAskedForAhead(t *testing.T) {
 		"the repository is gone": {
 			refused(http.StatusNotFound, "repository_missing_exception"), migration.NotAsked,
 		},
+		"no node has a primary": {
+			func(w *timedWorld) {
+				w.from.Refuse(putFinal, 1, http.StatusInternalServerError, "snapshot_exception",
+					"Indices don't have primary shards [movies]")
+			}, migration.NotAsked,
+		},
+		"the manager changes": {
+			func(w *timedWorld) {
+				w.from.Refuse(putFinal, 1, http.StatusInternalServerError, "snapshot_exception",
+					"master changed before snapshot was initialized")
+			}, migration.AskedInVain,
+		},
 		"a proxy answers": {refused(http.StatusBadGateway, ""), migration.AskedInVain},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -147,6 +159,34 @@ func TestWhatBecomesOfASnapshotThatIsAskedForAhead(t *testing.T) {
 	}
 }
 
+// What the target lost takes part as well. A look at it that is slow, or fails, makes the request late,
+// or none.
+func TestTheSnapshotWaitsForTheLookAtTheTarget(t *testing.T) {
+	for name, failure := range map[string]error{"slow": nil, "fails": errors.New("the target is gone")} {
+		t.Run(name, func(t *testing.T) {
+			inTime(t, func(w *timedWorld) {
+				w.asks(migration.ChangedRequest{All: true})
+				w.still.looked = make(chan struct{})
+				time.AfterFunc(400*time.Millisecond, func() {
+					w.still.look = failure
+					close(w.still.looked)
+				})
+				w.stands()
+				require.Equal(w.t, 150, w.now())
+				_, err := w.still.found(context.Background())
+				require.NoError(w.t, err)
+				if failure != nil {
+					require.Empty(w.t, w.beganAt(putFinal))
+					require.Empty(w.t, w.still.ahead.became())
+					return
+				}
+				require.Equal(w.t, []int{400}, w.beganAt(putFinal))
+				require.Equal(w.t, migration.AskedFor, w.still.ahead.became())
+			})
+		})
+	}
+}
+
 // To Elasticsearch an empty list of indices means all of them.
 func TestNothingIsAskedForIfNothingTakesPart(t *testing.T) {
 	inTime(t, func(w *timedWorld) {
@@ -156,7 +196,7 @@ func TestNothingIsAskedForIfNothingTakesPart(t *testing.T) {
 		_, err := w.still.found(context.Background())
 		require.NoError(w.t, err)
 		require.Empty(w.t, w.beganAt(putFinal))
-		require.Equal(w.t, migration.NotAsked, w.still.ahead.became())
+		require.Empty(w.t, w.still.ahead.became())
 	})
 }
 
@@ -234,14 +274,37 @@ func TestALaterAttemptAsksForNoSnapshot(t *testing.T) {
 	require.Empty(t, w.from.Requests(putFinal))
 }
 
+// Neither does one that finds no guard any more: the snapshot of the attempt that died may be there.
+func TestALaterAttemptThatIsNotServedKnowsNothing(t *testing.T) {
+	for state, phase := range map[enums.WorkflowExecutionStatus]migration.GuardPhase{
+		enums.WORKFLOW_EXECUTION_STATUS_RUNNING:   migration.GuardRemoved,
+		enums.WORKFLOW_EXECUTION_STATUS_COMPLETED: migration.GuardRemoved,
+	} {
+		w := newChangedWorld(t)
+		g, request := w.blockRequest()
+		f := g.temporal.(*fakeTemporal)
+		f.answer.Served = false
+		f.guards[w.guardID()] = &fakeGuard{
+			status: state, knows: migration.GuardStatus{Token: w.run.Token, Phase: phase},
+		}
+		require.Equal(t, migration.AskedInVain, again(w.world, g.AskGuard, request).Snapshot)
+		answer := must[migration.GuardAnswer](w.world, g.AskGuard, request)
+		require.Equal(t, migration.NotAsked, answer.Snapshot)
+		require.Empty(t, w.from.Requests(putFinal))
+	}
+}
+
 // A look that fails leaves everything to the migration, but for the snapshot that it has asked for.
 func TestALookThatFailsHasAskedInVain(t *testing.T) {
 	w := newChangedWorld(t)
 	require.NoError(t, w.from.Index("movies", "zelig"))
 	g, request := w.blockRequest()
+	asked := make(chan struct{})
 	w.from.During(putFinal, func() {
 		w.from.Refuse(samples, 1, http.StatusForbidden, "security_exception", "no")
+		close(asked)
 	})
+	w.from.During("POST /*/_refresh", func() { <-asked }) // the last sample waits for it
 	answer := must[migration.GuardAnswer](w.world, g.AskGuard, request)
 	require.Nil(t, answer.Look)
 	require.Equal(t, migration.AskedInVain, answer.Snapshot)

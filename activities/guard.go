@@ -66,7 +66,15 @@ func (g *Guards) Register(registry worker.ActivityRegistry) {
 // has the run, the request's number and the batch as its id, and means nothing to another window.
 func (g *Guards) AskGuard(ctx context.Context, in migration.GuardRequest) (migration.GuardAnswer, error) {
 	return perform(ctx, g, "asking the guard: "+string(in.Ask),
-		func(ctx context.Context, _ *pulse) (migration.GuardAnswer, error) { return g.ask(ctx, in) })
+		func(ctx context.Context, _ *pulse) (migration.GuardAnswer, error) {
+			answer, err := g.ask(ctx, in)
+			if in.Look != nil && in.Look.Snapshot != "" && answer.Snapshot == "" {
+				if answer.Snapshot = migration.NotAsked; repeated(ctx) {
+					answer.Snapshot = migration.AskedInVain // an earlier attempt may have asked
+				}
+			}
+			return answer, err
+		})
 }
 
 func (g *Guards) ask(ctx context.Context, in migration.GuardRequest) (migration.GuardAnswer, error) {
@@ -153,23 +161,20 @@ func (g *Guards) ask(ctx context.Context, in migration.GuardRequest) (migration.
 			break
 		}
 	}
-	if in.Look == nil || in.Ask != migration.AskBlock {
-		return answer, nil
-	}
-	if in.Look.Snapshot != "" && repeated(ctx) {
-		answer.Snapshot = migration.AskedInVain // an earlier attempt may have asked
-	}
-	if answer.Served && len(answer.Refused) == 0 {
-		g.lookAtBlocked(ctx, in, &answer)
+	if in.Ask == migration.AskBlock && in.Look != nil && answer.Served && len(answer.Refused) == 0 {
+		answer.Look, answer.Snapshot = g.lookAtBlocked(ctx, in)
 	}
 	return answer, nil
 }
 
 // lookAtBlocked finds out how the blocked source stands, with what the migration asks next anyway, and
-// asks for the final snapshot. If it fails, it leaves that to the migration, which shows why.
-func (g *Guards) lookAtBlocked(ctx context.Context, in migration.GuardRequest, answer *migration.GuardAnswer) {
+// asks for the final snapshot unless an earlier attempt may have. nil leaves the look to the migration,
+// which shows why it fails.
+func (g *Guards) lookAtBlocked(ctx context.Context, in migration.GuardRequest) (*migration.FrozenLook,
+	migration.AskedAhead,
+) {
 	var ahead *askingAhead
-	if in.Look.Snapshot != "" && answer.Snapshot == migration.NotAsked {
+	if in.Look.Snapshot != "" && !repeated(ctx) {
 		if client, err := g.cluster(ctx, onSource, in.Run); err == nil {
 			ahead = &askingAhead{client: client, repository: in.RepositoryName(), snapshot: in.Look.Snapshot}
 		}
@@ -194,16 +199,12 @@ func (g *Guards) lookAtBlocked(ctx context.Context, in migration.GuardRequest, a
 		})
 		return err
 	})
-	err := both.Wait()
-	if err != nil {
+	if err := both.Wait(); err != nil {
 		activity.GetLogger(ctx).Warn("the migration looks at the blocked source itself", "error", err)
 		ahead.void()
-	} else {
-		answer.Look = &look
+		return nil, ahead.became()
 	}
-	if ahead != nil {
-		answer.Snapshot = ahead.became()
-	}
+	return &look, ahead.became()
 }
 
 const (

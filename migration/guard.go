@@ -323,7 +323,7 @@ type GuardAnswer struct {
 	Warnings []string  `json:"warnings,omitempty"`
 	// Look is how the blocked source stands; nil if it wasn't asked for, or could not be found out.
 	Look *FrozenLook `json:"look,omitempty"`
-	// Snapshot is what became of the one that the look was to ask for.
+	// Snapshot is what became of the one that the look was to ask for, whatever else is answered.
 	Snapshot AskedAhead `json:"snapshot,omitempty"`
 }
 

@@ -1,8 +1,8 @@
 package migration
 
 // What one activity does right after another, so that no hand-over through Temporal lies between
-// them while writers wait. Each is a help only: a result without it has the workflow call the
-// activity that does it, and a worker of an older version gives such a result.
+// them while writers wait. A result without it has the workflow call the activity that does it, and a
+// worker of an older version gives such a result.
 
 // FrozenLookRequest has AskGuard look at the source once all of it is blocked. What the two
 // activities get beside the run; the run is that of the request.
@@ -17,14 +17,15 @@ type FrozenLookRequest struct {
 	Snapshot string `json:"snapshot,omitempty"`
 }
 
-// AskedAhead says what became of FrozenLookRequest.Snapshot.
+// AskedAhead says what became of FrozenLookRequest.Snapshot. Nothing, as of a worker of an older version
+// or of no answer, means the same as AskedInVain.
 type AskedAhead string
 
 const (
 	// NotAsked means that there is no such snapshot, unless somebody else takes it.
-	NotAsked AskedAhead = ""
-	// AskedFor means that the source has accepted the request for it, and that nothing was written
-	// since the marks of its indices were read.
+	NotAsked AskedAhead = "not-asked"
+	// AskedFor means that the source has accepted the request for it, and that nothing was written from
+	// the reading of the marks of its indices to the look's last sample.
 	AskedFor AskedAhead = "asked"
 	// AskedInVain means that there may be one, or will be, that is of no use.
 	AskedInVain AskedAhead = "in-vain"

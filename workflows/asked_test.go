@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/snapferry/snapferry/migration"
@@ -64,24 +66,26 @@ func TestTheFinalSnapshotIsAskedForByTheLook(t *testing.T) {
 	}
 }
 
-// A snapshot that is void is stopped before there is another one, under another name.
+// Of a snapshot that is void, the name is spent. It is stopped before the repositories are unregistered.
+// The answer of an older worker means the same.
 func TestAFinalSnapshotThatWasAskedForInVain(t *testing.T) {
-	w := newAskedWorld(t, migration.AskedInVain)
-	w.usualRequests()
-	w.on[migration.ActivityTakeSnapshot] = func(n int) error {
-		if n == 3 {
+	for _, became := range []migration.AskedAhead{migration.AskedInVain, ""} {
+		w := newAskedWorld(t, became)
+		w.usualRequests()
+		w.on[migration.ActivityUnregisterRepositories] = func(int) error {
 			assert.Equal(t, []string{finalSnapshot}, w.stopped)
+			return nil
 		}
-		return nil
+		w.run()
+		w.completed()
+		finals := w.finals()
+		require.Len(t, finals, 1)
+		require.Equal(t, "movies-r0002-a2", finals[0].Snapshot)
+		require.False(t, finals[0].Asked)
+		require.True(t, finals[0].New)
+		require.False(t, finals[0].AtOnce)
+		require.Equal(t, 1, w.called(migration.ActivityUnregisterRepositories))
 	}
-	w.run()
-	w.completed()
-	finals := w.finals()
-	require.Len(t, finals, 1)
-	require.Equal(t, "movies-r0002-a2", finals[0].Snapshot)
-	require.False(t, finals[0].Asked)
-	require.True(t, finals[0].New)
-	require.False(t, finals[0].AtOnce)
 }
 
 // If the source has refused the request, the round asks under the same name.
@@ -99,16 +103,45 @@ func TestAFinalSnapshotThatWasNotAskedFor(t *testing.T) {
 	require.Empty(t, w.stopped)
 }
 
-// If the source can't stop it, the next one waits for the slot, and the end of the window stops it.
-func TestASnapshotAskedForInVainThatIsNotStopped(t *testing.T) {
-	w := newAskedWorld(t, migration.AskedInVain)
-	w.fails(migration.ActivityAbortSnapshot, 1, migration.ErrorUnauthorized)
-	w.usualRequests()
-	w.during(migration.ActivityVerifyTarget, 1, func() { w.env.SignalWorkflow(string(migration.RequestAbort), nil) })
+// A window that ends while the look asks leaves a snapshot that is older than the next round's marks.
+// No round may take it for its own.
+func TestASnapshotOfAWindowThatEndsIsNotUsedLater(t *testing.T) {
+	w := newAskedWorld(t, migration.AskedFor, migration.NotAsked)
+	over := false
+	w.env.SetOnActivityCompletedListener(func(info *activity.Info, _ converter.EncodedValue, _ error) {
+		if info.ActivityType.Name == migration.ActivityAskGuard && len(w.offered) > 0 && !over {
+			over = true // both answers come at the same time
+			w.guardSays(migration.GuardAnswer{RunID: thisRun, Phase: migration.GuardRemoved, Cause: "because"})
+		}
+	})
+	w.at(20*time.Minute, migration.RequestFreeze)
+	w.at(50*time.Minute, migration.RequestRound)
+	w.at(80*time.Minute, migration.RequestAbort)
 	w.run()
 	w.aborted()
-	require.Equal(t, "movies-r0002-a2", w.finals()[0].Snapshot)
-	require.Contains(t, w.stopped, finalSnapshot)
+	require.Equal(t, finalSnapshot, w.offered[0])
+	require.Equal(t, finalSnapshot, w.stopped[0])
+	require.NotEmpty(t, w.finals())
+	for _, r := range w.finals() {
+		require.NotEqual(t, finalSnapshot, r.Snapshot)
+		require.False(t, r.Asked)
+	}
+}
+
+// After hooks the source is looked at once more. What is asked for before would lack what they let
+// through.
+func TestNothingIsAskedForBeforeAHookAfterTheBlock(t *testing.T) {
+	w := newAskedWorld(t, migration.AskedFor)
+	w.plan = hooked(w.plan, hookKinds[0], migration.HookAfterBlock)
+	registerHooks(w.env, w.fakes)
+	w.usualRequests()
+	w.run()
+	w.completed()
+	require.Empty(t, w.offered)
+	finals := w.finals()
+	require.Len(t, finals, 1)
+	require.False(t, finals[0].Asked)
+	require.Equal(t, finalSnapshot, finals[0].Snapshot)
 }
 
 // An index that was created while the block was set begins the look again. The snapshot lacks it.
@@ -122,7 +155,7 @@ func TestAnIndexThatEscapedTheBlockMakesTheSnapshotVoid(t *testing.T) {
 	w.usualRequests()
 	w.run()
 	require.NoError(t, w.env.GetWorkflowError())
-	require.Equal(t, []string{finalSnapshot}, w.offered, "there is time for one only")
+	require.Equal(t, []string{finalSnapshot}, w.offered, "only the first snapshot of the round")
 	require.Equal(t, []string{finalSnapshot}, w.stopped)
 	finals := w.finals()
 	require.Len(t, finals, 1)
@@ -164,11 +197,11 @@ func TestGroupsAreNotAskedForByTheLook(t *testing.T) {
 	require.Empty(t, w.offered)
 }
 
-// Runs that began before don't know of it.
+// Runs of an older shape ask for it themselves.
 func TestOlderRunsAskForTheFinalSnapshotThemselves(t *testing.T) {
 	w := newAskedWorld(t, migration.AskedFor)
 	w.env.OnGetVersion("shape", workflow.Version(shapeFirst),
-		workflow.Version(newestShape)).Return(workflow.Version(shapeAhead))
+		workflow.Version(newestShape)).Return(workflow.Version(shapeEarly))
 	w.usualRequests()
 	w.run()
 	w.completed()

@@ -38,7 +38,7 @@ func (m *run) freeze() (migration.Phase, error) {
 		return "", err
 	}
 	for {
-		m.freezeAgain()
+		m.spendAsked()
 		if err := m.boundWindow(); err != nil {
 			return "", err
 		}
@@ -70,7 +70,6 @@ func (m *run) freeze() (migration.Phase, error) {
 		}
 		w.indices, w.changed, frozen.Found = found, frozen.Found, nil
 		w.frozen = frozen
-		m.stopSpent()
 		w.measured.BlockMillis = m.elapsed(w.pass) - w.hookMillis
 		return migration.PhaseFinalRound, nil
 	}
@@ -321,6 +320,7 @@ func (m *run) thaw() (migration.Phase, error) {
 		return "", err
 	}
 	m.tellThawed()
+	m.spendAsked()
 	m.stopSnapshot()
 	m.restoreThrottles()
 	m.hearHooks()

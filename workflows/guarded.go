@@ -409,6 +409,9 @@ func (m *run) cutoverByGuard(ctx workflow.Context) (migration.Phase, error) {
 	} else {
 		m.callWebhook()
 	}
+	if m.shape.asked() {
+		m.stopSnapshot() // one of no use would hold the repository
+	}
 	m.unregister()
 	m.release()
 	return migration.PhaseCompleted, nil

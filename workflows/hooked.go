@@ -46,6 +46,7 @@ func (m *run) hooksInWindow(moment migration.HookMoment) error {
 		w.hookMillis = m.elapsed(watch)
 		w.measured.HookMillis += w.hookMillis
 		w.look = nil // the source is looked at after the hooks
+		m.spendAsked()
 	}
 	return nil
 }

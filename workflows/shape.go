@@ -23,8 +23,10 @@ const (
 	shapeAhead shape = 3
 	// shapeEarly publishes and restores it before the cluster says so, too.
 	shapeEarly shape = 4
+	// shapeAsked has the guard's look at the blocked source ask for it.
+	shapeAsked shape = 5
 
-	newestShape = shapeEarly
+	newestShape = shapeAsked
 )
 
 // shapeOf fixes the run's shape, or finds in its history which one it has.
@@ -68,3 +70,5 @@ func (s shape) ahead() bool { return s >= shapeAhead }
 
 // early tells whether the final round's snapshot is published and restored before it has ended.
 func (s shape) early() bool { return s >= shapeEarly }
+
+func (s shape) asked() bool { return s >= shapeAsked }

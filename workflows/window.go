@@ -38,8 +38,8 @@ type window struct {
 	changed *migration.Changed
 	// look is how the source stood right after the block, if the guard's answer told.
 	look *migration.FrozenLook
-	// asked is the final snapshot that the look has asked for, and spent one that is of no use.
-	asked, spent string
+	// asked is the final snapshot that the look has asked for.
+	asked string
 	// sinceMillis is when the block was asked for; 0 before that. untilMillis is when the dead
 	// man's switch ends the window.
 	sinceMillis int64

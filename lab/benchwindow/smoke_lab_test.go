@@ -112,6 +112,6 @@ func TestLabWindow(t *testing.T) {
 	require.Empty(t, b.S3.Objects(b.Lab.S3.Bucket), "what a run left is removed before the next")
 	if *histories != "" {
 		id := migration.WorkflowID(fmt.Sprintf("shop%d", b.serial))
-		require.NoError(t, b.Rig.Recording(ctx, id, filepath.Join(*histories, "early.json")))
+		require.NoError(t, b.Rig.Recording(ctx, id, filepath.Join(*histories, "asked.json")))
 	}
 }

@@ -214,6 +214,7 @@ func TestAnAbortedMigrationGivesTheSourceFree(t *testing.T) {
 			s.signal(migration.RequestFreeze)
 			s.awaitHeld(held)
 			s.signal(migration.RequestAbort)
+			s.await(func(status migration.Status) bool { return status.Phase != migration.PhaseFreeze })
 			held.Release()
 		},
 		"abortwindow": func(s *scenario) { // the final round stands still until it has the abort
