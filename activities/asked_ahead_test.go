@@ -168,7 +168,7 @@ func TestTheSnapshotWaitsForTheLookAtTheTarget(t *testing.T) {
 				w.asks(migration.ChangedRequest{All: true})
 				w.still.looked = make(chan struct{})
 				time.AfterFunc(400*time.Millisecond, func() {
-					w.still.look = failure
+					w.still.lookFailure = failure
 					close(w.still.looked)
 				})
 				w.stands()

@@ -53,8 +53,8 @@ func (a *Activities) standStill(ctx context.Context, in migration.StandstillRequ
 				waiting.ahead, waiting.looked = ahead, make(chan struct{})
 				beside.Go(func() error {
 					defer close(waiting.looked)
-					waiting.look = waiting.changed.lookAtTarget(besideCtx)
-					return waiting.look
+					waiting.lookFailure = waiting.changed.lookAtTarget(besideCtx)
+					return waiting.lookFailure
 				})
 			}
 			shards, err := waiting.await(ctx)
@@ -81,11 +81,11 @@ type standstill struct {
 	client  *elastic.Client
 	changed *changeFinder // nil if nobody asks what changed
 	pulse   *pulse
-	// ahead asks for the snapshot of what changed. looked is closed once the target was looked at, too,
-	// which look is the failure of.
-	ahead  *askingAhead
-	looked chan struct{}
-	look   error
+	// ahead asks for the snapshot of what changed. looked is closed once the target was looked at as
+	// well, or once that has failed.
+	ahead       *askingAhead
+	looked      chan struct{}
+	lookFailure error
 }
 
 // await returns the last of the equal samples. What has to be read of a source that stands still is
@@ -156,7 +156,7 @@ func (s *standstill) findAfter(reads *bracketed) func(context.Context) (migratio
 				return migration.Changed{}, nil, ctx.Err()
 			}
 		}
-		if err := cmp.Or(reads.marked, s.look); err != nil {
+		if err := cmp.Or(reads.marked, s.lookFailure); err != nil {
 			return migration.Changed{}, nil, err
 		}
 		return s.changed.result(ctx)
