@@ -14,11 +14,18 @@ import (
 // after the look: they may let what is under way be written, and the source is looked at once more.
 func (m *run) snapshotAhead() string {
 	hooked := len(m.hooksAt(migration.HookAfterBlock)) > 0 && !m.window.called[migration.HookAfterBlock]
-	if !m.shape.asked() || hooked || m.Attempt > 0 || m.TakenAgain > 0 || m.Prediction == nil ||
-		m.Prediction.Groups > 1 {
+	if !m.shape.asked() || m.Attempt > 0 || m.TakenAgain > 0 || hooked || m.mayCut() {
 		return ""
 	}
 	return migration.SnapshotName(m.plan.Name, m.RoundNumber, m.Attempt+1)
+}
+
+// mayCut tells before the block whether the final round may be cut into groups. Of a list that the
+// workflow doesn't see, the prediction knows only what took part in the last round.
+func (m *run) mayCut() bool {
+	unseen := (m.Indices.Stored() || !m.SeenWritesOf.IsZero()) && m.taking.Len() < 2
+	groups := m.plan.Freeze.Pipeline.Groups
+	return groups > 1 || groups == 0 && (m.Prediction == nil || m.Prediction.Groups > 1 || unseen)
 }
 
 // hearOfSnapshot takes what became of the snapshot that the look was to ask for. No answer means that
@@ -35,8 +42,8 @@ func (m *run) hearOfSnapshot(look *migration.FrozenLookRequest, answer migration
 	}
 }
 
-// spend gives a snapshot up that may run, and with it its name. Up to Elasticsearch 7.8 the next one
-// waits for its end: most of what that uploads the next one needs as well.
+// spend gives a snapshot up that may run, and with it its name. The next one waits for its end, from
+// Elasticsearch 7.9 on shard by shard: most of what that uploads the next one needs as well.
 func (m *run) spend(name string) {
 	m.Attempt++
 	m.window.asked, m.snapshotting = "", ""

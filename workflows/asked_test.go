@@ -190,11 +190,13 @@ func TestAnAbortStopsTheSnapshotThatTheLookHasAskedFor(t *testing.T) {
 
 // Where the final round may be cut into groups, each of these has its own snapshot.
 func TestGroupsAreNotAskedForByTheLook(t *testing.T) {
-	w := newAskedWorld(t, migration.AskedFor)
-	inGroups(w, 2)
-	w.run()
-	w.completed()
-	require.Empty(t, w.offered)
+	for groups, offered := range map[int][]string{1: {finalSnapshot}, 2: nil} {
+		w := newAskedWorld(t, migration.AskedFor)
+		inGroups(w, groups)
+		w.run()
+		w.completed()
+		require.Equal(t, offered, w.offered)
+	}
 }
 
 // Runs of an older shape ask for it themselves.

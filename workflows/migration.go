@@ -89,7 +89,8 @@ type run struct {
 	// up: of groups whose step failed before the next group's snapshot began.
 	snapshotting string
 	givenUp      []string
-	// unclaimed are snapshots of which nobody knows whose they are. They may be running as well.
+	// unclaimed are snapshots of which nobody knows whose they are, and those that were asked for in
+	// vain. They may be running as well.
 	unclaimed []string
 	// pause is that before the next snapshot, if one of its round has failed.
 	pause time.Duration

@@ -71,4 +71,5 @@ func (s shape) ahead() bool { return s >= shapeAhead }
 // early tells whether the final round's snapshot is published and restored before it has ended.
 func (s shape) early() bool { return s >= shapeEarly }
 
+// asked tells whether the look at the blocked source may ask for the final round's snapshot.
 func (s shape) asked() bool { return s >= shapeAsked }
