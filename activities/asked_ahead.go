@@ -19,9 +19,8 @@ type askingAhead struct {
 	client               *elastic.Client
 	repository, snapshot string
 
-	cancel context.CancelFunc
+	cancel context.CancelFunc // nil as long as nothing has begun
 	asking sync.WaitGroup
-	begun  bool
 	// outcome is empty as long as nothing was sent.
 	outcome migration.AskedAhead
 	// found is what takes part in the snapshot, if that was found out.
@@ -31,10 +30,9 @@ type askingAhead struct {
 // begin asks for the snapshot of what has changed, unless that is under way. find waits until it is
 // known.
 func (a *askingAhead) begin(ctx context.Context, find func(context.Context) (migration.Changed, []string, error)) {
-	if a == nil || a.begun || a.outcome != "" {
+	if a == nil || a.cancel != nil || a.outcome != "" {
 		return
 	}
-	a.begun = true
 	ctx, a.cancel = context.WithCancel(ctx)
 	a.asking.Go(func() {
 		found, names, err := find(ctx)
@@ -86,12 +84,12 @@ func (a *askingAhead) became() migration.AskedAhead {
 
 // void ends the asking because the source still takes writes, or nobody knows that it takes none.
 func (a *askingAhead) void() {
-	if a == nil || !a.begun {
+	if a == nil || a.cancel == nil {
 		return
 	}
 	a.cancel()
 	a.asking.Wait()
-	a.begun, a.found = false, nil
+	a.cancel, a.found = nil, nil
 	if a.outcome == migration.AskedFor {
 		a.outcome = migration.AskedInVain
 	}
