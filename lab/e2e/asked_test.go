@@ -25,9 +25,8 @@ func TestAWriteAfterTheFinalSnapshotWasAskedFor(t *testing.T) {
 	require.NoError(t, s.put(source), "or nothing takes part")
 	// The refresh belongs to what the last sample waits for, and the request for the snapshot doesn't
 	// wait for it.
-	held := s.lab.Source.Front.HoldNext(lab.Requests(http.MethodPost, "/"+s.name+"/_refresh"))
 	asked := s.lab.Source.Front.HoldNext(lab.Requests(http.MethodPut, "/"+s.name+"-r"))
-	s.signal(migration.RequestFreeze)
+	held := s.heldOnceBlocked(lab.Requests(http.MethodPost, "/"+s.name+"/_refresh"))
 	s.awaitHeld(held)
 	s.awaitHeld(asked)
 	asked.Release()

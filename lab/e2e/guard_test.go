@@ -64,7 +64,13 @@ var moments = []moment{
 		return fault.Release
 	}, false},
 	{"block", held(sourceFaults, at(http.MethodPut, "/NAME/_settings")), false},
-	{"standstill", held(sourceFaults, at(http.MethodPost, "/NAME/_refresh")), false},
+	{"standstill", func(s *scenario) func() {
+		require.NoError(s.t, s.put(s.lab.Source.Direct()), "or the window takes nothing")
+		fault := s.heldOnceBlocked(lab.Requests(http.MethodPost, "/"+s.name+"/_refresh"))
+		s.signal(migration.RequestCutover) // as in held
+		s.awaitHeld(fault)
+		return fault.Release
+	}, false},
 	{"final", held(sourceFaults, at(http.MethodPut, "/NAME-r")), false},
 	{"waiting", func(s *scenario) func() {
 		s.signal(migration.RequestFreeze)

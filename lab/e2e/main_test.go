@@ -240,6 +240,19 @@ func (s *scenario) awaitHeld(held *lab.Fault) {
 	}
 }
 
+// heldOnceBlocked holds the first request to the source that matches and comes after the write block.
+// Before the block, what proves in the background sends the same ones.
+func (s *scenario) heldOnceBlocked(match lab.Match) *lab.Fault {
+	s.t.Helper()
+	faults := sourceFaults(s)
+	block := faults.HoldNext(lab.Requests(http.MethodPut, "/"+s.name+"/_settings"))
+	s.signal(migration.RequestFreeze)
+	s.awaitHeld(block)
+	held := faults.HoldNext(match)
+	block.Release()
+	return held
+}
+
 func (s *scenario) awaitAttention() migration.Attention {
 	return *s.await(func(status migration.Status) bool { return status.Attention != nil }).Attention
 }

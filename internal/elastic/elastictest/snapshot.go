@@ -77,6 +77,26 @@ type snapshot struct {
 	end               string // the state that it ends in
 }
 
+// goOn brings a running snapshot nearer to its end.
+func (s *snapshot) goOn() {
+	if s.state != "IN_PROGRESS" {
+		return
+	}
+	if s.looks--; s.looks < 0 {
+		s.state = s.end
+	}
+}
+
+// goOnIn has the snapshots of a repository go on although nobody follows them: who waits for the
+// repository may not know of them.
+func (c *Cluster) goOnIn(repo *repository) {
+	c.store.mu.Lock()
+	defer c.store.mu.Unlock()
+	for _, snap := range c.store.snapshots[repo.folder()] {
+		snap.goOn()
+	}
+}
+
 type repository struct {
 	kind     string
 	settings map[string]any
@@ -161,6 +181,7 @@ func (c *Cluster) answerSnapshot(r *http.Request, rest []string) any {
 
 func (c *Cluster) answerRepository(r *http.Request, name string, repo *repository) any {
 	if repo != nil && r.Method != http.MethodGet && c.uses(repo) {
+		c.goOnIn(repo)
 		return refuse(http.StatusInternalServerError, "illegal_state_exception",
 			"trying to modify or unregister repository that is currently used ")
 	}
@@ -250,11 +271,7 @@ func (c *Cluster) getSnapshot(repoName string, repo *repository, name string) an
 		if !asked(name, snap) {
 			continue
 		}
-		if snap.state == "IN_PROGRESS" {
-			if snap.looks--; snap.looks < 0 {
-				snap.state = snap.end
-			}
-		}
+		snap.goOn()
 		end := 0
 		if snap.state != "IN_PROGRESS" {
 			end = 2000
