@@ -136,9 +136,9 @@ func (o *ours) final(ctx context.Context) (run, error) {
 	return one, err
 }
 
-// pollInterval is rare enough for the queries to take nothing from the window that is measured: its
-// end is taken from the report.
-const pollInterval = 250 * time.Millisecond
+// pollInterval is as long as that of the scripts. Each query costs Temporal and the worker something, beside the
+// window that is measured. Its end is taken from the report.
+const pollInterval = time.Second
 
 // await waits until the migration's status is as asked. A migration that needs attention or has
 // ended is an error.
