@@ -34,6 +34,7 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 				known[shard] = true
 			}
 			pace, absent := a.shardPace(in), backoff{next: 250 * time.Millisecond, most: 5 * time.Second}
+			gathered := gathering{frozen: in.Frozen, now: a.now}
 			for next := &pace; ; {
 				// Also before the first poll: a snapshot that has ended by then needs no following.
 				if err := a.wait(ctx, next); err != nil {
@@ -56,8 +57,7 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 						Doing: "following snapshot " + in.Snapshot, ShardsDone: status.ShardsDone,
 						ShardsTotal: status.ShardsTotal,
 					})
-					if fresh := doneShards(status, known); len(fresh) > 0 &&
-						len(fresh)*shardBatches >= status.ShardsTotal {
+					if fresh := doneShards(status, known); gathered.enough(len(fresh), status.ShardsTotal) {
 						return migration.DoneShards{UUID: status.UUID, Shards: fresh}, nil
 					}
 				default:
@@ -65,6 +65,28 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 				}
 			}
 		})
+}
+
+// gathering decides when a batch is worth an activity that copies it.
+type gathering struct {
+	frozen bool
+	now    func() time.Time
+	since  time.Time
+}
+
+// gatherFor is how long a batch of the frozen window waits for more shards. Of a small snapshot most come
+// within that time, and each activity slows down the snapshot that it shares a computer with. A round
+// looks seldom enough.
+const gatherFor = 500 * time.Millisecond
+
+func (g *gathering) enough(shards, total int) bool {
+	if shards == 0 || shards*shardBatches < total {
+		return false
+	}
+	if g.since.IsZero() {
+		g.since = g.now()
+	}
+	return !g.frozen || g.now().Sub(g.since) >= gatherFor
 }
 
 // shardPace is the pace at which the shards of a running snapshot are polled. It starts slowly: in a

@@ -97,6 +97,29 @@ func TestAFrozenSnapshotIsFollowedSooner(t *testing.T) {
 	}
 }
 
+// In the window a batch waits for more shards.
+func TestShardsOfTheWindowAreGathered(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	w.from.Looks = 1000
+	began := w.activities.now()
+	first := migration.SnapshotShard{Index: "movies"}
+	later := migration.SnapshotShard{Index: "catalog", Shard: 1}
+	w.from.Done = func(index string, shard int) bool {
+		switch (migration.SnapshotShard{Index: index, Shard: shard}) {
+		case first:
+			return true
+		case later:
+			return w.activities.now().Sub(began) > gatherFor
+		}
+		return false
+	}
+	require.NoError(t, clientOf(w, onSource).CreateSnapshot(t.Context(), w.run.RepositoryName(), "s", both2))
+	in := migration.ShardsRequest{Run: w.run, Snapshot: "s", Frozen: true}
+	require.Equal(t, []migration.SnapshotShard{later, first}, must[migration.DoneShards](w, w.activities.AwaitShards,
+		in).Shards)
+}
+
 // As long as a snapshot waits for the slot, each look has the cluster read its repository.
 func TestASnapshotThatDoesNotRunYetIsLookedForSlowly(t *testing.T) {
 	w := newWorld(t)
