@@ -206,8 +206,8 @@ type backoff struct {
 	growth     time.Duration // see usualGrowth; 0 means that
 }
 
-// statusPace is the pace at which a snapshot or restore is watched: small ones take well under a
-// second, and the frozen window waits for them; large ones need none of the load.
+// statusPace is the pace at which a snapshot is watched, and what else takes long: small ones take well
+// under a second, and large ones need none of the load.
 func (a *Activities) statusPace() backoff {
 	return backoff{next: 50 * time.Millisecond, most: 5 * time.Second}
 }
@@ -235,8 +235,11 @@ func (a *Activities) slotPace() backoff {
 }
 
 // wait pauses for the interval and lets it grow.
-func (a *Activities) wait(ctx context.Context, b *backoff) error {
+func (a *Activities) wait(ctx context.Context, b *backoff) error { return a.sleep(ctx, b.step()) }
+
+// step returns the interval and lets it grow.
+func (b *backoff) step() time.Duration {
 	pause, growth := b.next, cmp.Or(b.growth, time.Duration(usualGrowth))
 	b.next = min(b.next*(growth+1)/growth, b.most)
-	return a.sleep(ctx, pause)
+	return pause
 }

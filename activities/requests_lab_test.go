@@ -152,6 +152,21 @@ func answersProbes(t *testing.T, r *labRig) {
 	active, err = c.AwaitPrimaries(ctx, []string{"red"}, time.Millisecond)
 	require.NoError(t, err, "no answer in time is no failure")
 	require.False(t, active)
+	copies, err := c.Shards(ctx, there)
+	require.NoError(t, err)
+	started := map[string]int{}
+	for _, shard := range copies {
+		if shard.Started() {
+			started[shard.Index]++
+		}
+	}
+	active, err = c.AwaitActive(ctx, started, time.Minute)
+	require.NoError(t, err)
+	require.True(t, active)
+	started["red"] = 1
+	active, err = c.AwaitActive(ctx, started, time.Millisecond)
+	require.NoError(t, err)
+	require.False(t, active)
 	r.ask(r.node(), http.MethodPost, "/closed/_close", nil)
 	expected["never-there"] = "missing"
 	names := slices.Sorted(maps.Keys(expected))

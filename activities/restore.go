@@ -294,7 +294,7 @@ const standstillOfRestore = 10 * time.Minute
 // finish waits for the primaries. _recovery doesn't show failed shards and may be empty at first,
 // so the routing table decides; _recovery tells how much was restored.
 func (r *restoring) finish(ctx context.Context) (migration.RestoreResult, error) {
-	pace := r.paceOf(r.in.Frozen)
+	pace := restorePace
 	var headway shardsState
 	moved, vanished := r.now(), 0
 	for {
@@ -314,7 +314,7 @@ func (r *restoring) finish(ctx context.Context) (migration.RestoreResult, error)
 		}
 		if state.absent == "" {
 			vanished = 0
-		} else if vanished++; vanished > patientPollsOf(r.in.Frozen) {
+		} else if vanished++; vanished > patientLooks {
 			// The next attempt restores it again.
 			return migration.RestoreResult{}, passing(retryInternal,
 				fmt.Sprintf("restore snapshot %s on %s: index %s was deleted during the restore", r.in.Snapshot.Name,
@@ -328,10 +328,31 @@ func (r *restoring) finish(ctx context.Context) (migration.RestoreResult, error)
 				"restore snapshot %s on %s: no progress for %s: %s", r.in.Snapshot.Name, r.client.Host(),
 				standstillOfRestore, state.unassigned)
 		}
-		if err := r.wait(ctx, &pace); err != nil {
+		if err := r.awaitPrimaries(ctx, pace.step(), state.replicas); err != nil {
 			return migration.RestoreResult{}, err
 		}
 	}
+}
+
+// restorePace is the pace at which a restore is looked at while the target waits for its primaries,
+// and patientLooks is patience at that pace.
+var (
+	restorePace  = backoff{next: 500 * time.Millisecond, most: 5 * time.Second}
+	patientLooks = pollsWithin(patience, restorePace)
+)
+
+// awaitPrimaries waits until as many shards are active as when all primaries and those replicas are that
+// were active before, and no longer than a pause. The target tells it at once, and many looks would slow
+// down what they look at.
+func (r *restoring) awaitPrimaries(ctx context.Context, pause time.Duration, replicas map[string]int) error {
+	began, copies := r.now(), map[string]int{}
+	for _, index := range r.in.Indices {
+		copies[index.Name] = index.Shards + replicas[index.Name]
+	}
+	if active, err := r.client.AwaitActive(ctx, copies, pause); err != nil || active {
+		return err
+	}
+	return r.sleep(ctx, max(0, pause-r.now().Sub(began)))
 }
 
 // abandon deletes the indices with failed shards. They hold nothing that the snapshot lacks. Before

@@ -18,8 +18,9 @@ type shardsState struct {
 	started, total   int
 	restored, reused int64
 	bytes            int64
-	unassigned       string // a primary that no node holds, in words
-	absent           string // an index without any shard
+	unassigned       string         // a primary that no node holds, in words
+	absent           string         // an index without any shard
+	replicas         map[string]int // active ones, by index
 	failed           []failedShard
 }
 
@@ -51,7 +52,7 @@ func (r *restoring) state(ctx context.Context) (shardsState, error) {
 	if err != nil && elastic.KindOf(err) != elastic.Missing { // an index was deleted: the routing table shows which
 		return shardsState{}, err
 	}
-	var state shardsState
+	state := shardsState{replicas: map[string]int{}}
 	for _, index := range r.in.Indices {
 		state.total += index.Shards
 		if !slices.ContainsFunc(copies, func(c elastic.ShardCopy) bool { return c.Index == index.Name }) {
@@ -63,6 +64,8 @@ func (r *restoring) state(ctx context.Context) (shardsState, error) {
 			r.first[c.String()] = u.Details
 		}
 		switch {
+		case !c.Primary && c.Started():
+			state.replicas[c.Index]++
 		case !c.Primary:
 		case c.Started():
 			state.started++
@@ -130,7 +133,7 @@ func (r *restoring) refusedByAllNodes(c elastic.ShardCopy) bool {
 	}
 	key := fmt.Sprintf("%s %d", c, c.Unassigned.FailedAttempts)
 	r.refused[key]++
-	return r.refused[key] > patientPollsOf(r.in.Frozen)
+	return r.refused[key] > patientLooks
 }
 
 // explanation is why no node takes a primary. It is final once its restore has failed.
@@ -149,7 +152,7 @@ func (r *restoring) explain(ctx context.Context, c elastic.ShardCopy) explanatio
 	}
 	key := c.String()
 	r.refused[key]++
-	if r.refused[key]%patientPollsOf(r.in.Frozen) != 0 {
+	if r.refused[key]%patientLooks != 0 {
 		return r.explained[key]
 	}
 	deciders, err := r.client.WhyUnassigned(ctx, c.Index, c.Shard)

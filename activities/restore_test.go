@@ -3,6 +3,7 @@ package activities
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"testing"
 	"time"
 
@@ -202,6 +203,28 @@ func TestRestoreClosesNoIndexThatTakesWrites(t *testing.T) {
 	require.True(t, w.to.IsOpen("movies"))
 }
 
+// The target tells at once that the primaries are there: many looks would slow down the restore.
+func TestTheEndOfARestoreIsWaitedForByTheTarget(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	request := w.restoreRequest(w.snapshot("s"))
+	w.to.Looks = 2
+	var waits []string
+	w.to.On("GET /_cluster/health/*", 1, func(_ http.ResponseWriter, r *http.Request) bool {
+		waits = append(waits, r.URL.Query().Get("wait_for_active_shards"))
+		return false
+	})
+	began, looked := w.clock, len(w.to.Requests("GET /_cluster/state/routing_table/*"))
+	must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
+	require.Equal(t, began, w.clock)
+	require.Len(t, w.to.Requests("GET /_cluster/state/routing_table/*"), looked+2)
+	primaries := 0
+	for _, index := range request.Indices {
+		primaries += index.Shards
+	}
+	require.Equal(t, []string{strconv.Itoa(primaries)}, waits)
+}
+
 // From 6.2 on a shard with corrupt data is not tried again; between two attempts any shard may look
 // like that for a moment.
 func TestShardThatNoNodeTakesAgain(t *testing.T) {
@@ -212,7 +235,7 @@ func TestShardThatNoNodeTakesAgain(t *testing.T) {
 	w.to.FailShard("movies", "CorruptIndexException[checksum failed]", 1)
 	refused(w, migration.ErrorRestoreFailed, w.activities.RestoreSnapshot, request, "after 1 attempts",
 		"checksum failed")
-	require.Greater(t, len(w.to.Requests("GET /_cluster/state/routing_table/*")), patientPolls, "it was given time")
+	require.Greater(t, len(w.to.Requests("GET /_cluster/state/routing_table/*")), patientLooks, "it was given time")
 }
 
 // From 6.2 on the restore of a shard that no node takes has failed: disks that are too full, say.

@@ -74,8 +74,8 @@ const patience = 7 * time.Second
 
 // patientPolls is patience as a number of polls, and patientPollsFrozen in the frozen window.
 var (
-	patientPolls       = pollsWithin(patience, false)
-	patientPollsFrozen = pollsWithin(patience, true)
+	patientPolls       = pollsWithin(patience, (*Activities)(nil).paceOf(false))
+	patientPollsFrozen = pollsWithin(patience, (*Activities)(nil).paceOf(true))
 )
 
 // patientPollsOf is one of them.
@@ -87,11 +87,9 @@ func patientPollsOf(frozen bool) int {
 }
 
 // pollsWithin counts the polls from the first one on whose pauses make up a time.
-func pollsWithin(limit time.Duration, frozen bool) (count int) {
-	var waited time.Duration
-	clock := &Activities{sleep: func(_ context.Context, pause time.Duration) error { waited += pause; return nil }}
-	for pace := clock.paceOf(frozen); waited < limit; count++ {
-		_ = clock.wait(context.Background(), &pace) // this sleep never fails
+func pollsWithin(limit time.Duration, pace backoff) (count int) {
+	for waited := time.Duration(0); waited < limit; count++ {
+		waited += pace.step()
 	}
 	return count
 }

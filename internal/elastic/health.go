@@ -3,7 +3,10 @@ package elastic
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/elastic/go-elasticsearch/v7/esapi"
@@ -67,22 +70,43 @@ func (c *Client) Health(ctx context.Context, indices []string) (Health, error) {
 }
 
 // AwaitPrimaries waits until every primary of the indices is active, for as long as it is told to.
-// It reports whether they are. The cluster answers as soon as that is so, which is sooner than a
-// poll, and costs one request for each batch of names. An index that doesn't exist is waited for.
+// It reports whether they are. One that is created or restored for the first time counts as active
+// from 5.0 on: see [Client.AwaitActive]. An index that doesn't exist is waited for.
 func (c *Client) AwaitPrimaries(ctx context.Context, indices []string, wait time.Duration) (bool, error) {
-	if err := c.named("wait for primaries", indices); err != nil {
+	return c.awaitHealth(ctx, "wait for primaries", indices, wait,
+		func([]string) esapi.ClusterHealthRequest { return esapi.ClusterHealthRequest{WaitForStatus: "yellow"} })
+}
+
+// AwaitActive waits until so many copies of an index's shards are active, for as long as it is told to.
+// It reports whether they are. An index that doesn't exist is waited for.
+func (c *Client) AwaitActive(ctx context.Context, copies map[string]int, wait time.Duration) (bool, error) {
+	return c.awaitHealth(ctx, "wait for shards", slices.Sorted(maps.Keys(copies)), wait,
+		func(batch []string) esapi.ClusterHealthRequest {
+			sum := 0
+			for _, name := range batch {
+				sum += copies[name]
+			}
+			return esapi.ClusterHealthRequest{WaitForActiveShards: strconv.Itoa(sum)}
+		})
+}
+
+// awaitHealth has the cluster answer as soon as something is so, which is sooner than a poll, and costs
+// one request for each batch of names.
+func (c *Client) awaitHealth(ctx context.Context, operation string, indices []string, wait time.Duration,
+	until func(batch []string) esapi.ClusterHealthRequest,
+) (bool, error) {
+	if err := c.named(operation, indices); err != nil {
 		return false, err
 	}
-	until := time.Now().Add(wait)
+	end := time.Now().Add(wait)
 	for _, batch := range batches(indices) {
 		var answer struct {
 			TimedOut bool `json:"timed_out"`
 		}
-		what := call{operation: "wait for primaries", subject: list(batch)}
-		err := c.do(ctx, what, esapi.ClusterHealthRequest{
-			Index: segments(batch), WaitForStatus: "yellow",
-			Timeout: min(max(time.Until(until), time.Millisecond), c.limit(what)/2).Truncate(time.Millisecond),
-		}, &answer)
+		what, request := call{operation: operation, subject: list(batch)}, until(batch)
+		request.Index = segments(batch)
+		request.Timeout = min(max(time.Until(end), time.Millisecond), c.limit(what)/2).Truncate(time.Millisecond)
+		err := c.do(ctx, what, request, &answer)
 		if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusRequestTimeout || answer.TimedOut {
 			return false, nil // with the usual answer as its body
 		}

@@ -72,7 +72,8 @@ func (c *Cluster) answerCluster(r *http.Request, rest []string) any {
 	}
 	if rest[0] == "health" {
 		health := c.health(names)
-		if r.URL.Query().Get("wait_for_status") != "" && !c.primariesOf(names) {
+		wanted, _ := strconv.Atoi(r.URL.Query().Get("wait_for_active_shards"))
+		if r.URL.Query().Get("wait_for_status") != "" && !c.primariesOf(names) || c.activeSoon(names) < wanted {
 			health["timed_out"] = true // no time passes, so what is not so at once will not be
 			return bare{http.StatusRequestTimeout, health}
 		}
@@ -106,6 +107,23 @@ func (c *Cluster) primariesOf(names string) bool {
 		}
 	}
 	return true
+}
+
+// activeSoon counts the shards of indices that are active after a moment.
+func (c *Cluster) activeSoon(names string) (active int) {
+	for _, name := range strings.Split(names, ",") {
+		x := c.indices[name]
+		if x == nil || !x.open {
+			continue
+		}
+		for _, s := range x.shards {
+			s.advance()
+			if s.state == "STARTED" {
+				active++
+			}
+		}
+	}
+	return active
 }
 
 // allocations is what the cluster state tells of primaries.
