@@ -92,6 +92,8 @@ type restoring struct {
 	earlier map[string]bool
 	// explained says, by shard, why no node takes it.
 	explained map[string]explanation
+	// told says that the last look followed an answer of the target, and no pause.
+	told bool
 	// repeated is set once indices were deleted to be restored again.
 	repeated bool
 	// seen is the look at the snapshot.
@@ -312,9 +314,13 @@ func (r *restoring) finish(ctx context.Context) (migration.RestoreResult, error)
 		if len(state.failed) > 0 {
 			return migration.RestoreResult{}, r.abandon(ctx, state.failed)
 		}
-		if state.absent == "" {
+		switch {
+		case state.absent == "":
 			vanished = 0
-		} else if vanished++; vanished > patientLooks {
+		case !r.told: // patience is counted by looks after a pause
+			vanished++
+		}
+		if vanished > patientLooks {
 			// The next attempt restores it again.
 			return migration.RestoreResult{}, passing(retryInternal,
 				fmt.Sprintf("restore snapshot %s on %s: index %s was deleted during the restore", r.in.Snapshot.Name,
@@ -328,7 +334,7 @@ func (r *restoring) finish(ctx context.Context) (migration.RestoreResult, error)
 				"restore snapshot %s on %s: no progress for %s: %s", r.in.Snapshot.Name, r.client.Host(),
 				standstillOfRestore, state.unassigned)
 		}
-		if err := r.awaitPrimaries(ctx, pace.step(), state.replicas); err != nil {
+		if err := r.awaitPrimaries(ctx, &pace); err != nil {
 			return migration.RestoreResult{}, err
 		}
 	}
@@ -341,18 +347,22 @@ var (
 	patientLooks = pollsWithin(patience, restorePace)
 )
 
-// awaitPrimaries waits until as many shards are active as when all primaries and those replicas are that
-// were active before, and no longer than a pause. The target tells it at once, and many looks would slow
-// down what they look at.
-func (r *restoring) awaitPrimaries(ctx context.Context, pause time.Duration, replicas map[string]int) error {
-	began, copies := r.now(), map[string]int{}
+// awaitPrimaries waits until as many shards are active as there are primaries, and no longer than a
+// pause. The target tells it at once, and many looks would slow down what they look at. If it was told
+// so at the last look already, it waits for the pause: replicas count as well.
+func (r *restoring) awaitPrimaries(ctx context.Context, pace *backoff) error {
+	began, primaries := r.now(), map[string]int{}
 	for _, index := range r.in.Indices {
-		copies[index.Name] = index.Shards + replicas[index.Name]
+		primaries[index.Name] = index.Shards
 	}
-	if active, err := r.client.AwaitActive(ctx, copies, pause); err != nil || active {
+	active, err := r.client.AwaitActive(ctx, primaries, pace.next)
+	if err != nil {
 		return err
 	}
-	return r.sleep(ctx, max(0, pause-r.now().Sub(began)))
+	if r.told = active && !r.told; r.told {
+		return nil
+	}
+	return r.sleep(ctx, max(0, pace.step()-r.now().Sub(began)))
 }
 
 // abandon deletes the indices with failed shards. They hold nothing that the snapshot lacks. Before

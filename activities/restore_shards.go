@@ -18,9 +18,8 @@ type shardsState struct {
 	started, total   int
 	restored, reused int64
 	bytes            int64
-	unassigned       string         // a primary that no node holds, in words
-	absent           string         // an index without any shard
-	replicas         map[string]int // active ones, by index
+	unassigned       string // a primary that no node holds, in words
+	absent           string // an index without any shard
 	failed           []failedShard
 }
 
@@ -52,11 +51,21 @@ func (r *restoring) state(ctx context.Context) (shardsState, error) {
 	if err != nil && elastic.KindOf(err) != elastic.Missing { // an index was deleted: the routing table shows which
 		return shardsState{}, err
 	}
-	state := shardsState{replicas: map[string]int{}}
+	var state shardsState
+	shards := map[string]int{}
+	for _, c := range copies {
+		shards[c.Index] = max(shards[c.Index], c.Shard+1)
+	}
 	for _, index := range r.in.Indices {
 		state.total += index.Shards
-		if !slices.ContainsFunc(copies, func(c elastic.ShardCopy) bool { return c.Index == index.Name }) {
+		switch there := shards[index.Name]; there {
+		case index.Shards:
+		case 0:
 			state.absent = index.Name
+		default: // it would never have as many as are waited for
+			return state, fail(migration.ErrorSnapshotFailed, "restore snapshot %s on %s: index %s has %d shards "+
+				"there, and had %d on the source when it was listed: it was deleted and created again in between",
+				r.in.Snapshot.Name, r.client.Host(), index.Name, there, index.Shards)
 		}
 	}
 	for _, c := range copies {
@@ -64,8 +73,6 @@ func (r *restoring) state(ctx context.Context) (shardsState, error) {
 			r.first[c.String()] = u.Details
 		}
 		switch {
-		case !c.Primary && c.Started():
-			state.replicas[c.Index]++
 		case !c.Primary:
 		case c.Started():
 			state.started++
@@ -132,7 +139,9 @@ func (r *restoring) refusedByAllNodes(c elastic.ShardCopy) bool {
 		return false
 	}
 	key := fmt.Sprintf("%s %d", c, c.Unassigned.FailedAttempts)
-	r.refused[key]++
+	if !r.told {
+		r.refused[key]++
+	}
 	return r.refused[key] > patientLooks
 }
 
@@ -151,8 +160,10 @@ func (r *restoring) explain(ctx context.Context, c elastic.ShardCopy) explanatio
 		return explanation{}
 	}
 	key := c.String()
-	r.refused[key]++
-	if r.refused[key]%patientLooks != 0 {
+	if r.told {
+		return r.explained[key]
+	}
+	if r.refused[key]++; r.refused[key]%patientLooks != 0 {
 		return r.explained[key]
 	}
 	deciders, err := r.client.WhyUnassigned(ctx, c.Index, c.Shard)

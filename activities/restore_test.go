@@ -225,6 +225,37 @@ func TestTheEndOfARestoreIsWaitedForByTheTarget(t *testing.T) {
 	require.Equal(t, []string{strconv.Itoa(primaries)}, waits)
 }
 
+// A front end may drop what the target is to wait for, and replicas count as active shards, too.
+func TestAnAnswerThatSaysNothingNewIsFollowedByAPause(t *testing.T) {
+	w := newWorld(t)
+	w.prepared()
+	request := w.restoreRequest(w.snapshot("s"))
+	w.to.Looks = 6
+	answers := 0
+	w.to.On("GET /_cluster/health/*", 100, func(answer http.ResponseWriter, _ *http.Request) bool {
+		answers++
+		_, _ = answer.Write([]byte(`{"status":"green","timed_out":false}`))
+		return true
+	})
+	began := w.clock
+	must[migration.RestoreResult](w, w.activities.RestoreSnapshot, request)
+	require.GreaterOrEqual(t, w.clock.Sub(began), time.Duration(answers/2)*restorePace.next)
+	require.GreaterOrEqual(t, answers, 4)
+}
+
+// An index that was created again between list and snapshot may have other shards. It would never have
+// as many as are waited for.
+func TestRestoreFindsOtherShardsThanWereListed(t *testing.T) {
+	for _, off := range []int{-1, 1} {
+		w := newWorld(t)
+		w.prepared()
+		request := w.restoreRequest(w.snapshot("s"))
+		request.Indices[0].Shards += off
+		refused(w, migration.ErrorSnapshotFailed, w.activities.RestoreSnapshot, request,
+			request.Indices[0].Name, "created again")
+	}
+}
+
 // From 6.2 on a shard with corrupt data is not tried again; between two attempts any shard may look
 // like that for a moment.
 func TestShardThatNoNodeTakesAgain(t *testing.T) {

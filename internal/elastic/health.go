@@ -14,7 +14,8 @@ import (
 
 // Health is the state of the cluster or of some indices.
 type Health struct {
-	// green, yellow (a replica is missing), red (a primary is missing, normal during a restore)
+	// green, yellow (a replica is missing), red (a primary is missing). From 5.0 on an index is yellow
+	// while its primaries are restored, as long as none has failed.
 	Status             string
 	ActiveShards       int
 	RelocatingShards   int
@@ -70,8 +71,8 @@ func (c *Client) Health(ctx context.Context, indices []string) (Health, error) {
 }
 
 // AwaitPrimaries waits until every primary of the indices is active, for as long as it is told to.
-// It reports whether they are. One that is created or restored for the first time counts as active
-// from 5.0 on: see [Client.AwaitActive]. An index that doesn't exist is waited for.
+// It reports whether they are. From 5.0 on one that is being restored counts as active: for those there
+// is [Client.AwaitActive]. An index that doesn't exist is waited for.
 func (c *Client) AwaitPrimaries(ctx context.Context, indices []string, wait time.Duration) (bool, error) {
 	return c.awaitHealth(ctx, "wait for primaries", indices, wait,
 		func([]string) esapi.ClusterHealthRequest { return esapi.ClusterHealthRequest{WaitForStatus: "yellow"} })
@@ -99,7 +100,7 @@ func (c *Client) awaitHealth(ctx context.Context, operation string, indices []st
 		return false, err
 	}
 	end := time.Now().Add(wait)
-	for _, batch := range batches(indices) {
+	err := eachBatch(ctx, indices, func(ctx context.Context, batch []string) error {
 		var answer struct {
 			TimedOut bool `json:"timed_out"`
 		}
@@ -108,14 +109,17 @@ func (c *Client) awaitHealth(ctx context.Context, operation string, indices []st
 		request.Timeout = min(max(time.Until(end), time.Millisecond), c.limit(what)/2).Truncate(time.Millisecond)
 		err := c.do(ctx, what, request, &answer)
 		if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusRequestTimeout || answer.TimedOut {
-			return false, nil // with the usual answer as its body
+			return errNotYet // with the usual answer as its body
 		}
-		if err != nil {
-			return false, err
-		}
+		return err
+	})
+	if errors.Is(err, errNotYet) {
+		return false, nil
 	}
-	return true, nil
+	return err == nil, err
 }
+
+var errNotYet = errors.New("not yet so")
 
 func worse(a, b string) string {
 	rank := map[string]int{"green": 0, "yellow": 1, "red": 2}

@@ -72,8 +72,9 @@ func (c *Cluster) answerCluster(r *http.Request, rest []string) any {
 	}
 	if rest[0] == "health" {
 		health := c.health(names)
-		wanted, _ := strconv.Atoi(r.URL.Query().Get("wait_for_active_shards"))
-		if r.URL.Query().Get("wait_for_status") != "" && !c.primariesOf(names) || c.activeSoon(names) < wanted {
+		active, _ := strconv.Atoi(r.URL.Query().Get("wait_for_active_shards"))
+		if r.URL.Query().Get("wait_for_status") != "" && !c.primariesOf(names) ||
+			active > 0 && c.activeSoon(names) < active {
 			health["timed_out"] = true // no time passes, so what is not so at once will not be
 			return bare{http.StatusRequestTimeout, health}
 		}
