@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
@@ -90,11 +91,20 @@ func (s *server) kill() error {
 	return nil
 }
 
+// The ports that freePorts chooses from. Those that Linux gives to connections, and to who asks for any,
+// begin at 32768, on other systems higher. One of them may be taken until the child listens, which is a
+// minute on a busy computer, and while it is killed.
+const (
+	lowestPort   = 20000
+	portsToTry   = 32768 - lowestPort
+	attemptsEach = 100
+)
+
 // freePorts chooses ports of 127.0.0.1 that nobody listens on now. Listening on all of them at once
 // keeps them apart.
 func freePorts(ports []*int) error {
 	for _, port := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := listenOnAny()
 		if err != nil {
 			return err
 		}
@@ -102,4 +112,14 @@ func freePorts(ports []*int) error {
 		*port = l.Addr().(*net.TCPAddr).Port
 	}
 	return nil
+}
+
+func listenOnAny() (l net.Listener, err error) {
+	for range attemptsEach {
+		l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", lowestPort+rand.IntN(portsToTry)))
+		if err == nil {
+			break
+		}
+	}
+	return l, err
 }
