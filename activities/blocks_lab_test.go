@@ -28,6 +28,8 @@ func sourceRig(t *testing.T, version string) *labRig {
 	l, err := lab.Start(t.Context(), lab.Options{
 		Dir: t.TempDir(), Out: os.Stderr, Parts: []lab.Part{lab.PartS3, lab.PartOSS, lab.PartSource},
 		SourceVersion: version,
+		// Each time that a node of 7.4 or later has looked at its disk, it removes read_only_allow_delete.
+		SourceSettings: map[string]string{"cluster.info.update.interval": "24h"},
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.Close()) })
