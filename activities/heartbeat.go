@@ -208,14 +208,14 @@ type backoff struct {
 
 // statusPace is the pace at which a snapshot is watched, and what else takes long: small ones take well
 // under a second, and large ones need none of the load.
-func (a *Activities) statusPace() backoff {
+func statusPace() backoff {
 	return backoff{next: 50 * time.Millisecond, most: 5 * time.Second}
 }
 
 // paceOf is statusPace, or one that begins sooner and grows less: what ends in the frozen window is
 // noticed within a hundredth of its time.
-func (a *Activities) paceOf(frozen bool) backoff {
-	pace := a.statusPace()
+func paceOf(frozen bool) backoff {
+	pace := statusPace()
 	if frozen {
 		pace.next, pace.growth = 25*time.Millisecond, frozenGrowth
 	}

@@ -95,7 +95,7 @@ func TestBackoffGrowsToItsMost(t *testing.T) {
 	a := &Activities{}
 	var pauses []time.Duration
 	a.sleep = func(_ context.Context, d time.Duration) error { pauses = append(pauses, d); return nil }
-	pace := a.statusPace()
+	pace := statusPace()
 	for range 120 {
 		require.NoError(t, a.wait(context.Background(), &pace))
 	}

@@ -297,6 +297,7 @@ const standstillOfRestore = 10 * time.Minute
 // so the routing table decides; _recovery tells how much was restored.
 func (r *restoring) finish(ctx context.Context) (migration.RestoreResult, error) {
 	pace := restorePace
+	r.told = false
 	var headway shardsState
 	moved, vanished := r.now(), 0
 	for {

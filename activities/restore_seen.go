@@ -123,7 +123,7 @@ func (r *restoring) disown(ctx context.Context) error {
 // visible makes sure that the target sees the snapshot that was copied, and sees all of it. other
 // says that it sees something else.
 func (r *restoring) visible(ctx context.Context) (other bool, err error) {
-	pace := r.statusPace()
+	pace := statusPace()
 	for attempt := 0; ; attempt++ {
 		info, err := registered(ctx, r.Activities, r.pulse, onTarget, r.in.Run, func() (elastic.SnapshotInfo, error) {
 			return r.client.Snapshot(ctx, r.repository, r.in.Snapshot.Name)

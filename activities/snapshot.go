@@ -74,8 +74,8 @@ const patience = 7 * time.Second
 
 // patientPolls is patience as a number of polls, and patientPollsFrozen in the frozen window.
 var (
-	patientPolls       = pollsWithin(patience, (*Activities)(nil).paceOf(false))
-	patientPollsFrozen = pollsWithin(patience, (*Activities)(nil).paceOf(true))
+	patientPolls       = pollsWithin(patience, paceOf(false))
+	patientPollsFrozen = pollsWithin(patience, paceOf(true))
 )
 
 // patientPollsOf is one of them.
@@ -98,7 +98,7 @@ func pollsWithin(limit time.Duration, pace backoff) (count int) {
 // state. A request that is to be sent at once has no look before it: for that the cluster would have to
 // read its repository, and its answer says as well if there is one.
 func (t *taking) run(ctx context.Context) (elastic.SnapshotInfo, error) {
-	pace, slotPace, absent := t.paceOf(t.in.Frozen), t.slotPace(), 0
+	pace, slotPace, absent := paceOf(t.in.Frozen), t.slotPace(), 0
 	if t.unasked && t.in.AtOnce {
 		waiting, err := t.ask(ctx)
 		if err != nil || t.earlier {
@@ -229,7 +229,7 @@ func (t *taking) awaitPrimaries(ctx context.Context) error {
 	}
 	t.awaited = true
 	until := t.now().Add(time.Duration(t.in.PrimariesMillis) * time.Millisecond)
-	for pace := t.statusPace(); t.now().Before(until); {
+	for pace := statusPace(); t.now().Before(until); {
 		active, err := t.client.AwaitPrimaries(ctx, t.in.Indices, min(longPoll, until.Sub(t.now())))
 		if err != nil || active {
 			return err
@@ -353,7 +353,7 @@ func (a *Activities) AbortSnapshot(ctx context.Context, in migration.SnapshotReq
 func (a *Activities) stopSnapshot(ctx context.Context, client *elastic.Client, repository, name string,
 	p *pulse,
 ) error {
-	pace := a.statusPace()
+	pace := statusPace()
 	for {
 		info, err := client.Snapshot(ctx, repository, name)
 		if elastic.KindOf(err) == elastic.Missing {

@@ -33,7 +33,7 @@ func (a *Activities) AwaitShards(ctx context.Context, in migration.ShardsRequest
 			for _, shard := range in.Known {
 				known[shard] = true
 			}
-			pace, absent := a.shardPace(in), backoff{next: 250 * time.Millisecond, most: 5 * time.Second}
+			pace, absent := shardPace(in), backoff{next: 250 * time.Millisecond, most: 5 * time.Second}
 			gathered := gathering{frozen: in.Frozen, now: a.now}
 			for next := &pace; ; {
 				// Also before the first poll: a snapshot that has ended by then needs no following.
@@ -92,8 +92,8 @@ func (g *gathering) enough(shards, total int) bool {
 // shardPace is the pace at which the shards of a running snapshot are polled. It starts slowly: in a
 // round, following a short snapshot would gain a second that nobody waits for. In the frozen window
 // somebody does.
-func (a *Activities) shardPace(in migration.ShardsRequest) backoff {
-	pace := a.paceOf(in.Frozen)
+func shardPace(in migration.ShardsRequest) backoff {
+	pace := paceOf(in.Frozen)
 	pace.next = 4 * time.Second
 	if in.Frozen {
 		pace.next = 100 * time.Millisecond

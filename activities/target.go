@@ -520,7 +520,7 @@ const longPoll = 5 * time.Second
 
 // notRed waits until every index has its primaries.
 func (a *Activities) notRed(ctx context.Context, client *elastic.Client, indices []string, p *pulse) error {
-	pace := a.statusPace()
+	pace := statusPace()
 	for {
 		if active, err := client.AwaitPrimaries(ctx, indices, longPoll); err != nil || active {
 			return err

@@ -78,8 +78,9 @@ func (c *Client) AwaitPrimaries(ctx context.Context, indices []string, wait time
 		func([]string) esapi.ClusterHealthRequest { return esapi.ClusterHealthRequest{WaitForStatus: "yellow"} })
 }
 
-// AwaitActive waits until so many copies of an index's shards are active, for as long as it is told to.
-// It reports whether they are. An index that doesn't exist is waited for.
+// AwaitActive waits until the indices have so many active copies of their shards, for as long as it is
+// told to. It reports whether they have. The numbers of one request are added up: a replica counts as
+// much as a primary of another index. An index that doesn't exist is waited for.
 func (c *Client) AwaitActive(ctx context.Context, copies map[string]int, wait time.Duration) (bool, error) {
 	return c.awaitHealth(ctx, "wait for shards", slices.Sorted(maps.Keys(copies)), wait,
 		func(batch []string) esapi.ClusterHealthRequest {

@@ -136,8 +136,8 @@ func (o *ours) final(ctx context.Context) (run, error) {
 	return one, err
 }
 
-// pollInterval is as long as that of the scripts. Each query costs Temporal and the worker something, beside the
-// window that is measured. Its end is taken from the report.
+// pollInterval is as long as that of the scripts. Each query costs Temporal and the worker something,
+// beside the window that is measured. Its end is taken from the report.
 const pollInterval = time.Second
 
 // await waits until the migration's status is as asked. A migration that needs attention or has

@@ -75,7 +75,7 @@ func (c *Cluster) answerCluster(r *http.Request, rest []string) any {
 		active, _ := strconv.Atoi(r.URL.Query().Get("wait_for_active_shards"))
 		if r.URL.Query().Get("wait_for_status") != "" && !c.primariesOf(names) ||
 			active > 0 && c.activeSoon(names) < active {
-			health["timed_out"] = true // no time passes, so what is not so at once will not be
+			health["timed_out"] = true // but for that moment no time passes
 			return bare{http.StatusRequestTimeout, health}
 		}
 		return health
