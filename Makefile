@@ -30,21 +30,29 @@ lab: ## start the real servers and wait, so that you can try things by hand
 .PHONY: test
 test: tools unit-test lab-test ## run all tests: the unit tests, then those on real servers
 
+# What failed is told once more at the very end: often only the last lines of an output are kept. $(call
+# failed,files) does so, after a command that has written them.
+failed = { echo "What failed, in short. All of it: $(1)"; \
+	grep -hE -A 8 -- '--- FAIL|^panic: |(build|setup) failed' $(1) | cut -c 1-160 | tail -c 1500; exit 1; }
+
 .PHONY: unit-test
 unit-test: ## run the tests that need neither Java nor tools
-	go test -race ./...
+	@mkdir -p .lab/log
+	set -o pipefail; go test -race ./... 2>&1 | tee .lab/log/$@.log || $(call failed,.lab/log/$@.log)
 
 # Up to three packages at a time, one of them of LAB_TESTS: each waits much, for nodes that start and for
 # what it does to them. A failure of one half doesn't keep the other from its end.
 .PHONY: lab-test lab-test-packages lab-test-parts
 lab-test: tools ## run the tests on real servers only
-	+$(MAKE) --no-print-directory -k -j 2 lab-test-packages lab-test-parts
+	@mkdir -p .lab/log
+	+@$(MAKE) --no-print-directory -k -j 2 lab-test-packages lab-test-parts || \
+		$(call failed,.lab/log/lab-test-packages.log .lab/log/lab-test-parts.log)
 
 lab-test-packages:
-	go test -tags lab -count=1 -p 2 -timeout 3h $(LAB_PACKAGES)
+	set -o pipefail; go test -tags lab -count=1 -p 2 -timeout 3h $(LAB_PACKAGES) 2>&1 | tee .lab/log/$@.log
 
 lab-test-parts:
-	go test -tags lab -count=1 -p 1 -timeout 3h -run '^TestLab' $(LAB_TESTS)
+	set -o pipefail; go test -tags lab -count=1 -p 1 -timeout 3h -run '^TestLab' $(LAB_TESTS) 2>&1 | tee .lab/log/$@.log
 
 .PHONY: test-nodes
 test-nodes: tools ## run the tests on clusters of three nodes: nodes die, shards move, disks fill (15 minutes)
