@@ -13,7 +13,6 @@ import (
 	"github.com/snapferry/snapferry/internal/objectstore"
 	"github.com/snapferry/snapferry/internal/repository"
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
-	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/internal/sides/sidestest"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -32,7 +31,7 @@ func TestLabAudit(t *testing.T) {
 	for key, data := range cluster.Objects() {
 		upload(t, client, l.S3.Bucket, run.SourceBasePath()+"/"+key, data)
 	}
-	copier := NewCopier(secrets.Fence{})
+	copier := copierAlone()
 	environment := func() *testsuite.TestActivityEnvironment {
 		env := newEnvironment(quiet{})
 		env.RegisterActivity(copier.CopySnapshot)

@@ -16,7 +16,6 @@ import (
 
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/internal/repository/repositorytest"
-	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/internal/sides/sidestest"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
@@ -49,7 +48,7 @@ func TestLabCopy(t *testing.T) {
 			}
 		}
 		request.Snapshot = migration.Snapshot{Name: round.name, UUID: uuid}
-		copier := NewCopier(secrets.Fence{})
+		copier := copierAlone()
 		env := newEnvironment(quiet{})
 		env.RegisterActivity(copier.CopySnapshot)
 		oss.ResetCounts()

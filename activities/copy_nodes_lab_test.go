@@ -22,7 +22,6 @@ import (
 	"github.com/snapferry/snapferry/internal/ferry"
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/internal/repository"
-	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/internal/sides/sidestest"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/lab/cluster"
@@ -289,7 +288,7 @@ func (w *nodesWorld) act(activity string, request, result any) error {
 }
 
 func runCopier(pages ferry.Paging, stop chan struct{}, activity string, request, result any) error {
-	c := NewCopier(secrets.Fence{})
+	c := copierAlone()
 	c.pages = pages
 	env := newEnvironment(quiet{})
 	env.SetWorkerStopChannel(stop)

@@ -18,7 +18,6 @@ import (
 
 	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/internal/osstest"
-	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/lab/cluster"
 	"github.com/snapferry/snapferry/migration"
@@ -117,7 +116,7 @@ func refusesOldIndices(t *testing.T, r *labRig) {
 	indices := labMust[migration.IndexList](r, r.activities.ResolveIndices, migration.ResolveRequest{Run: r.run}).Inline
 	taken := labMust[migration.Snapshot](r, r.activities.TakeSnapshot,
 		migration.SnapshotRequest{Run: r.run, Snapshot: "left-r0000-a1", Indices: []string{old}})
-	labMust[migration.CopyResult](r, NewCopier(secrets.Fence{}).CopySnapshot,
+	labMust[migration.CopyResult](r, copierAlone().CopySnapshot,
 		migration.CopyRequest{Run: r.run, Snapshot: taken, BaseGeneration: -1})
 	labRefused(r, migration.ErrorRefused, "below the current versions minimum index compatibility version [7.0.0]",
 		r.activities.RestoreSnapshot, migration.RestoreRequest{Run: r.run, Snapshot: taken, Indices: indices})

@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/snapferry/snapferry/internal/osstest"
-	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -96,7 +95,7 @@ func (h *labHandover) load(lost map[string]any) {
 	h.found = found.Inline
 	h.taken = labMust[migration.Snapshot](h.labRig, h.activities.TakeSnapshot,
 		migration.SnapshotRequest{Run: h.run, Snapshot: "throttled-r0000-a1", Indices: h.names})
-	labMust[migration.CopyResult](h.labRig, NewCopier(secrets.Fence{}).CopySnapshot,
+	labMust[migration.CopyResult](h.labRig, copierAlone().CopySnapshot,
 		migration.CopyRequest{Run: h.run, Snapshot: h.taken, BaseGeneration: -1})
 }
 

@@ -16,7 +16,6 @@ import (
 
 	"github.com/snapferry/snapferry/internal/elastic"
 	"github.com/snapferry/snapferry/internal/repository"
-	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/lab/cluster"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -135,7 +134,7 @@ func (e *evidenceLab) round(number int) {
 	if last := len(e.taken) - 1; last >= 0 {
 		base.BaseUUID, base.BaseGeneration = e.taken[last].UUID, e.copied[last].Generation
 	}
-	e.copied = append(e.copied, labMust[migration.CopyResult](e.labRig, NewCopier(secrets.Fence{}).CopySnapshot, base))
+	e.copied = append(e.copied, labMust[migration.CopyResult](e.labRig, copierAlone().CopySnapshot, base))
 	e.taken = append(e.taken, snapshot)
 }
 

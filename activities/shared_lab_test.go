@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/snapferry/snapferry/internal/osstest"
+	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/lab"
 )
 
@@ -79,6 +80,14 @@ func useSharedLab(t *testing.T) (*lab.Lab, *s3Front) {
 	require.NoError(t, shared.err)
 	setEnvironment(t, shared.lab)
 	return shared.lab, shared.front
+}
+
+// copierAlone makes a Copier that asks no workflow for its share of the bandwidth, as each copy of more
+// than bandwidthInterval would. Temporal's test environment has no workflow to ask: it ends the process.
+func copierAlone() *Copier {
+	c := NewCopier(secrets.Fence{})
+	c.ask = nil
+	return c
 }
 
 // setEnvironment makes a lab's secrets known to the activities.

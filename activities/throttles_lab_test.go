@@ -200,7 +200,7 @@ func TestLabThrottlesAndSlots(t *testing.T) {
 	taken = labMust[migration.Snapshot](r, r.activities.TakeSnapshot, fast)
 	t.Logf("fast: a third of that in %d ms (%v with polls)", taken.EndMillis-taken.StartMillis,
 		time.Since(began).Round(time.Millisecond))
-	labMust[migration.CopyResult](r, NewCopier(secrets.Fence{}).CopySnapshot,
+	labMust[migration.CopyResult](r, copierAlone().CopySnapshot,
 		migration.CopyRequest{Run: r.run, Snapshot: taken, BaseGeneration: -1})
 	began = time.Now()
 	indices := []migration.Index{{Name: "fast", Shards: 5}}

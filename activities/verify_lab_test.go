@@ -74,7 +74,7 @@ func (v *verifyLab) carried() {
 		migration.StandstillRequest{IndicesRequest: request, Store: true})
 	taken := labMust[migration.Snapshot](v.labRig, a.TakeSnapshot,
 		migration.SnapshotRequest{Run: v.run, Snapshot: "verified", Indices: request.Indices})
-	labMust[migration.CopyResult](v.labRig, NewCopier(secrets.Fence{}).CopySnapshot,
+	labMust[migration.CopyResult](v.labRig, copierAlone().CopySnapshot,
 		migration.CopyRequest{Run: v.run, Snapshot: taken, BaseGeneration: -1})
 	labMust[migration.RestoreResult](v.labRig, a.RestoreSnapshot,
 		migration.RestoreRequest{Run: v.run, Snapshot: taken, Indices: indices})
