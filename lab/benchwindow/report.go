@@ -363,6 +363,11 @@ func (r *Report) printTimelines(out io.Writer) error {
 		if err := t.Flush(); err != nil {
 			return err
 		}
+		for _, s := range c.Ours.Timeline {
+			if s.Failed != "" {
+				fmt.Fprintf(out, "%s at %d ms, the attempt before the last: %s\n", s.Activity, s.AtMS, s.Failed)
+			}
+		}
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ type Span struct {
 	QueuedMS int64  `json:"queuedMs"` // until a worker took it
 	RanMS    int64  `json:"ranMs"`
 	Attempts int32  `json:"attempts"`
+	Failed   string `json:"failed,omitempty"` // why the attempt before the last one ended
 	Own      *Own   `json:"elasticsearch,omitempty"`
 }
 
@@ -39,6 +40,7 @@ func timelineOf(ctx context.Context, c client.Client, workflowID string, window 
 		name                        string
 		scheduled, started, stopped time.Time
 		attempts                    int32
+		failed                      string
 	}
 	scheduled := map[int64]*activity{}
 	events := c.GetWorkflowHistory(ctx, workflowID, "", false, enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
@@ -52,7 +54,8 @@ func timelineOf(ctx context.Context, c client.Client, workflowID string, window 
 			scheduled[event.GetEventId()] = &activity{name: a.GetActivityType().GetName(), scheduled: at}
 		}
 		if a := event.GetActivityTaskStartedEventAttributes(); a != nil && scheduled[a.GetScheduledEventId()] != nil {
-			scheduled[a.GetScheduledEventId()].started, scheduled[a.GetScheduledEventId()].attempts = at, a.GetAttempt()
+			attempt := scheduled[a.GetScheduledEventId()]
+			attempt.started, attempt.attempts, attempt.failed = at, a.GetAttempt(), a.GetLastFailure().GetMessage()
 		}
 		if a := event.GetActivityTaskCompletedEventAttributes(); a != nil && scheduled[a.GetScheduledEventId()] != nil {
 			scheduled[a.GetScheduledEventId()].stopped = at
@@ -80,7 +83,7 @@ func timelineOf(ctx context.Context, c client.Client, workflowID string, window 
 			Activity: a.name, AtMS: a.scheduled.Sub(from).Milliseconds(),
 			DecideMS: max(0, a.scheduled.Sub(busy).Milliseconds()),
 			QueuedMS: a.started.Sub(a.scheduled).Milliseconds(), RanMS: a.stopped.Sub(a.started).Milliseconds(),
-			Attempts: a.attempts,
+			Attempts: a.attempts, Failed: a.failed,
 		}
 		if own, known := atWork[a.name]; known && !own.Began.IsZero() {
 			span.Own = &Own{
