@@ -51,7 +51,8 @@ func TestLabCopyWorker(t *testing.T) {
 }
 
 // A killed worker's copy is taken up by another one, once Temporal has heard nothing of it for the
-// heartbeat timeout. Timeout and pause are at most 8 s; what comes on top is a place at a worker.
+// heartbeat timeout. Timeout and pause are at most 6.5 s; what comes on top are Temporal's timers, 1.4 s
+// late at most where this was measured, and a place at a worker.
 func TestLabAKilledWorkersCopyIsTakenUp(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
 	defer cancel()
@@ -117,6 +118,6 @@ func TestLabAKilledWorkersCopyIsTakenUp(t *testing.T) {
 			last = a.GetLastFailure()
 		}
 	}
-	require.LessOrEqual(t, limit, 8*time.Second)
+	require.LessOrEqual(t, limit, 6500*time.Millisecond)
 	require.Equal(t, enums.TIMEOUT_TYPE_HEARTBEAT, last.GetTimeoutFailureInfo().GetTimeoutType())
 }

@@ -87,13 +87,14 @@ func TestTheLookAfterTheBlockShowsAnIndexThatEscapedIt(t *testing.T) {
 	require.Contains(t, w.guard.announced, "late")
 }
 
-// A killed worker's copy is taken up by another one within 8 s.
+// A killed worker's copy is taken up by another one within 8 s, of which Temporal's own timers take up
+// to 1.4 s.
 func TestWhenAKilledWorkerIsTakenOver(t *testing.T) {
 	for _, options := range []time.Duration{
 		copyActivity("").HeartbeatTimeout + copyActivity("").RetryPolicy.InitialInterval,
 		quickCall("").HeartbeatTimeout + quickCall("").RetryPolicy.InitialInterval,
 		urgent(pollUntilDone("")).HeartbeatTimeout + urgent(pollUntilDone("")).RetryPolicy.InitialInterval,
 	} {
-		require.LessOrEqual(t, options, 8*time.Second)
+		require.LessOrEqual(t, options, 6500*time.Millisecond)
 	}
 }

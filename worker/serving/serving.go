@@ -33,7 +33,7 @@ const waiting = 2000
 // client waits for the answer to one before it gives the activity up. So two of them have to fit
 // into migration.HeartbeatTimeout: then a worker ends its work before Temporal gives it to another
 // one. A shorter one would end work whenever Temporal is slow for a moment.
-const heartbeatThrottle = 3 * time.Second
+const heartbeatThrottle = 2900 * time.Millisecond
 
 // Limits are what a person may choose.
 type Limits struct {
