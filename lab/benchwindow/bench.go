@@ -116,16 +116,16 @@ func (b *bench) one(ctx context.Context, delta string, latencyMS int) error {
 	return nil
 }
 
-// warmUp has each way copy a small delta that isn't measured. A window comes hours after its servers
+// warmUp has each way copy a delta that isn't measured. A window comes hours after its servers
 // have started. Without it the first way of the first run was the first migration that these servers
 // and this worker ever saw; it was always ours, and a second slower than our other runs.
 func (b *bench) warmUp(ctx context.Context) error {
-	if b.o.quick {
+	if b.o.warmUp == "" {
 		return nil
 	}
 	b.limit(osstest.Limits{})
 	b.Say("once without measuring, so that no way is the first that the servers see ...")
-	return b.turn(ctx, 0, deltaSmall, "not measured", b.ways, map[string][]run{})
+	return b.turn(ctx, 0, b.o.warmUp, "not measured", b.ways, map[string][]run{})
 }
 
 // ways are ours and both scripts.

@@ -28,6 +28,7 @@ type options struct {
 	quick     bool
 	seed      uint64
 	runs      int
+	warmUp    string // the delta that is copied once before, without being measured; "" for none
 	deltas    []string
 	latencies []int
 	line      int
@@ -58,6 +59,7 @@ func command() *cobra.Command {
 	flags.BoolVar(&o.keep, "keep", false, "leave logs and data in .lab/benchwindow")
 	root.PreRun = func(cmd *cobra.Command, _ []string) {
 		if !o.quick {
+			o.warmUp = deltaSmall
 			return
 		}
 		if !flags.Changed("runs") {
