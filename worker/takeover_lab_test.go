@@ -51,8 +51,8 @@ func TestLabCopyWorker(t *testing.T) {
 }
 
 // A killed worker's copy is taken up by another one, once Temporal has heard nothing of it for the
-// heartbeat timeout. Timeout and pause are at most 6.5 s; what comes on top are Temporal's timers, 1.4 s
-// late at most where this was measured, and a place at a worker.
+// heartbeat timeout. Timeout and pause are at most 6.5 s; what comes on top are Temporal's timers, not
+// quite 1.5 s late where this was measured, and a place at a worker.
 func TestLabAKilledWorkersCopyIsTakenUp(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
 	defer cancel()

@@ -88,7 +88,7 @@ func TestTheLookAfterTheBlockShowsAnIndexThatEscapedIt(t *testing.T) {
 }
 
 // A killed worker's copy is taken up by another one within 8 s, of which Temporal's own timers take up
-// to 1.4 s.
+// to 1.5 s on an idle computer.
 func TestWhenAKilledWorkerIsTakenOver(t *testing.T) {
 	for _, options := range []time.Duration{
 		copyActivity("").HeartbeatTimeout + copyActivity("").RetryPolicy.InitialInterval,

@@ -118,7 +118,7 @@ func (b *bench) one(ctx context.Context, delta string, latencyMS int) error {
 
 // warmUp has each way copy a delta that isn't measured. A window comes hours after its servers
 // have started. Without it the first way of the first run was the first migration that these servers
-// and this worker ever saw; it was always ours, and a second slower than our other runs.
+// and this worker ever saw; it was always ours, and up to a second slower than our other runs.
 func (b *bench) warmUp(ctx context.Context) error {
 	if b.o.warmUp == "" {
 		return nil
