@@ -6,8 +6,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/snapferry/snapferry/migration"
@@ -103,28 +101,47 @@ func TestAFinalSnapshotThatWasNotAskedFor(t *testing.T) {
 	require.Empty(t, w.stopped)
 }
 
-// A window that ends while the look asks leaves a snapshot that is older than the next round's marks.
-// No round may take it for its own.
+// A window that ends while the look asks, or while the snapshot runs, leaves one that is older than the
+// next round's marks. No round may take it for its own.
 func TestASnapshotOfAWindowThatEndsIsNotUsedLater(t *testing.T) {
-	w := newAskedWorld(t, migration.AskedFor, migration.NotAsked)
-	over := false
-	w.env.SetOnActivityCompletedListener(func(info *activity.Info, _ converter.EncodedValue, _ error) {
-		if info.ActivityType.Name == migration.ActivityAskGuard && len(w.offered) > 0 && !over {
-			over = true // both answers come at the same time
-			w.guardSays(migration.GuardAnswer{RunID: thisRun, Phase: migration.GuardRemoved, Cause: "because"})
-		}
-	})
-	w.at(20*time.Minute, migration.RequestFreeze)
-	w.at(50*time.Minute, migration.RequestRound)
-	w.at(80*time.Minute, migration.RequestAbort)
-	w.run()
-	w.aborted()
-	require.Equal(t, finalSnapshot, w.offered[0])
-	require.Equal(t, finalSnapshot, w.stopped[0])
-	require.NotEmpty(t, w.finals())
-	for _, r := range w.finals() {
-		require.NotEqual(t, finalSnapshot, r.Snapshot)
-		require.False(t, r.Asked)
+	removed := migration.GuardAnswer{RunID: thisRun, Phase: migration.GuardRemoved, Cause: "because"}
+	for name, test := range map[string]struct {
+		ends   func(*world)
+		within int // requests for the snapshot in the window
+	}{
+		// The workflow hears of both in one task, so that no request for the snapshot begins.
+		"while the look asks": {ends: func(w *world) {
+			w.after[migration.ActivityBlockSource] = func(n int) {
+				if n == 1 {
+					w.guardSays(removed)
+				}
+			}
+		}},
+		"while it runs": {within: 1, ends: func(w *world) {
+			w.during(migration.ActivityTakeSnapshot, 3, func() { w.guardSays(removed) })
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newAskedWorld(t, migration.AskedFor, migration.NotAsked)
+			test.ends(w)
+			w.at(20*time.Minute, migration.RequestFreeze)
+			w.at(50*time.Minute, migration.RequestRound)
+			w.at(80*time.Minute, migration.RequestAbort)
+			w.run()
+			w.aborted()
+			require.Equal(t, finalSnapshot, w.offered[0])
+			require.Equal(t, finalSnapshot, w.stopped[0])
+			finals := w.finals()
+			require.Greater(t, len(finals), test.within)
+			for _, r := range finals[:test.within] {
+				require.Equal(t, finalSnapshot, r.Snapshot)
+				require.True(t, r.Asked)
+			}
+			for _, r := range finals[test.within:] {
+				require.NotEqual(t, finalSnapshot, r.Snapshot)
+				require.False(t, r.Asked)
+			}
+		})
 	}
 }
 
