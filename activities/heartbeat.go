@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.temporal.io/sdk/activity"
@@ -63,6 +64,8 @@ type heart struct {
 	// heartbeat is called every beat; the SDK sends fewer.
 	heartbeat func(context.Context, ...any)
 	beat      time.Duration
+	// clock is [time.Now] but in tests; nil means that.
+	clock func() time.Time
 }
 
 // beating is what perform needs of those whose activities it runs.
@@ -143,17 +146,30 @@ func clockOff(handedOut, now time.Time) time.Duration {
 // keepBeating heartbeats until the work is done, and ends the work when the worker stops, or was
 // suspended.
 func (h *heart) keepBeating(ctx, working context.Context, cancel context.CancelCauseFunc, p *pulse) {
+	clock := h.clock
+	if clock == nil {
+		clock = time.Now
+	}
 	ticker := time.NewTicker(h.beat)
 	defer ticker.Stop()
 	watch := standing{limit: activity.GetInfo(ctx).HeartbeatTimeout / 2}
+	// A heartbeat that waits for its answer must not look like a process that stands still.
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	var waits atomic.Bool
 	for {
-		if watch.tooLong(time.Now()) {
+		if watch.tooLong(clock()) {
 			cancel(errSuspended)
 			return
 		}
 		// On the activity's own context: the work's ends with the work, which a heartbeat on its
 		// way would log as a failure.
-		h.heartbeat(ctx, p.read())
+		if waits.CompareAndSwap(false, true) {
+			telling.Go(func() {
+				defer waits.Store(false)
+				h.heartbeat(ctx, p.read())
+			})
+		}
 		select {
 		case <-working.Done():
 			return

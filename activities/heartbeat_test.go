@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
@@ -68,6 +69,44 @@ func TestHeartbeatsGoOutDuringALongCall(t *testing.T) {
 	must[migration.Snapshot](w, w.activities.TakeSnapshot, w.snapshotRequest("s"))
 }
 
+// A heartbeat whose answer doesn't come is none of a process that stands still: how long it may take is
+// the client's to say.
+func TestAHeartbeatThatWaitsForItsAnswerEndsNoWork(t *testing.T) {
+	answered := make(chan struct{})
+	var begun, ticks atomic.Int64
+	enough := make(chan struct{})
+	h := heart{
+		beat:      time.Microsecond,
+		heartbeat: func(context.Context, ...any) { begun.Add(1); <-answered },
+		clock: func() time.Time {
+			if ticks.Add(1) == 100 {
+				close(enough)
+			}
+			return time.Now()
+		},
+	}
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestActivityEnvironment()
+	under := func(ctx context.Context) (string, error) {
+		return perform(ctx, &h, "working", func(ctx context.Context, _ *pulse) (string, error) {
+			defer close(answered)
+			select {
+			case <-enough:
+				assert.LessOrEqual(t, begun.Load(), int64(1), "one at a time")
+				return "done", ctx.Err()
+			case <-ctx.Done():
+				return "", context.Cause(ctx)
+			}
+		})
+	}
+	env.RegisterActivity(under)
+	result, err := env.ExecuteActivity(under)
+	require.NoError(t, err)
+	var done string
+	require.NoError(t, result.Get(&done))
+	require.Equal(t, "done", done)
+}
+
 // What nobody understands is retried some times and then shown to a person.
 func TestUnknownErrorIsShownAtLast(t *testing.T) {
 	for _, tt := range []struct {
@@ -124,13 +163,15 @@ func TestStandingStillForHalfTheHeartbeatTimeout(t *testing.T) {
 func TestSuspendedWorkerEndsItsWork(t *testing.T) {
 	w := newWorld(t)
 	w.prepared()
-	heartbeat := w.activities.heartbeat
-	var once sync.Once
-	w.activities.heartbeat = func(ctx context.Context, details ...any) {
-		heartbeat(ctx, details...)
-		once.Do(func() { time.Sleep(600 * time.Millisecond) })
+	var suspended atomic.Bool
+	w.activities.clock = func() time.Time {
+		if suspended.Load() {
+			return time.Now().Add(time.Hour)
+		}
+		return time.Now()
 	}
 	w.from.On("GET /_snapshot/*/s", 1, func(_ http.ResponseWriter, r *http.Request) bool {
+		suspended.Store(true)
 		<-r.Context().Done()
 		return true
 	})
@@ -141,7 +182,7 @@ func TestSuspendedWorkerEndsItsWork(t *testing.T) {
 	env.RegisterActivityWithOptions(w.activities.TakeSnapshot, activity.RegisterOptions{Name: "under test"})
 	env.ExecuteWorkflow(func(ctx workflow.Context) error {
 		ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-			StartToCloseTimeout: time.Minute, HeartbeatTimeout: time.Second,
+			StartToCloseTimeout: slowest, HeartbeatTimeout: slowest,
 			RetryPolicy: &temporal.RetryPolicy{MaximumAttempts: 1},
 		})
 		return workflow.ExecuteActivity(ctx, "under test", w.snapshotRequest("s")).Get(ctx, nil)

@@ -12,6 +12,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
+	"google.golang.org/grpc"
 
 	"github.com/snapferry/snapferry/lab/payloads"
 )
@@ -25,9 +26,10 @@ type Temporal struct {
 }
 
 // Dial connects to the server. Close the client.
-func (t Temporal) Dial(ctx context.Context) (client.Client, error) {
+func (t Temporal) Dial(ctx context.Context, options ...grpc.DialOption) (client.Client, error) {
 	return client.DialContext(ctx, client.Options{
 		HostPort: t.Address, Namespace: t.Namespace, Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler)),
+		ConnectionOptions: client.ConnectionOptions{DialOptions: options},
 	})
 }
 

@@ -48,7 +48,7 @@ func serve(ctx context.Context, c config) error {
 
 	refused := newRefusals()
 	c.client.ConnectionOptions.DialOptions = append(slices.Clone(c.client.ConnectionOptions.DialOptions),
-		grpc.WithChainUnaryInterceptor(refused.intercept))
+		serving.Heartbeats(), grpc.WithChainUnaryInterceptor(refused.intercept))
 	o.set("waiting for Temporal at " + c.client.HostPort)
 	temporal, err := connect(ctx, c.client, logger, pause.For)
 	if err != nil {

@@ -9,11 +9,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 
 	"github.com/snapferry/snapferry/internal/osstest"
@@ -44,6 +46,7 @@ type outcome struct {
 	cpu      time.Duration
 	peak     int64
 	inFlight int64
+	givenUp  []string // why attempts ended before the last one
 	problem  string
 }
 
@@ -64,6 +67,8 @@ type trial struct {
 	// keep leaves the last run's folder, for trials that begin there.
 	keep bool
 	halt bool // SIGKILL at half way
+	// busy has other processes burn ten times the processors, beside our copy alone.
+	busy bool
 }
 
 func (b *bench) say(format string, arguments ...any) { fmt.Fprintf(b.out, format+"\n", arguments...) }
@@ -82,6 +87,9 @@ func (b *bench) tools() []string {
 // report.
 func (b *bench) try(ctx context.Context, st *stage, t trial, at folders) error {
 	tools, runs := b.tools(), map[string][]run{}
+	if t.busy {
+		tools = []string{toolOurs}
+	}
 	var work Work
 	c := conditions{latency: time.Duration(t.latencyMS) * time.Millisecond, faultRate: t.faultRate}
 	for n := range t.runs {
@@ -137,7 +145,7 @@ func (b *bench) runOne(ctx context.Context, st *stage, t trial, c conditions, to
 	var o outcome
 	var err error
 	if tool == toolOurs {
-		o, err = b.runOurs(limited, st, name, t.files >= 0, halfway)
+		o, err = b.runOurs(limited, st, name, t, halfway)
 	} else {
 		o, err = b.runRclone(limited, st, sinkBase(name), halfway)
 	}
@@ -152,7 +160,7 @@ func (b *bench) runOne(ctx context.Context, st *stage, t trial, c conditions, to
 		return run{}, err
 	}
 	one.wall, one.cpu, one.peakRSS = o.wall.Seconds(), o.cpu.Seconds(), o.peak
-	one.inFlight, one.problem = o.inFlight, o.problem
+	one.inFlight, one.givenUp, one.problem = o.inFlight, o.givenUp, o.problem
 	if err := st.reset(ctx, conditions{}); err != nil {
 		return one, err
 	}
@@ -287,17 +295,22 @@ func (b *bench) begin(ctx context.Context, st *stage, name string, fromBase bool
 }
 
 // runOurs copies with a worker. It ends when the workflow knows that the snapshot is published.
-func (b *bench) runOurs(ctx context.Context, st *stage, name string, fromBase bool,
-	halfway int64,
-) (o outcome, err error) {
+func (b *bench) runOurs(ctx context.Context, st *stage, name string, t trial, halfway int64) (o outcome, err error) {
 	worker, err := b.startWorker(ctx, st, accessKey, false)
 	if err != nil {
 		return o, err
 	}
 	defer func() { worker.stop() }() // the last one
+	if t.busy {
+		free, err := b.burn(st)
+		if err != nil {
+			return o, err
+		}
+		defer free()
+	}
 	idle := worker.look().cpu
 	began := b.now()
-	copying, err := b.begin(ctx, st, name, fromBase)
+	copying, err := b.begin(ctx, st, name, t.files >= 0)
 	if err != nil {
 		return o, err
 	}
@@ -325,7 +338,50 @@ func (b *bench) runOurs(ctx context.Context, st *stage, name string, fromBase bo
 	if err != nil {
 		o.problem = fmt.Sprintf("the copy failed: %v", err)
 	}
-	return o, nil
+	o.givenUp, err = b.givenUp(ctx, copying)
+	return o, err
+}
+
+// burnersEach is how many processes share each processor with a copy that is to be disturbed.
+const burnersEach = 10
+
+// burn has other processes take what they get of the processors, until free.
+func (b *bench) burn(st *stage) (free func(), err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	var burners []*process
+	free = func() {
+		for _, p := range burners {
+			p.kill()
+		}
+	}
+	for range burnersEach * runtime.NumCPU() {
+		p, err := start(filepath.Join(st.dir, "burn.log"), environment(asChild, "GOMAXPROCS=1"), self, "burn")
+		if err != nil {
+			free()
+			return nil, err
+		}
+		burners = append(burners, p)
+	}
+	return free, nil
+}
+
+// givenUp says of each activity that needed another attempt why the one before ended.
+func (b *bench) givenUp(ctx context.Context, copying client.WorkflowRun) (why []string, err error) {
+	events := b.client.GetWorkflowHistory(ctx, copying.GetID(), copying.GetRunID(), false,
+		enums.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	for events.HasNext() {
+		event, err := events.Next()
+		if err != nil {
+			return nil, err
+		}
+		if a := event.GetActivityTaskStartedEventAttributes(); a.GetAttempt() > 1 {
+			why = append(why, fmt.Sprintf("attempt %d after: %s", a.GetAttempt(), a.GetLastFailure().GetMessage()))
+		}
+	}
+	return why, nil
 }
 
 // awaitStored waits until the sink has taken so many bytes.

@@ -51,7 +51,8 @@ func command() *cobra.Command {
 	flags := root.Flags()
 	flags.BoolVar(&o.quick, "quick", false, "two cases on a tenth of the data")
 	flags.Uint64Var(&o.seed, "seed", 1, "of the repositories and the faults")
-	flags.StringSliceVar(&o.sets, "sets", allSets, "sets to run: A, C, TLS (C with TLS at the source), E, E10, fanout")
+	flags.StringSliceVar(&o.sets, "sets", allSets, "sets to run: A, C, TLS (C with TLS at the source), E, E10, fanout, "+
+		"busy (A and C beside ten times the load)")
 	flags.IntVar(&o.runs, "runs", 0, "runs of each tool in each case (default: as each case wants)")
 	flags.StringVar(&o.profile, "profile", "", "write CPU and heap profiles of the workers into this folder")
 	flags.StringVar(&o.json, "json", "", "where the report goes (default .lab/bench.json in the repository)")
@@ -78,12 +79,20 @@ func command() *cobra.Command {
 	worker.Flags().BoolVar(&w.copiesOnly, "copies-only", false, "serve the copy queue alone")
 	worker.Flags().StringVar(&w.ready, "ready", "", "file")
 	worker.Flags().StringVar(&w.profile, "profile", "", "folder")
-	root.AddCommand(server, worker)
+	burner := &cobra.Command{
+		Use: "burn", Hidden: true, Args: cobra.NoArgs,
+		Run: func(*cobra.Command, []string) {
+			for sum := [sha256.Size]byte{}; ; { // until it is killed
+				sum = sha256.Sum256(sum[:])
+			}
+		},
+	}
+	root.AddCommand(server, worker, burner)
 	return root
 }
 
 // allSets are the names for --sets.
-var allSets = []string{"A", "C", "TLS", "E", "fanout", "E10"}
+var allSets = []string{"A", "C", "TLS", "E", "fanout", "E10", "busy"}
 
 // compareAll runs everything that was asked for, prints the table and writes the report.
 func compareAll(ctx context.Context, out io.Writer, o options) (err error) {
@@ -261,6 +270,15 @@ func (b *bench) set(ctx context.Context, set string, runs int) error {
 		return b.on(ctx, set, setF(false), false, nil, func(st *stage) error {
 			return b.fanout(ctx, st, fanoutWorkers,
 				fanoutLimit)
+		})
+	case "busy":
+		if err := b.on(ctx, "A", setA(false), false, nil, func(st *stage) error {
+			return each(st, folders{}, trial{set: "A", scenario: busy, runs: 1, files: -1, busy: true})
+		}); err != nil {
+			return err
+		}
+		return b.on(ctx, "C", setC(false), true, nil, func(st *stage) error {
+			return each(st, folders{}, trial{set: "C", scenario: busy, runs: 1, files: -1, busy: true})
 		})
 	default: // E10
 		at := folders{toolOurs: "published-" + toolOurs, toolRclone: "published-" + toolRclone}

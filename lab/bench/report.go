@@ -27,6 +27,7 @@ const (
 	delta    = "delta"    // the new one has a few
 	delta10x = "delta10x" // the same few, in a repository of ten times the blobs
 	kill     = "kill"     // cold; SIGKILL when the sink has half of the bytes, then started again at once
+	busy     = "busy"     // cold, while other processes burn ten times the processors
 	faults   = "faults"   // cold, with 5 % of the requests on both sides spoiled
 )
 
@@ -86,6 +87,8 @@ type Tool struct {
 	// Verified says that after each run every object that the snapshot needs stood in the sink with
 	// the source's bytes.
 	Verified bool `json:"verified"`
+	// GivenUp says why attempts of the copy ended before the last one, of all runs.
+	GivenUp []string `json:"givenUp,omitempty"`
 	// Problem is what a run that didn't end well said.
 	Problem string    `json:"problem,omitempty"`
 	Walls   []float64 `json:"walls"` // of each run, in order
@@ -135,6 +138,7 @@ type run struct {
 	listed   int64
 	twice    int64
 	inFlight int64
+	givenUp  []string
 	injected map[string]int64
 	verified bool
 	problem  string
@@ -164,7 +168,7 @@ func summarize(tool string, work Work, runs []run) Tool {
 	worst := slices.MaxFunc(runs, func(a, b run) int { return cmp.Compare(a.twice-a.inFlight, b.twice-b.inFlight) })
 	t.BytesReadTwice, t.BytesInFlight = worst.twice, worst.inFlight
 	for _, r := range runs {
-		t.Walls = append(t.Walls, benchmain.Round3(r.wall))
+		t.Walls, t.GivenUp = append(t.Walls, benchmain.Round3(r.wall)), append(t.GivenUp, r.givenUp...)
 		t.PeakRSSMiB = max(t.PeakRSSMiB, math.Round(float64(r.peakRSS)/(1<<20)))
 		t.Verified = t.Verified && r.verified && r.problem == ""
 		if t.Problem == "" {
@@ -303,6 +307,11 @@ func (r *Report) judgeOurs() {
 				Want: fmt.Sprintf("<= %d in flight", ours.BytesInFlight),
 				Got:  fmt.Sprint(ours.BytesReadTwice), Met: ours.Verified && ours.BytesReadTwice <= ours.BytesInFlight,
 			})
+		case busy:
+			r.Targets = append(r.Targets, Target{
+				Name: c.name() + ": attempts given up", Want: "none", Got: fmt.Sprint(len(ours.GivenUp)),
+				Met: ours.Verified && len(ours.GivenUp) == 0,
+			})
 		case faults:
 			var injected int64
 			for _, n := range ours.Injected {
@@ -367,6 +376,9 @@ func (r *Report) print(out io.Writer) error {
 		for _, tool := range c.Tools {
 			if len(tool.Injected) > 0 {
 				fmt.Fprintf(out, "\n%s, %s: faults injected:%s", c.name(), tool.Tool, counts(tool.Injected))
+			}
+			for _, why := range tool.GivenUp {
+				fmt.Fprintf(out, "\n%s, %s: %s", c.name(), tool.Tool, why)
 			}
 			if tool.Problem != "" {
 				fmt.Fprintf(out, "\n%s, %s: %s", c.name(), tool.Tool, tool.Problem)

@@ -106,6 +106,11 @@ func TestTargetsOnTheirLimits(t *testing.T) {
 			"E kill: bytes read twice", func(o func(*Tool)) Case { return caseOf("E", kill, 0, false, o, same) },
 			twice(5000), twice(5001),
 		},
+		{
+			"A busy: attempts given up",
+			func(o func(*Tool)) Case { return caseOf("A", busy, 0, false, o, same) }, same,
+			func(t *Tool) { t.GivenUp = []string{"attempt 2 after: context canceled"} },
+		},
 	} {
 		require.True(t, targetsOf(test.of(test.met))[test.target].Met, "%s: %+v", test.target,
 			targetsOf(test.of(test.met)))

@@ -37,6 +37,7 @@ func TestLabBench(t *testing.T) {
 			{set: "E", scenario: faults, runs: 1, files: -1, faultRate: faultRate},
 			{set: "E", scenario: cold, runs: 2, files: -1, keep: true},
 			{set: "E", scenario: noop, runs: 1, files: 0},
+			{set: "E", scenario: busy, runs: 1, files: 0, busy: true},
 			{set: "E", scenario: delta, latencyMS: 1, runs: 2, files: 1},
 		} {
 			if err := b.try(ctx, st, t, at); err != nil {
@@ -48,7 +49,7 @@ func TestLabBench(t *testing.T) {
 	b.report.judge()
 	require.NoError(t, b.report.print(t.Output()))
 
-	require.Len(t, b.report.Cases, 4)
+	require.Len(t, b.report.Cases, 5)
 	for _, c := range b.report.Cases {
 		require.Len(t, c.Tools, 1)
 		ours := c.Tools[0]

@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
+	"google.golang.org/grpc"
 
 	"github.com/snapferry/snapferry/activities"
 	"github.com/snapferry/snapferry/internal/secrets"
@@ -43,6 +44,7 @@ func work(ctx context.Context, o workerOptions) (err error) {
 		HostPort: o.address, Namespace: o.namespace,
 		Logger: log.NewStructuredLogger(slog.New(slog.NewTextHandler(os.Stderr,
 			&slog.HandlerOptions{Level: slog.LevelWarn}))),
+		ConnectionOptions: client.ConnectionOptions{DialOptions: []grpc.DialOption{serving.Heartbeats()}},
 	})
 	if err != nil {
 		return fmt.Errorf("no connection to Temporal at %s: %w", o.address, err)

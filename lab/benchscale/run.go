@@ -145,7 +145,7 @@ func newStage(ctx context.Context, dir string, out io.Writer) (s *stage, err err
 		s.closers = append(s.closers, (*cluster).Close)
 	}
 	s.to.Version = lab.TargetVersion
-	s.client, err = s.lab.Temporal.Dial(ctx)
+	s.client, err = s.lab.Temporal.Dial(ctx, serving.Heartbeats())
 	if err == nil {
 		s.closers = append(s.closers, s.client.Close)
 	}

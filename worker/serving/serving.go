@@ -29,11 +29,16 @@ const taskPollers = 8
 const waiting = 2000
 
 // heartbeatThrottle is how often a heartbeat goes to Temporal at most. An activity learns of an
-// abort by its heartbeats only, and what one says is what people look at. It is also how long the
-// client waits for the answer to one before it gives the activity up. So two of them have to fit
-// into migration.HeartbeatTimeout: then a worker ends its work before Temporal gives it to another
-// one. A shorter one would end work whenever Temporal is slow for a moment.
-const heartbeatThrottle = 2900 * time.Millisecond
+// abort by its heartbeats only, and what one says is what people look at. The sooner the next one
+// goes, the more of migration.HeartbeatTimeout is left for its answer: see [Heartbeats].
+//
+// waitingThrottle is that of what waits for weeks. Each heartbeat costs a write in Temporal's
+// database, and money where Temporal is a service. It is also how long the client waits for the
+// answer without [Heartbeats]. So two of them fit into the timeout.
+const (
+	heartbeatThrottle = time.Second
+	waitingThrottle   = 2900 * time.Millisecond
+)
 
 // Limits are what a person may choose.
 type Limits struct {
@@ -62,6 +67,7 @@ func Options(queue string, l Limits) worker.Options {
 		o.DisableWorkflowWorker = true
 	case migration.GuardTaskQueue:
 		o.MaxConcurrentActivityExecutionSize = waiting
+		o.MaxHeartbeatThrottleInterval, o.DefaultHeartbeatThrottleInterval = waitingThrottle, waitingThrottle
 		o.DisableWorkflowWorker = true
 	}
 	return o
