@@ -51,8 +51,8 @@ func command() *cobra.Command {
 	flags := root.Flags()
 	flags.BoolVar(&o.quick, "quick", false, "two cases on a tenth of the data")
 	flags.Uint64Var(&o.seed, "seed", 1, "of the repositories and the faults")
-	flags.StringSliceVar(&o.sets, "sets", allSets, "sets to run: A, C, TLS (C with TLS at the source), E, E10, fanout, "+
-		"busy (A and C beside ten times the load)")
+	flags.StringSliceVar(&o.sets, "sets", allSets, "sets to run: A, C, TLS (C with TLS at the source), E, E10, "+
+		"fanout, busy (A and C beside ten times the load)")
 	flags.IntVar(&o.runs, "runs", 0, "runs of each tool in each case (default: as each case wants)")
 	flags.StringVar(&o.profile, "profile", "", "write CPU and heap profiles of the workers into this folder")
 	flags.StringVar(&o.json, "json", "", "where the report goes (default .lab/bench.json in the repository)")
