@@ -44,14 +44,15 @@ unit-test: ## run the tests that need neither Java nor tools
 # what it does to them. A failure of one half doesn't keep the other from its end.
 .PHONY: lab-test lab-test-packages lab-test-parts
 lab-test: tools ## run the tests on real servers only
-	@mkdir -p .lab/log
 	+@$(MAKE) --no-print-directory -k -j 2 lab-test-packages lab-test-parts || \
 		$(call failed,.lab/log/lab-test-packages.log .lab/log/lab-test-parts.log)
 
 lab-test-packages:
+	@mkdir -p .lab/log
 	set -o pipefail; go test -tags lab -count=1 -p 2 -timeout 3h $(LAB_PACKAGES) 2>&1 | tee .lab/log/$@.log
 
 lab-test-parts:
+	@mkdir -p .lab/log
 	set -o pipefail; go test -tags lab -count=1 -p 1 -timeout 3h -run '^TestLab' $(LAB_TESTS) 2>&1 | tee .lab/log/$@.log
 
 .PHONY: test-nodes
