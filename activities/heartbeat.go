@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 
+	"github.com/snapferry/snapferry/internal/heartbeat"
 	"github.com/snapferry/snapferry/migration"
 )
 
@@ -105,7 +106,7 @@ func performForEver[T any](ctx context.Context, b beating, doing string,
 	var beats sync.WaitGroup
 	beats.Go(func() { b.keepBeating(ctx, working, cancel, p) })
 	result, err := work(working, p)
-	cause := context.Cause(working)
+	cause, cancelled := context.Cause(working), ctx.Err() != nil // the last heartbeat may still end ctx
 	cancel(nil)
 	beats.Wait()
 
@@ -113,9 +114,9 @@ func performForEver[T any](ctx context.Context, b beating, doing string,
 	switch {
 	case err == nil:
 		return result, nil
-	case errors.Is(cause, errSuspended) && ctx.Err() == nil:
+	case errors.Is(cause, errSuspended) && !cancelled:
 		return none, passing(retrySuspended, errSuspended.Error()+", while "+doing, 0)
-	case errors.Is(cause, errWorkerStopping) && ctx.Err() == nil:
+	case errors.Is(cause, errWorkerStopping) && !cancelled:
 		// Another worker, or this one after its restart, takes over at once instead of after the
 		// back-off of an earlier failure.
 		return none, passing(retryWorkerStopping, errWorkerStopping.Error()+" while "+doing, time.Second)
@@ -167,7 +168,7 @@ func (h *heart) keepBeating(ctx, working context.Context, cancel context.CancelC
 		if waits.CompareAndSwap(false, true) {
 			telling.Go(func() {
 				defer waits.Store(false)
-				h.heartbeat(ctx, p.read())
+				h.heartbeat(heartbeat.During(ctx, working), p.read())
 			})
 		}
 		select {

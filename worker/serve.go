@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/snapferry/snapferry/activities"
+	"github.com/snapferry/snapferry/internal/heartbeat"
 	"github.com/snapferry/snapferry/internal/pause"
 	"github.com/snapferry/snapferry/internal/version"
 	"github.com/snapferry/snapferry/migration"
@@ -47,8 +48,7 @@ func serve(ctx context.Context, c config) error {
 	}
 
 	refused := newRefusals()
-	c.client.ConnectionOptions.DialOptions = append(slices.Clone(c.client.ConnectionOptions.DialOptions),
-		serving.Heartbeats(), grpc.WithChainUnaryInterceptor(refused.intercept))
+	c.client.ConnectionOptions.DialOptions = dialOptions(c.client.ConnectionOptions.DialOptions, refused)
 	o.set("waiting for Temporal at " + c.client.HostPort)
 	temporal, err := connect(ctx, c.client, logger, pause.For)
 	if err != nil {
@@ -111,6 +111,11 @@ func serve(ctx context.Context, c config) error {
 	stop(workers)
 	logger.Info("worker has stopped")
 	return failure
+}
+
+// dialOptions adds to those of the configuration what a worker needs.
+func dialOptions(configured []grpc.DialOption, refused refusals) []grpc.DialOption {
+	return append(slices.Clone(configured), heartbeat.DialOption(), grpc.WithChainUnaryInterceptor(refused.intercept))
 }
 
 // start starts a worker for each queue. If one fails to start, it stops the others.

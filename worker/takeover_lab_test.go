@@ -66,27 +66,29 @@ func startDevServer(ctx context.Context, t *testing.T) *testsuite.DevServer {
 	return server
 }
 
-// An answer to a heartbeat that takes longer than the client waits, and less than Temporal does, ends no
-// work. Without [serving.Heartbeats] this activity needs a second attempt.
+// An answer to a heartbeat that takes longer than the client waits ends no work. Without [heartbeat.DialOption] this activity needs a second attempt.
 func TestLabASlowAnswerToAHeartbeatEndsNoWork(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
 	defer cancel()
 	server := startDevServer(ctx, t)
-	const slow = 3 * time.Second // and 2.5 s until the worker gives up
+	const slow = 2 * time.Second // and 2 s more until the worker gives up
 	var beats atomic.Int64
-	c, err := client.DialContext(ctx, client.Options{HostPort: server.FrontendHostPort(), ConnectionOptions: client.
-		ConnectionOptions{DialOptions: []grpc.DialOption{serving.Heartbeats(), grpc.WithChainUnaryInterceptor(
-		func(ctx context.Context, method string, request, reply any, connection *grpc.ClientConn,
-			invoke grpc.UnaryInvoker, options ...grpc.CallOption,
-		) error {
-			late := method == workflowservice.WorkflowService_RecordActivityTaskHeartbeat_FullMethodName &&
-				beats.Add(1) == 1
-			err := invoke(ctx, method, request, reply, connection, options...)
-			if !late || err != nil {
-				return err
-			}
-			return pause.For(ctx, slow)
-		})}}})
+	slowly := grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, request, reply any,
+		connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption,
+	) error {
+		err := invoke(ctx, method, request, reply, connection, options...)
+		heartbeat := method == workflowservice.WorkflowService_RecordActivityTaskHeartbeat_FullMethodName
+		if err != nil || !heartbeat || beats.Add(1) > 1 {
+			return err
+		}
+		return pause.For(ctx, slow)
+	})
+	c, err := client.DialContext(ctx, client.Options{
+		HostPort: server.FrontendHostPort(),
+		ConnectionOptions: client.ConnectionOptions{
+			DialOptions: dialOptions([]grpc.DialOption{slowly}, newRefusals()),
+		},
+	})
 	require.NoError(t, err)
 	defer c.Close()
 

@@ -189,10 +189,12 @@ func TestOptions(t *testing.T) {
 	require.Equal(t, 2, copies.MaxConcurrentActivityExecutionSize)
 	require.True(t, copies.DisableWorkflowWorker)
 	require.False(t, all.DisableWorkflowWorker)
-	for _, o := range []worker.Options{all, copies} {
+	guards := options(c, migration.GuardTaskQueue, nil)
+	for _, o := range []worker.Options{all, copies, guards} {
 		require.Equal(t, 30*time.Second, o.WorkerStopTimeout)
-		require.Less(t, 2*o.MaxHeartbeatThrottleInterval, migration.HeartbeatTimeout,
-			"the client ends the work before Temporal gives it to another worker")
+		// A second for the answer to one heartbeat, two for that to the next, and half a second to end the work.
+		require.LessOrEqual(t, o.MaxHeartbeatThrottleInterval, migration.HeartbeatTimeout-3500*time.Millisecond)
+		require.Equal(t, o.MaxHeartbeatThrottleInterval, o.DefaultHeartbeatThrottleInterval)
 		require.False(t, o.DeploymentOptions.UseVersioning)
 	}
 	c.deployment, c.buildID = "snapferry", "1.2.3"

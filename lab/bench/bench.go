@@ -358,7 +358,7 @@ func (b *bench) burn(st *stage) (free func(), err error) {
 		}
 	}
 	for range burnersEach * runtime.NumCPU() {
-		p, err := start(filepath.Join(st.dir, "burn.log"), environment(asChild, "GOMAXPROCS=1"), self, "burn")
+		p, err := launch(filepath.Join(st.dir, "burn.log"), environment(asChild, "GOMAXPROCS=1"), self, "burn")
 		if err != nil {
 			free()
 			return nil, err

@@ -27,8 +27,18 @@ type process struct {
 // sampling is how often a process is looked at; a peak that is read is the highest so far.
 const sampling = 20 * time.Millisecond
 
-// start runs a program with exactly this environment; what it prints goes to the file logPath.
+// start runs a program with exactly this environment, and measures it. What it prints goes to the file
+// logPath.
 func start(logPath string, environment []string, path string, arguments ...string) (*process, error) {
+	p, err := launch(logPath, environment, path, arguments...)
+	if err == nil {
+		go p.sample()
+	}
+	return p, err
+}
+
+// launch is start for what isn't measured.
+func launch(logPath string, environment []string, path string, arguments ...string) (*process, error) {
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
@@ -52,7 +62,6 @@ func start(logPath string, environment []string, path string, arguments ...strin
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("%s can't be started: %w", path, err)
 	}
-	go p.sample()
 	return p, nil
 }
 

@@ -87,7 +87,7 @@ type Tool struct {
 	// Verified says that after each run every object that the snapshot needs stood in the sink with
 	// the source's bytes.
 	Verified bool `json:"verified"`
-	// GivenUp says why attempts of the copy ended before the last one, of all runs.
+	// GivenUp says of each activity that needed another attempt why the one before ended, of all runs.
 	GivenUp []string `json:"givenUp,omitempty"`
 	// Problem is what a run that didn't end well said.
 	Problem string    `json:"problem,omitempty"`
@@ -309,7 +309,7 @@ func (r *Report) judgeOurs() {
 			})
 		case busy:
 			r.Targets = append(r.Targets, Target{
-				Name: c.name() + ": attempts given up", Want: "none", Got: fmt.Sprint(len(ours.GivenUp)),
+				Name: c.name() + ": activities that needed another attempt", Want: "none", Got: fmt.Sprint(len(ours.GivenUp)),
 				Met: ours.Verified && len(ours.GivenUp) == 0,
 			})
 		case faults:

@@ -107,7 +107,7 @@ func TestTargetsOnTheirLimits(t *testing.T) {
 			twice(5000), twice(5001),
 		},
 		{
-			"A busy: attempts given up",
+			"A busy: activities that needed another attempt",
 			func(o func(*Tool)) Case { return caseOf("A", busy, 0, false, o, same) }, same,
 			func(t *Tool) { t.GivenUp = []string{"attempt 2 after: context canceled"} },
 		},

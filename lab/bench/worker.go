@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/snapferry/snapferry/activities"
+	"github.com/snapferry/snapferry/internal/heartbeat"
 	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/migration"
 	"github.com/snapferry/snapferry/worker/serving"
@@ -44,7 +45,7 @@ func work(ctx context.Context, o workerOptions) (err error) {
 		HostPort: o.address, Namespace: o.namespace,
 		Logger: log.NewStructuredLogger(slog.New(slog.NewTextHandler(os.Stderr,
 			&slog.HandlerOptions{Level: slog.LevelWarn}))),
-		ConnectionOptions: client.ConnectionOptions{DialOptions: []grpc.DialOption{serving.Heartbeats()}},
+		ConnectionOptions: client.ConnectionOptions{DialOptions: []grpc.DialOption{heartbeat.DialOption()}},
 	})
 	if err != nil {
 		return fmt.Errorf("no connection to Temporal at %s: %w", o.address, err)

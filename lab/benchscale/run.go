@@ -16,6 +16,7 @@ import (
 
 	"github.com/snapferry/snapferry/activities"
 	"github.com/snapferry/snapferry/internal/elastic/elastictest"
+	"github.com/snapferry/snapferry/internal/heartbeat"
 	"github.com/snapferry/snapferry/internal/osstest"
 	"github.com/snapferry/snapferry/internal/secrets"
 	"github.com/snapferry/snapferry/lab"
@@ -145,7 +146,7 @@ func newStage(ctx context.Context, dir string, out io.Writer) (s *stage, err err
 		s.closers = append(s.closers, (*cluster).Close)
 	}
 	s.to.Version = lab.TargetVersion
-	s.client, err = s.lab.Temporal.Dial(ctx, serving.Heartbeats())
+	s.client, err = s.lab.Temporal.Dial(ctx, heartbeat.DialOption())
 	if err == nil {
 		s.closers = append(s.closers, s.client.Close)
 	}

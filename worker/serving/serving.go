@@ -28,16 +28,15 @@ const taskPollers = 8
 // to nothing, a window has three, and one without a place would keep a block.
 const waiting = 2000
 
-// heartbeatThrottle is how often a heartbeat goes to Temporal at most. An activity learns of an
-// abort by its heartbeats only, and what one says is what people look at. The sooner the next one
-// goes, the more of migration.HeartbeatTimeout is left for its answer: see [Heartbeats].
+// heartbeatThrottle is how long after an answer the next heartbeat goes to Temporal. An activity learns
+// of an abort by its heartbeats only, and what one says is what people look at. The sooner the next
+// one goes, the more of migration.HeartbeatTimeout is left for its answer: see package heartbeat.
 //
-// waitingThrottle is that of what waits for weeks. Each heartbeat costs a write in Temporal's
-// database, and money where Temporal is a service. It is also how long the client waits for the
-// answer without [Heartbeats]. So two of them fit into the timeout.
+// waitingThrottle is that of what may wait for weeks. Each heartbeat costs a write in Temporal's
+// database, and money where Temporal is a service.
 const (
 	heartbeatThrottle = time.Second
-	waitingThrottle   = 2900 * time.Millisecond
+	waitingThrottle   = 2 * time.Second
 )
 
 // Limits are what a person may choose.
