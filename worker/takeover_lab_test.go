@@ -66,7 +66,8 @@ func startDevServer(ctx context.Context, t *testing.T) *testsuite.DevServer {
 	return server
 }
 
-// An answer to a heartbeat that takes longer than the client waits ends no work. Without [heartbeat.DialOption] this activity needs a second attempt.
+// An answer to a heartbeat that takes longer than the client waits ends no work. Without
+// [heartbeat.DialOption] this activity needs a second attempt.
 func TestLabASlowAnswerToAHeartbeatEndsNoWork(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
 	defer cancel()

@@ -309,8 +309,8 @@ func (r *Report) judgeOurs() {
 			})
 		case busy:
 			r.Targets = append(r.Targets, Target{
-				Name: c.name() + ": activities that needed another attempt", Want: "none", Got: fmt.Sprint(len(ours.GivenUp)),
-				Met: ours.Verified && len(ours.GivenUp) == 0,
+				Name: c.name() + ": activities that needed another attempt", Want: "none",
+				Got: fmt.Sprint(len(ours.GivenUp)), Met: ours.Verified && len(ours.GivenUp) == 0,
 			})
 		case faults:
 			var injected int64
