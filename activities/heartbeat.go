@@ -62,7 +62,7 @@ const (
 
 // heart records heartbeats. Activities and Copier each have one.
 type heart struct {
-	// heartbeat is called every beat; the SDK sends fewer.
+	// heartbeat is called every beat, unless the last one still waits; the SDK sends fewer.
 	heartbeat func(context.Context, ...any)
 	beat      time.Duration
 	// clock is [time.Now] but in tests; nil means that.

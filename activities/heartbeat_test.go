@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/snapferry/snapferry/internal/heartbeat"
 	"github.com/snapferry/snapferry/lab/payloads"
 	"github.com/snapferry/snapferry/migration"
 )
@@ -70,14 +71,20 @@ func TestHeartbeatsGoOutDuringALongCall(t *testing.T) {
 	must[migration.Snapshot](w, w.activities.TakeSnapshot, w.snapshotRequest("s"))
 }
 
-// A heartbeat that waits for its answer must not look like a process that stands still.
+// A heartbeat that waits for its answer must not look like a process that stands still. It knows when the
+// work has ended.
 func TestTheClockIsLookedAtWhileAHeartbeatWaits(t *testing.T) {
-	answered := make(chan struct{})
 	var begun, ticks atomic.Int64
 	enough := make(chan struct{})
 	h := heart{
-		beat:      time.Microsecond,
-		heartbeat: func(context.Context, ...any) { begun.Add(1); <-answered },
+		beat: time.Microsecond,
+		heartbeat: func(ctx context.Context, _ ...any) {
+			begun.Add(1)
+			work, told := heartbeat.Work(ctx)
+			if assert.True(t, told) {
+				<-work.Done()
+			}
+		},
 		clock: func() time.Time {
 			if ticks.Add(1) == 100 {
 				close(enough)
@@ -89,7 +96,6 @@ func TestTheClockIsLookedAtWhileAHeartbeatWaits(t *testing.T) {
 	env := suite.NewTestActivityEnvironment()
 	under := func(ctx context.Context) (string, error) {
 		return perform(ctx, &h, "working", func(ctx context.Context, _ *pulse) (string, error) {
-			defer close(answered)
 			select {
 			case <-enough:
 				assert.LessOrEqual(t, begun.Load(), int64(1), "one at a time")

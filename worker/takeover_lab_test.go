@@ -21,6 +21,7 @@ import (
 	"go.temporal.io/sdk/worker"
 	"google.golang.org/grpc"
 
+	"github.com/snapferry/snapferry/internal/heartbeat"
 	"github.com/snapferry/snapferry/internal/pause"
 	"github.com/snapferry/snapferry/lab"
 	"github.com/snapferry/snapferry/migration"
@@ -78,8 +79,8 @@ func TestLabASlowAnswerToAHeartbeatEndsNoWork(t *testing.T) {
 		connection *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption,
 	) error {
 		err := invoke(ctx, method, request, reply, connection, options...)
-		heartbeat := method == workflowservice.WorkflowService_RecordActivityTaskHeartbeat_FullMethodName
-		if err != nil || !heartbeat || beats.Add(1) > 1 {
+		beat := method == workflowservice.WorkflowService_RecordActivityTaskHeartbeat_FullMethodName
+		if err != nil || !beat || beats.Add(1) > 1 {
 			return err
 		}
 		return pause.For(ctx, slow)
@@ -95,7 +96,7 @@ func TestLabASlowAnswerToAHeartbeatEndsNoWork(t *testing.T) {
 
 	all := worker.New(c, migration.CopyTaskQueue, serving.Options(migration.CopyTaskQueue, serving.Defaults()))
 	all.RegisterActivityWithOptions(func(ctx context.Context, _ migration.CopyRequest) (migration.CopyResult, error) {
-		activity.RecordHeartbeat(ctx, migration.Progress{Doing: "copying"}) // the first one returns with its answer
+		activity.RecordHeartbeat(heartbeat.During(ctx, ctx), migration.Progress{}) // the first one awaits its answer
 		return migration.CopyResult{Generation: int64(activity.GetInfo(ctx).Attempt)}, ctx.Err()
 	}, activity.RegisterOptions{Name: migration.ActivityCopySnapshot})
 	require.NoError(t, all.Start())

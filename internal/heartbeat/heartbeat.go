@@ -1,6 +1,7 @@
 // Package heartbeat lets the heartbeat of an activity wait for Temporal's answer as long as the
 // activity is this worker's. The client alone waits for half of the interval at which it sends
-// heartbeats, and then gives the activity up. On a computer that has too much to do, that is too soon.
+// heartbeats, at least a second, and then gives the activity up. On a computer that has too much to do,
+// that is too soon.
 package heartbeat
 
 import (
@@ -15,26 +16,28 @@ import (
 )
 
 const (
-	// margin is how long before Temporal may give an activity to another worker this one gives it up:
-	// the time that its work takes to end.
+	// margin is how much earlier this worker gives an activity up than Temporal may give it to another
+	// one: the time that its work takes to end.
 	margin = 500 * time.Millisecond
 	// firstShare is the part of the heartbeat timeout in which the first heartbeat must be answered.
-	// Temporal counts from when it gave the activity away. The worker hears of that later.
+	// Temporal counts from when it gave the activity away. The worker hears of that later, by less than
+	// the rest.
 	firstShare = 2.0 / 3
-	// late is from when on an answer is followed by another heartbeat at once: the next one of its own
-	// would come too late to be answered in time.
+	// late is how long an answer may take. One that took longer is followed by the same heartbeat at
+	// once: the client would send the next one so late that nobody would notice the end of the lease.
 	late = time.Second
 	// grace is how long a heartbeat is waited for once the work of its activity has ended.
 	grace = time.Second
-	// forgotten is how long after its end a lease is dropped of which nobody has told the end.
+	// forgotten is how long an ended lease is kept if nobody reported the end of its activity.
 	forgotten = time.Minute
 )
 
 // DialOption is for the client of a worker. It keeps a lease for each activity that Temporal gives to the
 // worker. Temporal gives it to nobody else for the activity's heartbeat timeout, from when it received
 // a heartbeat. So the lease lasts that long, less half a second, from when the last heartbeat that was
-// answered was sent. A heartbeat waits for its answer until then. What has no lease is as without the
-// option.
+// answered was sent. Before the first answer it lasts two thirds of the timeout. A heartbeat with a
+// context of [During] waits for its answer until then. Others, and those without a lease, are sent as
+// without the option.
 //
 // The option replaces another [grpc.WithUnaryInterceptor].
 func DialOption() grpc.DialOption {
@@ -44,10 +47,16 @@ func DialOption() grpc.DialOption {
 
 type workKey struct{}
 
-// During returns the context for the heartbeats of an activity whose work ends with the second one. A
-// heartbeat that has no answer a second after that is dropped, and the activity's result can leave.
+// During returns the context for the heartbeats of an activity whose work ends when work does. A
+// heartbeat that has no answer then waits one more second, and the activity's result can leave.
 func During(ctx, work context.Context) context.Context {
 	return context.WithValue(ctx, workKey{}, work)
+}
+
+// Work is the context of the work that a heartbeat tells of; false if [During] did not make ctx.
+func Work(ctx context.Context) (work context.Context, told bool) {
+	work, told = ctx.Value(workKey{}).(context.Context)
+	return work, told
 }
 
 // leases are the activities that this process may work on, by task token.
@@ -131,42 +140,36 @@ func (l *leases) renew(token string, held lease, sent time.Time) lease {
 	return held
 }
 
-// beat sends a heartbeat, and others until one is answered soon. It ends with the lease or with the
-// activity's work, but not with the deadline that the client has given it.
+// beat sends a heartbeat until it is answered soon. It ends with the lease or soon after the activity's
+// work, but not with the deadline that the client has given it.
 func (l *leases) beat(ctx context.Context, token string, reply any, send func(context.Context) error) error {
 	held, known := l.of(token)
-	if !known || errors.Is(ctx.Err(), context.Canceled) {
+	// The client's own heartbeat when an attempt has failed comes without its work. It must not keep the
+	// failure.
+	work, told := Work(ctx)
+	if !known || !told || errors.Is(ctx.Err(), context.Canceled) {
 		return send(ctx)
 	}
 	waiting, drop := context.WithCancel(context.WithoutCancel(ctx))
 	defer drop()
-	work, told := ctx.Value(workKey{}).(context.Context)
-	if told {
-		defer context.AfterFunc(work, func() {
-			select {
-			case <-waiting.Done(): // it has its answer
-			case <-time.After(grace):
-				drop()
-			}
-		})()
-	} else {
-		defer context.AfterFunc(ctx, func() {
-			if errors.Is(ctx.Err(), context.Canceled) {
-				drop()
-			}
-		})()
-	}
+	defer context.AfterFunc(work, func() {
+		select {
+		case <-waiting.Done(): // it has its answer
+		case <-time.After(grace):
+			drop()
+		}
+	})()
 	for {
 		sent := time.Now()
 		err := sendUntil(waiting, held.until, send)
 		switch {
-		case err != nil && told && waiting.Err() != nil:
+		case err != nil && waiting.Err() != nil:
 			return nil // nobody needs the answer any more
 		case err != nil:
 			return err
 		}
 		held = l.renew(token, held, sent)
-		if time.Since(sent) <= late || tells(reply) || waiting.Err() != nil {
+		if time.Since(sent) <= late || tells(reply) || work.Err() != nil {
 			return nil
 		}
 	}

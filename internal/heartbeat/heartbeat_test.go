@@ -84,7 +84,7 @@ func heartbeat(token string) *workflowservice.RecordActivityTaskHeartbeatRequest
 	return &workflowservice.RecordActivityTaskHeartbeatRequest{TaskToken: []byte(token)}
 }
 
-// beatIn sends a heartbeat with the client's own deadline. It returns when that ended, counted from when
+// beatIn sends a heartbeat with the client's own deadline. It returns when it ended, counted from when
 // the activity was taken.
 func (l *leased) beatIn(ctx context.Context, token string, serve server) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, clients)
@@ -93,8 +93,11 @@ func (l *leased) beatIn(ctx context.Context, token string, serve server) (time.D
 	return time.Since(l.began), err
 }
 
+// during is the context of an activity that is at work.
+func (l *leased) during() context.Context { return During(l.t.Context(), l.t.Context()) }
+
 func (l *leased) beat(token string, serve server) (time.Duration, error) {
-	return l.beatIn(l.t.Context(), token, serve)
+	return l.beatIn(l.during(), token, serve)
 }
 
 // endsAt asserts that a heartbeat which gets no answer ends then, and the activity with it.
@@ -157,7 +160,7 @@ func TestALateAnswerThatTellsSomethingIsTold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLeased(t)
-				require.NoError(t, l.send(t.Context(), heartbeat("a"), reply, answersAfter(2*time.Second, time.Second)))
+				require.NoError(t, l.send(l.during(), heartbeat("a"), reply, answersAfter(2*time.Second, time.Second)))
 				require.Equal(t, 2*time.Second, time.Since(l.began))
 			})
 		})
@@ -195,24 +198,29 @@ func TestAHeartbeatIsDroppedSoonAfterTheWork(t *testing.T) {
 		l := newLeased(t)
 		work, ends := context.WithCancel(t.Context())
 		time.AfterFunc(2*time.Second, ends)
-		ended, err := l.beatIn(During(t.Context(), work), "a", answersAfter(2*time.Second+grace-moment, time.Hour))
+		ended, err := l.beatIn(During(t.Context(), work), "a", answersAfter(2*time.Second+grace-moment))
 		require.NoError(t, err)
-		require.Equal(t, 2*time.Second+grace, ended, "the second one is dropped")
+		require.Equal(t, 2*time.Second+grace-moment, ended, "none follows a late answer")
 		l.endsAt(lasting)
 	})
 }
 
-// Without its work a heartbeat ends with its context, if that is cancelled.
-func TestACancelledHeartbeatEndsAtOnce(t *testing.T) {
+// The SDK sends one more heartbeat of what was cancelled or has failed. It keeps nothing.
+func TestAHeartbeatAfterTheEndEndsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLeased(t)
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		time.AfterFunc(moment, cancel)
-		require.ErrorIs(t, l.send(ctx, heartbeat("a"), nil, never), context.Canceled)
-		require.Equal(t, moment, time.Since(l.began))
-		require.ErrorIs(t, l.send(ctx, heartbeat("a"), nil, never), context.Canceled)
-		require.Equal(t, moment, time.Since(l.began))
+		ctx, cancel := context.WithCancel(l.during())
+		cancel()
+		sent := 0
+		require.ErrorIs(t, l.send(ctx, heartbeat("a"), nil, func(ctx context.Context, _ int) error {
+			sent++
+			return never(ctx, 0)
+		}), context.Canceled)
+		require.Equal(t, 1, sent)
+		require.Zero(t, time.Since(l.began))
+		ended, err := l.beatIn(t.Context(), "a", never) // without During
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, clients, ended)
 	})
 }
 
@@ -238,6 +246,10 @@ func TestWithoutALeaseTheClientsDeadlineHolds(t *testing.T) {
 		"unknown": func(*leased) string { return "b" },
 		"without a timeout": func(l *leased) string {
 			l.poll("b", 0)
+			return "b"
+		},
+		"with one that leaves no time": func(l *leased) string {
+			l.poll("b", margin)
 			return "b"
 		},
 		"a poll that fails": func(l *leased) string {
