@@ -67,8 +67,6 @@ type trial struct {
 	// keep leaves the last run's folder, for trials that begin there.
 	keep bool
 	halt bool // SIGKILL at half way
-	// busy has other processes burn ten times the processors, beside our copy alone.
-	busy bool
 }
 
 func (b *bench) say(format string, arguments ...any) { fmt.Fprintf(b.out, format+"\n", arguments...) }
@@ -87,7 +85,7 @@ func (b *bench) tools() []string {
 // report.
 func (b *bench) try(ctx context.Context, st *stage, t trial, at folders) error {
 	tools, runs := b.tools(), map[string][]run{}
-	if t.busy {
+	if t.scenario == busy {
 		tools = []string{toolOurs}
 	}
 	var work Work
@@ -301,7 +299,7 @@ func (b *bench) runOurs(ctx context.Context, st *stage, name string, t trial, ha
 		return o, err
 	}
 	defer func() { worker.stop() }() // the last one
-	if t.busy {
+	if t.scenario == busy {
 		free, err := b.burn(st)
 		if err != nil {
 			return o, err

@@ -272,14 +272,15 @@ func (b *bench) set(ctx context.Context, set string, runs int) error {
 				fanoutLimit)
 		})
 	case "busy":
-		if err := b.on(ctx, "A", setA(false), false, nil, func(st *stage) error {
-			return each(st, folders{}, trial{set: "A", scenario: busy, runs: 1, files: -1, busy: true})
-		}); err != nil {
+		beside := func(set string, s shape, tls bool) error {
+			return b.on(ctx, set, s, tls, nil, func(st *stage) error {
+				return each(st, folders{}, trial{set: set, scenario: busy, runs: 1, files: -1})
+			})
+		}
+		if err := beside("A", setA(false), false); err != nil {
 			return err
 		}
-		return b.on(ctx, "C", setC(false), true, nil, func(st *stage) error {
-			return each(st, folders{}, trial{set: "C", scenario: busy, runs: 1, files: -1, busy: true})
-		})
+		return beside("C", setC(false), true)
 	default: // E10
 		at := folders{toolOurs: "published-" + toolOurs, toolRclone: "published-" + toolRclone}
 		return b.on(ctx, set, setE10(false), false, []string{at[toolOurs], at[toolRclone]}, func(st *stage) error {

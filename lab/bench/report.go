@@ -27,7 +27,7 @@ const (
 	delta    = "delta"    // the new one has a few
 	delta10x = "delta10x" // the same few, in a repository of ten times the blobs
 	kill     = "kill"     // cold; SIGKILL when the sink has half of the bytes, then started again at once
-	busy     = "busy"     // cold, while other processes burn ten times the processors
+	busy     = "busy"     // ours alone, while other processes burn ten times the processors
 	faults   = "faults"   // cold, with 5 % of the requests on both sides spoiled
 )
 

@@ -37,7 +37,7 @@ func TestLabBench(t *testing.T) {
 			{set: "E", scenario: faults, runs: 1, files: -1, faultRate: faultRate},
 			{set: "E", scenario: cold, runs: 2, files: -1, keep: true},
 			{set: "E", scenario: noop, runs: 1, files: 0},
-			{set: "E", scenario: busy, runs: 1, files: 0, busy: true},
+			{set: "E", scenario: busy, runs: 1, files: 0},
 			{set: "E", scenario: delta, latencyMS: 1, runs: 2, files: 1},
 		} {
 			if err := b.try(ctx, st, t, at); err != nil {
